@@ -1,0 +1,226 @@
+/**
+ * Every failure that a caller can act on has a class with a stable `code`. The message says what happened and why;
+ * `hint` says what to do next. Neither ever holds a secret, and text from a server is quoted before it goes in.
+ */
+
+export type HoldfastErrorCode =
+  | 'invalid-argument'
+  | 'login-required'
+  | 'login-cancelled'
+  | 'login-denied'
+  | 'login-timeout'
+  | 'callback-rejected'
+  | 'keyring-absent'
+  | 'keyring-locked'
+  | 'keyring-denied'
+  | 'keyring-broken'
+  | 'key-unavailable'
+  | 'network'
+  | 'timeout'
+  | 'unsafe-url'
+  | 'response-too-large'
+  | 'invalid-response'
+  | 'not-an-mcp-server'
+  | 'issuer-mismatch'
+  | 'server-unsupported'
+  | 'oauth-error'
+  | 'record-damaged'
+  | 'record-newer'
+  | 'storage-unsafe'
+  | 'storage-unwritable'
+  | 'storage-full'
+  | 'lock-timeout'
+  | 'lock-unsupported'
+  | 'vault-closed'
+  | 'aborted';
+
+export interface HoldfastErrorOptions {
+  /** What to do next, as a sentence or a command. */
+  hint?: string;
+  cause?: unknown;
+}
+
+/** The base of every error that Holdfast throws on purpose. */
+export abstract class HoldfastError extends Error {
+  /** Stable: programs branch on it. */
+  abstract readonly code: HoldfastErrorCode;
+  /** What to do next. */
+  readonly hint: string | undefined;
+  /** Whether the same call may succeed later with nothing changed on this side. */
+  readonly retryable: boolean = false;
+
+  constructor(message: string, options: HoldfastErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = new.target.name;
+    this.hint = options.hint;
+  }
+}
+
+/** The caller gave something unusable; nothing was touched. */
+export class InvalidArgumentError extends HoldfastError {
+  override readonly code = 'invalid-argument';
+}
+
+/** There is no usable credential; only a person logging in can mend that. */
+export class LoginRequiredError extends HoldfastError {
+  override readonly code = 'login-required';
+}
+
+/** The person, or the program, gave the login up. */
+export class LoginCancelledError extends HoldfastError {
+  override readonly code = 'login-cancelled';
+}
+
+/** The authorization server, or the person at it, refused (RFC 6749 section 4.1.2.1). */
+export class LoginDeniedError extends HoldfastError {
+  override readonly code = 'login-denied';
+}
+
+/** Nobody finished the login in the browser in time. */
+export class LoginTimeoutError extends HoldfastError {
+  override readonly code = 'login-timeout';
+  override readonly retryable = true;
+}
+
+/** The redirect back did not belong to this login: wrong `state`, wrong `iss`, no `code` (RFC 9700 section 4). */
+export class CallbackRejectedError extends HoldfastError {
+  override readonly code = 'callback-rejected';
+}
+
+/** That keyring does not exist here. */
+export class KeyringAbsentError extends HoldfastError {
+  override readonly code = 'keyring-absent';
+}
+
+/** That keyring is here, but a person must unlock it first. */
+export class KeyringLockedError extends HoldfastError {
+  override readonly code = 'keyring-locked';
+}
+
+/** That keyring is here and refuses this program. */
+export class KeyringDeniedError extends HoldfastError {
+  override readonly code = 'keyring-denied';
+}
+
+/** That keyring is here and does not work: it hangs, answers nonsense, or what it holds is damaged. */
+export class KeyringBrokenError extends HoldfastError {
+  override readonly code = 'keyring-broken';
+}
+
+/** There is a credential, sealed under a key that no keyring reachable from here holds. */
+export class KeyUnavailableError extends HoldfastError {
+  override readonly code = 'key-unavailable';
+}
+
+/** The request failed below HTTP, or the server said that it cannot answer now (5xx, 429). */
+export class NetworkError extends HoldfastError {
+  override readonly code = 'network';
+  override readonly retryable = true;
+  /** Whether the request provably never left this machine, so that sending it again repeats nothing. */
+  readonly unsent: boolean;
+  /** What the server asked for in `Retry-After`, in milliseconds. */
+  readonly retryAfterMs: number | undefined;
+
+  constructor(
+    message: string,
+    options: HoldfastErrorOptions & { unsent?: boolean; retryAfterMs?: number | undefined } = {},
+  ) {
+    super(message, options);
+    this.unsent = options.unsent ?? false;
+    this.retryAfterMs = options.retryAfterMs;
+  }
+}
+
+/** The server did not answer in time; it may still act on the request. */
+export class TimeoutError extends HoldfastError {
+  override readonly code = 'timeout';
+  override readonly retryable = true;
+}
+
+/** A URL that must not be opened or requested: wrong scheme, plain http to another host, credentials in it. */
+export class UnsafeUrlError extends HoldfastError {
+  override readonly code = 'unsafe-url';
+}
+
+/** The response was larger than anything that this protocol needs; reading stopped there. */
+export class ResponseTooLargeError extends HoldfastError {
+  override readonly code = 'response-too-large';
+}
+
+/** The response is not what the standard prescribes. */
+export class InvalidResponseError extends HoldfastError {
+  override readonly code = 'invalid-response';
+}
+
+/** What answers at that URL does not speak MCP authorization. */
+export class NotAnMcpServerError extends HoldfastError {
+  override readonly code = 'not-an-mcp-server';
+}
+
+/** The authorization server calls itself something else than where it was found (RFC 8414 section 3.3). */
+export class IssuerMismatchError extends HoldfastError {
+  override readonly code = 'issuer-mismatch';
+}
+
+/** The authorization server lacks something that a safe login needs. */
+export class ServerUnsupportedError extends HoldfastError {
+  override readonly code = 'server-unsupported';
+}
+
+/** The authorization server answered with an error of RFC 6749 section 5.2. */
+export class OAuthError extends HoldfastError {
+  override readonly code = 'oauth-error';
+  /** The server's `error` code, such as `invalid_grant`. Restricted to the characters that the RFC allows. */
+  readonly error: string;
+
+  constructor(message: string, options: HoldfastErrorOptions & { error: string }) {
+    super(message, options);
+    this.error = options.error;
+  }
+}
+
+/** A record is there and fails authentication: altered, cut, or copied from elsewhere. */
+export class RecordDamagedError extends HoldfastError {
+  override readonly code = 'record-damaged';
+}
+
+/** A record was written by a newer Holdfast; this one leaves it alone. */
+export class RecordNewerError extends HoldfastError {
+  override readonly code = 'record-newer';
+}
+
+/** A file or directory can be read or replaced by others: a symlink, a foreign owner, loose modes. */
+export class StorageUnsafeError extends HoldfastError {
+  override readonly code = 'storage-unsafe';
+}
+
+/** The place for credentials cannot be written: read-only, no permission, no such directory. */
+export class StorageUnwritableError extends HoldfastError {
+  override readonly code = 'storage-unwritable';
+}
+
+/** No space, or no quota, is left where credentials lie. */
+export class StorageFullError extends HoldfastError {
+  override readonly code = 'storage-full';
+}
+
+/** Another process held the lock for longer than the caller would wait. */
+export class LockTimeoutError extends HoldfastError {
+  override readonly code = 'lock-timeout';
+  override readonly retryable = true;
+}
+
+/** This platform or file system has no lock that dies with its holder. */
+export class LockUnsupportedError extends HoldfastError {
+  override readonly code = 'lock-unsupported';
+}
+
+/** The vault was closed. */
+export class VaultClosedError extends HoldfastError {
+  override readonly code = 'vault-closed';
+}
+
+/** The caller's own AbortSignal ended the wait. */
+export class AbortedError extends HoldfastError {
+  override readonly code = 'aborted';
+}

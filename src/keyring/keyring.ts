@@ -1,0 +1,68 @@
+/** How long what a keyring holds will last: until deleted, until the next boot, until this process ends. */
+export type Lifetime = 'disk' | 'boot' | 'process';
+
+/** The three tiers, strongest first (DESIGN: native is the operating system's own). */
+export type Tier = 'native' | 'file' | 'memory';
+
+/**
+ * What a probe found. Absent, locked, denied and broken are four different answers: a locked keyring is never
+ * reported as an empty one, because the next step after "empty" would be a new login over a good one.
+ */
+export type KeyringProbe =
+  | { readonly status: 'usable'; readonly lifetime: Lifetime }
+  | {
+      readonly status: 'absent' | 'locked' | 'denied' | 'broken';
+      /** Why, as a sentence without a secret. */
+      readonly reason: string;
+      /** What would make it usable. */
+      readonly hint: string;
+    };
+
+/**
+ * A place that holds small secrets; Holdfast keeps just its sealing key there.
+ *
+ * Failure protocol, the same for every keyring:
+ * - not there: `get` answers `undefined`, `delete` answers `false`; neither creates anything;
+ * - the keyring is not there, or is locked, refuses or is out of order: `KeyringAbsentError`, `KeyringLockedError`,
+ *   `KeyringDeniedError`, `KeyringBrokenError`;
+ * - there, but damaged: `KeyringBrokenError`, and what is there stays as it is.
+ *
+ * Every call ends within the keyring's own deadline and never prompts. The exported suite
+ * `keyringContract` (`holdfast/testing`) holds these duties as tests.
+ */
+export interface Keyring {
+  /** The name that a user chooses it by: `secret-service`, `keychain`, `file`, `memory` … */
+  readonly id: string;
+  readonly tier: Tier;
+  /** Whether a secret could be read and written here now. Never prompts, never creates, never throws. */
+  probe(): Promise<KeyringProbe>;
+  /** The secret of that name, or `undefined` when there is none. */
+  get(name: string): Promise<Uint8Array | undefined>;
+  /** Keeps the secret under that name, replacing what was there. Durable when it returns, if the keyring is. */
+  set(name: string, secret: Uint8Array): Promise<void>;
+  /** Removes it; `false` when there was none. */
+  delete(name: string): Promise<boolean>;
+  /** Frees connections and timers, so that the process can end. Safe to call twice. */
+  close(): Promise<void>;
+}
+
+/**
+ * One candidate of the resolution. `open` answers `undefined`, or throws, when the keyring cannot be had here;
+ * either way the next one is tried and the reason is kept.
+ */
+export interface KeyringOpener {
+  readonly id: string;
+  readonly tier: Tier;
+  open(): Promise<Keyring | undefined>;
+}
+
+/** What became of one candidate: chosen, or passed over and why, or never tried because a stronger one served. */
+export interface TierReport {
+  readonly id: string;
+  readonly tier: Tier;
+  readonly outcome: 'usable' | 'passed-over' | 'not-tried';
+  readonly status?: KeyringProbe['status'];
+  readonly lifetime?: Lifetime;
+  readonly reason?: string;
+  readonly hint?: string;
+}
