@@ -27,6 +27,7 @@ export type HoldfastErrorCode =
   | 'record-damaged'
   | 'record-newer'
   | 'storage-unsafe'
+  | 'storage-unreadable'
   | 'storage-unwritable'
   | 'storage-full'
   | 'lock-timeout'
@@ -192,6 +193,11 @@ export class RecordNewerError extends HoldfastError {
 /** A file or directory can be read or replaced by others: a symlink, a foreign owner, loose modes. */
 export class StorageUnsafeError extends HoldfastError {
   override readonly code = 'storage-unsafe';
+}
+
+/** A file or directory of ours is there and cannot be read: no permission, an I/O error. */
+export class StorageUnreadableError extends HoldfastError {
+  override readonly code = 'storage-unreadable';
 }
 
 /** The place for credentials cannot be written: read-only, no permission, no such directory. */

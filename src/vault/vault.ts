@@ -1,3 +1,4 @@
+import type { HoldfastErrorCode } from '../errors.ts';
 import type { Lifetime, Tier, TierReport } from '../keyring/keyring.ts';
 import type { Secret } from '../secret.ts';
 
@@ -78,7 +79,7 @@ export interface CredentialSummary {
 export interface UnopenedRecord {
   readonly id: string;
   readonly kid: string;
-  readonly code: 'key-unavailable' | 'record-damaged' | 'record-newer' | 'storage-unsafe' | 'storage-unwritable';
+  readonly code: HoldfastErrorCode;
   readonly reason: string;
   readonly hint: string | undefined;
 }

@@ -1,0 +1,149 @@
+import { randomBytes } from 'node:crypto';
+import { constants } from 'node:fs';
+import { link, lstat, open, readdir, rename, unlink } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { storageError, systemErrorCode } from './storage-error.ts';
+
+/** A file system without hard links says one of these. */
+const NO_HARD_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK']);
+
+/** A temporary file older than this belongs to a process that died; no write takes so long. */
+const ABANDONED_AFTER_MS = 60 * 60 * 1000;
+
+export interface AtomicWriteOptions {
+  /** A private directory on the same file system, where the file is written before it takes its name. */
+  readonly temporary: string;
+  /** Write only if nothing has that name yet: of many writers exactly one gets `written`. */
+  readonly exclusive?: boolean | undefined;
+}
+
+/**
+ * Gives the file its new content so that any reader, at any moment and after any crash, finds the old or the new one
+ * whole. Mode 0600. Durable when it returns: the file and its directory are synced.
+ *
+ * @throws StorageFullError, StorageUnwritableError; the old content is then still in place
+ */
+export async function writeFileAtomically(
+  path: string,
+  bytes: Uint8Array,
+  options: AtomicWriteOptions,
+): Promise<'written' | 'exists'> {
+  const temporary = join(
+    options.temporary,
+    `${basename(path).slice(0, 64)}.${randomBytes(8).toString('hex')}`,
+  );
+  try {
+    await writeNewFile(temporary, bytes);
+    if (options.exclusive === true) {
+      if (!(await takeFreeName(temporary, path))) return 'exists';
+    } else {
+      await rename(temporary, path);
+    }
+    await syncDirectory(dirname(path));
+    return 'written';
+  } catch (error) {
+    await unlink(temporary).catch(() => {
+      // It was never made, or has its final name already.
+    });
+    throw storageError(error, 'write', path);
+  }
+}
+
+/** Removes the file for good; `false` when it was not there. */
+export async function removeFileDurably(path: string): Promise<boolean> {
+  try {
+    await unlink(path);
+    await syncDirectory(dirname(path));
+    return true;
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return false;
+    throw storageError(error, 'write', path);
+  }
+}
+
+/** Moves a file within one file system, durably; `false` when it was not there. The new name must be free. */
+export async function moveFileDurably(from: string, to: string): Promise<boolean> {
+  try {
+    await rename(from, to);
+    await syncDirectory(dirname(to));
+    await syncDirectory(dirname(from));
+    return true;
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return false;
+    throw storageError(error, 'write', to);
+  }
+}
+
+/** Removes what writers that were killed left behind in the temporary directory. */
+export async function sweepTemporaries(temporary: string): Promise<void> {
+  let names: string[];
+  try {
+    names = await readdir(temporary);
+  } catch {
+    return;
+  }
+  for (const name of names) {
+    const path = join(temporary, name);
+    try {
+      const stats = await lstat(path);
+      if (stats.isFile() && Date.now() - stats.mtimeMs > ABANDONED_AFTER_MS) await unlink(path);
+    } catch {
+      // Another process swept it first.
+    }
+  }
+}
+
+/** Makes names in the directory durable. Windows has no such call; there NTFS journals them. */
+export async function syncDirectory(path: string): Promise<void> {
+  if (process.platform === 'win32') return;
+  const directory = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    await directory.sync();
+  } catch (error) {
+    // Some network and FUSE file systems refuse to sync a directory; the data itself is synced.
+    const code = systemErrorCode(error);
+    if (code !== 'EINVAL' && code !== 'ENOTSUP' && code !== 'EOPNOTSUPP') throw error;
+  } finally {
+    await directory.close();
+  }
+}
+
+async function writeNewFile(path: string, bytes: Uint8Array): Promise<void> {
+  const file = await open(
+    path,
+    constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | (constants.O_NOFOLLOW ?? 0),
+    0o600,
+  );
+  try {
+    await file.writeFile(bytes);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+/** Gives the temporary file its name if that is free. link(2) fails on a name that is taken; rename(2) would replace it. */
+async function takeFreeName(temporary: string, path: string): Promise<boolean> {
+  try {
+    await link(temporary, path);
+    await unlink(temporary);
+    return true;
+  } catch (error) {
+    const code = systemErrorCode(error);
+    if (code === 'EEXIST') {
+      await unlink(temporary);
+      return false;
+    }
+    if (code === undefined || !NO_HARD_LINKS.has(code)) throw error;
+  }
+  // Without hard links the check and the rename are two steps; callers that race hold a lock.
+  try {
+    await lstat(path);
+    await unlink(temporary);
+    return false;
+  } catch (error) {
+    if (systemErrorCode(error) !== 'ENOENT') throw error;
+    await rename(temporary, path);
+    return true;
+  }
+}

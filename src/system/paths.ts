@@ -1,0 +1,57 @@
+import { isAbsolute, join } from 'node:path';
+import { InvalidArgumentError } from '../errors.ts';
+import { quote } from '../quote.ts';
+import type { Environment } from './environment.ts';
+
+/** Where everything lies, as absolute paths (DESIGN section 5). */
+export interface Layout {
+  readonly home: string;
+  /** The user's settings. No secrets. */
+  readonly config: string;
+  /** The directory of the file keyring; nothing but its items and its passphrase lies there. */
+  readonly keyring: string;
+  readonly passphrase: string;
+  readonly credentials: string;
+  readonly locks: string;
+  readonly quarantine: string;
+  /** Files being written. Beside the others, on the same file system, so that a rename is atomic. */
+  readonly temporary: string;
+}
+
+/**
+ * `$HOLDFAST_HOME`, else `$XDG_CONFIG_HOME/holdfast`, else `~/.config/holdfast`; on Windows `%LOCALAPPDATA%\holdfast`.
+ *
+ * @param home takes the place of all of them
+ * @throws InvalidArgumentError when the path is not absolute: which directory it means would depend on where one stands
+ */
+export function layoutOf(environment: Environment, home?: string): Layout {
+  const root = home ?? defaultHome(environment);
+  if (!isAbsolute(root)) {
+    throw new InvalidArgumentError(
+      `The directory for credentials, ${quote(root)}, is not an absolute path.`,
+      {
+        hint: 'Set HOLDFAST_HOME to a path that starts at the root.',
+      },
+    );
+  }
+  return {
+    home: root,
+    config: join(root, 'config.json'),
+    keyring: join(root, 'keyring'),
+    passphrase: join(root, 'keyring', 'passphrase'),
+    credentials: join(root, 'credentials'),
+    locks: join(root, 'locks'),
+    quarantine: join(root, 'quarantine'),
+    temporary: join(root, 'tmp'),
+  };
+}
+
+function defaultHome({ variables, platform, homeDirectory }: Environment): string {
+  if (variables['HOLDFAST_HOME']) return variables['HOLDFAST_HOME'];
+  if (platform === 'win32') {
+    return join(variables['LOCALAPPDATA'] || join(homeDirectory, 'AppData', 'Local'), 'holdfast');
+  }
+  // The XDG base directory specification says to ignore a relative value.
+  const xdg = variables['XDG_CONFIG_HOME'];
+  return join(xdg && isAbsolute(xdg) ? xdg : join(homeDirectory, '.config'), 'holdfast');
+}

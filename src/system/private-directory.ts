@@ -1,0 +1,178 @@
+import { constants, type Stats } from 'node:fs';
+import { lstat, mkdir, open, readdir } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { StorageUnreadableError, StorageUnsafeError } from '../errors.ts';
+import { syncDirectory } from './atomic-file.ts';
+import type { Environment } from './environment.ts';
+import { shellPath, storageError, systemErrorCode } from './storage-error.ts';
+
+/*
+ * A directory is private when it is a real directory, ours, and closed to group and others (0700); a file likewise
+ * (0600). What is not so is refused with the command that mends it, never mended in silence: whoever could loosen it
+ * may have read or replaced what lies in it.
+ */
+
+/**
+ * Makes the directory, 0700, when it is not there; checks it when it is.
+ *
+ * @throws StorageUnsafeError for a symlink, a foreign owner or loose modes
+ * @throws StorageUnwritableError, StorageFullError when it cannot be made
+ */
+export async function ensurePrivateDirectory(path: string, environment: Environment): Promise<void> {
+  if (await checkPrivateDirectory(path, environment)) return;
+  let firstMade: string | undefined;
+  try {
+    firstMade = await mkdir(path, { recursive: true, mode: 0o700 });
+    // The new name must last as long as what will lie below it.
+    if (firstMade !== undefined) await syncDirectory(dirname(firstMade));
+  } catch (error) {
+    throw storageError(error, 'write', path);
+  }
+  await checkPrivateDirectory(path, environment);
+}
+
+/**
+ * Whether the directory is there; creates nothing.
+ *
+ * @throws StorageUnsafeError when it is there and not private
+ */
+export async function checkPrivateDirectory(path: string, environment: Environment): Promise<boolean> {
+  let stats: Stats;
+  try {
+    stats = await lstat(path);
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return false;
+    throw storageError(error, 'read', path);
+  }
+  if (stats.isSymbolicLink()) {
+    throw new StorageUnsafeError(
+      `${shellPath(path)} is a symbolic link, so someone else may choose its target.`,
+      {
+        hint: `Name the real directory instead: export HOLDFAST_HOME="$(readlink -f ${shellPath(path)})", or remove the link: rm ${shellPath(path)}`,
+      },
+    );
+  }
+  if (!stats.isDirectory()) {
+    throw new StorageUnsafeError(`${shellPath(path)} is not a directory.`, {
+      hint: `Move it aside: mv ${shellPath(path)} ${shellPath(`${path}.old`)}`,
+    });
+  }
+  checkOwnerAndMode(path, stats, environment, '700');
+  return true;
+}
+
+/**
+ * The names in a private directory; none when it is not there.
+ *
+ * @throws StorageUnsafeError when it is there and not private
+ */
+export async function listPrivateDirectory(path: string, environment: Environment): Promise<string[]> {
+  if (!(await checkPrivateDirectory(path, environment))) return [];
+  try {
+    return await readdir(path);
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return [];
+    throw storageError(error, 'read', path);
+  }
+}
+
+/** What a private file held, and the stats of the very file that was read. */
+export interface PrivateFile {
+  readonly bytes: Buffer;
+  readonly version: string;
+}
+
+/**
+ * Reads a file that only we may read; `undefined` when it is not there.
+ *
+ * @param options.maxBytes a larger file is refused unread
+ * @throws StorageUnsafeError for a symlink, a foreign owner, loose modes, or what is no plain file
+ * @throws StorageUnreadableError
+ */
+export async function readPrivateFile(
+  path: string,
+  environment: Environment,
+  options: { maxBytes: number },
+): Promise<Buffer | undefined> {
+  return (await readPrivateFileWithVersion(path, environment, options))?.bytes;
+}
+
+/** As `readPrivateFile`, with the version that `fileVersion` would give. */
+export async function readPrivateFileWithVersion(
+  path: string,
+  environment: Environment,
+  options: { maxBytes: number },
+): Promise<PrivateFile | undefined> {
+  let file: Awaited<ReturnType<typeof open>>;
+  try {
+    // O_NONBLOCK: a FIFO put in the file's place must not hang the open.
+    file = await open(path, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0));
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return undefined;
+    throw storageError(error, 'read', path);
+  }
+  try {
+    const stats = await file.stat({ bigint: true });
+    if (!stats.isFile()) {
+      throw new StorageUnsafeError(`${shellPath(path)} is not a plain file.`, {
+        hint: `Move it aside: mv ${shellPath(path)} ${shellPath(`${path}.old`)}`,
+      });
+    }
+    checkOwnerAndMode(path, stats, environment, '600');
+    if (stats.size > BigInt(options.maxBytes)) {
+      throw new StorageUnreadableError(
+        `${shellPath(path)} has ${stats.size} bytes; nothing that Holdfast writes there is larger than ${options.maxBytes}.`,
+        { hint: `Move it aside: mv ${shellPath(path)} ${shellPath(`${path}.old`)}` },
+      );
+    }
+    const bytes = Buffer.alloc(Number(stats.size));
+    let filled = 0;
+    while (filled < bytes.length) {
+      const { bytesRead } = await file.read(bytes, filled, bytes.length - filled, filled);
+      if (bytesRead === 0) break;
+      filled += bytesRead;
+    }
+    return { bytes: bytes.subarray(0, filled), version: versionOf(stats) };
+  } catch (error) {
+    throw storageError(error, 'read', path);
+  } finally {
+    await file.close();
+  }
+}
+
+/** Changes with every replacement of the file, by whichever process; `undefined` when it is not there. */
+export async function fileVersion(path: string): Promise<string | undefined> {
+  try {
+    return versionOf(await lstat(path, { bigint: true }));
+  } catch (error) {
+    const code = systemErrorCode(error);
+    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+    throw storageError(error, 'read', path);
+  }
+}
+
+/** A rename brings a new inode; its number may be used again, its change time not at once. */
+function versionOf(stats: { ino: bigint; ctimeNs: bigint; size: bigint }): string {
+  return `${stats.ino}-${stats.ctimeNs}-${stats.size}`;
+}
+
+function checkOwnerAndMode(
+  path: string,
+  stats: { uid: number | bigint; mode: number | bigint },
+  { uid }: Environment,
+  wanted: '600' | '700',
+): void {
+  if (uid === undefined) return;
+  if (Number(stats.uid) !== uid) {
+    throw new StorageUnsafeError(`${shellPath(path)} belongs to user ${stats.uid}, not to you (${uid}).`, {
+      hint: `If it should be yours: sudo chown -R ${uid} ${shellPath(path)}. Otherwise set HOLDFAST_HOME to a directory of your own.`,
+    });
+  }
+  const mode = Number(stats.mode) & 0o7777;
+  if ((mode & 0o077) !== 0) {
+    throw new StorageUnsafeError(
+      `${shellPath(path)} is open to other users (mode ${mode.toString(8).padStart(4, '0')}).`,
+      { hint: `Close it: chmod ${wanted} ${shellPath(path)}` },
+    );
+  }
+}
