@@ -155,7 +155,8 @@ export function parseCredential(plaintext: Uint8Array): Credential {
     const where = parsed.issues.map((issue) => v.getDotPath(issue) ?? 'the whole').slice(0, 3);
     throw new RecordDamagedError(`The record opens, but is not a credential (${where.join(', ')}).`);
   }
-  return parsed.output;
+  const { v: _version, ...credential } = parsed.output;
+  return credential;
 }
 
 /**

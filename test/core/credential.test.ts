@@ -1,0 +1,162 @@
+import { inspect } from 'node:util';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import {
+  accountLabel,
+  type Credential,
+  canonicalResource,
+  parseCredential,
+  recordId,
+  serializeCredential,
+} from '../../src/credential.ts';
+import { InvalidArgumentError, RecordDamagedError, RecordNewerError } from '../../src/errors.ts';
+import { quote } from '../../src/quote.ts';
+import { Secret } from '../../src/secret.ts';
+
+const credential: Credential = {
+  resource: 'https://mcp.notion.com/sse',
+  account: 'default',
+  resourceParameter: 'https://mcp.notion.com/',
+  generation: 3,
+  server: {
+    issuer: 'https://mcp.notion.com',
+    tokenEndpoint: 'https://mcp.notion.com/token',
+    revocationEndpoint: 'https://mcp.notion.com/revoke',
+  },
+  client: {
+    clientId: 'a client',
+    clientSecret: new Secret('client-secret'),
+    clientSecretExpiresAt: 1_900_000_000_000,
+    authMethod: 'client_secret_basic',
+    redirectUris: ['http://127.0.0.1:4321/callback'],
+    source: 'dynamic',
+  },
+  tokens: {
+    accessToken: new Secret('access-token'),
+    tokenType: 'Bearer',
+    refreshToken: new Secret('refresh-token'),
+    obtainedAt: 1_800_000_000_000,
+    expiresAt: 1_800_000_003_600,
+  },
+  requestedScope: 'read write',
+  grantedScope: 'read',
+  loggedInAt: 1_800_000_000_000,
+};
+
+describe('a credential', () => {
+  it('survives being stored and loaded with all its fields', () => {
+    const loaded = parseCredential(serializeCredential(credential));
+    expect(loaded.client.clientSecret?.reveal()).toBe('client-secret');
+    expect(loaded.tokens.accessToken.reveal()).toBe('access-token');
+    expect(loaded.tokens.refreshToken?.reveal()).toBe('refresh-token');
+    expect(JSON.parse(JSON.stringify(loaded))).toEqual(JSON.parse(JSON.stringify(credential)));
+  });
+
+  it('shows no secret when it is printed, inspected or turned into JSON', () => {
+    const shown = `${inspect(credential, { depth: 9 })} ${JSON.stringify(credential)} ${String(credential.tokens.accessToken)}`;
+    expect(shown).not.toMatch(/client-secret|access-token|refresh-token/);
+  });
+
+  it('of a newer schema is refused as newer, not as damaged', () => {
+    expect(() => parseCredential(Buffer.from('{"v":2}'))).toThrow(RecordNewerError);
+  });
+
+  it('that is authentic but no credential is damaged, and the error quotes nothing of it', () => {
+    for (const text of ['', 'access-token', '[]', 'null', '{"v":1,"tokens":"access-token"}']) {
+      let caught: unknown;
+      try {
+        parseCredential(Buffer.from(text));
+      } catch (error) {
+        caught = error;
+      }
+      expect(caught).toBeInstanceOf(RecordDamagedError);
+      expect(inspect(caught)).not.toContain('access-token');
+    }
+  });
+});
+
+describe('the canonical resource', () => {
+  it.each([
+    ['https://MCP.Example.com', 'https://mcp.example.com'],
+    ['https://mcp.example.com/', 'https://mcp.example.com'],
+    ['HTTPS://mcp.example.com:443/mcp', 'https://mcp.example.com/mcp'],
+    ['https://mcp.example.com/mcp/', 'https://mcp.example.com/mcp/'],
+    ['https://mcp.example.com/Mcp?team=A', 'https://mcp.example.com/Mcp?team=A'],
+    ['http://127.0.0.1:8080/mcp', 'http://127.0.0.1:8080/mcp'],
+    ['http://[::1]:8080/', 'http://[::1]:8080'],
+    ['http://localhost/mcp', 'http://localhost/mcp'],
+  ])('of %s is %s', (input, canonical) => {
+    expect(canonicalResource(input)).toBe(canonical);
+  });
+
+  it.each([
+    'notion',
+    '',
+    'ftp://mcp.example.com',
+    'javascript:alert(1)',
+    'https://user:hunter2@mcp.example.com',
+    'https://mcp.example.com/#part',
+    'https://mcp.example.com/#',
+    'http://mcp.example.com/mcp',
+    'http://127.0.0.1.example.com/',
+  ])('is refused for %j, with what to do and without a password', (input) => {
+    let caught: unknown;
+    try {
+      canonicalResource(input);
+    } catch (error) {
+      caught = error;
+    }
+    expect(caught).toBeInstanceOf(InvalidArgumentError);
+    expect((caught as InvalidArgumentError).hint).toBeTruthy();
+    expect((caught as InvalidArgumentError).message).not.toContain('hunter2');
+  });
+
+  it('of a canonical resource is itself', () => {
+    fc.assert(
+      fc.property(fc.webUrl({ withQueryParameters: true }), (url) => {
+        fc.pre(url.startsWith('https:'));
+        const once = canonicalResource(url);
+        expect(canonicalResource(once)).toBe(once);
+      }),
+    );
+  });
+});
+
+describe('the record id', () => {
+  it('is base64url(SHA-256(resource, 0x00, account))', () => {
+    // printf 'https://mcp.notion.com/sse\0default' | openssl dgst -sha256 -binary | basenc --base64url
+    expect(recordId('https://mcp.notion.com/sse', 'default')).toBe(
+      'XmBPi8wUTRc-Fh-NwnQn5z8N-qH26fjwHzmwQGfo8bs',
+    );
+  });
+
+  it('tells accounts and resources apart', () => {
+    expect(recordId('https://a.example', 'b')).not.toBe(recordId('https://a.example', 'c'));
+    expect(recordId('https://a.example', 'b')).not.toBe(recordId('https://b.example', 'b'));
+  });
+});
+
+describe('an account label', () => {
+  it('is "default" unless given', () => {
+    expect(accountLabel(undefined)).toBe('default');
+    expect(accountLabel('work')).toBe('work');
+  });
+
+  it.each(['', 'a\nb', 'x'.repeat(129)])('cannot be %j', (label) => {
+    expect(() => accountLabel(label)).toThrow(InvalidArgumentError);
+  });
+});
+
+describe('quoted foreign text', () => {
+  it('never holds a control or formatting character', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary' }), (text) => {
+        expect(quote(text)).not.toMatch(/[\p{Cc}\p{Cf}]/u);
+      }),
+    );
+  });
+
+  it('is bounded', () => {
+    expect(quote('a'.repeat(10_000)).length).toBeLessThan(210);
+  });
+});

@@ -1,0 +1,64 @@
+import { randomBytes } from 'node:crypto';
+import fc from 'fast-check';
+import { compactDecrypt } from 'jose';
+import { describe, expect, it } from 'vitest';
+import { RecordDamagedError } from '../../src/errors.ts';
+import { type RecordKey, seal, unseal } from '../../src/sealing.ts';
+
+const key: RecordKey = { kid: 'a-key', key: randomBytes(32) };
+
+describe('a sealed record', () => {
+  it('opens to what was sealed, whatever that was', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 4096 }), (plaintext) => {
+        expect(unseal(seal(plaintext, key, 'record'), key, 'record')).toEqual(Buffer.from(plaintext));
+      }),
+    );
+  });
+
+  it('opens in another implementation of JWE', async () => {
+    const { plaintext, protectedHeader } = await compactDecrypt(
+      seal(Buffer.from('hello'), key, 'record'),
+      key.key,
+    );
+    expect(Buffer.from(plaintext).toString()).toBe('hello');
+    expect(protectedHeader).toEqual({ alg: 'dir', enc: 'A256GCM', kid: 'a-key', sub: 'record' });
+  });
+
+  it('holds nothing of the plaintext', () => {
+    const record = seal(Buffer.from('a refresh token'), key, 'record');
+    expect(record).not.toContain('refresh');
+    expect(record).not.toContain(Buffer.from('a refresh token').toString('base64url'));
+  });
+
+  it('is different each time the same is sealed', () => {
+    expect(seal(Buffer.from('same'), key, 'record')).not.toBe(seal(Buffer.from('same'), key, 'record'));
+  });
+
+  it('does not open with any one bit of any character changed', () => {
+    const record = seal(Buffer.from('some tokens'), key, 'record');
+    for (let offset = 0; offset < record.length; offset += 1) {
+      for (let bit = 0; bit < 7; bit += 1) {
+        const bytes = Buffer.from(record, 'latin1');
+        bytes.writeUInt8(bytes.readUInt8(offset) ^ (1 << bit), offset);
+        expect(() => unseal(bytes.toString('latin1'), key, 'record')).toThrow(RecordDamagedError);
+      }
+    }
+  });
+
+  it('does not open cut short at any length, nor with anything behind it', () => {
+    const record = seal(Buffer.from('some tokens'), key, 'record');
+    for (let length = 0; length < record.length; length += 1) {
+      expect(() => unseal(record.slice(0, length), key, 'record')).toThrow(RecordDamagedError);
+    }
+    expect(() => unseal(`${record}A`, key, 'record')).toThrow(RecordDamagedError);
+    expect(() => unseal(`${record}\n`, key, 'record')).toThrow(RecordDamagedError);
+  });
+
+  it('does not open under another name, key id or key', () => {
+    const record = seal(Buffer.from('some tokens'), key, 'record');
+    expect(() => unseal(record, key, 'other')).toThrow(RecordDamagedError);
+    expect(() => unseal(record, { ...key, kid: 'other' }, 'record')).toThrow(RecordDamagedError);
+    expect(() => unseal(record, { ...key, key: randomBytes(32) }, 'record')).toThrow(RecordDamagedError);
+  });
+});

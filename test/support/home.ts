@@ -1,0 +1,21 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { onTestFinished } from 'vitest';
+import { type Environment, processEnvironment } from '../../src/system/environment.ts';
+import { type Layout, layoutOf } from '../../src/system/paths.ts';
+
+export interface Home {
+  readonly path: string;
+  readonly layout: Layout;
+  readonly environment: Environment;
+}
+
+/** A home of its own for one test, removed when the test ends. */
+export async function temporaryHome(): Promise<Home> {
+  const parent = await mkdtemp(join(tmpdir(), 'holdfast-test-'));
+  onTestFinished(() => rm(parent, { recursive: true, force: true }));
+  const path = join(parent, 'home');
+  const environment: Environment = { ...processEnvironment(), variables: { HOLDFAST_HOME: path } };
+  return { path, layout: layoutOf(environment), environment };
+}
