@@ -1,0 +1,91 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import fc from 'fast-check';
+import { CompactEncrypt, compactDecrypt } from 'jose';
+import { describe, expect, it } from 'vitest';
+import { KeyringBrokenError } from '../../src/errors.ts';
+import { decryptItem, encryptItem, itemFileName } from '../../src/keyring/file-item.ts';
+
+const ALG = 'PBES2-HS256+A128KW';
+const ROUNDS = 8192;
+const FIXTURES = fileURLToPath(new URL('../fixtures/99designs-file', import.meta.url));
+
+describe('an item of the file keyring', () => {
+  it.each([
+    ['plain', 'plain', 'hello'],
+    ['with%2Fslash', 'with/slash', 'a<b>&c'],
+    ['with%25percent', 'with%percent', 'ünïcode ✓'],
+    // A colon cannot stand in a file name on Windows, so the copy here has another.
+    ['colon-key', 'colon:key', 'x'],
+    ['empty', 'empty', ''],
+  ])('written by 99designs/keyring opens: %s', async (file, key, data) => {
+    const text = await readFile(join(FIXTURES, file), 'utf8');
+    const item = await decryptItem(text, 'correct horse battery staple');
+    expect(item.key).toBe(key);
+    expect(Buffer.from(item.data).toString('utf8')).toBe(data);
+  });
+
+  it('that we write opens with jose', async () => {
+    const text = await encryptItem({ key: 'sealing-key', data: Buffer.from('data') }, 'pass', ROUNDS);
+    const { plaintext } = await compactDecrypt(text, Buffer.from('pass'), {
+      keyManagementAlgorithms: [ALG],
+      contentEncryptionAlgorithms: ['A256GCM'],
+    });
+    expect(JSON.parse(Buffer.from(plaintext).toString())).toMatchObject({
+      Key: 'sealing-key',
+      Data: Buffer.from('data').toString('base64'),
+    });
+  });
+
+  it('that jose writes opens with us', async () => {
+    const text = await new CompactEncrypt(Buffer.from('{"Key":"k","Data":"aGk="}'))
+      .setProtectedHeader({ alg: ALG, enc: 'A256GCM' })
+      .encrypt(Buffer.from('pass'));
+    expect(await decryptItem(text, 'pass')).toEqual({ key: 'k', data: Buffer.from('hi') });
+  });
+
+  it('comes back as it was, whatever its name, data and passphrase', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.string({ unit: 'grapheme' }),
+        fc.uint8Array(),
+        fc.string(),
+        async (key, data, passphrase) => {
+          const item = await decryptItem(await encryptItem({ key, data }, passphrase, 10), passphrase);
+          expect(item).toEqual({ key, data: Buffer.from(data) });
+        },
+      ),
+    );
+  });
+
+  it('does not open with another passphrase, and the error shows neither', async () => {
+    const text = await encryptItem({ key: 'k', data: Buffer.from('data') }, 'right', ROUNDS);
+    const failure = decryptItem(text, 'wrong-guess');
+    await expect(failure).rejects.toThrow(KeyringBrokenError);
+    await expect(failure).rejects.not.toThrow(/right|wrong-guess/);
+  });
+
+  it('does not open with any character changed or cut off', async () => {
+    const text = await encryptItem({ key: 'k', data: Buffer.from('data') }, 'pass', 10);
+    for (let offset = 0; offset < text.length; offset += 1) {
+      const changed = `${text.slice(0, offset)}${text[offset] === 'A' ? 'B' : 'A'}${text.slice(offset + 1)}`;
+      await expect(decryptItem(changed, 'pass')).rejects.toThrow(KeyringBrokenError);
+      await expect(decryptItem(text.slice(0, offset), 'pass')).rejects.toThrow(KeyringBrokenError);
+    }
+  });
+
+  it('that asks for more rounds than any writer uses is refused unread', async () => {
+    const header = { alg: ALG, enc: 'A256GCM', p2c: 2_000_000_000, p2s: 'AAAAAAAAAAAAAAAA' };
+    const text = await encryptItem({ key: 'k', data: Buffer.from('data') }, 'pass', 10);
+    const hostile = [
+      Buffer.from(JSON.stringify(header)).toString('base64url'),
+      ...text.split('.').slice(1),
+    ].join('.');
+    await expect(decryptItem(hostile, 'pass')).rejects.toThrow(/header/);
+  });
+
+  it('has a file name in which only slash and percent are escaped', () => {
+    expect(itemFileName('a/b%c:d')).toBe('a%2Fb%25c:d');
+  });
+});
