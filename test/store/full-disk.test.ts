@@ -1,0 +1,56 @@
+import { spawnSync } from 'node:child_process';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { StorageFullError, StorageUnwritableError } from '../../src/errors.ts';
+import { DirectoryStore } from '../../src/store/directory.ts';
+import { layoutOf } from '../../src/system/paths.ts';
+import { temporaryHome } from '../support/home.ts';
+import { requirement } from '../support/requirement.ts';
+
+const root = requirement('it is not Linux as root, which mounts a small tmpfs', process.geteuid?.() === 0);
+const address = { kid: 'key', id: 'record' };
+
+/** A store on a file system of its own, 256 KiB small. */
+async function smallStore() {
+  const { path, environment } = await temporaryHome();
+  await mkdir(path);
+  mount('-t', 'tmpfs', '-o', 'size=256k,mode=0700', 'holdfast-test', path);
+  onTestFinished(() => {
+    spawnSync('umount', ['--lazy', path]);
+  });
+  const layout = layoutOf(environment, join(path, 'home'));
+  return { path, layout, store: new DirectoryStore(layout, environment) };
+}
+
+function mount(...args: string[]): void {
+  const { status, stderr } = spawnSync('mount', args, { encoding: 'utf8' });
+  if (status !== 0) throw new Error(`mount failed: ${stderr}`);
+}
+
+describe.skipIf(root !== undefined)('on a disk that cannot take a write', () => {
+  it('a full one keeps the old record, leaves nothing half-written, and works again once there is space', async () => {
+    const { path, layout, store } = await smallStore();
+    const first = await store.cas(address, undefined, 'old');
+    const version = first.outcome === 'ok' ? first.version : undefined;
+    const filler = join(path, 'filler');
+    await writeFile(filler, Buffer.alloc(1024 * 1024)).catch(() => {});
+    await expect(store.cas(address, version, 'n'.repeat(64 * 1024))).rejects.toThrow(StorageFullError);
+    expect(await store.read(address)).toEqual({ record: 'old', version });
+    expect(await readdir(layout.temporary)).toEqual([]);
+    await writeFile(filler, '');
+    expect((await store.cas(address, version, 'new')).outcome).toBe('ok');
+  });
+
+  it('a read-only one still reads, and says so when it is written', async () => {
+    const { path, store } = await smallStore();
+    await store.cas(address, undefined, 'old');
+    mount('-o', 'remount,ro', path);
+    expect((await store.read(address))?.record).toBe('old');
+    await expect(store.cas(address, undefined, 'new')).rejects.toMatchObject({
+      code: new StorageUnwritableError('').code,
+      message: expect.stringContaining('the file system is read-only'),
+    });
+    expect((await store.read(address))?.record).toBe('old');
+  });
+});
