@@ -1,8 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
-import { StorageUnsafeError } from '../errors.ts';
+import { StorageUnreadableError, StorageUnsafeError } from '../errors.ts';
 import { MAX_RECORD_BYTES } from '../sealing.ts';
-import { moveFileDurably, removeFileDurably, writeFileAtomically } from '../system/atomic-file.ts';
+import {
+  moveFileDurably,
+  removeFileDurably,
+  sweepTemporaries,
+  writeFileAtomically,
+} from '../system/atomic-file.ts';
 import type { Environment } from '../system/environment.ts';
 import { acquireLock, type Lock, type LockOptions } from '../system/lock.ts';
 import type { Layout } from '../system/paths.ts';
@@ -11,8 +16,10 @@ import {
   ensurePrivateDirectory,
   fileVersion,
   listPrivateDirectory,
+  readPrivateFile,
   readPrivateFileWithVersion,
 } from '../system/private-directory.ts';
+import { shellPath } from '../system/storage-error.ts';
 import type {
   CasResult,
   Durability,
@@ -121,6 +128,26 @@ export class DirectoryStore implements Store {
   async lock(id: string, options: LeaseOptions): Promise<Lease> {
     await this.#prepare(this.#layout.locks);
     return this.#acquire(`${name(id)}.lock`, options);
+  }
+
+  async rehearse(): Promise<void> {
+    const { temporary } = this.#layout;
+    await this.#prepare(temporary, this.#layout.locks, this.#layout.credentials);
+    await sweepTemporaries(temporary);
+    // Of the size of a record: a disk with a few bytes left takes a small file and refuses the credential.
+    const written = randomBytes(8 * 1024);
+    const path = join(temporary, `rehearsal.${randomBytes(6).toString('hex')}`);
+    try {
+      await writeFileAtomically(path, written, { temporary });
+      const found = await readPrivateFile(path, this.#environment, { maxBytes: written.length });
+      if (found === undefined || !found.equals(written)) {
+        throw new StorageUnreadableError(`What was written to ${shellPath(temporary)} came back different.`, {
+          hint: 'The disk or its file system is failing: set HOLDFAST_HOME to a directory on another one.',
+        });
+      }
+    } finally {
+      await removeFileDurably(path);
+    }
   }
 
   durability(): Durability {

@@ -1,3 +1,5 @@
+import type { WaitOptions } from '../system/turn.ts';
+
 /** Where one record lies: the key that it is sealed under, and the record id of its resource and account. */
 export interface RecordAddress {
   readonly kid: string;
@@ -22,12 +24,8 @@ export interface Lease {
   release(): Promise<void>;
 }
 
-export interface LeaseOptions {
-  /** How long to wait for a living holder, in milliseconds, before `LockTimeoutError`. */
-  readonly waitMs: number;
-  /** Ends the wait with `AbortedError`. */
-  readonly signal?: AbortSignal | undefined;
-}
+/** When the wait is over, `lock` throws `LockTimeoutError`. */
+export type LeaseOptions = WaitOptions;
 
 /** What a conditional write came to. `unknown`: the engine broke off; read again to learn whether it landed. */
 export type CasResult =
@@ -64,6 +62,11 @@ export interface Store {
   /** The keys that have a record of this id: a miss costs no keyring a visit. */
   kidsOf(id: string): Promise<string[]>;
   lock(id: string, options: LeaseOptions): Promise<Lease>;
+  /**
+   * Writes something of its own, reads it back, compares and removes it: whether a record could be kept now. Throws
+   * what a write would throw; leaves no record behind.
+   */
+  rehearse(): Promise<void>;
   durability(): Durability;
   close(): Promise<void>;
 }

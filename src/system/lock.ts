@@ -1,7 +1,8 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
-import { AbortedError, LockTimeoutError, LockUnsupportedError } from '../errors.ts';
+import { LockTimeoutError, LockUnsupportedError } from '../errors.ts';
 import { shellPath, storageError, systemErrorCode } from './storage-error.ts';
+import { pause, TurnQueue, type WaitOptions } from './turn.ts';
 
 /*
  * flock(2): held by the open file, freed by the kernel the moment its holder dies, by kill -9 too, and never taken
@@ -9,11 +10,7 @@ import { shellPath, storageError, systemErrorCode } from './storage-error.ts';
  * in front of it only keeps them in order and off the file.
  */
 
-export interface LockOptions {
-  /** How long to wait for a living holder, in milliseconds. 0: one try. */
-  readonly waitMs: number;
-  readonly signal?: AbortSignal | undefined;
-}
+export type LockOptions = WaitOptions;
 
 export interface Lock {
   /** Safe to call twice. */
@@ -28,7 +25,7 @@ const LOCK_NB = 4;
 const FIRST_PAUSE_MS = 1;
 const LAST_PAUSE_MS = 25;
 
-const queues = new Map<string, Promise<void>>();
+const queue = new TurnQueue();
 
 /**
  * Takes the lock of that file, which is made when it is not there and never deleted.
@@ -39,8 +36,7 @@ const queues = new Map<string, Promise<void>>();
  */
 export async function acquireLock(path: string, options: LockOptions): Promise<Lock> {
   const deadline = performance.now() + options.waitMs;
-  options.signal?.throwIfAborted();
-  const leave = await takeTurn(path, deadline, options);
+  const leave = await queue.turn(path, options, () => timedOut(path, options.waitMs));
   try {
     const file = await lockFile(path, deadline, options);
     let released: Promise<void> | undefined;
@@ -57,32 +53,9 @@ export async function acquireLock(path: string, options: LockOptions): Promise<L
   }
 }
 
-/** Waits for this process's earlier callers. Answers the function that lets the next one go. */
-async function takeTurn(path: string, deadline: number, options: LockOptions): Promise<() => void> {
-  const before = queues.get(path);
-  let leave: () => void = () => {};
-  const mine = new Promise<void>((resolve) => {
-    leave = resolve;
-  });
-  // Who gives up leaves at once, and those behind still wait for those before.
-  const turn = (before ?? Promise.resolve()).then(() => mine);
-  queues.set(path, turn);
-  void turn.then(() => {
-    if (queues.get(path) === turn) queues.delete(path);
-  });
-  if (before === undefined) return leave;
-  try {
-    await waitUpTo(before, path, deadline, options);
-    return leave;
-  } catch (error) {
-    leave();
-    throw error;
-  }
-}
-
 async function lockFile(path: string, deadline: number, options: LockOptions): Promise<FileHandle> {
   const flock = await loadFlock();
-  let pause = FIRST_PAUSE_MS;
+  let step = FIRST_PAUSE_MS;
   for (;;) {
     const file = await openLockFile(path);
     let keep = false;
@@ -106,9 +79,9 @@ async function lockFile(path: string, deadline: number, options: LockOptions): P
     }
     const left = deadline - performance.now();
     if (left <= 0) throw timedOut(path, options.waitMs);
-    const wait = Math.min(left, pause * (0.5 + Math.random()));
-    pause = Math.min(pause * 2, LAST_PAUSE_MS);
-    await sleep(wait, options.signal);
+    const wait = Math.min(left, step * (0.5 + Math.random()));
+    step = Math.min(step * 2, LAST_PAUSE_MS);
+    await pause(wait, options.signal);
   }
 }
 
@@ -173,40 +146,5 @@ async function bindFlock(): Promise<Flock> {
 function timedOut(path: string, waitMs: number): LockTimeoutError {
   return new LockTimeoutError(`Another process held ${shellPath(path)} for more than ${waitMs} ms.`, {
     hint: `See which one: fuser -v ${shellPath(path)}. Its lock is freed the moment it ends.`,
-  });
-}
-
-async function waitUpTo(
-  turn: Promise<void>,
-  path: string,
-  deadline: number,
-  options: LockOptions,
-): Promise<void> {
-  const over = new AbortController();
-  const signal = options.signal ? AbortSignal.any([options.signal, over.signal]) : over.signal;
-  try {
-    await Promise.race([
-      turn,
-      sleep(Math.max(0, deadline - performance.now()), signal).then(() => {
-        throw timedOut(path, options.waitMs);
-      }),
-    ]);
-  } finally {
-    over.abort();
-  }
-}
-
-function sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const stop = () => {
-      clearTimeout(timer);
-      reject(new AbortedError('The wait for the lock was ended by its caller.', { cause: signal?.reason }));
-    };
-    const timer = setTimeout(() => {
-      signal?.removeEventListener('abort', stop);
-      resolve();
-    }, ms);
-    if (signal?.aborted) stop();
-    else signal?.addEventListener('abort', stop, { once: true });
   });
 }

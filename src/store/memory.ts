@@ -1,0 +1,91 @@
+import { LockTimeoutError } from '../errors.ts';
+import { TurnQueue } from '../system/turn.ts';
+import type {
+  CasResult,
+  Durability,
+  Lease,
+  LeaseOptions,
+  RecordAddress,
+  RecordVersion,
+  Store,
+  StoredRecord,
+} from './store.ts';
+
+/**
+ * Records in this process's memory, sealed all the same: what the last tier uses. They end with the process.
+ */
+export class MemoryStore implements Store {
+  readonly id = 'memory';
+  readonly #records = new Map<string, StoredRecord & RecordAddress>();
+  readonly #quarantined = new Map<string, string>();
+  readonly #leases = new TurnQueue();
+  #writes = 0;
+
+  async read(address: RecordAddress): Promise<StoredRecord | undefined> {
+    return this.#records.get(key(address));
+  }
+
+  async version(address: RecordAddress): Promise<RecordVersion | undefined> {
+    return this.#records.get(key(address))?.version;
+  }
+
+  async cas(address: RecordAddress, expected: RecordVersion | undefined, record: string): Promise<CasResult> {
+    if (this.#records.get(key(address))?.version !== expected) return { outcome: 'conflict' };
+    this.#writes += 1;
+    const version = String(this.#writes);
+    this.#records.set(key(address), { ...address, record, version });
+    return { outcome: 'ok', version };
+  }
+
+  async remove(address: RecordAddress, expected?: RecordVersion): Promise<boolean> {
+    const found = this.#records.get(key(address));
+    if (found === undefined || (expected !== undefined && found.version !== expected)) return false;
+    return this.#records.delete(key(address));
+  }
+
+  async quarantine(address: RecordAddress): Promise<string | undefined> {
+    const found = this.#records.get(key(address));
+    if (found === undefined) return undefined;
+    const aside = `memory:${key(address)}:${found.version}`;
+    this.#quarantined.set(aside, found.record);
+    this.#records.delete(key(address));
+    return aside;
+  }
+
+  async list(): Promise<RecordAddress[]> {
+    return [...this.#records.values()].map(({ kid, id }) => ({ kid, id }));
+  }
+
+  async kidsOf(id: string): Promise<string[]> {
+    return [...this.#records.values()].filter((record) => record.id === id).map(({ kid }) => kid);
+  }
+
+  async lock(id: string, options: LeaseOptions): Promise<Lease> {
+    const leave = await this.#leases.turn(
+      id,
+      options,
+      () =>
+        new LockTimeoutError(`Another caller held the lease of this credential for ${options.waitMs} ms.`, {
+          hint: 'Try again; the lease is freed when its refresh ends.',
+        }),
+    );
+    return { release: async () => leave() };
+  }
+
+  async rehearse(): Promise<void> {
+    // Memory takes what it is given.
+  }
+
+  durability(): Durability {
+    return 'process';
+  }
+
+  async close(): Promise<void> {
+    this.#records.clear();
+    this.#quarantined.clear();
+  }
+}
+
+function key({ kid, id }: RecordAddress): string {
+  return `${kid}/${id}`;
+}

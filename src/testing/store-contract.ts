@@ -1,0 +1,143 @@
+import assert from 'node:assert/strict';
+import { AbortedError, LockTimeoutError } from '../errors.ts';
+import type { Store } from '../store/store.ts';
+import type { ContractTest } from './contract.ts';
+
+/** A store to test, and how to get another one over the same records where they outlive it. */
+export interface StoreUnderTest {
+  readonly store: Store;
+  readonly reopen?: (() => Promise<Store>) | undefined;
+  dispose(): Promise<void>;
+}
+
+const ADDRESS = { kid: 'key-one', id: 'record-one' };
+
+/**
+ * The duties of a store, as tests. Each opens a store of its own.
+ *
+ * @example for (const { name, run } of storeContract(open)) test(name, run)
+ */
+export function storeContract(open: () => Promise<StoreUnderTest>): readonly ContractTest[] {
+  const duty = (name: string, check: (under: StoreUnderTest) => Promise<void>): ContractTest => ({
+    name,
+    run: async () => {
+      const under = await open();
+      try {
+        await check(under);
+      } finally {
+        await under.store.close();
+        await under.dispose();
+      }
+    },
+  });
+  return [
+    duty('has nothing at first, and asking creates nothing', async ({ store }) => {
+      assert.equal(await store.read(ADDRESS), undefined);
+      assert.equal(await store.version(ADDRESS), undefined);
+      assert.equal(await store.remove(ADDRESS), false);
+      assert.equal(await store.quarantine(ADDRESS), undefined);
+      assert.deepEqual(await store.kidsOf(ADDRESS.id), []);
+      assert.deepEqual(await store.list(), []);
+    }),
+    duty('gives back what was written, with the version that the write answered', async ({ store }) => {
+      const result = await store.cas(ADDRESS, undefined, 'one');
+      assert.equal(result.outcome, 'ok');
+      assert.deepEqual(
+        { record: (await store.read(ADDRESS))?.record, version: await store.version(ADDRESS) },
+        { record: 'one', version: result.outcome === 'ok' ? result.version : undefined },
+      );
+    }),
+    duty('refuses a write that expects nothing where something is', async ({ store }) => {
+      await store.cas(ADDRESS, undefined, 'one');
+      assert.deepEqual(await store.cas(ADDRESS, undefined, 'two'), { outcome: 'conflict' });
+      assert.equal((await store.read(ADDRESS))?.record, 'one');
+    }),
+    duty('refuses a write that expects an older version', async ({ store }) => {
+      await store.cas(ADDRESS, undefined, 'one');
+      const older = await store.version(ADDRESS);
+      assert.equal((await store.cas(ADDRESS, older, 'two')).outcome, 'ok');
+      assert.deepEqual(await store.cas(ADDRESS, older, 'three'), { outcome: 'conflict' });
+      assert.equal((await store.read(ADDRESS))?.record, 'two');
+    }),
+    duty('refuses a write that expects something where nothing is', async ({ store }) => {
+      assert.deepEqual(await store.cas(ADDRESS, 'never', 'one'), { outcome: 'conflict' });
+      assert.equal(await store.read(ADDRESS), undefined);
+    }),
+    duty('lets exactly one of many concurrent writers win', async ({ store }) => {
+      const results = await Promise.all(
+        Array.from({ length: 10 }, (_, index) => store.cas(ADDRESS, undefined, `writer ${index}`)),
+      );
+      const winners = results.flatMap((result, index) => (result.outcome === 'ok' ? [index] : []));
+      assert.equal(winners.length, 1);
+      assert.equal((await store.read(ADDRESS))?.record, `writer ${winners[0]}`);
+    }),
+    duty('keeps records of different keys and ids apart', async ({ store }) => {
+      const others = [ADDRESS, { kid: 'key-two', id: ADDRESS.id }, { kid: ADDRESS.kid, id: 'record-two' }];
+      for (const [index, address] of others.entries()) await store.cas(address, undefined, `value ${index}`);
+      for (const [index, address] of others.entries()) {
+        assert.equal((await store.read(address))?.record, `value ${index}`);
+      }
+      assert.deepEqual((await store.kidsOf(ADDRESS.id)).sort(), ['key-one', 'key-two']);
+      assert.deepEqual(
+        (await store.list()).map(({ kid, id }) => `${kid}/${id}`).sort(),
+        others.map(({ kid, id }) => `${kid}/${id}`).sort(),
+      );
+    }),
+    duty('removes only the version that it was told to', async ({ store }) => {
+      await store.cas(ADDRESS, undefined, 'one');
+      const older = await store.version(ADDRESS);
+      await store.cas(ADDRESS, older, 'two');
+      assert.equal(await store.remove(ADDRESS, older), false);
+      assert.equal(await store.remove(ADDRESS, await store.version(ADDRESS)), true);
+      assert.equal(await store.read(ADDRESS), undefined);
+    }),
+    duty('moves a record aside so that its place is free', async ({ store }) => {
+      await store.cas(ADDRESS, undefined, 'damaged');
+      assert.equal(typeof (await store.quarantine(ADDRESS)), 'string');
+      assert.equal(await store.read(ADDRESS), undefined);
+      assert.equal((await store.cas(ADDRESS, undefined, 'new')).outcome, 'ok');
+    }),
+    duty('gives a lease to one at a time, and to the next when it is released', async ({ store }) => {
+      const first = await store.lock(ADDRESS.id, { waitMs: 1000 });
+      await assert.rejects(store.lock(ADDRESS.id, { waitMs: 0 }), LockTimeoutError);
+      const waiting = store.lock(ADDRESS.id, { waitMs: 10_000 });
+      await first.release();
+      await first.release();
+      await (await waiting).release();
+    }),
+    duty('ends the wait for a lease when its caller gives up', async ({ store }) => {
+      const first = await store.lock(ADDRESS.id, { waitMs: 1000 });
+      const giveUp = new AbortController();
+      const waiting = assert.rejects(
+        store.lock(ADDRESS.id, { waitMs: 10_000, signal: giveUp.signal }),
+        AbortedError,
+      );
+      giveUp.abort();
+      await waiting;
+      await first.release();
+      await (await store.lock(ADDRESS.id, { waitMs: 1000 })).release();
+    }),
+    duty('leases of different records do not touch each other', async ({ store }) => {
+      const leases = await Promise.all([
+        store.lock('record-one', { waitMs: 1000 }),
+        store.lock('record-two', { waitMs: 1000 }),
+      ]);
+      await Promise.all(leases.map((lease) => lease.release()));
+    }),
+    duty('a rehearsal leaves nothing behind', async ({ store }) => {
+      await store.rehearse();
+      assert.deepEqual(await store.list(), []);
+    }),
+    duty('what was written is there after reopening', async ({ store, reopen }) => {
+      await store.cas(ADDRESS, undefined, 'one');
+      assert.equal(store.durability() === 'disk', reopen !== undefined, 'a lasting store can be reopened');
+      if (reopen === undefined) return;
+      const again = await reopen();
+      try {
+        assert.equal((await again.read(ADDRESS))?.record, 'one');
+      } finally {
+        await again.close();
+      }
+    }),
+  ];
+}
