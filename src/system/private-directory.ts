@@ -1,5 +1,5 @@
 import { constants, type Stats } from 'node:fs';
-import { lstat, mkdir, open, readdir } from 'node:fs/promises';
+import { access, lstat, mkdir, open, readdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { StorageUnreadableError, StorageUnsafeError } from '../errors.ts';
 import { syncDirectory } from './atomic-file.ts';
@@ -174,5 +174,61 @@ function checkOwnerAndMode(
       `${shellPath(path)} is open to other users (mode ${mode.toString(8).padStart(4, '0')}).`,
       { hint: `Close it: chmod ${wanted} ${shellPath(path)}` },
     );
+  }
+}
+
+/**
+ * Checks that the directory could be made: that the nearest one above it which exists can be written. Makes nothing.
+ *
+ * @throws StorageUnwritableError, StorageUnreadableError
+ */
+export async function checkCanMakeDirectory(path: string): Promise<void> {
+  for (let above = dirname(path); ; above = dirname(above)) {
+    try {
+      await access(above, constants.W_OK | constants.X_OK);
+      return;
+    } catch (error) {
+      if (systemErrorCode(error) !== 'ENOENT' || dirname(above) === above)
+        throw storageError(error, 'write', above);
+    }
+  }
+}
+
+/**
+ * Reads a file that someone else laid out for us, such as a mounted secret: whoever did chose its owner, its modes, and
+ * whether it is a link. `undefined` when it is not there.
+ *
+ * @throws StorageUnreadableError
+ */
+export async function readGivenFile(
+  path: string,
+  options: { maxBytes: number },
+): Promise<Buffer | undefined> {
+  let file: Awaited<ReturnType<typeof open>>;
+  try {
+    file = await open(path, constants.O_RDONLY);
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return undefined;
+    throw storageError(error, 'read', path);
+  }
+  try {
+    // One byte more than allowed tells a file that is too large from one that just fits.
+    const bytes = Buffer.alloc(options.maxBytes + 1);
+    let filled = 0;
+    while (filled < bytes.length) {
+      const { bytesRead } = await file.read(bytes, filled, bytes.length - filled);
+      if (bytesRead === 0) break;
+      filled += bytesRead;
+    }
+    if (filled > options.maxBytes) {
+      throw new StorageUnreadableError(`${shellPath(path)} is larger than ${options.maxBytes} bytes.`, {
+        hint: 'Check that this is the file that was meant.',
+      });
+    }
+    return bytes.subarray(0, filled);
+  } catch (error) {
+    throw storageError(error, 'read', path);
+  } finally {
+    await file.close();
   }
 }

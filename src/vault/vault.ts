@@ -1,107 +1,331 @@
-import type { HoldfastErrorCode } from '../errors.ts';
-import type { Lifetime, Tier, TierReport } from '../keyring/keyring.ts';
-import type { Secret } from '../secret.ts';
+import { recordId } from '../credential.ts';
+import {
+  HoldfastError,
+  InvalidArgumentError,
+  InvalidResponseError,
+  LockTimeoutError,
+  LoginRequiredError,
+  VaultClosedError,
+} from '../errors.ts';
+import type { KeyringOpener, TierReport } from '../keyring/keyring.ts';
+import { defaultOpeners, KeyringResolution } from '../keyring/open.ts';
+import { SealingKeys } from '../keyring/sealing-key.ts';
+import { DirectoryStore } from '../store/directory.ts';
+import { MemoryStore } from '../store/memory.ts';
+import type { Store } from '../store/store.ts';
+import { type Environment, processEnvironment } from '../system/environment.ts';
+import { layoutOf } from '../system/paths.ts';
+import { Custody, type Held, type Name, nameOf } from './custody.ts';
+import { alive, freshness, freshUntil } from './freshness.ts';
+import { summaryOf, summaryOfUnopened } from './listing.ts';
+import { cannotRefresh, loginCommand, RefreshOnce, refused } from './refresh-once.ts';
+import type {
+  AccessToken,
+  Listing,
+  LoginOptions,
+  LoginResult,
+  LogoutOptions,
+  LogoutResult,
+  TokenOptions,
+  VaultEvent,
+} from './results.ts';
 
-/** Which credential: the MCP server's URL in any spelling, and the account where there are several. */
-export interface CredentialName {
-  readonly resource: string;
-  readonly account?: string | undefined;
+/** For how long a caller is served without a look at what other processes have done, in milliseconds. */
+const LOOK_EVERY_MS = 500;
+
+const DEFAULT_DEADLINE_MS = 60_000;
+
+/** How long a caller waits for an early refresh before it is served the token that still has life, in milliseconds. */
+const EARLY_WAIT_MS = 2_000;
+
+/** A server whose fresh tokens are always expired must not be asked for ever. */
+const REFRESHES_A_CALL = 3;
+
+export interface VaultOptions {
+  /** Where everything lies, as an absolute path; `$HOLDFAST_HOME` and its defaults otherwise. */
+  readonly home?: string | undefined;
+  /** `auto`, `native`, `file`, `memory` or a keyring's id; `$HOLDFAST_KEYRING`, then `auto`, otherwise. */
+  readonly keyring?: string | undefined;
+  /** The keyrings to choose from, the strongest first, in place of those of this platform. */
+  readonly openers?: readonly KeyringOpener[] | undefined;
+  /** Where records lie, in place of the directory under `home`. */
+  readonly store?: Store | undefined;
+  /** Hears of what nobody waits for; must not throw. */
+  readonly onEvent?: ((event: VaultEvent) => void) | undefined;
+  readonly environment?: Environment | undefined;
 }
 
-export interface TokenOptions {
-  readonly account?: string | undefined;
-  /** How long to wait for another process's refresh and for the network, in milliseconds. Default 60,000. */
-  readonly deadlineMs?: number | undefined;
-  /** Ends the caller's wait. A refresh that is under way goes on for the others who wait for it. */
-  readonly signal?: AbortSignal | undefined;
-}
-
-export interface AccessToken {
-  readonly token: Secret;
-  readonly tokenType: string;
-  /** Milliseconds since the epoch; `undefined` when the server did not say. */
-  readonly expiresAt: number | undefined;
-  readonly generation: number;
-}
-
-/** What a login shows while it runs, and how it reaches the person. */
-export interface LoginInteraction {
-  /** Shows or opens the authorization URL. The login waits for the redirect meanwhile. */
-  authorize(url: string): Promise<void>;
-  /** A step begins; `message` is one plain sentence. */
-  progress?(message: string): void;
-}
-
-export interface LoginOptions {
-  readonly account?: string | undefined;
-  /** Scopes to ask for in place of what the server suggests. */
-  readonly scopes?: readonly string[] | undefined;
-  /** A fixed port for the redirect on 127.0.0.1; a free one otherwise. */
-  readonly callbackPort?: number | undefined;
-  /** How long the person may take, in milliseconds. Default 300,000. */
-  readonly timeoutMs?: number | undefined;
-  readonly signal?: AbortSignal | undefined;
-  readonly interaction: LoginInteraction;
-}
-
-export interface LoginResult {
-  readonly credential: CredentialSummary;
-  readonly keyring: { readonly id: string; readonly tier: Tier; readonly lifetime: Lifetime };
-  /** Every keyring that was considered, the strongest first, and why it was passed over. */
-  readonly tiers: readonly TierReport[];
-}
-
-/** Fresh: the token is good. Stale: it lapsed and can be refreshed. Login-required: only a person can mend it. */
-export type CredentialState = 'fresh' | 'stale' | 'login-required';
-
-/** What may be shown of a credential: never a secret. */
-export interface CredentialSummary {
-  readonly resource: string;
-  readonly account: string;
-  readonly state: CredentialState;
-  /** For `login-required`: why, and since when (milliseconds since the epoch). */
-  readonly reason?: string | undefined;
-  readonly since?: number | undefined;
-  /** Milliseconds since the epoch. */
-  readonly expiresAt?: number | undefined;
-  readonly canRefresh: boolean;
-  readonly scopes: readonly string[];
-  readonly issuer: string;
-  readonly clientId: string;
-  readonly loggedInAt: number;
-  readonly generation: number;
-  readonly keyring: string;
-  readonly tier: Tier;
-  readonly kid: string;
-}
-
-/** A record that is there and could not be opened from here. */
-export interface UnopenedRecord {
+/** A credential in memory, and until when it may be handed out without a look. */
+interface Slot {
+  readonly name: Name;
   readonly id: string;
-  readonly kid: string;
-  readonly code: HoldfastErrorCode;
-  readonly reason: string;
-  readonly hint: string | undefined;
+  held: Held;
+  kids: string;
+  access: AccessToken;
+  /** Milliseconds since the epoch. */
+  freshUntil: number;
+  /** On the monotonic clock, in milliseconds. */
+  lookAgainAt: number;
 }
 
-export interface Listing {
-  readonly credentials: readonly CredentialSummary[];
-  readonly unopened: readonly UnopenedRecord[];
-  readonly tiers: readonly TierReport[];
+/**
+ * Opens the vault. Touches neither disk nor keyring: that happens when something is asked of it.
+ *
+ * @throws InvalidArgumentError when `home` is not absolute, or no keyring has the name that was chosen
+ */
+export function openVault(options: VaultOptions = {}): Vault {
+  const environment = options.environment ?? processEnvironment();
+  const layout = layoutOf(environment, options.home);
+  const resolution = new KeyringResolution({
+    openers: options.openers ?? defaultOpeners(environment, layout),
+    choice: options.keyring ?? (environment.variables['HOLDFAST_KEYRING'] || undefined),
+  });
+  const keys = new SealingKeys(resolution, layout, environment);
+  const lasting = options.store ?? new DirectoryStore(layout, environment);
+  const custody = new Custody({ lasting, passing: new MemoryStore() }, keys);
+  return new Vault({ custody, keys, resolution, report: options.onEvent ?? (() => {}) });
 }
 
-export interface LogoutResult {
-  /** Whether there was anything to remove. */
-  readonly removed: boolean;
-  /** What the authorization server said of the revocation (RFC 7009). */
-  readonly revocation: 'revoked' | 'not-offered' | 'failed' | 'skipped';
-  /** For `failed`: why. */
-  readonly reason?: string | undefined;
+/** Logins to MCP servers, kept sealed, refreshed once. Made by `openVault`. */
+export class Vault {
+  readonly #custody: Custody;
+  readonly #keys: SealingKeys;
+  readonly #resolution: KeyringResolution;
+  readonly #report: (event: VaultEvent) => void;
+  readonly #refresh: RefreshOnce;
+  readonly #slots = new Map<string, Slot>();
+  #closed = false;
+
+  constructor(parts: {
+    custody: Custody;
+    keys: SealingKeys;
+    resolution: KeyringResolution;
+    report: (event: VaultEvent) => void;
+  }) {
+    this.#custody = parts.custody;
+    this.#keys = parts.keys;
+    this.#resolution = parts.resolution;
+    this.#report = parts.report;
+    this.#refresh = new RefreshOnce(
+      parts.custody,
+      async (credential, refreshToken) => {
+        const { refreshTokens } = await import('../oauth/token.ts');
+        return refreshTokens(credential.server, credential.client, {
+          refreshToken,
+          resourceParameter: credential.resourceParameter,
+        });
+      },
+      parts.report,
+    );
+  }
+
+  /**
+   * A valid access token, refreshed when it is due. While another process, or another caller, refreshes it, this waits.
+   *
+   * @param resource the MCP server's URL, in any spelling
+   * @throws LoginRequiredError when only a person can mend it
+   * @throws KeyringLockedError, KeyringDeniedError, KeyringBrokenError, KeyUnavailableError when it cannot be opened
+   * @throws NetworkError, TimeoutError, LockTimeoutError (`retryable`) when it has lapsed and could not be refreshed now
+   */
+  async token(resource: string, options?: TokenOptions): Promise<AccessToken> {
+    const slot = this.#slots.get(slotKey(resource, options?.account));
+    if (slot !== undefined && performance.now() < slot.lookAgainAt && Date.now() < slot.freshUntil) {
+      return slot.access;
+    }
+    return this.#lookUp(resource, options ?? {});
+  }
+
+  /** The header that a request to that server carries (RFC 6750 section 2.1). Throws what `token` throws. */
+  async headers(resource: string, options?: TokenOptions): Promise<{ Authorization: string }> {
+    const { token } = await this.token(resource, options);
+    return { Authorization: `Bearer ${token.reveal()}` };
+  }
+
+  /**
+   * Logs in by the browser (OAuth 2.1 authorization code with PKCE) and keeps the credential under the strongest
+   * keyring that works here. What was stored for that name before is replaced when the login has succeeded.
+   */
+  async login(resource: string, options: LoginOptions): Promise<LoginResult> {
+    this.#mustBeOpen();
+    const name = nameOf(resource, options.account);
+    const { logIn } = await import('./login.ts');
+    const held = await logIn(name, options, {
+      custody: this.#custody,
+      keys: this.#keys,
+      resolution: this.#resolution,
+      report: this.#report,
+    });
+    this.#slots.clear();
+    return {
+      credential: summaryOf(held, Date.now()),
+      keyring: { id: held.key.keyringId, tier: held.key.tier, lifetime: held.key.lifetime },
+      tiers: this.#keys.reports(),
+    };
+  }
+
+  /** Revokes the tokens at the server and removes the login. A login that is not there is no error. */
+  async logout(resource: string, options: LogoutOptions = {}): Promise<LogoutResult> {
+    this.#mustBeOpen();
+    const name = nameOf(resource, options.account);
+    const { logOut } = await import('./logout.ts');
+    this.#slots.clear();
+    return logOut(name, options, this.#custody);
+  }
+
+  /** Every login that is here, and every record that could not be opened, with the reason. */
+  async list(): Promise<Listing> {
+    this.#mustBeOpen();
+    const { held, unopened } = await this.#custody.list();
+    const now = Date.now();
+    return {
+      credentials: held
+        .map((one) => summaryOf(one, now))
+        .sort((a, b) => compare(a.resource, b.resource) || compare(a.account, b.account)),
+      unopened: unopened.map(summaryOfUnopened),
+    };
+  }
+
+  /** The keyrings that were considered so far, the strongest first, and why each was passed over. */
+  tiers(): readonly TierReport[] {
+    return this.#keys.reports();
+  }
+
+  /** Frees what holds the process open. What the store could not take until now is tried once more. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#slots.clear();
+    await this.#refresh.persist();
+    await this.#custody.close();
+  }
+
+  async #lookUp(resource: string, options: TokenOptions): Promise<AccessToken> {
+    this.#mustBeOpen();
+    const deadlineMs = options.deadlineMs ?? DEFAULT_DEADLINE_MS;
+    if (!(deadlineMs >= 0)) {
+      throw new InvalidArgumentError('The deadline must be a number of milliseconds, 0 or more.');
+    }
+    const end = performance.now() + deadlineMs;
+    const key = slotKey(resource, options.account);
+    const name = this.#slots.get(key)?.name ?? nameOf(resource, options.account);
+    let held = await this.#current(key, name);
+    for (let refreshes = 0; ; refreshes += 1) {
+      const { credential } = held;
+      if (credential.loginRequired !== undefined) throw refused(credential);
+      const now = Date.now();
+      const state = freshness(credential, now);
+      if (state === 'fresh') return this.#serve(key, name, held);
+      if (credential.tokens.refreshToken === undefined) {
+        if (!alive(credential, now)) throw cannotRefresh(credential);
+        return this.#serve(key, name, held, now + LOOK_EVERY_MS);
+      }
+      if (refreshes === REFRESHES_A_CALL) {
+        throw new InvalidResponseError(
+          `The tokens that ${credential.server.issuer} gives are expired on arrival.`,
+          {
+            hint: 'Check the clock of this machine: date. If it is right, the server is at fault.',
+          },
+        );
+      }
+      const left = Math.max(0, end - performance.now());
+      try {
+        held = await this.#refresh.refresh(held, {
+          leaseMs: state === 'early' ? 0 : left,
+          waitMs: state === 'early' ? Math.min(left, EARLY_WAIT_MS) : left,
+          signal: options.signal,
+        });
+      } catch (error) {
+        // A failure that may pass does not take away a token with life left.
+        const passing = error instanceof HoldfastError && error.retryable;
+        if (passing && alive(credential, Date.now()))
+          return this.#serve(key, name, held, now + LOOK_EVERY_MS);
+        throw error instanceof LockTimeoutError ? refreshTakesLong(error, name) : error;
+      }
+    }
+  }
+
+  /** What the slot holds, if no other process has changed it; else what the store holds. */
+  async #current(key: string, name: Name): Promise<Held> {
+    const slot = this.#slots.get(key);
+    if (slot !== undefined) {
+      const kept = this.#refresh.unpersisted(slot.held);
+      if (kept !== undefined) await this.#refresh.persist();
+      const [kids, version] = await Promise.all([
+        this.#custody.kidsOf(slot.id),
+        this.#custody.version(slot.held),
+      ]);
+      if (kids.join() === slot.kids && version === slot.held.version) {
+        slot.lookAgainAt = performance.now() + LOOK_EVERY_MS;
+        return slot.held;
+      }
+    }
+    const held = await this.#custody.find(name);
+    if (held === undefined) {
+      this.#slots.delete(key);
+      throw new LoginRequiredError(
+        `There is no login to ${name.resource}${name.account === 'default' ? '' : ` for the account ${name.account}`}.`,
+        { hint: `Log in: ${loginCommand(name.resource, name.account)}` },
+      );
+    }
+    return this.#refresh.unpersisted(held) ?? held;
+  }
+
+  /** @param until when to think about it again, in milliseconds since the epoch */
+  async #serve(
+    key: string,
+    name: Name,
+    held: Held,
+    until: number = freshUntil(held.credential),
+  ): Promise<AccessToken> {
+    const slot = this.#slots.get(key);
+    if (slot?.held === held) {
+      slot.freshUntil = until;
+      return slot.access;
+    }
+    const id = recordId(name.resource, name.account);
+    const access = accessOf(held);
+    this.#slots.set(key, {
+      name,
+      id,
+      held,
+      kids: (await this.#custody.kidsOf(id)).join(),
+      access,
+      freshUntil: until,
+      lookAgainAt: performance.now() + LOOK_EVERY_MS,
+    });
+    return access;
+  }
+
+  #mustBeOpen(): void {
+    if (this.#closed)
+      throw new VaultClosedError('The vault was closed.', { hint: 'Open another one: openVault()' });
+  }
 }
 
-/** What other programs and people should know, and no caller waits for: a fallback, a retry, a record moved aside. */
-export interface VaultEvent {
-  readonly type: 'memory-only' | 'quarantined' | 'refresh-retry' | 'unpersisted';
-  readonly message: string;
-  readonly hint?: string | undefined;
+function accessOf({ credential }: Held): AccessToken {
+  return Object.freeze({
+    token: credential.tokens.accessToken,
+    tokenType: credential.tokens.tokenType,
+    expiresAt: credential.tokens.expiresAt,
+    generation: credential.generation,
+  });
+}
+
+/** A control character separates the two: neither part can hold one. */
+function slotKey(resource: string, account: string | undefined): string {
+  return account === undefined ? resource : `${resource}\0${account}`;
+}
+
+function refreshTakesLong(cause: LockTimeoutError, { resource }: Name): LockTimeoutError {
+  return new LockTimeoutError(
+    `Another process is refreshing the login to ${resource}, and has not ended. ${cause.message}`,
+    {
+      cause,
+      ...(cause.hint === undefined ? {} : { hint: cause.hint }),
+    },
+  );
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
 }

@@ -1,0 +1,38 @@
+import type { Environment } from '../system/environment.ts';
+import type { Ui } from './ui.ts';
+
+/** One option, as help, parsing and completion read it. */
+export interface Option {
+  readonly type: 'string' | 'boolean';
+  readonly short?: string | undefined;
+  /** What stands for the value in help. */
+  readonly value?: string | undefined;
+  readonly summary: string;
+}
+
+/** What a command is given: its arguments checked and named. */
+export interface Invocation {
+  /** The positional argument; present when the command declares one that is required. */
+  readonly argument: string | undefined;
+  text(option: string): string | undefined;
+  flag(option: string): boolean;
+  /** A whole number within the bounds, or InvalidArgumentError. */
+  number(option: string, bounds: { min: number; max: number }): number | undefined;
+  readonly ui: Ui;
+  readonly environment: Environment;
+  /** Aborts on Ctrl-C and on SIGTERM. */
+  readonly signal: AbortSignal;
+}
+
+/** A command of the table. `load` brings its code, and nothing loads that before. */
+export interface Command {
+  readonly name: string;
+  readonly argument?: { readonly name: string; readonly required: boolean } | undefined;
+  readonly summary: string;
+  /** What help says below the usage line. */
+  readonly description: string;
+  readonly options: Readonly<Record<string, Option>>;
+  readonly examples: readonly (readonly [command: string, what: string])[];
+  /** Answers the exit code. */
+  load(): Promise<{ run(invocation: Invocation): Promise<number> }>;
+}

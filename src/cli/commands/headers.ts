@@ -1,0 +1,12 @@
+import type { Invocation } from '../command.ts';
+import { EXIT } from '../exit-code.ts';
+import { timeoutMs, withVault } from '../open-vault.ts';
+
+export async function run(invocation: Invocation): Promise<number> {
+  const { argument = '', ui, signal } = invocation;
+  const options = { account: invocation.text('account'), deadlineMs: timeoutMs(invocation), signal };
+  const headers = await withVault(invocation, (vault) => vault.headers(argument, options));
+  if (ui.json) ui.dataJson(headers);
+  else for (const [name, value] of Object.entries(headers)) ui.data(`${name}: ${value}`);
+  return EXIT.done;
+}

@@ -1,0 +1,48 @@
+import type { Command, Option } from './command.ts';
+import { COMMANDS, COMMON } from './commands.ts';
+
+export function overview(version: string): string {
+  const width = Math.max(...COMMANDS.map((command) => usageOf(command).length));
+  return [
+    `holdfast ${version}: log in to an MCP server once; every process then gets a valid access token.`,
+    '',
+    'Usage: holdfast <command> [options]',
+    '',
+    ...COMMANDS.map((command) => `  ${usageOf(command).padEnd(width)}  ${command.summary}`),
+    '',
+    'holdfast <command> --help says more. holdfast --version prints the version.',
+    '',
+    'Exit codes: 0 done, 1 failed, 2 usage, 3 login required, 4 keyring locked, denied or missing,',
+    '            5 network or server, 6 store damaged, unsafe or full, 130 interrupted.',
+    '',
+    'Environment: HOLDFAST_HOME, HOLDFAST_KEYRING, HOLDFAST_PASSPHRASE, HOLDFAST_PASSPHRASE_FILE, BROWSER,',
+    '             NO_COLOR, HOLDFAST_DEBUG.',
+  ].join('\n');
+}
+
+export function helpOf(command: Command): string {
+  const options = Object.entries({ ...command.options, ...COMMON });
+  const rows = options.map(([name, option]) => [optionUsage(name, option), option.summary] as const);
+  const width = Math.max(...rows.map(([usage]) => usage.length));
+  return [
+    `Usage: holdfast ${usageOf(command)} [options]`,
+    '',
+    `${command.summary[0]?.toUpperCase()}${command.summary.slice(1)}.`,
+    command.description,
+    '',
+    'Options:',
+    ...rows.map(([usage, summary]) => `  ${usage.padEnd(width)}  ${summary}`),
+    '',
+    'Examples:',
+    ...command.examples.map(([line, what]) => `  ${line}\n      ${what}`),
+  ].join('\n');
+}
+
+function usageOf({ name, argument }: Command): string {
+  if (argument === undefined) return name;
+  return `${name} ${argument.required ? argument.name : `[${argument.name}]`}`;
+}
+
+function optionUsage(name: string, { short, value }: Option): string {
+  return `${short === undefined ? '   ' : `-${short},`} --${name}${value === undefined ? '' : ` ${value}`}`;
+}

@@ -1,0 +1,270 @@
+import {
+  accountLabel,
+  type Credential,
+  canonicalResource,
+  parseCredential,
+  recordId,
+  serializeCredential,
+} from '../credential.ts';
+import {
+  HoldfastError,
+  KeyringBrokenError,
+  KeyringDeniedError,
+  KeyringLockedError,
+  KeyUnavailableError,
+  RecordDamagedError,
+  StorageUnwritableError,
+} from '../errors.ts';
+import type { SealingKey, SealingKeys } from '../keyring/sealing-key.ts';
+import { seal, unseal } from '../sealing.ts';
+import type { Lease, LeaseOptions, RecordAddress, RecordVersion, Store } from '../store/store.ts';
+
+/*
+ * Sealed credentials: where keyring and store meet. Reading goes from the strongest key to the weakest, and touches no
+ * keyring when there is no record to open. A record that does not open is left where it is; only a new login moves it
+ * aside.
+ */
+
+/** Which credential: a canonical resource and an account label. */
+export interface Name {
+  readonly resource: string;
+  readonly account: string;
+}
+
+/** A credential as it was found, and what writing it back needs. */
+export interface Held {
+  readonly credential: Credential;
+  readonly address: RecordAddress;
+  readonly version: RecordVersion;
+  readonly key: SealingKey;
+}
+
+/** A record that could not be opened from here, and why. */
+export interface Unopened extends RecordAddress {
+  readonly error: HoldfastError;
+}
+
+/** A login lost its race against this many others before it gives up; nobody logs in so often. */
+const KEEP_ATTEMPTS = 20;
+
+/** @throws InvalidArgumentError when either part is unusable */
+export function nameOf(resource: string, account: string | undefined): Name {
+  return { resource: canonicalResource(resource), account: accountLabel(account) };
+}
+
+export class Custody {
+  readonly #lasting: Store;
+  readonly #passing: Store;
+  readonly #keys: SealingKeys;
+
+  /**
+   * @param stores.lasting takes what is sealed under a key that outlives this process
+   * @param stores.passing takes the rest: a record whose key is gone tomorrow must not litter a disk
+   */
+  constructor(stores: { lasting: Store; passing: Store }, keys: SealingKeys) {
+    this.#lasting = stores.lasting;
+    this.#passing = stores.passing;
+    this.#keys = keys;
+  }
+
+  /**
+   * The credential of that name, under the strongest key that has one; `undefined` when no key has.
+   *
+   * @throws RecordDamagedError, RecordNewerError when the strongest one does not open
+   * @throws KeyringLockedError, KeyringDeniedError, KeyringBrokenError, KeyUnavailableError when there is one, sealed
+   *   under a key that cannot be reached
+   */
+  async find(name: Name): Promise<Held | undefined> {
+    const id = recordId(name.resource, name.account);
+    const kids = new Set(await this.kidsOf(id));
+    if (kids.size === 0) return undefined;
+    for await (const key of this.#keys.reachable()) {
+      if (!kids.has(key.kid)) continue;
+      const held = await this.#open({ kid: key.kid, id }, key, name);
+      if (held !== undefined) return held;
+      kids.delete(key.kid);
+    }
+    if (kids.size === 0) return undefined;
+    throw unreachable(`The login to ${name.resource}`, this.#keys.problems());
+  }
+
+  /** The keys that have a record of this id, in both stores; touches no keyring. */
+  async kidsOf(id: string): Promise<readonly string[]> {
+    const lists = await Promise.all([this.#lasting.kidsOf(id), this.#passing.kidsOf(id)]);
+    return lists.flat();
+  }
+
+  /** The same credential as it is now; `undefined` when it was removed. */
+  reread(held: Held): Promise<Held | undefined> {
+    return this.#open(held.address, held.key, held.credential);
+  }
+
+  /** The version of the record now: changes with every write, by whichever process. */
+  version(held: Held): Promise<RecordVersion | undefined> {
+    return this.#storeOf(held.key).version(held.address);
+  }
+
+  /** The exclusive right to refresh this credential. */
+  lease(held: Held, options: LeaseOptions): Promise<Lease> {
+    return this.#storeOf(held.key).lock(held.address.id, options);
+  }
+
+  /**
+   * Writes the next state of a credential under the key that it was read from.
+   *
+   * @returns `undefined` when the record has changed since it was read
+   */
+  async commit(held: Held, next: Credential): Promise<Held | undefined> {
+    return this.#write(held.address, held.key, held.version, next);
+  }
+
+  /** Whether a record could be kept now under a key of that life; throws what a write would throw. */
+  async rehearse(lifetime: SealingKey['lifetime']): Promise<void> {
+    await (lifetime === 'process' ? this.#passing : this.#lasting).rehearse();
+  }
+
+  /**
+   * Keeps what a login yielded, under that key, in place of what was there.
+   *
+   * @param make the credential, given the generation that it follows
+   * @returns where a damaged record that stood in its place was moved to, if there was one
+   * @throws RecordNewerError when what is there was written by a newer Holdfast; it stays
+   */
+  async keep(
+    key: SealingKey,
+    name: Name,
+    make: (generation: number) => Credential,
+  ): Promise<{ held: Held; quarantined: string | undefined }> {
+    const address = { kid: key.kid, id: recordId(name.resource, name.account) };
+    const store = this.#storeOf(key);
+    let quarantined: string | undefined;
+    for (let attempt = 0; attempt < KEEP_ATTEMPTS; attempt += 1) {
+      let before: Held | undefined;
+      try {
+        before = await this.#open(address, key, name);
+      } catch (error) {
+        if (!(error instanceof RecordDamagedError)) throw error;
+        quarantined = await store.quarantine(address);
+        continue;
+      }
+      const credential = make((before?.credential.generation ?? 0) + 1);
+      const held = await this.#write(address, key, before?.version, credential);
+      if (held !== undefined) return { held, quarantined };
+    }
+    throw new StorageUnwritableError(
+      'The record was changed by others each time that it was to be written.',
+      {
+        hint: 'See which program writes it, then log in again.',
+      },
+    );
+  }
+
+  /** Removes that record. `false` when it was not there any more. */
+  remove(held: Held): Promise<boolean> {
+    return this.#storeOf(held.key).remove(held.address);
+  }
+
+  /**
+   * Everything that is there, the strongest key first, and what could not be opened.
+   *
+   * @param only the records of this name, when given
+   */
+  async list(only?: Name): Promise<{ held: Held[]; unopened: Unopened[] }> {
+    const wanted = only && recordId(only.resource, only.account);
+    const all = [...(await this.#lasting.list()), ...(await this.#passing.list())];
+    const byKid = new Map<string, RecordAddress[]>();
+    for (const address of all.filter(({ id }) => wanted === undefined || id === wanted)) {
+      byKid.set(address.kid, [...(byKid.get(address.kid) ?? []), address]);
+    }
+    const held: Held[] = [];
+    const unopened: Unopened[] = [];
+    if (byKid.size > 0) {
+      for await (const key of this.#keys.reachable()) {
+        for (const address of byKid.get(key.kid) ?? []) {
+          try {
+            const found = await this.#open(address, key, only);
+            if (found !== undefined) held.push(found);
+          } catch (error) {
+            if (!(error instanceof HoldfastError)) throw error;
+            unopened.push({ ...address, error });
+          }
+        }
+        byKid.delete(key.kid);
+        if (byKid.size === 0) break;
+      }
+    }
+    for (const address of [...byKid.values()].flat()) {
+      unopened.push({ ...address, error: unreachable('This record', this.#keys.problems()) });
+    }
+    return { held, unopened };
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.#lasting.close(), this.#passing.close(), this.#keys.close()]);
+  }
+
+  #storeOf(key: SealingKey): Store {
+    return key.lifetime === 'process' ? this.#passing : this.#lasting;
+  }
+
+  async #open(address: RecordAddress, key: SealingKey, name: Name | undefined): Promise<Held | undefined> {
+    const found = await this.#storeOf(key).read(address);
+    if (found === undefined) return undefined;
+    try {
+      const credential = parseCredential(unseal(found.record, key, address.id));
+      return { credential, address, version: found.version, key };
+    } catch (error) {
+      throw error instanceof RecordDamagedError ? damaged(error, name) : error;
+    }
+  }
+
+  async #write(
+    address: RecordAddress,
+    key: SealingKey,
+    expected: RecordVersion | undefined,
+    credential: Credential,
+  ): Promise<Held | undefined> {
+    const record = seal(serializeCredential(credential), key, address.id);
+    const store = this.#storeOf(key);
+    const result = await store.cas(address, expected, record);
+    if (result.outcome === 'ok') return { credential, address, version: result.version, key };
+    if (result.outcome === 'conflict') return undefined;
+    // The engine broke off. Each sealing draws a new nonce, so the same text there is this very write.
+    const found = await store.read(address);
+    if (found?.record === record) return { credential, address, version: found.version, key };
+    if (found?.version !== expected) return undefined;
+    throw new StorageUnwritableError(
+      'The store broke off while it wrote, and the record is as it was before.',
+      {
+        cause: result.cause,
+        hint: 'Try again.',
+      },
+    );
+  }
+}
+
+function damaged(error: RecordDamagedError, name: Name | undefined): RecordDamagedError {
+  if (name === undefined) return error;
+  return new RecordDamagedError(`The stored login to ${name.resource} is damaged. ${error.message}`, {
+    cause: error,
+    hint: `Put the record back from a backup, or log in again: holdfast login ${name.resource} (the damaged record is then moved to quarantine/, not deleted).`,
+  });
+}
+
+/** A record is there, and no key for it. The reason that a person can mend comes first. */
+function unreachable(what: string, problems: readonly HoldfastError[]): HoldfastError {
+  const sealed = `${what} is sealed under a key that cannot be read now.`;
+  for (const Problem of [KeyringLockedError, KeyringDeniedError, KeyringBrokenError]) {
+    const problem = problems.find((candidate) => candidate instanceof Problem);
+    if (problem) {
+      return new Problem(`${sealed} ${problem.message}`, {
+        cause: problem,
+        ...(problem.hint === undefined ? {} : { hint: problem.hint }),
+      });
+    }
+  }
+  const reasons = problems.map((problem) => ` ${problem.message}`).join('');
+  return new KeyUnavailableError(`${sealed}${reasons}`, {
+    hint: 'Run Holdfast where that login was made (the same desktop session and passphrase), or log in again from here. See: holdfast doctor',
+  });
+}

@@ -1,0 +1,68 @@
+import { AbortedError, HoldfastError } from '../errors.ts';
+import type { Custody, Held, Name } from './custody.ts';
+import { summaryOfUnopened } from './listing.ts';
+import type { LogoutOptions, LogoutResult } from './results.ts';
+
+/** A refresh that is under way may end first: its new tokens are then the ones to revoke. */
+const LEASE_WAIT_MS = 30_000;
+
+/** A server that does not answer must not keep the person logged in on this machine. */
+const REVOCATION_TIMEOUT_MS = 10_000;
+
+/**
+ * Revokes the tokens at the authorization server (RFC 7009) and removes every record of that login that can be opened.
+ * What is here is removed even when the server cannot be told.
+ */
+export async function logOut(name: Name, options: LogoutOptions, custody: Custody): Promise<LogoutResult> {
+  const { held, unopened } = await custody.list(name);
+  let removed = 0;
+  let offered = false;
+  let revoked = false;
+  let reason: string | undefined;
+  for (const found of held) {
+    const lease = await custody.lease(found, { waitMs: LEASE_WAIT_MS, signal: options.signal });
+    try {
+      const current = await custody.reread(found);
+      if (current === undefined) continue;
+      if (current.credential.server.revocationEndpoint !== undefined) {
+        offered = true;
+        try {
+          await revoke(current, options.signal);
+          revoked = true;
+        } catch (error) {
+          if (!(error instanceof HoldfastError) || error instanceof AbortedError) throw error;
+          reason = error.message;
+        }
+      }
+      if (await custody.remove(current)) removed += 1;
+    } finally {
+      await lease.release();
+    }
+  }
+  return {
+    removed,
+    revocation:
+      removed === 0
+        ? 'nothing'
+        : reason !== undefined
+          ? 'failed'
+          : revoked || offered
+            ? 'revoked'
+            : 'not-offered',
+    reason,
+    unopened: unopened.map(summaryOfUnopened),
+  };
+}
+
+/** The refresh token first: with it the server ends the whole grant (RFC 7009 section 2.1); then the access token. */
+async function revoke({ credential }: Held, signal: AbortSignal | undefined): Promise<void> {
+  const { server, client, tokens } = credential;
+  if (server.revocationEndpoint === undefined) return;
+  const { revokeToken } = await import('../oauth/revocation.ts');
+  const at = { issuer: server.issuer, revocationEndpoint: server.revocationEndpoint };
+  const wait = { signal, timeoutMs: REVOCATION_TIMEOUT_MS };
+  if (tokens.refreshToken !== undefined) {
+    await revokeToken(at, client, tokens.refreshToken, 'refresh_token', wait);
+  }
+  await revokeToken(at, client, tokens.accessToken, 'access_token', wait);
+}
