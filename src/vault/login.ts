@@ -3,7 +3,7 @@ import { HoldfastError, InvalidArgumentError, KeyringAbsentError, LoginDeniedErr
 import type { KeyringResolution } from '../keyring/open.ts';
 import type { SealingKeys } from '../keyring/sealing-key.ts';
 import type { AuthorizationRequest } from '../oauth/authorization.ts';
-import type { Callback, CallbackServer } from '../oauth/callback-server.ts';
+import type { Callback, CallbackServer, CallbackServerOptions } from '../oauth/callback-server.ts';
 import type { Discovery } from '../oauth/discovery.ts';
 import type { Custody, Held, Name } from './custody.ts';
 import type { LoginOptions, VaultEvent } from './results.ts';
@@ -28,12 +28,15 @@ export async function logIn(name: Name, options: LoginOptions, place: LoginPlace
   if (!Number.isFinite(timeoutMs) || timeoutMs <= 0) {
     throw new InvalidArgumentError('The time for a login must be a positive number of milliseconds.');
   }
-  const [{ discover }, { openCallbackServer }, { createAuthorizationRequest, readAuthorizationResponse }] =
-    await Promise.all([
-      import('../oauth/discovery.ts'),
-      import('../oauth/callback-server.ts'),
-      import('../oauth/authorization.ts'),
-    ]);
+  const [
+    { discover },
+    { openCallbackServer },
+    { belongsTo, createAuthorizationRequest, readAuthorizationResponse },
+  ] = await Promise.all([
+    import('../oauth/discovery.ts'),
+    import('../oauth/callback-server.ts'),
+    import('../oauth/authorization.ts'),
+  ]);
 
   interaction.progress?.(`Asking ${name.resource} how to log in`);
   const discovery = await discover(name.resource, { signal });
@@ -41,7 +44,12 @@ export async function logIn(name: Name, options: LoginOptions, place: LoginPlace
   const before = await formerClient(place.custody, name, discovery);
 
   let request: AuthorizationRequest | undefined;
-  const server = await openServer(openCallbackServer, options, before, () => request?.state);
+  const server = await openServer(
+    openCallbackServer,
+    options,
+    before,
+    (parameters) => request !== undefined && belongsTo(request, parameters),
+  );
   try {
     const client = await clientFor(server, discovery, before, options);
     request = await createAuthorizationRequest(discovery, client, server.redirectUri, {
@@ -89,7 +97,7 @@ export async function logIn(name: Name, options: LoginOptions, place: LoginPlace
       await callback.succeed({ resource: name.resource, account: name.account });
       return held;
     } catch (error) {
-      await showFailure(callback, name, error);
+      await showFailure(callback, error);
       throw error;
     }
   } finally {
@@ -164,25 +172,22 @@ async function formerClient(
 
 /** On the port that the former registration names, when that is free and nobody asked for another. */
 async function openServer(
-  open: (options: {
-    port?: number | undefined;
-    expectedState: () => string | undefined;
-  }) => Promise<CallbackServer>,
+  open: (options: CallbackServerOptions) => Promise<CallbackServer>,
   options: LoginOptions,
   before: ClientRegistration | undefined,
-  expectedState: () => string | undefined,
+  belongs: CallbackServerOptions['belongs'],
 ): Promise<CallbackServer> {
-  if (options.callbackPort !== undefined) return open({ port: options.callbackPort, expectedState });
+  if (options.callbackPort !== undefined) return open({ port: options.callbackPort, belongs });
   const registered = before?.redirectUris[0];
   const port = registered === undefined ? 0 : Number(new URL(registered).port);
   if (port > 0) {
     try {
-      return await open({ port, expectedState });
+      return await open({ port, belongs });
     } catch (error) {
       if (!(error instanceof HoldfastError)) throw error;
     }
   }
-  return open({ expectedState });
+  return open({ belongs });
 }
 
 async function clientFor(
@@ -198,16 +203,17 @@ async function clientFor(
 }
 
 /** The page says no more than it must: what a server wrote is for the terminal, where it is quoted. */
-async function showFailure(callback: Callback, { resource }: Name, error: unknown): Promise<void> {
+async function showFailure(callback: Callback, error: unknown): Promise<void> {
+  const denied = error instanceof LoginDeniedError;
   await callback
     .fail({
-      resource,
-      title: error instanceof LoginDeniedError ? 'Access was refused' : 'The login did not succeed',
-      reason:
-        error instanceof LoginDeniedError
+      title: denied ? 'Access was refused' : 'The login did not succeed',
+      text: [
+        denied
           ? 'The authorization server says that access was not granted. Nothing was stored.'
           : 'Nothing was stored. The terminal says what went wrong.',
-      hint: 'You can close this tab and go back to the terminal.',
+        'You can close this tab and go back to the terminal.',
+      ],
     })
     .catch(() => {
       // The browser is gone; the terminal tells it all the same.

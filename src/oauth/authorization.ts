@@ -1,0 +1,141 @@
+import { timingSafeEqual } from 'node:crypto';
+import { calculatePKCECodeChallenge, generateRandomCodeVerifier, generateRandomState } from 'oauth4webapi';
+import type { ClientRegistration } from '../credential.ts';
+import { CallbackRejectedError, InvalidArgumentError, LoginDeniedError } from '../errors.ts';
+import { quote } from '../quote.ts';
+import type { Discovery } from './discovery.ts';
+import { oauthError } from './protocol-error.ts';
+
+/** One authorization request, and what its response is checked against. It holds the code verifier: never print it. */
+export interface AuthorizationRequest {
+  /** What the person opens. */
+  readonly url: string;
+  readonly state: string;
+  readonly codeVerifier: string;
+  /** Recorded before the redirect, so that a mix-up shows (RFC 9207 section 2.4). */
+  readonly issuer: string;
+  readonly issParameterSupported: boolean;
+  /** Space-separated; absent when none was asked for. */
+  readonly requestedScope: string | undefined;
+}
+
+const OFFLINE_ACCESS = 'offline_access';
+
+/** RFC 6749 section 3.3. */
+const SCOPE_TOKEN = /^[\x21\x23-\x5b\x5d-\x7e]{1,256}$/;
+
+/** Parameters of which the response may hold one each (RFC 6749 section 3.1). */
+const SINGLE = ['state', 'code', 'iss', 'error', 'error_description'];
+
+/**
+ * Builds an authorization request with PKCE (S256), `state` and `resource` (RFC 6749 section 4.1.1, RFC 7636, RFC 8707).
+ *
+ * @param options.scopes what to ask for in place of what the server suggests
+ * @throws InvalidArgumentError when one of those is no scope
+ */
+export async function createAuthorizationRequest(
+  discovery: Discovery,
+  client: ClientRegistration,
+  redirectUri: string,
+  options: { scopes?: readonly string[] | undefined } = {},
+): Promise<AuthorizationRequest> {
+  const { server } = discovery;
+  const codeVerifier = generateRandomCodeVerifier();
+  const state = generateRandomState();
+  const scopes = scopesOf(discovery, options.scopes);
+  const requestedScope = scopes.length === 0 ? undefined : scopes.join(' ');
+  const url = new URL(server.authorizationEndpoint);
+  const parameters = {
+    response_type: 'code',
+    client_id: client.clientId,
+    redirect_uri: redirectUri,
+    state,
+    code_challenge: await calculatePKCECodeChallenge(codeVerifier),
+    code_challenge_method: 'S256',
+    resource: discovery.resourceParameter,
+    ...(requestedScope === undefined ? {} : { scope: requestedScope }),
+    // OpenID Connect Core section 11: offline access is given only where consent is asked for.
+    ...(scopes.includes(OFFLINE_ACCESS) ? { prompt: 'consent' } : {}),
+  };
+  for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
+  return {
+    url: url.href,
+    state,
+    codeVerifier,
+    issuer: server.issuer,
+    issParameterSupported: server.issParameterSupported,
+    requestedScope,
+  };
+}
+
+/** Whether a redirect is the answer to this request: by its `state`, compared in constant time. */
+export function belongsTo(request: AuthorizationRequest, parameters: URLSearchParams): boolean {
+  return sameText(parameters.get('state') ?? '', request.state);
+}
+
+/**
+ * Checks the response of the authorization server and answers its code. `state` and `iss` come first, for errors too:
+ * what fails them is not shown and not acted on (RFC 9207 section 2.4).
+ *
+ * @throws CallbackRejectedError when it does not belong to the request
+ * @throws LoginDeniedError, OAuthError for an error that does
+ */
+export function readAuthorizationResponse(
+  request: AuthorizationRequest,
+  parameters: URLSearchParams,
+): string {
+  if (SINGLE.some((name) => parameters.getAll(name).length > 1)) throw rejected('names a parameter twice');
+  if (!belongsTo(request, parameters)) throw rejected('has another state');
+  const iss = parameters.get('iss');
+  if (iss === null ? request.issParameterSupported : iss !== request.issuer) {
+    throw rejected(
+      iss === null
+        ? 'lacks the issuer that its server always sends'
+        : `comes from ${quote(iss)}, another issuer`,
+    );
+  }
+  const error = parameters.get('error');
+  if (error !== null) {
+    const description = parameters.get('error_description') ?? undefined;
+    if (error === 'access_denied') {
+      throw new LoginDeniedError(
+        `${quote(request.issuer)} says that access was denied${description ? `: ${quote(description)}` : ''}.`,
+        { hint: 'If that was not meant, log in again and allow it.' },
+      );
+    }
+    throw oauthError(`The authorization endpoint of ${quote(request.issuer)}`, error, description);
+  }
+  const code = parameters.get('code');
+  if (!code) throw rejected('holds neither a code nor an error');
+  return code;
+}
+
+/**
+ * What to ask for: the challenge's scopes, else all that the resource publishes, else none (MCP authorization, "Scope
+ * Selection Strategy"); with `offline_access` where the authorization server lists it, for a refresh token.
+ */
+function scopesOf(
+  { challengedScope, resourceScopes, server }: Discovery,
+  chosen: readonly string[] | undefined,
+): readonly string[] {
+  const foreign = challengedScope?.split(' ') ?? resourceScopes ?? [];
+  for (const scope of chosen ?? []) {
+    if (!SCOPE_TOKEN.test(scope)) {
+      throw new InvalidArgumentError(`${quote(scope)} is not a scope (RFC 6749 section 3.3).`);
+    }
+  }
+  const wanted = new Set(chosen ?? foreign.filter((scope) => SCOPE_TOKEN.test(scope)));
+  if (server.scopesSupported?.includes(OFFLINE_ACCESS)) wanted.add(OFFLINE_ACCESS);
+  return [...wanted];
+}
+
+function sameText(a: string, b: string): boolean {
+  const [one, other] = [Buffer.from(a), Buffer.from(b)];
+  return one.length === other.length && timingSafeEqual(one, other);
+}
+
+function rejected(why: string): CallbackRejectedError {
+  return new CallbackRejectedError(`The redirect back to this machine ${why}: it was not used.`, {
+    hint: 'Log in again, and use the newest tab. If it happens again, something is interfering with the login.',
+  });
+}

@@ -1,0 +1,53 @@
+import * as oauth from 'oauth4webapi';
+import type { ClientRegistration } from '../credential.ts';
+import { send, type RequestOptions } from './http.ts';
+import { checkServerUp } from './protocol-error.ts';
+
+/** How `oauth4webapi` names the client, and how the client proves itself (RFC 6749 section 2.3). */
+export function clientOf(client: ClientRegistration): {
+  client: oauth.Client;
+  authentication: oauth.ClientAuth;
+} {
+  const secret = client.clientSecret?.reveal() ?? '';
+  const authentication = {
+    none: () => oauth.None(),
+    client_secret_basic: () => oauth.ClientSecretBasic(secret),
+    client_secret_post: () => oauth.ClientSecretPost(secret),
+  }[client.authMethod]();
+  return { client: { client_id: client.clientId }, authentication };
+}
+
+/** Lets `oauth4webapi` send through our bounded client. Plain http was checked to stay on this machine. */
+export function through(
+  options: RequestOptions,
+  what: string,
+  change: (body: Uint8Array<ArrayBuffer>) => Uint8Array<ArrayBuffer> = (body) => body,
+) {
+  return {
+    [oauth.allowInsecureRequests]: true,
+    [oauth.customFetch]: async (
+      url: string,
+      init: { method: string; headers: Record<string, string>; body?: unknown },
+    ): Promise<Response> => {
+      const response = await send(url, {
+        ...options,
+        method: 'POST',
+        headers: init.headers,
+        body: String(init.body ?? ''),
+      });
+      checkServerUp(response, what);
+      const body = [204, 205, 304].includes(response.status) ? null : change(response.body);
+      return new Response(body, { status: response.status, headers: contentHeaders(response.headers) });
+    },
+  };
+}
+
+/** Only what the processing looks at: the body is decoded already, so its encoding must not be named again. */
+function contentHeaders(headers: Headers): Headers {
+  const kept = new Headers();
+  for (const name of ['content-type', 'www-authenticate', 'cache-control']) {
+    const value = headers.get(name);
+    if (value !== null) kept.set(name, value);
+  }
+  return kept;
+}

@@ -1,0 +1,51 @@
+import { OperationProcessingError, ResponseBodyError, WWWAuthenticateChallengeError } from 'oauth4webapi';
+import { HoldfastError, InvalidResponseError, NetworkError, OAuthError } from '../errors.ts';
+import { quote } from '../quote.ts';
+import { type HttpResponse, retryAfterMs } from './http.ts';
+
+/** The `error` codes of RFC 6749 section 5.2 are made of these characters. */
+const ERROR_CODE = /^[\x20-\x21\x23-\x5b\x5d-\x7e]{1,64}$/;
+
+/**
+ * Turns what `oauth4webapi` threw over an answer into our error. That one is never kept as the cause: it carries the
+ * whole answer, tokens and all, and would print it.
+ *
+ * @param what such as `The token endpoint of "https://as.example"`
+ */
+export function protocolError(error: unknown, what: string): HoldfastError {
+  if (error instanceof HoldfastError) return error;
+  if (error instanceof ResponseBodyError) {
+    return oauthError(what, error.error, error.error_description);
+  }
+  if (error instanceof WWWAuthenticateChallengeError) {
+    // RFC 6749 section 5.2 lets the server refuse the client by a challenge.
+    return new OAuthError(`${what} refused the client (HTTP ${error.status}).`, {
+      error: 'invalid_client',
+    });
+  }
+  const reason =
+    error instanceof OperationProcessingError || error instanceof TypeError ? error.message : undefined;
+  return new InvalidResponseError(
+    `${what} did not answer as the standard prescribes${reason === undefined ? '' : `: ${quote(reason)}`}.`,
+    { hint: 'Tell who runs the server.' },
+  );
+}
+
+/** An error of RFC 6749 section 4.1.2.1 or 5.2, as the server said it. */
+export function oauthError(what: string, error: string, description: string | undefined): OAuthError {
+  const code = ERROR_CODE.test(error) ? error : 'unknown_error';
+  const said = description ? `: ${quote(description)}` : '';
+  return new OAuthError(`${what} answered ${quote(code)}${said}.`, { error: code });
+}
+
+/** Throws for an answer that says nothing of the request, only that the server is in trouble. */
+export function checkServerUp(response: HttpResponse, what: string): void {
+  if (response.status < 500 && response.status !== 429) return;
+  throw new NetworkError(`${what} answered HTTP ${response.status}.`, {
+    retryAfterMs: retryAfterMs(response.headers),
+    hint:
+      response.status === 429
+        ? 'It asks for fewer requests. Try again in a moment.'
+        : 'The server is in trouble. Try again in a moment.',
+  });
+}
