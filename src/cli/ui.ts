@@ -54,6 +54,11 @@ export class Ui {
     if (!this.#options.quiet) this.#options.stderr.write(`${text}\n`);
   }
 
+  /** What the person must see to go on, even with `--quiet`. */
+  say(text: string): void {
+    this.#options.stderr.write(`${text}\n`);
+  }
+
   /** A step that may take a while has begun. */
   progress(text: string): void {
     this.note(this.style('dim', `${text} …`));
