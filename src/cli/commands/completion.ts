@@ -21,7 +21,8 @@ function optionsOf(name: string): string[] {
 }
 
 /** Resources come from the list itself, which asks no server. */
-const RESOURCES = 'holdfast list --json 2>/dev/null | sed -n \'s/^ *"resource": "\\(.*\\)",*$/\\1/p\' | sort -u';
+const RESOURCES =
+  'holdfast list --json 2>/dev/null | sed -n \'s/^ *"resource": "\\(.*\\)",*$/\\1/p\' | sort -u';
 
 function bash(): string {
   const cases = COMMANDS.map(

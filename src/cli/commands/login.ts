@@ -11,7 +11,10 @@ import { relativeTime } from '../words.ts';
 export async function run(invocation: Invocation): Promise<number> {
   const { argument = '', ui, signal } = invocation;
   const resource = canonicalResource(argument);
-  const scopes = invocation.text('scope')?.split(/[\s,]+/).filter((scope) => scope !== '');
+  const scopes = invocation
+    .text('scope')
+    ?.split(/[\s,]+/)
+    .filter((scope) => scope !== '');
   const options = {
     account: invocation.text('account'),
     scopes,
@@ -21,7 +24,9 @@ export async function run(invocation: Invocation): Promise<number> {
     signal,
     interaction: interactionOf(invocation),
   };
-  const { credential, keyring, tiers } = await withVault(invocation, (vault) => vault.login(resource, options));
+  const { credential, keyring, tiers } = await withVault(invocation, (vault) =>
+    vault.login(resource, options),
+  );
   if (ui.json) {
     ui.dataJson({ credential, keyring, tiers });
     return EXIT.done;
@@ -29,7 +34,9 @@ export async function run(invocation: Invocation): Promise<number> {
   const account = credential.account === 'default' ? '' : ` as ${credential.account}`;
   ui.note(`${ui.style('green', 'Logged in')} to ${ui.style('bold', credential.resource)}${account}.`);
   if (credential.expiresAt !== undefined) {
-    const renewal = credential.canRefresh ? 'and is refreshed by itself' : 'and the server gave no way to refresh it';
+    const renewal = credential.canRefresh
+      ? 'and is refreshed by itself'
+      : 'and the server gave no way to refresh it';
     ui.note(`The access token expires ${relativeTime(credential.expiresAt, Date.now())}, ${renewal}.`);
   }
   ui.note(`Sealed under a key in ${whereOf(keyring.id)}.`);
@@ -64,6 +71,7 @@ function whereOf(keyring: string): string {
 /** A weaker keyring than there could be is never taken in silence. */
 function tellFallback(ui: Ui, tiers: readonly TierReport[]): void {
   for (const { id, outcome, reason } of tiers) {
-    if (outcome === 'passed-over') ui.note(ui.style('dim', `  ${id} was passed over: ${reason ?? 'no reason given'}`));
+    if (outcome === 'passed-over')
+      ui.note(ui.style('dim', `  ${id} was passed over: ${reason ?? 'no reason given'}`));
   }
 }
