@@ -14,8 +14,8 @@ export async function main(argv: readonly string[]): Promise<number> {
   const json = argv.includes('--json');
   const quiet = argv.includes('--quiet') || argv.includes('-q');
   const ui = new Ui({
-    stdout: process.stdout,
-    stderr: process.stderr,
+    stdout: () => process.stdout,
+    stderr: () => process.stderr,
     json,
     quiet,
     variables: environment.variables,

@@ -19,8 +19,9 @@ export interface Output {
 }
 
 export interface UiOptions {
-  readonly stdout: Output;
-  readonly stderr: Output;
+  /** Asked for when first written to: Node opens each stream at a cost of milliseconds. */
+  readonly stdout: () => Output;
+  readonly stderr: () => Output;
   readonly json: boolean;
   readonly quiet: boolean;
   readonly variables: Readonly<Record<string, string | undefined>>;
@@ -31,32 +32,30 @@ const STYLES = { bold: [1, 22], dim: [2, 22], red: [31, 39], green: [32, 39], ye
 export class Ui {
   readonly json: boolean;
   readonly #options: UiOptions;
-  readonly #coloured: boolean;
 
   constructor(options: UiOptions) {
     this.json = options.json;
     this.#options = options;
-    this.#coloured = options.stderr.isTTY === true && !options.variables['NO_COLOR'];
   }
 
   /** The answer, as text. */
   data(text: string): void {
-    this.#options.stdout.write(`${text}\n`);
+    this.#options.stdout().write(`${text}\n`);
   }
 
   /** The answer, as JSON. */
   dataJson(value: unknown): void {
-    this.#options.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+    this.#options.stdout().write(`${JSON.stringify(value, null, 2)}\n`);
   }
 
   /** Something worth knowing. */
   note(text: string): void {
-    if (!this.#options.quiet) this.#options.stderr.write(`${text}\n`);
+    if (!this.#options.quiet) this.#options.stderr().write(`${text}\n`);
   }
 
   /** What the person must see to go on, even with `--quiet`. */
   say(text: string): void {
-    this.#options.stderr.write(`${text}\n`);
+    this.#options.stderr().write(`${text}\n`);
   }
 
   /** A step that may take a while has begun. */
@@ -66,22 +65,22 @@ export class Ui {
 
   warn(text: string, hint?: string): void {
     if (this.#options.quiet) return;
-    this.#options.stderr.write(`${this.style('yellow', 'warning:')} ${text}\n${indent(hint)}`);
+    this.#options.stderr().write(`${this.style('yellow', 'warning:')} ${text}\n${indent(hint)}`);
   }
 
   error(error: unknown): void {
     if (this.json) {
-      this.#options.stderr.write(`${JSON.stringify({ error: errorJson(error) })}\n`);
+      this.#options.stderr().write(`${JSON.stringify({ error: errorJson(error) })}\n`);
     } else {
       const message = error instanceof HoldfastError ? error.message : unexpected(error);
       const hint =
         error instanceof HoldfastError
           ? error.hint
           : 'This is a defect of Holdfast. Set HOLDFAST_DEBUG=1 to see where.';
-      this.#options.stderr.write(`${this.style('red', 'error:')} ${message}\n${indent(hint)}`);
+      this.#options.stderr().write(`${this.style('red', 'error:')} ${message}\n${indent(hint)}`);
     }
     if (this.#options.variables['HOLDFAST_DEBUG'] && error instanceof Error) {
-      this.#options.stderr.write(
+      this.#options.stderr().write(
         `${error.stack ?? ''}\n${error.cause instanceof Error ? `cause: ${error.cause.stack}\n` : ''}`,
       );
     }
@@ -89,7 +88,8 @@ export class Ui {
 
   style(style: keyof typeof STYLES, text: string): string {
     const [on, off] = STYLES[style];
-    return this.#coloured ? `\u001b[${on}m${text}\u001b[${off}m` : text;
+    const coloured = this.#options.stderr().isTTY === true && !this.#options.variables['NO_COLOR'];
+    return coloured ? `\u001b[${on}m${text}\u001b[${off}m` : text;
   }
 }
 

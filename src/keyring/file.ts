@@ -32,6 +32,7 @@ export class FileKeyring implements Keyring {
   readonly tier = 'file';
   readonly #layout: Layout;
   readonly #environment: Environment;
+  #passphrase: Passphrase | undefined;
 
   constructor(layout: Layout, environment: Environment) {
     this.#layout = layout;
@@ -45,7 +46,7 @@ export class FileKeyring implements Keyring {
         if (!(await checkPrivateDirectory(directory, this.#environment)))
           await checkCanMakeDirectory(directory);
       }
-      await readPassphrase(this.#layout, this.#environment);
+      this.#passphrase = await readPassphrase(this.#layout, this.#environment);
       return { status: 'usable', lifetime: 'disk' };
     } catch (error) {
       if (!(error instanceof HoldfastError)) throw error;
@@ -67,8 +68,8 @@ export class FileKeyring implements Keyring {
         await sleep(REREAD_AFTER_MS);
         continue;
       }
-      const passphrase = await readPassphrase(this.#layout, this.#environment);
-      if (passphrase === undefined) {
+      this.#passphrase ??= await readPassphrase(this.#layout, this.#environment);
+      if (this.#passphrase === undefined) {
         throw new KeyringBrokenError(
           `${shellPath(path)} is there, but the passphrase that opens it is gone.`,
           {
@@ -76,7 +77,7 @@ export class FileKeyring implements Keyring {
           },
         );
       }
-      return (await this.#open(text, passphrase, path)).data;
+      return (await this.#open(text, this.#passphrase, path)).data;
     }
   }
 
@@ -113,9 +114,11 @@ export class FileKeyring implements Keyring {
   }
 
   async #read(path: string): Promise<string | undefined> {
-    for (const directory of [this.#layout.home, this.#layout.keyring]) {
-      if (!(await checkPrivateDirectory(directory, this.#environment))) return undefined;
-    }
+    const { home, keyring } = this.#layout;
+    const there = await Promise.all(
+      [home, keyring].map((directory) => checkPrivateDirectory(directory, this.#environment)),
+    );
+    if (!there.every(Boolean)) return undefined;
     const bytes = await readPrivateFile(path, this.#environment, { maxBytes: MAX_ITEM_BYTES });
     return bytes?.toString('latin1');
   }

@@ -39,6 +39,12 @@ export interface Held {
   readonly key: SealingKey;
 }
 
+/** A credential that was looked for, and the keys that have a record of its name. */
+export interface Found {
+  readonly held: Held;
+  readonly kids: readonly string[];
+}
+
 /** A record that could not be opened from here, and why. */
 export interface Unopened extends RecordAddress {
   readonly error: HoldfastError;
@@ -74,17 +80,18 @@ export class Custody {
    * @throws KeyringLockedError, KeyringDeniedError, KeyringBrokenError, KeyUnavailableError when there is one, sealed
    *   under a key that cannot be reached
    */
-  async find(name: Name): Promise<Held | undefined> {
+  async find(name: Name): Promise<Found | undefined> {
     const id = recordId(name.resource, name.account);
-    const kids = new Set(await this.kidsOf(id));
-    if (kids.size === 0) return undefined;
+    const kids = await this.kidsOf(id);
+    const sealed = new Set(kids);
+    if (sealed.size === 0) return undefined;
     for await (const key of this.#keys.reachable()) {
-      if (!kids.has(key.kid)) continue;
+      if (!sealed.has(key.kid)) continue;
       const held = await this.#open({ kid: key.kid, id }, key, name);
-      if (held !== undefined) return held;
-      kids.delete(key.kid);
+      if (held !== undefined) return { held, kids };
+      sealed.delete(key.kid);
     }
-    if (kids.size === 0) return undefined;
+    if (sealed.size === 0) return undefined;
     throw unreachable(`The login to ${name.resource}`, this.#keys.problems());
   }
 

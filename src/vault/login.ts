@@ -5,7 +5,7 @@ import type { SealingKeys } from '../keyring/sealing-key.ts';
 import type { AuthorizationRequest } from '../oauth/authorization.ts';
 import type { Callback, CallbackServer, CallbackServerOptions } from '../oauth/callback-server.ts';
 import type { Discovery } from '../oauth/discovery.ts';
-import type { Custody, Held, Name } from './custody.ts';
+import type { Custody, Found, Held, Name } from './custody.ts';
 import type { LoginOptions, VaultEvent } from './results.ts';
 
 /*
@@ -152,16 +152,16 @@ async function formerClient(
   name: Name,
   discovery: Discovery,
 ): Promise<ClientRegistration | undefined> {
-  let held: Held | undefined;
+  let found: Found | undefined;
   try {
-    held = await custody.find(name);
+    found = await custody.find(name);
   } catch (error) {
     // What does not open holds no registration; the login itself will replace or refuse it.
     if (error instanceof HoldfastError) return undefined;
     throw error;
   }
-  if (held === undefined) return undefined;
-  const { client, server, loginRequired } = held.credential;
+  if (found === undefined) return undefined;
+  const { client, server, loginRequired } = found.held.credential;
   const lapsed = client.clientSecretExpiresAt !== undefined && client.clientSecretExpiresAt <= Date.now();
   // A registration belongs to the issuer that gave it, and to no other (MCP authorization, "Authorization Server
   // Binding"); the server that has just refused it may have forgotten the client.

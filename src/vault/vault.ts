@@ -1,4 +1,3 @@
-import { recordId } from '../credential.ts';
 import {
   HoldfastError,
   InvalidArgumentError,
@@ -15,7 +14,7 @@ import { MemoryStore } from '../store/memory.ts';
 import type { Store } from '../store/store.ts';
 import { type Environment, processEnvironment } from '../system/environment.ts';
 import { layoutOf } from '../system/paths.ts';
-import { Custody, type Held, type Name, nameOf } from './custody.ts';
+import { Custody, type Found, type Held, type Name, nameOf } from './custody.ts';
 import { alive, freshness, freshUntil } from './freshness.ts';
 import { summaryOf, summaryOfUnopened } from './listing.ts';
 import { cannotRefresh, loginCommand, RefreshOnce, refused } from './refresh-once.ts';
@@ -208,16 +207,18 @@ export class Vault {
     const end = performance.now() + deadlineMs;
     const key = slotKey(resource, options.account);
     const name = this.#slots.get(key)?.name ?? nameOf(resource, options.account);
-    let held = await this.#current(key, name);
+    const found = await this.#current(key, name);
+    const { kids } = found;
+    let { held } = found;
     for (let refreshes = 0; ; refreshes += 1) {
       const { credential } = held;
       if (credential.loginRequired !== undefined) throw refused(credential);
       const now = Date.now();
       const state = freshness(credential, now);
-      if (state === 'fresh') return this.#serve(key, name, held);
+      if (state === 'fresh') return this.#serve(key, name, { held, kids });
       if (credential.tokens.refreshToken === undefined) {
         if (!alive(credential, now)) throw cannotRefresh(credential);
-        return this.#serve(key, name, held, now + LOOK_EVERY_MS);
+        return this.#serve(key, name, { held, kids }, now + LOOK_EVERY_MS);
       }
       if (refreshes === REFRESHES_A_CALL) {
         throw new InvalidResponseError(
@@ -238,14 +239,14 @@ export class Vault {
         // A failure that may pass does not take away a token with life left.
         const passing = error instanceof HoldfastError && error.retryable;
         if (passing && alive(credential, Date.now()))
-          return this.#serve(key, name, held, now + LOOK_EVERY_MS);
+          return this.#serve(key, name, { held, kids }, now + LOOK_EVERY_MS);
         throw error instanceof LockTimeoutError ? refreshTakesLong(error, name) : error;
       }
     }
   }
 
   /** What the slot holds, if no other process has changed it; else what the store holds. */
-  async #current(key: string, name: Name): Promise<Held> {
+  async #current(key: string, name: Name): Promise<Found> {
     const slot = this.#slots.get(key);
     if (slot !== undefined) {
       const kept = this.#refresh.unpersisted(slot.held);
@@ -256,39 +257,38 @@ export class Vault {
       ]);
       if (kids.join() === slot.kids && version === slot.held.version) {
         slot.lookAgainAt = performance.now() + LOOK_EVERY_MS;
-        return slot.held;
+        return { held: slot.held, kids };
       }
     }
-    const held = await this.#custody.find(name);
-    if (held === undefined) {
+    const found = await this.#custody.find(name);
+    if (found === undefined) {
       this.#slots.delete(key);
       throw new LoginRequiredError(
         `There is no login to ${name.resource}${name.account === 'default' ? '' : ` for the account ${name.account}`}.`,
         { hint: `Log in: ${loginCommand(name.resource, name.account)}` },
       );
     }
-    return this.#refresh.unpersisted(held) ?? held;
+    return { ...found, held: this.#refresh.unpersisted(found.held) ?? found.held };
   }
 
   /** @param until when to think about it again, in milliseconds since the epoch */
-  async #serve(
+  #serve(
     key: string,
     name: Name,
-    held: Held,
+    { held, kids }: Found,
     until: number = freshUntil(held.credential),
-  ): Promise<AccessToken> {
+  ): AccessToken {
     const slot = this.#slots.get(key);
     if (slot?.held === held) {
       slot.freshUntil = until;
       return slot.access;
     }
-    const id = recordId(name.resource, name.account);
     const access = accessOf(held);
     this.#slots.set(key, {
       name,
-      id,
+      id: held.address.id,
       held,
-      kids: (await this.#custody.kidsOf(id)).join(),
+      kids: kids.join(),
       access,
       freshUntil: until,
       lookAgainAt: performance.now() + LOOK_EVERY_MS,

@@ -1,0 +1,48 @@
+/* The layers of the design, one way: a file imports from its own layer or from one below. */
+const LAYERS = ['core', 'system', 'mechanism', 'vault', 'surface', 'cli'];
+const PATHS = {
+  core: '^src/(errors|secret|quote|credential|version)\\.ts$',
+  system: '^src/system/',
+  mechanism: '^src/(sealing\\.ts|keyring/|store/|oauth/)',
+  vault: '^src/vault/',
+  surface: '^src/(index\\.ts|testing/)',
+  cli: '^src/cli/',
+};
+
+module.exports = {
+  forbidden: [
+    ...LAYERS.slice(0, -1).map((layer, index) => ({
+      name: `${layer}-never-imports-from-above`,
+      severity: 'error',
+      from: { path: PATHS[layer] },
+      to: { path: LAYERS.slice(index + 1).map((above) => PATHS[above]).join('|') },
+    })),
+    {
+      name: 'oauth-and-store-meet-in-the-vault-only',
+      severity: 'error',
+      from: { path: '^src/oauth/' },
+      to: { path: '^src/(store|keyring)/|^src/sealing' },
+    },
+    {
+      name: 'store-and-keyring-know-no-protocol',
+      severity: 'error',
+      from: { path: '^src/(store|keyring)/' },
+      to: { path: '^src/oauth/' },
+    },
+    {
+      name: 'only-system-touches-files-and-processes',
+      severity: 'error',
+      from: { path: '^src/', pathNot: '^src/system/' },
+      to: { path: '^(node:)?(fs|fs/promises|child_process|os)$' },
+    },
+    { name: 'no-cycles', severity: 'error', from: {}, to: { circular: true } },
+    { name: 'everything-is-found', severity: 'error', from: {}, to: { couldNotResolve: true } },
+    {
+      name: 'no-development-packages-in-the-product',
+      severity: 'error',
+      from: { path: '^src/' },
+      to: { dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown'] },
+    },
+  ],
+  options: { tsConfig: { fileName: 'tsconfig.json' }, tsPreCompilationDeps: true, doNotFollow: { path: 'node_modules' } },
+};
