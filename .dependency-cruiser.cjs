@@ -15,7 +15,11 @@ module.exports = {
       name: `${layer}-never-imports-from-above`,
       severity: 'error',
       from: { path: PATHS[layer] },
-      to: { path: LAYERS.slice(index + 1).map((above) => PATHS[above]).join('|') },
+      to: {
+        path: LAYERS.slice(index + 1)
+          .map((above) => PATHS[above])
+          .join('|'),
+      },
     })),
     {
       name: 'oauth-and-store-meet-in-the-vault-only',
@@ -44,5 +48,9 @@ module.exports = {
       to: { dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown'] },
     },
   ],
-  options: { tsConfig: { fileName: 'tsconfig.json' }, tsPreCompilationDeps: true, doNotFollow: { path: 'node_modules' } },
+  options: {
+    tsConfig: { fileName: 'tsconfig.json' },
+    tsPreCompilationDeps: true,
+    doNotFollow: { path: 'node_modules' },
+  },
 };

@@ -18,6 +18,8 @@ export interface Invocation {
   flag(option: string): boolean;
   /** A whole number within the bounds, or InvalidArgumentError. */
   number(option: string, bounds: { min: number; max: number }): number | undefined;
+  /** The whole table, for what describes it. */
+  readonly table: readonly Command[];
   readonly ui: Ui;
   readonly environment: Environment;
   /** Aborts on Ctrl-C and on SIGTERM. */
@@ -34,5 +36,5 @@ export interface Command {
   readonly options: Readonly<Record<string, Option>>;
   readonly examples: readonly (readonly [command: string, what: string])[];
   /** Answers the exit code. */
-  load(): Promise<{ run(invocation: Invocation): Promise<number> }>;
+  readonly load: () => Promise<{ readonly run: (invocation: Invocation) => Promise<number> }>;
 }

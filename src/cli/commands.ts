@@ -24,13 +24,6 @@ const TIMEOUT: Option = {
   summary: 'how long to wait (default: 300 for login, 60 otherwise)',
 };
 
-/** Every command takes these. */
-export const COMMON: Readonly<Record<string, Option>> = {
-  json: { type: 'boolean', summary: 'print data, and errors, as JSON' },
-  quiet: { type: 'boolean', short: 'q', summary: 'print data and errors only' },
-  help: { type: 'boolean', short: 'h', summary: 'say what the command does' },
-};
-
 const SERVER = { name: 'URL', required: true } as const;
 
 export const COMMANDS: readonly Command[] = [

@@ -1,14 +1,14 @@
 import type { Command, Option } from './command.ts';
-import { COMMANDS, COMMON } from './commands.ts';
+import { COMMON } from './common-options.ts';
 
-export function overview(version: string): string {
-  const width = Math.max(...COMMANDS.map((command) => usageOf(command).length));
+export function overview(version: string, table: readonly Command[]): string {
+  const width = Math.max(...table.map((command) => usageOf(command).length));
   return [
     `holdfast ${version}: log in to an MCP server once; every process then gets a valid access token.`,
     '',
     'Usage: holdfast <command> [options]',
     '',
-    ...COMMANDS.map((command) => `  ${usageOf(command).padEnd(width)}  ${command.summary}`),
+    ...table.map((command) => `  ${usageOf(command).padEnd(width)}  ${command.summary}`),
     '',
     'holdfast <command> --help says more. holdfast --version prints the version.',
     '',

@@ -4,7 +4,8 @@ import { quote } from '../quote.ts';
 import { processEnvironment } from '../system/environment.ts';
 import { VERSION } from '../version.ts';
 import type { Command, Invocation } from './command.ts';
-import { COMMANDS, COMMON } from './commands.ts';
+import { COMMANDS } from './commands.ts';
+import { COMMON } from './common-options.ts';
 import { EXIT, exitCodeOf } from './exit-code.ts';
 import { Ui } from './ui.ts';
 
@@ -38,7 +39,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
       const { overview, helpOf } = await import('./help.ts');
       const asked = name === 'help' && rest[0] !== undefined ? commandNamed(rest[0]) : undefined;
-      const text = asked ? helpOf(asked) : overview(VERSION);
+      const text = asked ? helpOf(asked) : overview(VERSION, COMMANDS);
       if (name === undefined) ui.note(text);
       else ui.data(text);
       return name === undefined ? EXIT.usage : EXIT.done;
@@ -52,6 +53,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     const argument = argumentOf(command, parsed.positionals);
     const invocation: Invocation = {
       argument,
+      table: COMMANDS,
       ui,
       environment,
       signal: stop.signal,
@@ -133,9 +135,9 @@ function numberOf(
 /** How many letters two words differ by (Levenshtein). */
 function distance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (const [i, letter] of [...a].entries()) {
+  for (const [i, letter] of a.split('').entries()) {
     const next = [i + 1];
-    for (const [j, other] of [...b].entries()) {
+    for (const [j, other] of b.split('').entries()) {
       next.push(
         Math.min((row[j] ?? 0) + (letter === other ? 0 : 1), (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1),
       );

@@ -80,9 +80,11 @@ export class Ui {
       this.#options.stderr().write(`${this.style('red', 'error:')} ${message}\n${indent(hint)}`);
     }
     if (this.#options.variables['HOLDFAST_DEBUG'] && error instanceof Error) {
-      this.#options.stderr().write(
-        `${error.stack ?? ''}\n${error.cause instanceof Error ? `cause: ${error.cause.stack}\n` : ''}`,
-      );
+      this.#options
+        .stderr()
+        .write(
+          `${error.stack ?? ''}\n${error.cause instanceof Error ? `cause: ${error.cause.stack}\n` : ''}`,
+        );
     }
   }
 

@@ -27,13 +27,13 @@ export function through(
     [oauth.allowInsecureRequests]: true,
     [oauth.customFetch]: async (
       url: string,
-      init: { method: string; headers: Record<string, string>; body?: unknown },
+      init: { headers: Record<string, string>; body?: URLSearchParams | string },
     ): Promise<Response> => {
       const response = await send(url, {
         ...options,
         method: 'POST',
         headers: init.headers,
-        body: String(init.body ?? ''),
+        body: init.body?.toString() ?? '',
       });
       checkServerUp(response, what);
       const body = [204, 205, 304].includes(response.status) ? null : change(response.body);

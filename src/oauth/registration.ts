@@ -68,7 +68,7 @@ function read(
   const method = AUTH_METHODS.find((one) => one === (answer.token_endpoint_auth_method ?? asked));
   if (method === undefined) {
     throw new InvalidResponseError(
-      `${what} registered Holdfast with ${quote(String(answer.token_endpoint_auth_method))}, which it cannot do.`,
+      `${what} registered Holdfast with ${quote(JSON.stringify(answer.token_endpoint_auth_method))}, which it cannot do.`,
       { hint: 'Tell who runs the server.' },
     );
   }

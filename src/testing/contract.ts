@@ -1,5 +1,5 @@
 /** One duty of an interface, as a test for any framework: `run` rejects when it does not hold. */
 export interface ContractTest {
   readonly name: string;
-  run(): Promise<void>;
+  readonly run: () => Promise<void>;
 }

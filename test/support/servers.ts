@@ -43,12 +43,15 @@ export async function startServers(options: ServerOptions = {}): Promise<Servers
     throw error;
   }
   const ask = async (path: string, body?: unknown) => {
-    const response = await fetch(`${control}${path}`, { method: 'POST', body: JSON.stringify(body ?? {}) });
+    const response = await fetch(`${String(control)}${path}`, {
+      method: 'POST',
+      body: JSON.stringify(body ?? {}),
+    });
     return (await response.json()) as Counters;
   };
   return {
     resource: mcp.says['resource'] as string,
-    issuer: issuer as string,
+    issuer: String(issuer),
     counters: () => ask('/counters'),
     behave: async (behaviour) => void (await ask('/behaviour', behaviour)),
     revokeGrants: async () => void (await ask('/revoke-grants')),

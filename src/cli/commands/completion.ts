@@ -1,39 +1,38 @@
 import { InvalidArgumentError } from '../../errors.ts';
 import { quote } from '../../quote.ts';
-import type { Invocation } from '../command.ts';
-import { COMMANDS, COMMON } from '../commands.ts';
+import { COMMON } from '../common-options.ts';
+import type { Command, Invocation } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
 
-export async function run({ argument = '', ui }: Invocation): Promise<number> {
+export async function run({ argument = '', table, ui }: Invocation): Promise<number> {
   const script = { bash, zsh, fish }[argument];
   if (script === undefined) {
     throw new InvalidArgumentError(`There is no completion for ${quote(argument, 40)}.`, {
       hint: 'Choose one of: bash, zsh, fish',
     });
   }
-  ui.data(script());
+  ui.data(script(table));
   return EXIT.done;
 }
 
-function optionsOf(name: string): string[] {
-  const command = COMMANDS.find((candidate) => candidate.name === name);
-  return Object.keys({ ...command?.options, ...COMMON }).map((option) => `--${option}`);
+function optionsOf({ options }: Command): string[] {
+  return Object.keys({ ...options, ...COMMON }).map((option) => `--${option}`);
 }
 
 /** Resources come from the list itself, which asks no server. */
 const RESOURCES =
   'holdfast list --json 2>/dev/null | sed -n \'s/^ *"resource": "\\(.*\\)",*$/\\1/p\' | sort -u';
 
-function bash(): string {
-  const cases = COMMANDS.map(
-    ({ name, argument }) =>
-      `    ${name}) words="${optionsOf(name).join(' ')}${argument?.name === 'SHELL' ? ' bash zsh fish' : ''}" ;;`,
+function bash(table: readonly Command[]): string {
+  const cases = table.map(
+    (command) =>
+      `    ${command.name}) words="${optionsOf(command).join(' ')}${command.argument?.name === 'SHELL' ? ' bash zsh fish' : ''}" ;;`,
   );
   return `# bash completion for holdfast
 _holdfast() {
   local current=\${COMP_WORDS[COMP_CWORD]} words
   if [ "$COMP_CWORD" -eq 1 ]; then
-    COMPREPLY=($(compgen -W "${COMMANDS.map(({ name }) => name).join(' ')}" -- "$current"))
+    COMPREPLY=($(compgen -W "${table.map(({ name }) => name).join(' ')}" -- "$current"))
     return
   fi
   case \${COMP_WORDS[1]} in
@@ -54,16 +53,16 @@ ${cases.join('\n')}
 complete -o default -F _holdfast holdfast`;
 }
 
-function zsh(): string {
-  const cases = COMMANDS.map(
-    ({ name, argument }) =>
-      `    ${name}) compadd -- ${optionsOf(name).join(' ')}${argument?.name === 'SHELL' ? ' bash zsh fish' : ''} ;;`,
+function zsh(table: readonly Command[]): string {
+  const cases = table.map(
+    (command) =>
+      `    ${command.name}) compadd -- ${optionsOf(command).join(' ')}${command.argument?.name === 'SHELL' ? ' bash zsh fish' : ''} ;;`,
   );
   return `#compdef holdfast
 _holdfast() {
   if (( CURRENT == 2 )); then
     local -a commands
-    commands=(${COMMANDS.map(({ name, summary }) => `'${name}:${summary.replaceAll("'", "'\\''").replaceAll(':', '\\:')}'`).join(' ')})
+    commands=(${table.map(({ name, summary }) => `'${name}:${summary.replaceAll("'", "'\\''").replaceAll(':', '\\:')}'`).join(' ')})
     _describe command commands
     return
   fi
@@ -77,9 +76,9 @@ ${cases.join('\n')}
 compdef _holdfast holdfast`;
 }
 
-function fish(): string {
+function fish(table: readonly Command[]): string {
   const escape = (text: string) => text.replaceAll("'", "\\'");
-  const lines = COMMANDS.flatMap(({ name, summary, options }) => [
+  const lines = table.flatMap(({ name, summary, options }) => [
     `complete -c holdfast -n __fish_use_subcommand -a ${name} -d '${escape(summary)}'`,
     ...Object.entries({ ...options, ...COMMON }).map(
       ([option, { short, type, summary: what }]) =>

@@ -129,7 +129,8 @@ provider.use(async (context, next) => {
   }[token as 'no-access-token'];
   for (const member of without ?? []) Reflect.deleteProperty(body, member);
 });
-server.on('request', provider.callback());
+const serve = provider.callback();
+server.on('request', (request, response) => void serve(request, response));
 
 const control = createServer((request, response) => {
   void answerControl(request, response);

@@ -1,0 +1,403 @@
+import { chmod, lstat, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import {
+  InvalidArgumentError,
+  KeyringAbsentError,
+  KeyringBrokenError,
+  KeyringLockedError,
+} from '../../src/errors.ts';
+import { FileKeyring } from '../../src/keyring/file.ts';
+import type { Keyring, KeyringOpener, KeyringProbe, Tier } from '../../src/keyring/keyring.ts';
+import { MemoryKeyring } from '../../src/keyring/memory.ts';
+import { defaultOpeners, KeyringResolution, NATIVE_KEYRINGS } from '../../src/keyring/open.ts';
+import { SealingKeys } from '../../src/keyring/sealing-key.ts';
+import { type Home, temporaryHome } from '../support/home.ts';
+import { runScript } from '../support/process.ts';
+
+/** A real keyring that counts its visits and can be told to fail. */
+class WatchedKeyring implements Keyring {
+  readonly id: string;
+  readonly tier: Tier;
+  readonly calls: string[] = [];
+  readonly #inner = new MemoryKeyring();
+  readonly #probe: KeyringProbe;
+  readonly #fails: Partial<Record<'get' | 'set', Error>>;
+
+  constructor(
+    id: string,
+    tier: Tier,
+    probe: KeyringProbe = { status: 'usable', lifetime: 'disk' },
+    fails: Partial<Record<'get' | 'set', Error>> = {},
+  ) {
+    this.id = id;
+    this.tier = tier;
+    this.#probe = probe;
+    this.#fails = fails;
+  }
+
+  async probe() {
+    this.calls.push('probe');
+    return this.#probe;
+  }
+
+  async get(name: string) {
+    this.calls.push(`get ${name}`);
+    if (this.#fails.get) throw this.#fails.get;
+    return this.#inner.get(name);
+  }
+
+  async set(name: string, secret: Uint8Array) {
+    this.calls.push(`set ${name}`);
+    if (this.#fails.set) throw this.#fails.set;
+    return this.#inner.set(name, secret);
+  }
+
+  async delete(name: string) {
+    this.calls.push(`delete ${name}`);
+    return this.#inner.delete(name);
+  }
+
+  async close() {
+    this.calls.push('close');
+  }
+}
+
+function opener(keyring: Keyring): KeyringOpener {
+  return { id: keyring.id, tier: keyring.tier, open: async () => keyring };
+}
+
+function keysOver(home: Home, openers: readonly KeyringOpener[], choice?: string) {
+  const resolution = new KeyringResolution({ openers, choice });
+  return { resolution, keys: new SealingKeys(resolution, home.layout, home.environment) };
+}
+
+async function ids(resolution: KeyringResolution): Promise<string[]> {
+  const found: string[] = [];
+  for await (const { keyring } of resolution.usable()) found.push(keyring.id);
+  return found;
+}
+
+async function reachable(keys: SealingKeys) {
+  const found = [];
+  for await (const key of keys.reachable()) found.push(key);
+  return found;
+}
+
+const LOCKED: KeyringProbe = { status: 'locked', reason: 'It is locked.', hint: 'Unlock it.' };
+
+describe('which keyring serves', () => {
+  test('the generic file and pass backends are not in the native list', () => {
+    expect(NATIVE_KEYRINGS).not.toContain('file');
+    expect(NATIVE_KEYRINGS).not.toContain('pass');
+  });
+
+  test('each candidate of this platform that is native is in the native list, then come the file and memory', async () => {
+    const { environment, layout } = await temporaryHome();
+    const openers = defaultOpeners(environment, layout);
+    const native = openers.filter(({ tier }) => tier === 'native').map(({ id }) => id);
+    expect(NATIVE_KEYRINGS).toEqual(expect.arrayContaining(native));
+    expect(openers.map(({ id }) => id)).toEqual([...native, 'file', 'memory']);
+  });
+
+  test('a native keyring is preferred', async () => {
+    const home = await temporaryHome();
+    const native = new WatchedKeyring('native-one', 'native');
+    const { keys } = keysOver(home, [
+      opener(native),
+      opener(new FileKeyring(home.layout, home.environment)),
+      opener(new MemoryKeyring()),
+    ]);
+    expect(await keys.strongest()).toMatchObject({ keyringId: 'native-one', tier: 'native' });
+    expect(keys.reports().map(({ outcome }) => outcome)).toEqual(['usable', 'not-tried', 'not-tried']);
+  });
+
+  test('without one, the file serves, and the reason is kept', async () => {
+    const home = await temporaryHome();
+    const { keys } = keysOver(home, [
+      opener(new WatchedKeyring('native-one', 'native', LOCKED)),
+      opener(new FileKeyring(home.layout, home.environment)),
+      opener(new MemoryKeyring()),
+    ]);
+    expect(await keys.strongest()).toMatchObject({ keyringId: 'file', lifetime: 'disk' });
+    expect(keys.reports()[0]).toEqual({
+      id: 'native-one',
+      tier: 'native',
+      outcome: 'passed-over',
+      status: 'locked',
+      reason: 'It is locked.',
+      hint: 'Unlock it.',
+    });
+    expect(keys.problems()[0]).toBeInstanceOf(KeyringLockedError);
+  });
+
+  test('without a file either, memory serves', async () => {
+    const home = await temporaryHome();
+    const { keys } = keysOver(home, [
+      opener(new WatchedKeyring('native-one', 'native', LOCKED)),
+      { id: 'file', tier: 'file', open: () => Promise.reject(new KeyringBrokenError('No place.')) },
+      opener(new MemoryKeyring()),
+    ]);
+    expect(await keys.strongest()).toMatchObject({ keyringId: 'memory', lifetime: 'process' });
+  });
+
+  test('an opener that yields nothing falls through', async () => {
+    const { resolution } = keysOver(await temporaryHome(), [
+      { id: 'nothing', tier: 'native', open: async () => undefined },
+      opener(new MemoryKeyring()),
+    ]);
+    expect(await ids(resolution)).toEqual(['memory']);
+    expect(resolution.problems()[0]).toBeInstanceOf(KeyringAbsentError);
+  });
+
+  test('an opener that throws something foreign falls through, and what it said is quoted', async () => {
+    const { resolution } = keysOver(await temporaryHome(), [
+      { id: 'bad', tier: 'native', open: () => Promise.reject(new TypeError('\u001b[31mboom')) },
+      opener(new MemoryKeyring()),
+    ]);
+    expect(await ids(resolution)).toEqual(['memory']);
+    expect(resolution.problems()[0]?.message).toContain('\\u{1b}[31mboom');
+  });
+
+  test.each(['get', 'set'] as const)(
+    'a keyring that opens, and fails at the first %s, is passed over: the hole of the original',
+    async (call) => {
+      const home = await temporaryHome();
+      const failing = new WatchedKeyring('native-one', 'native', undefined, {
+        [call]: new KeyringLockedError('A prompt that nobody answers.'),
+      });
+      const { keys } = keysOver(home, [
+        opener(failing),
+        opener(new FileKeyring(home.layout, home.environment)),
+        opener(new MemoryKeyring()),
+      ]);
+      expect(await keys.strongest()).toMatchObject({ keyringId: 'file' });
+      expect(keys.reports()[0]).toMatchObject({ outcome: 'passed-over', status: 'locked' });
+    },
+  );
+
+  test('an explicit choice never falls back', async () => {
+    const home = await temporaryHome();
+    const candidates = [
+      opener(new WatchedKeyring('native-one', 'native', LOCKED)),
+      opener(new FileKeyring(home.layout, home.environment)),
+      opener(new MemoryKeyring()),
+    ];
+    for (const choice of ['native', 'native-one']) {
+      await expect(keysOver(home, candidates, choice).keys.strongest()).rejects.toThrow(KeyringLockedError);
+    }
+    expect(await keysOver(home, candidates, 'file').keys.strongest()).toMatchObject({ keyringId: 'file' });
+    expect(() => keysOver(home, candidates, 'nonsense')).toThrow(InvalidArgumentError);
+    expect(() => keysOver(home, candidates, 'wincred')).toThrow('not available on this platform');
+  });
+});
+
+describe('the sealing key', () => {
+  test('a read touches the keyring once per process, a write once', async () => {
+    const keyring = new WatchedKeyring('native-one', 'native');
+    const { keys } = keysOver(await temporaryHome(), [opener(keyring)]);
+    const made = await keys.strongest();
+    for (let round = 0; round < 10; round += 1) {
+      expect(await reachable(keys)).toEqual([made]);
+      expect(await keys.strongest()).toEqual(made);
+    }
+    expect(keyring.calls.filter((call) => call.startsWith('set'))).toHaveLength(1);
+    const again = keysOver(await temporaryHome(), [opener(keyring)]);
+    keyring.calls.length = 0;
+    await Promise.all(Array.from({ length: 10 }, () => reachable(again.keys)));
+    expect(keyring.calls).toEqual(['probe', 'get sealing-key']);
+  });
+
+  test('a keyring that fails is touched once per process', async () => {
+    const keyring = new WatchedKeyring('native-one', 'native', undefined, {
+      get: new KeyringBrokenError('It hangs.'),
+    });
+    const { keys } = keysOver(await temporaryHome(), [opener(keyring), opener(new MemoryKeyring())]);
+    for (let round = 0; round < 5; round += 1) await reachable(keys);
+    expect(keyring.calls).toEqual(['probe', 'get sealing-key']);
+  });
+
+  test('a miss creates nothing, in the keyring and on disk', async () => {
+    const home = await temporaryHome();
+    const keyring = new WatchedKeyring('native-one', 'native');
+    const { keys } = keysOver(home, [
+      opener(keyring),
+      opener(new FileKeyring(home.layout, home.environment)),
+    ]);
+    expect(await reachable(keys)).toEqual([]);
+    expect(keyring.calls).toEqual(['probe', 'get sealing-key']);
+    await expect(lstat(home.path)).rejects.toThrow('ENOENT');
+  });
+
+  test('the keyring holds the key and nothing else, and the kid does not tell it', async () => {
+    const keyring = new WatchedKeyring('native-one', 'native');
+    const { keys } = keysOver(await temporaryHome(), [opener(keyring)]);
+    const { key, kid } = await keys.strongest();
+    expect(key).toHaveLength(32);
+    expect(Buffer.from((await keyring.get('sealing-key')) ?? []).toString()).toBe(
+      Buffer.from(key).toString('base64url'),
+    );
+    expect(Buffer.from(kid, 'base64url')).toHaveLength(16);
+    expect(keyring.calls.filter((call) => call.startsWith('set'))).toEqual(['set sealing-key']);
+  });
+
+  test('a malformed one is an error, and stays', async () => {
+    const home = await temporaryHome();
+    const keyring = new WatchedKeyring('native-one', 'native');
+    await keyring.set('sealing-key', Buffer.from('short'));
+    const { keys } = keysOver(home, [opener(keyring)], 'native-one');
+    await expect(keys.strongest()).rejects.toThrow('damaged');
+    expect(Buffer.from((await keyring.get('sealing-key')) ?? []).toString()).toBe('short');
+  });
+
+  test('eight processes that come first at once end with the same one', async () => {
+    const { path } = await temporaryHome();
+    const kids = await Promise.all(
+      Array.from({ length: 8 }, () => runScript('first-key.ts', [], { HOLDFAST_HOME: path })),
+    );
+    expect(new Set(kids.map(({ out }) => out)).size).toBe(1);
+    expect(kids[0]?.out).toMatch(/^[\w-]{22}\n$/);
+  });
+});
+
+describe('the file keyring', () => {
+  async function madeKeyring() {
+    const home = await temporaryHome();
+    const keyring = new FileKeyring(home.layout, home.environment);
+    await keyring.set('sealing-key', Buffer.from('the secret'));
+    return { home, keyring, open: () => new FileKeyring(home.layout, home.environment) };
+  }
+
+  test('persists and opens again', async () => {
+    const { open } = await madeKeyring();
+    expect(Buffer.from((await open().get('sealing-key')) ?? []).toString()).toBe('the secret');
+  });
+
+  test('its directories are 0700, its files 0600, and nothing but items and passphrase lies there', async () => {
+    const { home } = await madeKeyring();
+    expect((await readdir(home.layout.keyring)).sort()).toEqual(['passphrase', 'sealing-key']);
+    for (const path of [home.path, home.layout.keyring]) expect((await lstat(path)).mode & 0o777).toBe(0o700);
+    for (const name of ['passphrase', 'sealing-key']) {
+      expect((await lstat(join(home.layout.keyring, name))).mode & 0o777).toBe(0o600);
+    }
+  });
+
+  test('what lies on disk is not plaintext', async () => {
+    const { home } = await madeKeyring();
+    expect(await readFile(join(home.layout.keyring, 'sealing-key'), 'latin1')).not.toContain('secret');
+  });
+
+  test('the passphrase is random, reused, and unique to its directory', async () => {
+    const [one, other] = [await madeKeyring(), await madeKeyring()];
+    const read = (home: Home) => readFile(home.layout.passphrase, 'utf8');
+    const before = await read(one.home);
+    expect(before).toMatch(/^[0-9a-f]{64}$/);
+    await one.open().set('another', Buffer.from('x'));
+    expect(await read(one.home)).toBe(before);
+    expect(await read(other.home)).not.toBe(before);
+  });
+
+  test.each([
+    ['empty', ''],
+    ['not one of ours', 'correct horse'],
+  ])('a passphrase file that is %s is an error, and stays', async (_what, content) => {
+    const { home, open } = await madeKeyring();
+    await writeFile(home.layout.passphrase, content);
+    await expect(open().get('sealing-key')).rejects.toThrow(KeyringBrokenError);
+    await expect(open().set('sealing-key', Buffer.from('x'))).rejects.toThrow(KeyringBrokenError);
+    expect(await open().probe()).toMatchObject({ status: 'broken' });
+    expect(await readFile(home.layout.passphrase, 'utf8')).toBe(content);
+  });
+
+  test('no second passphrase is made over items of a first', async () => {
+    const { home, open } = await madeKeyring();
+    const { rm } = await import('node:fs/promises');
+    await rm(home.layout.passphrase);
+    await expect(open().get('sealing-key')).rejects.toThrow('the passphrase that opens it is gone');
+    await expect(open().set('another', Buffer.from('x'))).rejects.toThrow('its passphrase is gone');
+    expect(await readdir(home.layout.keyring)).toEqual(['sealing-key']);
+  });
+
+  test('a damaged item is never overwritten', async () => {
+    const { home, open } = await madeKeyring();
+    const path = join(home.layout.keyring, 'sealing-key');
+    const damaged = (await readFile(path, 'latin1')).replace(/.$/, '!');
+    await writeFile(path, damaged);
+    await expect(open().get('sealing-key')).rejects.toThrow(KeyringBrokenError);
+    await expect(open().set('sealing-key', Buffer.from('x'))).rejects.toThrow(KeyringBrokenError);
+    expect(await readFile(path, 'latin1')).toBe(damaged);
+  });
+
+  test('an item that others may read is refused with the command that mends it, and stays', async () => {
+    const { home, open } = await madeKeyring();
+    const path = join(home.layout.keyring, 'sealing-key');
+    await chmod(path, 0o644);
+    await expect(open().get('sealing-key')).rejects.toMatchObject({
+      code: 'storage-unsafe',
+      hint: `Close it: chmod 600 ${path}`,
+    });
+  });
+
+  test.each(['', '.', '..', 'passphrase'])('%j names no item', async (name) => {
+    const { open } = await madeKeyring();
+    await expect(open().get(name)).rejects.toThrow('cannot name an item');
+  });
+
+  test('a name with a slash stays inside the directory', async () => {
+    const { home, open } = await madeKeyring();
+    await open().set('a/../../b', Buffer.from('x'));
+    expect(await readdir(home.layout.keyring)).toContain('a%2F..%2F..%2Fb');
+  });
+});
+
+describe('a passphrase from outside', () => {
+  async function keyringWith(variables: (home: Home) => Record<string, string>) {
+    const home = await temporaryHome();
+    await mkdir(home.path, { mode: 0o700 });
+    const environment = { ...home.environment, variables: variables(home) };
+    return { home, keyring: new FileKeyring(home.layout, environment) };
+  }
+
+  const header = async (home: Home) => {
+    const item = await readFile(join(home.layout.keyring, 'item'), 'latin1');
+    return JSON.parse(Buffer.from(item.split('.')[0] ?? '', 'base64url').toString()) as { p2c: number };
+  };
+
+  test('HOLDFAST_PASSPHRASE takes the place of the file, with 600,000 rounds', async () => {
+    const { home, keyring } = await keyringWith(() => ({ HOLDFAST_PASSPHRASE: 'from outside' }));
+    await keyring.set('item', Buffer.from('x'));
+    expect(await readdir(home.layout.keyring)).toEqual(['item']);
+    expect((await header(home)).p2c).toBe(600_000);
+    const other = new FileKeyring(home.layout, {
+      ...home.environment,
+      variables: { HOLDFAST_PASSPHRASE: 'another' },
+    });
+    await expect(other.get('item')).rejects.toThrow('the passphrase is another');
+  });
+
+  test('HOLDFAST_PASSPHRASE_FILE is read without its last line feed', async () => {
+    const { home, keyring } = await keyringWith((at) => ({
+      HOLDFAST_PASSPHRASE_FILE: join(at.path, 'secret'),
+    }));
+    await writeFile(join(home.path, 'secret'), 'from a file\n');
+    await keyring.set('item', Buffer.from('x'));
+    const same = new FileKeyring(home.layout, {
+      ...home.environment,
+      variables: { HOLDFAST_PASSPHRASE: 'from a file' },
+    });
+    expect(Buffer.from((await same.get('item')) ?? []).toString()).toBe('x');
+  });
+
+  test('a HOLDFAST_PASSPHRASE_FILE that is not there is an error, not another passphrase', async () => {
+    const { keyring } = await keyringWith((at) => ({ HOLDFAST_PASSPHRASE_FILE: join(at.path, 'missing') }));
+    expect(await keyring.probe()).toMatchObject({ status: 'absent' });
+    await expect(keyring.set('item', Buffer.from('x'))).rejects.toThrow('is not there');
+  });
+
+  test('systemd’s credentials directory serves', async () => {
+    const { home, keyring } = await keyringWith((at) => ({ CREDENTIALS_DIRECTORY: at.path }));
+    await writeFile(join(home.path, 'holdfast-passphrase'), 'from systemd');
+    await keyring.set('item', Buffer.from('x'));
+    expect((await header(home)).p2c).toBe(600_000);
+  });
+});
