@@ -7,8 +7,9 @@ import type { Environment } from '../system/environment.ts';
 import type { Layout } from '../system/paths.ts';
 import {
   checkCanMakeDirectory,
+  checkPrivateDirectories,
   checkPrivateDirectory,
-  ensurePrivateDirectory,
+  ensurePrivateDirectories,
   readPrivateFile,
 } from '../system/private-directory.ts';
 import { shellPath } from '../system/storage-error.ts';
@@ -84,8 +85,7 @@ export class FileKeyring implements Keyring {
   async set(name: string, secret: Uint8Array): Promise<void> {
     const path = this.#path(name);
     const { home, keyring, temporary } = this.#layout;
-    for (const directory of [home, keyring, temporary])
-      await ensurePrivateDirectory(directory, this.#environment);
+    await ensurePrivateDirectories([home, keyring, temporary], this.#environment);
     const passphrase = await obtainPassphrase(this.#layout, this.#environment);
     // What does not open is left as it is: with the right passphrase it may open again.
     const before = await this.#read(path);
@@ -115,10 +115,7 @@ export class FileKeyring implements Keyring {
 
   async #read(path: string): Promise<string | undefined> {
     const { home, keyring } = this.#layout;
-    const there = await Promise.all(
-      [home, keyring].map((directory) => checkPrivateDirectory(directory, this.#environment)),
-    );
-    if (!there.every(Boolean)) return undefined;
+    if (!(await checkPrivateDirectories([home, keyring], this.#environment))) return undefined;
     const bytes = await readPrivateFile(path, this.#environment, { maxBytes: MAX_ITEM_BYTES });
     return bytes?.toString('latin1');
   }

@@ -5,7 +5,7 @@ import { writeFileAtomically } from '../system/atomic-file.ts';
 import type { Environment } from '../system/environment.ts';
 import type { Layout } from '../system/paths.ts';
 import {
-  ensurePrivateDirectory,
+  ensurePrivateDirectories,
   listPrivateDirectory,
   readGivenFile,
   readPrivateFile,
@@ -53,9 +53,7 @@ export async function readPassphrase(
 export async function obtainPassphrase(layout: Layout, environment: Environment): Promise<Passphrase> {
   const found = await readPassphrase(layout, environment);
   if (found !== undefined) return found;
-  for (const directory of [layout.home, layout.keyring, layout.temporary]) {
-    await ensurePrivateDirectory(directory, environment);
-  }
+  await ensurePrivateDirectories([layout.home, layout.keyring, layout.temporary], environment);
   if ((await listPrivateDirectory(layout.keyring, environment)).some((name) => name !== 'passphrase')) {
     throw new KeyringBrokenError(`${shellPath(layout.keyring)} holds items, but its passphrase is gone.`, {
       hint: `Put ${shellPath(layout.passphrase)} back from a backup, or set HOLDFAST_PASSPHRASE. Without it they cannot be opened; to start anew, move them aside: mv ${shellPath(layout.keyring)} ${shellPath(`${layout.keyring}.old`)}`,

@@ -5,7 +5,7 @@ import type { RecordKey } from '../sealing.ts';
 import type { Environment } from '../system/environment.ts';
 import { acquireLock } from '../system/lock.ts';
 import type { Layout } from '../system/paths.ts';
-import { ensurePrivateDirectory } from '../system/private-directory.ts';
+import { ensurePrivateDirectories } from '../system/private-directory.ts';
 import type { Keyring, Lifetime, Tier, TierReport } from './keyring.ts';
 import type { KeyringResolution, UsableKeyring } from './open.ts';
 
@@ -126,9 +126,7 @@ export class SealingKeys {
   }
 
   async #lock() {
-    for (const directory of [this.#layout.home, this.#layout.locks]) {
-      await ensurePrivateDirectory(directory, this.#environment);
-    }
+    await ensurePrivateDirectories([this.#layout.home, this.#layout.locks], this.#environment);
     return acquireLock(join(this.#layout.locks, 'sealing-key.lock'), { waitMs: CREATE_WAIT_MS });
   }
 

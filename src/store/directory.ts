@@ -1,10 +1,11 @@
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { StorageUnreadableError, StorageUnsafeError } from '../errors.ts';
 import { MAX_RECORD_BYTES } from '../sealing.ts';
 import {
   moveFileDurably,
   removeFileDurably,
+  stageFile,
   sweepTemporaries,
   writeFileAtomically,
 } from '../system/atomic-file.ts';
@@ -12,12 +13,12 @@ import type { Environment } from '../system/environment.ts';
 import { acquireLock, type Lock, type LockOptions } from '../system/lock.ts';
 import type { Layout } from '../system/paths.ts';
 import {
+  checkPrivateDirectories,
   checkPrivateDirectory,
-  ensurePrivateDirectory,
-  fileVersion,
+  ensurePrivateDirectories,
+  exists,
   listPrivateDirectory,
   readPrivateFile,
-  readPrivateFileWithVersion,
 } from '../system/private-directory.ts';
 import { shellPath } from '../system/storage-error.ts';
 import type {
@@ -57,29 +58,32 @@ export class DirectoryStore implements Store {
 
   async read(address: RecordAddress): Promise<StoredRecord | undefined> {
     if (!(await this.#reachable(address))) return undefined;
-    const file = await readPrivateFileWithVersion(this.#path(address), this.#environment, {
-      maxBytes: MAX_RECORD_BYTES,
-    });
-    return file && { record: file.bytes.toString('latin1'), version: file.version };
+    return this.#read(this.#path(address));
   }
 
-  version(address: RecordAddress): Promise<RecordVersion | undefined> {
-    return fileVersion(this.#path(address));
+  async version(address: RecordAddress): Promise<RecordVersion | undefined> {
+    return (await this.#read(this.#path(address)))?.version;
   }
 
   async cas(address: RecordAddress, expected: RecordVersion | undefined, record: string): Promise<CasResult> {
     const path = this.#path(address);
-    await this.#prepare(this.#layout.locks);
-    return this.#committing(address.id, async () => {
-      await this.#prepare(this.#layout.credentials, join(this.#layout.credentials, address.kid));
-      if ((await fileVersion(path)) !== expected) return { outcome: 'conflict' };
-      await this.#prepare(this.#layout.temporary);
-      await writeFileAtomically(path, Buffer.from(record, 'latin1'), { temporary: this.#layout.temporary });
-      const version = await fileVersion(path);
-      return version === undefined
-        ? { outcome: 'unknown', cause: new Error('The record vanished after it was written.') }
-        : { outcome: 'ok', version };
-    });
+    const { credentials, locks, temporary } = this.#layout;
+    await this.#prepare(locks, credentials, join(credentials, address.kid), temporary);
+    // The slow part, the sync, goes on while the lock is taken and the versions are compared.
+    const staging = stageFile(path, Buffer.from(record, 'latin1'), temporary);
+    staging.catch(() => {});
+    try {
+      return await this.#committing(address.id, async () => {
+        if ((await this.#read(path))?.version !== expected) return { outcome: 'conflict' };
+        await (await staging).place();
+        return { outcome: 'ok', version: versionOf(record) };
+      });
+    } finally {
+      await staging.then(
+        (staged) => staged.discard(),
+        () => {},
+      );
+    }
   }
 
   async remove(address: RecordAddress, expected?: RecordVersion): Promise<boolean> {
@@ -87,7 +91,7 @@ export class DirectoryStore implements Store {
     const path = this.#path(address);
     await this.#prepare(this.#layout.locks);
     return this.#committing(address.id, async () => {
-      if (expected !== undefined && (await fileVersion(path)) !== expected) return false;
+      if (expected !== undefined && (await this.#read(path))?.version !== expected) return false;
       return removeFileDurably(path);
     });
   }
@@ -121,8 +125,8 @@ export class DirectoryStore implements Store {
   async kidsOf(id: string): Promise<string[]> {
     if (!(await checkPrivateDirectory(this.#layout.home, this.#environment))) return [];
     const kids = await this.#names(this.#layout.credentials);
-    const versions = await Promise.all(kids.map((kid) => this.version({ kid, id })));
-    return kids.filter((_, index) => versions[index] !== undefined);
+    const there = await Promise.all(kids.map((kid) => exists(this.#path({ kid, id }))));
+    return kids.filter((_, index) => there[index]);
   }
 
   async lock(id: string, options: LeaseOptions): Promise<Lease> {
@@ -162,26 +166,26 @@ export class DirectoryStore implements Store {
     return join(this.#layout.credentials, name(kid), `${name(id)}${SUFFIX}`);
   }
 
+  async #read(path: string): Promise<StoredRecord | undefined> {
+    const bytes = await readPrivateFile(path, this.#environment, { maxBytes: MAX_RECORD_BYTES });
+    if (bytes === undefined) return undefined;
+    const record = bytes.toString('latin1');
+    return { record, version: versionOf(record) };
+  }
+
   async #names(directory: string): Promise<string[]> {
     return (await listPrivateDirectory(directory, this.#environment)).filter((entry) => NAME.test(entry));
   }
 
   /** Whether the record's directory is there, every step of the way private. */
-  async #reachable({ kid }: RecordAddress): Promise<boolean> {
+  #reachable({ kid }: RecordAddress): Promise<boolean> {
     const { home, credentials } = this.#layout;
-    const steps = await Promise.all(
-      [home, credentials, join(credentials, name(kid))].map((path) =>
-        checkPrivateDirectory(path, this.#environment),
-      ),
-    );
-    return steps.every((there) => there);
+    return checkPrivateDirectories([home, credentials, join(credentials, name(kid))], this.#environment);
   }
 
   /** Makes the directories, from the outermost to the innermost. */
   async #prepare(...directories: string[]): Promise<void> {
-    for (const directory of [this.#layout.home, ...directories]) {
-      await ensurePrivateDirectory(directory, this.#environment);
-    }
+    await ensurePrivateDirectories([this.#layout.home, ...directories], this.#environment);
   }
 
   async #committing<T>(id: string, step: () => Promise<T>): Promise<T> {
@@ -201,4 +205,12 @@ export class DirectoryStore implements Store {
 function name(part: string): string {
   if (NAME.test(part)) return part;
   throw new StorageUnsafeError('A record address holds characters that no record address has.');
+}
+
+/**
+ * Of the content, not of inode and times: those may come again within one tick of the clock, or be those of a cache on a
+ * network file system. Each sealing draws a new nonce, so no two writes have the same content.
+ */
+function versionOf(record: string): RecordVersion {
+  return createHash('sha256').update(record, 'latin1').digest('base64url');
 }

@@ -17,6 +17,16 @@ export interface AtomicWriteOptions {
   readonly exclusive?: boolean | undefined;
 }
 
+/** Content that is on disk, synced, and has no name yet that anyone looks for. */
+export interface StagedFile {
+  /** Gives it that name, in place of what has it. Durable when it returns. */
+  place(): Promise<void>;
+  /** Gives it that name if nothing has it; `false` when something has. */
+  placeIfFree(): Promise<boolean>;
+  /** Removes it, unless it was placed. Never throws. */
+  discard(): Promise<void>;
+}
+
 /**
  * Gives the file its new content so that any reader, at any moment and after any crash, finds the old or the new one
  * whole. Mode 0600. Durable when it returns: the file and its directory are synced.
@@ -26,27 +36,58 @@ export interface AtomicWriteOptions {
 export async function writeFileAtomically(
   path: string,
   bytes: Uint8Array,
-  options: AtomicWriteOptions,
+  { temporary, exclusive }: AtomicWriteOptions,
 ): Promise<'written' | 'exists'> {
-  const temporary = join(
-    options.temporary,
-    `${basename(path).slice(0, 64)}.${randomBytes(8).toString('hex')}`,
-  );
+  const staged = await stageFile(path, bytes, temporary);
   try {
-    await writeNewFile(temporary, bytes);
-    if (options.exclusive === true) {
-      if (!(await takeFreeName(temporary, path))) return 'exists';
-    } else {
-      await rename(temporary, path);
-    }
-    await syncDirectory(dirname(path));
+    if (exclusive === true) return (await staged.placeIfFree()) ? 'written' : 'exists';
+    await staged.place();
     return 'written';
-  } catch (error) {
-    await unlink(temporary).catch(() => {
-      // It was never made, or has its final name already.
+  } finally {
+    await staged.discard();
+  }
+}
+
+/**
+ * The first half of an atomic write, for those who can do something else meanwhile: take a lock, compare.
+ *
+ * @param temporary a private directory on the same file system
+ * @throws StorageFullError, StorageUnwritableError; nothing is left behind
+ */
+export async function stageFile(path: string, bytes: Uint8Array, temporary: string): Promise<StagedFile> {
+  const staged = join(temporary, `${basename(path).slice(0, 64)}.${randomBytes(8).toString('hex')}`);
+  let placed = false;
+  const discard = async () => {
+    if (placed) return;
+    await unlink(staged).catch(() => {
+      // It was never made.
     });
+  };
+  const named = async (step: () => Promise<boolean>) => {
+    try {
+      placed = await step();
+      if (placed) await syncDirectory(dirname(path));
+      return placed;
+    } catch (error) {
+      throw storageError(error, 'write', path);
+    }
+  };
+  try {
+    await writeNewFile(staged, bytes);
+  } catch (error) {
+    await discard();
     throw storageError(error, 'write', path);
   }
+  return {
+    discard,
+    placeIfFree: () => named(() => takeFreeName(staged, path)),
+    place: async () => {
+      await named(async () => {
+        await rename(staged, path);
+        return true;
+      });
+    },
+  };
 }
 
 /** Removes the file for good; `false` when it was not there. */
@@ -122,28 +163,24 @@ async function writeNewFile(path: string, bytes: Uint8Array): Promise<void> {
   }
 }
 
-/** Gives the temporary file its name if that is free. link(2) fails on a name that is taken; rename(2) would replace it. */
-async function takeFreeName(temporary: string, path: string): Promise<boolean> {
+/** Gives the staged file its name if that is free. link(2) fails on a name that is taken; rename(2) would replace it. */
+async function takeFreeName(staged: string, path: string): Promise<boolean> {
   try {
-    await link(temporary, path);
-    await unlink(temporary);
+    await link(staged, path);
+    await unlink(staged);
     return true;
   } catch (error) {
     const code = systemErrorCode(error);
-    if (code === 'EEXIST') {
-      await unlink(temporary);
-      return false;
-    }
+    if (code === 'EEXIST') return false;
     if (code === undefined || !NO_HARD_LINKS.has(code)) throw error;
   }
   // Without hard links the check and the rename are two steps; callers that race hold a lock.
   try {
     await lstat(path);
-    await unlink(temporary);
     return false;
   } catch (error) {
     if (systemErrorCode(error) !== 'ENOENT') throw error;
-    await rename(temporary, path);
+    await rename(staged, path);
     return true;
   }
 }

@@ -18,7 +18,7 @@ import { shellPath, storageError, systemErrorCode } from './storage-error.ts';
  * @throws StorageUnsafeError for a symlink, a foreign owner or loose modes
  * @throws StorageUnwritableError, StorageFullError when it cannot be made
  */
-export async function ensurePrivateDirectory(path: string, environment: Environment): Promise<void> {
+async function ensurePrivateDirectory(path: string, environment: Environment): Promise<void> {
   if (await checkPrivateDirectory(path, environment)) return;
   let firstMade: string | undefined;
   try {
@@ -29,6 +29,18 @@ export async function ensurePrivateDirectory(path: string, environment: Environm
     throw storageError(error, 'write', path);
   }
   await checkPrivateDirectory(path, environment);
+}
+
+/**
+ * As `ensurePrivateDirectory`, for several, the outermost first: where all are there, which is nearly always, they are
+ * looked at together.
+ */
+export async function ensurePrivateDirectories(
+  paths: readonly string[],
+  environment: Environment,
+): Promise<void> {
+  if (await checkPrivateDirectories(paths, environment)) return;
+  for (const path of paths) await ensurePrivateDirectory(path, environment);
 }
 
 /**
@@ -62,6 +74,21 @@ export async function checkPrivateDirectory(path: string, environment: Environme
 }
 
 /**
+ * Whether all of them are there, looked at together; creates nothing.
+ *
+ * @param paths the outermost first: what is wrong there is the error, whatever it means for those below
+ * @throws StorageUnsafeError when one is there and not private
+ */
+export async function checkPrivateDirectories(
+  paths: readonly string[],
+  environment: Environment,
+): Promise<boolean> {
+  const checks = await Promise.allSettled(paths.map((path) => checkPrivateDirectory(path, environment)));
+  for (const check of checks) if (check.status === 'rejected') throw check.reason;
+  return checks.every((check) => check.status === 'fulfilled' && check.value);
+}
+
+/**
  * The names in a private directory; none when it is not there.
  *
  * @throws StorageUnsafeError when it is there and not private
@@ -76,12 +103,6 @@ export async function listPrivateDirectory(path: string, environment: Environmen
   }
 }
 
-/** What a private file held, and the stats of the very file that was read. */
-export interface PrivateFile {
-  readonly bytes: Buffer;
-  readonly version: string;
-}
-
 /**
  * Reads a file that only we may read; `undefined` when it is not there.
  *
@@ -94,15 +115,6 @@ export async function readPrivateFile(
   environment: Environment,
   options: { maxBytes: number },
 ): Promise<Buffer | undefined> {
-  return (await readPrivateFileWithVersion(path, environment, options))?.bytes;
-}
-
-/** As `readPrivateFile`, with the version that `fileVersion` would give. */
-export async function readPrivateFileWithVersion(
-  path: string,
-  environment: Environment,
-  options: { maxBytes: number },
-): Promise<PrivateFile | undefined> {
   let file: Awaited<ReturnType<typeof open>>;
   try {
     // O_NONBLOCK: a FIFO put in the file's place must not hang the open.
@@ -112,27 +124,27 @@ export async function readPrivateFileWithVersion(
     throw storageError(error, 'read', path);
   }
   try {
-    const stats = await file.stat({ bigint: true });
+    const stats = await file.stat();
     if (!stats.isFile()) {
       throw new StorageUnsafeError(`${shellPath(path)} is not a plain file.`, {
         hint: `Move it aside: mv ${shellPath(path)} ${shellPath(`${path}.old`)}`,
       });
     }
     checkOwnerAndMode(path, stats, environment, '600');
-    if (stats.size > BigInt(options.maxBytes)) {
+    if (stats.size > options.maxBytes) {
       throw new StorageUnreadableError(
         `${shellPath(path)} has ${stats.size} bytes; nothing that Holdfast writes there is larger than ${options.maxBytes}.`,
         { hint: `Move it aside: mv ${shellPath(path)} ${shellPath(`${path}.old`)}` },
       );
     }
-    const bytes = Buffer.alloc(Number(stats.size));
+    const bytes = Buffer.alloc(stats.size);
     let filled = 0;
     while (filled < bytes.length) {
       const { bytesRead } = await file.read(bytes, filled, bytes.length - filled, filled);
       if (bytesRead === 0) break;
       filled += bytesRead;
     }
-    return { bytes: bytes.subarray(0, filled), version: versionOf(stats) };
+    return bytes.subarray(0, filled);
   } catch (error) {
     throw storageError(error, 'read', path);
   } finally {
@@ -140,35 +152,26 @@ export async function readPrivateFileWithVersion(
   }
 }
 
-/** Changes with every replacement of the file, by whichever process; `undefined` when it is not there. */
-export async function fileVersion(path: string): Promise<string | undefined> {
+/** Whether anything has that name; what it is, is not looked at. */
+export async function exists(path: string): Promise<boolean> {
   try {
-    return versionOf(await lstat(path, { bigint: true }));
+    await lstat(path);
+    return true;
   } catch (error) {
     const code = systemErrorCode(error);
-    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return false;
     throw storageError(error, 'read', path);
   }
 }
 
-/** A rename brings a new inode; its number may be used again, its change time not at once. */
-function versionOf(stats: { ino: bigint; ctimeNs: bigint; size: bigint }): string {
-  return `${stats.ino}-${stats.ctimeNs}-${stats.size}`;
-}
-
-function checkOwnerAndMode(
-  path: string,
-  stats: { uid: number | bigint; mode: number | bigint },
-  { uid }: Environment,
-  wanted: '600' | '700',
-): void {
+function checkOwnerAndMode(path: string, stats: Stats, { uid }: Environment, wanted: '600' | '700'): void {
   if (uid === undefined) return;
-  if (Number(stats.uid) !== uid) {
+  if (stats.uid !== uid) {
     throw new StorageUnsafeError(`${shellPath(path)} belongs to user ${stats.uid}, not to you (${uid}).`, {
       hint: `If it should be yours: sudo chown -R ${uid} ${shellPath(path)}. Otherwise set HOLDFAST_HOME to a directory of your own.`,
     });
   }
-  const mode = Number(stats.mode) & 0o7777;
+  const mode = stats.mode & 0o7777;
   if ((mode & 0o077) !== 0) {
     throw new StorageUnsafeError(
       `${shellPath(path)} is open to other users (mode ${mode.toString(8).padStart(4, '0')}).`,

@@ -4,9 +4,9 @@ import { KeyringAbsentError, KeyringBrokenError, KeyringLockedError } from '../.
 import { defaultOpeners, KeyringResolution } from '../../src/keyring/open.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
 import { openSecretService } from '../../src/keyring/secret-service.ts';
-import { temporaryHome } from '../support/home.ts';
+import { temporaryDirectory, temporaryHome } from '../support/home.ts';
 import { start, TYPESCRIPT } from '../support/process.ts';
-import { NO_SECRET_SERVICE, privateBus, temporaryDirectory } from '../support/secret-service.ts';
+import { NO_SECRET_SERVICE, privateBus } from '../support/secret-service.ts';
 
 describe.skipIf(NO_SECRET_SERVICE)('the Secret Service', () => {
   async function keysOn(variables: Readonly<Record<string, string>>) {

@@ -11,11 +11,16 @@ export interface Home {
   readonly environment: Environment;
 }
 
-/** A home of its own for one test, removed when the test ends. */
+/** A directory of its own for one test, removed when the test ends. */
+export async function temporaryDirectory(): Promise<string> {
+  const path = await mkdtemp(join(tmpdir(), 'holdfast-test-'));
+  onTestFinished(() => rm(path, { recursive: true, force: true }));
+  return path;
+}
+
+/** A home of its own for one test, which is not made yet, and is removed when the test ends. */
 export async function temporaryHome(): Promise<Home> {
-  const parent = await mkdtemp(join(tmpdir(), 'holdfast-test-'));
-  onTestFinished(() => rm(parent, { recursive: true, force: true }));
-  const path = join(parent, 'home');
+  const path = join(await temporaryDirectory(), 'home');
   const environment: Environment = { ...processEnvironment(), variables: { HOLDFAST_HOME: path } };
   return { path, layout: layoutOf(environment), environment };
 }

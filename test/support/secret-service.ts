@@ -1,10 +1,10 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { onTestFinished } from 'vitest';
+import { temporaryDirectory } from './home.ts';
 import { installed, requirement } from './requirement.ts';
 
 export const NO_SECRET_SERVICE = requirement(
@@ -59,12 +59,6 @@ export async function privateBus(options: { home?: string; services?: boolean } 
   };
 }
 
-export async function temporaryDirectory(): Promise<string> {
-  const path = await mkdtemp(join(tmpdir(), 'holdfast-test-'));
-  onTestFinished(() => rm(path, { recursive: true, force: true }));
-  return path;
-}
-
 /** Waits until the service is on the bus and has made its collections. */
 async function untilOwned(env: Readonly<Record<string, string>>): Promise<void> {
   for (let tries = 0; tries < 100; tries += 1) {
@@ -91,7 +85,6 @@ async function untilOwned(env: Readonly<Record<string, string>>): Promise<void> 
 }
 
 async function configWithoutServices(directory: string): Promise<string> {
-  const { writeFile } = await import('node:fs/promises');
   const path = join(directory, 'bus.conf');
   await writeFile(
     path,

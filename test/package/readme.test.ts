@@ -1,0 +1,64 @@
+import { execFileSync } from 'node:child_process';
+import { readFile, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from 'vitest';
+import { COMMANDS } from '../../src/cli/commands.ts';
+import { COMMON } from '../../src/cli/common-options.ts';
+import { VERSION } from '../../src/version.ts';
+import { temporaryDirectory } from '../support/home.ts';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const read = (name: string) => readFile(join(ROOT, name), 'utf8');
+
+describe('the papers', () => {
+  test('the version in the code is the one in package.json', async () => {
+    expect(JSON.parse(await read('package.json')).version).toBe(VERSION);
+  });
+
+  test.each(['README.md', 'SECURITY.md'])('%s names only commands and options that exist', async (file) => {
+    const text = await read(file);
+    const options = new Set(COMMANDS.flatMap(({ options: own }) => Object.keys({ ...own, ...COMMON })));
+    for (const [, name] of text.matchAll(/holdfast ([a-z]+)\b(?=[^\n]*(?:https|`|\n))/g)) {
+      expect(COMMANDS.map((command) => command.name)).toContain(name);
+    }
+    for (const [, option = ''] of text.matchAll(/(?<![\w-])--([a-z][a-z-]+)/g))
+      expect([...options]).toContain(option);
+  });
+
+  test('the npm scripts that README.md and CONTRIBUTING.md name exist', async () => {
+    const { scripts } = JSON.parse(await read('package.json'));
+    const text = (await read('README.md')) + (await read('CONTRIBUTING.md'));
+    const names = [...text.matchAll(/npm run ([a-z:]+)/g)].map(([, name]) => name);
+    expect(names.length).toBeGreaterThan(5);
+    for (const name of names) expect(Object.keys(scripts)).toContain(name);
+  });
+
+  test('every run-time dependency stands in docs/dependencies.md with its reason', async () => {
+    const { dependencies } = JSON.parse(await read('package.json'));
+    const text = await read('docs/dependencies.md');
+    const rows = [...text.matchAll(/^\| `([^`]+)` +\|/gm)].map(([, name]) => name);
+    expect(rows.sort()).toEqual(Object.keys(dependencies).sort());
+  });
+
+  test('the program in README.md compiles against the library', async () => {
+    const [, program = ''] = /```ts\n(.*?)```/s.exec(await read('README.md')) ?? [];
+    const place = await temporaryDirectory();
+    await writeFile(join(place, 'program.mts'), program);
+    await symlink(join(ROOT, 'node_modules'), join(place, 'node_modules'));
+    const config = {
+      extends: join(ROOT, 'tsconfig.json'),
+      compilerOptions: {
+        lib: ['ES2023', 'DOM'],
+        typeRoots: [join(ROOT, 'node_modules/@types')],
+        paths: { holdfast: [join(ROOT, 'src/index.ts')] },
+      },
+      include: [join(place, 'program.mts')],
+    };
+    await writeFile(join(place, 'tsconfig.json'), JSON.stringify(config));
+    expect(program).toContain('openVault');
+    execFileSync(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', place], {
+      stdio: 'inherit',
+    });
+  });
+});
