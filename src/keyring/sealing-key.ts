@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { HoldfastError, KeyringBrokenError } from '../errors.ts';
 import type { RecordKey } from '../sealing.ts';
 import type { Environment } from '../system/environment.ts';
-import { acquireLock } from '../system/lock.ts';
+import { acquireLock, lockKindOf } from '../system/lock.ts';
 import type { Layout } from '../system/paths.ts';
 import { ensurePrivateDirectories } from '../system/private-directory.ts';
 import type { Keyring, Lifetime, Tier, TierReport } from './keyring.ts';
@@ -127,7 +127,10 @@ export class SealingKeys {
 
   async #lock() {
     await ensurePrivateDirectories([this.#layout.home, this.#layout.locks], this.#environment);
-    return acquireLock(join(this.#layout.locks, 'sealing-key.lock'), { waitMs: CREATE_WAIT_MS });
+    return acquireLock(join(this.#layout.locks, 'sealing-key.lock'), {
+      waitMs: CREATE_WAIT_MS,
+      kind: lockKindOf(this.#environment.variables),
+    });
   }
 
   #remember({ keyring }: UsableKeyring, key: SealingKey): SealingKey {

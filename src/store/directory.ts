@@ -10,7 +10,7 @@ import {
   writeFileAtomically,
 } from '../system/atomic-file.ts';
 import type { Environment } from '../system/environment.ts';
-import { acquireLock, type Lock, type LockOptions } from '../system/lock.ts';
+import { acquireLock, type Lock, type LockKind, lockKindOf } from '../system/lock.ts';
 import type { Layout } from '../system/paths.ts';
 import {
   checkPrivateDirectories,
@@ -50,10 +50,13 @@ export class DirectoryStore implements Store {
   readonly id = 'directory';
   readonly #layout: Layout;
   readonly #environment: Environment;
+  readonly #lockKind: LockKind | undefined;
 
+  /** @throws InvalidArgumentError when HOLDFAST_LOCK names no lock */
   constructor(layout: Layout, environment: Environment) {
     this.#layout = layout;
     this.#environment = environment;
+    this.#lockKind = lockKindOf(environment.variables);
   }
 
   async read(address: RecordAddress): Promise<StoredRecord | undefined> {
@@ -197,8 +200,8 @@ export class DirectoryStore implements Store {
     }
   }
 
-  #acquire(file: string, options: LockOptions): Promise<Lock> {
-    return acquireLock(join(this.#layout.locks, file), options);
+  #acquire(file: string, options: LeaseOptions): Promise<Lock> {
+    return acquireLock(join(this.#layout.locks, file), { ...options, kind: this.#lockKind });
   }
 }
 

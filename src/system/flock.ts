@@ -1,0 +1,95 @@
+import { constants } from 'node:fs';
+import { type FileHandle, open, stat } from 'node:fs/promises';
+import { storageError, systemErrorCode } from './storage-error.ts';
+
+/*
+ * flock(2): held by the open file, freed by the kernel the moment its holder dies, by kill -9 too, and never taken from
+ * a living one. Between callers of one process it excludes as well, since each opens the file anew.
+ */
+
+/** `held`: by someone else. `unsupported`: neither this platform nor this file system may have it; why is said. */
+export type FlockResult =
+  | { readonly outcome: 'locked'; readonly file: FileHandle }
+  | { readonly outcome: 'held' }
+  | { readonly outcome: 'unsupported'; readonly reason: string; readonly cause: unknown };
+
+/** From <sys/file.h>; the same on Linux, macOS and the BSDs. */
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+
+/** Tries once. The file is made when it is not there; closing it frees the lock. */
+export async function tryFlock(path: string): Promise<FlockResult> {
+  let call: Flock;
+  try {
+    call = await loadFlock();
+  } catch (cause) {
+    return {
+      outcome: 'unsupported',
+      reason: 'koffi, which calls it, cannot be loaded on this platform',
+      cause,
+    };
+  }
+  for (;;) {
+    const file = await openLockFile(path);
+    let keep = false;
+    try {
+      const failure = call(file.fd);
+      if (failure === 'held') return { outcome: 'held' };
+      if (failure !== undefined) {
+        return {
+          outcome: 'unsupported',
+          reason: `the file system does not know it (errno ${failure})`,
+          cause: undefined,
+        };
+      }
+      // Someone may have removed the file between open and flock: that lock would exclude nobody.
+      keep = await stillNamed(file, path);
+      if (keep) return { outcome: 'locked', file };
+    } finally {
+      if (!keep) await file.close();
+    }
+  }
+}
+
+async function openLockFile(path: string): Promise<FileHandle> {
+  try {
+    return await open(path, constants.O_RDWR | constants.O_CREAT | (constants.O_NOFOLLOW ?? 0), 0o600);
+  } catch (error) {
+    throw storageError(error, 'write', path);
+  }
+}
+
+async function stillNamed(file: FileHandle, path: string): Promise<boolean> {
+  try {
+    const [opened, named] = await Promise.all([file.stat(), stat(path)]);
+    return opened.ino === named.ino && opened.dev === named.dev;
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT') return false;
+    throw storageError(error, 'read', path);
+  }
+}
+
+/** `undefined`: locked; `held`: by another; a number: the errno of a real failure. */
+type Flock = (fd: number) => undefined | 'held' | number;
+
+let flock: Promise<Flock> | undefined;
+
+function loadFlock(): Promise<Flock> {
+  flock ??= bindFlock();
+  return flock;
+}
+
+async function bindFlock(): Promise<Flock> {
+  const { default: koffi } = await import('koffi');
+  // Null names the running program itself: Node is linked with the C library, whichever that is.
+  const call = koffi.load(null).func('int flock(int fd, int operation)');
+  const { EAGAIN, EWOULDBLOCK, EINTR } = koffi.os.errno;
+  return (fd) => {
+    for (;;) {
+      if (call(fd, LOCK_EX | LOCK_NB) === 0) return undefined;
+      const errno = koffi.errno();
+      if (errno === EINTR) continue;
+      return errno === EAGAIN || errno === EWOULDBLOCK ? 'held' : errno;
+    }
+  };
+}
