@@ -1,10 +1,16 @@
 import { timingSafeEqual } from 'node:crypto';
 import { calculatePKCECodeChallenge, generateRandomCodeVerifier, generateRandomState } from 'oauth4webapi';
 import type { ClientRegistration } from '../credential.ts';
-import { CallbackRejectedError, InvalidArgumentError, LoginDeniedError } from '../errors.ts';
+import {
+  CallbackRejectedError,
+  InvalidArgumentError,
+  InvalidResponseError,
+  LoginDeniedError,
+} from '../errors.ts';
 import { quote } from '../quote.ts';
 import type { Discovery } from './discovery.ts';
 import { oauthError } from './protocol-error.ts';
+import { isScope } from './scope.ts';
 
 /** One authorization request, and what its response is checked against. It holds the code verifier: never print it. */
 export interface AuthorizationRequest {
@@ -21,8 +27,8 @@ export interface AuthorizationRequest {
 
 const OFFLINE_ACCESS = 'offline_access';
 
-/** RFC 6749 section 3.3. */
-const SCOPE_TOKEN = /^[\x21\x23-\x5b\x5d-\x7e]{1,256}$/;
+/** In characters. Few servers take a longer request line, and no system an argument of any length. */
+const MAX_SCOPE_LENGTH = 8192;
 
 /** Parameters of which the response may hold one each (RFC 6749 section 3.1). */
 const SINGLE = ['state', 'code', 'iss', 'error', 'error_description'];
@@ -32,6 +38,7 @@ const SINGLE = ['state', 'code', 'iss', 'error', 'error_description'];
  *
  * @param options.scopes what to ask for in place of what the server suggests
  * @throws InvalidArgumentError when one of those is no scope
+ * @throws InvalidResponseError when the server suggests more than fits a URL
  */
 export async function createAuthorizationRequest(
   discovery: Discovery,
@@ -112,21 +119,32 @@ export function readAuthorizationResponse(
 
 /**
  * What to ask for: the challenge's scopes, else all that the resource publishes, else none (MCP authorization, "Scope
- * Selection Strategy"); with `offline_access` where the authorization server lists it, for a refresh token.
+ * Selection Strategy"). `offline_access` comes with them where the authorization server lists it, for a refresh token,
+ * and is left out where that lists others only.
  */
 function scopesOf(
   { challengedScope, resourceScopes, server }: Discovery,
   chosen: readonly string[] | undefined,
 ): readonly string[] {
-  const foreign = challengedScope?.split(' ') ?? resourceScopes ?? [];
-  for (const scope of chosen ?? []) {
-    if (!SCOPE_TOKEN.test(scope)) {
-      throw new InvalidArgumentError(`${quote(scope)} is not a scope (RFC 6749 section 3.3).`);
+  const offline = server.scopesSupported?.includes(OFFLINE_ACCESS);
+  const extra = offline === true ? [OFFLINE_ACCESS] : [];
+  if (chosen !== undefined) {
+    const wrong = chosen.find((scope) => !isScope(scope));
+    if (wrong !== undefined) {
+      throw new InvalidArgumentError(`${quote(wrong)} is not a scope (RFC 6749 section 3.3).`);
     }
+    return [...new Set([...chosen, ...extra])];
   }
-  const wanted = new Set(chosen ?? foreign.filter((scope) => SCOPE_TOKEN.test(scope)));
-  if (server.scopesSupported?.includes(OFFLINE_ACCESS)) wanted.add(OFFLINE_ACCESS);
-  return [...wanted];
+  const suggested = (challengedScope?.split(' ') ?? resourceScopes ?? []).filter(
+    (scope) => isScope(scope) && (scope !== OFFLINE_ACCESS || offline !== false),
+  );
+  const scopes = [...new Set([...suggested, ...extra])];
+  if (scopes.join(' ').length > MAX_SCOPE_LENGTH) {
+    throw new InvalidResponseError(`The MCP server asks for ${scopes.length} scopes, more than fit a URL.`, {
+      hint: 'Name the ones that you need: --scope "…"',
+    });
+  }
+  return scopes;
 }
 
 function sameText(a: string, b: string): boolean {

@@ -6,7 +6,8 @@ import { createHash } from 'node:crypto';
  */
 
 export interface Page {
-  readonly kind: 'success' | 'failure';
+  /** A notice is neither good nor bad: the login does not depend on it. */
+  readonly kind: 'success' | 'failure' | 'notice';
   readonly title: string;
   /** Paragraphs, as plain text. */
   readonly text: readonly string[];
@@ -15,22 +16,35 @@ export interface Page {
 }
 
 const STYLE = `
-:root { color-scheme: light dark; --paper: #f6f6f4; --card: #ffffff; --ink: #1c1d1f; --soft: #5c6066; --line: #dcdcd8; --good: #19733b; --bad: #a3271e; }
+:root { color-scheme: light dark; --paper: #f3f4f2; --card: #ffffff; --ink: #1b1d20; --soft: #5a5f66; --line: #dfe1dd; --success: #1b7a43; --failure: #b3261e; --notice: #5a5f66; }
 @media (prefers-color-scheme: dark) {
-  :root { --paper: #16171a; --card: #1f2125; --ink: #eceded; --soft: #a0a5ac; --line: #34373d; --good: #6fcf8f; --bad: #f08a80; }
+  :root { --paper: #131417; --card: #1d1f23; --ink: #eceef0; --soft: #a3a9b1; --line: #34383e; --success: #6ccf92; --failure: #f2938b; --notice: #a3a9b1; }
 }
 * { box-sizing: border-box; }
-body { margin: 0; min-height: 100vh; display: grid; place-items: center; padding: 1.5rem; background: var(--paper); color: var(--ink); font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-main { width: 100%; max-width: 34rem; padding: 2.25rem 2.5rem; background: var(--card); border: 1px solid var(--line); border-radius: 0.75rem; }
-h1 { margin: 0 0 0.75rem; font-size: 1.4rem; line-height: 1.3; font-weight: 650; }
-.mark { display: block; width: 2.25rem; height: 0.3rem; margin-bottom: 1.25rem; border-radius: 1rem; background: var(--good); }
-.failure .mark { background: var(--bad); }
-p { margin: 0 0 0.75rem; }
-dl { display: grid; grid-template-columns: auto 1fr; gap: 0.35rem 1.25rem; margin: 1.25rem 0; padding: 1rem 0; border: solid var(--line); border-width: 1px 0; }
+body { margin: 0; min-height: 100vh; display: grid; place-items: center; padding: 1.25rem; background: var(--paper); color: var(--ink); font: 1rem/1.6 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
+main { width: 100%; max-width: 32rem; padding: 2.5rem; background: var(--card); border: 1px solid var(--line); border-radius: 1rem; box-shadow: 0 1px 2px rgb(0 0 0 / 4%), 0 0.75rem 2rem rgb(0 0 0 / 6%); }
+svg { display: block; width: 3rem; height: 3rem; margin-bottom: 1.25rem; fill: none; stroke: currentcolor; stroke-width: 2.5; stroke-linecap: round; stroke-linejoin: round; }
+.success svg { color: var(--success); }
+.failure svg { color: var(--failure); }
+.notice svg { color: var(--notice); }
+h1 { margin: 0 0 0.5rem; font-size: 1.5rem; line-height: 1.3; font-weight: 600; letter-spacing: -0.01em; overflow-wrap: anywhere; }
+p { margin: 0.5rem 0 0; overflow-wrap: anywhere; }
+dl { display: grid; grid-template-columns: auto minmax(0, 1fr); gap: 0.5rem 1.5rem; margin: 1.5rem 0 0; padding: 1rem 0 0; border-top: 1px solid var(--line); font-size: 0.9375rem; }
 dt { color: var(--soft); }
 dd { margin: 0; overflow-wrap: anywhere; }
-footer { margin-top: 1.5rem; color: var(--soft); font-size: 0.875rem; }
+footer { margin-top: 1.5rem; padding-top: 1rem; border-top: 1px solid var(--line); color: var(--soft); font-size: 0.875rem; }
+@media (max-width: 30rem) {
+  main { padding: 1.75rem 1.5rem; }
+  dl { grid-template-columns: minmax(0, 1fr); gap: 0; }
+  dd + dt { margin-top: 0.75rem; }
+}
 `;
+
+const MARKS: Readonly<Record<Page['kind'], string>> = {
+  success: 'M15.5 24.5l6 6 11.5-13',
+  failure: 'M16.5 16.5l15 15m0-15l-15 15',
+  notice: 'M24 22.5v10M24 15.5v.1',
+};
 
 const STYLE_HASH = createHash('sha256').update(STYLE).digest('base64');
 
@@ -58,7 +72,7 @@ export function renderPage({ kind, title, text, facts }: Page): string {
 </head>
 <body class="${kind}">
 <main>
-<span class="mark"></span>
+<svg viewBox="0 0 48 48" aria-hidden="true"><circle cx="24" cy="24" r="22"/><path d="${MARKS[kind]}"/></svg>
 <h1>${escape(title)}</h1>
 ${text.map((paragraph) => `<p>${escape(paragraph)}</p>`).join('\n')}
 ${rows.length === 0 ? '' : `<dl>${rows.join('')}</dl>`}

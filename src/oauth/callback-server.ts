@@ -1,4 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { DEFAULT_ACCOUNT } from '../credential.ts';
 import { InvalidArgumentError, LoginCancelledError, LoginTimeoutError } from '../errors.ts';
 import { PAGE_HEADERS, type Page, renderPage } from './callback-page.ts';
 
@@ -11,8 +12,14 @@ import { PAGE_HEADERS, type Page, renderPage } from './callback-page.ts';
 export interface Callback {
   readonly parameters: URLSearchParams;
   /** Says that the login is done. Call it once the credential is stored. */
-  succeed(login: { resource: string; account: string }): Promise<void>;
-  fail(page: { title: string; text: readonly string[] }): Promise<void>;
+  succeed(login: LoginName): Promise<void>;
+  fail(page: { title: string; text: readonly string[]; login?: LoginName | undefined }): Promise<void>;
+}
+
+/** What the person logs in to, for the page to say. */
+export interface LoginName {
+  readonly resource: string;
+  readonly account: string;
 }
 
 export interface CallbackServer {
@@ -59,16 +66,20 @@ export async function openCallbackServer(options: CallbackServerOptions): Promis
       connectionsCheckingInterval: 1000,
     },
     (request, response) => {
-      const url = targetOf(request, server);
-      if (url === undefined) return answer(response, 404, NOT_HERE);
+      if (!isAskedForHere(request, server)) return answer(response, 421, NOT_HERE);
+      const query = queryOf(request);
+      if (query === undefined) return answer(response, 404, NOT_HERE);
       if (request.method !== 'GET') return answer(response, 405, NOT_HERE, { allow: 'GET' });
+      // Nobody sees what was fetched ahead. Refused, the browser comes again when the person does.
+      if (isPrefetch(request)) return answer(response, 503, NOT_HERE);
       if (taken) return answer(response, 410, ALREADY_USED);
-      if (!options.belongs(url.searchParams)) {
+      const parameters = new URLSearchParams(query);
+      if (!options.belongs(parameters)) {
         refused += 1;
         return answer(response, 400, NOT_OURS);
       }
       taken = true;
-      arrived(callbackOf(url.searchParams, response));
+      arrived(callbackOf(parameters, response));
     },
   );
   await listen(server, options.port);
@@ -83,32 +94,47 @@ export async function openCallbackServer(options: CallbackServerOptions): Promis
   };
 }
 
-/** The requested URL, if it is the callback's and was asked of this very host (a rebound name would not be). */
-function targetOf(request: IncomingMessage, server: Server): URL | undefined {
-  const hosts = [`${HOST}:${portOf(server)}`, `localhost:${portOf(server)}`];
-  if (!hosts.includes(request.headers.host ?? '')) return undefined;
-  const target = request.url ?? '';
-  if (!URL.canParse(target, `http://${HOST}`)) return undefined;
-  const url = new URL(target, `http://${HOST}`);
-  return url.pathname === PATH ? url : undefined;
+/** Whether the request names this very server; one for a name that was rebound to this address does not. */
+function isAskedForHere({ headers }: IncomingMessage, server: Server): boolean {
+  // The URL parser leaves out port 80, as a browser does.
+  return [HOST, 'localhost'].some(
+    (name) => headers.host === new URL(`http://${name}:${portOf(server)}`).host,
+  );
+}
+
+/** The query of the requested URL, if it is the callback's. */
+function queryOf({ url = '' }: IncomingMessage): string | undefined {
+  if (url === PATH) return '';
+  return url.startsWith(`${PATH}?`) ? url.slice(PATH.length + 1) : undefined;
+}
+
+function isPrefetch({ headers }: IncomingMessage): boolean {
+  return [headers['sec-purpose'], headers['purpose'], headers['x-moz']].some(
+    (purpose) => typeof purpose === 'string' && /prefetch|preview/i.test(purpose),
+  );
 }
 
 function callbackOf(parameters: URLSearchParams, response: ServerResponse): Callback {
   return {
     parameters,
-    succeed: ({ resource, account }) =>
+    succeed: (login) =>
       answered(response, 200, {
         kind: 'success',
         title: 'You are logged in',
         text: ['You can close this tab and go back to the terminal.'],
-        facts: { Server: resource, ...(account === 'default' ? {} : { Account: account }) },
+        facts: factsOf(login),
       }),
-    fail: ({ title, text }) => answered(response, 400, { kind: 'failure', title, text }),
+    fail: ({ title, text, login }) =>
+      answered(response, 400, { kind: 'failure', title, text, facts: login && factsOf(login) }),
   };
 }
 
+function factsOf({ resource, account }: LoginName): Record<string, string> {
+  return { Server: resource, ...(account === DEFAULT_ACCOUNT ? {} : { Account: account }) };
+}
+
 const NOT_HERE: Page = {
-  kind: 'failure',
+  kind: 'notice',
   title: 'Nothing is here',
   text: ['This address only takes the end of a login.'],
 };
@@ -117,13 +143,13 @@ const NOT_OURS: Page = {
   title: 'This does not belong to the login',
   text: [
     'The page that sent you here is not part of the login that is under way, so nothing was done.',
-    'If you have several tabs of it open, use the newest one. The terminal still waits.',
+    'If you have several tabs of it open, use the newest one. The terminal is still waiting.',
   ],
 };
 const ALREADY_USED: Page = {
-  kind: 'failure',
-  title: 'This login was finished before',
-  text: ['A login can be used once. You can close this tab; the terminal says how it ended.'],
+  kind: 'notice',
+  title: 'This login was used before',
+  text: ['It can be used once only. You can close this tab; the terminal says how the login went.'],
 };
 
 function answer(
@@ -139,7 +165,7 @@ function answer(
 /** Resolves when the page has left, or the browser has. */
 function answered(response: ServerResponse, status: number, page: Page): Promise<void> {
   return new Promise((resolve) => {
-    if (response.destroyed) return resolve();
+    if (response.destroyed || response.headersSent) return resolve();
     response.once('close', () => resolve());
     answer(response, status, page);
   });
@@ -147,13 +173,18 @@ function answered(response: ServerResponse, status: number, page: Page): Promise
 
 async function listen(server: Server, port: number | undefined): Promise<void> {
   await new Promise<void>((resolve, reject) => {
-    server.once('error', (cause) => {
-      const busy = 'code' in cause && cause.code === 'EADDRINUSE';
+    // It stays: a connection that cannot be accepted later is the browser's to repeat.
+    server.on('error', (cause) => {
+      const why = 'code' in cause && cause.code === 'EADDRINUSE' ? 'is in use' : 'cannot be opened';
+      const what = port === undefined ? `No port on ${HOST} can be opened` : `Port ${port} on ${HOST} ${why}`;
       reject(
-        new InvalidArgumentError(
-          `Port ${port ?? 0} on ${HOST} ${busy ? 'is in use' : 'cannot be opened'}, so the browser could not come back.`,
-          { cause, hint: 'Leave --callback-port out to take any free port, or name another one.' },
-        ),
+        new InvalidArgumentError(`${what}, so the browser could not come back.`, {
+          cause,
+          hint:
+            port === undefined
+              ? 'See whether this place allows programs to listen on the loopback interface.'
+              : 'Leave --callback-port out to take any free port, or name another one.',
+        }),
       );
     });
     server.listen({ host: HOST, port: port ?? 0, exclusive: true }, () => resolve());

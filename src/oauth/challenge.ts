@@ -24,6 +24,8 @@ const MAX_LENGTH = 16 * 1024;
 const TOKEN = /[!#$%&'*+.^_`|~\w-]+/y;
 const SPACE = /[ \t]*/y;
 const SEPARATORS = /[ \t,]*/y;
+/** More than a token may hold: a URL without its quotes is a common slip. */
+const UNQUOTED = /[^\s,"]+/y;
 const QUOTED = /"((?:[^"\\]|\\.)*)"/sy;
 const TOKEN68 = /[A-Za-z0-9._~+/-]+=*(?=[ \t]*(?:,|$))/y;
 
@@ -68,7 +70,7 @@ export function parseChallenges(value: string): Challenge[] {
   return challenges;
 
   function parameterValue(): string | undefined {
-    if (header[at] !== '"') return take(TOKEN)?.[0] ?? skipToComma();
+    if (header[at] !== '"') return take(UNQUOTED)?.[0] ?? skipToComma();
     const quoted = take(QUOTED);
     if (quoted === null) {
       // Never closed: what follows cannot be told from the value.

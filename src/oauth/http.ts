@@ -1,7 +1,11 @@
-import { isLoopback } from '../credential.ts';
+import { type ClientRequest, type IncomingMessage, request as overHttp } from 'node:http';
+import { request as overTls } from 'node:https';
+import { promisify } from 'node:util';
+import { brotliDecompress, unzip } from 'node:zlib';
 import {
   AbortedError,
   HoldfastError,
+  InvalidResponseError,
   NetworkError,
   ResponseTooLargeError,
   TimeoutError,
@@ -9,15 +13,19 @@ import {
 } from '../errors.ts';
 import { quote } from '../quote.ts';
 import { VERSION } from '../version.ts';
+import { checkUrl, pointsHere } from './safe-url.ts';
 
 /*
  * Every request of the protocol goes through here. What answers is hostile until proven otherwise: bounded in size and
  * in time, the time of the body included, and a redirect is looked at before it is followed.
+ *
+ * On node:http and not on fetch. It tells whether a request was on its way when it failed, which decides whether a refresh
+ * token may be presented again; it decompresses nothing by itself; and no answer makes it throw where nobody can catch.
  */
 
 export interface RequestOptions {
   readonly signal?: AbortSignal | undefined;
-  /** Until the last byte of the body, in milliseconds. Default 30,000. */
+  /** Until the last byte of the body, redirects included, in milliseconds. Default 30,000. */
   readonly timeoutMs?: number | undefined;
 }
 
@@ -40,159 +48,219 @@ export interface HttpResponse {
 /** Metadata documents and token responses have a few kilobytes. */
 export const MAX_RESPONSE_BYTES = 1024 * 1024;
 
+const MAX_HEADER_BYTES = 16 * 1024;
 const DEFAULT_TIMEOUT_MS = 30_000;
 const MAX_REDIRECTS = 3;
 const LONGEST_RETRY_AFTER_MS = 3_600_000;
 
-/** Failures that come before the first byte of a request leaves (connection, name lookup, TLS handshake). */
-const UNSENT =
-  /^(ECONNREFUSED|ENOTFOUND|EAI_\w+|EHOSTUNREACH|ENETUNREACH|ENETDOWN|UND_ERR_CONNECT_TIMEOUT|EPROTO|ERR_SSL_\w+|ERR_TLS_\w+|CERT_\w+|DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_\w+)$/;
 const CERTIFICATE =
-  /^(ERR_TLS_\w+|CERT_\w+|DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_\w+)$/;
+  /^(ERR_TLS_CERT_\w+|CERT_\w+|DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_\w+)$/;
 
 /**
  * Sends one request. A GET follows up to three redirects, each checked like the first URL; a POST follows none.
  *
  * @throws UnsafeUrlError for a URL, or a redirect, that is neither https nor http to this machine
  * @throws NetworkError, with `unsent` where the request provably never left
- * @throws TimeoutError, ResponseTooLargeError; AbortedError for the caller's signal
+ * @throws TimeoutError, ResponseTooLargeError, InvalidResponseError for what is not HTTP; AbortedError for the caller's signal
  */
 export async function send(url: string | URL, request: Request): Promise<HttpResponse> {
-  const timeout = AbortSignal.timeout(request.timeoutMs ?? DEFAULT_TIMEOUT_MS);
-  const signal = request.signal ? AbortSignal.any([request.signal, timeout]) : timeout;
-  let target = checkUrl(url);
-  for (let redirects = 0; ; redirects += 1) {
-    const failed = (error: unknown) => failure(error, target, request, timeout);
-    let response: Response;
-    try {
-      response = await fetch(target, {
-        method: request.method,
-        redirect: 'manual',
-        signal,
-        headers: { 'user-agent': `holdfast/${VERSION}`, ...request.headers },
-        ...(request.body === undefined ? {} : { body: request.body }),
-      });
-    } catch (error) {
-      throw failed(error);
-    }
-    const next = request.method === 'GET' ? redirectOf(response, target) : undefined;
-    if (next !== undefined) {
-      await discard(response);
+  const ended = new AbortController();
+  const timer = setTimeout(() => ended.abort('time'), request.timeoutMs ?? DEFAULT_TIMEOUT_MS);
+  const giveUp = () => ended.abort('caller');
+  request.signal?.addEventListener('abort', giveUp, { once: true });
+  if (request.signal?.aborted) giveUp();
+  try {
+    let target = checkUrl(url);
+    for (let redirects = 0; ; redirects += 1) {
+      const response = await exchange(target, request, ended.signal);
+      const next = request.method === 'GET' ? redirectOf(response, target) : undefined;
+      if (next === undefined) return response;
       if (redirects === MAX_REDIRECTS) {
         throw new UnsafeUrlError(`${quote(String(url))} redirects more than ${MAX_REDIRECTS} times.`);
       }
-      if (target.protocol === 'https:' && next.protocol !== 'https:') {
-        throw new UnsafeUrlError(
-          `${quote(target.href)} redirects to ${quote(next.href)}, which is not https.`,
-        );
-      }
-      target = checkUrl(next);
-      continue;
+      target = next;
     }
-    const { status, headers } = response;
-    if (request.headersOnly === true) {
-      await discard(response);
-      return { status, headers, url: target.href, body: new Uint8Array() };
-    }
-    try {
-      return { status, headers, url: target.href, body: await readBody(response, target) };
-    } catch (error) {
-      throw failed(error);
-    }
+  } finally {
+    clearTimeout(timer);
+    request.signal?.removeEventListener('abort', giveUp);
   }
-}
-
-/**
- * The URL, if a request to it may carry anything: https, or http to this machine by its very name.
- *
- * @throws UnsafeUrlError
- */
-export function checkUrl(url: string | URL): URL {
-  let parsed: URL;
-  try {
-    parsed = new URL(url);
-  } catch {
-    throw new UnsafeUrlError(`${quote(String(url))} is not a URL.`);
-  }
-  if (parsed.protocol !== 'https:' && !(parsed.protocol === 'http:' && isLoopback(parsed))) {
-    throw new UnsafeUrlError(`${quote(String(url))} is neither https nor http to this machine.`, {
-      hint: 'The server’s metadata must name https URLs (RFC 9700); tell who runs it.',
-    });
-  }
-  if (parsed.username !== '' || parsed.password !== '') {
-    throw new UnsafeUrlError(`A URL at ${quote(parsed.host)} carries a user name or password.`);
-  }
-  return parsed;
 }
 
 /** What `Retry-After` asks for, in milliseconds (RFC 9110 section 10.2.3): seconds or a date; an hour at most. */
 export function retryAfterMs(headers: Headers): number | undefined {
-  const value = headers.get('retry-after');
-  if (value === null) return undefined;
-  const ms = /^\d{1,9}$/.test(value) ? Number(value) * 1000 : Date.parse(value) - Date.now();
+  const value = headers.get('retry-after')?.trim() ?? '';
+  const seconds = /^\d{1,9}$/.test(value);
+  // Date.parse takes nearly anything for a date; an HTTP date begins with a day and ends in GMT.
+  if (!seconds && !/^[A-Z][a-z]+,? .* GMT$/.test(value)) return undefined;
+  const ms = seconds ? Number(value) * 1000 : Date.parse(value) - Date.now();
   return Number.isNaN(ms) ? undefined : Math.min(Math.max(ms, 0), LONGEST_RETRY_AFTER_MS);
 }
 
-function redirectOf(response: Response, from: URL): URL | undefined {
-  const location = response.headers.get('location');
-  if (location === null || ![301, 302, 303, 307, 308].includes(response.status)) return undefined;
+/** One request and its answer. `ended` closes the connection, whatever state it is in. */
+async function exchange(url: URL, request: Request, ended: AbortSignal): Promise<HttpResponse> {
+  let outgoing: ClientRequest | undefined;
+  let connected = false;
+  const close = () => outgoing?.destroy();
   try {
-    return new URL(location, from);
-  } catch {
-    throw new UnsafeUrlError(`${quote(from.href)} redirects to ${quote(location)}, which is not a URL.`);
+    ended.throwIfAborted();
+    const answer = await new Promise<IncomingMessage>((resolve, reject) => {
+      const start = url.protocol === 'https:' ? overTls : overHttp;
+      outgoing = start(url, {
+        method: request.method,
+        maxHeaderSize: MAX_HEADER_BYTES,
+        headers: {
+          ...request.headers,
+          'user-agent': `holdfast/${VERSION}`,
+          'accept-encoding': 'identity',
+          connection: 'close',
+        },
+      });
+      ended.addEventListener('abort', close, { once: true });
+      outgoing
+        .on('error', reject)
+        .on('response', resolve)
+        .on('close', () => reject(new Error('The connection was closed.')))
+        .on('socket', (socket) => {
+          if (!socket.connecting) connected = true;
+          socket.once(url.protocol === 'https:' ? 'secureConnect' : 'connect', () => {
+            connected = true;
+          });
+        })
+        .end(request.body);
+    });
+    const headers = headersOf(answer);
+    const status = answer.statusCode ?? 0;
+    const wanted = request.headersOnly !== true && !(request.method === 'GET' && isRedirect(status));
+    const body = wanted ? await decoded(await readBody(answer, url), headers, url) : new Uint8Array();
+    return { status, headers, url: url.href, body };
+  } catch (error) {
+    throw failure(error, { url, request, ended, connected });
+  } finally {
+    ended.removeEventListener('abort', close);
+    close();
   }
 }
 
-async function readBody(response: Response, url: URL): Promise<Uint8Array<ArrayBuffer>> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  if (response.body !== null) {
-    // What is counted here is decompressed already: a small bomb does not get past.
-    for await (const chunk of response.body) {
-      size += chunk.byteLength;
-      if (size > MAX_RESPONSE_BYTES) {
-        throw new ResponseTooLargeError(
-          `${quote(url.href)} answered with more than ${MAX_RESPONSE_BYTES / 1024} KiB; reading stopped there.`,
-          { hint: 'No document of this protocol is that large. Check that the URL is the MCP server’s.' },
-        );
-      }
-      chunks.push(chunk);
+function headersOf({ rawHeaders }: IncomingMessage): Headers {
+  const headers = new Headers();
+  for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
+    try {
+      headers.append(rawHeaders[i] ?? '', rawHeaders[i + 1] ?? '');
+    } catch {
+      // No name or value that HTTP knows, so none that anything here looks for.
     }
   }
-  const body = new Uint8Array(size);
-  let offset = 0;
-  for (const chunk of chunks) {
-    body.set(chunk, offset);
-    offset += chunk.byteLength;
-  }
-  return body;
+  return headers;
 }
 
-async function discard(response: Response): Promise<void> {
-  await response.body?.cancel().catch(() => {
-    // The connection is gone, which is what was wanted.
-  });
+async function readBody(answer: IncomingMessage, url: URL): Promise<Uint8Array<ArrayBuffer>> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of answer as AsyncIterable<Buffer>) {
+    size += chunk.byteLength;
+    if (size > MAX_RESPONSE_BYTES) throw tooLarge(url);
+    chunks.push(chunk);
+  }
+  return new Uint8Array(Buffer.concat(chunks, size));
 }
 
-function failure(error: unknown, url: URL, request: Request, timeout: AbortSignal): HoldfastError {
-  if (error instanceof HoldfastError) return error;
-  if (request.signal?.aborted) {
-    return new AbortedError(`The request to ${quote(url.host)} was ended by its caller.`, { cause: error });
-  }
-  if (timeout.aborted) {
-    const seconds = (request.timeoutMs ?? DEFAULT_TIMEOUT_MS) / 1000;
-    return new TimeoutError(`${quote(url.host)} did not finish its answer within ${seconds} s.`, {
-      cause: error,
-      hint: 'Try again in a moment.',
+const inflate = promisify(unzip);
+const DECODERS = new Map([
+  ['gzip', inflate],
+  ['x-gzip', inflate],
+  ['deflate', inflate],
+  ['br', promisify(brotliDecompress)],
+]);
+
+/** Undoes the compression that some file servers apply although nobody asked for it. A bomb is cut off at the limit. */
+async function decoded(
+  body: Uint8Array<ArrayBuffer>,
+  headers: Headers,
+  url: URL,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const coding = headers.get('content-encoding')?.trim().toLowerCase() ?? '';
+  if (coding === '' || coding === 'identity' || body.byteLength === 0) return body;
+  const decode = DECODERS.get(coding);
+  if (decode === undefined) {
+    throw new InvalidResponseError(`${quote(url.href)} answered in the unknown encoding ${quote(coding)}.`, {
+      hint: 'Tell who runs the server.',
     });
   }
+  try {
+    return new Uint8Array(await decode(body, { maxOutputLength: MAX_RESPONSE_BYTES }));
+  } catch (error) {
+    if (codeOf(error) === 'ERR_BUFFER_TOO_LARGE') throw tooLarge(url);
+    throw new InvalidResponseError(`What ${quote(url.href)} answered cannot be decompressed.`, {
+      hint: 'Tell who runs the server.',
+    });
+  }
+}
+
+function isRedirect(status: number): boolean {
+  return [301, 302, 303, 307, 308].includes(status);
+}
+
+function redirectOf({ status, headers }: HttpResponse, from: URL): URL | undefined {
+  const location = headers.get('location');
+  if (location === null || !isRedirect(status)) return undefined;
+  if (!URL.canParse(location, from.href)) {
+    throw new UnsafeUrlError(`${quote(from.href)} redirects to ${quote(location)}, which is not a URL.`);
+  }
+  const next = checkUrl(new URL(location, from));
+  const refuse = (why: string) =>
+    new UnsafeUrlError(`${quote(from.href)} redirects to ${quote(next.href)}, which is ${why}.`);
+  if (from.protocol === 'https:' && next.protocol !== 'https:') throw refuse('not https');
+  if (pointsHere(next) && !pointsHere(from)) throw refuse('on your own machine');
+  return next;
+}
+
+function tooLarge(url: URL): ResponseTooLargeError {
+  return new ResponseTooLargeError(
+    `${quote(url.href)} answered with more than ${MAX_RESPONSE_BYTES / 1024} KiB; reading stopped there.`,
+    { hint: 'No document of this protocol is that large. Check that the URL is the MCP server’s.' },
+  );
+}
+
+function failure(
+  error: unknown,
+  at: { url: URL; request: Request; ended: AbortSignal; connected: boolean },
+): HoldfastError {
+  if (error instanceof HoldfastError) return error;
+  const host = quote(at.url.host);
+  if (at.ended.reason === 'caller') {
+    return new AbortedError(`The request to ${host} was ended by its caller.`);
+  }
+  if (at.ended.reason === 'time') {
+    const limit = `within ${(at.request.timeoutMs ?? DEFAULT_TIMEOUT_MS) / 1000} s`;
+    return at.connected
+      ? new TimeoutError(`${host} did not finish its answer ${limit}.`, { hint: 'Try again in a moment.' })
+      : new NetworkError(`${host} cannot be reached: no connection ${limit}.`, {
+          unsent: true,
+          hint: 'Check the address and the network connection, then try again.',
+        });
+  }
   const code = codeOf(error);
+  if (code !== undefined && /^HPE_\w*OVERFLOW$/.test(code)) {
+    return new ResponseTooLargeError(`${host} answered with endless headers; reading stopped.`, {
+      cause: error,
+      hint: 'Check that the URL is the MCP server’s.',
+    });
+  }
+  if (code?.startsWith('HPE_')) {
+    return new InvalidResponseError(`What ${host} answered is not HTTP (${code}).`, {
+      cause: error,
+      hint: 'Check the address, the port included.',
+    });
+  }
   const certificate = code !== undefined && CERTIFICATE.test(code);
+  const why = `${code === undefined ? '' : ` (${code})`}${certificate ? ': its certificate is not trusted here' : ''}`;
   return new NetworkError(
-    `${quote(url.host)} cannot be reached${code === undefined ? '' : ` (${code})`}${certificate ? ': its certificate is not trusted here' : ''}.`,
+    at.connected
+      ? `The connection to ${host} broke off before its answer was whole${why}.`
+      : `${host} cannot be reached${why}.`,
     {
       cause: error,
-      unsent: code !== undefined && UNSENT.test(code),
+      unsent: !at.connected,
       hint: certificate
         ? 'If your network has a certificate authority of its own: export NODE_EXTRA_CA_CERTS=/path/to/ca.pem'
         : 'Check the address and the network connection, then try again.',
@@ -201,8 +269,5 @@ function failure(error: unknown, url: URL, request: Request, timeout: AbortSigna
 }
 
 function codeOf(error: unknown): string | undefined {
-  for (let cause = error, depth = 0; cause instanceof Error && depth < 5; cause = cause.cause, depth += 1) {
-    if ('code' in cause && typeof cause.code === 'string') return cause.code;
-  }
-  return undefined;
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
 }

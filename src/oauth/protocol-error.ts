@@ -1,4 +1,4 @@
-import { OperationProcessingError, ResponseBodyError, WWWAuthenticateChallengeError } from 'oauth4webapi';
+import { OperationProcessingError } from 'oauth4webapi';
 import { HoldfastError, InvalidResponseError, NetworkError, OAuthError } from '../errors.ts';
 import { quote } from '../quote.ts';
 import { type HttpResponse, retryAfterMs } from './http.ts';
@@ -7,26 +7,17 @@ import { type HttpResponse, retryAfterMs } from './http.ts';
 const ERROR_CODE = /^[\x20-\x21\x23-\x5b\x5d-\x7e]{1,64}$/;
 
 /**
- * Turns what `oauth4webapi` threw over an answer into our error. That one is never kept as the cause: it carries the
- * whole answer, tokens and all, and would print it.
+ * Turns what a request through `oauth4webapi` threw into our error. That one is never kept as the cause: it may carry the
+ * whole exchange, tokens and all, and would print it.
  *
  * @param what such as `The token endpoint of "https://as.example"`
  */
 export function protocolError(error: unknown, what: string): HoldfastError {
   if (error instanceof HoldfastError) return error;
-  if (error instanceof ResponseBodyError) {
-    return oauthError(what, error.error, error.error_description);
-  }
-  if (error instanceof WWWAuthenticateChallengeError) {
-    // RFC 6749 section 5.2 lets the server refuse the client by a challenge.
-    return new OAuthError(`${what} refused the client (HTTP ${error.status}).`, {
-      error: 'invalid_client',
-    });
-  }
   const reason =
     error instanceof OperationProcessingError || error instanceof TypeError ? error.message : undefined;
   return new InvalidResponseError(
-    `${what} did not answer as the standard prescribes${reason === undefined ? '' : `: ${quote(reason)}`}.`,
+    `${what} cannot be used as the standard prescribes${reason === undefined ? '' : `: ${quote(reason)}`}.`,
     { hint: 'Tell who runs the server.' },
   );
 }

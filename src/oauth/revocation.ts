@@ -3,7 +3,9 @@ import type { ClientRegistration } from '../credential.ts';
 import { quote } from '../quote.ts';
 import type { Secret } from '../secret.ts';
 import { clientOf, through } from './client-authentication.ts';
+import { errorResponse } from './error-response.ts';
 import type { RequestOptions } from './http.ts';
+import { jsonObject } from './json-object.ts';
 import { protocolError } from './protocol-error.ts';
 
 /**
@@ -20,16 +22,20 @@ export async function revokeToken(
 ): Promise<void> {
   const what = `The revocation endpoint of ${quote(server.issuer)}`;
   const { client, authentication } = clientOf(registration);
+  let response: Response;
   try {
-    const response = await oauth.revocationRequest(
+    response = await oauth.revocationRequest(
       { issuer: server.issuer, revocation_endpoint: server.revocationEndpoint },
       client,
       authentication,
       token.reveal(),
       { ...through(options, what), additionalParameters: { token_type_hint: hint } },
     );
-    await oauth.processRevocationResponse(response);
   } catch (error) {
     throw protocolError(error, what);
   }
+  // The standard says 200. Whatever else means success, such as 204, is one all the same.
+  if (response.ok) return;
+  const { object: answer } = jsonObject(new Uint8Array(await response.arrayBuffer()));
+  throw errorResponse(what, response, answer, [token, registration.clientSecret]);
 }

@@ -4,8 +4,11 @@ import { InvalidResponseError } from '../errors.ts';
 import { quote } from '../quote.ts';
 import { Secret } from '../secret.ts';
 import { clientOf, through } from './client-authentication.ts';
+import { errorResponse } from './error-response.ts';
 import type { RequestOptions } from './http.ts';
+import { jsonObject } from './json-object.ts';
 import { protocolError } from './protocol-error.ts';
+import { scopesIn } from './scope.ts';
 
 /** What the token endpoint gave (RFC 6749 section 5.1). */
 export interface TokenResponse {
@@ -38,8 +41,8 @@ export function exchangeCode(
     client,
     'authorization_code',
     {
-      code: grant.code,
-      code_verifier: grant.codeVerifier,
+      code: new Secret(grant.code),
+      code_verifier: new Secret(grant.codeVerifier),
       redirect_uri: grant.redirectUri,
       resource: grant.resourceParameter,
     },
@@ -63,7 +66,7 @@ export function refreshTokens(
     server,
     client,
     'refresh_token',
-    { refresh_token: grant.refreshToken.reveal(), resource: grant.resourceParameter },
+    { refresh_token: grant.refreshToken, resource: grant.resourceParameter },
     options,
   );
 }
@@ -72,76 +75,87 @@ async function request(
   server: TokenServer,
   registration: ClientRegistration,
   grantType: string,
-  parameters: Record<string, string>,
+  parameters: Readonly<Record<string, string | Secret>>,
   options: RequestOptions,
 ): Promise<TokenResponse> {
   const what = `The token endpoint of ${quote(server.issuer)}`;
   const as = { issuer: server.issuer, token_endpoint: server.tokenEndpoint };
   const { client, authentication } = clientOf(registration);
+  const form = new URLSearchParams();
+  for (const [name, value] of Object.entries(parameters)) {
+    form.set(name, value instanceof Secret ? value.reveal() : value);
+  }
   // Counted from the request, not from the answer: the token is never taken for younger than it is.
   const obtainedAt = Date.now();
-  let answer: oauth.TokenEndpointResponse;
+  let response: Response;
   try {
-    const response = await oauth.genericTokenEndpointRequest(
+    response = await oauth.genericTokenEndpointRequest(
       as,
       client,
       authentication,
       grantType,
-      parameters,
-      through(options, what, withoutTheUseless),
+      form,
+      through(options, what),
     );
-    answer = await oauth.processGenericTokenEndpointResponse(as, client, response);
   } catch (error) {
     throw protocolError(error, what);
   }
+  const { object: answer } = jsonObject(new Uint8Array(await response.arrayBuffer()));
+  if (!response.ok || typeof answer?.['error'] === 'string') {
+    const sent = Object.values(parameters).filter((value) => value instanceof Secret);
+    throw errorResponse(what, response, answer, [registration.clientSecret, ...sent]);
+  }
+  if (answer === undefined) throw unusable(what, 'did not answer with a JSON object');
   return read(answer, obtainedAt, what);
 }
 
-function read(answer: oauth.TokenEndpointResponse, obtainedAt: number, what: string): TokenResponse {
-  const { access_token, refresh_token, expires_in, scope, token_type } = answer;
-  if (token_type !== 'bearer') {
-    throw new InvalidResponseError(
-      `${what} gave a token of type ${quote(token_type)}; Holdfast uses bearer tokens.`,
-    );
+/*
+ * `oauth4webapi` would check the answer too, and refuses good tokens for a `null` beside them, for an ID token that
+ * nobody asked for, for a lifetime that it cannot read; and takes an error for no error where the server sent it with
+ * status 200 (GitHub) or as text. So the answer is read here.
+ */
+
+type Answer = Readonly<Record<string, unknown>>;
+
+/** RFC 6749 section 5.1. An optional member of which no use could be made counts as absent. */
+function read(answer: Answer, obtainedAt: number, what: string): TokenResponse {
+  const type = answer['token_type'];
+  if (typeof type !== 'string' || type.toLowerCase() !== 'bearer') {
+    const named = typeof type === 'string' ? `of type ${quote(type, 32)}` : 'without a type';
+    throw unusable(what, `gave a token ${named}; Holdfast uses bearer tokens`);
   }
-  for (const [name, token] of [
-    ['access_token', access_token],
-    ['refresh_token', refresh_token],
-  ] as const) {
-    if (token !== undefined && !TOKEN.test(token)) {
-      throw new InvalidResponseError(`${what} gave a ${name} with characters that no token may have.`);
-    }
-  }
-  const life = expires_in === undefined ? undefined : Math.min(expires_in, LONGEST_LIFE_S);
+  const accessToken = token(answer, 'access_token', what);
+  if (accessToken === undefined) throw unusable(what, 'gave no access_token');
+  const lifeMs = lifetimeMs(answer['expires_in']);
+  const scope = answer['scope'];
   return {
     tokens: {
-      accessToken: new Secret(access_token),
+      accessToken,
       tokenType: 'Bearer',
-      refreshToken: refresh_token === undefined ? undefined : new Secret(refresh_token),
+      refreshToken: token(answer, 'refresh_token', what),
       obtainedAt,
-      expiresAt: life === undefined ? undefined : obtainedAt + Math.round(life * 1000),
+      expiresAt: lifeMs === undefined ? undefined : obtainedAt + lifeMs,
     },
-    scope,
+    scope: typeof scope === 'string' ? scopesIn(scope).join(' ') : undefined,
   };
 }
 
-/**
- * Leaves out of the answer what would only make the processing refuse good tokens: the ID token (Holdfast is no OpenID
- * Connect client and uses none), members that are null, and a lifetime or scope that is not one. Absent is a case that
- * RFC 6749 knows.
- */
-function withoutTheUseless(body: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
-  let json: unknown;
-  try {
-    json = JSON.parse(new TextDecoder().decode(body));
-  } catch {
-    return body;
+function token(answer: Answer, name: string, what: string): Secret | undefined {
+  const value = answer[name] ?? '';
+  if (value === '') return undefined;
+  if (typeof value !== 'string' || !TOKEN.test(value)) {
+    throw unusable(what, `gave as ${name} what can be no token`);
   }
-  if (typeof json !== 'object' || json === null || Array.isArray(json)) return body;
-  const kept = Object.entries(json).filter(([name, value]) => {
-    if (name === 'id_token' || value === null) return false;
-    if (name === 'expires_in') return Number.parseFloat(value) >= 0;
-    return name !== 'scope' || typeof value === 'string';
-  });
-  return new TextEncoder().encode(JSON.stringify(Object.fromEntries(kept)));
+  return new Secret(value);
+}
+
+/** Seconds, which many servers write as a string. A life of none or less is not one. */
+function lifetimeMs(expiresIn: unknown): number | undefined {
+  const seconds = typeof expiresIn === 'string' && expiresIn !== '' ? Number(expiresIn) : expiresIn;
+  if (typeof seconds !== 'number' || !(seconds > 0)) return undefined;
+  return Math.round(Math.min(seconds, LONGEST_LIFE_S) * 1000);
+}
+
+function unusable(what: string, why: string): InvalidResponseError {
+  return new InvalidResponseError(`${what} ${why}.`, { hint: 'Tell who runs the server.' });
 }

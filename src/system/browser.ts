@@ -1,10 +1,13 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { UnsafeUrlError } from '../errors.ts';
 import { quote } from '../quote.ts';
 import type { Environment } from './environment.ts';
 
 /** How long a browser command may take to fail, in milliseconds: one that still runs then has opened its window. */
 const SETTLE_MS = 1_000;
+
+/** What no browser, and no page or extension in it, has any use for. */
+const KEPT_BACK = 'HOLDFAST_PASSPHRASE';
 
 /**
  * Opens a URL in the person's browser: the program that `BROWSER` names, else the desktop's own. Never through a shell,
@@ -14,37 +17,47 @@ const SETTLE_MS = 1_000;
  * @throws UnsafeUrlError
  */
 export async function openBrowser(url: string, environment: Environment): Promise<boolean> {
-  const { protocol, href } = new URL(url);
-  if (protocol !== 'https:' && protocol !== 'http:') {
-    throw new UnsafeUrlError(`${quote(url)} is neither http nor https, and was not opened.`);
-  }
-  const program = environment.variables['BROWSER'];
-  if (program) return run(program, [href]);
-  if (!hasDesktop(environment)) return false;
+  const href = checked(url);
+  const opener = openerOf(environment);
+  if (opener === undefined) return false;
+  const [program, ...args] = opener;
+  const { [KEPT_BACK]: _passphrase, ...env } = environment.variables;
+  let child: ChildProcess;
   try {
-    const { default: open } = await import('open');
-    const child = await open(href);
-    child.unref();
-    return await survives(child);
+    child = spawn(program, [...args, href], { stdio: 'ignore', detached: true, env });
   } catch {
+    // Most failures to start are events; a path through a file that is no directory, or a URL too long, are not.
     return false;
   }
-}
-
-/** Without a display, a browser started from here would be one in the terminal, or none. */
-function hasDesktop({ platform, variables }: Environment): boolean {
-  if (platform === 'darwin' || platform === 'win32') return true;
-  return Boolean(variables['DISPLAY'] || variables['WAYLAND_DISPLAY'] || variables['WSL_DISTRO_NAME']);
-}
-
-function run(program: string, args: readonly string[]): Promise<boolean> {
-  const child = spawn(program, args, { stdio: 'ignore', detached: true });
   child.unref();
   return survives(child);
 }
 
+function checked(url: string): string {
+  const parsed = URL.canParse(url) ? new URL(url) : undefined;
+  if (parsed?.protocol !== 'https:' && parsed?.protocol !== 'http:') {
+    throw new UnsafeUrlError(`${quote(url)} is neither http nor https, and was not opened.`);
+  }
+  return parsed.href;
+}
+
+/** The program that opens a URL given as its last argument, and the arguments before; none where nobody would see it. */
+export function openerOf({ platform, variables }: Environment): readonly [string, ...string[]] | undefined {
+  const { BROWSER, SSH_CONNECTION, SystemRoot, WSL_DISTRO_NAME, DISPLAY, WAYLAND_DISPLAY } = variables;
+  if (BROWSER) return [BROWSER];
+  // These two have a desktop always, but over SSH the person sits before another one.
+  if (platform === 'darwin') return SSH_CONNECTION ? undefined : ['/usr/bin/open'];
+  if (platform === 'win32') {
+    // By its full path: Windows looks in the current directory first.
+    const rundll32 = `${SystemRoot || 'C:\\Windows'}\\System32\\rundll32.exe`;
+    return SSH_CONNECTION ? undefined : [rundll32, 'url.dll,FileProtocolHandler'];
+  }
+  if (WSL_DISTRO_NAME) return ['rundll32.exe', 'url.dll,FileProtocolHandler'];
+  return DISPLAY || WAYLAND_DISPLAY ? ['xdg-open'] : undefined;
+}
+
 /** Whether the program started and did not fail within its first moments. */
-function survives(child: ReturnType<typeof spawn>): Promise<boolean> {
+function survives(child: ChildProcess): Promise<boolean> {
   return new Promise((resolve) => {
     const timer = setTimeout(() => resolve(true), SETTLE_MS);
     const settle = (opened: boolean) => {

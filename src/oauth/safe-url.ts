@@ -1,0 +1,72 @@
+import { BlockList, isIPv6 } from 'node:net';
+import { isLoopback } from '../credential.ts';
+import { UnsafeUrlError } from '../errors.ts';
+import { quote } from '../quote.ts';
+
+/* Which URLs may be requested, and which of those that a server publishes are believed. */
+
+const MAX_URL_LENGTH = 2048;
+
+/**
+ * The URL, if a request to it may carry anything: https, or http to this machine by its very name.
+ *
+ * @throws UnsafeUrlError
+ */
+export function checkUrl(url: string | URL): URL {
+  let parsed: URL;
+  try {
+    parsed = new URL(url);
+  } catch {
+    throw new UnsafeUrlError(`${quote(String(url))} is not a URL.`);
+  }
+  if (parsed.username !== '' || parsed.password !== '') {
+    throw new UnsafeUrlError(`A URL at ${quote(parsed.host)} carries a user name or password.`);
+  }
+  if (parsed.protocol !== 'https:' && !(parsed.protocol === 'http:' && isLoopback(parsed))) {
+    throw new UnsafeUrlError(`${quote(String(url))} is neither https nor http to this machine.`, {
+      hint: 'Tokens would cross the network in the clear (RFC 9700 section 2.6). Tell who runs the server.',
+    });
+  }
+  return parsed;
+}
+
+/**
+ * A URL out of a server's metadata, with the checks of `checkUrl`. Only a server on this machine may name one on this
+ * machine: a remote one would send us to services that are not its own.
+ *
+ * @param name what the metadata calls it, such as `token endpoint`
+ * @param resource the MCP server
+ * @throws UnsafeUrlError
+ */
+export function checkPublishedUrl(text: string, name: string, resource: URL): URL {
+  const refuse = (why: string, shown = quote(text)) =>
+    new UnsafeUrlError(`The server names the ${name} ${shown}, which ${why}.`, {
+      hint: 'It was not used. Tell who runs the server.',
+    });
+  if (text.length > MAX_URL_LENGTH || /[\s\p{Cc}]/u.test(text) || !URL.canParse(text)) {
+    throw refuse('is not a URL');
+  }
+  const url = new URL(text);
+  if (url.protocol !== 'https:' && url.protocol !== 'http:') throw refuse('is neither http nor https');
+  if (url.username !== '' || url.password !== '') {
+    throw refuse('carries a user name or password', `at ${quote(url.host)}`);
+  }
+  if (pointsHere(url) && !pointsHere(resource)) throw refuse('is on your own machine');
+  if (url.protocol === 'http:' && !isLoopback(url)) throw refuse('is not https');
+  return url;
+}
+
+const OWN_ADDRESSES = new BlockList();
+OWN_ADDRESSES.addSubnet('127.0.0.0', 8);
+OWN_ADDRESSES.addSubnet('0.0.0.0', 8);
+OWN_ADDRESSES.addAddress('::1', 'ipv6');
+OWN_ADDRESSES.addAddress('::', 'ipv6');
+
+/**
+ * Whether a request to that URL would end at this machine. It errs towards yes, as what a remote server may not name;
+ * `isLoopback` errs towards no, as what may be asked over plain http.
+ */
+export function pointsHere(url: URL): boolean {
+  const host = url.hostname.replace(/^\[|\]$|\.$/g, '');
+  return /(^|\.)localhost$/.test(host) || OWN_ADDRESSES.check(host, isIPv6(host) ? 'ipv6' : 'ipv4');
+}

@@ -1,0 +1,103 @@
+import { describe, expect, it } from 'vitest';
+import { TimeoutError, UnsafeUrlError } from '../../src/errors.ts';
+import { type Request, send } from '../../src/oauth/http.ts';
+import { failing } from '../support/failing.ts';
+import { answer, type Handler, hostileServer } from '../support/hostile-server.ts';
+import { remoteHost } from '../support/remote-host.ts';
+
+function get(url: string, request: Partial<Request> = {}) {
+  return send(url, { method: 'GET', ...request });
+}
+
+describe('a redirect', () => {
+  const to = (location: string, status = 302) => answer(status, 'moved', { location });
+
+  it('is followed by a GET, three times at most', async () => {
+    const server = await hostileServer({
+      '/1': to('/2', 301),
+      '/2': to('3', 307),
+      '/3': to('/4?x=y', 308),
+      '/4': answer(200, 'here'),
+      '/0': to('/1', 303),
+    });
+    const response = await get(`${server.origin}/1`);
+    expect([response.url, response.status]).toEqual([`${server.origin}/4?x=y`, 200]);
+    expect(server.requests).toEqual(['GET /1', 'GET /2', 'GET /3', 'GET /4?x=y']);
+    const error = await failing(get(`${server.origin}/0`));
+    expect(error).toBeInstanceOf(UnsafeUrlError);
+    expect(error.message).toContain('more than 3 times');
+    expect(server.requests.slice(4)).toEqual(['GET /0', 'GET /1', 'GET /2', 'GET /3']);
+  });
+
+  it('is not followed by a POST', async () => {
+    const server = await hostileServer({ '/': to('/else', 307), '/else': answer(200) });
+    const response = await send(server.origin, { method: 'POST', body: 'secret' });
+    expect(response.status).toBe(307);
+    expect(server.requests).toEqual(['POST /']);
+  });
+
+  it('without a target, or with a status that is none, is an answer like any other', async () => {
+    const server = await hostileServer({ '/a': answer(302, 'x'), '/b': answer(304, '', { location: '/c' }) });
+    expect((await get(`${server.origin}/a`)).status).toBe(302);
+    expect((await get(`${server.origin}/b`)).status).toBe(304);
+  });
+
+  it('has one time for all its steps', async () => {
+    const slowly =
+      (location: string): Handler =>
+      async (request, response) => {
+        await new Promise((resolve) => setTimeout(resolve, 500));
+        await to(location)(request, response);
+      };
+    const server = await hostileServer({
+      '/1': slowly('/2'),
+      '/2': slowly('/3'),
+      '/3': slowly('/4'),
+      '/4': {},
+    });
+    expect(await failing(get(`${server.origin}/1`, { timeoutMs: 1200 }))).toBeInstanceOf(TimeoutError);
+  });
+
+  it.each([
+    'http://mcp.example.com/',
+    'javascript:alert(1)',
+    'file:///etc/passwd',
+    'data:application/json,{}',
+    'ftp://127.0.0.1/',
+    '//mcp.example.com/',
+    'http://user:hunter2@127.0.0.1/',
+    'http://',
+  ])('to %s is refused, and the target is not asked', async (location) => {
+    const server = await hostileServer({ '/': to(location) });
+    const error = await failing(get(server.origin));
+    expect(error).toBeInstanceOf(UnsafeUrlError);
+    expect(error.message).not.toContain('hunter2');
+    expect(server.requests).toEqual(['GET /']);
+  });
+
+  it('from https to http is refused, to this machine too', async () => {
+    const here = await hostileServer({ '*': answer(200) });
+    const server = await hostileServer({ '/': to(`${here.origin}/x`) }, remoteHost('mcp.example.com'));
+    const error = await failing(get(server.origin));
+    expect(error).toBeInstanceOf(UnsafeUrlError);
+    expect(error.message).toContain('which is not https');
+    expect(here.log).toEqual([]);
+  });
+
+  it('from another machine to this one is refused', async () => {
+    const here = await hostileServer({ '*': answer(200) }, remoteHost('localhost'));
+    const server = await hostileServer({ '/': to(`${here.origin}/x`) }, remoteHost('mcp.example.com'));
+    const error = await failing(get(server.origin));
+    expect(error).toBeInstanceOf(UnsafeUrlError);
+    expect(error.message).toContain('on your own machine');
+    expect(here.log).toEqual([]);
+    // The same target is fine for one who names it.
+    expect((await get(`${here.origin}/x`)).status).toBe(200);
+  });
+
+  it('to another https host is followed', async () => {
+    const other = await hostileServer({ '/x': answer(200, 'there') }, remoteHost('as.example.com'));
+    const server = await hostileServer({ '/': to(`${other.origin}/x`) }, remoteHost('mcp.example.com'));
+    expect((await get(server.origin)).url).toBe(`${other.origin}/x`);
+  });
+});

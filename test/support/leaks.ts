@@ -1,0 +1,25 @@
+import { inspect } from 'node:util';
+
+/** Everything that could be seen of an error, wherever it ends up: message, hint, stack, causes, hidden properties. */
+function visible(error: unknown): string {
+  let text = inspect(error, { depth: 10, showHidden: true, maxStringLength: null, maxArrayLength: null });
+  for (let at = error, depth = 0; at instanceof Error && depth < 10; at = at.cause, depth += 1) {
+    text += `\n${at.name} ${at.message} ${at.stack ?? ''} ${JSON.stringify(at, Object.getOwnPropertyNames(at))}`;
+  }
+  return text;
+}
+
+/** How many of the secrets can be seen in an error, as they are or encoded. A count, so that no failing test prints one. */
+export function secretsSeen(error: unknown, secrets: readonly string[]): number {
+  const text = visible(error);
+  return secrets.filter((secret) =>
+    [
+      secret,
+      encodeURIComponent(secret),
+      new URLSearchParams([['', secret]]).toString().slice(1),
+      Buffer.from(secret).toString('base64').replace(/=+$/, ''),
+      Buffer.from(secret).toString('base64url'),
+      Buffer.from(secret).toString('hex'),
+    ].some((form) => text.includes(form)),
+  ).length;
+}
