@@ -57,7 +57,7 @@ async function demo(): Promise<void> {
   const login = await succeed(process.execPath, [file('dist/bin/holdfast.cjs'), 'login', resource], {
     BROWSER: file(`test/support/${browser}`),
   });
-  quoteLines(login.err.replaceAll(/(Your browser was opened).*?\n\n.*?\n\n/gs, '$1.\n'));
+  quoteLines(login.err.replaceAll(/(Opening your browser).*?\n\n.*?\n\n/gs, '$1.\n'));
 
   step('A new process calls a tool with the stored token');
   say(await callTool());

@@ -7,7 +7,17 @@ export interface Option {
   readonly short?: string | undefined;
   /** What stands for the value in help. */
   readonly value?: string | undefined;
+  /** Values that completion offers; others may be good too. */
+  readonly choices?: readonly string[] | undefined;
   readonly summary: string;
+}
+
+/** The one positional argument of a command. */
+export interface Argument {
+  /** What stands for it in help; `URL` is an MCP server, and completed from the logins that are here. */
+  readonly name: string;
+  readonly required: boolean;
+  readonly choices?: readonly string[] | undefined;
 }
 
 /** What a command is given: its arguments checked and named. */
@@ -16,7 +26,7 @@ export interface Invocation {
   readonly argument: string | undefined;
   text(option: string): string | undefined;
   flag(option: string): boolean;
-  /** A whole number within the bounds, or InvalidArgumentError. */
+  /** A whole number within the bounds, if given. Throws InvalidArgumentError. */
   number(option: string, bounds: { min: number; max: number }): number | undefined;
   /** The whole table, for what describes it. */
   readonly table: readonly Command[];
@@ -29,7 +39,7 @@ export interface Invocation {
 /** A command of the table. `load` brings its code, and nothing loads that before. */
 export interface Command {
   readonly name: string;
-  readonly argument?: { readonly name: string; readonly required: boolean } | undefined;
+  readonly argument?: Argument | undefined;
   readonly summary: string;
   /** What help says below the usage line. */
   readonly description: string;

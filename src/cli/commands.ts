@@ -15,13 +15,14 @@ const KEYRING: Option = {
   type: 'string',
   short: 'k',
   value: 'NAME',
+  choices: ['auto', 'native', 'file', 'memory'],
   summary: 'auto, native, file, memory, or one keyring by name (default: $HOLDFAST_KEYRING, else auto)',
 };
 const TIMEOUT: Option = {
   type: 'string',
   short: 't',
   value: 'SECONDS',
-  summary: 'how long to wait (default: 300 for login, 60 otherwise)',
+  summary: 'how long to wait for a refresh, whoever does it (default: 60)',
 };
 
 const SERVER = { name: 'URL', required: true } as const;
@@ -32,15 +33,15 @@ export const COMMANDS: readonly Command[] = [
     argument: SERVER,
     summary: 'log in to an MCP server with the browser',
     description:
-      'Finds the server’s authorization server, registers with it, opens the browser and keeps the login sealed under the\nstrongest keyring that works here. Where no browser can be opened, the URL is printed.',
+      'Finds the server’s authorization server, registers with it, opens the browser and keeps the login, sealed under the\nstrongest keyring that works here. Where no browser can be opened, the URL is printed.',
     options: {
       account: ACCOUNT,
       keyring: KEYRING,
-      timeout: TIMEOUT,
+      timeout: { ...TIMEOUT, summary: 'how long the login in the browser may take (default: 300)' },
       scope: {
         type: 'string',
         value: 'SCOPES',
-        summary: 'scopes to ask for, in place of what the server suggests',
+        summary: 'scopes to ask for, separated by spaces or commas, in place of what the server suggests',
       },
       'callback-port': {
         type: 'string',
@@ -91,7 +92,7 @@ export const COMMANDS: readonly Command[] = [
     description: 'One header a line; with --json an object, as clients with a headers helper expect it.',
     options: { account: ACCOUNT, keyring: KEYRING, timeout: TIMEOUT },
     examples: [
-      ['curl -H "$(holdfast headers URL)" URL', 'for curl'],
+      ['holdfast headers URL | curl --header @- URL', 'for curl; the token is in no command line'],
       ['holdfast headers URL --json', 'for a client’s headers helper'],
     ],
     load: () => import('./commands/headers.ts'),
@@ -110,7 +111,7 @@ export const COMMANDS: readonly Command[] = [
     name: 'doctor',
     summary: 'check keyrings, files, locks, clock and network settings',
     description:
-      'Runs independent checks, each with its remedy; among them a real write, read, compare and delete. Shows no secret.',
+      'Runs independent checks, each with its remedy; among them a real write, read, compare and delete. Shows no secret.\nExits with 1 if a check fails; a warning alone is no failure.',
     options: { keyring: KEYRING },
     examples: [
       ['holdfast doctor', 'for people'],
@@ -120,12 +121,15 @@ export const COMMANDS: readonly Command[] = [
   },
   {
     name: 'completion',
-    argument: { name: 'SHELL', required: true },
+    argument: { name: 'SHELL', required: true, choices: ['bash', 'zsh', 'fish'] },
     summary: 'print a completion script for bash, zsh or fish',
     description: 'Writes the script to stdout.',
     options: {},
     examples: [
-      ['source <(holdfast completion bash)', 'in ~/.bashrc'],
+      [
+        'source <(holdfast completion bash)',
+        'in ~/.bashrc; for zsh the same with zsh, in ~/.zshrc after compinit',
+      ],
       ['holdfast completion fish > ~/.config/fish/completions/holdfast.fish', 'for fish'],
     ],
     load: () => import('./commands/completion.ts'),

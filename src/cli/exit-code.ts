@@ -11,9 +11,11 @@ export const EXIT = {
   store: 6,
   /** 128 + SIGINT, as a shell reports it. */
   interrupted: 130,
+  /** 128 + SIGTERM. */
+  terminated: 143,
 } as const;
 
-const OF_ERROR: Record<HoldfastErrorCode, number> = {
+export const EXIT_OF: Readonly<Record<HoldfastErrorCode, number>> = {
   'invalid-argument': EXIT.usage,
   'login-required': EXIT.loginRequired,
   'login-cancelled': EXIT.interrupted,
@@ -47,5 +49,5 @@ const OF_ERROR: Record<HoldfastErrorCode, number> = {
 };
 
 export function exitCodeOf(error: unknown): number {
-  return error instanceof HoldfastError ? OF_ERROR[error.code] : EXIT.failed;
+  return error instanceof HoldfastError ? EXIT_OF[error.code] : EXIT.failed;
 }

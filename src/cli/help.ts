@@ -1,6 +1,16 @@
 import type { Command, Option } from './command.ts';
 import { COMMON } from './common-options.ts';
 
+const ENVIRONMENT = [
+  ['HOLDFAST_HOME', 'where everything lies (default: $XDG_CONFIG_HOME/holdfast, else ~/.config/holdfast)'],
+  ['HOLDFAST_KEYRING', 'as --keyring'],
+  ['HOLDFAST_PASSPHRASE', 'what opens the file keyring, in place of the passphrase that Holdfast makes'],
+  ['HOLDFAST_PASSPHRASE_FILE', 'a file that holds it, such as a mounted secret'],
+  ['BROWSER', 'the program that opens the login'],
+  ['NO_COLOR', 'set: no colours'],
+  ['HOLDFAST_DEBUG', 'set: errors say where they came from'],
+] as const;
+
 export function overview(version: string, table: readonly Command[]): string {
   const width = Math.max(...table.map((command) => usageOf(command).length));
   return [
@@ -13,10 +23,10 @@ export function overview(version: string, table: readonly Command[]): string {
     'holdfast <command> --help says more. holdfast --version prints the version.',
     '',
     'Exit codes: 0 done, 1 failed, 2 usage, 3 login required, 4 keyring locked, denied or missing,',
-    '            5 network or server, 6 store damaged, unsafe or full, 130 interrupted.',
+    '            5 network or server, 6 store damaged, unsafe or full, 130 interrupted, 143 terminated.',
     '',
-    'Environment: HOLDFAST_HOME, HOLDFAST_KEYRING, HOLDFAST_PASSPHRASE, HOLDFAST_PASSPHRASE_FILE, BROWSER,',
-    '             NO_COLOR, HOLDFAST_DEBUG.',
+    'Environment:',
+    ...ENVIRONMENT.map(([name, what]) => `  ${name.padEnd(24)}  ${what}`),
   ].join('\n');
 }
 

@@ -1,12 +1,14 @@
-import { HoldfastError } from '../errors.ts';
+import { HoldfastError, type HoldfastErrorCode } from '../errors.ts';
 
 /*
  * The rules of output.
  * - Data goes to stdout, and nothing else does: `holdfast token URL | …` must always be safe.
- * - Everything else goes to stderr: notes, progress, warnings, errors. `--quiet` leaves the errors.
+ * - Everything else goes to stderr: notes, progress, warnings, errors. `--quiet` leaves the errors, and what a person must
+ *   see to go on.
  * - Errors say what happened and why on one line, and what to do next on the second.
- * - `--json` makes data and errors JSON; an error is one object on stderr.
- * - Colours only where stderr is a terminal, and never with NO_COLOR.
+ * - With `--json` stderr is JSON too, one object a line: `{"error": …}`, `{"warning": …}`, `{"authorize": …}`; notes and
+ *   progress are left out.
+ * - Colours only on a terminal, and never with NO_COLOR or TERM=dumb.
  * - No stack traces unless HOLDFAST_DEBUG is set.
  * - A token is printed by `token` and `headers`, by nothing else.
  */
@@ -31,10 +33,12 @@ const STYLES = { bold: [1, 22], dim: [2, 22], red: [31, 39], green: [32, 39], ye
 
 export class Ui {
   readonly json: boolean;
+  readonly quiet: boolean;
   readonly #options: UiOptions;
 
   constructor(options: UiOptions) {
     this.json = options.json;
+    this.quiet = options.quiet;
     this.#options = options;
   }
 
@@ -45,17 +49,17 @@ export class Ui {
 
   /** The answer, as JSON. */
   dataJson(value: unknown): void {
-    this.#options.stdout().write(`${JSON.stringify(value, null, 2)}\n`);
+    this.data(JSON.stringify(value, null, 2));
   }
 
   /** Something worth knowing. */
   note(text: string): void {
-    if (!this.#options.quiet) this.#options.stderr().write(`${text}\n`);
+    if (!this.quiet && !this.json) this.#toStderr(text);
   }
 
-  /** What the person must see to go on, even with `--quiet`. */
-  say(text: string): void {
-    this.#options.stderr().write(`${text}\n`);
+  /** What the person, or with `--json` the program, must see to go on, even with `--quiet`. */
+  say(text: string, json: Readonly<Record<string, unknown>>): void {
+    this.#toStderr(this.json ? JSON.stringify(json) : text);
   }
 
   /** A step that may take a while has begun. */
@@ -63,49 +67,76 @@ export class Ui {
     this.note(this.style('dim', `${text} …`));
   }
 
-  warn(text: string, hint?: string): void {
-    if (this.#options.quiet) return;
-    this.#options.stderr().write(`${this.style('yellow', 'warning:')} ${text}\n${indent(hint)}`);
+  warn(message: string, hint?: string): void {
+    if (this.quiet) return;
+    this.#toStderr(
+      this.json
+        ? JSON.stringify({ warning: { message, hint } })
+        : `${this.style('yellow', 'warning:')} ${message}${indented(hint)}`,
+    );
   }
 
   error(error: unknown): void {
-    if (this.json) {
-      this.#options.stderr().write(`${JSON.stringify({ error: errorJson(error) })}\n`);
-    } else {
-      const message = error instanceof HoldfastError ? error.message : unexpected(error);
-      const hint =
-        error instanceof HoldfastError
-          ? error.hint
-          : 'This is a defect of Holdfast. Set HOLDFAST_DEBUG=1 to see where.';
-      this.#options.stderr().write(`${this.style('red', 'error:')} ${message}\n${indent(hint)}`);
-    }
-    if (this.#options.variables['HOLDFAST_DEBUG'] && error instanceof Error) {
-      this.#options
-        .stderr()
-        .write(
-          `${error.stack ?? ''}\n${error.cause instanceof Error ? `cause: ${error.cause.stack}\n` : ''}`,
-        );
-    }
+    this.fail(describe(error), this.#options.variables['HOLDFAST_DEBUG'] ? stackOf(error) : undefined);
   }
 
-  style(style: keyof typeof STYLES, text: string): string {
+  /** As `error`, for a failure that nobody threw. */
+  fail(failure: Failure, stack?: string): void {
+    const { message, hint } = failure;
+    this.#toStderr(
+      this.json
+        ? JSON.stringify({ error: { ...failure, stack } })
+        : `${this.style('red', 'error:')} ${message}${indented(hint)}${stack === undefined ? '' : `\n${stack}`}`,
+    );
+  }
+
+  style(style: keyof typeof STYLES, text: string, stream: 'stdout' | 'stderr' = 'stderr'): string {
+    const { variables } = this.#options;
     const [on, off] = STYLES[style];
-    const coloured = this.#options.stderr().isTTY === true && !this.#options.variables['NO_COLOR'];
+    const coloured =
+      this.#options[stream]().isTTY === true && !variables['NO_COLOR'] && variables['TERM'] !== 'dumb';
     return coloured ? `\u001b[${on}m${text}\u001b[${off}m` : text;
+  }
+
+  /** How many characters a line of stdout holds; `undefined` where it is no terminal, and lines have no end. */
+  get columns(): number | undefined {
+    const stdout = this.#options.stdout();
+    return stdout.isTTY === true ? stdout.columns : undefined;
+  }
+
+  #toStderr(text: string): void {
+    this.#options.stderr().write(`${text}\n`);
   }
 }
 
-function errorJson(error: unknown): Record<string, unknown> {
+export interface Failure {
+  readonly code: HoldfastErrorCode | 'unexpected';
+  readonly message: string;
+  readonly hint: string | undefined;
+  readonly retryable: boolean;
+}
+
+function describe(error: unknown): Failure {
   if (error instanceof HoldfastError) {
     return { code: error.code, message: error.message, hint: error.hint, retryable: error.retryable };
   }
-  return { code: 'unexpected', message: unexpected(error), retryable: false };
+  return {
+    code: 'unexpected',
+    message: error instanceof Error ? error.message : String(error),
+    hint: 'This is a defect of Holdfast. Set HOLDFAST_DEBUG=1 to see where.',
+    retryable: false,
+  };
 }
 
-function unexpected(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+/** Where the error and its causes came from. */
+function stackOf(error: unknown): string | undefined {
+  const stacks: string[] = [];
+  for (let at = error; at instanceof Error && stacks.length < 5; at = at.cause) {
+    stacks.push(`${stacks.length === 0 ? '' : 'caused by '}${at.stack ?? at.message}`);
+  }
+  return stacks.length === 0 ? undefined : stacks.join('\n');
 }
 
-function indent(text: string | undefined): string {
-  return text === undefined ? '' : `  ${text}\n`;
+function indented(hint: string | undefined): string {
+  return hint ? `\n  ${hint}` : '';
 }

@@ -17,6 +17,11 @@ export function relativeTime(moment: number, now: number): string {
   return difference < 0 ? 'just now' : 'in a moment';
 }
 
+/** A moment as programs read it. */
+export function isoTime(moment: number | undefined): string | undefined {
+  return moment === undefined ? undefined : new Date(moment).toISOString();
+}
+
 /** Columns as wide as their widest cell; the last one is left as it is. */
 export function table(rows: readonly (readonly string[])[]): string {
   const widths: number[] = [];
@@ -31,4 +36,31 @@ export function table(rows: readonly (readonly string[])[]): string {
         .trimEnd(),
     )
     .join('\n');
+}
+
+/**
+ * Text broken at spaces so that no line is wider than `columns`, the lines after the first indented. A word that is wider
+ * stays whole: a path or a command that is cut cannot be copied.
+ */
+export function wrap(text: string, columns: number | undefined, indent: number): string {
+  const width = columns === undefined ? Number.POSITIVE_INFINITY : columns - indent;
+  const lines: string[] = [];
+  for (const word of text.split(' ')) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.length + 1 + word.length <= width)
+      lines[lines.length - 1] = `${last} ${word}`;
+    else lines.push(word);
+  }
+  return lines.join(`\n${' '.repeat(indent)}`);
+}
+
+/** Things that share a reason, told once: in the order in which the reasons first came. */
+export function byReason<T extends { readonly reason: string }>(things: readonly T[]): readonly T[][] {
+  const groups = new Map<string, T[]>();
+  for (const thing of things) groups.set(thing.reason, [...(groups.get(thing.reason) ?? []), thing]);
+  return [...groups.values()];
+}
+
+export function plural(count: number, one: string, many: string): string {
+  return `${count} ${count === 1 ? one : many}`;
 }

@@ -18,6 +18,7 @@ import {
 import type { SealingKey, SealingKeys } from '../keyring/sealing-key.ts';
 import { seal, unseal } from '../sealing.ts';
 import type { Lease, LeaseOptions, RecordAddress, RecordVersion, Store } from '../store/store.ts';
+import { loginCommand } from './login-required.ts';
 
 /*
  * Sealed credentials: where keyring and store meet. Reading goes from the strongest key to the weakest, and touches no
@@ -131,6 +132,19 @@ export class Custody {
   }
 
   /**
+   * Whether a login may be kept under that key, in place of what is there; a damaged record may be moved aside.
+   *
+   * @throws RecordNewerError, StorageUnsafeError, StorageUnreadableError when what is there must stay
+   */
+  async checkReplaceable(key: SealingKey, name: Name): Promise<void> {
+    try {
+      await this.#open({ kid: key.kid, id: recordId(name.resource, name.account) }, key, name);
+    } catch (error) {
+      if (!(error instanceof RecordDamagedError)) throw error;
+    }
+  }
+
+  /**
    * Keeps what a login yielded, under that key, in place of what was there.
    *
    * @param make the credential, given the generation that it follows
@@ -166,9 +180,9 @@ export class Custody {
     );
   }
 
-  /** Removes that record. `false` when it was not there any more. */
+  /** Removes that record. `false` when it has changed since it was read, or is gone. */
   remove(held: Held): Promise<boolean> {
-    return this.#storeOf(held.key).remove(held.address);
+    return this.#storeOf(held.key).remove(held.address, held.version);
   }
 
   /**
@@ -254,7 +268,7 @@ function damaged(error: RecordDamagedError, name: Name | undefined): RecordDamag
   if (name === undefined) return error;
   return new RecordDamagedError(`The stored login to ${name.resource} is damaged. ${error.message}`, {
     cause: error,
-    hint: `Put the record back from a backup, or log in again: holdfast login ${name.resource} (the damaged record is then moved to quarantine/, not deleted).`,
+    hint: `Put the record back from a backup, or log in again: ${loginCommand(name.resource, name.account)} (the damaged record is then moved to quarantine/, not deleted).`,
   });
 }
 

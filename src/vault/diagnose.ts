@@ -1,32 +1,24 @@
-import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
-import { HoldfastError } from '../errors.ts';
 import type { TierReport } from '../keyring/keyring.ts';
 import { defaultOpeners, KeyringResolution } from '../keyring/open.ts';
 import { SealingKeys } from '../keyring/sealing-key.ts';
-import { quote } from '../quote.ts';
 import { DirectoryStore } from '../store/directory.ts';
 import { MemoryStore } from '../store/memory.ts';
 import type { Environment } from '../system/environment.ts';
 import { fileSystemOf } from '../system/file-system.ts';
 import { acquireLock } from '../system/lock.ts';
 import { type Layout, layoutOf } from '../system/paths.ts';
-import { checkPrivateDirectory, fileVersion, listPrivateDirectory } from '../system/private-directory.ts';
+import { checkPrivateDirectory, listPrivateDirectory } from '../system/private-directory.ts';
 import { shellPath } from '../system/storage-error.ts';
 import { VERSION } from '../version.ts';
-import { Custody } from './custody.ts';
+import { Custody, type Unopened } from './custody.ts';
+import { keyrings, passphrase } from './diagnose-keyrings.ts';
+import { type Finding, failed, failureOf, ok, warning } from './finding.ts';
 
 /*
  * Independent checks of everything that a login stands on. One that fails does not stop the others; each says what to do.
  * None shows a secret, asks a server, or prompts.
  */
-
-export interface Finding {
-  readonly check: string;
-  readonly status: 'ok' | 'warning' | 'failed';
-  readonly message: string;
-  readonly hint?: string | undefined;
-}
 
 export interface Diagnosis {
   readonly findings: readonly Finding[];
@@ -46,9 +38,10 @@ export async function diagnose(
   options: { home?: string | undefined; keyring?: string | undefined } = {},
 ): Promise<Diagnosis> {
   const layout = layoutOf(environment, options.home);
+  const choice = options.keyring ?? (environment.variables['HOLDFAST_KEYRING'] || undefined);
   const resolution = new KeyringResolution({
     openers: defaultOpeners(environment, layout),
-    choice: options.keyring ?? (environment.variables['HOLDFAST_KEYRING'] || undefined),
+    choice,
   });
   const keys = new SealingKeys(resolution, layout, environment);
   const store = new DirectoryStore(layout, environment);
@@ -62,7 +55,8 @@ export async function diagnose(
       return [ok('store', 'A record was written, read back, compared and removed.')];
     },
     lock: () => lock(layout),
-    keyrings: () => keyrings(resolution),
+    keyring: () => keyrings(resolution, keys, choice),
+    passphrase: () => passphrase(layout, environment, resolution),
     records: () => records(custody, layout, environment),
     clock: async () => clock(Date.now()),
     network: async () => network(environment),
@@ -73,13 +67,7 @@ export async function diagnose(
       try {
         findings.push(...(await run()));
       } catch (error) {
-        const known = error instanceof HoldfastError ? error : undefined;
-        findings.push({
-          check,
-          status: 'failed',
-          message: known?.message ?? `The check itself failed: ${quote(String(error))}.`,
-          hint: known?.hint,
-        });
+        findings.push(failureOf(check, error, findings));
       }
     }
     return { findings, tiers: resolution.reports() };
@@ -93,19 +81,26 @@ function versions({ platform }: Environment): Finding[] {
 }
 
 async function home(layout: Layout, environment: Environment): Promise<Finding[]> {
-  if (!(await checkPrivateDirectory(layout.home, environment))) {
-    return [ok('home', `${shellPath(layout.home)} is not there yet; the first login makes it.`)];
-  }
+  const at = shellPath(layout.home);
+  const findings: Finding[] = [];
   for (const directory of [
+    layout.home,
     layout.keyring,
     layout.credentials,
     layout.locks,
     layout.quarantine,
     layout.temporary,
   ]) {
-    await checkPrivateDirectory(directory, environment);
+    try {
+      const there = await checkPrivateDirectory(directory, environment);
+      if (!there && directory === layout.home) {
+        return [ok('home', `${at} was not there; the next checks make it, closed to others.`)];
+      }
+    } catch (error) {
+      findings.push(failureOf('home', error, findings));
+    }
   }
-  return [ok('home', `${shellPath(layout.home)} and what lies below are yours, and closed to others.`)];
+  return findings.length > 0 ? findings : [ok('home', `${at} is yours, and closed to others.`)];
 }
 
 async function fileSystem(layout: Layout, { platform }: Environment): Promise<Finding[]> {
@@ -151,58 +146,24 @@ async function lock(layout: Layout): Promise<Finding[]> {
   return [ok('lock', 'flock works there: a refresh happens once, whatever number of processes ask.')];
 }
 
-/** Every keyring of the list is tried; the one that would serve also keeps, gives back and removes an item. */
-async function keyrings(resolution: KeyringResolution): Promise<Finding[]> {
-  const findings: Finding[] = [];
-  let serving: string | undefined;
-  for await (const { keyring, lifetime } of resolution.usable()) {
-    if (serving !== undefined) continue;
-    try {
-      const name = 'doctor';
-      const written = randomBytes(32);
-      await keyring.set(name, written);
-      const found = await keyring.get(name);
-      await keyring.delete(name);
-      if (found === undefined || !written.equals(found)) {
-        findings.push(failed('keyring', `${keyring.id} gave back something else than was written.`));
-        continue;
-      }
-    } catch (error) {
-      if (!(error instanceof HoldfastError)) throw error;
-      resolution.passOver(keyring.id, error);
-      continue;
-    }
-    serving = keyring.id;
-    findings.push(
-      lifetime === 'process'
-        ? failed(
-            'keyring',
-            'Only memory is left: no login survives its process.',
-            'Mend one of the keyrings below, or set HOLDFAST_HOME to a directory that can be written.',
-          )
-        : ok(
-            'keyring',
-            `New logins are sealed under a key in ${keyring.id}; an item was kept, read and removed there.`,
-          ),
-    );
-  }
-  for (const { id, outcome, status, reason, hint } of resolution.reports()) {
-    if (outcome === 'passed-over') {
-      const message = `${id} is passed over (${status}): ${reason}`;
-      findings.push(
-        status === 'absent' ? { ...ok('keyring', message), hint } : warning('keyring', message, hint),
-      );
-    }
-  }
-  return findings;
-}
-
 async function records(custody: Custody, layout: Layout, environment: Environment): Promise<Finding[]> {
   const { held, unopened } = await custody.list();
   const findings = [ok('records', `${held.length} ${held.length === 1 ? 'login opens' : 'logins open'}.`)];
-  for (const { id, error } of unopened) {
-    const say = error.code === 'record-damaged' ? failed : warning;
-    findings.push(say('records', `Record ${id.slice(0, 12)}… does not open: ${error.message}`, error.hint));
+  const byReason = new Map<string, Unopened[]>();
+  for (const one of unopened) {
+    byReason.set(one.error.message, [...(byReason.get(one.error.message) ?? []), one]);
+  }
+  for (const [reason, alike] of byReason) {
+    const error = alike[0]?.error;
+    const damaged = error?.code === 'record-damaged';
+    // One that another session's key opens is as it should be; the others are for no session.
+    const say = damaged || error?.code.startsWith('storage-') ? failed : warning;
+    const ids = alike.map(({ id }) => `${id.slice(0, 12)}…`).join(', ');
+    const message = `${alike.length} ${alike.length === 1 ? 'record does' : 'records do'} not open (${ids}). ${reason}`;
+    const hint = damaged
+      ? 'Log in again where holdfast list misses one; the record is then moved to quarantine/, not deleted.'
+      : undefined;
+    findings.push(say('records', message, error?.hint ?? hint));
   }
   const aside = await listPrivateDirectory(layout.quarantine, environment);
   if (aside.length > 0) {
@@ -211,14 +172,6 @@ async function records(custody: Custody, layout: Layout, environment: Environmen
         'records',
         `${aside.length} damaged ${aside.length === 1 ? 'record lies' : 'records lie'} in quarantine.`,
         `They are kept until you remove them: ls ${shellPath(layout.quarantine)}`,
-      ),
-    );
-  }
-  if ((await fileVersion(layout.passphrase)) !== undefined) {
-    findings.push(
-      ok(
-        'records',
-        `The file keyring’s passphrase is ${shellPath(layout.passphrase)}: who can read it can open the logins.`,
       ),
     );
   }
@@ -262,16 +215,4 @@ function network({ variables }: Environment): Finding[] {
     ),
   );
   return findings;
-}
-
-function ok(check: string, message: string): Finding {
-  return { check, status: 'ok', message };
-}
-
-function warning(check: string, message: string, hint?: string): Finding {
-  return { check, status: 'warning', message, hint };
-}
-
-function failed(check: string, message: string, hint?: string): Finding {
-  return { check, status: 'failed', message, hint };
 }

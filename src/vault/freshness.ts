@@ -31,6 +31,13 @@ export function freshUntil({ tokens }: Credential): number {
     : Math.min(refreshAt(tokens.obtainedAt, tokens.expiresAt), lapsesAt(tokens.obtainedAt, tokens.expiresAt));
 }
 
+/** Until when a token is served whose refresh has just failed, with no other try: for `pauseMs`, and no longer than it is good. */
+export function servedUntil({ tokens }: Credential, now: number, pauseMs: number): number {
+  if (tokens.expiresAt === undefined) return now + pauseMs;
+  const lapses = lapsesAt(tokens.obtainedAt, tokens.expiresAt);
+  return Math.min(now + pauseMs, now < lapses ? lapses : tokens.expiresAt);
+}
+
 /** Whether any life is left at all. */
 export function alive({ tokens }: Credential, now: number): boolean {
   return tokens.expiresAt === undefined || now < tokens.expiresAt;
@@ -42,5 +49,5 @@ function refreshAt(obtainedAt: number, expiresAt: number): number {
 }
 
 function lapsesAt(obtainedAt: number, expiresAt: number): number {
-  return expiresAt - Math.min(MARGIN_MS, MARGIN_SHARE * (expiresAt - obtainedAt));
+  return expiresAt - Math.min(MARGIN_MS, MARGIN_SHARE * Math.max(0, expiresAt - obtainedAt));
 }

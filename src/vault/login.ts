@@ -1,7 +1,7 @@
 import type { ClientRegistration, Credential } from '../credential.ts';
 import { HoldfastError, InvalidArgumentError, KeyringAbsentError, LoginDeniedError } from '../errors.ts';
 import type { KeyringResolution } from '../keyring/open.ts';
-import type { SealingKeys } from '../keyring/sealing-key.ts';
+import type { SealingKey, SealingKeys } from '../keyring/sealing-key.ts';
 import type { AuthorizationRequest } from '../oauth/authorization.ts';
 import type { Callback, CallbackServer, CallbackServerOptions } from '../oauth/callback-server.ts';
 import type { Discovery } from '../oauth/discovery.ts';
@@ -14,6 +14,7 @@ import type { LoginOptions, VaultEvent } from './results.ts';
  */
 
 const DEFAULT_TIMEOUT_MS = 300_000;
+const LONGEST_TIMEOUT_MS = 86_400_000;
 
 export interface LoginPlace {
   readonly custody: Custody;
@@ -25,8 +26,10 @@ export interface LoginPlace {
 export async function logIn(name: Name, options: LoginOptions, place: LoginPlace): Promise<Held> {
   const { interaction, signal } = options;
   const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
-  if (!Number.isFinite(timeoutMs) || timeoutMs <= 0) {
-    throw new InvalidArgumentError('The time for a login must be a positive number of milliseconds.');
+  if (!(timeoutMs > 0 && timeoutMs <= LONGEST_TIMEOUT_MS)) {
+    throw new InvalidArgumentError(
+      'The time for a login must be a positive number of milliseconds, a day at most.',
+    );
   }
   const [
     { discover },
@@ -40,7 +43,7 @@ export async function logIn(name: Name, options: LoginOptions, place: LoginPlace
 
   interaction.progress?.(`Asking ${name.resource} how to log in`);
   const discovery = await discover(name.resource, { signal });
-  await prepareKeeping(place, options);
+  await prepareKeeping(place, name, options);
   const before = await formerClient(place.custody, name, discovery);
 
   let request: AuthorizationRequest | undefined;
@@ -59,8 +62,9 @@ export async function logIn(name: Name, options: LoginOptions, place: LoginPlace
     // Whoever shows the URL may fail first; the wait for the redirect then ends with the server, unheard.
     redirect.catch(() => {});
     interaction.progress?.('Waiting for you to log in with the browser');
-    await interaction.authorize(request.url);
-    const callback = await redirect;
+    // The redirect may come while whoever shows the URL is still at it, and then nobody waits for them.
+    const shown = interaction.authorize(request.url);
+    const callback = await Promise.race([redirect, shown.then(() => redirect)]);
     try {
       const code = readAuthorizationResponse(request, callback.parameters);
       interaction.progress?.('Fetching the tokens');
@@ -77,7 +81,7 @@ export async function logIn(name: Name, options: LoginOptions, place: LoginPlace
         // The code is used up by the first try, so the caller's signal no longer ends it.
         {},
       );
-      const held = await keep(place, name, (generation) => ({
+      const held = await keep(place, name, options, (generation) => ({
         resource: name.resource,
         account: name.account,
         resourceParameter: discovery.resourceParameter,
@@ -106,37 +110,45 @@ export async function logIn(name: Name, options: LoginOptions, place: LoginPlace
 }
 
 /** Finds the keyring that will serve, and whether a record can be written, while nothing has been asked yet. */
-async function prepareKeeping(
-  { custody, keys, resolution, report }: LoginPlace,
-  options: LoginOptions,
-): Promise<void> {
+async function prepareKeeping(place: LoginPlace, name: Name, options: LoginOptions): Promise<void> {
+  const { custody, keys, resolution } = place;
   // Reading shows which keyrings work; it creates nothing.
-  for await (const _key of keys.reachable()) {
-    // Each one is remembered by `keys`.
-  }
-  for await (const { lifetime } of resolution.usable()) {
-    if (lifetime === 'process') {
-      const reasons = keys.problems().map((problem) => problem.message);
-      const message = 'No keyring here can keep a login: nothing would survive this process.';
-      if (options.mustLast === true) {
-        throw new KeyringAbsentError([message, ...reasons].join(' '), {
-          hint: 'holdfast doctor says what each keyring lacks. To log in all the same, until this process ends: --allow-memory',
-        });
-      }
-      report({ type: 'memory-only', message, hint: reasons.join(' ') });
-    }
+  const found = new Map<string, SealingKey>();
+  for await (const key of keys.reachable()) found.set(key.keyringId, key);
+  for await (const { keyring, lifetime } of resolution.usable()) {
+    if (lifetime === 'process') allowMemory(place, options);
+    const key = found.get(keyring.id);
+    if (key !== undefined) await custody.checkReplaceable(key, name);
     await custody.rehearse(lifetime);
     return;
   }
   throw new KeyringAbsentError('No keyring at all can be used here.', { hint: 'See: holdfast doctor' });
 }
 
+/** Says that nothing will last; throws where it must. */
+function allowMemory({ keys, report }: LoginPlace, { mustLast }: LoginOptions): void {
+  const message = 'No keyring here can keep a login: nothing would survive this process.';
+  const reasons = keys.problems().map((problem) => problem.message);
+  if (mustLast === true) {
+    throw new KeyringAbsentError([message, ...reasons].join(' '), {
+      hint: 'holdfast doctor says what each keyring lacks. To log in all the same, until this process ends: --allow-memory',
+    });
+  }
+  report({ type: 'memory-only', message, hint: reasons.join(' ') });
+}
+
 async function keep(
-  { custody, keys, report }: LoginPlace,
+  place: LoginPlace,
   name: Name,
+  options: LoginOptions,
   make: (generation: number) => Credential,
 ): Promise<Held> {
-  const { held, quarantined } = await custody.keep(await keys.strongest(), name, make);
+  const { custody, keys, report } = place;
+  const expected = keys.problems().length;
+  const key = await keys.strongest();
+  // A keyring that could be read may still have refused the new key, and the next one may be memory.
+  if (key.lifetime === 'process' && keys.problems().length > expected) allowMemory(place, options);
+  const { held, quarantined } = await custody.keep(key, name, make);
   if (quarantined !== undefined) {
     report({
       type: 'quarantined',

@@ -3,8 +3,8 @@ import type { Custody, Held, Name } from './custody.ts';
 import { summaryOfUnopened } from './listing.ts';
 import type { LogoutOptions, LogoutResult } from './results.ts';
 
-/** A refresh that is under way may end first: its new tokens are then the ones to revoke. */
-const LEASE_WAIT_MS = 30_000;
+/** A refresh that is under way may end first, at its own timeout: its new tokens are then the ones to revoke. */
+const LEASE_WAIT_MS = 40_000;
 
 /** A server that does not answer must not keep the person logged in on this machine. */
 const REVOCATION_TIMEOUT_MS = 10_000;
@@ -12,29 +12,38 @@ const REVOCATION_TIMEOUT_MS = 10_000;
 /**
  * Revokes the tokens at the authorization server (RFC 7009) and removes every record of that login that can be opened.
  * What is here is removed even when the server cannot be told.
+ *
+ * @param newest the same credential with the tokens that only memory holds, where there are such
  */
-export async function logOut(name: Name, options: LogoutOptions, custody: Custody): Promise<LogoutResult> {
+export async function logOut(
+  name: Name,
+  options: LogoutOptions,
+  custody: Custody,
+  newest: (held: Held) => Held,
+): Promise<LogoutResult> {
   const { held, unopened } = await custody.list(name);
   let removed = 0;
   let offered = false;
-  let revoked = false;
   let reason: string | undefined;
   for (const found of held) {
     const lease = await custody.lease(found, { waitMs: LEASE_WAIT_MS, signal: options.signal });
     try {
-      const current = await custody.reread(found);
-      if (current === undefined) continue;
-      if (current.credential.server.revocationEndpoint !== undefined) {
-        offered = true;
-        try {
-          await revoke(current, options.signal);
-          revoked = true;
-        } catch (error) {
-          if (!(error instanceof HoldfastError) || error instanceof AbortedError) throw error;
-          reason = error.message;
+      // A login takes no lease. When one comes in between, it is ended like the one before.
+      for (let gone = false; !gone; ) {
+        const current = await custody.reread(found);
+        if (current === undefined) break;
+        if (current.credential.server.revocationEndpoint !== undefined) {
+          offered = true;
+          try {
+            await revoke(newest(current), options.signal);
+          } catch (error) {
+            if (!(error instanceof HoldfastError) || error instanceof AbortedError) throw error;
+            reason = error.message;
+          }
         }
+        gone = await custody.remove(current);
+        if (gone) removed += 1;
       }
-      if (await custody.remove(current)) removed += 1;
     } finally {
       await lease.release();
     }
@@ -42,13 +51,7 @@ export async function logOut(name: Name, options: LogoutOptions, custody: Custod
   return {
     removed,
     revocation:
-      removed === 0
-        ? 'nothing'
-        : reason !== undefined
-          ? 'failed'
-          : revoked || offered
-            ? 'revoked'
-            : 'not-offered',
+      removed === 0 ? 'nothing' : reason !== undefined ? 'failed' : offered ? 'revoked' : 'not-offered',
     reason,
     unopened: unopened.map(summaryOfUnopened),
   };

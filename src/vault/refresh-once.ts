@@ -1,18 +1,22 @@
-import { type Credential, DEFAULT_ACCOUNT } from '../credential.ts';
+import type { Credential } from '../credential.ts';
 import {
+  AbortedError,
   HoldfastError,
   LockTimeoutError,
   LoginRequiredError,
   NetworkError,
   OAuthError,
   TimeoutError,
+  VaultClosedError,
 } from '../errors.ts';
 import type { TokenResponse } from '../oauth/token.ts';
 import type { Secret } from '../secret.ts';
-import { shellPath } from '../system/storage-error.ts';
 import { pause } from '../system/turn.ts';
 import type { Custody, Held } from './custody.ts';
+import { cannotRefresh, loggedOut, refused } from './login-required.ts';
 import type { VaultEvent } from './results.ts';
+
+export { loginCommand } from './login-required.ts';
 
 /*
  * Refresh exactly once (DESIGN section 6). In one process concurrent callers share one promise; between processes the
@@ -50,6 +54,8 @@ export class RefreshOnce {
   readonly #report: (event: VaultEvent) => void;
   readonly #running = new Map<string, Promise<Held>>();
   readonly #unpersisted = new Map<string, Held>();
+  readonly #closing = new AbortController();
+  #persisting: Promise<void> | undefined;
 
   constructor(custody: Custody, redeem: Redeem, report: (event: VaultEvent) => void) {
     this.#custody = custody;
@@ -63,8 +69,12 @@ export class RefreshOnce {
    * @throws LoginRequiredError when the server refused the refresh token for good, or there is none
    * @throws LockTimeoutError, TimeoutError when the wait was over first
    * @throws NetworkError, OAuthError, InvalidResponseError for what the server did; the credential is as it was
+   * @throws AbortedError for the caller's signal, VaultClosedError after `close`
    */
   async refresh(stale: Held, wait: RefreshWait): Promise<Held> {
+    if (wait.signal?.aborted) {
+      throw new AbortedError('The wait was ended by its caller.', { cause: wait.signal.reason });
+    }
     const name = nameOfRun(stale);
     const end = performance.now() + wait.waitMs;
     for (;;) {
@@ -81,8 +91,36 @@ export class RefreshOnce {
     }
   }
 
-  /** Tries again to write what the store could not take. Answers what is still only in memory. */
-  async persist(): Promise<readonly Held[]> {
+  /** The credential as it is in memory, where the store could not take its newest tokens. */
+  newest(held: Held): Held {
+    const kept = this.#unpersisted.get(nameOfRun(held));
+    return kept !== undefined && isNewer(kept.credential, held.credential)
+      ? { ...held, credential: kept.credential }
+      : held;
+  }
+
+  /** Tries again, while nobody waits, to write what the store could not take. */
+  persistSoon(): void {
+    if (this.#unpersisted.size === 0) return;
+    this.#persisting ??= this.#persist().finally(() => {
+      this.#persisting = undefined;
+    });
+  }
+
+  /**
+   * Starts nothing more, lets the requests under way end, so that their answers are stored, and tries once more to write
+   * what the store could not take.
+   *
+   * @returns what it still cannot take
+   */
+  async close(): Promise<readonly Credential[]> {
+    this.#closing.abort();
+    await Promise.allSettled([...this.#running.values(), this.#persisting]);
+    await this.#persist();
+    return [...this.#unpersisted.values()].map(({ credential }) => credential);
+  }
+
+  async #persist(): Promise<void> {
     for (const [name, held] of this.#unpersisted) {
       try {
         const stored = await this.#custody.reread(held);
@@ -90,35 +128,30 @@ export class RefreshOnce {
           stored === undefined ||
           !isNewer(held.credential, stored.credential) ||
           (await this.#custody.commit(stored, held.credential)) !== undefined;
-        if (settled) this.#unpersisted.delete(name);
-      } catch (error) {
-        if (!(error instanceof HoldfastError)) throw error;
+        if (settled && this.#unpersisted.get(name) === held) this.#unpersisted.delete(name);
+      } catch {
+        // It was said when it happened first, and the next try may do better.
       }
     }
-    return [...this.#unpersisted.values()];
-  }
-
-  /** What is newer in memory than in the store, for that credential. */
-  unpersisted(held: Held): Held | undefined {
-    return this.#unpersisted.get(nameOfRun(held));
   }
 
   #start(name: string, stale: Held, leaseMs: number): Promise<Held> {
-    const run = this.#run(name, stale, leaseMs).finally(() => this.#running.delete(name));
+    const run = this.#run(name, stale, leaseMs)
+      .catch((error: unknown) => {
+        // Within the run there is one signal: that of the end.
+        throw error instanceof AbortedError ? closed(error) : error;
+      })
+      .finally(() => this.#running.delete(name));
     this.#running.set(name, run);
     return run;
   }
 
   async #run(name: string, stale: Held, leaseMs: number): Promise<Held> {
-    const lease = await this.#custody.lease(stale, { waitMs: leaseMs });
+    const lease = await this.#custody.lease(stale, { waitMs: leaseMs, signal: this.#closing.signal });
     try {
       const stored = await this.#custody.reread(stale);
       if (stored === undefined) throw loggedOut(stale.credential);
-      const kept = this.#unpersisted.get(name);
-      const current =
-        kept !== undefined && isNewer(kept.credential, stored.credential)
-          ? { ...stored, credential: kept.credential }
-          : stored;
+      const current = this.newest(stored);
       if (moved(current.credential, stale.credential)) return current;
       if (current.credential.loginRequired) throw refused(current.credential);
       const { refreshToken } = current.credential.tokens;
@@ -155,7 +188,7 @@ export class RefreshOnce {
           message: `${error.message} Trying again.`,
           hint: error.hint,
         });
-        await pause(Math.max(wait * (0.5 + Math.random()), error.retryAfterMs ?? 0));
+        await pause(Math.max(wait * (0.5 + Math.random()), error.retryAfterMs ?? 0), this.#closing.signal);
       }
     }
   }
@@ -172,19 +205,20 @@ export class RefreshOnce {
         }
         const stored = await this.#custody.reread(base);
         if (stored === undefined) throw loggedOut(credential);
-        // Someone logged in anew, or a sibling of this answer that came later is there already.
+        // Someone logged in anew, or a later answer is there already.
         if (!isNewer(credential, stored.credential)) return stored;
         base = stored;
       } catch (error) {
-        if (!(error instanceof HoldfastError) || error instanceof LoginRequiredError) throw error;
+        if (error instanceof LoginRequiredError) throw error;
         const wait = COMMIT_PAUSES_MS[attempt];
         if (wait === undefined) {
           const held = { ...base, credential };
           this.#unpersisted.set(name, held);
+          const known = error instanceof HoldfastError ? error : undefined;
           this.#report({
             type: 'unpersisted',
-            message: `The new tokens of ${credential.resource} could not be stored; they are in this process's memory only. ${error.message}`,
-            hint: error.hint,
+            message: `The new tokens of ${credential.resource} could not be stored; they are in this process's memory only. ${known?.message ?? ''}`,
+            hint: known?.hint,
           });
           return held;
         }
@@ -204,7 +238,14 @@ export class RefreshOnce {
         ...stored.credential,
         loginRequired: { reason: error.message, since: Date.now() },
       };
-      if (await this.#custody.commit(stored, marked)) throw refused(marked);
+      let written: Held | undefined;
+      try {
+        written = await this.#custody.commit(stored, marked);
+      } catch {
+        // The mark only spares the next caller a request; what the server said holds without it.
+        throw refused(marked);
+      }
+      if (written !== undefined) throw refused(marked);
     }
   }
 }
@@ -225,9 +266,12 @@ function moved(now: Credential, before: Credential): boolean {
   return now.generation !== before.generation || !now.tokens.accessToken.equals(before.tokens.accessToken);
 }
 
-/** Whether `a` should stand in the place of `b`: of a later login, or of a later generation of the same login. */
-function isNewer(a: Credential, b: Credential): boolean {
-  return a.loggedInAt === b.loggedInAt ? a.generation > b.generation : a.loggedInAt > b.loggedInAt;
+/**
+ * Whether `answer`, which followed from an earlier state of `stored`, should stand in its place: when it is the later
+ * generation of the same login. Another login than its own was made after it, whatever the clocks say.
+ */
+function isNewer(answer: Credential, stored: Credential): boolean {
+  return answer.loggedInAt === stored.loggedInAt && answer.generation > stored.generation;
 }
 
 function nameOfRun({ address }: Held): string {
@@ -253,30 +297,6 @@ async function waitFor<T>(run: Promise<T>, ms: number, signal: AbortSignal | und
   }
 }
 
-/** Why a credential whose refresh token was refused needs a person. */
-export function refused({ resource, account, loginRequired }: Credential): LoginRequiredError {
-  const since = loginRequired && new Date(loginRequired.since).toISOString();
-  return new LoginRequiredError(
-    `The login to ${resource} has ended${since ? ` (${since})` : ''}: ${loginRequired?.reason ?? 'the server refused it'}`,
-    { hint: `Log in again: ${loginCommand(resource, account)}` },
-  );
-}
-
-/** Why a credential that lapsed and cannot be refreshed needs a person. */
-export function cannotRefresh({ resource, account }: Credential): LoginRequiredError {
-  return new LoginRequiredError(
-    `The access token of ${resource} has expired, and the server gave no refresh token with it.`,
-    { hint: `Log in again: ${loginCommand(resource, account)}` },
-  );
-}
-
-/** The command that mends a missing login, as one would type it. */
-export function loginCommand(resource: string, account: string): string {
-  return `holdfast login ${shellPath(resource)}${account === DEFAULT_ACCOUNT ? '' : ` --account ${shellPath(account)}`}`;
-}
-
-function loggedOut({ resource, account }: Credential): LoginRequiredError {
-  return new LoginRequiredError(`The login to ${resource} was removed meanwhile.`, {
-    hint: `Log in again: ${loginCommand(resource, account)}`,
-  });
+function closed(cause: AbortedError): VaultClosedError {
+  return new VaultClosedError('The vault was closed.', { cause, hint: 'Open another one: openVault()' });
 }

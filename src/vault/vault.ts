@@ -1,9 +1,9 @@
 import {
-  HoldfastError,
   InvalidArgumentError,
   InvalidResponseError,
   LockTimeoutError,
   LoginRequiredError,
+  NetworkError,
   VaultClosedError,
 } from '../errors.ts';
 import type { KeyringOpener, TierReport } from '../keyring/keyring.ts';
@@ -14,10 +14,11 @@ import { MemoryStore } from '../store/memory.ts';
 import type { Store } from '../store/store.ts';
 import { type Environment, processEnvironment } from '../system/environment.ts';
 import { layoutOf } from '../system/paths.ts';
-import { Custody, type Found, type Held, type Name, nameOf } from './custody.ts';
-import { alive, freshness, freshUntil } from './freshness.ts';
+import { Custody, type Found, type Name, nameOf } from './custody.ts';
+import { alive, freshness, freshUntil, servedUntil } from './freshness.ts';
 import { summaryOf, summaryOfUnopened } from './listing.ts';
-import { cannotRefresh, loginCommand, RefreshOnce, refused } from './refresh-once.ts';
+import { cannotRefresh, loginCommand, notLoggedIn, refused } from './login-required.ts';
+import { RefreshOnce } from './refresh-once.ts';
 import type {
   AccessToken,
   Listing,
@@ -28,14 +29,21 @@ import type {
   TokenOptions,
   VaultEvent,
 } from './results.ts';
+import { type Slot, Slots, slotOf } from './slots.ts';
 
 /** For how long a caller is served without a look at what other processes have done, in milliseconds. */
 const LOOK_EVERY_MS = 500;
 
 const DEFAULT_DEADLINE_MS = 60_000;
 
+/** A timer that is set for longer ends at once. */
+const LONGEST_DEADLINE_MS = 2 ** 31 - 1;
+
 /** How long a caller waits for an early refresh before it is served the token that still has life, in milliseconds. */
 const EARLY_WAIT_MS = 2_000;
+
+/** After a refresh has failed, for how long a token with life left is served without another try, in milliseconds. */
+const RETRY_PAUSE_MS = 5_000;
 
 /** A server whose fresh tokens are always expired must not be asked for ever. */
 const REFRESHES_A_CALL = 3;
@@ -52,19 +60,6 @@ export interface VaultOptions {
   /** Hears of what nobody waits for; must not throw. */
   readonly onEvent?: ((event: VaultEvent) => void) | undefined;
   readonly environment?: Environment | undefined;
-}
-
-/** A credential in memory, and until when it may be handed out without a look. */
-interface Slot {
-  readonly name: Name;
-  readonly id: string;
-  held: Held;
-  kids: string;
-  access: AccessToken;
-  /** Milliseconds since the epoch. */
-  freshUntil: number;
-  /** On the monotonic clock, in milliseconds. */
-  lookAgainAt: number;
 }
 
 /**
@@ -92,8 +87,8 @@ export class Vault {
   readonly #resolution: KeyringResolution;
   readonly #report: (event: VaultEvent) => void;
   readonly #refresh: RefreshOnce;
-  readonly #slots = new Map<string, Slot>();
-  #closed = false;
+  readonly #slots = new Slots();
+  #closed: Promise<void> | undefined;
 
   constructor(parts: {
     custody: Custody;
@@ -125,9 +120,10 @@ export class Vault {
    * @throws LoginRequiredError when only a person can mend it
    * @throws KeyringLockedError, KeyringDeniedError, KeyringBrokenError, KeyUnavailableError when it cannot be opened
    * @throws NetworkError, TimeoutError, LockTimeoutError (`retryable`) when it has lapsed and could not be refreshed now
+   * @throws AbortedError for the caller's signal
    */
   async token(resource: string, options?: TokenOptions): Promise<AccessToken> {
-    const slot = this.#slots.get(slotKey(resource, options?.account));
+    const slot = this.#slots.get(resource, options?.account);
     if (slot !== undefined && performance.now() < slot.lookAgainAt && Date.now() < slot.freshUntil) {
       return slot.access;
     }
@@ -154,7 +150,7 @@ export class Vault {
       resolution: this.#resolution,
       report: this.#report,
     });
-    this.#slots.clear();
+    this.#slots.forget();
     return {
       credential: summaryOf(held, Date.now()),
       keyring: { id: held.key.keyringId, tier: held.key.tier, lifetime: held.key.lifetime },
@@ -167,8 +163,13 @@ export class Vault {
     this.#mustBeOpen();
     const name = nameOf(resource, options.account);
     const { logOut } = await import('./logout.ts');
-    this.#slots.clear();
-    return logOut(name, options, this.#custody);
+    this.#slots.forget();
+    try {
+      return await logOut(name, options, this.#custody, (held) => this.#refresh.newest(held));
+    } finally {
+      // Who looked it up meanwhile may have found it still there.
+      this.#slots.forget();
+    }
   }
 
   /** Every login that is here, and every record that could not be opened, with the reason. */
@@ -178,7 +179,7 @@ export class Vault {
     const now = Date.now();
     return {
       credentials: held
-        .map((one) => summaryOf(one, now))
+        .map((one) => summaryOf(this.#refresh.newest(one), now))
         .sort((a, b) => compare(a.resource, b.resource) || compare(a.account, b.account)),
       unopened: unopened.map(summaryOfUnopened),
     };
@@ -189,36 +190,67 @@ export class Vault {
     return this.#keys.reports();
   }
 
-  /** Frees what holds the process open. What the store could not take until now is tried once more. */
-  async close(): Promise<void> {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#slots.clear();
-    await this.#refresh.persist();
+  /**
+   * Frees what holds the process open. A refresh whose request is under way ends first, so that its answer is stored; what
+   * the store could not take until now is tried once more.
+   */
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    this.#slots.forget();
+    for (const { resource, account } of await this.#refresh.close()) {
+      this.#report({
+        type: 'unpersisted',
+        message: `The new tokens of ${resource} could still not be stored, and end with this process.`,
+        hint: `If the login does not work any more: ${loginCommand(resource, account)}`,
+      });
+    }
     await this.#custody.close();
   }
 
   async #lookUp(resource: string, options: TokenOptions): Promise<AccessToken> {
     this.#mustBeOpen();
-    const deadlineMs = options.deadlineMs ?? DEFAULT_DEADLINE_MS;
-    if (!(deadlineMs >= 0)) {
-      throw new InvalidArgumentError('The deadline must be a number of milliseconds, 0 or more.');
+    const end = performance.now() + deadlineOf(options);
+    const { epoch } = this.#slots;
+    const slot = this.#slots.get(resource, options.account);
+    const name = slot?.name ?? nameOf(resource, options.account);
+    const found = await this.#current(slot, name);
+    if (found === undefined) {
+      this.#slots.delete(resource, options.account);
+      throw notLoggedIn(name);
     }
-    const end = performance.now() + deadlineMs;
-    const key = slotKey(resource, options.account);
-    const name = this.#slots.get(key)?.name ?? nameOf(resource, options.account);
-    const found = await this.#current(key, name);
-    const { kids } = found;
     let { held } = found;
+    const serve = (freshUntilThen: number): AccessToken => {
+      if (slot?.held === held) {
+        slot.freshUntil = freshUntilThen;
+        return slot.access;
+      }
+      const made = slotOf(
+        name,
+        options.account,
+        { held, kids: found.kids },
+        {
+          freshUntil: freshUntilThen,
+          lookAgainAt: performance.now() + LOOK_EVERY_MS,
+        },
+      );
+      this.#slots.set(epoch, resource, made);
+      return made.access;
+    };
     for (let refreshes = 0; ; refreshes += 1) {
       const { credential } = held;
       if (credential.loginRequired !== undefined) throw refused(credential);
       const now = Date.now();
       const state = freshness(credential, now);
-      if (state === 'fresh') return this.#serve(key, name, { held, kids });
+      if (state === 'fresh') return serve(freshUntil(credential));
+      // Its refresh failed a moment ago.
+      if (slot?.held === held && now < slot.freshUntil) return slot.access;
       if (credential.tokens.refreshToken === undefined) {
         if (!alive(credential, now)) throw cannotRefresh(credential);
-        return this.#serve(key, name, { held, kids }, now + LOOK_EVERY_MS);
+        return serve(servedUntil(credential, now, Number.POSITIVE_INFINITY));
       }
       if (refreshes === REFRESHES_A_CALL) {
         throw new InvalidResponseError(
@@ -236,21 +268,20 @@ export class Vault {
           signal: options.signal,
         });
       } catch (error) {
-        // A failure that may pass does not take away a token with life left.
-        const passing = error instanceof HoldfastError && error.retryable;
-        if (passing && alive(credential, Date.now()))
-          return this.#serve(key, name, { held, kids }, now + LOOK_EVERY_MS);
+        // Whatever went wrong, it does not take away a token with life left; only its server and its caller can.
+        const over = error instanceof LoginRequiredError || options.signal?.aborted === true;
+        if (!over && alive(credential, Date.now())) {
+          return serve(servedUntil(credential, Date.now(), retryPauseMs(error)));
+        }
         throw error instanceof LockTimeoutError ? refreshTakesLong(error, name) : error;
       }
     }
   }
 
-  /** What the slot holds, if no other process has changed it; else what the store holds. */
-  async #current(key: string, name: Name): Promise<Found> {
-    const slot = this.#slots.get(key);
+  /** What the slot holds, if no other process has changed it; else what the store holds, if it does. */
+  async #current(slot: Slot | undefined, name: Name): Promise<Found | undefined> {
+    this.#refresh.persistSoon();
     if (slot !== undefined) {
-      const kept = this.#refresh.unpersisted(slot.held);
-      if (kept !== undefined) await this.#refresh.persist();
       const [kids, version] = await Promise.all([
         this.#custody.kidsOf(slot.id),
         this.#custody.version(slot.held),
@@ -261,59 +292,24 @@ export class Vault {
       }
     }
     const found = await this.#custody.find(name);
-    if (found === undefined) {
-      this.#slots.delete(key);
-      throw new LoginRequiredError(
-        `There is no login to ${name.resource}${name.account === 'default' ? '' : ` for the account ${name.account}`}.`,
-        { hint: `Log in: ${loginCommand(name.resource, name.account)}` },
-      );
-    }
-    return { ...found, held: this.#refresh.unpersisted(found.held) ?? found.held };
-  }
-
-  /** @param until when to think about it again, in milliseconds since the epoch */
-  #serve(
-    key: string,
-    name: Name,
-    { held, kids }: Found,
-    until: number = freshUntil(held.credential),
-  ): AccessToken {
-    const slot = this.#slots.get(key);
-    if (slot?.held === held) {
-      slot.freshUntil = until;
-      return slot.access;
-    }
-    const access = accessOf(held);
-    this.#slots.set(key, {
-      name,
-      id: held.address.id,
-      held,
-      kids: kids.join(),
-      access,
-      freshUntil: until,
-      lookAgainAt: performance.now() + LOOK_EVERY_MS,
-    });
-    return access;
+    return found && { ...found, held: this.#refresh.newest(found.held) };
   }
 
   #mustBeOpen(): void {
-    if (this.#closed)
+    if (this.#closed !== undefined)
       throw new VaultClosedError('The vault was closed.', { hint: 'Open another one: openVault()' });
   }
 }
 
-function accessOf({ credential }: Held): AccessToken {
-  return Object.freeze({
-    token: credential.tokens.accessToken,
-    tokenType: credential.tokens.tokenType,
-    expiresAt: credential.tokens.expiresAt,
-    generation: credential.generation,
-  });
+function deadlineOf({ deadlineMs = DEFAULT_DEADLINE_MS }: TokenOptions): number {
+  if (deadlineMs >= 0) return Math.min(deadlineMs, LONGEST_DEADLINE_MS);
+  throw new InvalidArgumentError('The deadline must be a number of milliseconds, 0 or more.');
 }
 
-/** A control character separates the two: neither part can hold one. */
-function slotKey(resource: string, account: string | undefined): string {
-  return account === undefined ? resource : `${resource}\0${account}`;
+/** The server may have asked for more patience than we have by ourselves. */
+function retryPauseMs(error: unknown): number {
+  const asked = error instanceof NetworkError ? error.retryAfterMs : undefined;
+  return Math.max(RETRY_PAUSE_MS, asked ?? 0);
 }
 
 function refreshTakesLong(cause: LockTimeoutError, { resource }: Name): LockTimeoutError {

@@ -12,6 +12,8 @@ export interface Running {
   readonly ended: Promise<Ended>;
   /** Resolves when stdout or stderr holds the text. */
   says(text: string): Promise<void>;
+  /** What it has printed so far. */
+  said(): { readonly out: string; readonly err: string };
   kill(signal: NodeJS.Signals): void;
 }
 
@@ -61,6 +63,7 @@ export function start(
           throw new Error(`ended (${how.code}) without saying ${text}:\n${how.out}\n${how.err}`);
         }),
       ]),
+    said: () => ({ out, err }),
     kill: (signal) => void child.kill(signal),
   };
 }

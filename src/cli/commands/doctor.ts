@@ -1,19 +1,36 @@
-import { diagnose, type Finding } from '../../vault/diagnose.ts';
+import { diagnose } from '../../vault/diagnose.ts';
+import type { Finding } from '../../vault/finding.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
+import type { Ui } from '../ui.ts';
+import { plural, wrap } from '../words.ts';
 
-const MARKS = { ok: 'ok', warning: 'warn', failed: 'fail' } as const;
+const MARKS = { ok: ['ok', 'green'], warning: ['warn', 'yellow'], failed: ['fail', 'red'] } as const;
+const MARK_WIDTH = 6;
+const CHECK_WIDTH = 13;
 
 export async function run(invocation: Invocation): Promise<number> {
   const { ui, environment } = invocation;
   ui.progress('Checking');
   const { findings, tiers } = await diagnose(environment, { keyring: invocation.text('keyring') });
   if (ui.json) ui.dataJson({ findings, tiers });
-  else for (const finding of findings) ui.data(lineOf(finding));
-  return findings.some(({ status }) => status === 'failed') ? EXIT.failed : EXIT.done;
+  else for (const finding of findings) ui.data(shown(finding, ui));
+  const count = (wanted: Finding['status']) => findings.filter(({ status }) => status === wanted).length;
+  const [failures, warnings] = [count('failed'), count('warning')];
+  ui.note(
+    failures + warnings === 0
+      ? 'All is well.'
+      : `${plural(failures, 'check', 'checks')} failed, ${plural(warnings, 'warning', 'warnings')}.`,
+  );
+  return failures > 0 ? EXIT.failed : EXIT.done;
 }
 
-function lineOf({ check, status, message, hint }: Finding): string {
-  const line = `${MARKS[status].padEnd(5)} ${check.padEnd(12)} ${message}`;
-  return hint === undefined ? line : `${line}\n${' '.repeat(19)}${hint}`;
+function shown({ check, status, message, hint }: Finding, ui: Ui): string {
+  const [mark, colour] = MARKS[status];
+  const indent = MARK_WIDTH + CHECK_WIDTH;
+  const head = `${ui.style(colour, mark, 'stdout')}${' '.repeat(MARK_WIDTH - mark.length)}${check.padEnd(CHECK_WIDTH)}`;
+  const line = `${head}${wrap(message, ui.columns, indent)}`;
+  if (hint === undefined) return line;
+  // Not wrapped: it mostly holds a command, to be copied.
+  return `${line}\n${' '.repeat(indent)}→ ${hint}`;
 }

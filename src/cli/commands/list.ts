@@ -1,59 +1,56 @@
-import type { CredentialSummary } from '../../vault/results.ts';
+import { loginCommand } from '../../vault/login-required.ts';
+import type { CredentialSummary, UnopenedRecord } from '../../vault/results.ts';
+import { credentialJson } from '../credential-json.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
 import { withVault } from '../open-vault.ts';
-import { relativeTime, table } from '../words.ts';
+import type { Ui } from '../ui.ts';
+import { byReason, plural, relativeTime, table } from '../words.ts';
 
 const MOST_SCOPES = 3;
+const COLUMNS = ['RESOURCE', 'ACCOUNT', 'STATE', 'EXPIRES', 'SCOPES', 'KEYRING'];
 
 export async function run(invocation: Invocation): Promise<number> {
   const { ui } = invocation;
-  const listing = await withVault(invocation, (vault) => vault.list());
+  const { credentials, unopened } = await withVault(invocation, (vault) => vault.list());
   if (ui.json) {
-    ui.dataJson({
-      credentials: listing.credentials.map((one) => ({
-        ...one,
-        expiresAt: iso(one.expiresAt),
-        loggedInAt: iso(one.loggedInAt),
-        since: iso(one.since),
-      })),
-      unopened: listing.unopened,
-    });
+    ui.dataJson({ credentials: credentials.map(credentialJson), unopened });
     return EXIT.done;
   }
-  if (listing.credentials.length > 0) {
-    const now = Date.now();
-    ui.data(
-      table([
-        ['RESOURCE', 'ACCOUNT', 'STATE', 'EXPIRES', 'SCOPES', 'KEYRING'],
-        ...listing.credentials.map((one) => [
-          one.resource,
-          one.account,
-          stateOf(one),
-          expiryOf(one, now),
-          scopesOf(one),
-          `${one.keyring} (${one.tier})`,
-        ]),
-      ]),
-    );
-  } else if (listing.unopened.length === 0) {
-    ui.note('No logins yet. Log in: holdfast login URL');
-  }
-  for (const { resource, reason } of listing.credentials) {
-    if (reason !== undefined) ui.note(`${resource}: ${reason}`);
-  }
-  for (const { id, reason, hint } of listing.unopened) {
-    ui.warn(`Record ${id.slice(0, 12)}… could not be opened. ${reason}`, hint);
-  }
+  if (credentials.length > 0) ui.data(tableOrBlocks(credentials.map(cellsOf), ui.columns));
+  else if (unopened.length === 0) ui.note('No logins yet. Log in: holdfast login URL');
+  for (const one of credentials) tellEnded(ui, one);
+  for (const records of byReason(unopened)) tellUnopened(ui, records);
   return EXIT.done;
+}
+
+function cellsOf(one: CredentialSummary): readonly string[] {
+  return [
+    one.resource,
+    one.account,
+    stateOf(one),
+    one.expiresAt === undefined ? 'not said' : relativeTime(one.expiresAt, Date.now()),
+    scopesOf(one),
+    one.keyring === one.tier ? one.keyring : `${one.keyring} (${one.tier})`,
+  ];
+}
+
+/** A table that a terminal would break in the middle of its lines is shown as one block a login. */
+function tableOrBlocks(rows: readonly (readonly string[])[], columns: number | undefined): string {
+  const text = table([COLUMNS, ...rows]);
+  if (columns === undefined || text.split('\n').every((line) => line.length <= columns)) return text;
+  return rows
+    .map(([resource = '', ...cells]) =>
+      [
+        resource,
+        ...cells.map((cell, index) => `  ${(COLUMNS[index + 1] ?? '').toLowerCase().padEnd(8)} ${cell}`),
+      ].join('\n'),
+    )
+    .join('\n\n');
 }
 
 function stateOf({ state }: CredentialSummary): string {
   return state === 'stale' ? 'refreshes on use' : state === 'login-required' ? 'login required' : 'fresh';
-}
-
-function expiryOf({ expiresAt }: CredentialSummary, now: number): string {
-  return expiresAt === undefined ? 'not said' : relativeTime(expiresAt, now);
 }
 
 function scopesOf({ scopes }: CredentialSummary): string {
@@ -62,6 +59,24 @@ function scopesOf({ scopes }: CredentialSummary): string {
   return `${scopes.slice(0, MOST_SCOPES).join(' ')}${rest > 0 ? ` +${rest}` : ''}`;
 }
 
-function iso(moment: number | undefined): string | undefined {
-  return moment === undefined ? undefined : new Date(moment).toISOString();
+function tellEnded(ui: Ui, { state, resource, account, since, reason }: CredentialSummary): void {
+  if (state !== 'login-required') return;
+  const when = since === undefined ? '' : ` ${relativeTime(since, Date.now())}`;
+  ui.warn(
+    `The login to ${resource}${account === 'default' ? '' : ` as ${account}`} ended${when}: ${reason ?? 'its access token has expired, and the server gave no refresh token with it.'}`,
+    `Log in again: ${loginCommand(resource, account)}`,
+  );
+}
+
+function tellUnopened(ui: Ui, records: readonly UnopenedRecord[]): void {
+  const [first] = records;
+  if (first === undefined) return;
+  const ids = records.map(({ id }) => `${id.slice(0, 12)}…`).join(', ');
+  ui.warn(
+    `${plural(records.length, 'record does', 'records do')} not open (${ids}). ${first.reason}`,
+    first.hint ??
+      (first.code === 'record-damaged'
+        ? 'Log in again where a login is missing above; the record is then moved to quarantine/, not deleted.'
+        : undefined),
+  );
 }

@@ -1,8 +1,9 @@
 import { canonicalResource } from '../../credential.ts';
 import { openBrowser } from '../../system/browser.ts';
 import type { TierReport } from '../../keyring/keyring.ts';
-import type { LoginInteraction } from '../../vault/results.ts';
+import type { LoginInteraction, LoginResult } from '../../vault/results.ts';
 import type { Invocation } from '../command.ts';
+import { credentialJson } from '../credential-json.ts';
 import { EXIT } from '../exit-code.ts';
 import { timeoutMs, withVault } from '../open-vault.ts';
 import type { Ui } from '../ui.ts';
@@ -24,23 +25,9 @@ export async function run(invocation: Invocation): Promise<number> {
     signal,
     interaction: interactionOf(invocation),
   };
-  const { credential, keyring, tiers } = await withVault(invocation, (vault) =>
-    vault.login(resource, options),
-  );
-  if (ui.json) {
-    ui.dataJson({ credential, keyring, tiers });
-    return EXIT.done;
-  }
-  const account = credential.account === 'default' ? '' : ` as ${credential.account}`;
-  ui.note(`${ui.style('green', 'Logged in')} to ${ui.style('bold', credential.resource)}${account}.`);
-  if (credential.expiresAt !== undefined) {
-    const renewal = credential.canRefresh
-      ? 'and is refreshed by itself'
-      : 'and the server gave no way to refresh it';
-    ui.note(`The access token expires ${relativeTime(credential.expiresAt, Date.now())}, ${renewal}.`);
-  }
-  ui.note(`Sealed under a key in ${whereOf(keyring.id)}.`);
-  tellFallback(ui, tiers);
+  const result = await withVault(invocation, (vault) => vault.login(resource, options));
+  if (ui.json) ui.dataJson({ ...result, credential: credentialJson(result.credential) });
+  else tellResult(ui, result);
   return EXIT.done;
 }
 
@@ -49,11 +36,17 @@ function interactionOf(invocation: Invocation): LoginInteraction {
   return {
     progress: (message) => ui.progress(message),
     authorize: async (url) => {
-      const opened = !invocation.flag('no-browser') && (await openBrowser(url, environment));
+      const json = { authorize: { url } };
+      const print = invocation.flag('no-browser');
+      const text = (start: string) => `${start} in a browser on this machine:\n\n  ${url}\n`;
+      // Shown before it is tried: the redirect may come back while the browser still starts.
+      if (!print && !ui.json) ui.note(text('Opening your browser. If nothing shows, open this URL'));
+      else ui.say(text('Open this URL'), json);
+      if (!print && (await openBrowser(url, environment))) return;
       // Without the URL the login cannot be finished, so --quiet does not hide it.
-      if (opened) ui.note(`Your browser was opened. If it shows nothing, go to:\n\n  ${url}\n`);
-      else ui.say(`Open this URL in a browser on this machine:\n\n  ${url}\n`);
-      if (!opened && environment.variables['SSH_CONNECTION']) {
+      if (!print && ui.quiet && !ui.json) ui.say(text('Open this URL'), json);
+      else if (!print) ui.note('No browser could be opened from here.\n');
+      if (environment.variables['SSH_CONNECTION']) {
         const port = new URL(new URL(url).searchParams.get('redirect_uri') ?? 'http://127.0.0.1').port;
         ui.note(
           `You are connected over SSH, and the browser comes back to port ${port} of this machine. On yours, first run:\n\n  ssh -L ${port}:127.0.0.1:${port} HOST\n`,
@@ -63,9 +56,23 @@ function interactionOf(invocation: Invocation): LoginInteraction {
   };
 }
 
-function whereOf(keyring: string): string {
-  if (keyring === 'file') return 'the file keyring';
-  return keyring === 'memory' ? 'memory: the login ends with this process' : `the keyring ${keyring}`;
+function tellResult(ui: Ui, { credential, keyring, tiers }: LoginResult): void {
+  const account = credential.account === 'default' ? '' : ` as ${credential.account}`;
+  ui.note(`${ui.style('green', 'Logged in')} to ${ui.style('bold', credential.resource)}${account}.`);
+  if (keyring.lifetime === 'process') {
+    ui.note('Nothing was kept: the login ended with this command.');
+    return;
+  }
+  if (credential.expiresAt !== undefined) {
+    const renewal = credential.canRefresh
+      ? 'and is refreshed by itself'
+      : 'and the server gave no way to refresh it';
+    ui.note(`The access token expires ${relativeTime(credential.expiresAt, Date.now())}, ${renewal}.`);
+  }
+  ui.note(
+    `Sealed under a key in ${keyring.id === 'file' ? 'the file keyring' : `the keyring ${keyring.id}`}.`,
+  );
+  tellFallback(ui, tiers);
 }
 
 /** A weaker keyring than there could be is never taken in silence. */

@@ -1,6 +1,7 @@
 import type { Invocation } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
 import { timeoutMs, withVault } from '../open-vault.ts';
+import { isoTime } from '../words.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
   const { argument = '', ui, signal } = invocation;
@@ -8,14 +9,7 @@ export async function run(invocation: Invocation): Promise<number> {
   const { token, tokenType, expiresAt } = await withVault(invocation, (vault) =>
     vault.token(argument, options),
   );
-  if (ui.json) {
-    ui.dataJson({
-      token: token.reveal(),
-      tokenType,
-      expiresAt: expiresAt === undefined ? null : new Date(expiresAt).toISOString(),
-    });
-  } else {
-    ui.data(token.reveal());
-  }
+  if (ui.json) ui.dataJson({ token: token.reveal(), tokenType, expiresAt: isoTime(expiresAt) ?? null });
+  else ui.data(token.reveal());
   return EXIT.done;
 }

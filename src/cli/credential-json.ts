@@ -1,0 +1,12 @@
+import type { CredentialSummary } from '../vault/results.ts';
+import { isoTime } from './words.ts';
+
+/** A credential as every command prints it with `--json`: its moments in ISO 8601, and no secret. */
+export function credentialJson(one: CredentialSummary): Record<string, unknown> {
+  return {
+    ...one,
+    expiresAt: isoTime(one.expiresAt),
+    loggedInAt: isoTime(one.loggedInAt),
+    since: isoTime(one.since),
+  };
+}

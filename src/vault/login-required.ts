@@ -1,0 +1,48 @@
+import { type Credential, DEFAULT_ACCOUNT } from '../credential.ts';
+import { LoginRequiredError } from '../errors.ts';
+import { shellPath } from '../system/storage-error.ts';
+
+/* Why a credential needs a person, and the command that mends it. */
+
+type Named = Pick<Credential, 'resource' | 'account'>;
+
+/** The command that mends a missing login, as one would type it. */
+export function loginCommand(resource: string, account: string): string {
+  return `holdfast login ${shellPath(resource)}${account === DEFAULT_ACCOUNT ? '' : ` --account ${shellPath(account)}`}`;
+}
+
+/** Nobody logged in, or somebody logged out. */
+export function notLoggedIn({ resource, account }: Named): LoginRequiredError {
+  const whose = account === DEFAULT_ACCOUNT ? '' : ` for the account ${account}`;
+  return new LoginRequiredError(`There is no login to ${resource}${whose}.`, {
+    hint: `Log in: ${loginCommand(resource, account)}`,
+  });
+}
+
+/** The server refused the refresh token. */
+export function refused({ resource, account, loginRequired }: Credential): LoginRequiredError {
+  const since = loginRequired && new Date(loginRequired.since).toISOString();
+  return new LoginRequiredError(
+    `The login to ${resource} has ended${since ? ` (${since})` : ''}: ${loginRequired?.reason ?? 'the server refused it'}`,
+    { hint: again({ resource, account }) },
+  );
+}
+
+/** The access token lapsed, and there is nothing to refresh it with. */
+export function cannotRefresh(name: Named): LoginRequiredError {
+  return new LoginRequiredError(
+    `The access token of ${name.resource} has expired, and the server gave no refresh token with it.`,
+    { hint: again(name) },
+  );
+}
+
+/** The record is gone, and was there a moment ago. */
+export function loggedOut(name: Named): LoginRequiredError {
+  return new LoginRequiredError(`The login to ${name.resource} was removed meanwhile.`, {
+    hint: again(name),
+  });
+}
+
+function again({ resource, account }: Named): string {
+  return `Log in again: ${loginCommand(resource, account)}`;
+}

@@ -1,0 +1,309 @@
+import { spawnSync } from 'node:child_process';
+import { chmod, chown, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { contentsOf, copyDirectory } from '../support/disk.ts';
+import { temporaryHome } from '../support/home.ts';
+import { requirement } from '../support/requirement.ts';
+import { NO_SECRET_SERVICE, privateBus } from '../support/secret-service.ts';
+import { type Servers, startServers } from '../support/servers.ts';
+import { type CommandLine, commandLine } from '../support/transcript.ts';
+
+const root = requirement('it is not Linux as root', process.geteuid?.() === 0);
+
+let servers: Servers;
+let template: string;
+beforeAll(async () => {
+  servers = await startServers();
+  template = join(await mkdtemp(join(tmpdir(), 'holdfast-test-')), 'home');
+  await commandLine(template).run(['login', servers.resource]);
+});
+afterAll(async () => {
+  await Promise.all([servers.stop(), rm(join(template, '..'), { recursive: true })]);
+});
+
+async function loggedIn(): Promise<CommandLine> {
+  const { path } = await temporaryHome();
+  await copyDirectory(template, path);
+  return commandLine(path, [servers]);
+}
+
+/** The lines of the transcript for some of the checks; the file system is whatever this machine has. */
+async function checks(
+  at: CommandLine,
+  wanted: RegExp,
+  variables: Readonly<Record<string, string>> = {},
+  args: readonly string[] = [],
+): Promise<string> {
+  const told = await at.told(['doctor', ...args], variables);
+  const rows = told.split(/\n(?=\S)/);
+  return rows.filter((row) => /^exit|^\d+ check|^All is/.test(row) || wanted.test(row.slice(6))).join('\n');
+}
+
+async function recordFile(at: CommandLine): Promise<string> {
+  const credentials = join(at.home, 'credentials');
+  const [kid = ''] = await readdir(credentials);
+  const [file = ''] = await readdir(join(credentials, kid));
+  return join(credentials, kid, file);
+}
+
+describe('holdfast doctor', () => {
+  it('shows that all is well, and asks no server', async () => {
+    const at = await loggedIn();
+    const before = await servers.counters();
+    const told = await at.told(['doctor']);
+    expect(told.replace(/(file system {2}).*/, '$1…')).toMatchInlineSnapshot(`
+      "exit 0
+      --- stdout
+      ok    versions     Holdfast V.V.V, Node vN.N.N, linux x64.
+      ok    home         $HOME is yours, and closed to others.
+      ok    file system  …
+      ok    store        A record was written, read back, compared and removed.
+      ok    lock         flock works there: a refresh happens once, whatever number of processes ask.
+      ok    keyring      New logins are sealed under a key in file; an item was kept, read and removed there.
+      ok    keyring      secret-service is passed over (absent): The Secret Service is not reachable: there is no D-Bus session bus here.
+                         → In a desktop session it is there by itself. Over SSH: export DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/$(id -u)/bus
+      ok    passphrase   The file keyring is opened by $HOME/keyring/passphrase: who can read that can open the logins.
+      ok    records      1 login opens.
+      ok    clock        It is TIME by this machine.
+      ok    network      Certificates are checked against the authorities that come with Node.
+      --- stderr
+      Checking …
+      All is well."
+    `);
+    expect(await servers.counters()).toEqual(before);
+  });
+
+  it('leaves the login as it was', async () => {
+    const at = await loggedIn();
+    const logins = async () =>
+      (await contentsOf(at.home)).filter((line) => /credentials|keyring|quarantine/.test(line));
+    const before = await logins();
+    await Promise.all([at.run(['doctor']), at.run(['doctor']), at.run(['doctor', '--json'])]);
+    expect(await logins()).toEqual(before);
+  });
+
+  it('prints the findings and every keyring that was tried with --json, and no secret', async () => {
+    const at = await loggedIn();
+    const [json, plain, token] = await Promise.all([
+      at.run(['doctor', '--json']),
+      at.run(['doctor']),
+      at.run(['token', servers.resource]),
+    ]);
+    expect({ code: json.code, err: json.err }).toEqual({ code: 0, err: '' });
+    const { findings, tiers } = JSON.parse(json.out);
+    expect(findings).toContainEqual({ check: 'records', status: 'ok', message: '1 login opens.' });
+    const outcomes = tiers.map(({ id, outcome }: Record<string, string>) => `${id} ${outcome}`);
+    expect(outcomes).toEqual(
+      expect.arrayContaining(['secret-service passed-over', 'file usable', 'memory usable']),
+    );
+    const passphrase = await readFile(join(at.home, 'keyring', 'passphrase'), 'utf8');
+    for (const secret of [token.out.trim(), passphrase.trim()]) {
+      expect(secret.length).toBeGreaterThan(20);
+      for (const { out, err } of [json, plain]) expect(`${out}${err}`.includes(secret)).toBe(false);
+    }
+  });
+
+  it('on a new machine makes the home and finds nothing wrong', async () => {
+    const { path } = await temporaryHome();
+    const at = commandLine(path);
+    expect(await checks(at, /^(home|keyring|passphrase|records)/)).toMatchInlineSnapshot(`
+      "exit 0
+      ok    home         $HOME was not there; the next checks make it, closed to others.
+      ok    keyring      New logins are sealed under a key in file; an item was kept, read and removed there.
+      ok    keyring      secret-service is passed over (absent): The Secret Service is not reachable: there is no D-Bus session bus here.
+                         → In a desktop session it is there by itself. Over SSH: export DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/$(id -u)/bus
+      ok    passphrase   The file keyring is opened by $HOME/keyring/passphrase: who can read that can open the logins.
+      ok    records      0 logins open.
+      All is well."
+    `);
+    expect((await contentsOf(path)).filter((line) => !/^0[67]00 /.test(line))).toEqual([]);
+  });
+
+  it('names each directory that is open to others, and the command that closes it', async () => {
+    const at = await loggedIn();
+    await chmod(at.home, 0o755);
+    await chmod(join(at.home, 'locks'), 0o770);
+    expect(await checks(at, /^(home|store|records)/)).toMatchInlineSnapshot(`
+      "exit 1
+      fail  home         $HOME is open to other users (mode 0755).
+                         → Close it: chmod 700 $HOME
+      fail  home         $HOME/locks is open to other users (mode 0770).
+                         → Close it: chmod 700 $HOME/locks
+      fail  store        Could not be checked; the reason stands above, at home.
+      fail  records      Could not be checked; the reason stands above, at home.
+      5 checks failed, 1 warning."
+    `);
+    await chmod(at.home, 0o700);
+    await chmod(join(at.home, 'locks'), 0o700);
+    expect((await at.run(['doctor'])).code).toBe(0);
+  });
+
+  it('says which record is open to others', async () => {
+    const at = await loggedIn();
+    await chmod(await recordFile(at), 0o644);
+    expect(
+      (await checks(at, /^records/)).replaceAll(/\/[\w-]{22}\/[\w-]{43}\.jwe/g, '/KID/ID.jwe'),
+    ).toMatchInlineSnapshot(`
+      "exit 1
+      ok    records      0 logins open.
+      fail  records      1 record does not open (RECORD-ID…). $HOME/credentials/KID/ID.jwe is open to other users (mode 0644).
+                         → Close it: chmod 600 $HOME/credentials/KID/ID.jwe
+      1 check failed, 0 warnings."
+    `);
+  });
+
+  it.skipIf(root !== undefined)('says whose the home is when it is somebody else’s', async () => {
+    const at = await loggedIn();
+    await chown(at.home, 12345, 12345);
+    expect(await checks(at, /^home/)).toMatchInlineSnapshot(`
+      "exit 1
+      fail  home         $HOME belongs to user 12345, not to you (0).
+                         → If it should be yours: sudo chown -R 0 $HOME. Otherwise set HOLDFAST_HOME to a directory of your own.
+      4 checks failed, 1 warning."
+    `);
+  });
+
+  it.skipIf(root !== undefined)('warns that a tmpfs does not survive a boot', async () => {
+    const { path } = await temporaryHome();
+    await mkdir(path);
+    const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=4m,mode=0700', 'holdfast-test', path]);
+    expect(mounted.status).toBe(0);
+    onTestFinished(() => void spawnSync('umount', ['--lazy', path]));
+    expect(await checks(commandLine(path), /^file system/)).toMatchInlineSnapshot(`
+      "exit 0
+      warn  file system  tmpfs: what is stored is gone at the next boot, or when the container ends.
+                         → Set HOLDFAST_HOME to a directory on a disk or a volume.
+      0 checks failed, 1 warning."
+    `);
+  });
+
+  it('says which passphrase does not open what is there', async () => {
+    const at = await loggedIn();
+    const before = await contentsOf(join(at.home, 'keyring'));
+    const told = await checks(at, /^(keyring|passphrase|records)/, { HOLDFAST_PASSPHRASE: 'not the one' });
+    expect(told).toMatchInlineSnapshot(`
+      "exit 1
+      fail  keyring      Only memory is left: no login survives its process.
+                         → Mend one of the keyrings below, or set HOLDFAST_HOME to a directory that can be written.
+      ok    keyring      secret-service is passed over (absent): The Secret Service is not reachable: there is no D-Bus session bus here.
+                         → In a desktop session it is there by itself. Over SSH: export DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/$(id -u)/bus
+      warn  keyring      file is passed over (broken): $HOME/keyring/sealing-key: The keyring file does not open: the passphrase is another, or the file is damaged.
+                         → Check HOLDFAST_PASSPHRASE, or put the passphrase file that belongs to it back. The file is left as it is.
+      ok    passphrase   The file keyring is opened by HOLDFAST_PASSPHRASE: who can read that can open the logins.
+      ok    records      0 logins open.
+      warn  records      1 record does not open (RECORD-ID…). This record is sealed under a key that cannot be read now. $HOME/keyring/sealing-key: The keyring file does not open: the passphrase is another, or the file is damaged.
+                         → Check HOLDFAST_PASSPHRASE, or put the passphrase file that belongs to it back. The file is left as it is.
+      1 check failed, 2 warnings."
+    `);
+    expect(await contentsOf(join(at.home, 'keyring'))).toEqual(before);
+  });
+
+  it('says where a passphrase from outside comes from, and not what it is', async () => {
+    const { path } = await temporaryHome();
+    const told = await checks(commandLine(path), /^passphrase/, { HOLDFAST_PASSPHRASE: 'correct horse' });
+    expect(told).toMatchInlineSnapshot(`
+      "exit 0
+      ok    passphrase   The file keyring is opened by HOLDFAST_PASSPHRASE: who can read that can open the logins.
+      All is well."
+    `);
+  });
+
+  it('says which record is damaged, and what becomes of it', async () => {
+    const at = await loggedIn();
+    await writeFile(await recordFile(at), 'no record');
+    expect(await checks(at, /^records/)).toMatchInlineSnapshot(`
+      "exit 1
+      ok    records      0 logins open.
+      fail  records      1 record does not open (RECORD-ID…). The record does not open: it is not five parts of base64url.
+                         → Log in again where holdfast list misses one; the record is then moved to quarantine/, not deleted.
+      1 check failed, 0 warnings."
+    `);
+    await at.run(['login', servers.resource]);
+    expect(await checks(at, /^records/)).toMatchInlineSnapshot(`
+      "exit 0
+      ok    records      1 login opens.
+      warn  records      1 damaged record lies in quarantine.
+                         → They are kept until you remove them: ls $HOME/quarantine
+      0 checks failed, 1 warning."
+    `);
+  });
+
+  it('says that only the chosen keyring is considered', async () => {
+    const at = await loggedIn();
+    expect(await checks(at, /^keyring/, {}, ['--keyring', 'file'])).toMatchInlineSnapshot(`
+      "exit 0
+      ok    keyring      Only file is considered: --keyring or HOLDFAST_KEYRING says so.
+      ok    keyring      New logins are sealed under a key in file; an item was kept, read and removed there.
+      All is well."
+    `);
+    expect(await checks(at, /^keyring/, { HOLDFAST_KEYRING: 'native' })).toMatchInlineSnapshot(`
+      "exit 1
+      ok    keyring      Only native is considered: --keyring or HOLDFAST_KEYRING says so.
+      fail  keyring      The Secret Service is not reachable: there is no D-Bus session bus here.
+                         → In a desktop session it is there by itself. Over SSH: export DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/$(id -u)/bus
+      2 checks failed, 0 warnings."
+    `);
+    expect(await checks(at, /^keyring/, { HOLDFAST_KEYRING: 'memory' })).toMatchInlineSnapshot(`
+      "exit 1
+      ok    keyring      Only memory is considered: --keyring or HOLDFAST_KEYRING says so.
+      fail  keyring      Only memory is left: no login survives its process.
+                         → Mend one of the keyrings below, or set HOLDFAST_HOME to a directory that can be written.
+      1 check failed, 1 warning."
+    `);
+  });
+
+  it('names proxy and certificate settings, and not what they hold', async () => {
+    const at = await loggedIn();
+    const told = await checks(at, /^network/, {
+      https_proxy: 'http://ada:secret@proxy.example.com:3128',
+      SSL_CERT_FILE: '/etc/ssl/company.pem',
+    });
+    expect(told).toMatchInlineSnapshot(`
+      "exit 0
+      warn  network      HTTPS_PROXY is set, and Holdfast does not go through a proxy yet.
+                         → Servers must be reachable directly, or through a transparent proxy.
+      ok    network      Certificate settings: SSL_CERT_FILE. Node reads NODE_EXTRA_CA_CERTS; the others only with --use-openssl-ca.
+      0 checks failed, 1 warning."
+    `);
+  });
+
+  it('with a bus that does not exist says so', async () => {
+    const at = await loggedIn();
+    const variables = { DBUS_SESSION_BUS_ADDRESS: `unix:path=${join(at.home, 'bus')}` };
+    expect(await checks(at, /^keyring/, variables)).toMatchInlineSnapshot(`
+      "exit 0
+      ok    keyring      New logins are sealed under a key in file; an item was kept, read and removed there.
+      ok    keyring      secret-service is passed over (absent): The Secret Service is not reachable: the session bus is not there ("connect ENOENT $HOME/bus").
+                         → Check DBUS_SESSION_BUS_ADDRESS, or unset it.
+      All is well."
+    `);
+  });
+
+  it.skipIf(NO_SECRET_SERVICE !== undefined)('says that the keyring is locked, and goes on', async () => {
+    const bus = await privateBus();
+    const first = await bus.keyring({ unlock: true });
+    first.kill('SIGKILL');
+    await bus.keyring({ unlock: false });
+    const at = await loggedIn();
+    const { DBUS_SESSION_BUS_ADDRESS = '' } = bus.variables;
+    const told = await checks(at, /^keyring/, { DBUS_SESSION_BUS_ADDRESS });
+    expect(told).toMatch(/^exit 0\n/);
+    expect(told).toMatch(
+      /\nwarn {2}keyring {6}secret-service is passed over \(locked\): The Secret Service is locked\.\n {19}→ Unlock it /,
+    );
+  });
+
+  it.skipIf(NO_SECRET_SERVICE !== undefined)('names the keyring of the desktop where it works', async () => {
+    const bus = await privateBus();
+    await bus.keyring({ unlock: true });
+    const { path } = await temporaryHome();
+    const { DBUS_SESSION_BUS_ADDRESS = '' } = bus.variables;
+    const told = await checks(commandLine(path), /^(keyring|passphrase)/, { DBUS_SESSION_BUS_ADDRESS });
+    expect(told).toContain(
+      '\nok    keyring      New logins are sealed under a key in secret-service; an item was kept, read and removed there.\n',
+    );
+    expect(told).not.toContain('passphrase');
+  });
+});

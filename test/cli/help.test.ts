@@ -1,0 +1,193 @@
+import { describe, expect, it } from 'vitest';
+import { COMMANDS } from '../../src/cli/commands.ts';
+import { VERSION } from '../../src/version.ts';
+import { temporaryHome } from '../support/home.ts';
+import { contentsOf } from '../support/disk.ts';
+import { commandLine } from '../support/transcript.ts';
+
+const at = commandLine('/nonexistent/home');
+
+describe('help', () => {
+  it('gives an overview on stdout', async () => {
+    expect(await at.told(['--help'])).toMatchInlineSnapshot(`
+      "exit 0
+      --- stdout
+      holdfast V.V.V: log in to an MCP server once; every process then gets a valid access token.
+
+      Usage: holdfast <command> [options]
+
+        login URL         log in to an MCP server with the browser
+        list              show every login: state, expiry, scopes, keyring
+        token URL         print a valid access token, refreshed if need be
+        headers URL       print the HTTP headers that carry the token
+        logout URL        revoke the tokens at the server and remove the login
+        doctor            check keyrings, files, locks, clock and network settings
+        completion SHELL  print a completion script for bash, zsh or fish
+
+      holdfast <command> --help says more. holdfast --version prints the version.
+
+      Exit codes: 0 done, 1 failed, 2 usage, 3 login required, 4 keyring locked, denied or missing,
+                  5 network or server, 6 store damaged, unsafe or full, 130 interrupted, 143 terminated.
+
+      Environment:
+        HOLDFAST_HOME             where everything lies (default: $XDG_CONFIG_HOME/holdfast, else ~/.config/holdfast)
+        HOLDFAST_KEYRING          as --keyring
+        HOLDFAST_PASSPHRASE       what opens the file keyring, in place of the passphrase that Holdfast makes
+        HOLDFAST_PASSPHRASE_FILE  a file that holds it, such as a mounted secret
+        BROWSER                   the program that opens the login
+        NO_COLOR                  set: no colours
+        HOLDFAST_DEBUG            set: errors say where they came from"
+    `);
+  });
+
+  it('is on stderr, with exit code 2, when no command was given', async () => {
+    const [asked, none] = await Promise.all([at.run(['--help']), at.run([])]);
+    expect(none).toEqual({ code: 2, out: '', err: asked.out });
+  });
+
+  it('of a command says what it does, its options and examples', async () => {
+    expect(await at.told(['login', '--help'])).toMatchInlineSnapshot(`
+      "exit 0
+      --- stdout
+      Usage: holdfast login URL [options]
+
+      Log in to an MCP server with the browser.
+      Finds the server’s authorization server, registers with it, opens the browser and keeps the login, sealed under the
+      strongest keyring that works here. Where no browser can be opened, the URL is printed.
+
+      Options:
+        -a, --account LABEL       which login, where there are several at one server (default: "default")
+        -k, --keyring NAME        auto, native, file, memory, or one keyring by name (default: $HOLDFAST_KEYRING, else auto)
+        -t, --timeout SECONDS     how long the login in the browser may take (default: 300)
+            --scope SCOPES        scopes to ask for, separated by spaces or commas, in place of what the server suggests
+            --callback-port PORT  where the browser comes back to, on 127.0.0.1 (default: any free port)
+            --no-browser          print the URL and open nothing
+            --allow-memory        log in even if nothing can be kept: the login ends with this command
+            --json                print data, and errors, as JSON
+        -q, --quiet               print data and errors only
+        -h, --help                say what the command does
+
+      Examples:
+        holdfast login https://mcp.notion.com/mcp
+            log in
+        holdfast login https://mcp.notion.com/mcp --account work
+            a second login at the same server
+        ssh -L 4180:127.0.0.1:4180 HOST holdfast login URL --callback-port 4180
+            on another machine"
+    `);
+  });
+
+  it('is the same however one asks', async () => {
+    const [asked, ...others] = await Promise.all(
+      [
+        ['login', '--help'],
+        ['login', '-h'],
+        ['help', 'login'],
+        ['--help', 'login'],
+        ['login', 'https://mcp.example.com/mcp', 'too', 'many', '--help'],
+      ].map((args) => at.run(args)),
+    );
+    for (const other of others) expect(other).toEqual(asked);
+  });
+
+  it.each(COMMANDS.map(({ name }) => name))('of %s names every option and fits a terminal', async (name) => {
+    const { code, out, err } = await at.run([name, '--help']);
+    const { options } = COMMANDS.find((command) => command.name === name) ?? { options: {} };
+    expect({ code, err }).toEqual({ code: 0, err: '' });
+    expect(out).toMatch(new RegExp(`^Usage: holdfast ${name}( [A-Z]+)? \\[options\\]\n`));
+    for (const option of [...Object.keys(options), 'json', 'quiet', 'help']) {
+      expect(out).toMatch(new RegExp(`^ {2}(-\\w,|   ) --${option}\\b.* {2}\\S`, 'm'));
+    }
+    expect(out).toContain('\nExamples:\n');
+    expect(out.split('\n').filter((line) => line.length > 120)).toEqual([]);
+  });
+
+  it('prints the version', async () => {
+    const [long, short] = await Promise.all([at.run(['--version']), at.run(['-V'])]);
+    expect(long).toEqual({ code: 0, out: `${VERSION}\n`, err: '' });
+    expect(short).toEqual(long);
+  });
+});
+
+describe('a command line that cannot be meant', () => {
+  it.each<[string[], string, string]>([
+    [['lgin'], 'There is no command "lgin".', 'Did you mean: holdfast login'],
+    [['log'], 'There is no command "log".', 'Did you mean: holdfast login'],
+    [['frobnicate'], 'There is no command "frobnicate".', 'See: holdfast --help'],
+    [['help', 'frobnicate'], 'There is no command "frobnicate".', 'See: holdfast --help'],
+    [[''], 'There is no command "".', 'See: holdfast --help'],
+    [
+      ['--quiet', 'list'],
+      'There is no option "--quiet" before a command.',
+      'Options come after it: holdfast <command> [options]. See: holdfast --help',
+    ],
+    [['list', '--jsno'], 'holdfast list has no option "--jsno".', 'Did you mean: --json'],
+    [['list', '--frob'], 'holdfast list has no option "--frob".', 'See: holdfast list --help'],
+    [['list', '-x'], 'holdfast list has no option "-x".', 'See: holdfast list --help'],
+    [['list', '--toString'], 'holdfast list has no option "--toString".', 'See: holdfast list --help'],
+    [['list', 'x'], 'holdfast list takes no argument, but got "x".', 'See: holdfast list --help'],
+    [['list', '--quiet=yes'], '--quiet takes no value, but got "yes".', 'See: holdfast list --help'],
+    [['token'], 'holdfast token needs a URL.', 'See: holdfast token --help'],
+    [['token', 'a', 'b'], 'holdfast token takes one URL, but got 2 arguments.', 'See: holdfast token --help'],
+    [['token', 'a', '--account'], '--account needs a value: --account LABEL', 'See: holdfast token --help'],
+    [
+      ['token', '--account', '-q', 'a'],
+      '--account needs a value, but "-q" follows.',
+      'If that is the value: --account=VALUE',
+    ],
+    [['completion'], 'holdfast completion needs a SHELL.', 'See: holdfast completion --help'],
+    [['completion', 'tcsh'], 'There is no completion for "tcsh".', 'Choose one of: bash, zsh, fish'],
+    [['completion', 'toString'], 'There is no completion for "toString".', 'Choose one of: bash, zsh, fish'],
+  ])('%j', async (args, message, hint) => {
+    const { code, out, err } = await at.run(args);
+    expect({ code, out, err }).toEqual({ code: 2, out: '', err: `error: ${message}\n  ${hint}\n` });
+  });
+
+  it.each([
+    ['--timeout', 'soon', 86_400],
+    ['--timeout', '0', 86_400],
+    ['--timeout', '1.5', 86_400],
+    ['--timeout', '99999999999999999999', 86_400],
+    ['--callback-port', '65536', 65_535],
+    ['--callback-port', '0x50', 65_535],
+  ])('login %s %s', async (option, value, max) => {
+    const { path } = await temporaryHome();
+    const { code, out, err } = await commandLine(path).run([
+      'login',
+      'http://127.0.0.1:9/mcp',
+      option,
+      value,
+    ]);
+    expect({ code, out, err }).toEqual({
+      code: 2,
+      out: '',
+      err: `error: ${option} "${value}" is not a whole number from 1 to ${max}.\n  See: holdfast login --help\n`,
+    });
+    expect(await contentsOf(path)).toEqual([]);
+  });
+
+  it('is one JSON object on stderr with --json', async () => {
+    const { code, out, err } = await at.run(['token', '--json']);
+    expect({ code, out }).toEqual({ code: 2, out: '' });
+    expect(JSON.parse(err)).toEqual({
+      error: {
+        code: 'invalid-argument',
+        message: 'holdfast token needs a URL.',
+        hint: 'See: holdfast token --help',
+        retryable: false,
+      },
+    });
+  });
+
+  it('says where an error came from with HOLDFAST_DEBUG, and only then', async () => {
+    const [plain, debug, json] = await Promise.all([
+      at.run(['token', 'nonsense']),
+      at.run(['token', 'nonsense'], { HOLDFAST_DEBUG: '1' }),
+      at.run(['token', 'nonsense', '--json'], { HOLDFAST_DEBUG: '1' }),
+    ]);
+    expect(plain.err).not.toContain('    at ');
+    expect(debug.err.startsWith(plain.err)).toBe(true);
+    expect(debug.err).toMatch(/\nInvalidArgumentError: .*\n {4}at .*credential\.ts/);
+    expect(JSON.parse(json.err).error.stack).toMatch(/^InvalidArgumentError/);
+  });
+});

@@ -1,0 +1,106 @@
+import { spawnSync } from 'node:child_process';
+import { chmod, chown, mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { contentsOf } from '../support/disk.ts';
+import { failureOf, goodLogin } from '../support/good-login.ts';
+import { temporaryHome } from '../support/home.ts';
+import { requirement } from '../support/requirement.ts';
+import { type CommandLine, commandLine } from '../support/transcript.ts';
+
+const isRoot = process.geteuid?.() === 0;
+const root = requirement('it is not Linux as root', isRoot && process.platform === 'linux');
+
+const good = goodLogin();
+
+describe('a home that cannot take a login', () => {
+  it.skipIf(root !== undefined)('for the disk is full', async () => {
+    const at = await mountedHome('size=256k');
+    await writeFile(join(at.home, '..', 'filler'), Buffer.alloc(1024 * 1024)).catch(() => {});
+    const before = await good.servers.counters();
+    const told = await good.unharmed(at, () => at.run(['login', good.servers.resource, '--account', 'b']));
+    expect(told.replaceAll(/tmp\/[\w.-]+/g, 'tmp/FILE')).toMatchInlineSnapshot(`
+      "exit 6
+      --- stderr
+      error: $HOME/tmp/FILE cannot be written: no space is left on the device. What was stored before is unharmed.
+        Free some space, or set HOLDFAST_HOME to a directory on another file system; then try again."
+    `);
+    expect(await good.servers.counters()).toEqual(before);
+  });
+
+  it.skipIf(root !== undefined)('for the file system is read-only', async () => {
+    const at = await mountedHome('size=4m');
+    mount('-o', 'remount,ro', join(at.home, '..'));
+    const told = await good.unharmed(at, () => at.run(['login', good.servers.resource, '--account', 'b']));
+    expect(told.replaceAll(/tmp\/[\w.-]+/g, 'tmp/FILE')).toMatchInlineSnapshot(`
+      "exit 6
+      --- stderr
+      error: $HOME/tmp/FILE cannot be written: the file system is read-only.
+        Set HOLDFAST_HOME to a directory that can be written."
+    `);
+  });
+
+  it.skipIf(root !== undefined)('for it belongs to somebody else', async () => {
+    const at = await good.home();
+    await chown(at.home, 12345, 12345);
+    const before = await contentsOf(at.home);
+    const ended = await at.run(['login', good.servers.resource, '--account', 'b']);
+    expect(failureOf(at, ended)).toMatch(/^exit 4\n/);
+    expect(failureOf(at, ended)).toContain('$HOME belongs to user 12345, not to you (0).');
+    expect(await contentsOf(at.home)).toEqual(before);
+    await chown(at.home, 0, 0);
+    expect(await good.works(at)).toBe(true);
+  });
+
+  // Modes stop everyone but root, for whom the read-only file system stands in.
+  const unlessRoot = isRoot ? () => {} : it;
+  unlessRoot('for its directory may not be written', async () => {
+    const { path } = await temporaryHome();
+    await mkdir(path, { mode: 0o500 });
+    onTestFinished(() => chmod(path, 0o700));
+    const at = commandLine(join(path, 'home'), [good.servers]);
+    const { code, err } = await at.run(['login', good.servers.resource]);
+    expect(code).toBe(4);
+    expect(err).toContain('permission is denied');
+  });
+
+  it('for others may read it', async () => {
+    const at = await good.home();
+    await chmod(at.home, 0o755);
+    const before = await contentsOf(at.home);
+    const ended = await at.run(['login', good.servers.resource, '--account', 'b']);
+    expect(failureOf(at, ended)).toMatch(/^exit 4\n/);
+    expect(failureOf(at, ended)).toContain('$HOME is open to other users (mode 0755).');
+    expect(await contentsOf(at.home)).toEqual(before);
+    await chmod(at.home, 0o700);
+    expect(await good.works(at)).toBe(true);
+  });
+
+  it('for no keyring lasts', async () => {
+    const at = await good.home();
+    const login = ['login', good.servers.resource, '--keyring', 'memory'];
+    const before = await good.servers.counters();
+    expect(await good.unharmed(at, () => at.run(login))).toMatchInlineSnapshot(`
+      "exit 4
+      --- stderr
+      error: No keyring here can keep a login: nothing would survive this process.
+        holdfast doctor says what each keyring lacks. To log in all the same, until this process ends: --allow-memory"
+    `);
+    expect(await good.servers.counters()).toEqual(before);
+    expect(await good.unharmed(at, () => at.run([...login, '--allow-memory', '-q']))).toBe('exit 0');
+  });
+});
+
+/** The good login on a file system of its own. */
+async function mountedHome(options: string): Promise<CommandLine> {
+  const { path } = await temporaryHome();
+  await mkdir(path);
+  mount('-t', 'tmpfs', '-o', `${options},mode=0700`, 'holdfast-test', path);
+  onTestFinished(() => void spawnSync('umount', ['--lazy', path]));
+  return good.home(join(path, 'home'));
+}
+
+function mount(...args: string[]): void {
+  const { status, stderr } = spawnSync('mount', args, { encoding: 'utf8' });
+  if (status !== 0) throw new Error(`mount failed: ${stderr}`);
+}

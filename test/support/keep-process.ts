@@ -1,0 +1,22 @@
+/** Keeps a credential for the resource that the first argument names, as a login would, under the file keyring. */
+import { defaultOpeners, KeyringResolution } from '../../src/keyring/open.ts';
+import { SealingKeys } from '../../src/keyring/sealing-key.ts';
+import { DirectoryStore } from '../../src/store/directory.ts';
+import { MemoryStore } from '../../src/store/memory.ts';
+import { processEnvironment } from '../../src/system/environment.ts';
+import { layoutOf } from '../../src/system/paths.ts';
+import { Custody, nameOf } from '../../src/vault/custody.ts';
+import { sampleCredential } from './credential.ts';
+
+const [resource = ''] = process.argv.slice(2);
+const environment = processEnvironment();
+const layout = layoutOf(environment);
+const resolution = new KeyringResolution({ openers: defaultOpeners(environment, layout), choice: 'file' });
+const keys = new SealingKeys(resolution, layout, environment);
+const custody = new Custody(
+  { lasting: new DirectoryStore(layout, environment), passing: new MemoryStore() },
+  keys,
+);
+await custody.keep(await keys.strongest(), nameOf(resource, undefined), (generation) =>
+  sampleCredential(resource, { generation }),
+);

@@ -1,0 +1,29 @@
+import type { Store } from '../../src/store/store.ts';
+
+/** A real store with some of its methods changed. */
+export function storeAround(store: Store, changes: Partial<Store>): Store {
+  return {
+    id: store.id,
+    read: (address) => store.read(address),
+    version: (address) => store.version(address),
+    cas: (address, expected, record) => store.cas(address, expected, record),
+    remove: (address, expected) => store.remove(address, expected),
+    quarantine: (address) => store.quarantine(address),
+    list: () => store.list(),
+    kidsOf: (id) => store.kidsOf(id),
+    lock: (id, options) => store.lock(id, options),
+    rehearse: () => store.rehearse(),
+    durability: () => store.durability(),
+    close: () => store.close(),
+    ...changes,
+  };
+}
+
+/** Something that others wait for until it is opened. */
+export function gate(): { readonly opened: Promise<void>; open(): void } {
+  let open = () => {};
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  return { opened, open };
+}

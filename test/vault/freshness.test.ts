@@ -1,0 +1,114 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import type { Credential } from '../../src/credential.ts';
+import { alive, freshness, freshUntil, servedUntil } from '../../src/vault/freshness.ts';
+import { sampleCredential } from '../support/credential.ts';
+
+const SECOND = 1000;
+const MINUTE = 60 * SECOND;
+const OBTAINED = 1_800_000_000_000;
+
+function lasting(lifeMs: number | undefined, obtainedAt = OBTAINED): Credential {
+  const sample = sampleCredential('https://mcp.example.com');
+  const expiresAt = lifeMs === undefined ? undefined : obtainedAt + lifeMs;
+  return { ...sample, tokens: { ...sample.tokens, obtainedAt, expiresAt } };
+}
+
+/** From a second to ten years. */
+const lives = fc.integer({ min: SECOND, max: 315_360_000 * SECOND });
+const shares = fc.double({ min: 0, max: 1, noNaN: true });
+
+describe('when a token is refreshed', () => {
+  test('never before 90 % of its life, nor five minutes before its end, whichever is later', () => {
+    fc.assert(
+      fc.property(lives, (life) => {
+        const from = OBTAINED + Math.max(0.9 * life, life - 5 * MINUTE);
+        expect(freshness(lasting(life), Math.floor(from) - 1)).toBe('fresh');
+        expect(freshUntil(lasting(life))).toBeGreaterThanOrEqual(Math.floor(from));
+      }),
+    );
+  });
+
+  test('in the first half of what is left from then on, so that a caller still has time to use the old one', () => {
+    fc.assert(
+      fc.property(lives, (life) => {
+        const from = Math.max(0.9 * life, life - 5 * MINUTE);
+        const latest = OBTAINED + from + (life - from) / 2;
+        expect(freshUntil(lasting(life))).toBeLessThanOrEqual(Math.ceil(latest));
+        expect(freshness(lasting(life), Math.ceil(latest))).not.toBe('fresh');
+      }),
+    );
+  });
+
+  test('goes from fresh to early to lapsed, and never back', () => {
+    const order = ['fresh', 'early', 'lapsed'];
+    fc.assert(
+      fc.property(lives, shares, shares, (life, one, other) => {
+        const [sooner, later] = [Math.min(one, other), Math.max(one, other)].map(
+          (share) => OBTAINED + share * life * 1.1,
+        );
+        const [before, after] = [sooner, later].map((now = 0) => freshness(lasting(life), now));
+        expect(order.indexOf(after ?? '')).toBeGreaterThanOrEqual(order.indexOf(before ?? ''));
+      }),
+    );
+  });
+
+  test('is fresh exactly until the moment that it says', () => {
+    fc.assert(
+      fc.property(lives, (life) => {
+        const until = freshUntil(lasting(life));
+        expect(freshness(lasting(life), until - 1)).toBe('fresh');
+        expect(freshness(lasting(life), until)).not.toBe('fresh');
+      }),
+    );
+  });
+
+  test('lapses ten seconds before its end, or a twentieth of its life where that is less', () => {
+    expect(freshness(lasting(60 * MINUTE), OBTAINED + 60 * MINUTE - 10 * SECOND)).toBe('lapsed');
+    expect(freshness(lasting(60 * MINUTE), OBTAINED + 60 * MINUTE - 10 * SECOND - 1)).toBe('early');
+    expect(freshness(lasting(20 * SECOND), OBTAINED + 19 * SECOND)).toBe('lapsed');
+    expect(freshness(lasting(20 * SECOND), OBTAINED + 19 * SECOND - 1)).toBe('early');
+  });
+
+  test('one without an expiry is fresh for ever', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER }), (now) => {
+        expect(freshness(lasting(undefined), now)).toBe('fresh');
+        expect(alive(lasting(undefined), now)).toBe(true);
+      }),
+    );
+    expect(freshUntil(lasting(undefined))).toBe(Number.POSITIVE_INFINITY);
+  });
+
+  test('one that is expired on arrival, or before, was never fresh', () => {
+    for (const life of [0, -MINUTE]) {
+      expect(freshness(lasting(life), OBTAINED)).toBe('lapsed');
+      expect(alive(lasting(life), OBTAINED)).toBe(false);
+      expect(freshUntil(lasting(life))).toBeLessThanOrEqual(OBTAINED);
+    }
+  });
+});
+
+describe('how long a token is served whose refresh has failed', () => {
+  const pauses = fc.integer({ min: 0, max: 10 * MINUTE });
+
+  test('never beyond its end, never longer than the pause', () => {
+    fc.assert(
+      fc.property(lives, shares, pauses, (life, share, pause) => {
+        const credential = lasting(life);
+        const now = OBTAINED + share * life;
+        fc.pre(alive(credential, now));
+        const until = servedUntil(credential, now, pause);
+        expect(until).toBeLessThanOrEqual(now + pause);
+        expect(until).toBeLessThanOrEqual(OBTAINED + life);
+      }),
+    );
+  });
+
+  test('until it lapses at the most, for then the refresh is worth waiting for', () => {
+    const credential = lasting(60 * MINUTE);
+    const lapses = OBTAINED + 60 * MINUTE - 10 * SECOND;
+    expect(servedUntil(credential, lapses - SECOND, MINUTE)).toBe(lapses);
+    expect(servedUntil(credential, lapses, MINUTE)).toBe(lapses + 10 * SECOND);
+  });
+});

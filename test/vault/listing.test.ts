@@ -1,0 +1,119 @@
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { inspect } from 'node:util';
+import { describe, expect, test } from 'vitest';
+import type { Credential } from '../../src/credential.ts';
+import { MemoryKeyring } from '../../src/keyring/memory.ts';
+import { nameOf } from '../../src/vault/custody.ts';
+import { sampleCredential } from '../support/credential.ts';
+import { type Home, temporaryHome } from '../support/home.ts';
+import { DesktopKeyring, opener } from '../support/keyring.ts';
+import { partsAt, vaultAt } from '../support/vault.ts';
+
+const RESOURCE = 'https://mcp.example.com/mcp';
+
+async function keep(home: Home, changes: Partial<Credential> = {}, resource = RESOURCE): Promise<string> {
+  const { custody, keys } = partsAt(home);
+  const key = await keys.strongest();
+  await custody.keep(key, nameOf(resource, changes.account), (generation) =>
+    sampleCredential(resource, { generation, ...changes }),
+  );
+  return key.kid;
+}
+
+function tokens(changes: Partial<Credential['tokens']>): Credential['tokens'] {
+  return { ...sampleCredential(RESOURCE).tokens, ...changes };
+}
+
+describe('the list', () => {
+  test('of nothing is empty, and touches no keyring and no disk', async () => {
+    const home = await temporaryHome();
+    const keyring = new DesktopKeyring();
+    const { vault } = vaultAt(home, { openers: [opener(keyring), opener(new MemoryKeyring())] });
+    expect(await vault.list()).toEqual({ credentials: [], unopened: [] });
+    expect(keyring.calls).toEqual([]);
+    await expect(readdir(home.path)).rejects.toThrow('ENOENT');
+  });
+
+  test('says all that may be shown of a credential, and no secret', async () => {
+    const home = await temporaryHome();
+    const kid = await keep(home);
+    const listing = await vaultAt(home).vault.list();
+    const [{ expiresAt, loggedInAt, ...rest } = { expiresAt: 0, loggedInAt: 0 }, ...more] =
+      listing.credentials;
+    expect(more).toEqual([]);
+    expect(rest).toEqual({
+      resource: RESOURCE,
+      account: 'default',
+      state: 'fresh',
+      reason: undefined,
+      since: undefined,
+      canRefresh: true,
+      scopes: ['read'],
+      issuer: 'https://as.example',
+      clientId: 'a client',
+      generation: 1,
+      keyring: 'file',
+      tier: 'file',
+      kid,
+    });
+    expect(expiresAt).toBe(loggedInAt + 3_600_000);
+    const shown = inspect(listing, { depth: 9 }) + JSON.stringify(listing);
+    expect(/access-token|refresh-token|client-secret/.test(shown)).toBe(false);
+  });
+
+  test.each<[string, Partial<Credential>, object]>([
+    ['one with life left', {}, { state: 'fresh', canRefresh: true }],
+    [
+      'one that lapsed and can be refreshed',
+      { tokens: tokens({ obtainedAt: 1, expiresAt: 1000 }) },
+      { state: 'stale', canRefresh: true },
+    ],
+    [
+      'one that lapsed and cannot be refreshed',
+      { tokens: tokens({ obtainedAt: 1, expiresAt: 1000, refreshToken: undefined }) },
+      { state: 'login-required', canRefresh: false },
+    ],
+    [
+      'one without an expiry',
+      { tokens: tokens({ expiresAt: undefined }) },
+      { state: 'fresh', expiresAt: undefined },
+    ],
+    [
+      'one that its server refused',
+      { loginRequired: { reason: 'It said invalid_grant.', since: 1_800_000_000_000 } },
+      { state: 'login-required', reason: 'It said invalid_grant.', since: 1_800_000_000_000 },
+    ],
+    ['one whose scopes are not known', { grantedScope: undefined }, { scopes: [] }],
+    ['one with several scopes', { grantedScope: 'read  write' }, { scopes: ['read', 'write'] }],
+  ])('%s', async (_what, changes, expected) => {
+    const home = await temporaryHome();
+    await keep(home, changes);
+    expect((await vaultAt(home).vault.list()).credentials).toMatchObject([expected]);
+  });
+
+  test('asks no server and changes nothing', async () => {
+    const home = await temporaryHome();
+    const kid = await keep(home, { tokens: tokens({ obtainedAt: 1, expiresAt: 1000 }) });
+    const directory = join(home.layout.credentials, kid);
+    const [file = ''] = await readdir(directory);
+    const before = await readFile(join(directory, file), 'latin1');
+    await vaultAt(home).vault.list();
+    expect((await readFile(join(directory, file), 'latin1')) === before).toBe(true);
+  });
+
+  test('shows what does not open beside what does, each with its reason', async () => {
+    const home = await temporaryHome();
+    const kid = await keep(home);
+    await keep(home, {}, 'https://damaged.example/mcp');
+    const directory = join(home.layout.credentials, kid);
+    const { custody } = partsAt(home);
+    const found = await custody.find(nameOf('https://damaged.example/mcp', undefined));
+    const id = found?.held.address.id ?? '';
+    await writeFile(join(directory, `${id}.jwe`), 'not a record');
+    const { credentials, unopened } = await vaultAt(home).vault.list();
+    expect(credentials.map(({ resource }) => resource)).toEqual([RESOURCE]);
+    expect(unopened).toMatchObject([{ id, kid, code: 'record-damaged' }]);
+    expect(unopened[0]?.reason).toContain('five parts');
+  });
+});

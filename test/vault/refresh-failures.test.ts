@@ -1,0 +1,289 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import {
+  InvalidResponseError,
+  LockUnsupportedError,
+  LoginRequiredError,
+  NetworkError,
+  OAuthError,
+  StorageUnwritableError,
+} from '../../src/errors.ts';
+import { DirectoryStore } from '../../src/store/directory.ts';
+import { type Home, temporaryHome } from '../support/home.ts';
+import { answer, type Handler, hang, json } from '../support/hostile-server.ts';
+import { type Servers, startServers } from '../support/servers.ts';
+import { storeAround } from '../support/store.ts';
+import { gatedTokenEndpoint, useTokenEndpoint } from '../support/token-endpoint.ts';
+import { change, expire, leave, loggedIn, scripted, stored, vaultAt } from '../support/vault.ts';
+
+let servers: Servers;
+beforeAll(async () => {
+  servers = await startServers();
+});
+afterAll(() => servers.stop());
+afterEach(async () => {
+  vi.restoreAllMocks();
+  await servers.behave({});
+});
+
+/** The record as it lies in the store: the same text is the same credential. */
+async function recordText(home: Home): Promise<string> {
+  const { address } = await stored(home, servers.resource);
+  const found = await new DirectoryStore(home.layout, home.environment).read(address);
+  return found?.record ?? '';
+}
+
+async function tokenRequests(): Promise<number> {
+  return (await servers.counters()).tokenRequests;
+}
+
+describe('the server ends the login', () => {
+  test('a person must log in again; the credential is marked, its registration stays, and nobody asks again', async () => {
+    const { home, vault, first } = await loggedIn(await temporaryHome(), servers.resource);
+    await expire(home, servers.resource);
+    await servers.revokeGrants();
+    const before = await tokenRequests();
+    await expect(vault.token(servers.resource)).rejects.toMatchObject({
+      code: 'login-required',
+      message: expect.stringContaining('invalid_grant'),
+      hint: `Log in again: holdfast login ${servers.resource}`,
+    });
+    expect(await tokenRequests()).toBe(before + 1);
+    const { credential } = await stored(home, servers.resource);
+    expect(credential.loginRequired).toMatchObject({ reason: expect.stringContaining('invalid_grant') });
+    expect(credential.client).toEqual(first.client);
+    expect(credential.generation).toBe(1);
+    for (const other of [vault, vaultAt(home).vault]) {
+      await expect(other.token(servers.resource)).rejects.toBeInstanceOf(LoginRequiredError);
+    }
+    expect(await tokenRequests()).toBe(before + 1);
+    expect((await vault.list()).credentials).toMatchObject([{ state: 'login-required' }]);
+  });
+
+  test('a new login mends it', async () => {
+    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    await expire(home, servers.resource);
+    await servers.revokeGrants();
+    await expect(vault.token(servers.resource)).rejects.toBeInstanceOf(LoginRequiredError);
+    await vaultAt(home).vault.login(servers.resource, { interaction: scripted });
+    expect(await vault.token(servers.resource)).toMatchObject({ generation: 2 });
+    expect((await stored(home, servers.resource)).credential.loginRequired).toBeUndefined();
+  });
+
+  test('that holds even where the mark cannot be written', async () => {
+    const home = await temporaryHome();
+    await loggedIn(home, servers.resource);
+    await expire(home, servers.resource);
+    await servers.revokeGrants();
+    const before = await recordText(home);
+    const store = storeAround(new DirectoryStore(home.layout, home.environment), {
+      cas: () => Promise.reject(new StorageUnwritableError('The disk is read-only.')),
+    });
+    await expect(vaultAt(home, { store }).vault.token(servers.resource)).rejects.toBeInstanceOf(
+      LoginRequiredError,
+    );
+    expect((await recordText(home)) === before).toBe(true);
+  });
+
+  test('a credential without a refresh token needs a person when its token has expired, and not before', async () => {
+    const { home } = await loggedIn(await temporaryHome(), servers.resource);
+    await change(home, servers.resource, ({ tokens }) => ({
+      tokens: { ...tokens, refreshToken: undefined },
+    }));
+    await leave(home, servers.resource, 5_000);
+    const { vault } = vaultAt(home);
+    const before = await tokenRequests();
+    const { expiresAt = 0 } = await vault.token(servers.resource);
+    const now = Date.now();
+    vi.spyOn(Date, 'now').mockImplementation(() => Math.max(now, expiresAt));
+    await expect(vault.token(servers.resource)).rejects.toMatchObject({
+      code: 'login-required',
+      message: expect.stringContaining('gave no refresh token'),
+    });
+    expect(await tokenRequests()).toBe(before);
+  });
+});
+
+describe('a failure that may pass leaves the credential as it is', () => {
+  const down: readonly (readonly [string, Handler, number])[] = [
+    ['HTTP 500', answer(500, 'in trouble'), 1],
+    ['HTTP 503 that asks for more patience than we have', answer(503, '', { 'retry-after': '60' }), 1],
+    ['HTTP 429 that asks for a moment', answer(429, '', { 'retry-after': '0' }), 3],
+    ['a connection that breaks off', (_request, response) => void response.destroy(), 1],
+  ];
+
+  test.each(down)('%s: an error that says to try again', async (_what, handler, requests) => {
+    const { home, vault, events } = await loggedIn(await temporaryHome(), servers.resource);
+    const { log } = await useTokenEndpoint(home, servers.resource, handler);
+    await expire(home, servers.resource);
+    const before = await recordText(home);
+    await expect(vault.token(servers.resource)).rejects.toMatchObject({ retryable: true });
+    expect((await recordText(home)) === before).toBe(true);
+    expect(log).toHaveLength(requests);
+    expect(events.map(({ type }) => type)).toEqual(
+      Array.from({ length: requests - 1 }, () => 'refresh-retry'),
+    );
+  });
+
+  test.each(down)('%s: a token with life left is still served', async (_what, handler) => {
+    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    await useTokenEndpoint(home, servers.resource, handler);
+    await leave(home, servers.resource, 60_000);
+    const before = await recordText(home);
+    expect(await vault.token(servers.resource)).toMatchObject({ generation: 1 });
+    expect((await recordText(home)) === before).toBe(true);
+  });
+
+  test('a server that asks for a moment gets it, and the refresh succeeds', async () => {
+    const { home, vault, events } = await loggedIn(await temporaryHome(), servers.resource);
+    await expire(home, servers.resource);
+    await servers.behave({ token: '429' });
+    const before = await tokenRequests();
+    expect(await vault.token(servers.resource)).toMatchObject({ generation: 2 });
+    expect(await tokenRequests()).toBe(before + 2);
+    expect(events).toMatchObject([{ type: 'refresh-retry', message: expect.stringContaining('429') }]);
+  });
+
+  test('a server that is not there is tried again, since nothing was sent', async () => {
+    const { home, vault, events } = await loggedIn(await temporaryHome(), servers.resource);
+    const server = await startServers();
+    await server.stop();
+    await change(home, servers.resource, (credential) => ({
+      server: { ...credential.server, tokenEndpoint: `${server.issuer}/token` },
+    }));
+    await expire(home, servers.resource);
+    await expect(vault.token(servers.resource)).rejects.toBeInstanceOf(NetworkError);
+    expect(events.map(({ type }) => type)).toEqual(['refresh-retry', 'refresh-retry']);
+    await change(home, servers.resource, (credential) => ({
+      server: { ...credential.server, tokenEndpoint: `${servers.issuer}/token` },
+    }));
+    expect(await vault.token(servers.resource)).toMatchObject({ generation: 2 });
+  });
+
+  test('a request that may have been processed is not sent again', async () => {
+    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    await expire(home, servers.resource);
+    await servers.behave({ token: 'drop-after-processing' });
+    const before = await tokenRequests();
+    await expect(vault.token(servers.resource)).rejects.toMatchObject({ retryable: true });
+    expect(await tokenRequests()).toBe(before + 1);
+  });
+
+  test('a server that hangs is waited for as long as the caller said, and asked once', async () => {
+    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    const { log } = await useTokenEndpoint(home, servers.resource, hang());
+    await expire(home, servers.resource);
+    const before = await recordText(home);
+    for (let call = 0; call < 3; call += 1) {
+      await expect(vault.token(servers.resource, { deadlineMs: 100 })).rejects.toMatchObject({
+        code: 'timeout',
+        retryable: true,
+      });
+    }
+    await expect.poll(() => log.length, { timeout: 30_000 }).toBe(1);
+    expect((await recordText(home)) === before).toBe(true);
+  });
+
+  test('after a failure a living token is served for a while without another request', async () => {
+    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    const { log } = await useTokenEndpoint(home, servers.resource, answer(500));
+    await leave(home, servers.resource, 60_000);
+    await vault.token(servers.resource);
+    let clock = performance.now();
+    vi.spyOn(performance, 'now').mockImplementation(() => (clock += 1000));
+    for (let call = 0; call < 5; call += 1) {
+      expect(await vault.token(servers.resource)).toMatchObject({ generation: 1 });
+    }
+    expect(log).toHaveLength(1);
+    const later = Date.now() + 6_000;
+    vi.spyOn(Date, 'now').mockImplementation(() => later);
+    await vault.token(servers.resource);
+    expect(log).toHaveLength(2);
+  });
+});
+
+describe('whatever goes wrong with an early refresh, the living token is served', () => {
+  test.each<[string, Handler]>([
+    ['an OAuth error that is not final', json({ error: 'invalid_request' }, 400)],
+    ['an answer that is not JSON', answer(200, 'hello', { 'content-type': 'application/json' })],
+    ['an answer without an access token', json({ token_type: 'bearer' })],
+    ['a token of a type that we cannot use', json({ access_token: 'x', token_type: 'mac' })],
+    ['an answer that is too large', answer(200, Buffer.alloc(2 * 1024 * 1024, 32))],
+  ])('%s', async (_what, handler) => {
+    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    const { log } = await useTokenEndpoint(home, servers.resource, handler);
+    await leave(home, servers.resource, 60_000);
+    expect(await vault.token(servers.resource)).toMatchObject({ generation: 1 });
+    expect(log).toHaveLength(1);
+    await expire(home, servers.resource);
+    await expect(vaultAt(home).vault.token(servers.resource)).rejects.toMatchObject({
+      code: expect.stringMatching(/^(oauth-error|invalid-response|response-too-large)$/),
+      retryable: false,
+    });
+    expect((await stored(home, servers.resource)).credential.loginRequired).toBeUndefined();
+  });
+
+  test.each([
+    ['a lock file that cannot be opened', new StorageUnwritableError('The file system is read-only.')],
+    ['a file system without locks', new LockUnsupportedError('flock failed.')],
+    ['an error of a store that is not ours', new TypeError('The connection pool is gone.')],
+  ])('%s', async (_what, error) => {
+    const home = await temporaryHome();
+    await loggedIn(home, servers.resource);
+    await leave(home, servers.resource, 60_000);
+    const store = storeAround(new DirectoryStore(home.layout, home.environment), {
+      lock: () => Promise.reject(error),
+    });
+    const before = await tokenRequests();
+    expect(await vaultAt(home, { store }).vault.token(servers.resource)).toMatchObject({ generation: 1 });
+    await expire(home, servers.resource);
+    await expect(vaultAt(home, { store }).vault.token(servers.resource)).rejects.toBe(error);
+    expect(await tokenRequests()).toBe(before);
+  });
+
+  test('but not to a caller who gave up, nor when the server ended the login', async () => {
+    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    const endpoint = gatedTokenEndpoint(servers.issuer);
+    await useTokenEndpoint(home, servers.resource, endpoint.handler);
+    await leave(home, servers.resource, 60_000);
+    const giveUp = new AbortController();
+    const waiting = vault.token(servers.resource, { signal: giveUp.signal });
+    await endpoint.reached;
+    giveUp.abort();
+    await expect(waiting).rejects.toMatchObject({ code: 'aborted' });
+    await servers.revokeGrants();
+    const next = vault.token(servers.resource);
+    endpoint.open();
+    await expect(next).rejects.toBeInstanceOf(LoginRequiredError);
+  });
+});
+
+describe('a server that makes no sense', () => {
+  test('whose tokens are expired on arrival gets a few requests and a clear error, not a loop', async () => {
+    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    const { log } = await useTokenEndpoint(
+      home,
+      servers.resource,
+      json({ access_token: 'new', token_type: 'bearer', expires_in: 0.001 }),
+    );
+    await expire(home, servers.resource);
+    const error = await vault.token(servers.resource).catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(InvalidResponseError);
+    expect((error as InvalidResponseError).message).toContain('expired on arrival');
+    expect((error as InvalidResponseError).hint).toContain('clock');
+    expect(log.length).toBeGreaterThan(0);
+    expect(log.length).toBeLessThanOrEqual(3);
+  });
+
+  test('an OAuth error keeps its code, and shows no token', async () => {
+    const { home, vault, first } = await loggedIn(await temporaryHome(), servers.resource);
+    await useTokenEndpoint(home, servers.resource, (request, response) =>
+      json({ error: 'invalid_scope', error_description: 'no' }, 400)(request, response),
+    );
+    await expire(home, servers.resource);
+    const error = await vault.token(servers.resource).catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(OAuthError);
+    expect((error as OAuthError).error).toBe('invalid_scope');
+    const shown = JSON.stringify(error, Object.getOwnPropertyNames(error)) + String(error);
+    expect(shown.includes(first.tokens.refreshToken?.reveal() ?? '-')).toBe(false);
+  });
+});

@@ -1,0 +1,293 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { StorageFullError, VaultClosedError } from '../../src/errors.ts';
+import { refreshTokens } from '../../src/oauth/token.ts';
+import { DirectoryStore } from '../../src/store/directory.ts';
+import { RefreshOnce } from '../../src/vault/refresh-once.ts';
+import { temporaryHome } from '../support/home.ts';
+import { hostileServer } from '../support/hostile-server.ts';
+import { type Servers, startServers } from '../support/servers.ts';
+import { storeAround } from '../support/store.ts';
+import { gatedTokenEndpoint, useTokenEndpoint } from '../support/token-endpoint.ts';
+import {
+  accepted,
+  change,
+  expire,
+  fingerprint,
+  loggedIn,
+  partsAt,
+  scripted,
+  stored,
+  vaultAt,
+} from '../support/vault.ts';
+
+let servers: Servers;
+beforeAll(async () => {
+  servers = await startServers();
+});
+afterAll(() => servers.stop());
+afterEach(() => void vi.restoreAllMocks());
+
+/** From now on each call of the vault looks at the store. */
+function lookEachTime(): void {
+  let clock = performance.now();
+  vi.spyOn(performance, 'now').mockImplementation(() => (clock += 1000));
+}
+
+async function storedGeneration(home: Parameters<typeof stored>[0]): Promise<number> {
+  return (await stored(home, servers.resource)).credential.generation;
+}
+
+/** A login whose token has expired, over a real store that takes no record while `broken`. */
+async function overFailingStore(error: Error = new StorageFullError('No space is left.')) {
+  const home = await temporaryHome();
+  await loggedIn(home, servers.resource);
+  await expire(home, servers.resource);
+  const inner = new DirectoryStore(home.layout, home.environment);
+  const failing = { broken: true, tries: 0 };
+  const store = storeAround(inner, {
+    cas: async (...arguments_) => {
+      failing.tries += 1;
+      if (failing.broken) throw error;
+      return inner.cas(...arguments_);
+    },
+  });
+  return { home, failing, ...vaultAt(home, { store }) };
+}
+
+describe('new tokens that the store cannot take', () => {
+  test.each([
+    ['a full disk', undefined],
+    ['an error of a store that is not ours', new TypeError('The connection pool is gone.')],
+  ])('stay in memory, and that is said: %s', async (_what, error) => {
+    const { home, vault, events, failing } = await overFailingStore(error);
+    const before = (await servers.counters()).tokenRequests;
+    const { token, generation } = await vault.token(servers.resource);
+    expect(generation).toBe(2);
+    expect(await accepted(servers.resource, token)).toBe(true);
+    expect(failing.tries).toBeGreaterThan(1);
+    expect(events).toMatchObject([
+      { type: 'unpersisted', message: expect.stringContaining(servers.resource) },
+    ]);
+    expect(await storedGeneration(home)).toBe(1);
+    lookEachTime();
+    expect((await vault.token(servers.resource)).token.equals(token)).toBe(true);
+    expect((await vault.token(servers.resource, { account: 'default' })).token.equals(token)).toBe(true);
+    expect((await vault.list()).credentials).toMatchObject([{ state: 'fresh', generation: 2 }]);
+    expect((await servers.counters()).tokenRequests).toBe(before + 1);
+    failing.broken = false;
+  });
+
+  test('are written when the store works again', async () => {
+    const { home, vault, failing } = await overFailingStore();
+    const { token } = await vault.token(servers.resource);
+    failing.broken = false;
+    lookEachTime();
+    await expect
+      .poll(
+        async () => {
+          await vault.token(servers.resource);
+          return storedGeneration(home);
+        },
+        { timeout: 30_000 },
+      )
+      .toBe(2);
+    const { tokens } = (await stored(home, servers.resource)).credential;
+    expect(tokens.accessToken.equals(token)).toBe(true);
+    expect((await vault.token(servers.resource)).token.equals(token)).toBe(true);
+  });
+
+  test('are written when the vault closes, if the store works again then', async () => {
+    const { home, vault, events, failing } = await overFailingStore();
+    await vault.token(servers.resource);
+    failing.broken = false;
+    await vault.close();
+    expect(await storedGeneration(home)).toBe(2);
+    expect(events.map(({ type }) => type)).toEqual(['unpersisted']);
+  });
+
+  test('are told as lost when the vault closes and the store still takes nothing', async () => {
+    const { home, vault, events } = await overFailingStore();
+    await vault.token(servers.resource);
+    await vault.close();
+    expect(await storedGeneration(home)).toBe(1);
+    expect(events.at(-1)).toEqual({
+      type: 'unpersisted',
+      message: expect.stringContaining('end with this process'),
+      hint: expect.stringContaining(`holdfast login ${servers.resource}`),
+    });
+    expect(events).toHaveLength(2);
+  });
+
+  test('never stand in the way of a login that was made meanwhile', async () => {
+    const { home, vault, failing } = await overFailingStore();
+    await vault.token(servers.resource);
+    failing.broken = false;
+    await vaultAt(home).vault.login(servers.resource, { interaction: scripted });
+    const login = (await stored(home, servers.resource)).credential.tokens.accessToken;
+    lookEachTime();
+    expect((await vault.token(servers.resource)).token.equals(login)).toBe(true);
+    await vault.close();
+    const after = (await stored(home, servers.resource)).credential.tokens.accessToken;
+    expect(after.equals(login)).toBe(true);
+  });
+
+  test('are newer than what is stored of the same login, and never than another login', async () => {
+    const home = await temporaryHome();
+    await loggedIn(home, servers.resource);
+    const stale = await expire(home, servers.resource);
+    const store = storeAround(new DirectoryStore(home.layout, home.environment), {
+      cas: () => Promise.reject(new StorageFullError('No space is left.')),
+    });
+    const once = new RefreshOnce(
+      partsAt(home, store).custody,
+      ({ server, client, resourceParameter }, refreshToken) =>
+        refreshTokens(server, client, { refreshToken, resourceParameter }),
+      () => {},
+    );
+    const refreshed = await once.refresh(stale, { leaseMs: 1000, waitMs: 30_000 });
+    expect(once.newest(stale).credential).toBe(refreshed.credential);
+    await vaultAt(home).vault.login(servers.resource, { interaction: scripted });
+    const login = await stored(home, servers.resource);
+    expect(once.newest(login)).toBe(login);
+    expect(await once.close()).toEqual([]);
+  });
+
+  test('are the ones that a logout revokes', async () => {
+    const home = await temporaryHome();
+    const revocation = await hostileServer({ '/revoke': (_request, response) => void response.end() });
+    await loggedIn(home, servers.resource);
+    await change(home, servers.resource, ({ server }) => ({
+      server: { ...server, revocationEndpoint: `${revocation.origin}/revoke` },
+    }));
+    await expire(home, servers.resource);
+    const store = storeAround(new DirectoryStore(home.layout, home.environment), {
+      cas: () => Promise.reject(new StorageFullError('No space is left.')),
+    });
+    const { vault } = vaultAt(home, { store });
+    const { token } = await vault.token(servers.resource);
+    expect(await vault.logout(servers.resource)).toMatchObject({ removed: 1, revocation: 'revoked' });
+    const revoked = revocation.log.map(({ body }) => new URLSearchParams(body));
+    expect(revoked.map((body) => body.get('token_type_hint'))).toEqual(['refresh_token', 'access_token']);
+    expect(revoked[1]?.get('token') === token.reveal()).toBe(true);
+    await expect(vault.token(servers.resource)).rejects.toMatchObject({ code: 'login-required' });
+  });
+});
+
+describe('a refresh that is under way', () => {
+  async function underWay() {
+    const home = await temporaryHome();
+    const { vault } = await loggedIn(home, servers.resource);
+    const endpoint = gatedTokenEndpoint(servers.issuer);
+    await useTokenEndpoint(home, servers.resource, endpoint.handler);
+    await expire(home, servers.resource);
+    const token = vault.token(servers.resource);
+    token.catch(() => {});
+    await endpoint.reached;
+    return { home, vault, token, endpoint };
+  }
+
+  test('is waited for by close, and its answer stored', async () => {
+    const { home, vault, token, endpoint } = await underWay();
+    let closed = false;
+    const closing = vault.close().then(() => {
+      closed = true;
+    });
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(closed).toBe(false);
+    endpoint.open();
+    await closing;
+    const { credential } = await stored(home, servers.resource);
+    expect(credential.generation).toBe(2);
+    expect((await token).token.equals(credential.tokens.accessToken)).toBe(true);
+    await expect(vault.token(servers.resource)).rejects.toBeInstanceOf(VaultClosedError);
+  });
+
+  test('whose caller gave up is waited for by close all the same', async () => {
+    const home = await temporaryHome();
+    const { vault } = await loggedIn(home, servers.resource);
+    const endpoint = gatedTokenEndpoint(servers.issuer);
+    await useTokenEndpoint(home, servers.resource, endpoint.handler);
+    await expire(home, servers.resource);
+    const giveUp = new AbortController();
+    const token = vault.token(servers.resource, { signal: giveUp.signal });
+    await endpoint.reached;
+    giveUp.abort();
+    await expect(token).rejects.toMatchObject({ code: 'aborted' });
+    const closing = vault.close();
+    endpoint.open();
+    await closing;
+    expect(await storedGeneration(home)).toBe(2);
+  });
+
+  test('does not overwrite a login that happens meanwhile', async () => {
+    const { home, token, endpoint } = await underWay();
+    await vaultAt(home).vault.login(servers.resource, { interaction: scripted });
+    const login = (await stored(home, servers.resource)).credential;
+    endpoint.open();
+    expect((await token).token.equals(login.tokens.accessToken)).toBe(true);
+    const after = (await stored(home, servers.resource)).credential;
+    expect(fingerprint(after.tokens.accessToken)).toBe(fingerprint(login.tokens.accessToken));
+    expect(after.loggedInAt).toBe(login.loggedInAt);
+  });
+
+  test('does not overwrite a login that happens meanwhile on a machine whose clock is behind', async () => {
+    const { home, token, endpoint } = await underWay();
+    await vaultAt(home).vault.login(servers.resource, { interaction: scripted });
+    const login = (
+      await change(home, servers.resource, ({ loggedInAt }) => ({ loggedInAt: loggedInAt - 86_400_000 }))
+    ).credential;
+    endpoint.open();
+    expect((await token).token.equals(login.tokens.accessToken)).toBe(true);
+    expect((await stored(home, servers.resource)).credential.loggedInAt).toBe(login.loggedInAt);
+  });
+
+  test('ends before a logout, which then revokes and removes what it yielded', async () => {
+    const { home, vault, token, endpoint } = await underWay();
+    const logout = vault.logout(servers.resource);
+    endpoint.open();
+    const refreshed = await token;
+    expect(await logout).toMatchObject({ removed: 1, revocation: 'revoked' });
+    expect(refreshed.generation).toBe(2);
+    expect(await accepted(servers.resource, refreshed.token)).toBe(false);
+    await expect(vault.token(servers.resource)).rejects.toMatchObject({ code: 'login-required' });
+    await expect(stored(home, servers.resource)).rejects.toThrow('Nothing is stored');
+  });
+
+  test('brings nothing back that was removed meanwhile', async () => {
+    const { home, token, endpoint } = await underWay();
+    const held = await stored(home, servers.resource);
+    await partsAt(home).custody.remove(held);
+    endpoint.open();
+    await expect(token).rejects.toMatchObject({ code: 'login-required' });
+    await expect(stored(home, servers.resource)).rejects.toThrow('Nothing is stored');
+  });
+});
+
+describe('a vault that closes', () => {
+  test('waits for no other process’s lease', async () => {
+    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    const held = await expire(home, servers.resource);
+    const lease = await partsAt(home).custody.lease(held, { waitMs: 0 });
+    const token = vault.token(servers.resource);
+    token.catch(() => {});
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    await vault.close();
+    await expect(token).rejects.toBeInstanceOf(VaultClosedError);
+    await lease.release();
+    expect(await storedGeneration(home)).toBe(1);
+  });
+
+  test('can be closed twice, and then answers nothing more', async () => {
+    const { vault } = await loggedIn(await temporaryHome(), servers.resource);
+    await vault.token(servers.resource);
+    await Promise.all([vault.close(), vault.close()]);
+    for (const call of [
+      vault.token(servers.resource),
+      vault.list(),
+      vault.logout(servers.resource),
+      vault.login(servers.resource, { interaction: scripted }),
+    ]) {
+      await expect(call).rejects.toBeInstanceOf(VaultClosedError);
+    }
+  });
+});

@@ -1,0 +1,349 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { AbortedError, LockTimeoutError, LoginRequiredError } from '../../src/errors.ts';
+import { refreshTokens } from '../../src/oauth/token.ts';
+import { DirectoryStore } from '../../src/store/directory.ts';
+import { RefreshOnce } from '../../src/vault/refresh-once.ts';
+import { temporaryHome } from '../support/home.ts';
+import { runScript, start, TYPESCRIPT } from '../support/process.ts';
+import { type Counters, type Servers, startServers } from '../support/servers.ts';
+import { storeAround } from '../support/store.ts';
+import { gatedTokenEndpoint, useTokenEndpoint } from '../support/token-endpoint.ts';
+import {
+  accepted,
+  expire,
+  fingerprint,
+  leave,
+  loggedIn,
+  partsAt,
+  scripted,
+  stored,
+  vaultAt,
+} from '../support/vault.ts';
+
+let servers: Servers;
+beforeAll(async () => {
+  servers = await startServers();
+});
+afterAll(() => servers.stop());
+afterEach(async () => {
+  vi.restoreAllMocks();
+  await servers.behave({ accessTokenTtlSeconds: 3600 });
+});
+
+/** What the server counted since. */
+async function countedSince(before: Counters): Promise<Partial<Counters>> {
+  const now = await servers.counters();
+  return {
+    tokenRequests: now.tokenRequests - before.tokenRequests,
+    refreshGrants: now.refreshGrants - before.refreshGrants,
+    grantsRevoked: now.grantsRevoked - before.grantsRevoked,
+  };
+}
+
+const ONE_REFRESH = { tokenRequests: 1, refreshGrants: 1, grantsRevoked: 0 };
+
+describe('a token that has expired', () => {
+  test('is refreshed once, and the next generation is stored', async () => {
+    const { home, vault, first } = await loggedIn(await temporaryHome(), servers.resource);
+    await expire(home, servers.resource);
+    const before = await servers.counters();
+    const { token, generation, expiresAt } = await vaultAt(home).vault.token(servers.resource);
+    expect(generation).toBe(2);
+    expect(token.equals(first.tokens.accessToken)).toBe(false);
+    expect(expiresAt).toBeGreaterThan(Date.now());
+    expect(await accepted(servers.resource, token)).toBe(true);
+    const { credential } = await stored(home, servers.resource);
+    expect(credential.generation).toBe(2);
+    expect(credential.tokens.accessToken.equals(token)).toBe(true);
+    expect(credential.tokens.refreshToken?.equals(first.tokens.refreshToken)).toBe(false);
+    expect(credential.loggedInAt).toBe(first.loggedInAt);
+    expect(credential.client).toEqual(first.client);
+    expect((await vaultAt(home).vault.token(servers.resource)).token.equals(token)).toBe(true);
+    await vault.close();
+    expect(await countedSince(before)).toEqual(ONE_REFRESH);
+  });
+
+  test('by the clock, not by our word: two seconds of life, then a refresh, and the server takes the new one', async () => {
+    await servers.behave({ accessTokenTtlSeconds: 2 });
+    const { vault } = await loggedIn(await temporaryHome(), servers.resource);
+    const { token, expiresAt = 0 } = await vault.token(servers.resource);
+    await servers.behave({ accessTokenTtlSeconds: 3600 });
+    await sleep(Math.max(0, expiresAt - Date.now()) + 50);
+    expect(await accepted(servers.resource, token)).toBe(false);
+    const next = await vault.token(servers.resource);
+    expect(next.generation).toBeGreaterThan(1);
+    expect(await accepted(servers.resource, next.token)).toBe(true);
+  });
+
+  test('keeps its refresh token and its scope where the answer leaves them out', async () => {
+    const { home, vault, first } = await loggedIn(await temporaryHome(), servers.resource);
+    await expire(home, servers.resource);
+    await servers.behave({ token: 'omit-refresh-token' });
+    expect(await vault.token(servers.resource)).toMatchObject({ generation: 2 });
+    const { credential } = await stored(home, servers.resource);
+    expect(credential.tokens.refreshToken?.equals(first.tokens.refreshToken)).toBe(true);
+    expect(credential.grantedScope).toBe(first.grantedScope);
+    expect(credential.grantedScope).toContain('tools:call');
+  });
+
+  test('without an expiry in the answer is taken as good', async () => {
+    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    await expire(home, servers.resource);
+    await servers.behave({ token: 'omit-expiry' });
+    const before = await servers.counters();
+    expect(await vault.token(servers.resource)).toMatchObject({ generation: 2, expiresAt: undefined });
+    expect(await vaultAt(home).vault.token(servers.resource)).toMatchObject({ generation: 2 });
+    expect(await countedSince(before)).toEqual(ONE_REFRESH);
+  });
+});
+
+describe('many callers', () => {
+  test('twenty at once in one process make one token request and get one token', async () => {
+    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    await expire(home, servers.resource);
+    const before = await servers.counters();
+    const tokens = await Promise.all(Array.from({ length: 20 }, () => vault.token(servers.resource)));
+    expect(new Set(tokens.map(({ token }) => fingerprint(token))).size).toBe(1);
+    expect(tokens.every(({ generation }) => generation === 2)).toBe(true);
+    expect(await countedSince(before)).toEqual(ONE_REFRESH);
+  });
+
+  test('two vaults in one process make one token request', async () => {
+    const { home } = await loggedIn(await temporaryHome(), servers.resource);
+    await expire(home, servers.resource);
+    const before = await servers.counters();
+    const vaults = Array.from({ length: 5 }, () => vaultAt(home).vault);
+    const tokens = await Promise.all(vaults.map((vault) => vault.token(servers.resource)));
+    expect(new Set(tokens.map(({ token }) => fingerprint(token))).size).toBe(1);
+    expect(await countedSince(before)).toEqual(ONE_REFRESH);
+  });
+
+  test('ten processes at once make one token request and get one token, and nothing is revoked', async () => {
+    const { home } = await loggedIn(await temporaryHome(), servers.resource);
+    await expire(home, servers.resource);
+    await servers.behave({ delayMs: 300 });
+    const before = await servers.counters();
+    const go = join(home.path, '..', 'go');
+    const script = fileURLToPath(new URL('../support/token-process.ts', import.meta.url));
+    const processes = Array.from({ length: 10 }, () =>
+      start(process.execPath, [...TYPESCRIPT, script, servers.resource, go], { HOLDFAST_HOME: home.path }),
+    );
+    await Promise.all(processes.map((process) => process.says('ready')));
+    await writeFile(go, '');
+    const answers = await Promise.all(processes.map(({ ended }) => ended));
+    const { tokens } = (await stored(home, servers.resource)).credential;
+    const expected = { generation: 2, fingerprint: fingerprint(tokens.accessToken) };
+    expect(answers.map(({ out }) => JSON.parse(out))).toEqual(Array.from({ length: 10 }, () => expected));
+    expect(await countedSince(before)).toEqual(ONE_REFRESH);
+  });
+
+  test('a caller that gives up does not end the refresh that others wait for', async () => {
+    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    const endpoint = gatedTokenEndpoint(servers.issuer);
+    const { log } = await useTokenEndpoint(home, servers.resource, endpoint.handler);
+    await expire(home, servers.resource);
+    const giveUp = new AbortController();
+    const impatient = vault.token(servers.resource, { signal: giveUp.signal });
+    const other = vault.token(servers.resource);
+    await endpoint.reached;
+    giveUp.abort();
+    await expect(impatient).rejects.toBeInstanceOf(AbortedError);
+    endpoint.open();
+    expect(await other).toMatchObject({ generation: 2 });
+    expect(log).toHaveLength(1);
+  });
+
+  test('a caller that had given up before it asked starts nothing', async () => {
+    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    await expire(home, servers.resource);
+    const before = await servers.counters();
+    await expect(vault.token(servers.resource, { signal: AbortSignal.abort() })).rejects.toBeInstanceOf(
+      AbortedError,
+    );
+    expect(await countedSince(before)).toEqual({ tokenRequests: 0, refreshGrants: 0, grantsRevoked: 0 });
+  });
+
+  test('the one with the least patience does not decide for the others', async () => {
+    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    const held = await expire(home, servers.resource);
+    const lease = await partsAt(home).custody.lease(held, { waitMs: 0 });
+    const impatient = vault.token(servers.resource, { deadlineMs: 50 });
+    const patient = vault.token(servers.resource);
+    await expect(impatient).rejects.toMatchObject({ retryable: true });
+    await lease.release();
+    expect(await patient).toMatchObject({ generation: 2 });
+  });
+});
+
+describe('what other processes do', () => {
+  test('is seen within a second, and is not looked for at each call', async () => {
+    const home = await temporaryHome();
+    const inner = new DirectoryStore(home.layout, home.environment);
+    let looks = 0;
+    const store = storeAround(inner, {
+      version: (address) => {
+        looks += 1;
+        return inner.version(address);
+      },
+    });
+    const { vault } = await loggedIn(home, servers.resource, { store });
+    const { token } = await vault.token(servers.resource);
+    await expire(home, servers.resource);
+    await runScript('token-process.ts', [servers.resource], { HOLDFAST_HOME: home.path });
+    const later = performance.now() + 1000;
+    vi.spyOn(performance, 'now').mockImplementation(() => later);
+    const next = await vault.token(servers.resource);
+    expect(next.generation).toBe(2);
+    expect(next.token.equals(token)).toBe(false);
+    const looked = looks;
+    for (let call = 0; call < 100; call += 1) await vault.token(servers.resource);
+    expect(looks).toBe(looked);
+  });
+
+  test('a logout elsewhere is seen within a second too', async () => {
+    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    await vault.token(servers.resource);
+    await vaultAt(home).vault.logout(servers.resource);
+    const later = performance.now() + 1000;
+    vi.spyOn(performance, 'now').mockImplementation(() => later);
+    await expect(vault.token(servers.resource)).rejects.toBeInstanceOf(LoginRequiredError);
+  });
+
+  test('who comes second to the lease uses what the first one got', async () => {
+    const { home } = await loggedIn(await temporaryHome(), servers.resource);
+    const stale = await expire(home, servers.resource);
+    const { out } = await runScript('token-process.ts', [servers.resource], { HOLDFAST_HOME: home.path });
+    const once = new RefreshOnce(
+      partsAt(home).custody,
+      () => Promise.reject(new Error('The token endpoint was asked.')),
+      () => {},
+    );
+    const held = await once.refresh(stale, { leaseMs: 1000, waitMs: 10_000 });
+    expect({
+      generation: held.credential.generation,
+      fingerprint: fingerprint(held.credential.tokens.accessToken),
+    }).toEqual(JSON.parse(out));
+  });
+
+  test('the loser of a race keeps the winner’s tokens when it gets invalid_grant', async () => {
+    const { home } = await loggedIn(await temporaryHome(), servers.resource);
+    const stale = await expire(home, servers.resource);
+    // An engine whose lease was lost unnoticed: both sides believe that they may refresh.
+    const store = storeAround(new DirectoryStore(home.layout, home.environment), {
+      lock: async () => ({ release: async () => {} }),
+    });
+    let winner = '';
+    let refusals = 0;
+    const loser = new RefreshOnce(
+      partsAt(home, store).custody,
+      async ({ server, client, resourceParameter }, refreshToken) => {
+        winner = (await runScript('token-process.ts', [servers.resource], { HOLDFAST_HOME: home.path })).out;
+        return refreshTokens(server, client, { refreshToken, resourceParameter }).catch((error: unknown) => {
+          refusals += 1;
+          throw error;
+        });
+      },
+      () => {},
+    );
+    const { credential } = await loser.refresh(stale, { leaseMs: 1000, waitMs: 30_000 });
+    expect(refusals).toBe(1);
+    expect({
+      generation: credential.generation,
+      fingerprint: fingerprint(credential.tokens.accessToken),
+    }).toEqual(JSON.parse(winner));
+    const after = (await stored(home, servers.resource)).credential;
+    expect(after.loginRequired).toBeUndefined();
+    expect(after.tokens.accessToken.equals(credential.tokens.accessToken)).toBe(true);
+  });
+
+  test('one that holds the lease and does not end is waited for no longer than the caller said', async () => {
+    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    const held = await expire(home, servers.resource);
+    const lease = await partsAt(home).custody.lease(held, { waitMs: 0 });
+    await expect(vault.token(servers.resource, { deadlineMs: 100 })).rejects.toMatchObject({
+      retryable: true,
+    });
+    await lease.release();
+    expect(await vault.token(servers.resource)).toMatchObject({ generation: 2 });
+  });
+
+  test('one that was killed in the middle of its refresh is followed by the next', async () => {
+    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    const endpoint = gatedTokenEndpoint(servers.issuer);
+    let first = true;
+    const { log } = await useTokenEndpoint(home, servers.resource, (request, response) => {
+      if (!first) return endpoint.handler(request, response);
+      first = false;
+      // The one that is killed gets no answer.
+    });
+    await expire(home, servers.resource);
+    const script = fileURLToPath(new URL('../support/token-process.ts', import.meta.url));
+    const killed = start(process.execPath, [...TYPESCRIPT, script, servers.resource], {
+      HOLDFAST_HOME: home.path,
+    });
+    await expect.poll(() => log.length, { timeout: 30_000 }).toBe(1);
+    const next = vault.token(servers.resource);
+    killed.kill('SIGKILL');
+    await killed.ended;
+    endpoint.open();
+    expect(await next).toMatchObject({ generation: 2 });
+    expect(log).toHaveLength(2);
+    expect(log[0]?.body === log[1]?.body).toBe(true);
+  });
+});
+
+describe('early, while the old token still has life', () => {
+  test('it is refreshed without waiting for its end', async () => {
+    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    await leave(home, servers.resource, 60_000);
+    expect(await vault.token(servers.resource)).toMatchObject({ generation: 2 });
+  });
+
+  test('a caller who would wait too long is served the old one, and later ones too, at one token request', async () => {
+    const { home, vault, first } = await loggedIn(await temporaryHome(), servers.resource);
+    const endpoint = gatedTokenEndpoint(servers.issuer);
+    const { log } = await useTokenEndpoint(home, servers.resource, endpoint.handler);
+    await leave(home, servers.resource, 60_000);
+    for (let call = 0; call < 3; call += 1) {
+      const { token, generation } = await vault.token(servers.resource);
+      expect(generation).toBe(1);
+      expect(token.equals(first.tokens.accessToken)).toBe(true);
+    }
+    endpoint.open();
+    await expect
+      .poll(async () => (await vault.token(servers.resource)).generation, { timeout: 30_000 })
+      .toBe(2);
+    expect(log).toHaveLength(1);
+  });
+
+  test('another process that holds the lease is not waited for', async () => {
+    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    const held = await leave(home, servers.resource, 60_000);
+    const lease = await partsAt(home).custody.lease(held, { waitMs: 0 });
+    const before = await servers.counters();
+    expect(await vault.token(servers.resource)).toMatchObject({ generation: 1 });
+    expect(await countedSince(before)).toEqual({ tokenRequests: 0, refreshGrants: 0, grantsRevoked: 0 });
+    await lease.release();
+  });
+
+  test('a lapsed one is an error that says who is in the way', async () => {
+    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    const held = await expire(home, servers.resource);
+    const lease = await partsAt(home).custody.lease(held, { waitMs: 0 });
+    const waiting = new RefreshOnce(
+      partsAt(home).custody,
+      () => Promise.reject(new Error('The token endpoint was asked.')),
+      () => {},
+    );
+    await expect(waiting.refresh(held, { leaseMs: 50, waitMs: 10_000 })).rejects.toBeInstanceOf(
+      LockTimeoutError,
+    );
+    await lease.release();
+    await vault.login(servers.resource, { interaction: scripted });
+    expect(await vault.token(servers.resource)).toMatchObject({ generation: 2 });
+  });
+});
