@@ -38,6 +38,8 @@ export interface Tokens {
   readonly refreshToken?: Secret | undefined;
   /** When the request for them was sent, in milliseconds since the epoch. */
   readonly obtainedAt: number;
+  /** The same moment by the kernel's clock of that boot, in milliseconds, where the platform names its boots. */
+  readonly obtainedBoot?: { readonly id: string; readonly ms: number } | undefined;
   /** When the access token lapses, in milliseconds since the epoch; absent when the server did not say. */
   readonly expiresAt?: number | undefined;
 }
@@ -105,6 +107,7 @@ const Record1 = v.object({
     tokenType: v.string(),
     refreshToken: v.optional(secret),
     obtainedAt: time,
+    obtainedBoot: v.optional(v.object({ id: v.pipe(v.string(), v.nonEmpty()), ms: time })),
     expiresAt: v.optional(time),
   }),
   requestedScope: v.optional(v.string()),

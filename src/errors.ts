@@ -17,6 +17,7 @@ export type HoldfastErrorCode =
   | 'key-unavailable'
   | 'network'
   | 'timeout'
+  | 'refresh-limited'
   | 'unsafe-url'
   | 'response-too-large'
   | 'invalid-response'
@@ -135,6 +136,12 @@ export class NetworkError extends HoldfastError {
 /** The server did not answer in time; it may still act on the request. */
 export class TimeoutError extends HoldfastError {
   override readonly code = 'timeout';
+  override readonly retryable = true;
+}
+
+/** The last refreshes yielded no usable token, so the server is not asked again for a while. */
+export class RefreshLimitedError extends HoldfastError {
+  override readonly code = 'refresh-limited';
   override readonly retryable = true;
 }
 

@@ -25,6 +25,7 @@ export {
   OAuthError,
   RecordDamagedError,
   RecordNewerError,
+  RefreshLimitedError,
   ResponseTooLargeError,
   ServerUnsupportedError,
   StorageFullError,
@@ -44,6 +45,7 @@ export type {
   LeaseOptions,
   RecordAddress,
   RecordVersion,
+  Reservation,
   Store,
   StoredRecord,
 } from './store/store.ts';

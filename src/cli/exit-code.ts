@@ -29,6 +29,7 @@ export const EXIT_OF: Readonly<Record<HoldfastErrorCode, number>> = {
   'key-unavailable': EXIT.keyring,
   network: EXIT.network,
   timeout: EXIT.network,
+  'refresh-limited': EXIT.network,
   'unsafe-url': EXIT.network,
   'response-too-large': EXIT.network,
   'invalid-response': EXIT.network,

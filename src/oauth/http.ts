@@ -12,6 +12,7 @@ import {
   UnsafeUrlError,
 } from '../errors.ts';
 import { quote } from '../quote.ts';
+import { step } from '../system/steps.ts';
 import { VERSION } from '../version.ts';
 import { checkUrl, pointsHere } from './safe-url.ts';
 
@@ -120,6 +121,7 @@ async function exchange(url: URL, request: Request, ended: AbortSignal): Promise
         .on('error', reject)
         .on('response', resolve)
         .on('close', () => reject(new Error('The connection was closed.')))
+        .on('finish', () => step('request-sent'))
         .on('socket', (socket) => {
           if (!socket.connecting) connected = true;
           socket.once(url.protocol === 'https:' ? 'secureConnect' : 'connect', () => {
@@ -132,6 +134,7 @@ async function exchange(url: URL, request: Request, ended: AbortSignal): Promise
     const status = answer.statusCode ?? 0;
     const wanted = request.headersOnly !== true && !(request.method === 'GET' && isRedirect(status));
     const body = wanted ? await decoded(await readBody(answer, url), headers, url) : new Uint8Array();
+    step('response-received');
     return { status, headers, url: url.href, body };
   } catch (error) {
     throw failure(error, { url, request, ended, connected });

@@ -3,6 +3,7 @@ import type { AuthorizationServer, ClientRegistration, Tokens } from '../credent
 import { InvalidResponseError } from '../errors.ts';
 import { quote } from '../quote.ts';
 import { Secret } from '../secret.ts';
+import { type Moment, thisMoment } from '../system/clock.ts';
 import { clientOf, through } from './client-authentication.ts';
 import { errorResponse } from './error-response.ts';
 import type { RequestOptions } from './http.ts';
@@ -86,7 +87,7 @@ async function request(
     form.set(name, value instanceof Secret ? value.reveal() : value);
   }
   // Counted from the request, not from the answer: the token is never taken for younger than it is.
-  const obtainedAt = Date.now();
+  const obtained = thisMoment();
   let response: Response;
   try {
     response = await oauth.genericTokenEndpointRequest(
@@ -106,7 +107,7 @@ async function request(
     throw errorResponse(what, response, answer, [registration.clientSecret, ...sent]);
   }
   if (answer === undefined) throw unusable(what, 'did not answer with a JSON object');
-  return read(answer, obtainedAt, what);
+  return read(answer, obtained, what);
 }
 
 /*
@@ -118,7 +119,7 @@ async function request(
 type Answer = Readonly<Record<string, unknown>>;
 
 /** RFC 6749 section 5.1. An optional member of which no use could be made counts as absent. */
-function read(answer: Answer, obtainedAt: number, what: string): TokenResponse {
+function read(answer: Answer, obtained: Moment, what: string): TokenResponse {
   const type = answer['token_type'];
   if (typeof type !== 'string' || type.toLowerCase() !== 'bearer') {
     const named = typeof type === 'string' ? `of type ${quote(type, 32)}` : 'without a type';
@@ -133,8 +134,9 @@ function read(answer: Answer, obtainedAt: number, what: string): TokenResponse {
       accessToken,
       tokenType: 'Bearer',
       refreshToken: token(answer, 'refresh_token', what),
-      obtainedAt,
-      expiresAt: lifeMs === undefined ? undefined : obtainedAt + lifeMs,
+      obtainedAt: obtained.wall,
+      obtainedBoot: obtained.boot,
+      expiresAt: lifeMs === undefined ? undefined : obtained.wall + lifeMs,
     },
     scope: typeof scope === 'string' ? scopesIn(scope).join(' ') : undefined,
   };

@@ -1,10 +1,12 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { join } from 'node:path';
-import { StorageUnreadableError, StorageUnsafeError } from '../errors.ts';
+import { LockTimeoutError, StorageUnreadableError, StorageUnsafeError } from '../errors.ts';
 import { MAX_RECORD_BYTES } from '../sealing.ts';
 import {
   moveFileDurably,
+  overwriteFile,
   removeFileDurably,
+  reserveSpace,
   stageFile,
   sweepTemporaries,
   writeFileAtomically,
@@ -21,15 +23,17 @@ import {
   readPrivateFile,
 } from '../system/private-directory.ts';
 import { shellPath } from '../system/storage-error.ts';
-import type {
-  CasResult,
-  Durability,
-  Lease,
-  LeaseOptions,
-  RecordAddress,
-  RecordVersion,
-  Store,
-  StoredRecord,
+import {
+  type CasResult,
+  type Durability,
+  type Lease,
+  type LeaseOptions,
+  MAX_NOTE_BYTES,
+  type RecordAddress,
+  type RecordVersion,
+  type Reservation,
+  type Store,
+  type StoredRecord,
 } from './store.ts';
 
 const SUFFIX = '.jwe';
@@ -37,13 +41,17 @@ const SUFFIX = '.jwe';
 /** Both parts of an address are base64url of ours; anything else would be a path of somebody's. */
 const NAME = /^[\w-]{1,64}$/;
 
+/** A record and its directory entry; records have a few kilobytes. */
+const RESERVED_BYTES = 16 * 1024;
+
 /** The commit itself takes a few milliseconds; whoever holds this longer is stopped or its disk is. */
 const COMMIT_WAIT_MS = 30_000;
 
 /**
  * Records as files, `credentials/<kid>/<record id>.jwe`: atomic, private, synced, one credential a file.
  *
- * Two locks for each record id. `<id>.lock` is the lease: held while a refresh is under way, for seconds. `<id>.commit.lock`
+ * Two locks for each record id. `<id>.lock` is the lease: held while a refresh is under way, for seconds; `<id>.note` is
+ * what its holders leave each other. `<id>.commit.lock`
  * makes compare and write one step, for milliseconds, so that a login need not wait for a refresh to end.
  */
 export class DirectoryStore implements Store {
@@ -134,7 +142,38 @@ export class DirectoryStore implements Store {
 
   async lock(id: string, options: LeaseOptions): Promise<Lease> {
     await this.#prepare(this.#layout.locks);
-    return this.#acquire(`${name(id)}.lock`, options);
+    const lock = await this.#acquire(`${name(id)}.lock`, options);
+    const path = join(this.#layout.locks, `${id}.note`);
+    return {
+      release: () => lock.release(),
+      note: async () => {
+        const bytes = await readPrivateFile(path, this.#environment, { maxBytes: MAX_NOTE_BYTES });
+        return bytes?.toString('utf8').trimEnd() || undefined;
+      },
+      setNote: async (text) => {
+        // Always of one size: a write that is cut short leaves no end of an older note behind.
+        const bytes = Buffer.alloc(MAX_NOTE_BYTES, ' ');
+        bytes.write(text, 'utf8');
+        await overwriteFile(path, bytes);
+      },
+    };
+  }
+
+  async locked(id: string): Promise<boolean> {
+    if (!(await exists(join(this.#layout.locks, `${name(id)}.lock`)))) return false;
+    try {
+      await (await this.#acquire(`${id}.lock`, { waitMs: 0 })).release();
+      return false;
+    } catch (error) {
+      if (error instanceof LockTimeoutError) return true;
+      throw error;
+    }
+  }
+
+  async reserve(): Promise<Reservation> {
+    const { temporary } = this.#layout;
+    await this.#prepare(temporary);
+    return reserveSpace(temporary, RESERVED_BYTES);
   }
 
   async rehearse(): Promise<void> {

@@ -7,6 +7,7 @@ import type {
   LeaseOptions,
   RecordAddress,
   RecordVersion,
+  Reservation,
   Store,
   StoredRecord,
 } from './store.ts';
@@ -19,6 +20,8 @@ export class MemoryStore implements Store {
   readonly #records = new Map<string, StoredRecord & RecordAddress>();
   readonly #quarantined = new Map<string, string>();
   readonly #leases = new TurnQueue();
+  readonly #leased = new Set<string>();
+  readonly #notes = new Map<string, string>();
   #writes = 0;
 
   async read(address: RecordAddress): Promise<StoredRecord | undefined> {
@@ -69,7 +72,26 @@ export class MemoryStore implements Store {
           hint: 'Try again; the lease is freed when its refresh ends.',
         }),
     );
-    return { release: async () => leave() };
+    this.#leased.add(id);
+    let held = true;
+    return {
+      note: async () => this.#notes.get(id),
+      setNote: async (text) => void (text === '' ? this.#notes.delete(id) : this.#notes.set(id, text)),
+      release: async () => {
+        if (!held) return;
+        held = false;
+        this.#leased.delete(id);
+        leave();
+      },
+    };
+  }
+
+  async locked(id: string): Promise<boolean> {
+    return this.#leased.has(id);
+  }
+
+  async reserve(): Promise<Reservation> {
+    return { release: async () => {} };
   }
 
   async rehearse(): Promise<void> {
@@ -83,6 +105,7 @@ export class MemoryStore implements Store {
   async close(): Promise<void> {
     this.#records.clear();
     this.#quarantined.clear();
+    this.#notes.clear();
   }
 }
 

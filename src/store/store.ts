@@ -20,7 +20,22 @@ export interface StoredRecord {
  * process dies. It is never taken from a living holder.
  */
 export interface Lease {
+  /**
+   * What earlier holders left for later ones: how their tries went. No secret, and no promise: it may be lost at any
+   * time, and then reads as `undefined`.
+   */
+  note(): Promise<string | undefined>;
+  /** @param text at most `MAX_NOTE_BYTES` in UTF-8; the empty text removes the note */
+  setNote(text: string): Promise<void>;
   /** Safe to call twice. */
+  release(): Promise<void>;
+}
+
+export const MAX_NOTE_BYTES = 2048;
+
+/** Room that a write which must not fail will need. */
+export interface Reservation {
+  /** Gives the room back, for that write. Safe to call twice. */
   release(): Promise<void>;
 }
 
@@ -62,6 +77,12 @@ export interface Store {
   /** The keys that have a record of this id: a miss costs no keyring a visit. */
   kidsOf(id: string): Promise<string[]>;
   lock(id: string, options: LeaseOptions): Promise<Lease>;
+  /** Whether someone holds that lease now. */
+  locked(id: string): Promise<boolean>;
+  /**
+   * Makes sure that one more record can be written, and keeps it so until released. Throws what that write would throw.
+   */
+  reserve(): Promise<Reservation>;
   /**
    * Writes something of its own, reads it back, compares and removes it: whether a record could be kept now. Throws
    * what a write would throw; leaves no record behind.

@@ -1,14 +1,19 @@
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { link, lstat, open, readdir, rename, unlink } from 'node:fs/promises';
+import { type FileHandle, link, lstat, open, readdir, rename, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { step } from './steps.ts';
 import { storageError, systemErrorCode } from './storage-error.ts';
+import { whenShared } from './windows-sharing.ts';
 
 /** A file system without hard links says one of these. */
 const NO_HARD_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK']);
 
 /** A temporary file older than this belongs to a process that died; no write takes so long. */
 const ABANDONED_AFTER_MS = 60 * 60 * 1000;
+
+/** What an atomic write under a lock has open at once: the lock, the staged file, the old one or the directory. */
+const RESERVED_DESCRIPTORS = 4;
 
 export interface AtomicWriteOptions {
   /** A private directory on the same file system, where the file is written before it takes its name. */
@@ -63,11 +68,14 @@ export async function stageFile(path: string, bytes: Uint8Array, temporary: stri
       // It was never made.
     });
   };
-  const named = async (step: () => Promise<boolean>) => {
+  const named = async (place: () => Promise<boolean>) => {
     try {
-      placed = await step();
-      if (placed) await syncDirectory(dirname(path));
-      return placed;
+      placed = await place();
+      if (!placed) return false;
+      step('file-placed');
+      await syncDirectory(dirname(path));
+      step('directory-synced');
+      return true;
     } catch (error) {
       throw storageError(error, 'write', path);
     }
@@ -78,22 +86,73 @@ export async function stageFile(path: string, bytes: Uint8Array, temporary: stri
     await discard();
     throw storageError(error, 'write', path);
   }
+  step('file-staged');
   return {
     discard,
     placeIfFree: () => named(() => takeFreeName(staged, path)),
     place: async () => {
       await named(async () => {
-        await rename(staged, path);
+        await whenShared(() => rename(staged, path));
         return true;
       });
     },
   };
 }
 
+/**
+ * Writes a small file in place, in one call that a kill of the process cannot cut in two. Not synced, and not whole after
+ * a power cut: for what is a help and no promise.
+ *
+ * @param bytes always as many, so that nothing of an older content stays behind them
+ * @throws StorageFullError, StorageUnwritableError
+ */
+export async function overwriteFile(path: string, bytes: Uint8Array): Promise<void> {
+  try {
+    const file = await open(
+      path,
+      constants.O_WRONLY | constants.O_CREAT | (constants.O_NOFOLLOW ?? 0),
+      0o600,
+    );
+    try {
+      await file.write(bytes, 0, bytes.length, 0);
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    throw storageError(error, 'write', path);
+  }
+}
+
+/**
+ * Takes up space, and descriptors, that a later write will need, so that it is known before anything is at stake that
+ * they are there. Released right before that write.
+ *
+ * @throws StorageFullError, StorageUnwritableError
+ */
+export async function reserveSpace(temporary: string, bytes: number): Promise<{ release(): Promise<void> }> {
+  const path = join(temporary, `reserved.${randomBytes(8).toString('hex')}`);
+  const files: FileHandle[] = [];
+  const release = async () => {
+    await Promise.allSettled(files.splice(0).map((file) => file.close()));
+    await unlink(path).catch(() => {
+      // It was never made, or is released already.
+    });
+  };
+  try {
+    // Random, so that no file system takes it for a hole or squeezes it to nothing.
+    await writeNewFile(path, randomBytes(bytes));
+    for (let index = 0; index < RESERVED_DESCRIPTORS; index += 1) files.push(await open(path, 'r'));
+    return { release };
+  } catch (error) {
+    await release();
+    throw storageError(error, 'write', path);
+  }
+}
+
 /** Removes the file for good; `false` when it was not there. */
 export async function removeFileDurably(path: string): Promise<boolean> {
   try {
-    await unlink(path);
+    await whenShared(() => unlink(path));
     await syncDirectory(dirname(path));
     return true;
   } catch (error) {
@@ -105,7 +164,7 @@ export async function removeFileDurably(path: string): Promise<boolean> {
 /** Moves a file within one file system, durably; `false` when it was not there. The new name must be free. */
 export async function moveFileDurably(from: string, to: string): Promise<boolean> {
   try {
-    await rename(from, to);
+    await whenShared(() => rename(from, to));
     await syncDirectory(dirname(to));
     await syncDirectory(dirname(from));
     return true;
@@ -166,8 +225,8 @@ async function writeNewFile(path: string, bytes: Uint8Array): Promise<void> {
 /** Gives the staged file its name if that is free. link(2) fails on a name that is taken; rename(2) would replace it. */
 async function takeFreeName(staged: string, path: string): Promise<boolean> {
   try {
-    await link(staged, path);
-    await unlink(staged);
+    await whenShared(() => link(staged, path));
+    await whenShared(() => unlink(staged));
     return true;
   } catch (error) {
     const code = systemErrorCode(error);
@@ -180,7 +239,7 @@ async function takeFreeName(staged: string, path: string): Promise<boolean> {
     return false;
   } catch (error) {
     if (systemErrorCode(error) !== 'ENOENT') throw error;
-    await rename(staged, path);
+    await whenShared(() => rename(staged, path));
     return true;
   }
 }

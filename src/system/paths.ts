@@ -1,3 +1,4 @@
+import { tmpdir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 import { InvalidArgumentError } from '../errors.ts';
 import { quote } from '../quote.ts';
@@ -16,6 +17,8 @@ export interface Layout {
   readonly quarantine: string;
   /** Files being written. Beside the others, on the same file system, so that a rename is atomic. */
   readonly temporary: string;
+  /** Where a record may lie that could not be written under `credentials`, the best place first. */
+  readonly spills: readonly string[];
 }
 
 /**
@@ -43,6 +46,7 @@ export function layoutOf(environment: Environment, home?: string): Layout {
     locks: join(root, 'locks'),
     quarantine: join(root, 'quarantine'),
     temporary: join(root, 'tmp'),
+    spills: [join(root, 'spill'), ...spillsOf(environment)],
   };
 }
 
@@ -54,4 +58,15 @@ function defaultHome({ variables, platform, homeDirectory }: Environment): strin
   // The XDG base directory specification says to ignore a relative value.
   const xdg = variables['XDG_CONFIG_HOME'];
   return join(xdg && isAbsolute(xdg) ? xdg : join(homeDirectory, '.config'), 'holdfast');
+}
+
+/** Other file systems than the home's, if this machine has any that the user may write. */
+function spillsOf({ variables, uid }: Environment): string[] {
+  const runtime = variables['XDG_RUNTIME_DIR'];
+  // In what everybody may write, the name says whose it is; the directory's owner is checked all the same.
+  const shared = uid === undefined ? [tmpdir()] : ['/dev/shm', tmpdir()];
+  return [
+    ...(runtime && isAbsolute(runtime) ? [join(runtime, 'holdfast')] : []),
+    ...shared.map((directory) => join(directory, `holdfast-${uid ?? 'spill'}`)),
+  ];
 }

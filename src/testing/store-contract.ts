@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { AbortedError, LockTimeoutError } from '../errors.ts';
-import type { Store } from '../store/store.ts';
+import { MAX_NOTE_BYTES, type Store } from '../store/store.ts';
 import type { ContractTest } from './contract.ts';
 
 /** A store to test, and how to get another one over the same records where they outlive it. */
@@ -123,6 +123,36 @@ export function storeContract(open: () => Promise<StoreUnderTest>): readonly Con
         store.lock('record-two', { waitMs: 1000 }),
       ]);
       await Promise.all(leases.map((lease) => lease.release()));
+    }),
+    duty('says whether a lease is held, and asking takes it from nobody', async ({ store }) => {
+      assert.equal(await store.locked(ADDRESS.id), false);
+      const lease = await store.lock(ADDRESS.id, { waitMs: 1000 });
+      assert.equal(await store.locked(ADDRESS.id), true);
+      assert.equal(await store.locked('record-two'), false);
+      await assert.rejects(store.lock(ADDRESS.id, { waitMs: 0 }), LockTimeoutError);
+      await lease.release();
+      assert.equal(await store.locked(ADDRESS.id), false);
+    }),
+    duty('keeps the note of a lease for the next holder, whole, until it is removed', async ({ store }) => {
+      const longest = '✓'.repeat(Math.floor(MAX_NOTE_BYTES / 3));
+      for (const note of ['first', longest, 'short', '']) {
+        const lease = await store.lock(ADDRESS.id, { waitMs: 1000 });
+        await lease.setNote(note);
+        await lease.release();
+        const next = await store.lock(ADDRESS.id, { waitMs: 1000 });
+        assert.equal(await next.note(), note === '' ? undefined : note);
+        await next.release();
+      }
+      const other = await store.lock('record-two', { waitMs: 1000 });
+      assert.equal(await other.note(), undefined);
+      await other.release();
+    }),
+    duty('keeps room for a record and gives it back, leaving nothing behind', async ({ store }) => {
+      const room = await store.reserve();
+      assert.deepEqual(await store.list(), []);
+      await room.release();
+      await room.release();
+      assert.deepEqual(await store.list(), []);
     }),
     duty('a rehearsal leaves nothing behind', async ({ store }) => {
       await store.rehearse();

@@ -17,7 +17,15 @@ import {
 } from '../errors.ts';
 import type { SealingKey, SealingKeys } from '../keyring/sealing-key.ts';
 import { seal, unseal } from '../sealing.ts';
-import type { Lease, LeaseOptions, RecordAddress, RecordVersion, Store } from '../store/store.ts';
+import type { Spill } from '../store/spill.ts';
+import type {
+  Lease,
+  LeaseOptions,
+  RecordAddress,
+  RecordVersion,
+  Reservation,
+  Store,
+} from '../store/store.ts';
 import { loginCommand } from './login-required.ts';
 
 /*
@@ -62,15 +70,18 @@ export function nameOf(resource: string, account: string | undefined): Name {
 export class Custody {
   readonly #lasting: Store;
   readonly #passing: Store;
+  readonly #spill: Spill | undefined;
   readonly #keys: SealingKeys;
 
   /**
    * @param stores.lasting takes what is sealed under a key that outlives this process
    * @param stores.passing takes the rest: a record whose key is gone tomorrow must not litter a disk
+   * @param stores.spill takes what the lasting one cannot
    */
-  constructor(stores: { lasting: Store; passing: Store }, keys: SealingKeys) {
+  constructor(stores: { lasting: Store; passing: Store; spill?: Spill | undefined }, keys: SealingKeys) {
     this.#lasting = stores.lasting;
     this.#passing = stores.passing;
+    this.#spill = stores.spill;
     this.#keys = keys;
   }
 
@@ -115,6 +126,43 @@ export class Custody {
   /** The exclusive right to refresh this credential. */
   lease(held: Held, options: LeaseOptions): Promise<Lease> {
     return this.#storeOf(held.key).lock(held.address.id, options);
+  }
+
+  /** Whether someone is refreshing that credential now. */
+  leased(held: Held): Promise<boolean> {
+    return this.#storeOf(held.key).locked(held.address.id);
+  }
+
+  /** Makes sure that the next state can be written, before a server is asked for it. */
+  reserve(held: Held): Promise<Reservation> {
+    return this.#storeOf(held.key).reserve();
+  }
+
+  /**
+   * Keeps, sealed, what the store could not take, where the next process finds it.
+   *
+   * @returns where it is; `undefined` when no place took it
+   */
+  async spill({ address, key }: Held, credential: Credential): Promise<string | undefined> {
+    return this.#spill?.keep(address, seal(serializeCredential(credential), key, address.id));
+  }
+
+  /** What was spilled for that record and opens. */
+  async spilled({ address, key }: Held): Promise<readonly Credential[]> {
+    const records = (await this.#spill?.find(address)) ?? [];
+    return records.flatMap((record) => {
+      try {
+        return [parseCredential(unseal(record, key, address.id))];
+      } catch (error) {
+        if (error instanceof HoldfastError) return [];
+        throw error;
+      }
+    });
+  }
+
+  /** Removes what was spilled for that record. */
+  async removeSpilled({ address }: Held): Promise<void> {
+    await this.#spill?.remove(address);
   }
 
   /**

@@ -1,8 +1,11 @@
-import type { Credential } from '../credential.ts';
+import type { Credential, Tokens } from '../credential.ts';
+import { ageOf, type Moment } from '../system/clock.ts';
 
 /*
  * When to refresh (DESIGN section 6): at 90 % of an access token's life or five minutes before its end, whichever is
  * later. From then until the end the old token still serves, so nobody has to wait for the new one.
+ *
+ * All of it goes by the token's age, so that a wall clock that is set, forwards or back, changes nothing within a boot.
  */
 
 /** `early`: good, and due for its refresh. `lapsed`: too little life is left for a request to be made with it. */
@@ -15,39 +18,71 @@ const EARLY_BEFORE_END_MS = 5 * 60 * 1000;
 const MARGIN_MS = 10_000;
 const MARGIN_SHARE = 0.05;
 
+/** Two machines that share a store may differ by this much. A token from further ahead was dated by a wrong clock. */
+const CLOCK_TOLERANCE_MS = 60_000;
+
 /** Each process has its own moment in the window, so that a fleet does not come all at once. */
 const JITTER = Math.random() / 2;
 
-export function freshness({ tokens }: Credential, now: number): Freshness {
-  if (tokens.expiresAt === undefined) return 'fresh';
-  if (now >= lapsesAt(tokens.obtainedAt, tokens.expiresAt)) return 'lapsed';
-  return now >= refreshAt(tokens.obtainedAt, tokens.expiresAt) ? 'early' : 'fresh';
+/** How old the access token is, in milliseconds; `undefined` when it seems to come from the future. */
+export function tokenAge({ obtainedAt, obtainedBoot }: Tokens, now: Moment): number | undefined {
+  const age = ageOf({ wall: obtainedAt, boot: obtainedBoot }, now);
+  return age < -CLOCK_TOLERANCE_MS ? undefined : age;
 }
 
-/** Until when a caller may be given this token without another thought, in milliseconds since the epoch. */
-export function freshUntil({ tokens }: Credential): number {
-  return tokens.expiresAt === undefined
-    ? Number.POSITIVE_INFINITY
-    : Math.min(refreshAt(tokens.obtainedAt, tokens.expiresAt), lapsesAt(tokens.obtainedAt, tokens.expiresAt));
+export function freshness({ tokens }: Credential, now: Moment): Freshness {
+  const life = lifeOf(tokens);
+  if (life === undefined) return 'fresh';
+  const age = tokenAge(tokens, now);
+  // It may have any age, so it is refreshed now, and serves until that has succeeded.
+  if (age === undefined) return 'early';
+  if (age >= lapsesAfter(life)) return 'lapsed';
+  return age >= refreshAfter(life) ? 'early' : 'fresh';
 }
 
-/** Until when a token is served whose refresh has just failed, with no other try: for `pauseMs`, and no longer than it is good. */
-export function servedUntil({ tokens }: Credential, now: number, pauseMs: number): number {
-  if (tokens.expiresAt === undefined) return now + pauseMs;
-  const lapses = lapsesAt(tokens.obtainedAt, tokens.expiresAt);
-  return Math.min(now + pauseMs, now < lapses ? lapses : tokens.expiresAt);
+/** For how long a caller may be given this token without another thought, in milliseconds. */
+export function freshFor({ tokens }: Credential, now: Moment): number {
+  const life = lifeOf(tokens);
+  if (life === undefined) return Number.POSITIVE_INFINITY;
+  const age = tokenAge(tokens, now);
+  return age === undefined ? 0 : Math.max(0, Math.min(refreshAfter(life), lapsesAfter(life)) - age);
+}
+
+/**
+ * For how long a token is served whose refresh has just failed, with no other try, in milliseconds: for `pauseMs`, and no
+ * longer than it is good.
+ */
+export function servedFor({ tokens }: Credential, now: Moment, pauseMs: number): number {
+  const life = lifeOf(tokens);
+  const age = tokenAge(tokens, now);
+  if (life === undefined || age === undefined) return pauseMs;
+  const lapses = lapsesAfter(life);
+  return Math.max(0, Math.min(pauseMs, (age < lapses ? lapses : life) - age));
 }
 
 /** Whether any life is left at all. */
-export function alive({ tokens }: Credential, now: number): boolean {
-  return tokens.expiresAt === undefined || now < tokens.expiresAt;
+export function alive({ tokens }: Credential, now: Moment): boolean {
+  const life = lifeOf(tokens);
+  const age = tokenAge(tokens, now);
+  return life === undefined || age === undefined || age < life;
 }
 
-function refreshAt(obtainedAt: number, expiresAt: number): number {
-  const from = Math.max(obtainedAt + EARLY_SHARE * (expiresAt - obtainedAt), expiresAt - EARLY_BEFORE_END_MS);
-  return from + JITTER * (expiresAt - from);
+/** When the access token lapses, by the wall clock as it is now, in milliseconds since the epoch. */
+export function lapsesAt({ tokens }: Credential, now: Moment): number | undefined {
+  const life = lifeOf(tokens);
+  const age = tokenAge(tokens, now);
+  return life === undefined || age === undefined ? tokens.expiresAt : now.wall - age + life;
 }
 
-function lapsesAt(obtainedAt: number, expiresAt: number): number {
-  return expiresAt - Math.min(MARGIN_MS, MARGIN_SHARE * Math.max(0, expiresAt - obtainedAt));
+function lifeOf({ obtainedAt, expiresAt }: Tokens): number | undefined {
+  return expiresAt === undefined ? undefined : expiresAt - obtainedAt;
+}
+
+function refreshAfter(life: number): number {
+  const from = Math.max(EARLY_SHARE * life, life - EARLY_BEFORE_END_MS);
+  return Math.floor(from + JITTER * (life - from));
+}
+
+function lapsesAfter(life: number): number {
+  return Math.floor(life - Math.min(MARGIN_MS, MARGIN_SHARE * Math.max(0, life)));
 }

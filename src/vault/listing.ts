@@ -1,18 +1,23 @@
 import type { Credential } from '../credential.ts';
+import type { Moment } from '../system/clock.ts';
 import type { Held, Unopened } from './custody.ts';
-import { freshness } from './freshness.ts';
+import { freshness, lapsesAt } from './freshness.ts';
 import type { CredentialState, CredentialSummary, UnopenedRecord } from './results.ts';
 
-/** What may be shown of a credential. */
-export function summaryOf({ credential, key }: Held, now: number): CredentialSummary {
+/**
+ * What may be shown of a credential.
+ *
+ * @param leased whether someone is refreshing it now
+ */
+export function summaryOf({ credential, key }: Held, now: Moment, leased: boolean): CredentialSummary {
   const { tokens, loginRequired } = credential;
   return {
     resource: credential.resource,
     account: credential.account,
-    state: stateOf(credential, now),
+    state: stateOf(credential, now, leased),
     reason: loginRequired?.reason,
     since: loginRequired?.since,
-    expiresAt: tokens.expiresAt,
+    expiresAt: lapsesAt(credential, now),
     canRefresh: tokens.refreshToken !== undefined,
     scopes: credential.grantedScope?.split(' ').filter((scope) => scope !== '') ?? [],
     issuer: credential.server.issuer,
@@ -29,8 +34,9 @@ export function summaryOfUnopened({ id, kid, error }: Unopened): UnopenedRecord 
   return { id, kid, code: error.code, reason: error.message, hint: error.hint };
 }
 
-function stateOf(credential: Credential, now: number): CredentialState {
+function stateOf(credential: Credential, now: Moment, leased: boolean): CredentialState {
   if (credential.loginRequired !== undefined) return 'login-required';
+  if (leased) return 'refreshing';
   if (freshness(credential, now) !== 'lapsed') return 'fresh';
   return credential.tokens.refreshToken === undefined ? 'login-required' : 'stale';
 }

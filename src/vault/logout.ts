@@ -4,7 +4,7 @@ import { summaryOfUnopened } from './listing.ts';
 import type { LogoutOptions, LogoutResult } from './results.ts';
 
 /** A refresh that is under way may end first, at its own timeout: its new tokens are then the ones to revoke. */
-const LEASE_WAIT_MS = 40_000;
+const LEASE_WAIT_MS = 100_000;
 
 /** A server that does not answer must not keep the person logged in on this machine. */
 const REVOCATION_TIMEOUT_MS = 10_000;
@@ -13,13 +13,13 @@ const REVOCATION_TIMEOUT_MS = 10_000;
  * Revokes the tokens at the authorization server (RFC 7009) and removes every record of that login that can be opened.
  * What is here is removed even when the server cannot be told.
  *
- * @param newest the same credential with the tokens that only memory holds, where there are such
+ * @param newest the same credential with tokens that its store could not take, where there are such; under the lease
  */
 export async function logOut(
   name: Name,
   options: LogoutOptions,
   custody: Custody,
-  newest: (held: Held) => Held,
+  newest: (held: Held) => Promise<Held>,
 ): Promise<LogoutResult> {
   const { held, unopened } = await custody.list(name);
   let removed = 0;
@@ -30,12 +30,13 @@ export async function logOut(
     try {
       // A login takes no lease. When one comes in between, it is ended like the one before.
       for (let gone = false; !gone; ) {
-        const current = await custody.reread(found);
-        if (current === undefined) break;
+        const stored = await custody.reread(found);
+        if (stored === undefined) break;
+        const current = await newest(stored);
         if (current.credential.server.revocationEndpoint !== undefined) {
           offered = true;
           try {
-            await revoke(newest(current), options.signal);
+            await revoke(current, options.signal);
           } catch (error) {
             if (!(error instanceof HoldfastError) || error instanceof AbortedError) throw error;
             reason = error.message;
@@ -44,6 +45,7 @@ export async function logOut(
         gone = await custody.remove(current);
         if (gone) removed += 1;
       }
+      await custody.removeSpilled(found);
     } finally {
       await lease.release();
     }

@@ -2,26 +2,27 @@ import type { Credential } from '../credential.ts';
 import {
   AbortedError,
   HoldfastError,
-  LockTimeoutError,
   LoginRequiredError,
-  NetworkError,
   OAuthError,
   TimeoutError,
   VaultClosedError,
 } from '../errors.ts';
 import type { TokenResponse } from '../oauth/token.ts';
 import type { Secret } from '../secret.ts';
+import type { Lease } from '../store/store.ts';
+import { thisMoment } from '../system/clock.ts';
+import { step } from '../system/steps.ts';
 import { pause } from '../system/turn.ts';
+import { Attempts } from './attempts.ts';
 import type { Custody, Held } from './custody.ts';
+import { freshness } from './freshness.ts';
 import { cannotRefresh, loggedOut, refused } from './login-required.ts';
 import type { VaultEvent } from './results.ts';
 
-export { loginCommand } from './login-required.ts';
-
 /*
- * Refresh exactly once (DESIGN section 6). In one process concurrent callers share one promise; between processes the
- * lease decides, and who gets it reads again before asking the server. What the server answers is never dropped: it is
- * committed by version, retried, and kept in memory when the store cannot take it.
+ * Refresh exactly once (DESIGN section 6, docs/refresh.md). In one process concurrent callers share one promise; between
+ * processes the lease decides, and who gets it reads again before asking the server. What the server answers is never
+ * dropped: it is committed by version, retried, spilled, and kept in memory when no place takes it.
  */
 
 /** Presents the refresh token at the token endpoint. */
@@ -34,13 +35,12 @@ export interface RefreshWait {
   readonly waitMs: number;
   /** Ends this caller's wait only. */
   readonly signal?: AbortSignal | undefined;
+  /** The token at hand is refreshed before its time: its server refused it. */
+  readonly refused?: boolean | undefined;
 }
 
-/** Between two tries of a request that provably repeats nothing, in milliseconds. */
-const REDEEM_PAUSES_MS = [200, 1000];
-
-/** A server that asks for more patience than this is reported instead. */
-const LONGEST_RETRY_AFTER_MS = 5_000;
+/** One run asks the server at most so often; who still has time begins another. */
+const TRIES_A_RUN = 5;
 
 /** Between two tries to write what the server gave, in milliseconds. */
 const COMMIT_PAUSES_MS = [20, 100, 500];
@@ -69,6 +69,8 @@ export class RefreshOnce {
    * @throws LoginRequiredError when the server refused the refresh token for good, or there is none
    * @throws LockTimeoutError, TimeoutError when the wait was over first
    * @throws NetworkError, OAuthError, InvalidResponseError for what the server did; the credential is as it was
+   * @throws RefreshLimitedError when the last refreshes yielded nothing usable
+   * @throws StorageFullError, StorageUnwritableError when there is no room for new tokens; the server was not asked
    * @throws AbortedError for the caller's signal, VaultClosedError after `close`
    */
   async refresh(stale: Held, wait: RefreshWait): Promise<Held> {
@@ -80,13 +82,13 @@ export class RefreshOnce {
     for (;;) {
       const left = Math.max(0, end - performance.now());
       const joined = this.#running.get(name);
-      const run = joined ?? this.#start(name, stale, Math.min(wait.leaseMs, left));
+      const run = joined ?? this.#start(name, stale, { ...wait, waitMs: left });
       try {
         return await waitFor(run, left, wait.signal);
       } catch (error) {
-        // The one who began this run would wait less for the lease than this caller.
-        const joinedTooShort = joined !== undefined && error instanceof LockTimeoutError && wait.leaseMs > 0;
-        if (!joinedTooShort || performance.now() >= end) throw error;
+        // Who began this run would wait less for the lease, or for the server, than this caller.
+        const mayPass = error instanceof HoldfastError && error.retryable && wait.leaseMs > 0;
+        if (joined === undefined || !mayPass || performance.now() >= end) throw error;
       }
     }
   }
@@ -97,6 +99,31 @@ export class RefreshOnce {
     return kept !== undefined && isNewer(kept.credential, held.credential)
       ? { ...held, credential: kept.credential }
       : held;
+  }
+
+  /**
+   * The credential with the newest tokens that exist anywhere: in memory, or spilled by a process whose store did not take
+   * them. Those are written where they belong. Only for who holds the lease.
+   */
+  async bringHome(stored: Held): Promise<Held> {
+    const kept = this.newest(stored).credential;
+    const spilled = await this.#custody.spilled(stored);
+    const newest = spilled.reduce((a, b) => (isNewer(b, a) ? b : a), kept);
+    if (newest === stored.credential) {
+      if (spilled.length > 0) await this.#custody.removeSpilled(stored);
+      return stored;
+    }
+    try {
+      const written = await this.#custody.commit(stored, newest);
+      if (written !== undefined) {
+        this.#unpersisted.delete(nameOfRun(stored));
+        if (spilled.length > 0) await this.#custody.removeSpilled(stored);
+        return written;
+      }
+    } catch {
+      // The store still takes nothing; they stay where they are.
+    }
+    return { ...stored, credential: newest };
   }
 
   /** Tries again, while nobody waits, to write what the store could not take. */
@@ -111,13 +138,18 @@ export class RefreshOnce {
    * Starts nothing more, lets the requests under way end, so that their answers are stored, and tries once more to write
    * what the store could not take.
    *
-   * @returns what it still cannot take
+   * @returns what is in no place that outlives this process
    */
   async close(): Promise<readonly Credential[]> {
     this.#closing.abort();
     await Promise.allSettled([...this.#running.values(), this.#persisting]);
     await this.#persist();
-    return [...this.#unpersisted.values()].map(({ credential }) => credential);
+    const lost: Credential[] = [];
+    for (const held of this.#unpersisted.values()) {
+      const spilled = await this.#custody.spilled(held);
+      if (!spilled.some((one) => !isNewer(held.credential, one))) lost.push(held.credential);
+    }
+    return lost;
   }
 
   async #persist(): Promise<void> {
@@ -128,15 +160,17 @@ export class RefreshOnce {
           stored === undefined ||
           !isNewer(held.credential, stored.credential) ||
           (await this.#custody.commit(stored, held.credential)) !== undefined;
-        if (settled && this.#unpersisted.get(name) === held) this.#unpersisted.delete(name);
+        if (!settled || this.#unpersisted.get(name) !== held) continue;
+        this.#unpersisted.delete(name);
+        await this.#custody.removeSpilled(held);
       } catch {
         // It was said when it happened first, and the next try may do better.
       }
     }
   }
 
-  #start(name: string, stale: Held, leaseMs: number): Promise<Held> {
-    const run = this.#run(name, stale, leaseMs)
+  #start(name: string, stale: Held, wait: RefreshWait): Promise<Held> {
+    const run = this.#run(name, stale, wait)
       .catch((error: unknown) => {
         // Within the run there is one signal: that of the end.
         throw error instanceof AbortedError ? closed(error) : error;
@@ -146,51 +180,81 @@ export class RefreshOnce {
     return run;
   }
 
-  async #run(name: string, stale: Held, leaseMs: number): Promise<Held> {
-    const lease = await this.#custody.lease(stale, { waitMs: leaseMs, signal: this.#closing.signal });
+  async #run(name: string, stale: Held, wait: RefreshWait): Promise<Held> {
+    const end = performance.now() + wait.waitMs;
+    step('lease-wanted');
+    const lease = await this.#custody.lease(stale, {
+      waitMs: Math.min(wait.leaseMs, wait.waitMs),
+      signal: this.#closing.signal,
+    });
+    step('lease-held');
     try {
       const stored = await this.#custody.reread(stale);
       if (stored === undefined) throw loggedOut(stale.credential);
-      const current = this.newest(stored);
+      const current = await this.bringHome(stored);
       if (moved(current.credential, stale.credential)) return current;
       if (current.credential.loginRequired) throw refused(current.credential);
       const { refreshToken } = current.credential.tokens;
       if (refreshToken === undefined) throw cannotRefresh(current.credential);
-      let answer: TokenResponse;
-      try {
-        answer = await this.#present(current.credential, refreshToken);
-      } catch (error) {
-        if (error instanceof OAuthError && FINAL.has(error.error))
-          return await this.#rejected(current, error);
-        throw error;
-      }
-      return await this.#commit(name, current, next(current.credential, answer));
+      return await this.#redeemOnce(name, current, refreshToken, { ...wait, lease, end });
     } finally {
       await lease.release();
+      step('lease-released');
     }
   }
 
-  /**
-   * Sends the refresh, and sends it again only where that repeats nothing: the connection failed before a byte left, or
-   * the server itself said later. A timeout is not retried: the server may still be at it.
-   */
-  async #present(credential: Credential, refreshToken: Secret): Promise<TokenResponse> {
-    for (let attempt = 0; ; attempt += 1) {
-      try {
-        return await this.#redeem(credential, refreshToken);
-      } catch (error) {
-        const wait = REDEEM_PAUSES_MS[attempt];
-        if (!(error instanceof NetworkError) || wait === undefined) throw error;
-        if (!error.unsent && error.retryAfterMs === undefined) throw error;
-        if ((error.retryAfterMs ?? 0) > LONGEST_RETRY_AFTER_MS) throw error;
-        this.#report({
-          type: 'refresh-retry',
-          message: `${error.message} Trying again.`,
-          hint: error.hint,
-        });
-        await pause(Math.max(wait * (0.5 + Math.random()), error.retryAfterMs ?? 0), this.#closing.signal);
+  /** Under the lease: asks the server until it answers, or the time of the run is over, and keeps the answer. */
+  async #redeemOnce(
+    name: string,
+    current: Held,
+    refreshToken: Secret,
+    run: RefreshWait & { lease: Lease; end: number },
+  ): Promise<Held> {
+    const { credential } = current;
+    let attempts = Attempts.read(await quietly(run.lease.note()), credential, Date.now());
+    if (run.refused === true) attempts = attempts.fruitless(Date.now());
+    attempts.checkFruitful(credential, Date.now());
+    for (let tries = 1; ; tries += 1) {
+      await this.#waitOut(attempts, credential, run.end);
+      const room = await this.#custody.reserve(current);
+      step('space-reserved');
+      const { abandonedAt } = attempts;
+      await note(run.lease, attempts.sending(Date.now()));
+      step('intent-noted');
+      const outcome = await this.#redeem(credential, refreshToken).then(
+        (answer) => ({ answer }),
+        (error: unknown) => ({ error }),
+      );
+      await room.release();
+      if ('answer' in outcome) {
+        const next = following(credential, outcome.answer);
+        const held = await this.#commit(name, current, next);
+        attempts = attempts.succeeded(next);
+        if (freshness(next, thisMoment()) === 'lapsed') attempts = attempts.fruitless(Date.now());
+        await note(run.lease, attempts);
+        step('outcome-noted');
+        return held;
       }
+      const { error } = outcome;
+      const mayPass = error instanceof HoldfastError && error.retryable;
+      if (mayPass) attempts = attempts.failed(error, Date.now());
+      await note(run.lease, attempts);
+      step('outcome-noted');
+      if (error instanceof OAuthError && FINAL.has(error.error)) {
+        return await this.#rejected(current, error, abandonedAt);
+      }
+      const over = performance.now() + attempts.pauseMs(Date.now()) > run.end;
+      // Who would not wait for the lease does not wait for a server either: the old token has life left.
+      if (!mayPass || over || run.leaseMs === 0 || tries === TRIES_A_RUN) throw error;
+      this.#report({ type: 'refresh-retry', message: `${error.message} Trying again.`, hint: error.hint });
     }
+  }
+
+  /** Lets the pause go by that the last failure asks for; throws that failure when the run has not so much time. */
+  async #waitOut(attempts: Attempts, credential: Credential, end: number): Promise<void> {
+    const pauseMs = attempts.pauseMs(Date.now());
+    if (pauseMs > 0 && performance.now() + pauseMs > end) throw attempts.failure(credential, Date.now());
+    await pause(pauseMs, this.#closing.signal);
   }
 
   /** Writes the answer by version, not by lease: it lands even if the lease was lost meanwhile. */
@@ -211,24 +275,31 @@ export class RefreshOnce {
       } catch (error) {
         if (error instanceof LoginRequiredError) throw error;
         const wait = COMMIT_PAUSES_MS[attempt];
-        if (wait === undefined) {
-          const held = { ...base, credential };
-          this.#unpersisted.set(name, held);
-          const known = error instanceof HoldfastError ? error : undefined;
-          this.#report({
-            type: 'unpersisted',
-            message: `The new tokens of ${credential.resource} could not be stored; they are in this process's memory only. ${known?.message ?? ''}`,
-            hint: known?.hint,
-          });
-          return held;
-        }
+        if (wait === undefined) return await this.#keepElsewhere(name, { ...base, credential }, error);
         await pause(wait);
       }
     }
   }
 
+  /** The store does not take it: in memory for this process, and spilled for the others. */
+  async #keepElsewhere(name: string, held: Held, error: unknown): Promise<Held> {
+    this.#unpersisted.set(name, held);
+    const place = await this.#custody.spill(held, held.credential).catch(() => undefined);
+    const known = error instanceof HoldfastError ? error : undefined;
+    const kept =
+      place === undefined
+        ? 'they are in this process’s memory only'
+        : `they lie sealed in ${place}, and are brought home by the next refresh`;
+    this.#report({
+      type: 'unpersisted',
+      message: `The new tokens of ${held.credential.resource} could not be stored; ${kept}. ${known?.message ?? ''}`,
+      hint: known?.hint,
+    });
+    return held;
+  }
+
   /** The server refused for good. Only the generation that it refused is marked; a later one is simply used. */
-  async #rejected(current: Held, error: OAuthError): Promise<Held> {
+  async #rejected(current: Held, error: OAuthError, abandonedAt: number | undefined): Promise<Held> {
     for (;;) {
       const stored = await this.#custody.reread(current);
       if (stored === undefined) throw loggedOut(current.credential);
@@ -236,7 +307,7 @@ export class RefreshOnce {
       if (stored.credential.loginRequired) throw refused(stored.credential);
       const marked: Credential = {
         ...stored.credential,
-        loginRequired: { reason: error.message, since: Date.now() },
+        loginRequired: { reason: reasonOf(error, abandonedAt), since: Date.now() },
       };
       let written: Held | undefined;
       try {
@@ -251,7 +322,7 @@ export class RefreshOnce {
 }
 
 /** RFC 6749 section 6: what the answer leaves out stays as it was. */
-function next(credential: Credential, { tokens, scope }: TokenResponse): Credential {
+function following(credential: Credential, { tokens, scope }: TokenResponse): Credential {
   const { loginRequired: _mended, ...rest } = credential;
   return {
     ...rest,
@@ -274,8 +345,27 @@ function isNewer(answer: Credential, stored: Credential): boolean {
   return answer.loggedInAt === stored.loggedInAt && answer.generation > stored.generation;
 }
 
+function reasonOf(error: OAuthError, abandonedAt: number | undefined): string {
+  return abandonedAt === undefined
+    ? error.message
+    : `${error.message} A process ended in the middle of its refresh at ${new Date(abandonedAt).toISOString()}, and the server’s answer with it.`;
+}
+
 function nameOfRun({ address }: Held): string {
   return `${address.kid}/${address.id}`;
+}
+
+/** A note is a help for the next holder and no promise: what keeps it from being written keeps nobody from a token. */
+async function note(lease: Lease, attempts: Attempts): Promise<void> {
+  await quietly(lease.setNote(attempts.isEmpty ? '' : attempts.text));
+}
+
+async function quietly<T>(step: Promise<T>): Promise<T | undefined> {
+  try {
+    return await step;
+  } catch {
+    return undefined;
+  }
 }
 
 async function waitFor<T>(run: Promise<T>, ms: number, signal: AbortSignal | undefined): Promise<T> {

@@ -8,6 +8,11 @@ export interface TokenOptions {
   readonly deadlineMs?: number | undefined;
   /** Ends the caller's wait. A refresh that is under way goes on for the others who wait for it. */
   readonly signal?: AbortSignal | undefined;
+  /**
+   * The `generation` of a token that the MCP server has just answered with 401 (RFC 6750 section 3.1). If it is still the
+   * newest, it is refreshed before its time, and bounded: after five within a minute that helped nothing, the call fails.
+   */
+  readonly refused?: number | undefined;
 }
 
 export interface AccessToken {
@@ -50,8 +55,11 @@ export interface LoginResult {
   readonly tiers: readonly TierReport[];
 }
 
-/** Fresh: the token is good. Stale: it lapsed and can be refreshed. Login-required: only a person can mend it. */
-export type CredentialState = 'fresh' | 'stale' | 'login-required';
+/**
+ * Fresh: the token is good. Stale: it lapsed and can be refreshed. Refreshing: someone is at it now. Login-required: only a
+ * person can mend it.
+ */
+export type CredentialState = 'fresh' | 'stale' | 'refreshing' | 'login-required';
 
 /** What may be shown of a credential: never a secret. */
 export interface CredentialSummary {

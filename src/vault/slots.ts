@@ -15,10 +15,10 @@ export interface Slot {
   readonly held: Held;
   readonly kids: string;
   readonly access: AccessToken;
-  /** When to think of a refresh, in milliseconds since the epoch. */
-  freshUntil: number;
-  /** When to look what other processes did, on the monotonic clock, in milliseconds. */
-  lookAgainAt: number;
+  /** Until when it is served without thinking of a refresh again, on the monotonic clock, in milliseconds. */
+  servedUntil: number;
+  /** When to look what other processes did, in milliseconds on either clock. */
+  lookAgainAt: { readonly monotonic: number; readonly wall: number };
 }
 
 /** Callers that spell one URL in ever new ways must not fill the memory. */
@@ -69,7 +69,7 @@ export function slotOf(
   name: Name,
   account: string | undefined,
   { held, kids }: Found,
-  until: Pick<Slot, 'freshUntil' | 'lookAgainAt'>,
+  servedUntil: number,
 ): Slot {
   const { tokens, generation } = held.credential;
   const access = Object.freeze({
@@ -78,5 +78,14 @@ export function slotOf(
     expiresAt: tokens.expiresAt,
     generation,
   });
-  return { name, account, id: held.address.id, held, kids: kids.join(), access, ...until };
+  return {
+    name,
+    account,
+    id: held.address.id,
+    held,
+    kids: kids.join(),
+    access,
+    servedUntil,
+    lookAgainAt: { monotonic: 0, wall: 0 },
+  };
 }

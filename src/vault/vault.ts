@@ -11,11 +11,13 @@ import { defaultOpeners, KeyringResolution } from '../keyring/open.ts';
 import { SealingKeys } from '../keyring/sealing-key.ts';
 import { DirectoryStore } from '../store/directory.ts';
 import { MemoryStore } from '../store/memory.ts';
+import { Spill } from '../store/spill.ts';
 import type { Store } from '../store/store.ts';
+import { type Moment, thisMoment } from '../system/clock.ts';
 import { type Environment, processEnvironment } from '../system/environment.ts';
 import { layoutOf } from '../system/paths.ts';
 import { Custody, type Found, type Name, nameOf } from './custody.ts';
-import { alive, freshness, freshUntil, servedUntil } from './freshness.ts';
+import { alive, freshFor, freshness, servedFor } from './freshness.ts';
 import { summaryOf, summaryOfUnopened } from './listing.ts';
 import { cannotRefresh, loginCommand, notLoggedIn, refused } from './login-required.ts';
 import { RefreshOnce } from './refresh-once.ts';
@@ -44,6 +46,12 @@ const EARLY_WAIT_MS = 2_000;
 
 /** After a refresh has failed, for how long a token with life left is served without another try, in milliseconds. */
 const RETRY_PAUSE_MS = 5_000;
+
+/**
+ * How long a token endpoint may take, in milliseconds. Long, since a request that is given up may still be processed: a
+ * caller waits for as long as it said, and the refresh goes on without it.
+ */
+const REFRESH_TIMEOUT_MS = 90_000;
 
 /** A server whose fresh tokens are always expired must not be asked for ever. */
 const REFRESHES_A_CALL = 3;
@@ -76,7 +84,8 @@ export function openVault(options: VaultOptions = {}): Vault {
   });
   const keys = new SealingKeys(resolution, layout, environment);
   const lasting = options.store ?? new DirectoryStore(layout, environment);
-  const custody = new Custody({ lasting, passing: new MemoryStore() }, keys);
+  const spill = new Spill(layout, environment);
+  const custody = new Custody({ lasting, passing: new MemoryStore(), spill }, keys);
   return new Vault({ custody, keys, resolution, report: options.onEvent ?? (() => {}) });
 }
 
@@ -104,10 +113,12 @@ export class Vault {
       parts.custody,
       async (credential, refreshToken) => {
         const { refreshTokens } = await import('../oauth/token.ts');
-        return refreshTokens(credential.server, credential.client, {
-          refreshToken,
-          resourceParameter: credential.resourceParameter,
-        });
+        return refreshTokens(
+          credential.server,
+          credential.client,
+          { refreshToken, resourceParameter: credential.resourceParameter },
+          { timeoutMs: REFRESH_TIMEOUT_MS },
+        );
       },
       parts.report,
     );
@@ -124,9 +135,8 @@ export class Vault {
    */
   async token(resource: string, options?: TokenOptions): Promise<AccessToken> {
     const slot = this.#slots.get(resource, options?.account);
-    if (slot !== undefined && performance.now() < slot.lookAgainAt && Date.now() < slot.freshUntil) {
+    if (slot !== undefined && slot.access.generation !== options?.refused && isCurrent(slot))
       return slot.access;
-    }
     return this.#lookUp(resource, options ?? {});
   }
 
@@ -152,7 +162,7 @@ export class Vault {
     });
     this.#slots.forget();
     return {
-      credential: summaryOf(held, Date.now()),
+      credential: summaryOf(held, thisMoment(), false),
       keyring: { id: held.key.keyringId, tier: held.key.tier, lifetime: held.key.lifetime },
       tiers: this.#keys.reports(),
     };
@@ -165,7 +175,7 @@ export class Vault {
     const { logOut } = await import('./logout.ts');
     this.#slots.forget();
     try {
-      return await logOut(name, options, this.#custody, (held) => this.#refresh.newest(held));
+      return await logOut(name, options, this.#custody, (held) => this.#refresh.bringHome(held));
     } finally {
       // Who looked it up meanwhile may have found it still there.
       this.#slots.forget();
@@ -176,10 +186,12 @@ export class Vault {
   async list(): Promise<Listing> {
     this.#mustBeOpen();
     const { held, unopened } = await this.#custody.list();
-    const now = Date.now();
+    const now = thisMoment();
+    // Nothing that a lock could say is worth failing a listing for.
+    const leased = await Promise.all(held.map((one) => this.#custody.leased(one).catch(() => false)));
     return {
       credentials: held
-        .map((one) => summaryOf(this.#refresh.newest(one), now))
+        .map((one, index) => summaryOf(this.#refresh.newest(one), now, leased[index] === true))
         .sort((a, b) => compare(a.resource, b.resource) || compare(a.account, b.account)),
       unopened: unopened.map(summaryOfUnopened),
     };
@@ -223,34 +235,30 @@ export class Vault {
       throw notLoggedIn(name);
     }
     let { held } = found;
-    const serve = (freshUntilThen: number): AccessToken => {
+    const serve = (ms: number): AccessToken => {
       if (slot?.held === held) {
-        slot.freshUntil = freshUntilThen;
+        slot.servedUntil = performance.now() + ms;
+        lookAgainIn(slot, Math.min(ms, LOOK_EVERY_MS));
         return slot.access;
       }
-      const made = slotOf(
-        name,
-        options.account,
-        { held, kids: found.kids },
-        {
-          freshUntil: freshUntilThen,
-          lookAgainAt: performance.now() + LOOK_EVERY_MS,
-        },
-      );
+      const made = slotOf(name, options.account, { held, kids: found.kids }, performance.now() + ms);
+      lookAgainIn(made, Math.min(ms, LOOK_EVERY_MS));
       this.#slots.set(epoch, resource, made);
       return made.access;
     };
     for (let refreshes = 0; ; refreshes += 1) {
       const { credential } = held;
       if (credential.loginRequired !== undefined) throw refused(credential);
-      const now = Date.now();
-      const state = freshness(credential, now);
-      if (state === 'fresh') return serve(freshUntil(credential));
+      const now = thisMoment();
+      const isRefused = credential.generation === options.refused;
+      const state = isRefused ? 'lapsed' : freshness(credential, now);
+      if (state === 'fresh') return serve(freshFor(credential, now));
+      const living = !isRefused && alive(credential, now);
       // Its refresh failed a moment ago.
-      if (slot?.held === held && now < slot.freshUntil) return slot.access;
+      if (living && slot?.held === held && performance.now() < slot.servedUntil) return slot.access;
       if (credential.tokens.refreshToken === undefined) {
-        if (!alive(credential, now)) throw cannotRefresh(credential);
-        return serve(servedUntil(credential, now, Number.POSITIVE_INFINITY));
+        if (!living) throw cannotRefresh(credential);
+        return serve(servedFor(credential, now, Number.POSITIVE_INFINITY));
       }
       if (refreshes === REFRESHES_A_CALL) {
         throw new InvalidResponseError(
@@ -266,13 +274,13 @@ export class Vault {
           leaseMs: state === 'early' ? 0 : left,
           waitMs: state === 'early' ? Math.min(left, EARLY_WAIT_MS) : left,
           signal: options.signal,
+          refused: isRefused,
         });
       } catch (error) {
         // Whatever went wrong, it does not take away a token with life left; only its server and its caller can.
-        const over = error instanceof LoginRequiredError || options.signal?.aborted === true;
-        if (!over && alive(credential, Date.now())) {
-          return serve(servedUntil(credential, Date.now(), retryPauseMs(error)));
-        }
+        const over = error instanceof LoginRequiredError || options.signal?.aborted === true || isRefused;
+        const then: Moment = thisMoment();
+        if (!over && alive(credential, then)) return serve(servedFor(credential, then, retryPauseMs(error)));
         throw error instanceof LockTimeoutError ? refreshTakesLong(error, name) : error;
       }
     }
@@ -287,7 +295,6 @@ export class Vault {
         this.#custody.version(slot.held),
       ]);
       if (kids.join() === slot.kids && version === slot.held.version) {
-        slot.lookAgainAt = performance.now() + LOOK_EVERY_MS;
         return { held: slot.held, kids };
       }
     }
@@ -299,6 +306,15 @@ export class Vault {
     if (this.#closed !== undefined)
       throw new VaultClosedError('The vault was closed.', { hint: 'Open another one: openVault()' });
   }
+}
+
+/** By both clocks: the monotonic one stands still while a laptop sleeps, and the wall clock may be set back. */
+function isCurrent({ lookAgainAt }: Slot): boolean {
+  return performance.now() < lookAgainAt.monotonic && Date.now() < lookAgainAt.wall;
+}
+
+function lookAgainIn(slot: Slot, ms: number): void {
+  slot.lookAgainAt = { monotonic: performance.now() + ms, wall: Date.now() + ms };
 }
 
 function deadlineOf({ deadlineMs = DEFAULT_DEADLINE_MS }: TokenOptions): number {

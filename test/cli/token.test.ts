@@ -76,7 +76,7 @@ describe('holdfast token', () => {
       at.run(['token', servers.resource]),
       at.run(['token', servers.resource, '--json']),
     ]);
-    const { token, tokenType, expiresAt, ...rest } = JSON.parse(json.out);
+    const { token, tokenType, expiresAt, generation, ...rest } = JSON.parse(json.out);
     expect({ code: json.code, err: json.err, tokenType, rest }).toEqual({
       code: 0,
       err: '',
@@ -85,6 +85,7 @@ describe('holdfast token', () => {
     });
     expect(token === plain.out.trim()).toBe(true);
     expect(new Date(expiresAt).toISOString()).toBe(expiresAt);
+    expect(generation).toBe(1);
   });
 
   it('refreshes an expired token once, however many processes ask', async () => {
@@ -128,14 +129,34 @@ describe('holdfast token', () => {
 
   it('exits with 5 when the server is in trouble, and works when it is well again', async () => {
     const at = await lapsed();
-    await servers.behave({ token: '500', times: 1 });
-    expect(await at.told(['token', servers.resource])).toMatchInlineSnapshot(`
+    await servers.behave({ token: '500', times: 100 });
+    expect(await at.told(['token', servers.resource, '--timeout', '1'])).toMatchInlineSnapshot(`
       "exit 5
       --- stderr
       error: The token endpoint of "http://127.0.0.1:AUTH1" answered HTTP 500.
         The server is in trouble. Try again in a moment."
     `);
+    await servers.behave({});
     expect((await at.run(['token', servers.resource])).code).toBe(0);
+  });
+
+  it('tries again by itself when the server is in trouble for a moment, and says so', async () => {
+    const at = await lapsed();
+    await servers.behave({ token: '500', times: 1 });
+    const { code, err } = await at.run(['token', servers.resource]);
+    expect(code).toBe(0);
+    expect(err).toContain('answered HTTP 500. Trying again.');
+  });
+
+  it('gets a newer token when the server refused the one at hand', async () => {
+    const at = await loggedIn();
+    const before = JSON.parse((await at.run(['token', servers.resource, '--json'])).out);
+    const after = JSON.parse(
+      (await at.run(['token', servers.resource, '--json', '--refused', String(before.generation)])).out,
+    );
+    expect(after.generation).toBe(before.generation + 1);
+    expect(after.token === before.token).toBe(false);
+    expect((await at.run(['token', servers.resource, '--refused', 'this one'])).code).toBe(2);
   });
 
   it('exits with 3 and the reason when the server has ended the login', async () => {

@@ -12,6 +12,8 @@ export function storeAround(store: Store, changes: Partial<Store>): Store {
     list: () => store.list(),
     kidsOf: (id) => store.kidsOf(id),
     lock: (id, options) => store.lock(id, options),
+    locked: (id) => store.locked(id),
+    reserve: () => store.reserve(),
     rehearse: () => store.rehearse(),
     durability: () => store.durability(),
     close: () => store.close(),

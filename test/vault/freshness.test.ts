@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Credential } from '../../src/credential.ts';
-import { alive, freshness, freshUntil, servedUntil } from '../../src/vault/freshness.ts';
+import type { Moment } from '../../src/system/clock.ts';
+import { alive, freshFor, freshness, lapsesAt, servedFor } from '../../src/vault/freshness.ts';
 import { sampleCredential } from '../support/credential.ts';
 
 const SECOND = 1000;
@@ -14,6 +15,11 @@ function lasting(lifeMs: number | undefined, obtainedAt = OBTAINED): Credential 
   return { ...sample, tokens: { ...sample.tokens, obtainedAt, expiresAt } };
 }
 
+const at = (wall: number): Moment => ({ wall });
+const freshUntil = (credential: Credential) => OBTAINED + freshFor(credential, at(OBTAINED));
+const servedUntil = (credential: Credential, now: number, pause: number) =>
+  now + servedFor(credential, at(now), pause);
+
 /** From a second to ten years. */
 const lives = fc.integer({ min: SECOND, max: 315_360_000 * SECOND });
 const shares = fc.double({ min: 0, max: 1, noNaN: true });
@@ -23,7 +29,7 @@ describe('when a token is refreshed', () => {
     fc.assert(
       fc.property(lives, (life) => {
         const from = OBTAINED + Math.max(0.9 * life, life - 5 * MINUTE);
-        expect(freshness(lasting(life), Math.floor(from) - 1)).toBe('fresh');
+        expect(freshness(lasting(life), at(Math.floor(from) - 1))).toBe('fresh');
         expect(freshUntil(lasting(life))).toBeGreaterThanOrEqual(Math.floor(from));
       }),
     );
@@ -35,7 +41,7 @@ describe('when a token is refreshed', () => {
         const from = Math.max(0.9 * life, life - 5 * MINUTE);
         const latest = OBTAINED + from + (life - from) / 2;
         expect(freshUntil(lasting(life))).toBeLessThanOrEqual(Math.ceil(latest));
-        expect(freshness(lasting(life), Math.ceil(latest))).not.toBe('fresh');
+        expect(freshness(lasting(life), at(Math.ceil(latest)))).not.toBe('fresh');
       }),
     );
   });
@@ -47,7 +53,7 @@ describe('when a token is refreshed', () => {
         const [sooner, later] = [Math.min(one, other), Math.max(one, other)].map(
           (share) => OBTAINED + share * life * 1.1,
         );
-        const [before, after] = [sooner, later].map((now = 0) => freshness(lasting(life), now));
+        const [before, after] = [sooner, later].map((now = 0) => freshness(lasting(life), at(now)));
         expect(order.indexOf(after ?? '')).toBeGreaterThanOrEqual(order.indexOf(before ?? ''));
       }),
     );
@@ -57,24 +63,24 @@ describe('when a token is refreshed', () => {
     fc.assert(
       fc.property(lives, (life) => {
         const until = freshUntil(lasting(life));
-        expect(freshness(lasting(life), until - 1)).toBe('fresh');
-        expect(freshness(lasting(life), until)).not.toBe('fresh');
+        expect(freshness(lasting(life), at(until - 1))).toBe('fresh');
+        expect(freshness(lasting(life), at(until))).not.toBe('fresh');
       }),
     );
   });
 
   test('lapses ten seconds before its end, or a twentieth of its life where that is less', () => {
-    expect(freshness(lasting(60 * MINUTE), OBTAINED + 60 * MINUTE - 10 * SECOND)).toBe('lapsed');
-    expect(freshness(lasting(60 * MINUTE), OBTAINED + 60 * MINUTE - 10 * SECOND - 1)).toBe('early');
-    expect(freshness(lasting(20 * SECOND), OBTAINED + 19 * SECOND)).toBe('lapsed');
-    expect(freshness(lasting(20 * SECOND), OBTAINED + 19 * SECOND - 1)).toBe('early');
+    expect(freshness(lasting(60 * MINUTE), at(OBTAINED + 60 * MINUTE - 10 * SECOND))).toBe('lapsed');
+    expect(freshness(lasting(60 * MINUTE), at(OBTAINED + 60 * MINUTE - 10 * SECOND - 1))).toBe('early');
+    expect(freshness(lasting(20 * SECOND), at(OBTAINED + 19 * SECOND))).toBe('lapsed');
+    expect(freshness(lasting(20 * SECOND), at(OBTAINED + 19 * SECOND - 1))).toBe('early');
   });
 
   test('one without an expiry is fresh for ever', () => {
     fc.assert(
       fc.property(fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER }), (now) => {
-        expect(freshness(lasting(undefined), now)).toBe('fresh');
-        expect(alive(lasting(undefined), now)).toBe(true);
+        expect(freshness(lasting(undefined), at(now))).toBe('fresh');
+        expect(alive(lasting(undefined), at(now))).toBe(true);
       }),
     );
     expect(freshUntil(lasting(undefined))).toBe(Number.POSITIVE_INFINITY);
@@ -82,8 +88,8 @@ describe('when a token is refreshed', () => {
 
   test('one that is expired on arrival, or before, was never fresh', () => {
     for (const life of [0, -MINUTE]) {
-      expect(freshness(lasting(life), OBTAINED)).toBe('lapsed');
-      expect(alive(lasting(life), OBTAINED)).toBe(false);
+      expect(freshness(lasting(life), at(OBTAINED))).toBe('lapsed');
+      expect(alive(lasting(life), at(OBTAINED))).toBe(false);
       expect(freshUntil(lasting(life))).toBeLessThanOrEqual(OBTAINED);
     }
   });
@@ -97,7 +103,7 @@ describe('how long a token is served whose refresh has failed', () => {
       fc.property(lives, shares, pauses, (life, share, pause) => {
         const credential = lasting(life);
         const now = OBTAINED + share * life;
-        fc.pre(alive(credential, now));
+        fc.pre(alive(credential, at(now)));
         const until = servedUntil(credential, now, pause);
         expect(until).toBeLessThanOrEqual(now + pause);
         expect(until).toBeLessThanOrEqual(OBTAINED + life);
@@ -110,5 +116,58 @@ describe('how long a token is served whose refresh has failed', () => {
     const lapses = OBTAINED + 60 * MINUTE - 10 * SECOND;
     expect(servedUntil(credential, lapses - SECOND, MINUTE)).toBe(lapses);
     expect(servedUntil(credential, lapses, MINUTE)).toBe(lapses + 10 * SECOND);
+  });
+});
+
+describe('a wall clock that jumps', () => {
+  const BOOT = 1_000_000;
+  const moment = (sinceMs: number, wall: number, id = 'this boot'): Moment => ({
+    wall,
+    boot: { id, ms: BOOT + sinceMs },
+  });
+  function obtained(lifeMs: number): Credential {
+    const credential = lasting(lifeMs);
+    return {
+      ...credential,
+      tokens: { ...credential.tokens, obtainedBoot: { id: 'this boot', ms: BOOT } },
+    };
+  }
+  const jumps = fc.integer({ min: -100 * 365 * 24 * 60 * MINUTE, max: 100 * 365 * 24 * 60 * MINUTE });
+
+  test('changes nothing within a boot, however far, in either direction', () => {
+    fc.assert(
+      fc.property(lives, shares, jumps, fc.integer({ min: 0, max: MINUTE }), (life, share, jump, pause) => {
+        const since = Math.floor(share * life * 1.1);
+        const [steady, jumped] = [moment(since, OBTAINED + since), moment(since, OBTAINED + since + jump)];
+        const credential = obtained(life);
+        for (const how of [freshness, alive, freshFor] as const) {
+          expect(how(credential, jumped)).toEqual(how(lasting(life), at(OBTAINED + since)));
+          expect(how(credential, jumped)).toEqual(how(credential, steady));
+        }
+        expect(servedFor(credential, jumped, pause)).toBe(servedFor(credential, steady, pause));
+      }),
+    );
+  });
+
+  test('is shown as the time that is really left', () => {
+    const jumped = moment(10 * MINUTE, OBTAINED + 365 * 24 * 60 * MINUTE);
+    expect(lapsesAt(obtained(60 * MINUTE), jumped)).toBe(jumped.wall + 50 * MINUTE);
+    expect(lapsesAt(lasting(undefined), jumped)).toBeUndefined();
+  });
+
+  test('after another boot, the wall clock is what counts', () => {
+    const later = moment(0, OBTAINED + 59 * MINUTE, 'another boot');
+    expect(freshness(obtained(60 * MINUTE), later)).toBe('early');
+    expect(freshness(obtained(60 * MINUTE), moment(0, OBTAINED + 10 * MINUTE, 'another boot'))).toBe('fresh');
+  });
+
+  test('a token from the future is refreshed at once, and serves until that has succeeded', () => {
+    const before = at(OBTAINED - 365 * 24 * 60 * MINUTE);
+    expect(freshness(lasting(60 * MINUTE), before)).toBe('early');
+    expect(freshFor(lasting(60 * MINUTE), before)).toBe(0);
+    expect(alive(lasting(60 * MINUTE), before)).toBe(true);
+    expect(servedFor(lasting(60 * MINUTE), before, MINUTE)).toBe(MINUTE);
+    // Two machines with one store differ by seconds, and that is no reason.
+    expect(freshness(lasting(60 * MINUTE), at(OBTAINED - 30 * SECOND))).toBe('fresh');
   });
 });

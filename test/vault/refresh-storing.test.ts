@@ -1,3 +1,5 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { StorageFullError, VaultClosedError } from '../../src/errors.ts';
 import { refreshTokens } from '../../src/oauth/token.ts';
@@ -105,17 +107,42 @@ describe('new tokens that the store cannot take', () => {
     expect(events.map(({ type }) => type)).toEqual(['unpersisted']);
   });
 
-  test('are told as lost when the vault closes and the store still takes nothing', async () => {
-    const { home, vault, events } = await overFailingStore();
-    await vault.token(servers.resource);
+  test('are spilled beside the store, sealed, and brought home by the next refresh of any process', async () => {
+    const { home, vault, events, failing } = await overFailingStore();
+    const { token } = await vault.token(servers.resource);
     await vault.close();
+    expect(events).toMatchObject([
+      { type: 'unpersisted', message: expect.stringContaining(join(home.path, 'spill')) },
+    ]);
+    const [spilled = ''] = await readdir(join(home.path, 'spill'));
+    const text = await readFile(join(home.path, 'spill', spilled), 'utf8');
+    expect(text.includes(token.reveal())).toBe(false);
     expect(await storedGeneration(home)).toBe(1);
-    expect(events.at(-1)).toEqual({
-      type: 'unpersisted',
-      message: expect.stringContaining('end with this process'),
-      hint: expect.stringContaining(`holdfast login ${servers.resource}`),
+    failing.broken = false;
+    const before = (await servers.counters()).tokenRequests;
+    const next = await vaultAt(home).vault.token(servers.resource);
+    expect(next.token.equals(token)).toBe(true);
+    expect((await servers.counters()).tokenRequests).toBe(before);
+    expect(await storedGeneration(home)).toBe(2);
+    expect(await readdir(join(home.path, 'spill'))).toEqual([]);
+  });
+
+  test('are told as lost when no place at all takes them', async () => {
+    const home = await temporaryHome();
+    await loggedIn(home, servers.resource);
+    const stale = await expire(home, servers.resource);
+    const store = storeAround(new DirectoryStore(home.layout, home.environment), {
+      cas: () => Promise.reject(new StorageFullError('No space is left.')),
     });
-    expect(events).toHaveLength(2);
+    const { custody } = partsAt(home, store);
+    const once = new RefreshOnce(
+      custody,
+      ({ server, client, resourceParameter }, refreshToken) =>
+        refreshTokens(server, client, { refreshToken, resourceParameter }),
+      () => {},
+    );
+    await once.refresh(stale, { leaseMs: 1000, waitMs: 30_000 });
+    expect(await once.close()).toMatchObject([{ resource: servers.resource, generation: 2 }]);
   });
 
   test('never stand in the way of a login that was made meanwhile', async () => {

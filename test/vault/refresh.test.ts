@@ -234,7 +234,7 @@ describe('what other processes do', () => {
     const stale = await expire(home, servers.resource);
     // An engine whose lease was lost unnoticed: both sides believe that they may refresh.
     const store = storeAround(new DirectoryStore(home.layout, home.environment), {
-      lock: async () => ({ release: async () => {} }),
+      lock: async () => ({ note: async () => undefined, setNote: async () => {}, release: async () => {} }),
     });
     let winner = '';
     let refusals = 0;

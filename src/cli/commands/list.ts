@@ -28,7 +28,7 @@ function cellsOf(one: CredentialSummary): readonly string[] {
   return [
     one.resource,
     one.account,
-    stateOf(one),
+    STATES[one.state],
     one.expiresAt === undefined ? 'not said' : relativeTime(one.expiresAt, Date.now()),
     scopesOf(one),
     one.keyring === one.tier ? one.keyring : `${one.keyring} (${one.tier})`,
@@ -49,9 +49,12 @@ function tableOrBlocks(rows: readonly (readonly string[])[], columns: number | u
     .join('\n\n');
 }
 
-function stateOf({ state }: CredentialSummary): string {
-  return state === 'stale' ? 'refreshes on use' : state === 'login-required' ? 'login required' : 'fresh';
-}
+const STATES: Readonly<Record<CredentialSummary['state'], string>> = {
+  fresh: 'fresh',
+  stale: 'refreshes on use',
+  refreshing: 'refreshing now',
+  'login-required': 'login required',
+};
 
 function scopesOf({ scopes }: CredentialSummary): string {
   if (scopes.length === 0) return '-';

@@ -5,11 +5,17 @@ import { isoTime } from '../words.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
   const { argument = '', ui, signal } = invocation;
-  const options = { account: invocation.text('account'), deadlineMs: timeoutMs(invocation), signal };
-  const { token, tokenType, expiresAt } = await withVault(invocation, (vault) =>
+  const options = {
+    account: invocation.text('account'),
+    deadlineMs: timeoutMs(invocation),
+    refused: invocation.number('refused', { min: 1, max: 999_999_999 }),
+    signal,
+  };
+  const { token, tokenType, expiresAt, generation } = await withVault(invocation, (vault) =>
     vault.token(argument, options),
   );
-  if (ui.json) ui.dataJson({ token: token.reveal(), tokenType, expiresAt: isoTime(expiresAt) ?? null });
+  if (ui.json)
+    ui.dataJson({ token: token.reveal(), tokenType, expiresAt: isoTime(expiresAt) ?? null, generation });
   else ui.data(token.reveal());
   return EXIT.done;
 }

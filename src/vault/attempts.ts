@@ -1,0 +1,164 @@
+import * as v from 'valibot';
+import type { Credential } from '../credential.ts';
+import { type HoldfastError, NetworkError, RefreshLimitedError, TimeoutError } from '../errors.ts';
+import { loginCommand } from './login-required.ts';
+
+/*
+ * What the holders of a lease leave each other: how the last tries to refresh this credential went. So a server that is
+ * in trouble hears from one process at a time, at growing intervals, however many want a token; and one whose tokens are
+ * good for nothing is not asked for ever.
+ *
+ * By the wall clock. What seems to come from the future was written by a clock that was set back since, and is forgotten.
+ */
+
+/** The pause after a first failure, doubled with each further one, in milliseconds. */
+const FIRST_PAUSE_MS = 1_000;
+const LONGEST_PAUSE_MS = 10_000;
+/** After failures that came before anything was sent, which cost the server nothing and leave no doubt. */
+const FIRST_UNSENT_PAUSE_MS = 250;
+const LONGEST_UNSENT_PAUSE_MS = 2_000;
+
+/**
+ * A request that got no answer may still be processed. Presented again meanwhile, the same refresh token would look
+ * stolen to a strict server; after this long, in milliseconds, it has either been dropped or its answer is lost anyway.
+ */
+const IN_DOUBT_PAUSE_MS = 60_000;
+
+/** So many refreshes within a minute that yielded no usable token are no accident any more. */
+const MOST_FRUITLESS = 5;
+const FRUITLESS_WITHIN_MS = 60_000;
+
+const time = v.pipe(v.number(), v.safeInteger());
+
+const Note = v.object({
+  /** The generation that was presented, and the login that it belongs to: what failed for another says nothing. */
+  generation: time,
+  loggedInAt: time,
+  /** A request is under way, or its sender died. */
+  sentAt: v.optional(time),
+  failures: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
+  failedAt: v.optional(time),
+  /** How long after that the next try may be made. */
+  pauseMs: v.optional(v.pipe(v.number(), v.minValue(0))),
+  inDoubt: v.optional(v.boolean()),
+  /** Why, as it was said; made of our own words and quoted ones. */
+  why: v.optional(v.pipe(v.string(), v.maxLength(600))),
+  /** When refreshes were made that yielded nothing usable. */
+  fruitless: v.pipe(v.array(time), v.maxLength(MOST_FRUITLESS)),
+});
+type Note = v.InferOutput<typeof Note>;
+
+export class Attempts {
+  readonly #note: Note;
+
+  private constructor(note: Note) {
+    this.#note = note;
+  }
+
+  /** What the note says that matters for this credential now. A note that cannot be read says nothing. */
+  static read(text: string | undefined, credential: Credential, now: number): Attempts {
+    const { generation, loggedInAt } = credential;
+    const nothing: Note = { generation, loggedInAt, failures: 0, fruitless: [] };
+    const parsed = v.safeParse(Note, parse(text));
+    if (!parsed.success || parsed.output.loggedInAt !== loggedInAt) return new Attempts(nothing);
+    const note = parsed.output;
+    const fruitless = note.fruitless.filter((at) => at <= now && now - at < FRUITLESS_WITHIN_MS);
+    const failedAt = note.failedAt ?? 0;
+    const tells = note.generation === generation && failedAt <= now;
+    return new Attempts(tells ? { ...note, fruitless } : { ...nothing, fruitless });
+  }
+
+  get text(): string {
+    return JSON.stringify(this.#note);
+  }
+
+  /** How long to wait before the next try, in milliseconds. */
+  pauseMs(now: number): number {
+    const { failedAt, pauseMs } = this.#note;
+    return failedAt === undefined ? 0 : Math.max(0, failedAt + (pauseMs ?? 0) - now);
+  }
+
+  /** For who cannot wait so long: what happened, and when the next try will be made. */
+  failure({ resource }: Credential, now: number): HoldfastError {
+    const { failedAt = now, why = 'The last try failed.', inDoubt } = this.#note;
+    const ago = Math.round((now - failedAt) / 1000);
+    const next = Math.ceil(this.pauseMs(now) / 1000);
+    const message = `The login to ${resource} could not be refreshed ${ago} s ago: ${why}`;
+    const hint = `Try again in ${next} s. The login is unharmed.`;
+    return inDoubt === true
+      ? new TimeoutError(`${message} The server may still be at it.`, { hint })
+      : new NetworkError(message, { hint, retryAfterMs: this.pauseMs(now) });
+  }
+
+  /** @throws RefreshLimitedError when the last refreshes yielded nothing usable */
+  checkFruitful({ resource, account, server }: Credential, now: number): void {
+    const { fruitless } = this.#note;
+    if (fruitless.length < MOST_FRUITLESS) return;
+    const waitS = Math.ceil(((fruitless[0] ?? now) + FRUITLESS_WITHIN_MS - now) / 1000);
+    throw new RefreshLimitedError(
+      `The login to ${resource} was refreshed ${fruitless.length} times within a minute, and each new token was refused or had expired on arrival.`,
+      {
+        hint: `Check the clock of this machine (date). If it is right, tell who runs ${server.issuer}, or log in again: ${loginCommand(resource, account)}. The next refresh is made in ${waitS} s.`,
+      },
+    );
+  }
+
+  /** When a request for this very generation was sent whose sender never told how it went: it died. */
+  get abandonedAt(): number | undefined {
+    return this.#note.sentAt;
+  }
+
+  /** A request is about to be sent. */
+  sending(now: number): Attempts {
+    return new Attempts({ ...this.#note, sentAt: now });
+  }
+
+  /** It failed in a way that may pass. */
+  failed(error: HoldfastError, now: number): Attempts {
+    const { sentAt: _over, ...note } = this.#note;
+    const failures = note.failures + 1;
+    const inDoubt = error instanceof TimeoutError;
+    return new Attempts({
+      ...note,
+      failures,
+      failedAt: now,
+      inDoubt,
+      pauseMs: Math.round(inDoubt ? IN_DOUBT_PAUSE_MS : pauseAfter(error, failures)),
+      why: error.message.slice(0, 200),
+    });
+  }
+
+  /** A refresh succeeded. What it yielded is this credential; whether that is of any use shows when it is used. */
+  succeeded({ generation, loggedInAt }: Credential): Attempts {
+    return new Attempts({ generation, loggedInAt, failures: 0, fruitless: this.#note.fruitless });
+  }
+
+  /** The token at hand was refused, or had expired on arrival, so it is refreshed for nothing. */
+  fruitless(now: number): Attempts {
+    return new Attempts({ ...this.#note, fruitless: [...this.#note.fruitless, now].slice(-MOST_FRUITLESS) });
+  }
+
+  /** Whether there is anything to tell the next holder. */
+  get isEmpty(): boolean {
+    const { failures, fruitless, sentAt } = this.#note;
+    return failures === 0 && fruitless.length === 0 && sentAt === undefined;
+  }
+}
+
+function pauseAfter(error: HoldfastError, failures: number): number {
+  const network = error instanceof NetworkError ? error : undefined;
+  const [first, longest] =
+    network?.unsent === true
+      ? [FIRST_UNSENT_PAUSE_MS, LONGEST_UNSENT_PAUSE_MS]
+      : [FIRST_PAUSE_MS, LONGEST_PAUSE_MS];
+  const grown = Math.min(longest, first * 2 ** Math.min(failures - 1, 10));
+  return Math.max(grown * (0.75 + Math.random() / 2), network?.retryAfterMs ?? 0);
+}
+
+function parse(text: string | undefined): unknown {
+  try {
+    return JSON.parse(text ?? '');
+  } catch {
+    return undefined;
+  }
+}
