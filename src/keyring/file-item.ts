@@ -2,6 +2,7 @@ import { createCipheriv, createDecipheriv, pbkdf2 as pbkdf2Callback, randomBytes
 import { promisify } from 'node:util';
 import * as v from 'valibot';
 import { KeyringBrokenError } from '../errors.ts';
+import { decodeSharedItem, encodeSharedItem, type SharedItem } from './layout-99designs.ts';
 
 /*
  * One item of the file keyring, in the format of 99designs/keyring 1.2, so that other programs can read it: JWE compact
@@ -29,20 +30,12 @@ const Header = v.object({
   p2s: v.pipe(v.string(), v.nonEmpty()),
 });
 
-/** Go's JSON of the item: an empty value is "", an absent one null. */
-const Item = v.object({ Key: v.string(), Data: v.nullable(v.string()) });
-
-export interface FileItem {
-  readonly key: string;
-  readonly data: Uint8Array;
-}
-
 /**
  * Encrypts an item under the passphrase.
  *
  * @param rounds PBKDF2 iterations: 8,192 suffice for 32 random bytes, a person's passphrase gets 600,000
  */
-export async function encryptItem(item: FileItem, passphrase: string, rounds: number): Promise<string> {
+export async function encryptItem(item: SharedItem, passphrase: string, rounds: number): Promise<string> {
   const salt = randomBytes(SALT_BYTES);
   const header = Buffer.from(
     JSON.stringify({
@@ -59,15 +52,7 @@ export async function encryptItem(item: FileItem, passphrase: string, rounds: nu
   const iv = randomBytes(12);
   const cipher = createCipheriv('aes-256-gcm', contentKey, iv);
   cipher.setAAD(Buffer.from(header, 'ascii'));
-  const plaintext = JSON.stringify({
-    Key: item.key,
-    Data: Buffer.from(item.data).toString('base64'),
-    Label: item.key,
-    Description: '',
-    KeychainNotTrustApplication: false,
-    KeychainNotSynchronizable: false,
-  });
-  const ciphertext = Buffer.concat([cipher.update(plaintext, 'utf8'), cipher.final()]);
+  const ciphertext = Buffer.concat([cipher.update(encodeSharedItem(item)), cipher.final()]);
   const parts = [wrapped, iv, ciphertext, cipher.getAuthTag()].map((part) => part.toString('base64url'));
   return [header, ...parts].join('.');
 }
@@ -77,7 +62,7 @@ export async function encryptItem(item: FileItem, passphrase: string, rounds: nu
  *
  * @throws KeyringBrokenError when the passphrase is another, or the file is damaged; its content is never in the message
  */
-export async function decryptItem(text: string, passphrase: string): Promise<FileItem> {
+export async function decryptItem(text: string, passphrase: string): Promise<SharedItem> {
   const parts = text.length <= MAX_ITEM_BYTES ? text.split('.') : [];
   const [head, ...rest] = parts;
   const [wrapped, iv, ciphertext, tag] = rest.map(decodePart);
@@ -99,9 +84,7 @@ export async function decryptItem(text: string, passphrase: string): Promise<Fil
   } catch {
     throw damaged('it fails authentication');
   }
-  const item = v.safeParse(Item, parseJson(plaintext));
-  if (!item.success) throw damaged('it opens, but holds no item');
-  return { key: item.output.Key, data: Buffer.from(item.output.Data ?? '', 'base64') };
+  return decodeSharedItem(plaintext);
 }
 
 /** The file that holds an item: only `/` and `%` are escaped, as the other programs do. */

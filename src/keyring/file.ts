@@ -20,6 +20,9 @@ import { obtainPassphrase, type Passphrase, readPassphrase } from './passphrase.
 /** Names that are no file, or not an item's. */
 const RESERVED = new Set(['', '.', '..', 'passphrase']);
 
+/** On Windows a colon names a stream of another file, a device's name the device, and a dot at the end is dropped. */
+const NO_WINDOWS_FILE = /[<>:"|?*\\\u0000-\u001f]|[ .]$|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)/i;
+
 /** Other programs of this format truncate and write anew: a reader may come in between. */
 const REREADS = 5;
 const REREAD_AFTER_MS = 10;
@@ -105,7 +108,7 @@ export class FileKeyring implements Keyring {
   }
 
   #path(name: string): string {
-    if (RESERVED.has(name)) {
+    if (RESERVED.has(name) || (this.#environment.platform === 'win32' && NO_WINDOWS_FILE.test(name))) {
       throw new KeyringBrokenError(`${quote(name)} cannot name an item of the file keyring.`, {
         hint: 'Choose another name.',
       });

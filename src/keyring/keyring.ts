@@ -1,5 +1,27 @@
-/** How long what a keyring holds will last: until deleted, until the next boot, until this process ends. */
-export type Lifetime = 'disk' | 'boot' | 'process';
+/**
+ * How long what a keyring holds will last, the longest first: `disk` until deleted, `boot` until the next boot,
+ * `three-days` until three days after its last use or the next boot, `session` until the last process of the login
+ * session ends, `process` until this process ends. Only `process` is too short for a login to be kept.
+ */
+export type Lifetime = (typeof LIFETIMES)[number];
+
+export const LIFETIMES = ['disk', 'boot', 'three-days', 'session', 'process'] as const;
+
+/** How long that is, as the end of a sentence such as "It lasts …". */
+export function lifetimeInWords(lifetime: Lifetime): string {
+  switch (lifetime) {
+    case 'disk':
+      return 'until it is deleted';
+    case 'boot':
+      return 'until the next boot';
+    case 'three-days':
+      return 'three days after its last use, at most until the next boot';
+    case 'session':
+      return 'until the login session ends';
+    case 'process':
+      return 'until this process ends';
+  }
+}
 
 /** The three tiers, strongest first (DESIGN: native is the operating system's own). */
 export type Tier = 'native' | 'file' | 'memory';
@@ -31,7 +53,7 @@ export type KeyringProbe =
  * `keyringContract` (`holdfast/testing`) holds these duties as tests.
  */
 export interface Keyring {
-  /** The name that a user chooses it by: `secret-service`, `keychain`, `file`, `memory` … */
+  /** The name that a user chooses it by: `secret-service`, `keychain`, `keyctl:user`, `file`, `memory` … */
   readonly id: string;
   readonly tier: Tier;
   /** Whether a secret could be read and written here now. Never prompts, never creates, never throws. */
@@ -53,6 +75,10 @@ export interface Keyring {
 export interface KeyringOpener {
   readonly id: string;
   readonly tier: Tier;
+  /** Never a candidate unless the user names it. */
+  readonly onlyWhenNamed?: boolean;
+  /** The id of a stronger keyring that is the same store where both are: while that one serves, this is not asked. */
+  readonly servedBy?: string;
   open(): Promise<Keyring | undefined>;
 }
 

@@ -1,41 +1,94 @@
-import {
-  HoldfastError,
-  InvalidArgumentError,
-  KeyringAbsentError,
-  KeyringBrokenError,
-  KeyringDeniedError,
-  KeyringLockedError,
-} from '../errors.ts';
+import { HoldfastError, InvalidArgumentError, KeyringAbsentError, KeyringBrokenError } from '../errors.ts';
 import { quote } from '../quote.ts';
 import type { Environment } from '../system/environment.ts';
 import type { Layout } from '../system/paths.ts';
-import type { Keyring, KeyringOpener, KeyringProbe, Lifetime, TierReport } from './keyring.ts';
+import { configuredKeyring } from './configured.ts';
+import { KEYCTL_LIFETIMES, KEYCTL_SCOPES } from './keyctl-scope.ts';
+import {
+  type Keyring,
+  type KeyringOpener,
+  type Lifetime,
+  lifetimeInWords,
+  type TierReport,
+} from './keyring.ts';
+import { errorOf, statusOf } from './verdict.ts';
+
+/** A keyring of an operating system, and the platforms that have it. */
+interface NativeKeyring extends Omit<KeyringOpener, 'tier' | 'open'> {
+  readonly platforms: readonly NodeJS.Platform[];
+  open(environment: Environment): Promise<Keyring | undefined>;
+}
 
 /**
- * The keyrings of operating systems, the strongest first. The generic `file` and `pass` backends that other keyring
- * libraries list here are left out on purpose: they open unconditionally, and would hide that no keyring is there.
+ * The keyrings of operating systems, the strongest first: adding one is its file and its entry here. The generic `file`
+ * and `pass` backends that other keyring libraries list are left out on purpose: they open unconditionally, and would
+ * hide that no keyring is there.
  */
-export const NATIVE_KEYRINGS = ['wincred', 'keychain', 'secret-service', 'kwallet', 'keyctl'] as const;
+const NATIVE: readonly NativeKeyring[] = [
+  {
+    id: 'wincred',
+    platforms: ['win32'],
+    open: async (environment) => (await import('./wincred.ts')).openWincred(environment),
+  },
+  {
+    id: 'keychain',
+    platforms: ['darwin'],
+    open: async (environment) => (await import('./keychain.ts')).openKeychain(environment),
+  },
+  {
+    id: 'secret-service',
+    platforms: ['linux'],
+    open: async (environment) => (await import('./secret-service.ts')).openSecretService(environment),
+  },
+  {
+    id: 'kwallet',
+    platforms: ['linux'],
+    servedBy: 'secret-service',
+    open: async (environment) => (await import('./kwallet.ts')).openKWallet(environment),
+  },
+  ...KEYCTL_SCOPES.map(
+    (scope): NativeKeyring => ({
+      id: `keyctl:${scope}`,
+      platforms: ['linux'],
+      onlyWhenNamed: true,
+      open: async () => (await import('./keyctl.ts')).openKernelKeyring(scope),
+    }),
+  ),
+];
+
+export const NATIVE_KEYRINGS: readonly string[] = NATIVE.map(({ id }) => id);
 
 /** The candidates of this platform: its native keyrings, then the file, then memory. */
 export function defaultOpeners(environment: Environment, layout: Layout): readonly KeyringOpener[] {
-  const openers: KeyringOpener[] = [];
-  if (environment.platform === 'linux') {
-    openers.push({
-      id: 'secret-service',
-      tier: 'native',
-      open: async () => (await import('./secret-service.ts')).openSecretService(environment),
-    });
-  }
-  openers.push(
+  const native = NATIVE.filter(({ platforms }) => platforms.includes(environment.platform));
+  return [
+    ...native.map(
+      (keyring): KeyringOpener => ({ ...keyring, tier: 'native', open: () => keyring.open(environment) }),
+    ),
     {
       id: 'file',
       tier: 'file',
       open: async () => new (await import('./file.ts')).FileKeyring(layout, environment),
     },
     { id: 'memory', tier: 'memory', open: async () => new (await import('./memory.ts')).MemoryKeyring() },
-  );
-  return openers;
+  ];
+}
+
+/**
+ * The resolution as the user chose it: by the option, else by `HOLDFAST_KEYRING`, else in `config.json`, else `auto`.
+ *
+ * @throws InvalidArgumentError when no keyring has the name; for the one in `config.json` not here but at first use
+ */
+export function resolveKeyrings(
+  environment: Environment,
+  layout: Layout,
+  options: { keyring?: string | undefined; openers?: readonly KeyringOpener[] | undefined } = {},
+): KeyringResolution {
+  return new KeyringResolution({
+    openers: options.openers ?? defaultOpeners(environment, layout),
+    choice: options.keyring ?? (environment.variables['HOLDFAST_KEYRING'] || undefined),
+    configured: () => configuredKeyring(layout, environment),
+  });
 }
 
 /** A keyring that was opened and probed. */
@@ -51,34 +104,40 @@ type Found = { readonly usable: UsableKeyring } | { readonly error: HoldfastErro
  * became of each is in the reports. An explicit choice never falls back to another one.
  */
 export class KeyringResolution {
-  /** Whether the user chose; then a failure is an error, not a reason to go on. */
-  readonly explicit: boolean;
   readonly #all: readonly KeyringOpener[];
-  readonly #candidates: readonly KeyringOpener[];
-  readonly #choice: string;
+  readonly #configured: () => Promise<string | undefined>;
   readonly #found = new Map<KeyringOpener, Promise<Found>>();
   readonly #settled = new Map<KeyringOpener, Found>();
+  #choice: string | undefined;
+  #candidates: readonly KeyringOpener[] = [];
 
   /**
-   * @param options.choice `auto` (the default), `native`, `file`, `memory`, or the id of one keyring
+   * @param options.choice `auto`, `native`, `file`, `memory`, or the id of one keyring
+   * @param options.configured asked once, and only where no choice was given; without an answer it is `auto`
    * @throws InvalidArgumentError when no candidate has that name
    */
-  constructor(options: { openers: readonly KeyringOpener[]; choice?: string | undefined }) {
+  constructor(options: {
+    openers: readonly KeyringOpener[];
+    choice?: string | undefined;
+    configured?: (() => Promise<string | undefined>) | undefined;
+  }) {
     this.#all = options.openers;
-    this.#choice = options.choice ?? 'auto';
-    this.explicit = this.#choice !== 'auto';
-    this.#candidates = this.#all.filter(
-      ({ id, tier }) => !this.explicit || id === this.#choice || tier === this.#choice,
-    );
-    if (this.#candidates.length === 0 && this.#choice !== 'native') {
-      const elsewhere = (NATIVE_KEYRINGS as readonly string[]).includes(this.#choice);
-      throw new InvalidArgumentError(
-        elsewhere
-          ? `The keyring ${this.#choice} is not available on this platform.`
-          : `There is no keyring ${quote(this.#choice)}.`,
-        { hint: `Choose one of: auto, native, ${this.#all.map(({ id }) => id).join(', ')}` },
-      );
+    this.#configured = options.configured ?? (async () => undefined);
+    if (options.choice !== undefined) this.#choose(options.choice);
+  }
+
+  /** What was chosen; `auto` when nothing was. Then a failure is an error, not a reason to go on. */
+  async choice(): Promise<string> {
+    if (this.#choice === undefined) {
+      const configured = await this.#configured();
+      this.#choose(configured ?? 'auto', configured === undefined ? '' : 'config.json: ');
     }
+    return this.#choice ?? 'auto';
+  }
+
+  /** Whether the user chose. Known once a keyring was asked for, or `choice()`. */
+  get explicit(): boolean {
+    return this.#choice !== undefined && this.#choice !== 'auto';
   }
 
   /**
@@ -89,7 +148,9 @@ export class KeyringResolution {
    */
   async *usable(): AsyncGenerator<UsableKeyring> {
     let any = false;
+    await this.choice();
     for (const opener of this.#candidates) {
+      if (this.#servedByStronger(opener)) continue;
       await this.#resolve(opener);
       // Looked up anew: it may have failed in use since.
       const found = this.#settled.get(opener);
@@ -109,11 +170,14 @@ export class KeyringResolution {
 
   /** What became of each candidate, in order. */
   reports(): readonly TierReport[] {
-    return this.#all.map((opener) => {
+    const shown = this.#all.filter(
+      (opener) => opener.onlyWhenNamed !== true || this.#candidates.includes(opener),
+    );
+    return shown.map((opener) => {
       const { id, tier } = opener;
       const found = this.#settled.get(opener);
       if (found === undefined) {
-        const reason = this.#candidates.includes(opener) ? undefined : `${this.#choice} was chosen`;
+        const reason = this.#whyNotTried(opener);
         return { id, tier, outcome: 'not-tried', ...(reason === undefined ? {} : { reason }) };
       }
       if ('usable' in found) {
@@ -156,6 +220,27 @@ export class KeyringResolution {
     await found;
   }
 
+  #choose(choice: string, from = ''): void {
+    this.#candidates = this.#all.filter(({ id, tier, onlyWhenNamed }) =>
+      onlyWhenNamed === true ? id === choice : ['auto', id, tier].includes(choice),
+    );
+    if (this.#candidates.length === 0 && choice !== 'native') throw unknownChoice(choice, this.#all, from);
+    this.#choice = choice;
+  }
+
+  #servedByStronger({ servedBy }: KeyringOpener): boolean {
+    const stronger = this.#candidates.find(({ id }) => id === servedBy);
+    const found = stronger && this.#settled.get(stronger);
+    return found !== undefined && 'usable' in found;
+  }
+
+  #whyNotTried(opener: KeyringOpener): string | undefined {
+    if (!this.#candidates.includes(opener)) return this.explicit ? `${this.#choice} was chosen` : undefined;
+    return this.#servedByStronger(opener)
+      ? `${opener.servedBy} serves, and where both are they are one store`
+      : undefined;
+  }
+
   #failureOfChoice(): HoldfastError {
     const [problem] = this.problems();
     if (problem !== undefined) return problem;
@@ -163,6 +248,28 @@ export class KeyringResolution {
       hint: 'Choose another one, such as --keyring file, or leave the choice to Holdfast: --keyring auto',
     });
   }
+}
+
+function unknownChoice(
+  choice: string,
+  openers: readonly KeyringOpener[],
+  from: string,
+): InvalidArgumentError {
+  if (choice === 'keyctl') {
+    const scopes = KEYCTL_SCOPES.map(
+      (scope) => `keyctl:${scope} (${lifetimeInWords(KEYCTL_LIFETIMES[scope])})`,
+    );
+    return new InvalidArgumentError(
+      `${from}The kernel keyring is used only with a named scope, which decides how long it lasts.`,
+      { hint: `Choose one of: ${scopes.join(', ')}` },
+    );
+  }
+  return new InvalidArgumentError(
+    NATIVE_KEYRINGS.includes(choice)
+      ? `${from}The keyring ${choice} is not available on this platform.`
+      : `${from}There is no keyring ${quote(choice)}.`,
+    { hint: `Choose one of: auto, native, ${openers.map(({ id }) => id).join(', ')}` },
+  );
 }
 
 async function tryOpener(opener: KeyringOpener): Promise<Found> {
@@ -187,24 +294,4 @@ async function tryOpener(opener: KeyringOpener): Promise<Found> {
       }),
     };
   }
-}
-
-function errorOf(probe: Exclude<KeyringProbe, { status: 'usable' }>): HoldfastError {
-  const options = { hint: probe.hint };
-  switch (probe.status) {
-    case 'absent':
-      return new KeyringAbsentError(probe.reason, options);
-    case 'locked':
-      return new KeyringLockedError(probe.reason, options);
-    case 'denied':
-      return new KeyringDeniedError(probe.reason, options);
-    case 'broken':
-      return new KeyringBrokenError(probe.reason, options);
-  }
-}
-
-function statusOf(error: HoldfastError): 'absent' | 'locked' | 'denied' | 'broken' {
-  if (error instanceof KeyringAbsentError) return 'absent';
-  if (error instanceof KeyringLockedError) return 'locked';
-  return error instanceof KeyringDeniedError ? 'denied' : 'broken';
 }

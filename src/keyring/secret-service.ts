@@ -1,14 +1,12 @@
-import {
-  type HoldfastError,
-  KeyringAbsentError,
-  KeyringBrokenError,
-  KeyringDeniedError,
-  KeyringLockedError,
-} from '../errors.ts';
+import { KeyringAbsentError, KeyringLockedError } from '../errors.ts';
 import { quote } from '../quote.ts';
-import { type Bus, type BusCall, BusError, connectBus, sessionBusAddress } from '../system/dbus.ts';
+import { type Bus, BusError, type Deadline, deadlineIn } from '../system/dbus.ts';
+import { Variant } from '../system/dbus-value.ts';
 import type { Environment } from '../system/environment.ts';
 import type { Keyring, KeyringProbe } from './keyring.ts';
+import { decodeSharedItem, encodeSharedItem } from './layout-99designs.ts';
+import { type BusKeyring, busFailure, sessionBus } from './session-bus.ts';
+import { probing } from './verdict.ts';
 
 /*
  * The freedesktop.org Secret Service over D-Bus: GNOME Keyring, KeePassXC, KWallet of Plasma 6. Nothing here prompts: no
@@ -16,7 +14,12 @@ import type { Keyring, KeyringProbe } from './keyring.ts';
  * would ever answer it.
  */
 
-const SERVICE = 'org.freedesktop.secrets';
+const SECRET_SERVICE: BusKeyring = {
+  name: 'The Secret Service',
+  busName: 'org.freedesktop.secrets',
+  whenAbsent: 'Install and start one, such as gnome-keyring.',
+  daemons: 'gnome-keyring-daemon or kwalletd',
+};
 const ROOT = '/org/freedesktop/secrets';
 const IS_SERVICE = 'org.freedesktop.Secret.Service';
 const IS_COLLECTION = 'org.freedesktop.Secret.Collection';
@@ -24,92 +27,91 @@ const IS_ITEM = 'org.freedesktop.Secret.Item';
 /** How D-Bus spells "no object". */
 const NOTHING = '/';
 
-/** For each call. A service that was just activated has to start within it. */
+/** For each operation, of however many calls. A service that was just activated has to start within it. */
 const DEADLINE_MS = 3_000;
+
+/** How items lie there: where, under which attributes, in which form. */
+interface ItemLayout {
+  /** The name of a collection, as its path spells it; the default one otherwise. */
+  readonly collection?: string;
+  readonly contentType: string;
+  readonly attributes: (name: string) => Record<string, string>;
+  readonly label: (name: string) => string;
+  readonly encode: (name: string, secret: Uint8Array) => Uint8Array;
+  readonly decode: (bytes: Uint8Array) => Uint8Array;
+}
+
+/** So that `secret-tool lookup service holdfast username NAME` finds it. */
+const OURS: ItemLayout = {
+  contentType: 'text/plain',
+  attributes: (name) => ({ service: 'holdfast', username: name }),
+  label: (name) => `Holdfast ${name}`,
+  encode: (_name, secret) => secret,
+  decode: (bytes) => bytes,
+};
+
+/** As 99designs/keyring keeps the items of a service. */
+function sharedLayout(collection: string): ItemLayout {
+  return {
+    collection,
+    contentType: 'application/json',
+    attributes: (name) => ({ profile: name }),
+    label: (name) => name,
+    encode: (key, data) => encodeSharedItem({ key, data }),
+    decode: (bytes) => decodeSharedItem(bytes).data,
+  };
+}
 
 /**
  * Connects to the Secret Service of this session.
  *
+ * @param options.as99designs the service of a program built on 99designs/keyring, whose collection is shared with it; it
+ *   must be there, since making one prompts
  * @throws KeyringAbsentError where no session bus is; KeyringBrokenError when it does not answer
  */
-export async function openSecretService(environment: Environment): Promise<Keyring> {
-  const address = sessionBusAddress(environment);
-  if (address === undefined) {
-    throw new KeyringAbsentError('The Secret Service is not reachable: there is no D-Bus session bus here.', {
-      hint: 'In a desktop session it is there by itself. Over SSH: export DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/$(id -u)/bus',
-    });
-  }
-  try {
-    return new SecretService(await connectBus(address, DEADLINE_MS));
-  } catch (error) {
-    if (error instanceof BusError && error.errorName === 'disconnected') {
-      throw new KeyringAbsentError(
-        `The Secret Service is not reachable: the session bus is not there (${quote(error.message)}).`,
-        { hint: 'Check DBUS_SESSION_BUS_ADDRESS, or unset it.' },
-      );
-    }
-    throw keyringError(error);
-  }
+export async function openSecretService(
+  environment: Environment,
+  options: { as99designs?: string | undefined } = {},
+): Promise<Keyring> {
+  const { as99designs } = options;
+  const layout = as99designs === undefined ? OURS : sharedLayout(as99designs);
+  return new SecretService(await sessionBus(environment, SECRET_SERVICE, DEADLINE_MS), layout);
 }
 
 class SecretService implements Keyring {
   readonly id = 'secret-service';
   readonly tier = 'native';
   readonly #bus: Bus;
-  #session: Promise<string> | undefined;
+  readonly #layout: ItemLayout;
 
-  constructor(bus: Bus) {
+  constructor(bus: Bus, layout: ItemLayout) {
     this.#bus = bus;
+    this.#layout = layout;
   }
 
-  async probe(): Promise<KeyringProbe> {
-    try {
-      await this.#collection();
-      return { status: 'usable', lifetime: 'disk' };
-    } catch (error) {
-      const known = keyringError(error);
-      const hint = known.hint ?? 'See: holdfast doctor';
-      if (known instanceof KeyringAbsentError) return { status: 'absent', reason: known.message, hint };
-      if (known instanceof KeyringLockedError) return { status: 'locked', reason: known.message, hint };
-      if (known instanceof KeyringDeniedError) return { status: 'denied', reason: known.message, hint };
-      return { status: 'broken', reason: known.message, hint };
-    }
+  probe(): Promise<KeyringProbe> {
+    return probing('disk', () => this.#operation((service) => service.collection()));
   }
 
-  async get(name: string): Promise<Uint8Array | undefined> {
-    return this.#mapping(async () => {
-      const item = await this.#find(name);
-      if (item === undefined) return undefined;
-      const [secret] = await this.#call(item, IS_ITEM, 'GetSecret', 'o', [await this.#openSession()]);
-      const value = Array.isArray(secret) ? secret[2] : undefined;
-      if (!(value instanceof Uint8Array)) throw new BusError('nonsense', 'GetSecret gave no bytes');
-      return Uint8Array.from(value);
+  get(name: string): Promise<Uint8Array | undefined> {
+    return this.#operation(async (service) => {
+      const [item, session] = await Promise.all([service.find(name), service.openSession()]);
+      return item === undefined ? undefined : service.read(item, session);
     });
   }
 
-  async set(name: string, secret: Uint8Array): Promise<void> {
-    await this.#mapping(async () => {
-      const collection = await this.#collection();
-      const properties = {
-        [`${IS_ITEM}.Label`]: this.#bus.variant('s', `Holdfast ${name}`),
-        [`${IS_ITEM}.Attributes`]: this.#bus.variant('a{ss}', attributes(name)),
-      };
-      const value = [await this.#openSession(), Buffer.alloc(0), Buffer.from(secret), 'text/plain'];
-      const [, prompt] = await this.#call(collection, IS_COLLECTION, 'CreateItem', 'a{sv}(oayays)b', [
-        properties,
-        value,
-        true,
-      ]);
-      await this.#refusePrompt(prompt);
+  set(name: string, secret: Uint8Array): Promise<void> {
+    return this.#operation(async (service) => {
+      const [collection, session] = await Promise.all([service.collection(), service.openSession()]);
+      await service.write(collection, session, name, secret);
     });
   }
 
-  async delete(name: string): Promise<boolean> {
-    return this.#mapping(async () => {
-      const item = await this.#find(name);
+  delete(name: string): Promise<boolean> {
+    return this.#operation(async (service) => {
+      const item = await service.find(name);
       if (item === undefined) return false;
-      const [prompt] = await this.#call(item, IS_ITEM, 'Delete');
-      await this.#refusePrompt(prompt);
+      await service.remove(item);
       return true;
     });
   }
@@ -118,42 +120,104 @@ class SecretService implements Keyring {
     this.#bus.close();
   }
 
+  async #operation<T>(step: (calls: Calls) => Promise<T>): Promise<T> {
+    try {
+      return await step(new Calls(this.#bus, this.#layout, deadlineIn(DEADLINE_MS)));
+    } catch (error) {
+      throw keyringError(error);
+    }
+  }
+}
+
+/** The calls of one operation, which share its deadline. */
+class Calls {
+  readonly #bus: Bus;
+  readonly #layout: ItemLayout;
+  readonly #deadline: Deadline;
+
+  constructor(bus: Bus, layout: ItemLayout, deadline: Deadline) {
+    this.#bus = bus;
+    this.#layout = layout;
+    this.#deadline = deadline;
+  }
+
   /** The item with our attributes, in whichever collection the user keeps it. */
-  async #find(name: string): Promise<string | undefined> {
-    const [unlocked, locked] = await this.#call(ROOT, IS_SERVICE, 'SearchItems', 'a{ss}', [attributes(name)]);
+  async find(name: string): Promise<string | undefined> {
+    const wanted = [this.#layout.attributes(name)];
+    if (this.#layout.collection !== undefined) {
+      const collection = await this.collection();
+      const [items] = await this.#call(collection, IS_COLLECTION, 'SearchItems', 'a{ss}', wanted);
+      return paths(items)[0];
+    }
+    const [unlocked, locked] = await this.#call(ROOT, IS_SERVICE, 'SearchItems', 'a{ss}', wanted);
     const [item] = paths(unlocked);
     if (item !== undefined) return item;
     if (paths(locked).length > 0) throw lockedError();
     // A locked collection may keep its attributes to itself: "not found" means something only in an open one.
-    await this.#collection();
+    await this.collection();
     return undefined;
   }
 
-  /** The default collection, if it is open. */
-  async #collection(): Promise<string> {
-    const [path] = await this.#call(ROOT, IS_SERVICE, 'ReadAlias', 's', ['default']);
-    if (typeof path !== 'string' || path === NOTHING) {
-      throw new KeyringAbsentError('The Secret Service has no default collection yet.', {
-        hint: 'Create one, named Default or Login, in the desktop’s password manager (Seahorse, KWalletManager).',
-      });
-    }
-    const [locked] = await this.#call(path, 'org.freedesktop.DBus.Properties', 'Get', 'ss', [
-      IS_COLLECTION,
-      'Locked',
-    ]);
-    const value =
-      typeof locked === 'object' && locked !== null && 'value' in locked ? locked.value : undefined;
-    if (value !== false) throw lockedError();
+  /** The collection that is written to, if it is open. */
+  async collection(): Promise<string> {
+    const { collection: name } = this.#layout;
+    const path = name === undefined ? await this.#default() : await this.#named(name);
+    if ((await this.#property(path, IS_COLLECTION, 'Locked')) !== false) throw lockedError();
     return path;
   }
 
   /** Plain: both ends are on this machine's own bus, which only this user can read. */
-  #openSession(): Promise<string> {
-    this.#session ??= this.#call(ROOT, IS_SERVICE, 'OpenSession', 'sv', [
-      'plain',
-      this.#bus.variant('s', ''),
-    ]).then(([, session]) => String(session));
-    return this.#session;
+  async openSession(): Promise<string> {
+    const body = ['plain', new Variant('s', '')];
+    const [, session] = await this.#call(ROOT, IS_SERVICE, 'OpenSession', 'sv', body);
+    if (typeof session !== 'string') throw new BusError('nonsense', 'OpenSession gave no session');
+    return session;
+  }
+
+  async read(item: string, session: string): Promise<Uint8Array> {
+    const [secret] = await this.#call(item, IS_ITEM, 'GetSecret', 'o', [session]);
+    const value: unknown = Array.isArray(secret) ? secret[2] : undefined;
+    if (!(value instanceof Uint8Array)) throw new BusError('nonsense', 'GetSecret gave no bytes');
+    return Uint8Array.from(this.#layout.decode(value));
+  }
+
+  async write(collection: string, session: string, name: string, secret: Uint8Array): Promise<void> {
+    const { attributes, contentType, encode, label } = this.#layout;
+    const properties = {
+      [`${IS_ITEM}.Label`]: new Variant('s', label(name)),
+      [`${IS_ITEM}.Attributes`]: new Variant('a{ss}', attributes(name)),
+    };
+    const value = [session, Buffer.alloc(0), encode(name, secret), contentType];
+    const body = [properties, value, true];
+    const [, prompt] = await this.#call(collection, IS_COLLECTION, 'CreateItem', 'a{sv}(oayays)b', body);
+    await this.#refusePrompt(prompt);
+  }
+
+  async remove(item: string): Promise<void> {
+    const [prompt] = await this.#call(item, IS_ITEM, 'Delete');
+    await this.#refusePrompt(prompt);
+  }
+
+  async #default(): Promise<string> {
+    const [path] = await this.#call(ROOT, IS_SERVICE, 'ReadAlias', 's', ['default']);
+    if (typeof path === 'string' && path !== NOTHING) return path;
+    throw new KeyringAbsentError('The Secret Service has no default collection yet.', {
+      hint: 'Create one, named Default or Login, in the desktop’s password manager (Seahorse, KWalletManager).',
+    });
+  }
+
+  async #named(name: string): Promise<string> {
+    const collections = paths(await this.#property(ROOT, IS_SERVICE, 'Collections'));
+    const path = collections.find((one) => nameOf(one) === name);
+    if (path !== undefined) return path;
+    throw new KeyringAbsentError(`The Secret Service has no collection ${quote(name)}.`, {
+      hint: 'The program that shares it makes it when it keeps something there.',
+    });
+  }
+
+  async #property(path: string, of: string, name: string): Promise<unknown> {
+    const [value] = await this.#call(path, 'org.freedesktop.DBus.Properties', 'Get', 'ss', [of, name]);
+    return value instanceof Variant ? value.value : undefined;
   }
 
   async #refusePrompt(prompt: unknown): Promise<void> {
@@ -164,22 +228,19 @@ class SecretService implements Keyring {
     throw lockedError();
   }
 
-  #call(path: string, of: string, member: string, signature?: string, body?: BusCall['body']) {
-    return this.#bus.call({ destination: SERVICE, path, interface: of, member, signature, body });
-  }
-
-  async #mapping<T>(step: () => Promise<T>): Promise<T> {
-    try {
-      return await step();
-    } catch (error) {
-      throw keyringError(error);
-    }
+  #call(path: string, of: string, member: string, signature?: string, body?: readonly unknown[]) {
+    const call = { destination: SECRET_SERVICE.busName, path, interface: of, member, signature, body };
+    return this.#bus.call(call, this.#deadline);
   }
 }
 
-/** So that `secret-tool lookup service holdfast username NAME` finds it. */
-function attributes(name: string): Record<string, string> {
-  return { service: 'holdfast', username: name };
+/** The last part of a collection's path; `_2d` stands for a character that a path may not have. */
+function nameOf(path: string): string {
+  const last = path.slice(path.lastIndexOf('/') + 1);
+  const bytes = last.replace(/_([0-9a-f]{2})/gi, (_, hex: string) =>
+    String.fromCharCode(Number.parseInt(hex, 16)),
+  );
+  return Buffer.from(bytes, 'latin1').toString('utf8');
 }
 
 function paths(value: unknown): string[] {
@@ -192,30 +253,7 @@ function lockedError(): KeyringLockedError {
   });
 }
 
-function keyringError(error: unknown): HoldfastError {
-  if (!(error instanceof BusError)) return error as HoldfastError;
-  const said = `(${error.errorName}: ${quote(error.message)})`;
-  const name = error.errorName.replace(/^org\.freedesktop\.(DBus|Secret)\.Error\./, '');
-  switch (name) {
-    case 'ServiceUnknown':
-    case 'NameHasNoOwner':
-      return new KeyringAbsentError('No Secret Service runs on the session bus.', {
-        hint: 'Install and start one, such as gnome-keyring.',
-      });
-    case 'IsLocked':
-      return lockedError();
-    case 'AccessDenied':
-    case 'AuthFailed':
-      return new KeyringDeniedError(`The Secret Service refuses this program ${said}.`, {
-        hint: 'A sandbox may filter the bus: allow org.freedesktop.secrets there.',
-      });
-    case 'timeout':
-      return new KeyringBrokenError(`The Secret Service does not answer ${said}.`, {
-        hint: 'It may hang: see gnome-keyring-daemon or kwalletd, and restart it.',
-      });
-    default:
-      return new KeyringBrokenError(`The Secret Service does not work ${said}.`, {
-        hint: 'Restart it, then try again.',
-      });
-  }
+function keyringError(error: unknown): unknown {
+  const locked = error instanceof BusError && error.errorName === 'org.freedesktop.Secret.Error.IsLocked';
+  return locked ? lockedError() : busFailure(error, SECRET_SERVICE);
 }

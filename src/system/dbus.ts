@@ -1,14 +1,26 @@
 import { existsSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import { join } from 'node:path';
-import type { Message, MessageBus } from '@jellybrick/dbus-next';
+import { connectUnixSocket, type SocketAddress } from './unix-socket.ts';
+import {
+  decodeMessage,
+  encodeCall,
+  ERROR,
+  HEADER_BYTES,
+  type IncomingMessage,
+  type MethodCall,
+  messageLength,
+  METHOD_RETURN,
+} from './dbus-message.ts';
 import type { Environment } from './environment.ts';
 
 /*
- * A connection to the session bus whose every call ends in time. The library's own calls may never settle: without a bus
- * it only emits `error`, and a stopped daemon answers nothing.
+ * A connection to the session bus whose every call ends in time, and that holds nothing open once it is closed: a stopped
+ * daemon answers nothing. Our own, since each start of `holdfast token` pays for it: a library cost three times as much
+ * as Node itself.
  */
 
-/** A call that did not succeed, by its D-Bus error name. `timeout` and `disconnected` are ours. */
+/** A call that did not succeed, by its D-Bus error name. `timeout`, `disconnected` and `nonsense` are ours. */
 export class BusError extends Error {
   readonly errorName: string;
 
@@ -19,22 +31,27 @@ export class BusError extends Error {
   }
 }
 
-export interface BusCall {
-  readonly destination: string;
-  readonly path: string;
-  readonly interface: string;
-  readonly member: string;
-  readonly signature?: string | undefined;
-  readonly body?: readonly unknown[] | undefined;
+/** When something has to have ended, on the clock of `performance.now()`. */
+export type Deadline = number;
+
+export function deadlineIn(milliseconds: number): Deadline {
+  return performance.now() + milliseconds;
 }
 
 export interface Bus {
   /** The body of the reply. Rejects with BusError. */
-  call(call: BusCall): Promise<readonly unknown[]>;
-  /** A D-Bus variant, as a call's body holds it. */
-  variant(signature: string, value: unknown): unknown;
+  call(call: MethodCall, deadline: Deadline): Promise<readonly unknown[]>;
   close(): void;
 }
+
+const BUS = {
+  destination: 'org.freedesktop.DBus',
+  path: '/org/freedesktop/DBus',
+  interface: 'org.freedesktop.DBus',
+};
+
+/** Two short lines. */
+const MAX_GREETING_BYTES = 4096;
 
 /** Where the session bus is, without asking anyone; `undefined` where there is none. */
 export function sessionBusAddress({ variables }: Environment): string | undefined {
@@ -46,73 +63,167 @@ export function sessionBusAddress({ variables }: Environment): string | undefine
 /**
  * Connects to the bus.
  *
- * @param deadlineMs for the connection, and for each call
+ * @param address as in DBUS_SESSION_BUS_ADDRESS: several, of which the first that answers is taken
  * @throws BusError
  */
-export async function connectBus(address: string, deadlineMs: number): Promise<Bus> {
-  const { sessionBus, Message, Variant } = await import('@jellybrick/dbus-next');
-  const bus = sessionBus({ busAddress: address });
-  let lost: (error: BusError) => void = () => {};
-  const loss = new Promise<never>((_resolve, reject) => {
-    lost = reject;
-  });
-  loss.catch(() => {
-    // Whoever calls next hears of it.
-  });
-  // The library's types know no `error` event; its emitter has one.
-  const events: NodeJS.EventEmitter = bus as never;
-  events.on('error', (error: Error) => lost(new BusError('disconnected', error.message)));
-  const inTime = <T>(what: Promise<T>, name: string): Promise<T> => {
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(
-        () => reject(new BusError('timeout', `${name} had no answer in ${deadlineMs} ms`)),
-        deadlineMs,
-      );
-    });
-    return Promise.race([what, loss, late]).finally(() => clearTimeout(timer));
-  };
-  try {
-    await inTime(new Promise<void>((resolve) => bus.once('connect', () => resolve())), 'the session bus');
-  } catch (error) {
-    disconnect(bus);
-    throw error;
+export async function connectBus(address: string, deadline: Deadline): Promise<Bus> {
+  let failure = new BusError('disconnected', 'the address names no Unix socket');
+  for (const socket of socketAddresses(address)) {
+    let connection: Connection;
+    try {
+      connection = new Connection(await connectUnixSocket(socket));
+    } catch (error) {
+      failure = new BusError('disconnected', error instanceof Error ? error.message : String(error));
+      continue;
+    }
+    try {
+      await connection.start(deadline);
+      return connection;
+    } catch (error) {
+      connection.close();
+      if (!(error instanceof BusError)) throw error;
+      failure = error;
+    }
   }
-  return {
-    call: async ({ destination, path, interface: of, member, signature, body }) => {
-      const message = new Message({
-        destination,
-        path,
-        interface: of,
-        member,
-        ...(signature === undefined ? {} : { signature }),
-        body: [...(body ?? [])],
+  throw failure;
+}
+
+/** Whether the bus would start a service of that name; starts nothing. */
+export async function canBeStarted(bus: Bus, name: string, deadline: Deadline): Promise<boolean> {
+  const [names] = await bus.call({ ...BUS, member: 'ListActivatableNames' }, deadline);
+  return Array.isArray(names) && names.includes(name);
+}
+
+/** `unix:path=/run/x;unix:abstract=/tmp/y` */
+function socketAddresses(address: string): SocketAddress[] {
+  return address.split(';').flatMap((one) => {
+    if (!one.startsWith('unix:')) return [];
+    for (const pair of one.slice('unix:'.length).split(',')) {
+      const [, key, value = ''] = /^(path|abstract)=(.*)$/s.exec(pair) ?? [];
+      if (key !== undefined) return [{ [key]: unescaped(value) }];
+    }
+    return [];
+  });
+}
+
+/** Each byte of UTF-8 may stand as a percent sign and two digits. */
+function unescaped(text: string): string {
+  const bytes = Buffer.from(text, 'utf8').toString('latin1');
+  const plain = bytes.replace(/%([0-9a-f]{2})/gi, (_, hex: string) =>
+    String.fromCharCode(Number.parseInt(hex, 16)),
+  );
+  return Buffer.from(plain, 'latin1').toString('utf8');
+}
+
+interface Pending {
+  resolve(body: readonly unknown[]): void;
+  reject(error: BusError): void;
+}
+
+class Connection implements Bus {
+  readonly #socket: Socket;
+  readonly #pending = new Map<number, Pending>();
+  #received: Buffer = Buffer.alloc(0);
+  #authenticated: Pending | undefined;
+  #lost: BusError | undefined;
+  #serial = 0;
+
+  constructor(socket: Socket) {
+    this.#socket = socket;
+    this.#socket.on('data', (chunk) => this.#receive(chunk));
+    this.#socket.on('error', (error) => this.#lose(new BusError('disconnected', error.message)));
+    this.#socket.on('close', () => this.#lose(new BusError('disconnected', 'the bus closed the connection')));
+  }
+
+  /** Without a user id of our own: the bus takes the one that the kernel names, which in a namespace is another. */
+  async start(deadline: Deadline): Promise<void> {
+    await this.#inTime('the session bus', deadline, (pending) => {
+      this.#authenticated = pending;
+      this.#socket.write('\0AUTH EXTERNAL\r\nDATA\r\n');
+    });
+    this.#socket.write('BEGIN\r\n');
+    await this.call({ ...BUS, member: 'Hello' }, deadline);
+  }
+
+  call(call: MethodCall, deadline: Deadline): Promise<readonly unknown[]> {
+    this.#serial += 1;
+    const serial = this.#serial;
+    return this.#inTime(call.member, deadline, (pending) => {
+      this.#pending.set(serial, pending);
+      this.#socket.write(encodeCall(call, serial));
+    }).finally(() => this.#pending.delete(serial));
+  }
+
+  close(): void {
+    this.#lose(new BusError('disconnected', 'the connection is closed'));
+    // Not half-closed: a stopped daemon never closes its side, and the process could not end.
+    this.#socket.destroy();
+  }
+
+  async #inTime(
+    what: string,
+    deadline: Deadline,
+    begin: (pending: Pending) => void,
+  ): Promise<readonly unknown[]> {
+    if (this.#lost !== undefined) throw this.#lost;
+    let timer: NodeJS.Timeout | undefined;
+    try {
+      return await new Promise<readonly unknown[]>((resolve, reject) => {
+        const late = () => reject(new BusError('timeout', `${what} had no answer in time`));
+        timer = setTimeout(late, Math.max(0, deadline - performance.now()));
+        begin({ resolve, reject });
       });
-      let reply: Message | null;
-      try {
-        reply = await inTime(bus.call(message), member);
-      } catch (error) {
-        throw asBusError(error);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #receive(chunk: Buffer): void {
+    this.#received = this.#received.length === 0 ? chunk : Buffer.concat([this.#received, chunk]);
+    if (this.#authenticated !== undefined) this.#authenticate(this.#authenticated);
+    else this.#readMessages();
+  }
+
+  /** The bus asks for the identity (`DATA`), is told none, and says `OK` or `REJECTED`. */
+  #authenticate(waiting: Pending): void {
+    const lines = this.#received.toString('latin1').split('\r\n').slice(0, -1);
+    const answer = lines.find((line) => !/^DATA *$/.test(line));
+    if (answer === undefined && this.#received.length < MAX_GREETING_BYTES) return;
+    this.#authenticated = undefined;
+    this.#received = Buffer.alloc(0);
+    if (answer?.startsWith('OK ')) waiting.resolve([]);
+    else waiting.reject(new BusError('AuthFailed', 'the bus does not let this user in'));
+  }
+
+  #readMessages(): void {
+    try {
+      while (this.#received.length >= HEADER_BYTES) {
+        const length = messageLength(this.#received);
+        if (this.#received.length < length) return;
+        const message = decodeMessage(this.#received.subarray(0, length));
+        this.#received = this.#received.subarray(length);
+        this.#settle(message);
       }
-      return reply?.body ?? [];
-    },
-    variant: (signature, value) => new Variant(signature, value),
-    close: () => disconnect(bus),
-  };
-}
+    } catch (error) {
+      // Where the next message would begin is not known any more.
+      const why = error instanceof Error ? error.message : String(error);
+      this.#lose(new BusError('nonsense', `the bus sent what is no message: ${why}`));
+      this.#socket.destroy();
+    }
+  }
 
-function asBusError(error: unknown): BusError {
-  if (error instanceof BusError) return error;
-  const type =
-    error instanceof Error && 'type' in error && typeof error.type === 'string' ? error.type : 'unknown';
-  return new BusError(type, error instanceof Error ? error.message : String(error));
-}
+  #settle({ type, replySerial, errorName, body }: IncomingMessage): void {
+    const pending = replySerial === undefined ? undefined : this.#pending.get(replySerial);
+    if (type === METHOD_RETURN) pending?.resolve(body);
+    if (type === ERROR) {
+      const [message] = body;
+      pending?.reject(new BusError(errorName ?? 'unknown', typeof message === 'string' ? message : ''));
+    }
+  }
 
-function disconnect(bus: MessageBus): void {
-  // The library half-closes the socket and waits for the other side, which a stopped daemon never answers; the process
-  // could then not end. There is no public way to the socket.
-  const { stream } = (bus as unknown as { _connection: { stream?: { destroy(): void; end(): void } } })
-    ._connection;
-  bus.disconnect();
-  stream?.destroy();
+  #lose(error: BusError): void {
+    this.#lost ??= error;
+    this.#authenticated?.reject(this.#lost);
+    for (const pending of this.#pending.values()) pending.reject(this.#lost);
+  }
 }

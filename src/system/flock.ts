@@ -8,8 +8,8 @@ import { storageError, systemErrorCode } from './storage-error.ts';
  */
 
 /** `held`: by someone else. `unsupported`: neither this platform nor this file system may have it; why is said. */
-export type FlockResult =
-  | { readonly outcome: 'locked'; readonly file: FileHandle }
+export type KernelLockResult =
+  | { readonly outcome: 'locked'; release(): Promise<void> }
   | { readonly outcome: 'held' }
   | { readonly outcome: 'unsupported'; readonly reason: string; readonly cause: unknown };
 
@@ -17,8 +17,8 @@ export type FlockResult =
 const LOCK_EX = 2;
 const LOCK_NB = 4;
 
-/** Tries once. The file is made when it is not there; closing it frees the lock. */
-export async function tryFlock(path: string): Promise<FlockResult> {
+/** Tries once. The file is made when it is not there. */
+export async function tryFlock(path: string): Promise<KernelLockResult> {
   let call: Flock;
   try {
     call = await loadFlock();
@@ -44,7 +44,8 @@ export async function tryFlock(path: string): Promise<FlockResult> {
       }
       // Someone may have removed the file between open and flock: that lock would exclude nobody.
       keep = await stillNamed(file, path);
-      if (keep) return { outcome: 'locked', file };
+      // Closing the only descriptor of the open file frees the lock.
+      if (keep) return { outcome: 'locked', release: () => file.close() };
     } finally {
       if (!keep) await file.close();
     }

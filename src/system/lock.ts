@@ -1,10 +1,10 @@
-import type { FileHandle } from 'node:fs/promises';
 import { InvalidArgumentError, LockTimeoutError, LockUnsupportedError } from '../errors.ts';
 import { quote } from '../quote.ts';
-import { tryFlock } from './flock.ts';
+import { type KernelLockResult, tryFlock } from './flock.ts';
 import { tryLeaseFile } from './lease-file.ts';
 import { shellPath } from './storage-error.ts';
 import { pause, TurnQueue, type WaitOptions } from './turn.ts';
+import { tryLockFileEx } from './windows-lock.ts';
 
 /*
  * One holder at a time, among all processes. The kernel's own lock where there is one; a lease file where there is none.
@@ -16,7 +16,10 @@ export interface LockOptions extends WaitOptions {
   readonly kind?: LockKind | undefined;
 }
 
-export type LockKind = 'flock' | 'lease-file';
+export type LockKind = KernelLock | 'lease-file';
+
+/** Those that the kernel frees: flock on Linux, macOS and the BSDs, LockFileEx on Windows. */
+type KernelLock = 'flock' | 'lockfileex';
 
 export interface Lock {
   /** Which one is in force here. */
@@ -29,6 +32,13 @@ export interface Lock {
 const FIRST_PAUSE_MS = 1;
 const LAST_PAUSE_MS = 25;
 
+const KERNEL_LOCKS: Readonly<Record<KernelLock, (path: string) => Promise<KernelLockResult>>> = {
+  flock: tryFlock,
+  lockfileex: tryLockFileEx,
+};
+
+const OWN_KERNEL_LOCK: KernelLock = process.platform === 'win32' ? 'lockfileex' : 'flock';
+
 const queue = new TurnQueue();
 
 /**
@@ -39,9 +49,9 @@ const queue = new TurnQueue();
 export function lockKindOf(variables: Readonly<Record<string, string | undefined>>): LockKind | undefined {
   const kind = variables['HOLDFAST_LOCK'];
   if (!kind) return undefined;
-  if (kind === 'flock' || kind === 'lease-file') return kind;
+  if (kind === 'flock' || kind === 'lockfileex' || kind === 'lease-file') return kind;
   throw new InvalidArgumentError(`HOLDFAST_LOCK is ${quote(kind, 40)}, which is no lock.`, {
-    hint: 'Choose flock or lease-file, or unset it. Every process that shares the directory must use the same.',
+    hint: 'Choose flock (on Windows lockfileex) or lease-file, or unset it. Every process that shares the directory must use the same.',
   });
 }
 
@@ -91,21 +101,21 @@ async function tryOnce(
 ): Promise<Lock | { readonly owner: string | undefined }> {
   let why = 'it was not wanted';
   if (kind !== 'lease-file') {
-    const flock = await tryFlock(path);
-    if (flock.outcome === 'locked') return flockOf(flock.file);
-    if (flock.outcome === 'held') return { owner: undefined };
-    if (kind === 'flock') throw unsupported(path, `flock does not work: ${flock.reason}`, flock.cause);
-    why = flock.reason;
+    const name = kind ?? OWN_KERNEL_LOCK;
+    const kernel = await KERNEL_LOCKS[name](path);
+    if (kernel.outcome === 'locked') return { kind: name, release: kernel.release };
+    if (kernel.outcome === 'held') return { owner: undefined };
+    if (kind !== undefined) throw unsupported(path, `${name} does not work: ${kernel.reason}`, kernel.cause);
+    why = kernel.reason;
   }
   const lease = await tryLeaseFile(path);
   if (lease.outcome === 'locked') return { kind: 'lease-file', release: lease.release };
   if (lease.outcome === 'held') return { owner: lease.owner };
-  throw unsupported(path, `neither flock works (${why}) nor can a lease file be made there`, lease.cause);
-}
-
-/** Closing the only descriptor of the open file frees the lock. */
-function flockOf(file: FileHandle): Lock {
-  return { kind: 'flock', release: () => file.close() };
+  throw unsupported(
+    path,
+    `neither ${OWN_KERNEL_LOCK} works (${why}) nor can a lease file be made there`,
+    lease.cause,
+  );
 }
 
 function unsupported(path: string, why: string, cause: unknown): LockUnsupportedError {
@@ -121,7 +131,7 @@ function timedOut(path: string, waitMs: number, owner: string | undefined): Lock
     {
       hint:
         owner === undefined
-          ? `See which one: fuser -v ${shellPath(path)}. Its lock is freed the moment it ends.`
+          ? `See which one: ${process.platform === 'win32' ? 'resmon.exe, CPU, Associated Handles' : `fuser -v ${shellPath(path)}`}. Its lock is freed the moment it ends.`
           : `If it is gone for good: rm ${shellPath(`${path}.owner`)}`,
     },
   );

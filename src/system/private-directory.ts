@@ -5,11 +5,15 @@ import { StorageUnreadableError, StorageUnsafeError } from '../errors.ts';
 import { syncDirectory } from './atomic-file.ts';
 import type { Environment } from './environment.ts';
 import { shellPath, storageError, systemErrorCode } from './storage-error.ts';
+import { whenShared } from './windows-sharing.ts';
 
 /*
  * A directory is private when it is a real directory, ours, and closed to group and others (0700); a file likewise
  * (0600). What is not so is refused with the command that mends it, never mended in silence: whoever could loosen it
  * may have read or replaced what lies in it.
+ *
+ * Windows has neither such modes nor such owners. There what keeps others out is the access list that everything below
+ * %LOCALAPPDATA% inherits from the user's profile: the user, SYSTEM and Administrators. It is not looked at.
  */
 
 /**
@@ -118,12 +122,15 @@ export async function readPrivateFile(
   let file: Awaited<ReturnType<typeof open>>;
   try {
     // O_NONBLOCK: a FIFO put in the file's place must not hang the open.
-    file = await open(path, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0));
+    file = await whenShared(() =>
+      open(path, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0)),
+    );
   } catch (error) {
     if (systemErrorCode(error) === 'ENOENT') return undefined;
     throw storageError(error, 'read', path);
   }
   try {
+    if (constants.O_NOFOLLOW === undefined) await refuseLink(path);
     const stats = await file.stat();
     if (!stats.isFile()) {
       throw new StorageUnsafeError(`${shellPath(path)} is not a plain file.`, {
@@ -161,6 +168,13 @@ export async function exists(path: string): Promise<boolean> {
     const code = systemErrorCode(error);
     if (code === 'ENOENT' || code === 'ENOTDIR') return false;
     throw storageError(error, 'read', path);
+  }
+}
+
+/** Where open cannot be told not to follow one (Windows). */
+async function refuseLink(path: string): Promise<void> {
+  if ((await lstat(path)).isSymbolicLink()) {
+    throw Object.assign(new Error('it is a symbolic link'), { code: 'ELOOP' });
   }
 }
 

@@ -11,8 +11,11 @@ export function systemErrorCode(error: unknown): string | undefined {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
 }
 
-/** A path as one would type it in a shell. */
+/** A path as one would type it in a shell; in PowerShell on Windows. */
 export function shellPath(path: string): string {
+  if (process.platform === 'win32') {
+    return /^[\w:.\\-]+$/.test(path) ? path : `'${path.replaceAll("'", "''")}'`;
+  }
   return /^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
 }
 
@@ -62,7 +65,7 @@ export function storageError(error: unknown, action: 'read' | 'write', path: str
       const hint =
         code === 'EMFILE' || code === 'ENFILE'
           ? 'Raise the limit (ulimit -n) or close files, then try again.'
-          : `Check who may ${action} there: ls -ld ${shellPath(path)}`;
+          : `Check who may ${action} there: ${process.platform === 'win32' ? 'icacls' : 'ls -ld'} ${shellPath(path)}`;
       return action === 'read'
         ? new StorageUnreadableError(message, { cause: error, hint })
         : new StorageUnwritableError(message, { cause: error, hint });

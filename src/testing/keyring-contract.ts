@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import type { Keyring } from '../keyring/keyring.ts';
+import { type Keyring, LIFETIMES } from '../keyring/keyring.ts';
 import type { ContractTest } from './contract.ts';
 
 /** A keyring to test, and how to get another one over the same items where they outlive it. */
@@ -35,7 +35,7 @@ export function keyringContract(open: () => Promise<KeyringUnderTest>): readonly
     duty('probes as usable, with a lifetime', async ({ keyring }) => {
       const probe = await keyring.probe();
       assert.equal(probe.status, 'usable');
-      assert.ok(probe.status === 'usable' && ['disk', 'boot', 'process'].includes(probe.lifetime));
+      assert.ok(probe.status === 'usable' && LIFETIMES.includes(probe.lifetime));
     }),
     duty('has nothing at first, and asking makes nothing', async ({ keyring }) => {
       assert.equal(await keyring.get(name), undefined);

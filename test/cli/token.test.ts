@@ -130,7 +130,7 @@ describe('holdfast token', () => {
   it('exits with 5 when the server is in trouble, and works when it is well again', async () => {
     const at = await lapsed();
     await servers.behave({ token: '500', times: 100 });
-    expect(await at.told(['token', servers.resource, '--timeout', '1'])).toMatchInlineSnapshot(`
+    expect(await at.told(['token', servers.resource, '--timeout', '1', '--quiet'])).toMatchInlineSnapshot(`
       "exit 5
       --- stderr
       error: The token endpoint of "http://127.0.0.1:AUTH1" answered HTTP 500.

@@ -1,9 +1,11 @@
 import { describe, test } from 'vitest';
 import { FileKeyring } from '../../src/keyring/file.ts';
+import { openKWallet } from '../../src/keyring/kwallet.ts';
 import { MemoryKeyring } from '../../src/keyring/memory.ts';
 import { openSecretService } from '../../src/keyring/secret-service.ts';
 import { keyringContract } from '../../src/testing/keyring-contract.ts';
 import { temporaryHome } from '../support/home.ts';
+import { NO_KWALLET, startKWallet, writeKWalletSettings } from '../support/kwallet.ts';
 import { NO_SECRET_SERVICE, privateBus } from '../support/secret-service.ts';
 
 describe('the file keyring', () => {
@@ -20,13 +22,36 @@ describe('the memory keyring', () => {
   for (const { name, run } of contract) test(name, run);
 });
 
+/** The layouts that a keyring of the desktop knows: our own, and that of 99designs/keyring for a service. */
+const LAYOUTS = [
+  ['its own layout', () => ({})],
+  ['the layout of 99designs/keyring', (service: string) => ({ as99designs: service })],
+] as const;
+
 describe.skipIf(NO_SECRET_SERVICE)('the Secret Service of a real gnome-keyring', () => {
-  const contract = keyringContract(async () => {
-    const { environment } = await temporaryHome();
-    const bus = await privateBus();
-    await bus.keyring({ unlock: true });
-    const open = () => openSecretService({ ...environment, variables: bus.variables });
-    return { keyring: await open(), reopen: open, dispose: async () => {} };
+  describe.each(LAYOUTS)('in %s', (_name, layout) => {
+    const contract = keyringContract(async () => {
+      const { environment } = await temporaryHome();
+      const bus = await privateBus();
+      await bus.keyring({ unlock: true });
+      const open = () => openSecretService({ ...environment, variables: bus.variables }, layout('login'));
+      return { keyring: await open(), reopen: open, dispose: async () => {} };
+    });
+    for (const { name, run } of contract) test(name, run);
   });
-  for (const { name, run } of contract) test(name, run);
+});
+
+describe.skipIf(NO_KWALLET)('the KWallet of a real kwalletd5', () => {
+  describe.each(LAYOUTS)('in %s', (_name, layout) => {
+    const contract = keyringContract(async () => {
+      const { environment } = await temporaryHome();
+      const bus = await privateBus({ services: {} });
+      await writeKWalletSettings(bus);
+      await startKWallet(bus, ['kdewallet', 'some-agent']);
+      const here = { ...environment, variables: bus.variables, homeDirectory: bus.home };
+      const open = () => openKWallet(here, layout('some-agent'));
+      return { keyring: await open(), reopen: open, dispose: async () => {} };
+    });
+    for (const { name, run } of contract) test(name, run);
+  });
 });

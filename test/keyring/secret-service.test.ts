@@ -1,12 +1,24 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { describe, expect, test } from 'vitest';
 import { KeyringAbsentError, KeyringBrokenError, KeyringLockedError } from '../../src/errors.ts';
 import { defaultOpeners, KeyringResolution } from '../../src/keyring/open.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
 import { openSecretService } from '../../src/keyring/secret-service.ts';
 import { temporaryDirectory, temporaryHome } from '../support/home.ts';
-import { start, TYPESCRIPT } from '../support/process.ts';
+import { NO_DISPLAY, startDisplay } from '../support/display.ts';
+import { NO_KWALLET } from '../support/kwallet.ts';
+import { holdfast, start, TYPESCRIPT } from '../support/process.ts';
+import { requirement } from '../support/requirement.ts';
+import { babblingBus, slowBus } from '../support/slow-bus.ts';
 import { NO_SECRET_SERVICE, privateBus } from '../support/secret-service.ts';
+
+/** Another user's number, in a namespace of its own. */
+const NAMESPACE = ['--dev-bind', '/', '/', '--unshare-user', '--uid', '1234', '--gid', '1234'];
+
+const NO_NAMESPACE = requirement(
+  'bwrap is not installed, or may not make a user namespace',
+  spawnSync('bwrap', [...NAMESPACE, 'true']).status === 0,
+);
 
 describe.skipIf(NO_SECRET_SERVICE)('the Secret Service', () => {
   async function keysOn(variables: Readonly<Record<string, string>>) {
@@ -41,6 +53,21 @@ describe.skipIf(NO_SECRET_SERVICE)('the Secret Service', () => {
     expect(found === Buffer.from(key).toString('base64url')).toBe(true);
   });
 
+  test('uses the sealing key that secret-tool wrote', async () => {
+    const bus = await privateBus();
+    await bus.keyring({ unlock: true });
+    const written = Buffer.alloc(32, 7);
+    execFileSync(
+      'secret-tool',
+      ['store', '--label=by hand', 'service', 'holdfast', 'username', 'sealing-key'],
+      { env: bus.variables, input: written.toString('base64url') },
+    );
+    const { keys } = await keysOn(bus.variables);
+    const { key } = await keys.strongest();
+    await keys.close();
+    expect(written.equals(key)).toBe(true);
+  });
+
   test('locked is locked, not empty: reads say so, and a new key goes to the file', async () => {
     const bus = await privateBus({ home: await lockedHome() });
     await bus.keyring({ unlock: false });
@@ -55,6 +82,122 @@ describe.skipIf(NO_SECRET_SERVICE)('the Secret Service', () => {
     await keys.close();
   });
 
+  test.skipIf(NO_DISPLAY)(
+    'locked, where a prompt could be shown that nobody answers, is locked too',
+    async () => {
+      const variables = { DISPLAY: await startDisplay() };
+      const bus = await privateBus({ home: await lockedHome(), variables });
+      await bus.keyring({ unlock: false });
+      const { here, keys } = await keysOn(bus.variables);
+      const keyring = await openSecretService(here);
+      expect(await keyring.probe()).toMatchObject({ status: 'locked' });
+      await expect(keyring.get('sealing-key')).rejects.toThrow(KeyringLockedError);
+      await expect(keyring.set('sealing-key', Buffer.from('x'))).rejects.toThrow(KeyringLockedError);
+      await expect(keyring.delete('sealing-key')).rejects.toThrow(KeyringLockedError);
+      await keyring.close();
+      expect(await keys.strongest()).toMatchObject({ keyringId: 'file' });
+      await keys.close();
+      const { out } = await holdfast(['doctor'], {
+        ...bus.variables,
+        HOLDFAST_HOME: (await temporaryHome()).path,
+      }).ended;
+      expect(out).toContain('secret-service is passed over (locked)');
+    },
+  );
+
+  test('a service that the bus has to start is waited for', async () => {
+    const start = '/usr/bin/gnome-keyring-daemon --foreground --components=secrets';
+    const home = await lockedHome();
+    const bus = await privateBus({ home, services: { 'org.freedesktop.secrets': start } });
+    const { here } = await keysOn(bus.variables);
+    const keyring = await openSecretService(here);
+    expect(await keyring.probe()).toMatchObject({ status: 'locked' });
+    await keyring.close();
+  });
+
+  test.skipIf(NO_KWALLET)(
+    'a service that cannot start without a display is absent, and says why',
+    async () => {
+      const bus = await privateBus({ services: { 'org.freedesktop.secrets': '/usr/bin/kwalletd5' } });
+      const { here } = await keysOn(bus.variables);
+      const keyring = await openSecretService(here);
+      expect(await keyring.probe()).toMatchObject({
+        status: 'absent',
+        reason: expect.stringContaining('Spawn.ChildSignaled'),
+        hint: expect.stringContaining('display'),
+      });
+      await keyring.close();
+    },
+  );
+
+  test.skipIf(NO_NAMESPACE)('serves in a user namespace, where this user has another number', async () => {
+    const bus = await privateBus();
+    await bus.keyring({ unlock: true });
+    const bin = new URL('../../src/cli/bin.ts', import.meta.url).pathname;
+    const command = [process.execPath, ...TYPESCRIPT, bin, 'doctor', '--keyring', 'secret-service'];
+    const { path } = await temporaryHome();
+    const { out } = await start('bwrap', [...NAMESPACE, ...command], {
+      ...bus.variables,
+      HOLDFAST_HOME: path,
+    }).ended;
+    expect(out).toContain('New logins are sealed under a key in secret-service');
+  });
+
+  test('one deadline holds for all calls of an operation', async () => {
+    const bus = await privateBus();
+    await bus.keyring({ unlock: true });
+    const address = await slowBus(bus.variables['DBUS_SESSION_BUS_ADDRESS'] ?? '', 1_200);
+    const { here } = await keysOn({ ...bus.variables, DBUS_SESSION_BUS_ADDRESS: address });
+    const keyring = await openSecretService(here);
+    // Two calls, each well within three seconds.
+    expect(await keyring.probe()).toMatchObject({ status: 'usable' });
+    // Three: not there, which collection, is it open.
+    await expect(keyring.get('missing')).rejects.toThrow('does not answer');
+    await keyring.close();
+  });
+
+  test.each([
+    ['text', Buffer.from('HTTP/1.1 400 Bad Request\r\n\r\n')],
+    ['a message of four gigabytes', Buffer.from('6c02000100000000ffffffffffffffff', 'hex')],
+    ['fields that end early', Buffer.from('6c0200010000000001000000040000000501750000000000', 'hex')],
+    ['a type that there is none of', Buffer.from('6c02000100000000010000000800000005015a0001000000', 'hex')],
+  ])('a bus that answers with %s is broken', async (_what, bytes) => {
+    const { here } = await keysOn({ DBUS_SESSION_BUS_ADDRESS: await babblingBus(bytes) });
+    await expect(openSecretService(here)).rejects.toMatchObject({
+      code: 'keyring-broken',
+      message: expect.stringContaining('nonsense'),
+    });
+  });
+
+  test('shares the collection of a program built on 99designs/keyring, and never makes one', async () => {
+    const bus = await privateBus();
+    await bus.keyring({ unlock: true });
+    const { here } = await keysOn(bus.variables);
+    const missing = await openSecretService(here, { as99designs: 'docker-agent-oauth' });
+    expect(await missing.probe()).toMatchObject({
+      status: 'absent',
+      reason: expect.stringContaining('docker-agent-oauth'),
+    });
+    await expect(missing.set('item', Buffer.from('x'))).rejects.toThrow(KeyringAbsentError);
+    await missing.close();
+
+    const keyring = await openSecretService(here, { as99designs: 'login' });
+    const theirs = '{"Key":"oauth:encryption-key","Data":"aGVsbG8=","Label":"","Description":""}';
+    execFileSync(
+      'secret-tool',
+      ['store', '--label=oauth:encryption-key', 'profile', 'oauth:encryption-key'],
+      { env: bus.variables, input: theirs },
+    );
+    expect(Buffer.from((await keyring.get('oauth:encryption-key')) ?? []).toString()).toBe('hello');
+    await keyring.set('ours', Buffer.from('hello'));
+    const found = execFileSync('secret-tool', ['lookup', 'profile', 'ours'], {
+      env: bus.variables,
+      encoding: 'utf8',
+    });
+    expect(JSON.parse(found)).toMatchObject({ Key: 'ours', Data: 'aGVsbG8=' });
+    await keyring.close();
+  });
+
   test('a fresh home without a default collection is absent, and the file serves', async () => {
     const bus = await privateBus();
     await bus.keyring({ unlock: false });
@@ -66,10 +209,10 @@ describe.skipIf(NO_SECRET_SERVICE)('the Secret Service', () => {
   });
 
   test('a bus without the service is absent', async () => {
-    const bus = await privateBus({ services: false });
+    const bus = await privateBus({ services: {} });
     const { keys } = await keysOn(bus.variables);
     expect(await keys.strongest()).toMatchObject({ keyringId: 'file' });
-    expect(keys.problems()[0]?.message).toContain('No Secret Service runs');
+    expect(keys.problems()[0]?.message).toContain('does not run on the session bus');
     await keys.close();
   });
 
@@ -96,12 +239,7 @@ describe.skipIf(NO_SECRET_SERVICE)('the Secret Service', () => {
       await keyring.close();
 
       const { path } = await temporaryHome();
-      const bin = new URL('../../src/cli/bin.ts', import.meta.url).pathname;
-      const doctor = start(process.execPath, [...TYPESCRIPT, bin, 'doctor'], {
-        ...bus.variables,
-        HOLDFAST_HOME: path,
-      });
-      const { code, out } = await doctor.ended;
+      const { code, out } = await holdfast(['doctor'], { ...bus.variables, HOLDFAST_HOME: path }).ended;
       expect(out).toContain('secret-service is passed over (broken)');
       expect(code).toBe(0);
     } finally {
@@ -116,13 +254,17 @@ describe.skipIf(NO_SECRET_SERVICE)('the Secret Service', () => {
     bus.signal('SIGSTOP');
     try {
       await expect(openSecretService(here)).rejects.toThrow(KeyringBrokenError);
+      const { path } = await temporaryHome();
+      const { code, out } = await holdfast(['doctor'], { ...bus.variables, HOLDFAST_HOME: path }).ended;
+      expect(out).toContain('secret-service is passed over (broken)');
+      expect(code).toBe(0);
     } finally {
       bus.signal('SIGCONT');
     }
   });
 
   test('a daemon that dies between two calls is not "empty"', async () => {
-    const bus = await privateBus({ services: false });
+    const bus = await privateBus({ services: {} });
     const daemon = await bus.keyring({ unlock: true });
     const { here } = await keysOn(bus.variables);
     const keyring = await openSecretService(here);

@@ -13,6 +13,7 @@ export const NO_SECRET_SERVICE = requirement(
 );
 
 export interface Bus {
+  readonly home: string;
   readonly variables: Readonly<Record<string, string>>;
   /** Starts a real gnome-keyring on the bus, over the keyrings of the bus's home. */
   keyring(options: { unlock: boolean }): Promise<ChildProcess>;
@@ -20,14 +21,23 @@ export interface Bus {
   signal(signal: NodeJS.Signals): void;
 }
 
-/** A session bus of its own, with a home of its own; both end with the test. */
-export async function privateBus(options: { home?: string; services?: boolean } = {}): Promise<Bus> {
+/**
+ * A session bus of its own, with a home of its own; both end with the test.
+ *
+ * @param options.services what the bus may start: by bus name the command; the services of this machine otherwise
+ */
+export async function privateBus(
+  options: {
+    home?: string;
+    services?: Readonly<Record<string, string>>;
+    variables?: Readonly<Record<string, string>>;
+  } = {},
+): Promise<Bus> {
   const home = options.home ?? (await temporaryDirectory());
   const runtime = await temporaryDirectory();
-  const config =
-    options.services === false ? ['--config-file', await configWithoutServices(runtime)] : ['--session'];
+  const config = ['--config-file', await busConfig(runtime, options.services)];
   const daemon = spawn('dbus-daemon', ['--nofork', '--print-address', '1', ...config], {
-    env: { PATH: process.env['PATH'] ?? '', HOME: home, XDG_RUNTIME_DIR: runtime },
+    env: { PATH: process.env['PATH'] ?? '', HOME: home, XDG_RUNTIME_DIR: runtime, ...options.variables },
     stdio: ['ignore', 'pipe', 'ignore'],
   });
   onTestFinished(() => end(daemon));
@@ -41,8 +51,10 @@ export async function privateBus(options: { home?: string; services?: boolean } 
     XDG_RUNTIME_DIR: runtime,
     DBUS_SESSION_BUS_ADDRESS: address,
     PATH: process.env['PATH'] ?? '',
+    ...options.variables,
   };
   return {
+    home,
     variables,
     signal: (signal) => void daemon.kill(signal),
     keyring: async ({ unlock }) => {
@@ -53,14 +65,14 @@ export async function privateBus(options: { home?: string; services?: boolean } 
       });
       onTestFinished(() => end(keyring));
       keyring.stdin.end(unlock ? 'a password' : '');
-      await untilOwned(variables);
+      await untilOwned('org.freedesktop.secrets', variables);
       return keyring;
     },
   };
 }
 
-/** Waits until the service is on the bus and has made its collections. */
-async function untilOwned(env: Readonly<Record<string, string>>): Promise<void> {
+/** Waits until the service is on the bus. */
+export async function untilOwned(name: string, env: Readonly<Record<string, string>>): Promise<void> {
   for (let tries = 0; tries < 100; tries += 1) {
     try {
       const answer = execFileSync(
@@ -71,7 +83,7 @@ async function untilOwned(env: Readonly<Record<string, string>>): Promise<void> 
           '--dest=org.freedesktop.DBus',
           '/',
           'org.freedesktop.DBus.GetNameOwner',
-          'string:org.freedesktop.secrets',
+          `string:${name}`,
         ],
         { env, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] },
       );
@@ -81,20 +93,30 @@ async function untilOwned(env: Readonly<Record<string, string>>): Promise<void> 
     }
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
-  throw new Error('gnome-keyring-daemon did not take its name on the bus');
+  throw new Error(`${name} did not come to the bus`);
 }
 
-async function configWithoutServices(directory: string): Promise<string> {
+/** As the session's own, but for its socket, which the daemon would leave in the directory for temporary files. */
+async function busConfig(
+  directory: string,
+  services: Readonly<Record<string, string>> | undefined,
+): Promise<string> {
+  for (const [name, command] of Object.entries(services ?? {})) {
+    const text = `[D-BUS Service]\nName=${name}\nExec=${command}\n`;
+    await writeFile(join(directory, `${name}.service`), text);
+  }
+  const startable =
+    services === undefined ? '<standard_session_servicedirs/>' : `<servicedir>${directory}</servicedir>`;
   const path = join(directory, 'bus.conf');
   await writeFile(
     path,
-    `<busconfig><type>session</type><listen>unix:tmpdir=${directory}</listen><policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/></policy></busconfig>`,
+    `<busconfig><type>session</type><listen>unix:tmpdir=${directory}</listen>${startable}<policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/></policy></busconfig>`,
   );
   return path;
 }
 
-async function end(child: ChildProcess): Promise<void> {
+export async function end(child: ChildProcess, signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return;
-  child.kill('SIGKILL');
+  child.kill(signal);
   await once(child, 'exit');
 }
