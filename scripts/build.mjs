@@ -20,7 +20,7 @@ await build({
   platform: 'node',
   target: 'node20',
   minify: true,
-  // Loaded when they are used, from the installed packages: one is native, one is large.
-  external: ['koffi', '@jellybrick/dbus-next'],
+  // Native, and loaded from the installed package when it is used.
+  external: ['koffi'],
 });
 chmodSync('dist/bin/holdfast.cjs', 0o755);

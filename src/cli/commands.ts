@@ -16,7 +16,7 @@ const KEYRING: Option = {
   short: 'k',
   value: 'NAME',
   choices: ['auto', 'native', 'file', 'memory'],
-  summary: 'auto, native, file, memory, or one keyring by name (default: $HOLDFAST_KEYRING, else auto)',
+  summary: 'auto, native, file, memory, or one by name (default: $HOLDFAST_KEYRING, config.json, auto)',
 };
 const TIMEOUT: Option = {
   type: 'string',

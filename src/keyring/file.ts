@@ -59,6 +59,7 @@ export class FileKeyring implements Keyring {
         status: error.code === 'keyring-absent' ? 'absent' : unreadable ? 'denied' : 'broken',
         reason: error.message,
         hint: error.hint ?? `See: ls -ld ${shellPath(keyring)}`,
+        cause: error,
       };
     }
   }

@@ -38,6 +38,8 @@ export type KeyringProbe =
       readonly reason: string;
       /** What would make it usable. */
       readonly hint: string;
+      /** The error that it comes from, where that says more. */
+      readonly cause?: unknown;
     };
 
 /**

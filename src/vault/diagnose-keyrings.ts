@@ -8,14 +8,12 @@ import type { Layout } from '../system/paths.ts';
 import { type Finding, failed, failureOf, ok, warning } from './finding.ts';
 
 /** Every keyring of the list is tried; the one that would serve also keeps, gives back and removes an item. */
-export async function keyrings(
-  resolution: KeyringResolution,
-  keys: SealingKeys,
-  choice: string | undefined,
-): Promise<Finding[]> {
+export async function keyrings(resolution: KeyringResolution, keys: SealingKeys): Promise<Finding[]> {
   const findings: Finding[] = [];
+  const choice = await resolution.choice();
   if (resolution.explicit) {
-    findings.push(ok('keyring', `Only ${choice} is considered: --keyring or HOLDFAST_KEYRING says so.`));
+    const says = '--keyring, HOLDFAST_KEYRING or config.json says so';
+    findings.push(ok('keyring', `Only ${choice} is considered: ${says}.`));
   }
   try {
     findings.push(...(await serving(resolution, keys)));

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { TierReport } from '../keyring/keyring.ts';
-import { defaultOpeners, KeyringResolution } from '../keyring/open.ts';
+import { resolveKeyrings } from '../keyring/open.ts';
 import { SealingKeys } from '../keyring/sealing-key.ts';
 import { DirectoryStore } from '../store/directory.ts';
 import { MemoryStore } from '../store/memory.ts';
@@ -38,11 +38,7 @@ export async function diagnose(
   options: { home?: string | undefined; keyring?: string | undefined } = {},
 ): Promise<Diagnosis> {
   const layout = layoutOf(environment, options.home);
-  const choice = options.keyring ?? (environment.variables['HOLDFAST_KEYRING'] || undefined);
-  const resolution = new KeyringResolution({
-    openers: defaultOpeners(environment, layout),
-    choice,
-  });
+  const resolution = resolveKeyrings(environment, layout, { keyring: options.keyring });
   const keys = new SealingKeys(resolution, layout, environment);
   const store = new DirectoryStore(layout, environment);
   const custody = new Custody({ lasting: store, passing: new MemoryStore() }, keys);
@@ -55,7 +51,7 @@ export async function diagnose(
       return [ok('store', 'A record was written, read back, compared and removed.')];
     },
     lock: () => lock(layout),
-    keyring: () => keyrings(resolution, keys, choice),
+    keyring: () => keyrings(resolution, keys),
     passphrase: () => passphrase(layout, environment, resolution),
     records: () => records(custody, layout, environment),
     clock: async () => clock(Date.now()),

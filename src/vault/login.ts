@@ -1,5 +1,13 @@
 import type { ClientRegistration, Credential } from '../credential.ts';
-import { HoldfastError, InvalidArgumentError, KeyringAbsentError, LoginDeniedError } from '../errors.ts';
+import {
+  HoldfastError,
+  InvalidArgumentError,
+  KeyringAbsentError,
+  LoginDeniedError,
+  StorageUnreadableError,
+  StorageUnsafeError,
+  StorageUnwritableError,
+} from '../errors.ts';
 import type { KeyringResolution } from '../keyring/open.ts';
 import type { SealingKey, SealingKeys } from '../keyring/sealing-key.ts';
 import type { AuthorizationRequest } from '../oauth/authorization.ts';
@@ -101,7 +109,7 @@ export async function logIn(name: Name, options: LoginOptions, place: LoginPlace
       await callback.succeed({ resource: name.resource, account: name.account });
       return held;
     } catch (error) {
-      await showFailure(callback, error);
+      await showFailure(callback, name, error);
       throw error;
     }
   } finally {
@@ -130,11 +138,21 @@ function allowMemory({ keys, report }: LoginPlace, { mustLast }: LoginOptions): 
   const message = 'No keyring here can keep a login: nothing would survive this process.';
   const reasons = keys.problems().map((problem) => problem.message);
   if (mustLast === true) {
+    // Where it is the directory that is wrong, that is what the person can mend.
+    const storage = keys
+      .problems()
+      .find(
+        ({ cause }) =>
+          cause instanceof StorageUnsafeError ||
+          cause instanceof StorageUnwritableError ||
+          cause instanceof StorageUnreadableError,
+      )?.cause;
+    if (storage !== undefined) throw storage;
     throw new KeyringAbsentError([message, ...reasons].join(' '), {
       hint: 'holdfast doctor says what each keyring lacks. To log in all the same, until this process ends: --allow-memory',
     });
   }
-  report({ type: 'memory-only', message, hint: reasons.join(' ') });
+  report({ type: 'memory-only', message, hint: reasons.join(' ') || undefined });
 }
 
 async function keep(
@@ -215,7 +233,7 @@ async function clientFor(
 }
 
 /** The page says no more than it must: what a server wrote is for the terminal, where it is quoted. */
-async function showFailure(callback: Callback, error: unknown): Promise<void> {
+async function showFailure(callback: Callback, name: Name, error: unknown): Promise<void> {
   const denied = error instanceof LoginDeniedError;
   await callback
     .fail({
@@ -226,6 +244,7 @@ async function showFailure(callback: Callback, error: unknown): Promise<void> {
           : 'Nothing was stored. The terminal says what went wrong.',
         'You can close this tab and go back to the terminal.',
       ],
+      login: name,
     })
     .catch(() => {
       // The browser is gone; the terminal tells it all the same.

@@ -7,7 +7,7 @@ import {
   VaultClosedError,
 } from '../errors.ts';
 import type { KeyringOpener, TierReport } from '../keyring/keyring.ts';
-import { defaultOpeners, KeyringResolution } from '../keyring/open.ts';
+import { type KeyringResolution, resolveKeyrings } from '../keyring/open.ts';
 import { SealingKeys } from '../keyring/sealing-key.ts';
 import { DirectoryStore } from '../store/directory.ts';
 import { MemoryStore } from '../store/memory.ts';
@@ -59,7 +59,7 @@ const REFRESHES_A_CALL = 3;
 export interface VaultOptions {
   /** Where everything lies, as an absolute path; `$HOLDFAST_HOME` and its defaults otherwise. */
   readonly home?: string | undefined;
-  /** `auto`, `native`, `file`, `memory` or a keyring's id; `$HOLDFAST_KEYRING`, then `auto`, otherwise. */
+  /** `auto`, `native`, `file`, `memory` or a keyring's id; else `$HOLDFAST_KEYRING`, else `config.json`, else `auto`. */
   readonly keyring?: string | undefined;
   /** The keyrings to choose from, the strongest first, in place of those of this platform. */
   readonly openers?: readonly KeyringOpener[] | undefined;
@@ -78,10 +78,7 @@ export interface VaultOptions {
 export function openVault(options: VaultOptions = {}): Vault {
   const environment = options.environment ?? processEnvironment();
   const layout = layoutOf(environment, options.home);
-  const resolution = new KeyringResolution({
-    openers: options.openers ?? defaultOpeners(environment, layout),
-    choice: options.keyring ?? (environment.variables['HOLDFAST_KEYRING'] || undefined),
-  });
+  const resolution = resolveKeyrings(environment, layout, options);
   const keys = new SealingKeys(resolution, layout, environment);
   const lasting = options.store ?? new DirectoryStore(layout, environment);
   const spill = new Spill(layout, environment);

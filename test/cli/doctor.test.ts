@@ -234,20 +234,20 @@ describe('holdfast doctor', () => {
     const at = await loggedIn();
     expect(await checks(at, /^keyring/, {}, ['--keyring', 'file'])).toMatchInlineSnapshot(`
       "exit 0
-      ok    keyring      Only file is considered: --keyring or HOLDFAST_KEYRING says so.
+      ok    keyring      Only file is considered: --keyring, HOLDFAST_KEYRING or config.json says so.
       ok    keyring      New logins are sealed under a key in file; an item was kept, read and removed there.
       All is well."
     `);
     expect(await checks(at, /^keyring/, { HOLDFAST_KEYRING: 'native' })).toMatchInlineSnapshot(`
       "exit 1
-      ok    keyring      Only native is considered: --keyring or HOLDFAST_KEYRING says so.
+      ok    keyring      Only native is considered: --keyring, HOLDFAST_KEYRING or config.json says so.
       fail  keyring      The Secret Service is not reachable: there is no D-Bus session bus here.
                          → In a desktop session it is there by itself. Over SSH: export DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/$(id -u)/bus
       2 checks failed, 0 warnings."
     `);
     expect(await checks(at, /^keyring/, { HOLDFAST_KEYRING: 'memory' })).toMatchInlineSnapshot(`
       "exit 1
-      ok    keyring      Only memory is considered: --keyring or HOLDFAST_KEYRING says so.
+      ok    keyring      Only memory is considered: --keyring, HOLDFAST_KEYRING or config.json says so.
       fail  keyring      Only memory is left: no login survives its process.
                          → Mend one of the keyrings below, or set HOLDFAST_HOME to a directory that can be written.
       1 check failed, 1 warning."

@@ -57,7 +57,7 @@ describe('help', () => {
 
       Options:
         -a, --account LABEL       which login, where there are several at one server (default: "default")
-        -k, --keyring NAME        auto, native, file, memory, or one keyring by name (default: $HOLDFAST_KEYRING, else auto)
+        -k, --keyring NAME        auto, native, file, memory, or one by name (default: $HOLDFAST_KEYRING, config.json, auto)
         -t, --timeout SECONDS     how long the login in the browser may take (default: 300)
             --scope SCOPES        scopes to ask for, separated by spaces or commas, in place of what the server suggests
             --callback-port PORT  where the browser comes back to, on 127.0.0.1 (default: any free port)

@@ -45,7 +45,7 @@ describe('a home that cannot take a login', () => {
     await chown(at.home, 12345, 12345);
     const before = await contentsOf(at.home);
     const ended = await at.run(['login', good.servers.resource, '--account', 'b']);
-    expect(failureOf(at, ended)).toMatch(/^exit 4\n/);
+    expect(failureOf(at, ended)).toMatch(/^exit 6\n/);
     expect(failureOf(at, ended)).toContain('$HOME belongs to user 12345, not to you (0).');
     expect(await contentsOf(at.home)).toEqual(before);
     await chown(at.home, 0, 0);
@@ -69,7 +69,7 @@ describe('a home that cannot take a login', () => {
     await chmod(at.home, 0o755);
     const before = await contentsOf(at.home);
     const ended = await at.run(['login', good.servers.resource, '--account', 'b']);
-    expect(failureOf(at, ended)).toMatch(/^exit 4\n/);
+    expect(failureOf(at, ended)).toMatch(/^exit 6\n/);
     expect(failureOf(at, ended)).toContain('$HOME is open to other users (mode 0755).');
     expect(await contentsOf(at.home)).toEqual(before);
     await chmod(at.home, 0o700);

@@ -1,6 +1,6 @@
 import { canonicalResource } from '../../credential.ts';
 import { openBrowser } from '../../system/browser.ts';
-import type { TierReport } from '../../keyring/keyring.ts';
+import { lifetimeInWords, type TierReport } from '../../keyring/keyring.ts';
 import type { LoginInteraction, LoginResult } from '../../vault/results.ts';
 import type { Invocation } from '../command.ts';
 import { credentialJson } from '../credential-json.ts';
@@ -72,6 +72,9 @@ function tellResult(ui: Ui, { credential, keyring, tiers }: LoginResult): void {
   ui.note(
     `Sealed under a key in ${keyring.id === 'file' ? 'the file keyring' : `the keyring ${keyring.id}`}.`,
   );
+  if (keyring.lifetime !== 'disk') {
+    ui.warn(`That key lasts ${lifetimeInWords(keyring.lifetime)}, and the login with it.`);
+  }
   tellFallback(ui, tiers);
 }
 

@@ -1,0 +1,44 @@
+import {
+  type HoldfastError,
+  KeyringAbsentError,
+  KeyringBrokenError,
+  KeyringDeniedError,
+  KeyringLockedError,
+} from '../errors.ts';
+import type { KeyringProbe, Lifetime } from './keyring.ts';
+
+/* A keyring that does not serve, as an error and as a probe's answer: the same four, each with its remedy. */
+
+type Unusable = Exclude<KeyringProbe, { status: 'usable' }>;
+
+/** Usable for that long where the step succeeds; otherwise why not. */
+export async function probing(lifetime: Lifetime, step: () => Promise<unknown>): Promise<KeyringProbe> {
+  try {
+    await step();
+    return { status: 'usable', lifetime };
+  } catch (error) {
+    const known = error as HoldfastError;
+    const hint = known.hint ?? 'See: holdfast doctor';
+    return { status: statusOf(known), reason: known.message, hint, cause: known };
+  }
+}
+
+export function statusOf(error: unknown): Unusable['status'] {
+  if (error instanceof KeyringAbsentError) return 'absent';
+  if (error instanceof KeyringLockedError) return 'locked';
+  return error instanceof KeyringDeniedError ? 'denied' : 'broken';
+}
+
+export function errorOf(probe: Unusable): HoldfastError {
+  const options = { hint: probe.hint, cause: probe.cause };
+  switch (probe.status) {
+    case 'absent':
+      return new KeyringAbsentError(probe.reason, options);
+    case 'locked':
+      return new KeyringLockedError(probe.reason, options);
+    case 'denied':
+      return new KeyringDeniedError(probe.reason, options);
+    case 'broken':
+      return new KeyringBrokenError(probe.reason, options);
+  }
+}

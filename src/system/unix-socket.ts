@@ -1,0 +1,38 @@
+import { connect, Socket } from 'node:net';
+
+/*
+ * Unix sockets by either kind of name. Node 20 fills the name of an abstract socket (unix(7)) with zero bytes up to the
+ * longest there can be, which makes it another socket's; so the C library connects those.
+ */
+
+/** From <sys/socket.h>, on Linux. */
+const AF_UNIX = 1;
+const SOCK_STREAM = 1;
+const SOCK_NONBLOCK = 0o4000;
+const SOCK_CLOEXEC = 0o2000000;
+
+/** A Unix socket's address: a path, or, on Linux alone, an abstract name, without its leading zero byte. */
+export interface SocketAddress {
+  readonly path?: string;
+  readonly abstract?: string;
+}
+
+/** Connects; a failure is an `error` event, as with `connect`, or a rejection. */
+export async function connectUnixSocket({ path, abstract }: SocketAddress): Promise<Socket> {
+  if (abstract === undefined) return connect(path ?? '');
+  const { default: koffi } = await import('koffi');
+  const program = koffi.load(null);
+  const socket = program.func('int socket(int, int, int)');
+  const connectTo = program.func('int connect(int, const void *, uint32_t)');
+  const family = Buffer.alloc(2);
+  new Uint16Array(family.buffer, family.byteOffset, 1)[0] = AF_UNIX;
+  const address = Buffer.concat([family, Buffer.alloc(1), Buffer.from(abstract, 'utf8')]);
+  const descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (descriptor === -1) throw new Error(`socket: errno ${koffi.errno()}`);
+  const connected = connectTo(descriptor, address, address.length) === 0;
+  const errno = koffi.errno();
+  const stream = new Socket({ fd: descriptor });
+  if (connected) return stream;
+  stream.destroy();
+  throw new Error(`connect to the abstract socket ${abstract}: errno ${errno}`);
+}

@@ -1,0 +1,83 @@
+import { spawn } from 'node:child_process';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { BusError, canBeStarted, connectBus, deadlineIn } from '../../src/system/dbus.ts';
+import { temporaryDirectory } from '../support/home.ts';
+import { installed, requirement } from '../support/requirement.ts';
+import { babblingBus } from '../support/slow-bus.ts';
+import { end } from '../support/secret-service.ts';
+
+const NO_DBUS = requirement('dbus-daemon is not installed', installed('dbus-daemon'));
+
+/** A real bus that listens where it is told; its address as it prints it. */
+async function busAt(address: string): Promise<string> {
+  const args = ['--session', '--nofork', '--print-address=1', `--address=${address}`];
+  const daemon = spawn('dbus-daemon', args, { stdio: ['ignore', 'pipe', 'ignore'] });
+  onTestFinished(() => end(daemon));
+  for await (const line of createInterface({ input: daemon.stdout })) return line;
+  throw new Error('dbus-daemon did not start');
+}
+
+async function reaches(address: string): Promise<boolean> {
+  const bus = await connectBus(address, deadlineIn(5_000));
+  try {
+    return !(await canBeStarted(bus, 'org.example.Nothing', deadlineIn(5_000)));
+  } finally {
+    bus.close();
+  }
+}
+
+describe.skipIf(NO_DBUS)('the address of a bus', () => {
+  test('may be a path with characters that are escaped', async () => {
+    const directory = join(await temporaryDirectory(), 'with space, ünd;more');
+    await mkdir(directory);
+    const escaped = encodeURIComponent(join(directory, 'bus')).replaceAll('%2F', '/');
+    expect(await reaches(await busAt(`unix:path=${escaped}`))).toBe(true);
+  });
+
+  test('may be an abstract socket', async () => {
+    const name = `/holdfast-test/${process.pid}-${Date.now()}`;
+    expect(await reaches(await busAt(`unix:abstract=${name}`))).toBe(true);
+  });
+
+  test('may be several, of which the first that answers is taken', async () => {
+    const directory = await temporaryDirectory();
+    const real = await busAt(`unix:path=${join(directory, 'bus')}`);
+    const several = `tcp:host=127.0.0.1,port=1;unix:path=${join(directory, 'none')};${real}`;
+    expect(await reaches(several)).toBe(true);
+  });
+
+  test.each(['', 'tcp:host=127.0.0.1,port=1', 'unix:', 'nonsense'])(
+    'that names no Unix socket is not connected: %j',
+    async (address) => {
+      await expect(connectBus(address, deadlineIn(5_000))).rejects.toMatchObject({
+        errorName: 'disconnected',
+      });
+    },
+  );
+});
+
+describe('a connection to a bus', () => {
+  test('that is refused at the door says so', async () => {
+    const address = await babblingBus(Buffer.alloc(0), 'REJECTED EXTERNAL\r\n');
+    await expect(connectBus(address, deadlineIn(5_000))).rejects.toMatchObject({ errorName: 'AuthFailed' });
+  });
+
+  test('that is greeted with endless text is given up', async () => {
+    const address = await babblingBus(Buffer.alloc(0), 'x'.repeat(100_000));
+    await expect(connectBus(address, deadlineIn(60_000))).rejects.toThrow(BusError);
+  });
+
+  test('that is closed fails the calls that wait, and those that follow', async () => {
+    // Lets in, and answers the greeting only: its serial is 1.
+    const hello = Buffer.from('6c0201000000000001000000080000000501750001000000', 'hex');
+    const bus = await connectBus(await babblingBus(hello), deadlineIn(5_000));
+    const waiting = canBeStarted(bus, 'org.example.Nothing', deadlineIn(60_000));
+    bus.close();
+    bus.close();
+    await expect(waiting).rejects.toMatchObject({ errorName: 'disconnected' });
+    await expect(canBeStarted(bus, 'x', deadlineIn(60_000))).rejects.toThrow(BusError);
+  });
+});
