@@ -21,7 +21,7 @@ import { obtainPassphrase, type Passphrase, readPassphrase } from './passphrase.
 const RESERVED = new Set(['', '.', '..', 'passphrase']);
 
 /** On Windows a colon names a stream of another file, a device's name the device, and a dot at the end is dropped. */
-const NO_WINDOWS_FILE = /[<>:"|?*\\\u0000-\u001f]|[ .]$|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)/i;
+const NO_WINDOWS_FILE = /[<>:"|?*\\\p{Cc}]|[ .]$|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)/iu;
 
 /** Other programs of this format truncate and write anew: a reader may come in between. */
 const REREADS = 5;

@@ -9,7 +9,7 @@ import { storageError, systemErrorCode } from './storage-error.ts';
 
 /** `held`: by someone else. `unsupported`: neither this platform nor this file system may have it; why is said. */
 export type KernelLockResult =
-  | { readonly outcome: 'locked'; release(): Promise<void> }
+  | { readonly outcome: 'locked'; readonly release: () => Promise<void> }
   | { readonly outcome: 'held' }
   | { readonly outcome: 'unsupported'; readonly reason: string; readonly cause: unknown };
 

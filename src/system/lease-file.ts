@@ -17,7 +17,7 @@ import { storageError, systemErrorCode } from './storage-error.ts';
 
 /** `held`: `owner` is alive, or cannot be seen from here. */
 export type LeaseFileResult =
-  | { readonly outcome: 'locked'; release(): Promise<void> }
+  | { readonly outcome: 'locked'; readonly release: () => Promise<void> }
   | { readonly outcome: 'held'; readonly owner: string }
   | { readonly outcome: 'unsupported'; readonly cause: unknown };
 

@@ -66,12 +66,12 @@ export async function acquireLock(path: string, options: LockOptions): Promise<L
   const deadline = performance.now() + options.waitMs;
   const leave = await queue.turn(path, options, () => timedOut(path, options.waitMs, undefined));
   try {
-    const { kind, release } = await lock(path, deadline, options);
+    const held = await lock(path, deadline, options);
     let released: Promise<void> | undefined;
     return {
-      kind,
+      kind: held.kind,
       release: () => {
-        released ??= release().finally(leave);
+        released ??= held.release().finally(leave);
         return released;
       },
     };

@@ -29,5 +29,5 @@ export function gatedTokenEndpoint(issuer: string) {
     });
     response.writeHead(answer.status, { 'content-type': 'application/json' }).end(await answer.text());
   };
-  return { handler, reached: reached.opened, open: may.open };
+  return { handler, reached: reached.opened, open: () => may.open() };
 }

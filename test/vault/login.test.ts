@@ -402,7 +402,7 @@ describe('the end of a login', () => {
         vault.login(servers.resource, { interaction: scripted }),
       ),
     );
-    expect(results.map(({ credential }) => credential.generation).sort()).toEqual([1, 2]);
+    expect(new Set(results.map(({ credential }) => credential.generation))).toEqual(new Set([1, 2]));
     expect(await recordsOf(home)).toEqual([`${recordId(servers.resource, 'default')}.jwe`]);
     const { credential } = await stored(home, servers.resource);
     const winner = results.find((result) => result.credential.generation === 2);

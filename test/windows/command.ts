@@ -1,0 +1,63 @@
+import assert from 'node:assert/strict';
+import { rm } from 'node:fs/promises';
+import { after } from 'node:test';
+import { resolveKeyrings } from '../../src/keyring/open.ts';
+import { SealingKeys } from '../../src/keyring/sealing-key.ts';
+import { openWincred } from '../../src/keyring/wincred.ts';
+import { DirectoryStore } from '../../src/store/directory.ts';
+import { MemoryStore } from '../../src/store/memory.ts';
+import { processEnvironment } from '../../src/system/environment.ts';
+import { layoutOf } from '../../src/system/paths.ts';
+import { Custody, nameOf } from '../../src/vault/custody.ts';
+import { sampleCredential } from '../support/credential.ts';
+import { describe, startNode, test } from './machine.ts';
+
+/** The user's own home and Credential Manager: those of the prefix, which nobody else has. */
+describe('holdfast on Windows', () => {
+  const environment = processEnvironment();
+  const layout = layoutOf(environment);
+  const resource = 'https://mcp.example.com/mcp';
+  const holdfast = (...args: string[]) => startNode('holdfast.cjs', args).ended;
+  after(async () => {
+    await rm(layout.home, { recursive: true, force: true, maxRetries: 10 });
+    await (await openWincred(environment)).delete('sealing-key');
+  });
+
+  test('says its version', async () => {
+    const { code, out } = await holdfast('--version');
+    assert.equal(code, 0);
+    assert.match(out, /^\d+\.\d+\.\d+/);
+  });
+
+  test('lists nothing, and asks for a login, where there is none', async () => {
+    const list = await holdfast('list', '--json');
+    assert.equal(list.code, 0);
+    assert.deepEqual(JSON.parse(list.out).credentials, []);
+    const token = await holdfast('token', resource);
+    assert.deepEqual({ code: token.code, out: token.out }, { code: 3, out: '' });
+  });
+
+  test('prints the token of a login whose key is in the Credential Manager', async () => {
+    const keys = new SealingKeys(resolveKeyrings(environment, layout), layout, environment);
+    const lasting = new DirectoryStore(layout, environment);
+    const custody = new Custody({ lasting, passing: new MemoryStore() }, keys);
+    const key = await keys.strongest();
+    assert.equal(key.keyringId, 'wincred');
+    await custody.keep(key, nameOf(resource, undefined), (generation) =>
+      sampleCredential(resource, { generation }),
+    );
+    await custody.close();
+    const { code, out } = await holdfast('token', resource);
+    assert.equal(code, 0);
+    assert.ok(out === `access-token of ${resource}\n`);
+    const list = await holdfast('list', '--json');
+    assert.equal(JSON.parse(list.out).credentials.length, 1);
+  });
+
+  test('finds its keyring and its home in order', async () => {
+    const { code, out, err } = await holdfast('doctor', '--json');
+    assert.equal(code, 0, err);
+    assert.match(out, /New logins are sealed under a key in wincred/);
+    assert.equal(out.includes('sealed under a key in file'), false);
+  });
+});

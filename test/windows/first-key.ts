@@ -1,0 +1,11 @@
+/** Makes, or finds, the sealing key of the strongest keyring, and prints which keyring that is and the key's kid. */
+import { resolveKeyrings } from '../../src/keyring/open.ts';
+import { SealingKeys } from '../../src/keyring/sealing-key.ts';
+import { processEnvironment } from '../../src/system/environment.ts';
+import { layoutOf } from '../../src/system/paths.ts';
+
+const environment = processEnvironment();
+const layout = layoutOf(environment);
+const keys = new SealingKeys(resolveKeyrings(environment, layout), layout, environment);
+const { keyringId, kid } = await keys.strongest();
+process.stdout.write(`${keyringId} ${kid}\n`);
