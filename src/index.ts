@@ -60,6 +60,8 @@ export type {
   LoginResult,
   LogoutOptions,
   LogoutResult,
+  RekeyOptions,
+  RekeyResult,
   TokenOptions,
   UnopenedRecord,
   VaultEvent,

@@ -117,6 +117,25 @@ export const COMMANDS: readonly Command[] = [
     load: () => import('./commands/logout.ts'),
   },
   {
+    name: 'rekey',
+    summary: 'seal every login under a new key, or under another keyring',
+    description:
+      'Without --to, makes a new sealing key in each keyring that has one. Interrupted at any moment, every login stays\nreadable; run it again for the rest. New logins go to the strongest keyring all the same, unless one is chosen.',
+    options: {
+      keyring: KEYRING,
+      to: {
+        type: 'string',
+        value: 'NAME',
+        summary: 'the keyring to move the logins to: native, file, or one by name',
+      },
+    },
+    examples: [
+      ['holdfast rekey', 'a new key, where the old one may have been seen'],
+      ['holdfast rekey --to file', 'from the desktop’s keyring into the file keyring, for use over SSH'],
+    ],
+    load: () => import('./commands/rekey.ts'),
+  },
+  {
     name: 'doctor',
     summary: 'check keyrings, files, locks, clock and network settings',
     description:

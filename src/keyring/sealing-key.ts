@@ -14,7 +14,10 @@ import type { KeyringResolution, UsableKeyring } from './open.ts';
  * process, and nothing is made by asking.
  */
 
-/** The item's name in every keyring. */
+/**
+ * The item's name in every keyring. Its value is the key in base64url; after a `rekey` also the one before, after a space:
+ * what a process sealed that had read the item earlier must open, too.
+ */
 const ITEM = 'sealing-key';
 const KEY_BYTES = 32;
 const KID_BYTES = 16;
@@ -32,7 +35,7 @@ export class SealingKeys {
   readonly #resolution: KeyringResolution;
   readonly #layout: Layout;
   readonly #environment: Environment;
-  readonly #read = new Map<Keyring, Promise<SealingKey | undefined>>();
+  readonly #read = new Map<Keyring, { readonly at: number; readonly keys: Promise<readonly SealingKey[]> }>();
 
   constructor(resolution: KeyringResolution, layout: Layout, environment: Environment) {
     this.#resolution = resolution;
@@ -48,8 +51,7 @@ export class SealingKeys {
    */
   async *reachable(): AsyncGenerator<SealingKey> {
     for await (const usable of this.#resolution.usable()) {
-      const key = await this.#passingOver(usable, () => this.#readOnce(usable));
-      if (key !== undefined) yield key;
+      yield* (await this.#passingOver(usable, () => this.#readOnce(usable))) ?? [];
     }
   }
 
@@ -63,11 +65,35 @@ export class SealingKeys {
     for await (const usable of this.#resolution.usable()) {
       const key = await this.#passingOver(
         usable,
-        async () => (await this.#readOnce(usable)) ?? (await this.#create(usable)),
+        async () => (await this.#readOnce(usable))[0] ?? (await this.#create(usable)),
       );
       if (key !== undefined) return key;
     }
     throw new KeyringBrokenError('No keyring takes the sealing key.', { hint: 'See: holdfast doctor' });
+  }
+
+  /**
+   * Makes a new key in each keyring that has one and lasts, the strongest first. The one before stays beside it, and what
+   * was sealed under it still opens; of those before that, the ones that `isUsed` says are needed.
+   */
+  async *renew(
+    isUsed: (kid: string) => Promise<boolean>,
+  ): AsyncGenerator<{ readonly key: SealingKey; readonly retired: readonly SealingKey[] }> {
+    for await (const usable of this.#resolution.usable()) {
+      if (usable.lifetime === 'process') continue;
+      const renewed = await this.#passingOver(usable, () => this.#renew(usable, isUsed));
+      if (renewed !== undefined) yield renewed;
+    }
+  }
+
+  /**
+   * Whether keyrings are worth another look, since another process may have made a new key: when what is known of them was
+   * read before that moment, on the monotonic clock.
+   */
+  lookAgain(readBefore: number): boolean {
+    const stale = [...this.#read].filter(([, { at }]) => at < readBefore);
+    for (const [keyring] of stale) this.#read.delete(keyring);
+    return stale.length > 0;
   }
 
   /** Why keyrings were passed over, the strongest first. */
@@ -95,33 +121,33 @@ export class SealingKeys {
     }
   }
 
-  #readOnce(usable: UsableKeyring): Promise<SealingKey | undefined> {
-    let read = this.#read.get(usable.keyring);
-    if (read === undefined) {
-      read = readKey(usable);
-      this.#read.set(usable.keyring, read);
-    }
-    return read;
+  #readOnce(usable: UsableKeyring): Promise<readonly SealingKey[]> {
+    const read = this.#read.get(usable.keyring);
+    return read === undefined ? this.#remember(usable, readKeys(usable)) : read.keys;
   }
 
   /** Under a lock, looking again first: of many processes that come first, one makes the key and all use it. */
   async #create(usable: UsableKeyring): Promise<SealingKey> {
-    const { keyring, lifetime } = usable;
-    const lock = lifetime === 'process' ? undefined : await this.#lock();
+    const lock = usable.lifetime === 'process' ? undefined : await this.#lock();
     try {
-      const theirs = lock && (await readKey(usable));
-      if (theirs !== undefined) return this.#remember(usable, theirs);
-      const bytes = randomBytes(KEY_BYTES);
-      await keyring.set(ITEM, Buffer.from(bytes.toString('base64url'), 'ascii'));
-      const made = await readKey(usable);
-      if (made === undefined || !timingSafeEqual(made.key, bytes)) {
-        throw new KeyringBrokenError(`The keyring ${keyring.id} did not keep what was written to it.`, {
-          hint: 'Choose another one, such as --keyring file',
-        });
-      }
-      return this.#remember(usable, made);
+      const theirs = lock === undefined ? [] : await readKeys(usable);
+      return await firstOf(this.#remember(usable, theirs.length > 0 ? theirs : write(usable, [])));
     } finally {
       await lock?.release();
+    }
+  }
+
+  async #renew(usable: UsableKeyring, isUsed: (kid: string) => Promise<boolean>) {
+    const lock = await this.#lock();
+    try {
+      const [before, ...older] = await readKeys(usable);
+      if (before === undefined) return undefined;
+      const retired = [before];
+      for (const key of older) if (await isUsed(key.kid)) retired.push(key);
+      const key = await firstOf(this.#remember(usable, write(usable, retired)));
+      return { key, retired };
+    } finally {
+      await lock.release();
     }
   }
 
@@ -133,26 +159,56 @@ export class SealingKeys {
     });
   }
 
-  #remember({ keyring }: UsableKeyring, key: SealingKey): SealingKey {
-    this.#read.set(keyring, Promise.resolve(key));
-    return key;
+  #remember(
+    { keyring }: UsableKeyring,
+    keys: readonly SealingKey[] | Promise<readonly SealingKey[]>,
+  ): Promise<readonly SealingKey[]> {
+    const read = { at: performance.now(), keys: Promise.resolve(keys) };
+    this.#read.set(keyring, read);
+    return read.keys;
   }
 }
 
-async function readKey({ keyring, lifetime }: UsableKeyring): Promise<SealingKey | undefined> {
-  const item = await keyring.get(ITEM);
-  if (item === undefined) return undefined;
-  const text = Buffer.from(item).toString('latin1');
-  const key = Buffer.from(text, 'base64url');
-  if (key.length !== KEY_BYTES || key.toString('base64url') !== text) {
-    throw new KeyringBrokenError(
-      `The sealing key in the keyring ${keyring.id} is damaged; it is left as it is.`,
-      {
-        hint: `Put it back from a backup, or delete the item ${ITEM} and log in again.`,
-      },
-    );
+async function firstOf(keys: Promise<readonly SealingKey[]>): Promise<SealingKey> {
+  const [first] = await keys;
+  if (first === undefined)
+    throw new KeyringBrokenError('The keyring lost the key that was just written to it.');
+  return first;
+}
+
+/** Writes a new key before those that are retired, and reads it back. Answers what the keyring then holds. */
+async function write(usable: UsableKeyring, retired: readonly SealingKey[]): Promise<readonly SealingKey[]> {
+  const { keyring } = usable;
+  const bytes = randomBytes(KEY_BYTES);
+  const text = [bytes, ...retired.map(({ key }) => Buffer.from(key))]
+    .map((key) => key.toString('base64url'))
+    .join(' ');
+  await keyring.set(ITEM, Buffer.from(text, 'ascii'));
+  const made = await readKeys(usable);
+  if (made[0] === undefined || !timingSafeEqual(made[0].key, bytes)) {
+    throw new KeyringBrokenError(`The keyring ${keyring.id} did not keep what was written to it.`, {
+      hint: 'Choose another one, such as --keyring file',
+    });
   }
-  return { kid: kidOf(key), key, keyringId: keyring.id, tier: keyring.tier, lifetime };
+  return made;
+}
+
+async function readKeys({ keyring, lifetime }: UsableKeyring): Promise<readonly SealingKey[]> {
+  const item = await keyring.get(ITEM);
+  if (item === undefined) return [];
+  return Buffer.from(item)
+    .toString('latin1')
+    .split(' ')
+    .map((text) => {
+      const key = Buffer.from(text, 'base64url');
+      if (key.length !== KEY_BYTES || key.toString('base64url') !== text) {
+        throw new KeyringBrokenError(
+          `The sealing key in the keyring ${keyring.id} is damaged; it is left as it is.`,
+          { hint: `Put it back from a backup, or delete the item ${ITEM} and log in again.` },
+        );
+      }
+      return { kid: kidOf(key), key, keyringId: keyring.id, tier: keyring.tier, lifetime };
+    });
 }
 
 /** Names the key without telling anything of it: derived by HKDF-SHA256 (RFC 5869), never a plain hash. */

@@ -107,6 +107,32 @@ export class DirectoryStore implements Store {
     });
   }
 
+  async move(
+    from: RecordAddress,
+    to: RecordAddress,
+    expected: RecordVersion,
+    record: string,
+  ): Promise<CasResult> {
+    const { credentials, locks, moving, temporary } = this.#layout;
+    const [source, target] = [this.#path(from), this.#path(to)];
+    await this.#prepare(locks, credentials, join(credentials, to.kid), temporary, moving);
+    return this.#committing(from.id, async () => {
+      if ((await this.#read(source))?.version !== expected || (await exists(target))) {
+        return { outcome: 'conflict' };
+      }
+      // What an earlier move of this record left before it began in earnest must not be taken for the rest of this one.
+      for (const entry of await listPrivateDirectory(moving, this.#environment)) {
+        if (entry.startsWith(`${from.id}.${from.kid}.`)) await removeFileDurably(join(moving, entry));
+      }
+      const pending = join(moving, `${from.id}.${from.kid}.${to.kid}`);
+      await writeFileAtomically(pending, Buffer.from(record, 'latin1'), { temporary });
+      // From here on the record is where it was going: who finds this one gone finishes the move.
+      await removeFileDurably(source);
+      await moveFileDurably(pending, target);
+      return { outcome: 'ok', version: versionOf(record) };
+    });
+  }
+
   async quarantine(address: RecordAddress): Promise<string | undefined> {
     if (!(await this.#reachable(address))) return undefined;
     await this.#prepare(this.#layout.locks, this.#layout.quarantine);
@@ -121,6 +147,7 @@ export class DirectoryStore implements Store {
 
   async list(): Promise<RecordAddress[]> {
     if (!(await checkPrivateDirectory(this.#layout.home, this.#environment))) return [];
+    await this.#finishMoves();
     const kids = await this.#names(this.#layout.credentials);
     const lists = await Promise.all(
       kids.map(async (kid) => {
@@ -135,6 +162,7 @@ export class DirectoryStore implements Store {
 
   async kidsOf(id: string): Promise<string[]> {
     if (!(await checkPrivateDirectory(this.#layout.home, this.#environment))) return [];
+    await this.#finishMoves(id);
     const kids = await this.#names(this.#layout.credentials);
     const there = await Promise.all(kids.map((kid) => exists(this.#path({ kid, id }))));
     return kids.filter((_, index) => there[index]);
@@ -202,6 +230,23 @@ export class DirectoryStore implements Store {
 
   async close(): Promise<void> {
     // Nothing is held between two calls.
+  }
+
+  /** Finishes what a process left that died in the middle of a move. One that had not begun in earnest is left alone. */
+  async #finishMoves(only?: string): Promise<void> {
+    for (const entry of await listPrivateDirectory(this.#layout.moving, this.#environment)) {
+      const [id, from, to, ...rest] = entry.split('.');
+      if (!id || !from || !to || rest.length > 0 || (only !== undefined && id !== only)) continue;
+      if (![id, from, to].every((part) => NAME.test(part))) continue;
+      const pending = join(this.#layout.moving, entry);
+      await this.#committing(id, async () => {
+        if (await exists(this.#path({ kid: from, id }))) return;
+        const target = this.#path({ kid: to, id });
+        // Whoever logged in anew meanwhile has the newer tokens.
+        if (await exists(target)) await removeFileDurably(pending);
+        else await moveFileDurably(pending, target);
+      });
+    }
   }
 
   #path({ kid, id }: RecordAddress): string {

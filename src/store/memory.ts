@@ -46,6 +46,18 @@ export class MemoryStore implements Store {
     return this.#records.delete(key(address));
   }
 
+  async move(
+    from: RecordAddress,
+    to: RecordAddress,
+    expected: RecordVersion,
+    record: string,
+  ): Promise<CasResult> {
+    if (this.#records.get(key(from))?.version !== expected) return { outcome: 'conflict' };
+    const result = await this.cas(to, undefined, record);
+    if (result.outcome === 'ok') this.#records.delete(key(from));
+    return result;
+  }
+
   async quarantine(address: RecordAddress): Promise<string | undefined> {
     const found = this.#records.get(key(address));
     if (found === undefined) return undefined;

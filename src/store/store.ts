@@ -70,6 +70,12 @@ export interface Store {
   cas(address: RecordAddress, expected: RecordVersion | undefined, record: string): Promise<CasResult>;
   /** Removes the record, if it has the expected version when one is given; `false` when nothing was removed. */
   remove(address: RecordAddress, expected?: RecordVersion): Promise<boolean>;
+  /**
+   * Puts `record` at `to` in place of what is at `from`, if that has the expected version and nothing is at `to`. Whatever
+   * comes between, readers find one of the two, and never both: two holders of one chain of refresh tokens would log each
+   * other out.
+   */
+  move(from: RecordAddress, to: RecordAddress, expected: RecordVersion, record: string): Promise<CasResult>;
   /** Moves a record that failed authentication out of the way, keeping it whole; answers where it is now. */
   quarantine(address: RecordAddress): Promise<string | undefined>;
   /** Every record of every key, in no order. */

@@ -17,6 +17,8 @@ export interface Layout {
   readonly quarantine: string;
   /** Files being written. Beside the others, on the same file system, so that a rename is atomic. */
   readonly temporary: string;
+  /** Records on their way from one key to another. Empty but for the moment of a move, or after a crash in it. */
+  readonly moving: string;
   /** Where a record may lie that could not be written under `credentials`, the best place first. */
   readonly spills: readonly string[];
 }
@@ -46,6 +48,7 @@ export function layoutOf(environment: Environment, home?: string): Layout {
     locks: join(root, 'locks'),
     quarantine: join(root, 'quarantine'),
     temporary: join(root, 'tmp'),
+    moving: join(root, 'moving'),
     spills: [join(root, 'spill'), ...spillsOf(environment)],
   };
 }

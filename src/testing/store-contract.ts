@@ -91,6 +91,30 @@ export function storeContract(open: () => Promise<StoreUnderTest>): readonly Con
       assert.equal(await store.remove(ADDRESS, await store.version(ADDRESS)), true);
       assert.equal(await store.read(ADDRESS), undefined);
     }),
+    duty(
+      'moves a record to another key, whole, and only the version that it was told to',
+      async ({ store }) => {
+        const to = { kid: 'key-two', id: ADDRESS.id };
+        await store.cas(ADDRESS, undefined, 'old key');
+        const version = (await store.version(ADDRESS)) ?? '';
+        assert.deepEqual(await store.move(ADDRESS, to, 'another', 'new key'), { outcome: 'conflict' });
+        const result = await store.move(ADDRESS, to, version, 'new key');
+        assert.equal(result.outcome, 'ok');
+        assert.equal(await store.read(ADDRESS), undefined);
+        assert.equal((await store.read(to))?.record, 'new key');
+        assert.equal(await store.version(to), result.outcome === 'ok' ? result.version : undefined);
+        assert.deepEqual(await store.kidsOf(ADDRESS.id), ['key-two']);
+      },
+    ),
+    duty('moves nothing over a record that is there', async ({ store }) => {
+      const to = { kid: 'key-two', id: ADDRESS.id };
+      await store.cas(ADDRESS, undefined, 'one');
+      await store.cas(to, undefined, 'two');
+      const version = (await store.version(ADDRESS)) ?? '';
+      assert.deepEqual(await store.move(ADDRESS, to, version, 'three'), { outcome: 'conflict' });
+      assert.equal((await store.read(ADDRESS))?.record, 'one');
+      assert.equal((await store.read(to))?.record, 'two');
+    }),
     duty('moves a record aside so that its place is free', async ({ store }) => {
       await store.cas(ADDRESS, undefined, 'damaged');
       assert.equal(typeof (await store.quarantine(ADDRESS)), 'string');

@@ -94,17 +94,22 @@ export class Custody {
    */
   async find(name: Name): Promise<Found | undefined> {
     const id = recordId(name.resource, name.account);
-    const kids = await this.kidsOf(id);
-    const sealed = new Set(kids);
-    if (sealed.size === 0) return undefined;
-    for await (const key of this.#keys.reachable()) {
-      if (!sealed.has(key.kid)) continue;
-      const held = await this.#open({ kid: key.kid, id }, key, name);
-      if (held !== undefined) return { held, kids };
-      sealed.delete(key.kid);
+    const begin = performance.now();
+    for (;;) {
+      const kids = await this.kidsOf(id);
+      const sealed = new Set(kids);
+      if (sealed.size === 0) return undefined;
+      for await (const key of this.#keys.reachable()) {
+        if (!sealed.has(key.kid)) continue;
+        const held = await this.#open({ kid: key.kid, id }, key, name);
+        if (held !== undefined) return { held, kids };
+        sealed.delete(key.kid);
+      }
+      if (sealed.size === 0) return undefined;
+      if (!this.#keys.lookAgain(begin)) {
+        throw unreachable(`The login to ${name.resource}`, this.#keys.problems());
+      }
     }
-    if (sealed.size === 0) return undefined;
-    throw unreachable(`The login to ${name.resource}`, this.#keys.problems());
   }
 
   /** The keys that have a record of this id, in both stores; touches no keyring. */
@@ -174,6 +179,30 @@ export class Custody {
     return this.#write(held.address, held.key, held.version, next);
   }
 
+  /**
+   * Seals a credential under another key, in place of the record that it was read from (`rekey`).
+   *
+   * @returns `occupied` when that key has a login of this name already, which is another one and stays; `gone` when the
+   *   record was removed or changed meanwhile
+   */
+  async move(held: Held, key: SealingKey, options: LeaseOptions): Promise<'moved' | 'occupied' | 'gone'> {
+    // A refresh under way ends first, or its answer would have no place.
+    const lease = await this.lease(held, options);
+    try {
+      const current = await this.reread(held);
+      if (current === undefined) return 'gone';
+      const { id } = held.address;
+      const to = { kid: key.kid, id };
+      if ((await this.#lasting.version(to)) !== undefined) return 'occupied';
+      const record = seal(serializeCredential(current.credential), key, id);
+      const result = await this.#lasting.move(held.address, to, current.version, record);
+      if (result.outcome === 'unknown') throw result.cause;
+      return result.outcome === 'ok' ? 'moved' : 'gone';
+    } finally {
+      await lease.release();
+    }
+  }
+
   /** Whether a record could be kept now under a key of that life; throws what a write would throw. */
   async rehearse(lifetime: SealingKey['lifetime']): Promise<void> {
     await (lifetime === 'process' ? this.#passing : this.#lasting).rehearse();
@@ -241,13 +270,14 @@ export class Custody {
   async list(only?: Name): Promise<{ held: Held[]; unopened: Unopened[] }> {
     const wanted = only && recordId(only.resource, only.account);
     const all = [...(await this.#lasting.list()), ...(await this.#passing.list())];
+    const begin = performance.now();
     const byKid = new Map<string, RecordAddress[]>();
     for (const address of all.filter(({ id }) => wanted === undefined || id === wanted)) {
       byKid.set(address.kid, [...(byKid.get(address.kid) ?? []), address]);
     }
     const held: Held[] = [];
     const unopened: Unopened[] = [];
-    if (byKid.size > 0) {
+    while (byKid.size > 0) {
       for await (const key of this.#keys.reachable()) {
         for (const address of byKid.get(key.kid) ?? []) {
           try {
@@ -261,6 +291,7 @@ export class Custody {
         byKid.delete(key.kid);
         if (byKid.size === 0) break;
       }
+      if (!this.#keys.lookAgain(begin)) break;
     }
     for (const address of [...byKid.values()].flat()) {
       unopened.push({ ...address, error: unreachable('This record', this.#keys.problems()) });

@@ -189,7 +189,9 @@ export class RefreshOnce {
     });
     step('lease-held');
     try {
-      const stored = await this.#custody.reread(stale);
+      // Gone from where it was, it may have been sealed under another key since.
+      const stored =
+        (await this.#custody.reread(stale)) ?? (await this.#custody.find(stale.credential))?.held;
       if (stored === undefined) throw loggedOut(stale.credential);
       const current = await this.bringHome(stored);
       if (moved(current.credential, stale.credential)) return current;

@@ -112,6 +112,28 @@ export interface LogoutResult {
   readonly unopened: readonly UnopenedRecord[];
 }
 
+export interface RekeyOptions {
+  /** The keyring, or tier, to move every login to: `native`, `file`, or one by name. New keys in place when not given. */
+  readonly to?: string | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface RekeyResult {
+  /** The keyrings whose key the logins are sealed under now. */
+  readonly keyrings: readonly string[];
+  /** How many logins were sealed anew. */
+  readonly moved: number;
+  /** Logins that stay as they were, and why. */
+  readonly left: readonly {
+    readonly resource: string;
+    readonly account: string;
+    readonly keyring: string;
+    readonly reason: string;
+  }[];
+  /** Records that could not be opened from here, and stay. */
+  readonly unopened: readonly UnopenedRecord[];
+}
+
 /** What other programs and people should know, and no caller waits for: a fallback, a retry, a record moved aside. */
 export interface VaultEvent {
   readonly type: 'memory-only' | 'quarantined' | 'refresh-retry' | 'unpersisted';

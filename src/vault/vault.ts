@@ -28,6 +28,8 @@ import type {
   LoginResult,
   LogoutOptions,
   LogoutResult,
+  RekeyOptions,
+  RekeyResult,
   TokenOptions,
   VaultEvent,
 } from './results.ts';
@@ -83,13 +85,20 @@ export function openVault(options: VaultOptions = {}): Vault {
   const lasting = options.store ?? new DirectoryStore(layout, environment);
   const spill = new Spill(layout, environment);
   const custody = new Custody({ lasting, passing: new MemoryStore(), spill }, keys);
-  return new Vault({ custody, keys, resolution, report: options.onEvent ?? (() => {}) });
+  const keysOf = (keyring: string) =>
+    new SealingKeys(
+      resolveKeyrings(environment, layout, { keyring, openers: options.openers }),
+      layout,
+      environment,
+    );
+  return new Vault({ custody, keys, keysOf, resolution, report: options.onEvent ?? (() => {}) });
 }
 
 /** Logins to MCP servers, kept sealed, refreshed once. Made by `openVault`. */
 export class Vault {
   readonly #custody: Custody;
   readonly #keys: SealingKeys;
+  readonly #keysOf: (keyring: string) => SealingKeys;
   readonly #resolution: KeyringResolution;
   readonly #report: (event: VaultEvent) => void;
   readonly #refresh: RefreshOnce;
@@ -99,11 +108,13 @@ export class Vault {
   constructor(parts: {
     custody: Custody;
     keys: SealingKeys;
+    keysOf: (keyring: string) => SealingKeys;
     resolution: KeyringResolution;
     report: (event: VaultEvent) => void;
   }) {
     this.#custody = parts.custody;
     this.#keys = parts.keys;
+    this.#keysOf = parts.keysOf;
     this.#resolution = parts.resolution;
     this.#report = parts.report;
     this.#refresh = new RefreshOnce(
@@ -176,6 +187,24 @@ export class Vault {
     } finally {
       // Who looked it up meanwhile may have found it still there.
       this.#slots.forget();
+    }
+  }
+
+  /**
+   * Seals the logins anew: under a new key in the same keyring, or, with `to`, under the key of another one. Whenever it is
+   * interrupted, each login is readable under one key or the other; run it again for the rest.
+   *
+   * @throws InvalidArgumentError when `to` names no keyring, or one that does not last
+   * @throws KeyringAbsentError, KeyringLockedError, KeyringDeniedError, KeyringBrokenError when `to` does not work here
+   */
+  async rekey(options: RekeyOptions = {}): Promise<RekeyResult> {
+    this.#mustBeOpen();
+    const { rekey } = await import('./rekey.ts');
+    try {
+      return await rekey(options, { custody: this.#custody, keys: this.#keys, keysOf: this.#keysOf });
+    } finally {
+      this.#slots.forget();
+      this.#keys.lookAgain(Number.POSITIVE_INFINITY);
     }
   }
 

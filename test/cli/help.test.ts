@@ -21,6 +21,7 @@ describe('help', () => {
         token URL         print a valid access token, refreshed if need be
         headers URL       print the HTTP headers that carry the token
         logout URL        revoke the tokens at the server and remove the login
+        rekey             seal every login under a new key, or under another keyring
         doctor            check keyrings, files, locks, clock and network settings
         completion SHELL  print a completion script for bash, zsh or fish
 

@@ -8,6 +8,7 @@ export function storeAround(store: Store, changes: Partial<Store>): Store {
     version: (address) => store.version(address),
     cas: (address, expected, record) => store.cas(address, expected, record),
     remove: (address, expected) => store.remove(address, expected),
+    move: (from, to, expected, record) => store.move(from, to, expected, record),
     quarantine: (address) => store.quarantine(address),
     list: () => store.list(),
     kidsOf: (id) => store.kidsOf(id),

@@ -1,0 +1,102 @@
+import { HoldfastError, InvalidArgumentError } from '../errors.ts';
+import type { SealingKey, SealingKeys } from '../keyring/sealing-key.ts';
+import type { Custody, Held } from './custody.ts';
+import { summaryOfUnopened } from './listing.ts';
+import type { RekeyOptions, RekeyResult } from './results.ts';
+
+/*
+ * New sealing keys, or another keyring, for the logins that are here. Whenever it ends, by a crash too, each record is
+ * readable under one key or the other, and what is left is done by the next run.
+ */
+
+/** A refresh that is under way ends first, at its own timeout at the latest. */
+const LEASE_WAIT_MS = 100_000;
+
+export interface RekeyPlace {
+  readonly custody: Custody;
+  readonly keys: SealingKeys;
+  /** The keys of that keyring, or tier, alone. */
+  readonly keysOf: (keyring: string) => SealingKeys;
+}
+
+export async function rekey(options: RekeyOptions, place: RekeyPlace): Promise<RekeyResult> {
+  return options.to === undefined ? renewKeys(options, place) : moveTo(options.to, options, place);
+}
+
+/** A new key in each keyring that has one, and every record of the old one sealed under it. */
+async function renewKeys({ signal }: RekeyOptions, { custody, keys }: RekeyPlace): Promise<RekeyResult> {
+  const result = emptyResult();
+  const isUsed = async (kid: string) => (await custody.list()).held.some(({ key }) => key.kid === kid);
+  for await (const { key, retired } of keys.renew(isUsed)) {
+    result.keyrings.push(key.keyringId);
+    const { held } = await custody.list();
+    const old = held.filter((one) => retired.some(({ kid }) => kid === one.key.kid));
+    await moveAll(old, key, custody, result, signal);
+  }
+  return finished(result, custody);
+}
+
+/** Every record that opens, sealed under the key of that keyring. */
+async function moveTo(to: string, { signal }: RekeyOptions, place: RekeyPlace): Promise<RekeyResult> {
+  const { custody, keysOf } = place;
+  const target = keysOf(to);
+  try {
+    const key = await target.strongest();
+    if (key.lifetime === 'process') {
+      throw new InvalidArgumentError(
+        `The keyring ${key.keyringId} ends with this process, and the logins with it.`,
+        {
+          hint: 'Choose one that lasts: --to native, --to file',
+        },
+      );
+    }
+    const result = emptyResult();
+    result.keyrings.push(key.keyringId);
+    const { held } = await custody.list();
+    const others = held.filter((one) => one.key.kid !== key.kid && one.key.lifetime !== 'process');
+    await moveAll(others, key, custody, result, signal);
+    return await finished(result, custody);
+  } finally {
+    await target.close();
+  }
+}
+
+interface Result {
+  readonly keyrings: string[];
+  moved: number;
+  readonly left: { resource: string; account: string; keyring: string; reason: string }[];
+}
+
+function emptyResult(): Result {
+  return { keyrings: [], moved: 0, left: [] };
+}
+
+async function moveAll(
+  records: readonly Held[],
+  key: SealingKey,
+  custody: Custody,
+  result: Result,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  for (const held of records) {
+    const { resource, account } = held.credential;
+    const leave = (reason: string) =>
+      result.left.push({ resource, account, keyring: held.key.keyringId, reason });
+    try {
+      const outcome = await custody.move(held, key, { waitMs: LEASE_WAIT_MS, signal });
+      if (outcome === 'moved') result.moved += 1;
+      if (outcome === 'occupied')
+        leave(`The keyring ${key.keyringId} has a login of its own to this server.`);
+      if (outcome === 'gone') leave('It was changed or removed by another process meanwhile.');
+    } catch (error) {
+      // One that cannot be moved stays readable where it is, and keeps no other from being moved.
+      if (!(error instanceof HoldfastError) || signal?.aborted === true) throw error;
+      leave(error.message);
+    }
+  }
+}
+
+async function finished(result: Result, custody: Custody): Promise<RekeyResult> {
+  const { unopened } = await custody.list();
+  return { ...result, unopened: unopened.map(summaryOfUnopened) };
+}
