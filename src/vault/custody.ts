@@ -291,7 +291,7 @@ export class Custody {
         byKid.delete(key.kid);
         if (byKid.size === 0) break;
       }
-      if (!this.#keys.lookAgain(begin)) break;
+      if (byKid.size === 0 || !this.#keys.lookAgain(begin)) break;
     }
     for (const address of [...byKid.values()].flat()) {
       unopened.push({ ...address, error: unreachable('This record', this.#keys.problems()) });

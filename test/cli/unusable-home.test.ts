@@ -60,7 +60,7 @@ describe('a home that cannot take a login', () => {
     onTestFinished(() => chmod(path, 0o700));
     const at = commandLine(join(path, 'home'), [good.servers]);
     const { code, err } = await at.run(['login', good.servers.resource]);
-    expect(code).toBe(4);
+    expect(code).toBe(6);
     expect(err).toContain('permission is denied');
   });
 
