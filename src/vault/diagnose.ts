@@ -6,7 +6,7 @@ import { DirectoryStore } from '../store/directory.ts';
 import { MemoryStore } from '../store/memory.ts';
 import type { Environment } from '../system/environment.ts';
 import { fileSystemOf } from '../system/file-system.ts';
-import { acquireLock } from '../system/lock.ts';
+import { acquireLock, lockKindOf } from '../system/lock.ts';
 import { type Layout, layoutOf } from '../system/paths.ts';
 import { checkPrivateDirectory, listPrivateDirectory } from '../system/private-directory.ts';
 import { shellPath } from '../system/storage-error.ts';
@@ -50,7 +50,7 @@ export async function diagnose(
       await store.rehearse();
       return [ok('store', 'A record was written, read back, compared and removed.')];
     },
-    lock: () => lock(layout),
+    lock: () => lock(layout, environment),
     keyring: () => keyrings(resolution, keys),
     passphrase: () => passphrase(layout, environment, resolution),
     records: () => records(custody, layout, environment),
@@ -136,10 +136,24 @@ async function fileSystem(layout: Layout, { platform }: Environment): Promise<Fi
   return [...findings, say()];
 }
 
-async function lock(layout: Layout): Promise<Finding[]> {
-  const held = await acquireLock(join(layout.locks, 'doctor.lock'), { waitMs: 1000 });
+async function lock(layout: Layout, { variables }: Environment): Promise<Finding[]> {
+  const kind = lockKindOf(variables);
+  const held = await acquireLock(join(layout.locks, 'doctor.lock'), { waitMs: 1000, kind });
   await held.release();
-  return [ok('lock', 'flock works there: a refresh happens once, whatever number of processes ask.')];
+  if (held.kind !== 'lease-file') {
+    return [
+      ok('lock', `${held.kind} works there: a refresh happens once, whatever number of processes ask.`),
+    ];
+  }
+  return [
+    kind === 'lease-file'
+      ? ok('lock', 'A lease file serves as the lock: HOLDFAST_LOCK says so.')
+      : warning(
+          'lock',
+          'A lease file serves as the lock: the file system, or this platform, has none that the kernel frees.',
+          'A refresh still happens once. After a crash in another container, or on another machine, it may have to be removed by hand: the error then says which.',
+        ),
+  ];
 }
 
 async function records(custody: Custody, layout: Layout, environment: Environment): Promise<Finding[]> {

@@ -306,4 +306,14 @@ describe('holdfast doctor', () => {
     );
     expect(told).not.toContain('passphrase');
   });
+
+  it('says which lock is in force', async () => {
+    const at = commandLine((await temporaryHome()).path);
+    expect((await at.run(['doctor'], { HOLDFAST_LOCK: 'lease-file' })).out).toContain(
+      'A lease file serves as the lock: HOLDFAST_LOCK says so.',
+    );
+    const wrong = await at.run(['doctor'], { HOLDFAST_LOCK: 'mutex' });
+    expect(wrong.code).toBe(2);
+    expect(wrong.err).toContain('HOLDFAST_LOCK is "mutex", which is no lock.');
+  });
 });

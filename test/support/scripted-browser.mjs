@@ -59,6 +59,7 @@ export async function browse(url, options = {}) {
 
 if (process.argv[1] !== undefined && import.meta.url === new URL(`file://${process.argv[1]}`).href) {
   const [url] = process.argv.slice(2);
-  const page = await browse(url, { deny: process.env.HOLDFAST_TEST_BROWSER === 'deny' });
-  process.stdout.write(`${page.status} ${page.text.replaceAll(/<[^>]+>/g, ' ').replaceAll(/\s+/g, ' ')}\n`);
+  void browse(url, { deny: process.env.HOLDFAST_TEST_BROWSER === 'deny' }).then(({ status, text }) => {
+    process.stdout.write(`${status} ${text.replaceAll(/<[^>]+>/g, ' ').replaceAll(/\s+/g, ' ')}\n`);
+  });
 }

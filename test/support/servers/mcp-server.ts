@@ -16,6 +16,9 @@ interface Settings {
 }
 
 const PATH = '/mcp';
+/** `/mcp/1`, `/mcp/2` … are servers of their own: other resources, other tokens. */
+const SERVER = /^\/mcp(?:\/\d+)?$/;
+const WELL_KNOWN = '/.well-known/oauth-protected-resource';
 const { issuer, introspection, metadata = 'header' }: Settings = JSON.parse(process.argv[2] ?? '{}');
 const counters = { calls: 0, refused: 0 };
 
@@ -34,7 +37,6 @@ const server = createServer((request, response) => {
 });
 const origin = await listen(server);
 const resource = `${origin}${PATH}`;
-const metadataUrl = `${origin}/.well-known/oauth-protected-resource${metadata === 'root' ? '' : PATH}`;
 const control = createServer((_request, response) => {
   response.setHeader('content-type', 'application/json').end(JSON.stringify(counters));
 });
@@ -42,22 +44,28 @@ process.stdout.write(`${JSON.stringify({ resource, control: await listen(control
 process.stdin.resume().on('end', () => process.exit());
 
 async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const url = `${origin}${request.url}`;
-  if (url === metadataUrl && metadata !== 'none') {
-    response
-      .setHeader('content-type', 'application/json')
-      .end(JSON.stringify({ resource, authorization_servers: [issuer], scopes_supported: ['tools:call'] }));
+  const path = request.url ?? '';
+  const published = publishedAt(path);
+  if (published !== undefined) {
+    response.setHeader('content-type', 'application/json').end(
+      JSON.stringify({
+        resource: published,
+        authorization_servers: [issuer],
+        scopes_supported: ['tools:call'],
+      }),
+    );
     return;
   }
-  if (url !== resource) {
+  if (!SERVER.test(path)) {
     response.writeHead(404).end();
     return;
   }
+  const url = `${origin}${path}`;
   const token = /^Bearer (.+)$/i.exec(request.headers.authorization ?? '')?.[1];
-  const subject = token === undefined ? undefined : await subjectOf(token);
+  const subject = token === undefined ? undefined : await subjectOf(token, url);
   if (token === undefined || subject === undefined) {
     counters.refused += 1;
-    const pointer = metadata === 'header' ? `, resource_metadata="${metadataUrl}"` : '';
+    const pointer = metadata === 'header' ? `, resource_metadata="${origin}${WELL_KNOWN}${path}"` : '';
     response.writeHead(401, {
       'www-authenticate': `Bearer ${token === undefined ? 'scope="tools:call"' : 'error="invalid_token"'}${pointer}`,
     });
@@ -81,8 +89,16 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
   response.end(Buffer.from(await served.arrayBuffer()));
 }
 
+/** The resource whose metadata lies at that path, if it is published there. */
+function publishedAt(path: string): string | undefined {
+  if (metadata === 'none' || !path.startsWith(WELL_KNOWN)) return undefined;
+  const server = path.slice(WELL_KNOWN.length);
+  if (metadata === 'root') return server === '' ? resource : undefined;
+  return SERVER.test(server) ? `${origin}${server}` : undefined;
+}
+
 /** Who the token stands for, if it is alive and meant for this server (RFC 7662, RFC 8707). */
-async function subjectOf(token: string): Promise<string | undefined> {
+async function subjectOf(token: string, server: string): Promise<string | undefined> {
   const basic = Buffer.from(`${introspection.clientId}:${introspection.clientSecret}`).toString('base64');
   const response = await fetch(`${issuer}/token/introspection`, {
     method: 'POST',
@@ -90,7 +106,7 @@ async function subjectOf(token: string): Promise<string | undefined> {
     body: new URLSearchParams({ token }),
   });
   const found = (await response.json()) as { active: boolean; sub?: string; aud?: string };
-  return found.active && found.aud === resource ? found.sub : undefined;
+  return found.active && found.aud === server ? found.sub : undefined;
 }
 
 async function listen(target: ReturnType<typeof createServer>): Promise<string> {

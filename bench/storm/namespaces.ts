@@ -1,0 +1,37 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
+import { installed, requirement } from '../../test/support/requirement.ts';
+import { end } from './desktop.ts';
+import type { Place } from './place.ts';
+
+export function noNamespaces(): string | undefined {
+  return (
+    requirement('only root can make PID namespaces', process.getuid?.() === 0) ??
+    requirement('util-linux is not installed', ['unshare', 'nsenter', 'setpriv'].every(installed))
+  );
+}
+
+/**
+ * PID namespaces, as two containers have them: the numbers of the one mean nothing in the other. What starts a process
+ * in them, in turns. When the first process of one ends, the kernel ends all the others in it.
+ */
+export async function pidNamespaces(
+  place: Place,
+  howMany: number,
+): Promise<(index: number) => readonly string[]> {
+  const launchers = await Promise.all(Array.from({ length: howMany }, () => pidNamespace(place)));
+  return (index) => launchers[index % howMany] ?? [];
+}
+
+async function pidNamespace(place: Place): Promise<readonly string[]> {
+  const args = ['--pid', '--fork', '--mount-proc', '--kill-child', '/bin/sh', '-c', 'echo there; read _'];
+  // Its standard input is how it notices that we are gone, however we went.
+  const unshare = spawn('unshare', args, { stdio: ['pipe', 'pipe', 'inherit'] });
+  place.ends(() => end(unshare));
+  await once(unshare.stdout, 'data');
+  const children = await readFile(`/proc/${unshare.pid}/task/${unshare.pid}/children`, 'utf8');
+  // A signal to nsenter would leave the process that it started.
+  const keeper = ['setpriv', '--pdeathsig', 'KILL'];
+  return ['nsenter', '--target', children.trim(), '--pid', '--mount', '--', ...keeper];
+}

@@ -1,0 +1,36 @@
+/**
+ * A process that keeps a login in use. The first argument is JSON: `{ resource, callers, deadlineMs }`; where the login
+ * lies is in the environment. The vault is opened anew in each round, so nothing is in memory when the barrier opens.
+ */
+import { openVault, type Vault } from '../../src/vault/vault.ts';
+import { obey } from './barrier.ts';
+
+interface Settings {
+  readonly resource: string;
+  /** How many want the token at once in this process. */
+  readonly callers: number;
+  readonly deadlineMs: number;
+}
+
+const { resource, callers, deadlineMs }: Settings = JSON.parse(process.argv[2] ?? '');
+let vault: Vault | undefined;
+
+obey(
+  {
+    open: async () => {
+      vault = openVault();
+    },
+    ask: () => Promise.all(Array.from({ length: callers }, () => tokenOf(vault))),
+    close: async () => vault?.close(),
+  },
+  resource,
+);
+
+async function tokenOf(opened: Vault | undefined): Promise<string | Error> {
+  try {
+    const access = await opened?.token(resource, { deadlineMs });
+    return access?.token.reveal() ?? new Error('the vault was not opened');
+  } catch (error) {
+    return error instanceof Error ? error : new Error(String(error));
+  }
+}
