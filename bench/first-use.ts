@@ -12,7 +12,7 @@ import { parseArgs } from 'node:util';
 import { processEnvironment } from '../src/system/environment.ts';
 import { openVault } from '../src/vault/vault.ts';
 import { startServers } from '../test/support/servers.ts';
-import { bundled } from './storm/bundle.ts';
+import { bundled } from '../test/support/bundle.ts';
 import { desktop, noSecretService } from './storm/desktop.ts';
 import { Place } from './storm/place.ts';
 
@@ -25,7 +25,11 @@ process.once('SIGINT', () => void place.close().finally(() => process.exit(1)));
 try {
   const servers = await startServers();
   place.ends(() => servers.stop());
-  const worker = await bundled(place, 'first-use', new URL('./storm/first-use-worker.ts', import.meta.url));
+  const worker = await bundled(
+    place.path,
+    'first-use',
+    new URL('./storm/first-use-worker.ts', import.meta.url),
+  );
   for (const keyring of ['file', 'secret-service']) {
     const missing = keyring === 'file' ? undefined : noSecretService();
     if (missing !== undefined) {

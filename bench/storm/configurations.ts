@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import type { Servers } from '../../test/support/servers.ts';
 import { judged } from './barrier.ts';
-import { bundled } from './bundle.ts';
+import { bundled } from '../../test/support/bundle.ts';
 import { CommandFleet } from './command-fleet.ts';
 import { desktop, noSecretService } from './desktop.ts';
 import { type Fleet, WorkerFleet } from './fleet.ts';
@@ -122,14 +122,14 @@ async function run(
   const common = { launcher, variables: login.variables, patienceMs: PATIENCE_MS };
   let fleet: Fleet;
   if (scale.freshProcesses) {
-    const bin = await bundled(place, 'holdfast', new URL('../../src/cli/bin.ts', import.meta.url));
+    const bin = await bundled(place.path, 'holdfast', new URL('../../src/cli/bin.ts', import.meta.url));
     const deadline = ['--timeout', String(DEADLINE_MS / 1000)];
     const command = [process.execPath, bin, 'token', servers.resource, ...deadline];
     const judge = ({ code, out, err }: { code: number | null; out: string; err: string }) =>
       judged([code === 0 ? out.trim() : new Error(`exit ${code}: ${err.trim()}`)], servers.resource);
     fleet = new CommandFleet({ ...common, command, judge });
   } else {
-    const worker = await bundled(place, 'worker', new URL('./worker.ts', import.meta.url));
+    const worker = await bundled(place.path, 'worker', new URL('./worker.ts', import.meta.url));
     const settings = JSON.stringify({ resource: servers.resource, callers, deadlineMs: DEADLINE_MS });
     fleet = new WorkerFleet({ ...common, processes, program: [worker, settings] });
   }

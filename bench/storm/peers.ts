@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { Servers } from '../../test/support/servers.ts';
 import { accepted, judged } from './barrier.ts';
-import { bundled } from './bundle.ts';
+import { bundled } from '../../test/support/bundle.ts';
 import { CommandFleet, type Ended } from './command-fleet.ts';
 import { type Fleet, type Outcome, WorkerFleet } from './fleet.ts';
 import { Login } from './login.ts';
@@ -61,7 +61,7 @@ const CONTENDERS: readonly Contender[] = [
       const login = await Login.make(servers.resource, home, 'file');
       await login.lapsed();
       await login.close();
-      const bin = await bundled(place, 'holdfast', new URL('../../src/cli/bin.ts', import.meta.url));
+      const bin = await bundled(place.path, 'holdfast', new URL('../../src/cli/bin.ts', import.meta.url));
       return new CommandFleet({
         command: [process.execPath, bin, 'token', servers.resource],
         variables: login.variables,
@@ -219,7 +219,7 @@ function verdictOf({ code, err, out }: Ended): { valid: number } | { failures: s
 }
 
 async function workers(place: Place, name: string, home: string, settings: object): Promise<Fleet> {
-  const program = await bundled(place, name, new URL(`../peers/${name}.ts`, import.meta.url));
+  const program = await bundled(place.path, name, new URL(`../peers/${name}.ts`, import.meta.url));
   return new WorkerFleet({
     processes: TRIAL.processes,
     program: [program, JSON.stringify(settings)],

@@ -5,18 +5,22 @@ import { channel } from 'node:diagnostics_channel';
  * `holdfast:step`. Without a listener it costs one comparison. The fault tests kill and stop processes at each of them.
  */
 
-export type Step =
-  | 'lease-wanted'
-  | 'lease-held'
-  | 'space-reserved'
-  | 'intent-noted'
-  | 'request-sent'
-  | 'response-received'
-  | 'file-staged'
-  | 'file-placed'
-  | 'directory-synced'
-  | 'outcome-noted'
-  | 'lease-released';
+/** In the order in which a refresh passes them. */
+export const STEPS = [
+  'lease-wanted',
+  'lease-held',
+  'space-reserved',
+  'intent-noted',
+  'request-sent',
+  'response-received',
+  'file-staged',
+  'file-placed',
+  'directory-synced',
+  'outcome-noted',
+  'lease-released',
+] as const;
+
+export type Step = (typeof STEPS)[number];
 
 /** What a listener gets. */
 export interface StepMessage {

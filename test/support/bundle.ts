@@ -1,11 +1,10 @@
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
-import type { Place } from './place.ts';
 
 /** A program as one file of plain JavaScript: 64 processes that each load TypeScript would wait for the compiler. */
-export async function bundled(place: Place, name: string, source: URL): Promise<string> {
-  const outfile = join(place.path, `${name}.cjs`);
+export async function bundled(directory: string, name: string, source: URL): Promise<string> {
+  const outfile = join(directory, `${name}.cjs`);
   await build({
     entryPoints: [fileURLToPath(source)],
     outfile,
