@@ -47,6 +47,8 @@ export interface Tokens {
 /** Why only a person can make this credential work again. */
 export interface LoginRequired {
   readonly reason: string;
+  /** The server's `error` code (RFC 6749 section 5.2): after `invalid_client` the registration is of no use either. */
+  readonly error?: string | undefined;
   /** Milliseconds since the epoch. */
   readonly since: number;
 }
@@ -113,7 +115,7 @@ const Record1 = v.object({
   requestedScope: v.optional(v.string()),
   grantedScope: v.optional(v.string()),
   loggedInAt: time,
-  loginRequired: v.optional(v.object({ reason: v.string(), since: time })),
+  loginRequired: v.optional(v.object({ reason: v.string(), error: v.optional(v.string()), since: time })),
 });
 
 /** The plaintext of a record: JSON in UTF-8. The caller seals it at once. */

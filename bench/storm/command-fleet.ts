@@ -20,7 +20,7 @@ export interface CommandFleetOptions {
   readonly judge: (ended: Ended) => Promise<Tokens>;
 }
 
-/** Says that it is there, waits until its standard input ends, and becomes the command. */
+/** Says that it is there, waits for a line, and becomes the command; whose standard input stays open. */
 const GATE = ['/bin/sh', '-c', 'echo ready >&2; read _; exec "$@"', 'gate'];
 
 /** A fresh process for each caller in each round, from its start to its end. */
@@ -88,7 +88,7 @@ export class CommandFleet implements Fleet {
     });
     const open = () => {
       timer = setTimeout(() => child.kill('SIGKILL'), patienceMs);
-      child.stdin.end();
+      child.stdin.write('\n');
     };
     return { ready, ended, open };
   }

@@ -37,6 +37,8 @@ export class SealingKeys {
   readonly #environment: Environment;
   readonly #read = new Map<Keyring, { readonly at: number; readonly keys: Promise<readonly SealingKey[]> }>();
 
+  readonly #lookedFor = new Set<string>();
+
   constructor(resolution: KeyringResolution, layout: Layout, environment: Environment) {
     this.#resolution = resolution;
     this.#layout = layout;
@@ -84,6 +86,16 @@ export class SealingKeys {
       const renewed = await this.#passingOver(usable, () => this.#renew(usable, isUsed));
       if (renewed !== undefined) yield renewed;
     }
+  }
+
+  /**
+   * As `lookAgain`, once for each of these keys: what was sealed under one that nobody here has seen yet may be sealed under
+   * a stronger key than what is at hand.
+   */
+  lookAgainFor(kids: readonly string[], readBefore: number): boolean {
+    const unseen = kids.filter((kid) => !this.#lookedFor.has(kid));
+    for (const kid of unseen) this.#lookedFor.add(kid);
+    return unseen.length > 0 && this.lookAgain(readBefore);
   }
 
   /**

@@ -97,19 +97,28 @@ export class Custody {
     const begin = performance.now();
     for (;;) {
       const kids = await this.kidsOf(id);
-      const sealed = new Set(kids);
-      if (sealed.size === 0) return undefined;
-      for await (const key of this.#keys.reachable()) {
-        if (!sealed.has(key.kid)) continue;
-        const held = await this.#open({ kid: key.kid, id }, key, name);
-        if (held !== undefined) return { held, kids };
-        sealed.delete(key.kid);
-      }
-      if (sealed.size === 0) return undefined;
-      if (!this.#keys.lookAgain(begin)) {
+      const held = await this.#strongest(name, id, kids);
+      if (held !== undefined) {
+        const others = kids.filter((kid) => kid !== held.key.kid);
+        if (!this.#keys.lookAgainFor(others, begin)) return { held, kids };
+      } else if (kids.length === 0) {
+        return undefined;
+      } else if (!this.#keys.lookAgain(begin)) {
+        // Removed since it was looked for, it is not sealed under anything.
+        if ((await this.kidsOf(id)).length === 0) return undefined;
         throw unreachable(`The login to ${name.resource}`, this.#keys.problems());
       }
     }
+  }
+
+  /** The record under the strongest key that is reachable and has one. */
+  async #strongest(name: Name, id: string, kids: readonly string[]): Promise<Held | undefined> {
+    if (kids.length === 0) return undefined;
+    for await (const key of this.#keys.reachable()) {
+      const held = kids.includes(key.kid) ? await this.#open({ kid: key.kid, id }, key, name) : undefined;
+      if (held !== undefined) return held;
+    }
+    return undefined;
   }
 
   /** The keys that have a record of this id, in both stores; touches no keyring. */

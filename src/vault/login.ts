@@ -194,10 +194,9 @@ async function formerClient(
   const { client, server, loginRequired } = found.held.credential;
   const lapsed = client.clientSecretExpiresAt !== undefined && client.clientSecretExpiresAt <= Date.now();
   // A registration belongs to the issuer that gave it, and to no other (MCP authorization, "Authorization Server
-  // Binding"); the server that has just refused it may have forgotten the client.
-  return server.issuer === discovery.server.issuer && !lapsed && loginRequired === undefined
-    ? client
-    : undefined;
+  // Binding"); a server that has refused the client itself has forgotten it.
+  const forgotten = loginRequired?.error === 'invalid_client';
+  return server.issuer === discovery.server.issuer && !lapsed && !forgotten ? client : undefined;
 }
 
 /** On the port that the former registration names, when that is free and nobody asked for another. */

@@ -309,7 +309,7 @@ export class RefreshOnce {
       if (stored.credential.loginRequired) throw refused(stored.credential);
       const marked: Credential = {
         ...stored.credential,
-        loginRequired: { reason: reasonOf(error, abandonedAt), since: Date.now() },
+        loginRequired: { reason: reasonOf(error, abandonedAt), error: error.error, since: Date.now() },
       };
       let written: Held | undefined;
       try {

@@ -60,12 +60,14 @@ describe('the server ends the login', () => {
     expect((await vault.list()).credentials).toMatchObject([{ state: 'login-required' }]);
   });
 
-  test('a new login mends it', async () => {
+  test('a new login mends it, with the same registration', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     await expire(home, servers.resource);
     await servers.revokeGrants();
     await expect(vault.token(servers.resource)).rejects.toBeInstanceOf(LoginRequiredError);
+    const { registrations } = await servers.counters();
     await vaultAt(home).vault.login(servers.resource, { interaction: scripted });
+    expect((await servers.counters()).registrations).toBe(registrations);
     expect(await vault.token(servers.resource)).toMatchObject({ generation: 2 });
     expect((await stored(home, servers.resource)).credential.loginRequired).toBeUndefined();
   });

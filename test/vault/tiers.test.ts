@@ -64,6 +64,19 @@ describe('two sessions with keys of their own', () => {
     expect((await desktop().vault.token(servers.resource)).token.equals(token)).toBe(true);
   });
 
+  test('a vault that is kept open sees the stronger login that another process made', async () => {
+    const { desktop, ssh } = sessionsIn(await temporaryHome());
+    await ssh().vault.login(servers.resource, { interaction: scripted });
+    const kept = desktop().vault;
+    const before = await kept.token(servers.resource);
+    await desktop().vault.login(servers.resource, { interaction: scripted });
+    const { token } = await desktop().vault.token(servers.resource);
+    expect(token.equals(before.token)).toBe(false);
+    await expect
+      .poll(async () => (await kept.token(servers.resource)).token.equals(token), { timeout: 30_000 })
+      .toBe(true);
+  });
+
   test('a refresh stays under the key that it was read from, so the session is not robbed of its login', async () => {
     const home = await temporaryHome();
     const { keyring, desktop, ssh } = sessionsIn(home);

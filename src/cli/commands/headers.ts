@@ -5,8 +5,11 @@ import { timeoutMs, withVault } from '../open-vault.ts';
 export async function run(invocation: Invocation): Promise<number> {
   const { argument = '', ui, signal } = invocation;
   const options = { account: invocation.text('account'), deadlineMs: timeoutMs(invocation), signal };
-  const headers = await withVault(invocation, (vault) => vault.headers(argument, options));
-  if (ui.json) ui.dataJson(headers);
-  else for (const [name, value] of Object.entries(headers)) ui.data(`${name}: ${value}`);
+  // Printed before the vault is closed, which waits for a refresh that is under way.
+  await withVault(invocation, async (vault) => {
+    const headers = await vault.headers(argument, options);
+    if (ui.json) ui.dataJson(headers);
+    else for (const [name, value] of Object.entries(headers)) ui.data(`${name}: ${value}`);
+  });
   return EXIT.done;
 }

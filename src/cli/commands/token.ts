@@ -11,11 +11,14 @@ export async function run(invocation: Invocation): Promise<number> {
     refused: invocation.number('refused', { min: 1, max: 999_999_999 }),
     signal,
   };
-  const { token, tokenType, expiresAt, generation } = await withVault(invocation, (vault) =>
-    vault.token(argument, options),
-  );
-  if (ui.json)
-    ui.dataJson({ token: token.reveal(), tokenType, expiresAt: isoTime(expiresAt) ?? null, generation });
-  else ui.data(token.reveal());
+  // Printed before the vault is closed, which waits for a refresh that is under way.
+  await withVault(invocation, async (vault) => {
+    const { token, tokenType, expiresAt, generation } = await vault.token(argument, options);
+    if (ui.json) {
+      ui.dataJson({ token: token.reveal(), tokenType, expiresAt: isoTime(expiresAt) ?? null, generation });
+    } else {
+      ui.data(token.reveal());
+    }
+  });
   return EXIT.done;
 }

@@ -1,0 +1,142 @@
+import { mkdir, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { HoldfastError, RecordDamagedError } from '../../src/errors.ts';
+import { holdfast } from '../support/process.ts';
+import { type SeededHome, seededHome } from '../support/seeded-home.ts';
+import { type Servers, startServers } from '../support/servers.ts';
+import { expire, leave, loggedIn, partsAt, scripted, vaultAt } from '../support/vault.ts';
+import { temporaryHome } from '../support/home.ts';
+
+let servers: Servers;
+beforeAll(async () => {
+  servers = await startServers();
+});
+afterAll(() => servers.stop());
+
+/** Every file of the home whose path ends so, as paths. */
+async function filesOf(home: { path: string }, ending: string): Promise<string[]> {
+  const names = await readdir(home.path, { recursive: true });
+  return names.filter((name) => name.endsWith(ending)).map((name) => join(home.path, name));
+}
+
+async function onlyRecord(home: SeededHome): Promise<string> {
+  const [record, ...more] = await filesOf(home, '.jwe');
+  if (record === undefined || more.length > 0) throw new Error('There should be one record.');
+  return record;
+}
+
+/** One bit changed at that offset. */
+function flipped(bytes: Buffer, offset: number): Buffer {
+  const damaged = Buffer.from(bytes);
+  damaged[offset] = (damaged[offset] ?? 0) ^ (1 << (offset % 7));
+  return damaged;
+}
+
+describe('a record', () => {
+  test('with a bit changed at any offset, or cut off there, is detected, never served, and left as it is', async () => {
+    const home = await seededHome();
+    const path = await onlyRecord(home);
+    const good = await readFile(path);
+    const { custody } = partsAt(home);
+    const name = { resource: home.resource, account: 'default' };
+    const served: number[] = [];
+    for (let offset = 0; offset < good.length; offset += 1) {
+      for (const damaged of [flipped(good, offset), good.subarray(0, offset)]) {
+        await writeFile(path, damaged);
+        const found = await custody.find(name).catch((error: unknown) => error);
+        if (!(found instanceof RecordDamagedError)) served.push(offset);
+      }
+    }
+    expect(served).toEqual([]);
+    await writeFile(path, good);
+    expect((await custody.find(name))?.held.credential.tokens.accessToken.reveal() === home.token).toBe(true);
+  });
+
+  test('that is damaged ends in exit code 6, hurts no other login, and is moved aside whole by the next login', async () => {
+    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    const [first = ''] = await filesOf(home, '.jwe');
+    await vault.login(`${servers.resource}/1`, { interaction: scripted });
+    const damaged = flipped(await readFile(first), 300);
+    await writeFile(first, damaged);
+    const run = (...args: string[]) =>
+      holdfast(args, { HOLDFAST_HOME: home.path, HOLDFAST_KEYRING: 'file' }).ended;
+    for (const command of ['token', 'headers'] as const) {
+      const { code, out, err } = await run(command, servers.resource);
+      expect({ code, out }).toEqual({ code: 6, out: '' });
+      expect(err).toContain('is damaged');
+      expect(err).toContain('quarantine/');
+    }
+    expect((await run('token', `${servers.resource}/1`)).code).toBe(0);
+    expect((await run('list')).err).toContain('1 record does not open');
+    expect((await readFile(first)).equals(damaged)).toBe(true);
+    await vaultAt(home).vault.login(servers.resource, { interaction: scripted });
+    const [aside = ''] = await readdir(home.layout.quarantine);
+    expect((await readFile(join(home.layout.quarantine, aside))).equals(damaged)).toBe(true);
+    for (const resource of [servers.resource, `${servers.resource}/1`]) {
+      expect((await run('token', resource)).code).toBe(0);
+    }
+  });
+});
+
+describe('what only helps may be damaged without harm', () => {
+  test.each([
+    ['empty', Buffer.alloc(0)],
+    ['no JSON', Buffer.from('{"generation":')],
+    ['of another shape', Buffer.from('{"failures":"many","fruitless":[1,2,3]}')],
+    ['from the future', Buffer.from(JSON.stringify({ failedAt: 9e15, pauseMs: 9e15, failures: 99 }))],
+    ['noise', Buffer.from(Array.from({ length: 2048 }, (_, index) => (index * 7) % 256))],
+  ])('a note that is %s', async (_what, bytes) => {
+    const { home } = await loggedIn(await temporaryHome(), servers.resource);
+    await expire(home, servers.resource);
+    const { address } = (await partsAt(home).custody.find({ resource: servers.resource, account: 'default' }))
+      ?.held ?? { address: { id: '' } };
+    await writeFile(join(home.layout.locks, `${address.id}.note`), bytes, { mode: 0o600 });
+    expect(await vaultAt(home).vault.token(servers.resource)).toMatchObject({ generation: 2 });
+  });
+
+  test('a spilled record', async () => {
+    const { home } = await loggedIn(await temporaryHome(), servers.resource);
+    await expire(home, servers.resource);
+    const [record = ''] = await filesOf(home, '.jwe');
+    const [kid = '', id = ''] = record.split('/').slice(-2);
+    const spill = join(home.path, 'spill');
+    await mkdir(spill, { mode: 0o700 });
+    const damaged = flipped(await readFile(record), 200);
+    await writeFile(join(spill, `${kid}.${id}`), damaged, { mode: 0o600 });
+    expect(await vaultAt(home).vault.token(servers.resource)).toMatchObject({ generation: 2 });
+  });
+
+  test('a lock file that holds something', async () => {
+    const { home } = await loggedIn(await temporaryHome(), servers.resource);
+    await leave(home, servers.resource, 60_000);
+    for (const lock of await filesOf(home, '.lock')) await writeFile(lock, 'anything at all');
+    expect(await vaultAt(home).vault.token(servers.resource)).toMatchObject({ generation: 2 });
+  });
+});
+
+describe('the file keyring', () => {
+  test.each(['sealing-key', 'passphrase'])(
+    'with its %s changed or cut at any of its offsets serves nothing, and is left as it is',
+    async (file) => {
+      const home = await seededHome();
+      const path = join(home.layout.keyring, file);
+      const good = await readFile(path);
+      const served: number[] = [];
+      for (let offset = 0; offset < good.length; offset += file === 'passphrase' ? 4 : 16) {
+        for (const damaged of [flipped(good, offset), good.subarray(0, offset)]) {
+          await writeFile(path, damaged);
+          const { vault } = vaultAt(home);
+          const answer = await vault.token(home.resource).catch((error: unknown) => error);
+          await vault.close();
+          if (!(answer instanceof HoldfastError)) served.push(offset);
+          expect((await readFile(path)).equals(damaged)).toBe(true);
+        }
+      }
+      expect(served).toEqual([]);
+      await truncate(path);
+      await writeFile(path, good);
+      expect((await vaultAt(home).vault.token(home.resource)).token.reveal() === home.token).toBe(true);
+    },
+  );
+});
