@@ -1,0 +1,93 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { ServerResponse } from 'node:http';
+import { type Home, temporaryHome } from '../support/home.ts';
+import { type Handler, json } from '../support/hostile-server.ts';
+import { type Servers, startServers } from '../support/servers.ts';
+import { useTokenEndpoint } from '../support/token-endpoint.ts';
+import { expire, loggedIn, stored } from '../support/vault.ts';
+
+let servers: Servers;
+beforeAll(async () => {
+  servers = await startServers();
+});
+afterAll(() => servers.stop());
+
+const GOOD = { access_token: 'new', token_type: 'Bearer', expires_in: 3600, refresh_token: 'next' };
+
+/** A server with a replay window: the same refresh token gets the same answer again. How the first one goes wrong is given. */
+function losingTheFirst(lose: (response: ServerResponse) => void): Handler {
+  let first = true;
+  return (request, response) => {
+    if (!first) return json(GOOD)(request, response);
+    first = false;
+    lose(response);
+  };
+}
+
+async function refreshedBy(handler: Handler): Promise<{ home: Home; requests: number; token: string }> {
+  const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+  const { log } = await useTokenEndpoint(home, servers.resource, handler);
+  await expire(home, servers.resource);
+  const { token } = await vault.token(servers.resource);
+  return { home, requests: log.length, token: token.reveal() };
+}
+
+describe('an answer that is lost on the wire, from a server with a replay window', () => {
+  test.each<[string, (response: ServerResponse) => void]>([
+    ['closed before a byte of it', (response) => response.destroy()],
+    [
+      'half of it',
+      (response) => {
+        const text = JSON.stringify(GOOD);
+        response.writeHead(200, { 'content-type': 'application/json', 'content-length': text.length });
+        response.write(text.slice(0, 20), () => response.destroy());
+      },
+    ],
+    [
+      'only its head',
+      (response) => {
+        response.writeHead(200, { 'content-type': 'application/json', 'content-length': 1000 });
+        response.flushHeaders();
+        setTimeout(() => response.destroy(), 20);
+      },
+    ],
+    ['a 502 of a proxy in between', (response) => void response.writeHead(502).end('bad gateway')],
+  ])('%s: the same refresh token gets it again', async (_what, lose) => {
+    const { home, requests, token } = await refreshedBy(losingTheFirst(lose));
+    expect({ requests, isNew: token === GOOD.access_token }).toEqual({ requests: 2, isNew: true });
+    const { credential } = await stored(home, servers.resource);
+    expect(credential.tokens.refreshToken?.reveal() === GOOD.refresh_token).toBe(true);
+  });
+});
+
+describe('a server that answers', () => {
+  test('twice on one connection is heard once', async () => {
+    const text = JSON.stringify(GOOD);
+    const one = `HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ${text.length}\r\n\r\n${text}`;
+    const { requests, token } = await refreshedBy((_request, response) => {
+      response.socket?.end(one + one.replace('"new"', '"two"'));
+    });
+    expect({ requests, isFirst: token === GOOD.access_token }).toEqual({ requests: 1, isFirst: true });
+  });
+
+  test('slowly is waited for, by a caller with the time for it, and asked once', async () => {
+    const { requests, token } = await refreshedBy((request, response) => {
+      setTimeout(() => void json(GOOD)(request, response), 1_500);
+    });
+    expect({ requests, isNew: token === GOOD.access_token }).toEqual({ requests: 1, isNew: true });
+  });
+
+  test('more slowly than one caller would wait is asked once, and the next caller gets the answer', async () => {
+    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    const { log } = await useTokenEndpoint(home, servers.resource, (request, response) => {
+      setTimeout(() => void json(GOOD)(request, response), 1_500);
+    });
+    await expire(home, servers.resource);
+    await expect(vault.token(servers.resource, { deadlineMs: 200 })).rejects.toMatchObject({
+      code: 'timeout',
+      retryable: true,
+    });
+    expect((await vault.token(servers.resource)).token.reveal() === GOOD.access_token).toBe(true);
+    expect(log).toHaveLength(1);
+  });
+});
