@@ -26,12 +26,15 @@ try {
 const say = (text: string) => void (options.json ? process.stderr : process.stdout).write(`${text}\n`);
 
 const place = await Place.make();
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-  process.once(signal, () => {
-    process.exitCode = 1;
-    void place.close().finally(() => process.exit());
-  });
-}
+const breakOff = (why: unknown) => {
+  process.exitCode = 1;
+  if (why instanceof Error && !('syscall' in why)) process.stderr.write(`${describe(why)}\n`);
+  void place.close().finally(() => process.exit());
+};
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, breakOff);
+process.once('uncaughtException', breakOff);
+// Who reads the results may have gone.
+process.stdout.on('error', breakOff);
 try {
   const servers = await startServers();
   place.ends(() => servers.stop());

@@ -52,7 +52,7 @@ export const CONFIGURATIONS: readonly Configuration[] = [
     title: 'Secret Service',
     missing: noSecretService,
     run: async (scale, servers, place) =>
-      run(scale, servers, place, { keyring: 'secret-service', session: await desktop(place) }),
+      run(scale, servers, place, { keyring: 'secret-service', variables: await desktop(place) }),
   },
   {
     name: 'in-process',
@@ -67,6 +67,16 @@ export const CONFIGURATIONS: readonly Configuration[] = [
     missing: noNamespaces,
     run: async (scale, servers, place) =>
       run(scale, servers, place, { launcher: await pidNamespaces(place, 2) }),
+  },
+  {
+    name: 'lease-file',
+    title: 'the same, by lease file',
+    missing: noNamespaces,
+    run: async (scale, servers, place) =>
+      run(scale, servers, place, {
+        launcher: await pidNamespaces(place, 2),
+        variables: { HOLDFAST_LOCK: 'lease-file' },
+      }),
   },
   {
     name: 'short-lived',
@@ -101,7 +111,8 @@ export const CONFIGURATIONS: readonly Configuration[] = [
 
 interface Particulars {
   readonly keyring?: string;
-  readonly session?: Readonly<Record<string, string>>;
+  /** What a process needs in its environment besides. */
+  readonly variables?: Readonly<Record<string, string>>;
   readonly launcher?: (index: number) => readonly string[];
   readonly callers?: number;
   readonly soloRounds?: number;
@@ -113,12 +124,12 @@ async function run(
   scale: Scale,
   servers: Servers,
   place: Place,
-  { keyring = 'file', session = {}, launcher, callers = 1, ...particulars }: Particulars,
+  { keyring = 'file', variables = {}, launcher, callers = 1, ...particulars }: Particulars,
 ): Promise<Result> {
   const { processes, rounds } = scale;
   const { soloRounds = SOLO_ROUNDS, expire = (one: Login) => one.expire() } = particulars;
   const home = join(place.path, `home-${randomBytes(4).toString('hex')}`);
-  const login = await Login.make(servers.resource, home, keyring, session);
+  const login = await Login.make(servers.resource, home, keyring, variables);
   const common = { launcher, variables: login.variables, patienceMs: PATIENCE_MS };
   let fleet: Fleet;
   if (scale.freshProcesses) {

@@ -32,7 +32,7 @@ export class Login {
 
   /**
    * @param home where it is kept
-   * @param variables of the desktop session, where the keyring has one
+   * @param variables what a process needs in its environment besides, such as the desktop session
    */
   static async make(
     resource: string,

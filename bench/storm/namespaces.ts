@@ -13,19 +13,24 @@ export function noNamespaces(): string | undefined {
 }
 
 /**
- * PID namespaces, as two containers have them: the numbers of the one mean nothing in the other. What starts a process
- * in them, in turns. When the first process of one ends, the kernel ends all the others in it.
+ * PID namespaces, as two containers have them: the numbers of the one mean nothing in the other, and here they differ, as
+ * they do between containers that have run for a while. What starts a process in them, in turns. When the first process
+ * of one ends, the kernel ends all the others in it.
  */
 export async function pidNamespaces(
   place: Place,
   howMany: number,
 ): Promise<(index: number) => readonly string[]> {
-  const launchers = await Promise.all(Array.from({ length: howMany }, () => pidNamespace(place)));
+  const launchers = await Promise.all(
+    Array.from({ length: howMany }, (_, index) => pidNamespace(place, 1 + index * 1_000)),
+  );
   return (index) => launchers[index % howMany] ?? [];
 }
 
-async function pidNamespace(place: Place): Promise<readonly string[]> {
-  const args = ['--pid', '--fork', '--mount-proc', '--kill-child', '/bin/sh', '-c', 'echo there; read _'];
+/** @param last the number of its newest process; the next ones have those that follow */
+async function pidNamespace(place: Place, last: number): Promise<readonly string[]> {
+  const first = `echo ${last} > /proc/sys/kernel/ns_last_pid; echo there; read _`;
+  const args = ['--pid', '--fork', '--mount-proc', '--kill-child', '/bin/sh', '-c', first];
   // Its standard input is how it notices that we are gone, however we went.
   const unshare = spawn('unshare', args, { stdio: ['pipe', 'pipe', 'inherit'] });
   place.ends(() => end(unshare));

@@ -213,7 +213,6 @@ function mcpRemote(
 
 /** It shows nobody its token; that it listed the tools shows that the server took it. */
 function verdictOf({ code, err, out }: Ended): { valid: number } | { failures: string[] } {
-  if (process.env['DBG']) process.stderr.write(`---- ${code}\n${out}\n${err}\n`);
   if (code === 0 && `${out}${err}`.includes('whoami')) return { valid: 1 };
   return { failures: [code === null ? 'it waited for a person to log in' : `exit ${code}`] };
 }

@@ -1,0 +1,63 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { fileURLToPath } from 'node:url';
+import { temporaryHome } from '../support/home.ts';
+import { start, TYPESCRIPT } from '../support/process.ts';
+import { installed, requirement } from '../support/requirement.ts';
+import { type Servers, startServers } from '../support/servers.ts';
+import { change, loggedIn, vaultAt } from '../support/vault.ts';
+
+const NO_FAKETIME = requirement(
+  'faketime is not installed, or this is not Linux',
+  process.platform === 'linux' && installed('faketime'),
+);
+
+let servers: Servers;
+beforeAll(async () => {
+  servers = await startServers();
+});
+afterAll(() => servers.stop());
+
+/** What `token-process.ts` says in a process whose wall clock is off by so much. */
+async function tokenAt(offset: string, home: string): Promise<string> {
+  const script = fileURLToPath(new URL('../support/token-process.ts', import.meta.url));
+  const { code, out, err } = await start(
+    'faketime',
+    ['-f', offset, process.execPath, ...TYPESCRIPT, script, servers.resource],
+    { HOLDFAST_HOME: home, FAKETIME_DONT_FAKE_MONOTONIC: '1' },
+  ).ended;
+  if (code !== 0) throw new Error(`it exited with ${code}: ${err}`);
+  return out;
+}
+
+describe.skipIf(NO_FAKETIME)('a process whose wall clock is wrong', () => {
+  test.each(['+10m', '-10m', '+365d', '-365d'])(
+    'by %s is served the fresh token like everyone, and nobody refreshes',
+    async (offset) => {
+      const { home } = await loggedIn(await temporaryHome(), servers.resource);
+      const before = (await servers.counters()).tokenRequests;
+      const told = await Promise.all([tokenAt(offset, home.path), tokenAt('+0', home.path)]);
+      expect(told[0]).toBe(told[1]);
+      expect(JSON.parse(told[0] ?? '')).toMatchObject({ generation: 1 });
+      expect((await servers.counters()).tokenRequests).toBe(before);
+    },
+  );
+
+  test.each(['+365d', '-365d'])(
+    'by %s refreshes once, and the others go on with what it got',
+    async (offset) => {
+      const { home } = await loggedIn(await temporaryHome(), servers.resource);
+      await change(home, servers.resource, ({ tokens }) => ({
+        tokens: {
+          ...tokens,
+          obtainedBoot: tokens.obtainedBoot && { ...tokens.obtainedBoot, ms: 0 },
+          expiresAt: tokens.obtainedAt + 1,
+        },
+      }));
+      const before = (await servers.counters()).tokenRequests;
+      expect(JSON.parse(await tokenAt(offset, home.path))).toMatchObject({ generation: 2 });
+      expect(await vaultAt(home).vault.token(servers.resource)).toMatchObject({ generation: 2 });
+      expect(JSON.parse(await tokenAt('+0', home.path))).toMatchObject({ generation: 2 });
+      expect((await servers.counters()).tokenRequests).toBe(before + 1);
+    },
+  );
+});

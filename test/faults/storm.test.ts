@@ -1,0 +1,61 @@
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { CONFIGURATIONS } from '../../bench/storm/configurations.ts';
+import { noNamespaces } from '../../bench/storm/namespaces.ts';
+import { Place } from '../../bench/storm/place.ts';
+import type { Result } from '../../bench/storm/storm.ts';
+import { type Servers, startServers } from '../support/servers.ts';
+
+/* The small form of `npm run storm`, by the same code: what the authorization server counts, and who has a token. */
+
+let servers: Servers;
+beforeAll(async () => {
+  servers = await startServers();
+});
+afterAll(() => servers.stop());
+
+const PROCESSES = 8;
+const ROUNDS = 3;
+const NO_NAMESPACES = noNamespaces();
+
+async function storm(name: string, freshProcesses = false): Promise<Result> {
+  const place = await Place.make();
+  onTestFinished(() => place.close());
+  const configuration = CONFIGURATIONS.find((one) => one.name === name);
+  if (configuration === undefined) throw new Error(`no configuration is called ${name}`);
+  const scale = { processes: PROCESSES, rounds: ROUNDS, freshProcesses };
+  return configuration.run(scale, servers, place);
+}
+
+function calm(validTokens: number) {
+  return {
+    tokenRequests: ROUNDS,
+    validTokens,
+    revocations: 0,
+    roundsOff: 0,
+    failures: [],
+  };
+}
+
+describe('with one expired token, in each of three rounds, one token request is made and nothing is revoked', () => {
+  test('by eight processes', async () => {
+    expect(await storm('file')).toMatchObject(calm(ROUNDS * PROCESSES));
+  });
+
+  test('by eight fresh `holdfast token` processes', async () => {
+    expect(await storm('file', true)).toMatchObject(calm(ROUNDS * PROCESSES));
+  });
+
+  test('by a thousand callers in one process', async () => {
+    expect(await storm('in-process')).toMatchObject(calm(ROUNDS * 1_000));
+  });
+
+  describe.skipIf(NO_NAMESPACES)('by two PID namespaces that share one directory', () => {
+    test('with the lock of the kernel', async () => {
+      expect(await storm('pid-namespaces')).toMatchObject(calm(ROUNDS * PROCESSES));
+    });
+
+    test('with a lease file', async () => {
+      expect(await storm('lease-file')).toMatchObject(calm(ROUNDS * PROCESSES));
+    });
+  });
+});
