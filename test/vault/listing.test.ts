@@ -35,6 +35,20 @@ describe('the list', () => {
     await expect(readdir(home.path)).rejects.toThrow('ENOENT');
   });
 
+  test('says that someone is refreshing it, while they are, and takes the lease from nobody', async () => {
+    const home = await temporaryHome();
+    await keep(home);
+    const { custody } = partsAt(home);
+    const held = (await custody.find(nameOf(RESOURCE, undefined)))?.held;
+    if (held === undefined) throw new Error('Nothing was kept.');
+    const lease = await custody.lease(held, { waitMs: 0 });
+    const { vault } = vaultAt(home);
+    expect((await vault.list()).credentials).toMatchObject([{ state: 'refreshing' }]);
+    await expect(custody.lease(held, { waitMs: 0 })).rejects.toMatchObject({ code: 'lock-timeout' });
+    await lease.release();
+    expect((await vault.list()).credentials).toMatchObject([{ state: 'fresh' }]);
+  });
+
   test('says all that may be shown of a credential, and no secret', async () => {
     const home = await temporaryHome();
     const kid = await keep(home);
