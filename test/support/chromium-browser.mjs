@@ -4,13 +4,19 @@
  * forms as a person would, and waits for the last page.
  */
 import { existsSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 
 const executablePath = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(
   (path) => existsSync(path),
 );
+// Chromium keeps things in the home directory, and the one of who started it may not be there.
+const home = await mkdtemp(join(tmpdir(), 'holdfast-browser-'));
 const browser = await chromium.launch({
   executablePath,
+  env: { ...process.env, HOME: home, XDG_CONFIG_HOME: home, XDG_CACHE_HOME: home },
   args: [
     '--no-sandbox',
     '--disable-gpu',
@@ -33,4 +39,5 @@ try {
   await page.waitForSelector('main');
 } finally {
   await browser.close();
+  await rm(home, { recursive: true, force: true });
 }
