@@ -23,16 +23,22 @@ try {
   process.stderr.write(`${describe(error)}\n`);
   process.exit(2);
 }
-const say = (text: string) => void (options.json ? process.stderr : process.stdout).write(`${text}\n`);
+let broken = false;
+const say = (text: string) => {
+  if (!broken) (options.json ? process.stderr : process.stdout).write(`${text}\n`);
+};
 
 const place = await Place.make();
 const breakOff = (why: unknown) => {
+  if (broken) return;
+  broken = true;
   process.exitCode = 1;
   if (why instanceof Error && !('syscall' in why)) process.stderr.write(`${describe(why)}\n`);
   void place.close().finally(() => process.exit());
 };
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, breakOff);
-process.once('uncaughtException', breakOff);
+// Again and again: a second signal must not end us before everything else has ended.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, breakOff);
+process.on('uncaughtException', breakOff);
 // Who reads the results may have gone.
 process.stdout.on('error', breakOff);
 try {
@@ -45,7 +51,7 @@ try {
   if (options.json) process.stdout.write(`${JSON.stringify({ configurations: results, peers }, null, 2)}\n`);
 } catch (error) {
   process.exitCode = 1;
-  process.stderr.write(`The storm broke off: ${describe(error)}\n`);
+  if (!broken) process.stderr.write(`The storm broke off: ${describe(error)}\n`);
 } finally {
   await place.close();
 }

@@ -57,7 +57,11 @@ export function obey(asker: Asker, resource: string): void {
   process.on('message', ({ order }: Order) => {
     orders[order]()
       .catch((error: unknown): Answer => ({ broken: describe(error) }))
-      .then((answer) => process.send?.(answer))
+      .then((answer) =>
+        process.send?.(answer, undefined, undefined, (error: Error | null) => {
+          if (error !== null) process.exit();
+        }),
+      )
       .catch(() => process.exit(1));
   });
 }

@@ -102,7 +102,11 @@ class Worker {
     const { exitCode, signalCode, connected, pid } = this.#child;
     if (pid === undefined || exitCode !== null || signalCode !== null) return;
     const gone = once(this.#child, 'exit');
-    if (connected) this.#child.disconnect();
+    try {
+      if (connected) this.#child.disconnect();
+    } catch {
+      // It closed its end a moment ago.
+    }
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), 5_000);
     await gone;
     clearTimeout(timer);

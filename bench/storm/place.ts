@@ -1,4 +1,5 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { rmSync } from 'node:fs';
+import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -37,6 +38,7 @@ export class Place {
         process.stderr.write(`cleaning up: ${String(error)}\n`);
       }
     }
-    await rm(this.path, { recursive: true, force: true, maxRetries: 5 });
+    // At once: whoever is still at work must not put anything there between this and our end.
+    rmSync(this.path, { recursive: true, force: true, maxRetries: 5 });
   }
 }
