@@ -21,7 +21,12 @@ const { values } = parseArgs({
 });
 const [rounds, processes] = [Number(values.rounds), Number(values.processes)];
 const place = await Place.make();
-process.once('SIGINT', () => void place.close().finally(() => process.exit(1)));
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.on(signal, () => {
+    process.exitCode = 1;
+    void place.close().finally(() => process.exit());
+  });
+}
 try {
   const servers = await startServers();
   place.ends(() => servers.stop());
