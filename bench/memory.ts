@@ -47,7 +47,7 @@ try {
         refreshTokens(as, client, { refreshToken, resourceParameter }),
       () => {},
     );
-    const { family } = server.begin('strict');
+    const family = server.begin('strict');
     const name = nameOf('https://mcp.example.com/mcp', undefined);
     const now = Date.now();
     const kept = await custody.keep(await keys.strongest(), name, (generation) => ({

@@ -44,6 +44,12 @@ const NAME = /^[\w-]{1,64}$/;
 /** A record and its directory entry; records have a few kilobytes. */
 const RESERVED_BYTES = 16 * 1024;
 
+/** A temporary file older than this belongs to a process that died; no write takes so long. */
+const ABANDONED_AFTER_MS = 60 * 60 * 1000;
+
+/** But a staged record may hold the only copy of what a server gave (see spill.ts): for as long as that is likely to be good. */
+const STAGED_RECORD_KEPT_MS = 90 * 24 * 60 * 60 * 1000;
+
 /** The commit itself takes a few milliseconds; whoever holds this longer is stopped or its disk is. */
 const COMMIT_WAIT_MS = 30_000;
 
@@ -207,7 +213,9 @@ export class DirectoryStore implements Store {
   async rehearse(): Promise<void> {
     const { temporary } = this.#layout;
     await this.#prepare(temporary, this.#layout.locks, this.#layout.credentials);
-    await sweepTemporaries(temporary);
+    await sweepTemporaries(temporary, (name) =>
+      name.includes(`${SUFFIX}.`) ? STAGED_RECORD_KEPT_MS : ABANDONED_AFTER_MS,
+    );
     // Of the size of a record: a disk with a few bytes left takes a small file and refuses the credential.
     const written = randomBytes(8 * 1024);
     const path = join(temporary, `rehearsal.${randomBytes(6).toString('hex')}`);

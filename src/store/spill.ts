@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { HoldfastError } from '../errors.ts';
 import { MAX_RECORD_BYTES } from '../sealing.ts';
-import { removeFileDurably, writeFileAtomically } from '../system/atomic-file.ts';
+import { removeFileDurably, stagedFor, writeFileAtomically } from '../system/atomic-file.ts';
 import type { Environment } from '../system/environment.ts';
 import type { Layout } from '../system/paths.ts';
 import {
@@ -13,7 +13,8 @@ import type { RecordAddress } from './store.ts';
 
 /*
  * Where a record goes that its store could not take: tokens that a server gave exist nowhere else, and the process that
- * has them may end. Sealed like any record; the next process that is to refresh that credential brings it home.
+ * has them may end. Sealed like any record; the next process that is to refresh that credential brings it home. So it does
+ * with a record that was staged by a process which died before it could give it its name.
  */
 export class Spill {
   readonly #layout: Layout;
@@ -44,20 +45,25 @@ export class Spill {
     return undefined;
   }
 
-  /** What was kept for that address, the best place first. What cannot be read is passed over. */
+  /** What was kept or staged for that address, the best place first. What cannot be read is passed over. */
   async find(address: RecordAddress): Promise<readonly string[]> {
-    const found = await Promise.all(
-      this.#layout.spills.map(async (directory) => {
-        try {
-          if (!(await checkPrivateDirectory(directory, this.#environment))) return undefined;
-          const options = { maxBytes: MAX_RECORD_BYTES };
-          return await readPrivateFile(join(directory, fileName(address)), this.#environment, options);
-        } catch {
-          return undefined;
-        }
-      }),
-    );
-    return found.flatMap((bytes) => (bytes === undefined ? [] : [bytes.toString('latin1')]));
+    const { spills, temporary } = this.#layout;
+    const staged = await stagedFor(`${address.id}.jwe`, temporary);
+    const found = await Promise.all([
+      ...spills.map((directory) => this.#read(directory, join(directory, fileName(address)))),
+      ...staged.map((path) => this.#read(temporary, path)),
+    ]);
+    return found.filter((record) => record !== undefined);
+  }
+
+  async #read(directory: string, path: string): Promise<string | undefined> {
+    try {
+      if (!(await checkPrivateDirectory(directory, this.#environment))) return undefined;
+      const bytes = await readPrivateFile(path, this.#environment, { maxBytes: MAX_RECORD_BYTES });
+      return bytes?.toString('latin1');
+    } catch {
+      return undefined;
+    }
   }
 
   /** Removes what was kept for that address, once its store has it. */

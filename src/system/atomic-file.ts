@@ -9,9 +9,6 @@ import { whenShared } from './windows-sharing.ts';
 /** A file system without hard links says one of these. */
 const NO_HARD_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK']);
 
-/** A temporary file older than this belongs to a process that died; no write takes so long. */
-const ABANDONED_AFTER_MS = 60 * 60 * 1000;
-
 /** What an atomic write under a lock has open at once: the lock, the staged file, the old one or the directory. */
 const RESERVED_DESCRIPTORS = 4;
 
@@ -60,7 +57,7 @@ export async function writeFileAtomically(
  * @throws StorageFullError, StorageUnwritableError; nothing is left behind
  */
 export async function stageFile(path: string, bytes: Uint8Array, temporary: string): Promise<StagedFile> {
-  const staged = join(temporary, `${basename(path).slice(0, 64)}.${randomBytes(8).toString('hex')}`);
+  const staged = join(temporary, `${stagedName(path)}.${randomBytes(8).toString('hex')}`);
   let placed = false;
   const discard = async () => {
     if (placed) return;
@@ -97,6 +94,16 @@ export async function stageFile(path: string, bytes: Uint8Array, temporary: stri
       });
     },
   };
+}
+
+/** What was staged for that path and has not taken its name: its writer is at it, or died. */
+export async function stagedFor(path: string, temporary: string): Promise<string[]> {
+  const names = await readdir(temporary).catch(() => []);
+  return names.filter((name) => name.startsWith(`${stagedName(path)}.`)).map((name) => join(temporary, name));
+}
+
+function stagedName(path: string): string {
+  return basename(path).slice(0, 64);
 }
 
 /**
@@ -142,6 +149,10 @@ export async function reserveSpace(temporary: string, bytes: number): Promise<{ 
     // Random, so that no file system takes it for a hole or squeezes it to nothing.
     await writeNewFile(path, randomBytes(bytes));
     for (let index = 0; index < RESERVED_DESCRIPTORS; index += 1) files.push(await open(path, 'r'));
+    // The room is taken for as long as it is open: whoever is killed gives it back.
+    await unlink(path).catch(() => {
+      // This file system wants it closed first.
+    });
     return { release };
   } catch (error) {
     await release();
@@ -174,8 +185,15 @@ export async function moveFileDurably(from: string, to: string): Promise<boolean
   }
 }
 
-/** Removes what writers that were killed left behind in the temporary directory. */
-export async function sweepTemporaries(temporary: string): Promise<void> {
+/**
+ * Removes what writers that were killed left behind in the temporary directory.
+ *
+ * @param abandonedAfterMs how old a file of that name is when it is of no use to anyone
+ */
+export async function sweepTemporaries(
+  temporary: string,
+  abandonedAfterMs: (name: string) => number,
+): Promise<void> {
   let names: string[];
   try {
     names = await readdir(temporary);
@@ -186,7 +204,7 @@ export async function sweepTemporaries(temporary: string): Promise<void> {
     const path = join(temporary, name);
     try {
       const stats = await lstat(path);
-      if (stats.isFile() && Date.now() - stats.mtimeMs > ABANDONED_AFTER_MS) await unlink(path);
+      if (stats.isFile() && Date.now() - stats.mtimeMs > abandonedAfterMs(name)) await unlink(path);
     } catch {
       // Another process swept it first.
     }

@@ -24,13 +24,16 @@ export type LeaseFileResult =
 /** A chain grows by one each time that a taker dies while it holds the lock. */
 const LONGEST_CHAIN = 1_000;
 
+/** Leases that were given back here and could not be removed, on a disk that took no write: their owner lives, and has done with them. */
+const unremoved = new Set<string>();
+
 /** Tries once. */
 export async function tryLeaseFile(path: string): Promise<LeaseFileResult> {
   const first = `${path}.owner`;
   const me = identityText();
   let owner: string | undefined;
   try {
-    if (await make(first, me)) return { outcome: 'locked', release: () => remove([first]) };
+    if (await make(first, me)) return locked(me, [first]);
     const chain = await chainFrom(first);
     const last = chain.at(-1);
     // Released between the two looks.
@@ -46,7 +49,7 @@ export async function tryLeaseFile(path: string): Promise<LeaseFileResult> {
       await remove([mine]);
       return { outcome: 'held', owner: 'another process' };
     }
-    return { outcome: 'locked', release: () => remove([first, ...now.slice(1).map(({ link }) => link)]) };
+    return locked(me, [first, ...now.slice(1).map(({ link }) => link)]);
   } catch (error) {
     const code = systemErrorCode(error);
     if (code === 'EPERM' || code === 'ENOTSUP' || code === 'EOPNOTSUPP' || code === 'ENOSYS') {
@@ -54,6 +57,18 @@ export async function tryLeaseFile(path: string): Promise<LeaseFileResult> {
     }
     throw storageError(error, 'write', first);
   }
+}
+
+function locked(me: string, links: readonly string[]): LeaseFileResult {
+  const release = async () => {
+    try {
+      await remove(links);
+    } catch (error) {
+      unremoved.add(me);
+      throw error;
+    }
+  };
+  return { outcome: 'locked', release };
 }
 
 interface Link {
@@ -127,6 +142,7 @@ function parse(text: string): ProcessIdentity | undefined {
 async function isDead(target: string, path: string): Promise<boolean> {
   const owner = parse(target);
   if (owner === undefined) return false;
+  if (unremoved.has(target)) return true;
   const { kind } = await fileSystemOf(path, process.platform);
   return (await livenessOf(owner, { sameMachine: kind === 'disk' || kind === 'memory' })) === 'dead';
 }

@@ -200,7 +200,8 @@ export class RefreshOnce {
       if (refreshToken === undefined) throw cannotRefresh(current.credential);
       return await this.#redeemOnce(name, current, refreshToken, { ...wait, lease, end });
     } finally {
-      await lease.release();
+      // Where it cannot be given back, that is no reason to withhold the token.
+      await quietly(lease.release());
       step('lease-released');
     }
   }

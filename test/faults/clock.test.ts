@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { fileURLToPath } from 'node:url';
-import { temporaryHome } from '../support/home.ts';
+import { type Home, temporaryHome } from '../support/home.ts';
 import { start, TYPESCRIPT } from '../support/process.ts';
 import { installed, requirement } from '../support/requirement.ts';
 import { type Servers, startServers } from '../support/servers.ts';
@@ -29,6 +29,17 @@ async function tokenAt(offset: string, home: string): Promise<string> {
   return out;
 }
 
+/** Ages the stored access token beyond its end, by the clock of the boot, which nobody sets. */
+async function expireByBoot(home: Home): Promise<void> {
+  await change(home, servers.resource, ({ tokens }) => ({
+    tokens: {
+      ...tokens,
+      obtainedBoot: tokens.obtainedBoot && { ...tokens.obtainedBoot, ms: 0 },
+      expiresAt: tokens.obtainedAt + 1,
+    },
+  }));
+}
+
 describe.skipIf(NO_FAKETIME)('a process whose wall clock is wrong', () => {
   test.each(['+10m', '-10m', '+365d', '-365d'])(
     'by %s is served the fresh token like everyone, and nobody refreshes',
@@ -46,13 +57,7 @@ describe.skipIf(NO_FAKETIME)('a process whose wall clock is wrong', () => {
     'by %s refreshes once, and the others go on with what it got',
     async (offset) => {
       const { home } = await loggedIn(await temporaryHome(), servers.resource);
-      await change(home, servers.resource, ({ tokens }) => ({
-        tokens: {
-          ...tokens,
-          obtainedBoot: tokens.obtainedBoot && { ...tokens.obtainedBoot, ms: 0 },
-          expiresAt: tokens.obtainedAt + 1,
-        },
-      }));
+      await expireByBoot(home);
       const before = (await servers.counters()).tokenRequests;
       expect(JSON.parse(await tokenAt(offset, home.path))).toMatchObject({ generation: 2 });
       expect(await vaultAt(home).vault.token(servers.resource)).toMatchObject({ generation: 2 });
@@ -60,4 +65,20 @@ describe.skipIf(NO_FAKETIME)('a process whose wall clock is wrong', () => {
       expect((await servers.counters()).tokenRequests).toBe(before + 1);
     },
   );
+
+  test('among others, each by something else, all at an expired token: one of them refreshes it', async () => {
+    const { home } = await loggedIn(await temporaryHome(), servers.resource);
+    await expireByBoot(home);
+    const before = (await servers.counters()).tokenRequests;
+    const offsets = ['+0', '+10m', '-10m', '+365d', '-365d', '+0'];
+    const told = await Promise.all(offsets.map((offset) => tokenAt(offset, home.path)));
+    expect(new Set(told).size).toBe(1);
+    expect(JSON.parse(told[0] ?? '')).toMatchObject({ generation: 2 });
+    expect((await servers.counters()).tokenRequests).toBe(before + 1);
+    // Nor do they find any fault with it later.
+    expect(new Set(await Promise.all(offsets.map((offset) => tokenAt(offset, home.path))))).toEqual(
+      new Set(told),
+    );
+    expect((await servers.counters()).tokenRequests).toBe(before + 1);
+  });
 });

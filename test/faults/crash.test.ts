@@ -1,46 +1,80 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Step } from '../../src/system/steps.ts';
 import { bundled } from '../support/bundle.ts';
-import { temporaryDirectory, temporaryHome } from '../support/home.ts';
-import { CrashSite, type Kill, PLACES, type Verdict } from './crash/harness.ts';
-import { startTokenServer, type TokenServer } from './crash/token-server.ts';
+import { temporaryHome } from '../support/home.ts';
+import { holdfast } from '../support/process.ts';
+import { CrashSite, type Kill, PLACES, SERVERS, Servers, type Verdict } from './crash/harness.ts';
+import { Site } from './crash/site.ts';
 
-let server: TokenServer;
+let directory: string;
+let worker: string;
+let servers: Servers;
 beforeAll(async () => {
-  server = await startTokenServer();
+  directory = await mkdtemp(join(tmpdir(), 'holdfast-test-'));
+  worker = await bundled(directory, 'worker', new URL('crash/worker.ts', import.meta.url));
+  servers = await Servers.start();
 });
-afterAll(() => server.close());
+afterAll(async () => {
+  await servers.close();
+  await rm(directory, { recursive: true });
+});
 
-async function crashSite(): Promise<CrashSite> {
-  const worker = await bundled(
-    await temporaryDirectory(),
-    'worker',
-    new URL('crash/worker.ts', import.meta.url),
-  );
-  return new CrashSite((await temporaryHome()).path, worker, server);
-}
+/** From the moment that the server may have rotated to that when the answer is in the process’s hands only. */
+const ON_THE_WIRE = new Set(['request-sent', 'response-received']);
 
-/** Until the answer is there the server has the only copy, and from the rename on the disk has one. */
-const ON_THE_WIRE = new Set(['request-sent', 'response-received', 'file-staged']);
+/** Moments around the request, where there is something to lose. */
+const MOMENTS: readonly (readonly [Step, number])[] = [
+  ['lease-held', 1],
+  ['intent-noted', 1],
+  ['request-sent', 1],
+  ['response-received', 1],
+  ['file-staged', 0],
+  ['file-placed', 0],
+];
 
 describe.each(['flock', 'lease-file'] as const)(
   'a process that is killed while it refreshes, with %s',
   (lock) => {
-    test.each(['window', 'strict'] as const)(
-      'at any step, against a %s server: the next one has a token, or one clear end that nobody could avoid',
-      async (policy) => {
-        const site = await crashSite();
-        for (const place of PLACES) {
-          for (let afterMs = 0; afterMs <= (place === 'at random' ? 12 : 0); afterMs += 3) {
-            const kill: Kill = { place, policy, lock, afterMs };
-            const verdict = await site.kill(kill);
-            const allowed: Verdict[] = place === 'at random' ? ['saved', 'unhurt'] : ['saved'];
-            if (policy === 'strict' && (place === 'at random' || ON_THE_WIRE.has(place))) {
-              allowed.push('unavoidable');
-            }
-            expect({ kill, verdict: allowed.includes(verdict) || verdict }).toEqual({ kill, verdict: true });
+    test.each(SERVERS)(
+      'at any step, against a server like %s: the next one has a token, or one clear end that nobody could avoid',
+      async (server) => {
+        const site = new CrashSite(new Site((await temporaryHome()).path, worker), servers);
+        const kills: Kill[] = PLACES.flatMap((place): Kill[] =>
+          place === 'at random'
+            ? MOMENTS.map(([step, ms]) => ({ place, server, lock, after: { step, ms } }))
+            : [{ place, server, lock }],
+        );
+        for (const kill of kills) {
+          const verdict = await site.kill(kill);
+          const allowed: Verdict[] = kill.place === 'at random' ? ['saved', 'unhurt'] : ['saved'];
+          if (server !== 'window' && (kill.place === 'at random' || ON_THE_WIRE.has(kill.place))) {
+            allowed.push('unavoidable');
           }
+          expect({ kill, verdict: allowed.includes(verdict) || verdict }).toEqual({ kill, verdict: true });
         }
       },
     );
   },
 );
+
+test('what could not be saved is told by the command line: exit code 3, and why', async () => {
+  const { path } = await temporaryHome();
+  const site = new Site(path, worker);
+  const resource = 'https://mcp.example.com/mcp';
+  const family = await servers.begin('oidc-provider', resource);
+  await site.keep(resource, family, -1000);
+  await site.start({ resource, dieAt: 'response-received' }, 'flock').ended;
+  for (let time = 0; time < 2; time += 1) {
+    const { code, out, err } = await holdfast(['token', resource], {
+      HOLDFAST_HOME: path,
+      HOLDFAST_KEYRING: 'file',
+    }).ended;
+    expect({ code, out }).toEqual({ code: 3, out: '' });
+    expect(err).toContain(`holdfast login ${resource}`);
+    expect(err).toContain('A process ended in the middle of its refresh');
+  }
+  expect(family.log.map(({ outcome }) => outcome)).toEqual(['rotated', 'refused']);
+});

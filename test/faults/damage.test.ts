@@ -2,6 +2,9 @@ import { mkdir, readdir, readFile, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { HoldfastError, RecordDamagedError } from '../../src/errors.ts';
+import { DirectoryStore } from '../../src/store/directory.ts';
+import { Spill } from '../../src/store/spill.ts';
+import { Custody } from '../../src/vault/custody.ts';
 import { holdfast } from '../support/process.ts';
 import { type SeededHome, seededHome } from '../support/seeded-home.ts';
 import { type Servers, startServers } from '../support/servers.ts';
@@ -106,6 +109,34 @@ describe('what only helps may be damaged without harm', () => {
     await writeFile(join(spill, `${kid}.${id}`), damaged, { mode: 0o600 });
     expect(await vaultAt(home).vault.token(servers.resource)).toMatchObject({ generation: 2 });
   });
+
+  test.each(['spill', 'tmp'])(
+    'a record under %s/, with a bit changed at any offset or cut off there',
+    async (place) => {
+      const home = await seededHome();
+      const path = await onlyRecord(home);
+      const good = await readFile(path);
+      const [kid = '', file = ''] = path.split('/').slice(-2);
+      const copy = join(home.path, place, place === 'spill' ? `${kid}.${file}` : `${file}.0123456789abcdef`);
+      await mkdir(join(home.path, place), { recursive: true, mode: 0o700 });
+      const { keys } = partsAt(home);
+      const lasting = new DirectoryStore(home.layout, home.environment);
+      const spill = new Spill({ ...home.layout, spills: [join(home.path, 'spill')] }, home.environment);
+      const custody = new Custody({ lasting, passing: lasting, spill }, keys);
+      const held = (await custody.find({ resource: home.resource, account: 'default' }))?.held;
+      if (held === undefined) throw new Error('The login should be there.');
+      const believed: number[] = [];
+      for (let offset = 0; offset < good.length; offset += 1) {
+        for (const damaged of [flipped(good, offset), good.subarray(0, offset)]) {
+          await writeFile(copy, damaged, { mode: 0o600 });
+          if ((await custody.spilled(held)).length > 0) believed.push(offset);
+        }
+      }
+      expect(believed).toEqual([]);
+      await writeFile(copy, good);
+      expect(await custody.spilled(held)).toHaveLength(1);
+    },
+  );
 
   test('a lock file that holds something', async () => {
     const { home } = await loggedIn(await temporaryHome(), servers.resource);

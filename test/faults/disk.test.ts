@@ -1,18 +1,33 @@
-import { readdir } from 'node:fs/promises';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import type { StepMessage } from '../../src/system/steps.ts';
+import { bundled } from '../support/bundle.ts';
 import { temporaryHome } from '../support/home.ts';
 import { holdfast, start, TYPESCRIPT } from '../support/process.ts';
 import { type Servers, startServers } from '../support/servers.ts';
-import { NO_SMALL_DISK, smallDisk } from '../support/small-disk.ts';
+import { NO_SMALL_DISK, type SmallDisk, smallDisk } from '../support/small-disk.ts';
 import { gatedTokenEndpoint, useTokenEndpoint } from '../support/token-endpoint.ts';
 import { accepted, expire, leave, loggedIn, stored, vaultAt } from '../support/vault.ts';
+import { Site } from './crash/site.ts';
+import { type Family, startTokenServer, type TokenServer } from './crash/token-server.ts';
 
 let servers: Servers;
+let tokenServer: TokenServer;
+let directory: string;
+let worker: string;
 beforeAll(async () => {
   servers = await startServers();
+  tokenServer = await startTokenServer();
+  directory = await mkdtemp(join(tmpdir(), 'holdfast-test-'));
+  worker = await bundled(directory, 'worker', new URL('crash/worker.ts', import.meta.url));
 });
-afterAll(() => servers.stop());
+afterAll(async () => {
+  await Promise.all([servers.stop(), tokenServer.close(), rm(directory, { recursive: true })]);
+});
 
 async function tokenRequests(): Promise<number> {
   return (await servers.counters()).tokenRequests;
@@ -56,6 +71,18 @@ describe.skipIf(NO_SMALL_DISK)('a disk that takes no write', () => {
     },
   );
 
+  test('that is read-only still serves a fresh token to a new process', async () => {
+    const disk = await smallDisk();
+    await loggedIn(disk.home, servers.resource);
+    disk.readOnly(true);
+    const variables = { HOLDFAST_HOME: disk.home.path, HOLDFAST_KEYRING: 'file' };
+    for (const command of ['token', 'headers', 'list']) {
+      const args = command === 'list' ? [command] : [command, servers.resource];
+      const { code, err } = await holdfast(args, variables).ended;
+      expect({ command, code, err }).toEqual({ command, code: 0, err: '' });
+    }
+  });
+
   test('that becomes full while the server answers has room reserved for the new tokens', async () => {
     const disk = await smallDisk();
     const { vault, events } = await loggedIn(disk.home, servers.resource);
@@ -73,6 +100,112 @@ describe.skipIf(NO_SMALL_DISK)('a disk that takes no write', () => {
     const next = await vaultAt(disk.home).vault.token(servers.resource);
     expect(next.token.equals(token)).toBe(true);
     expect(log).toHaveLength(1);
+  });
+});
+
+const RESOURCE = 'https://mcp.example.com/mcp';
+
+/** A strict server, and a process that has its answer in hand, stopped before it stores it. */
+async function answerInHand() {
+  const disk = await smallDisk();
+  const runtime = disk.home.environment.variables['XDG_RUNTIME_DIR'] ?? '';
+  await mkdir(runtime, { mode: 0o700 });
+  const site = new Site(disk.home.path, worker, { XDG_RUNTIME_DIR: runtime });
+  const family = tokenServer.begin('strict');
+  await site.keep(RESOURCE, family, -1000);
+  // A lease file, since a file system with a lock file open for writing does not become read-only.
+  const holder = site.start({ resource: RESOURCE, stopAt: 'response-received' }, 'lease-file');
+  onTestFinished(() => holder.kill('SIGKILL'));
+  await holder.says('stopping\n');
+  return { disk, site, family, holder, runtime };
+}
+
+/** The next process gets what the server gave, without asking it, and leaves nothing lying about. */
+async function comesHome(disk: SmallDisk, site: Site, family: Family): Promise<void> {
+  const vault = site.vault('lease-file');
+  expect((await vault.token(RESOURCE)).token.reveal() === family.accessToken).toBe(true);
+  await vault.close();
+  expect(family.log.map(({ outcome }) => outcome)).toEqual(['rotated']);
+  expect(await site.hasNewest(RESOURCE, family)).toBe('record');
+  expect(await readdir(join(disk.home.path, 'spill')).catch(() => [])).toEqual([]);
+}
+
+describe.skipIf(NO_SMALL_DISK)('a disk that fails between the answer and its storing', () => {
+  test('by turning read-only: the tokens are spilled on another, and the next process brings them home', async () => {
+    const { disk, site, family, holder, runtime } = await answerInHand();
+    disk.readOnly(true);
+    holder.kill('SIGCONT');
+    const { code, out } = await holder.ended;
+    expect({ code, told: out.includes('event unpersisted') }).toEqual({ code: 0, told: true });
+    const [spilled = '', ...more] = await readdir(join(runtime, 'holdfast'));
+    expect({ spilled, more }).toEqual({ spilled: expect.stringMatching(/\.jwe$/), more: [] });
+    // While nothing can be written, the token is served from there.
+    const meanwhile = site.vault('lease-file');
+    await meanwhile.token(RESOURCE, { deadlineMs: 5_000 }).catch(() => {});
+    await meanwhile.close();
+    expect(family.log).toHaveLength(1);
+    disk.readOnly(false);
+    await comesHome(disk, site, family);
+    expect(await readdir(join(runtime, 'holdfast'))).toEqual([]);
+  });
+
+  test('by turning read-only for a while: the process that could not give its lease file back goes on, and so do others', async () => {
+    const disk = await smallDisk();
+    const runtime = disk.home.environment.variables['XDG_RUNTIME_DIR'] ?? '';
+    await mkdir(runtime, { mode: 0o700 });
+    const site = new Site(disk.home.path, worker, { XDG_RUNTIME_DIR: runtime });
+    const family = tokenServer.begin('strict');
+    await site.keep(RESOURCE, family, -1000);
+    const breaks = (message: unknown) => {
+      if ((message as StepMessage).step !== 'response-received') return;
+      unsubscribe('holdfast:step', breaks);
+      disk.readOnly(true);
+    };
+    subscribe('holdfast:step', breaks);
+    const vault = site.vault('lease-file');
+    onTestFinished(() => vault.close());
+    const { token, generation } = await vault.token(RESOURCE);
+    expect(token.reveal() === family.accessToken).toBe(true);
+    disk.readOnly(false);
+    for (const again of [vault, site.vault('lease-file')]) {
+      const next = await again.token(RESOURCE, { refused: generation, deadlineMs: 5_000 });
+      expect(next.token.reveal() === family.accessToken).toBe(true);
+    }
+    const { ended } = site.start({ resource: RESOURCE }, 'lease-file');
+    expect((await ended).code).toBe(0);
+    expect(family.log.map(({ outcome }) => outcome)).toEqual(['rotated', 'rotated']);
+    expect((await readdir(disk.home.layout.locks)).filter((name) => /owner|after/.test(name))).toEqual([]);
+  });
+
+  test('by turning read-only, and the process dies before it has spilled them: only then are they lost', async () => {
+    const { disk, site, family, holder } = await answerInHand();
+    disk.readOnly(true);
+    holder.kill('SIGKILL');
+    await holder.ended;
+    disk.readOnly(false);
+    const vault = site.vault('lease-file');
+    await expect(vault.token(RESOURCE)).rejects.toMatchObject({ code: 'login-required' });
+    await vault.close();
+    expect(family.log.map(({ outcome }) => outcome)).toEqual(['rotated', 'refused']);
+  });
+
+  test('by a neighbour that takes every byte as soon as it is free', async () => {
+    for (let round = 0; round < 5; round += 1) {
+      const { disk, site, family, holder } = await answerInHand();
+      const greedy = start('sh', [
+        '-c',
+        'while :; do cat /dev/zero >> "$0"; done',
+        `${disk.home.path}/../filler`,
+      ]);
+      onTestFinished(() => greedy.kill('SIGKILL'));
+      await greedy.says('No space left');
+      holder.kill('SIGCONT');
+      expect((await holder.ended).code).toBe(0);
+      greedy.kill('SIGKILL');
+      await greedy.ended;
+      await disk.empty();
+      await comesHome(disk, site, family);
+    }
   });
 });
 

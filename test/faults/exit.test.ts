@@ -1,26 +1,59 @@
-import { describe, expect, test } from 'vitest';
-import { runScript } from '../support/process.ts';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { temporaryHome } from '../support/home.ts';
+import { start, TYPESCRIPT } from '../support/process.ts';
 import { NO_SECRET_SERVICE, privateBus } from '../support/secret-service.ts';
 import { seededHome } from '../support/seeded-home.ts';
+import { startServers } from '../support/servers.ts';
+import { SCRIPTED_BROWSER } from '../support/transcript.ts';
+
+const SCRIPT = fileURLToPath(new URL('../support/whole-life.ts', import.meta.url));
+
+/** Runs the whole life of a vault; it is over within these seconds after the vault was closed, or not by itself. */
+async function endsByItself(
+  args: readonly string[],
+  variables: Readonly<Record<string, string>>,
+): Promise<void> {
+  const child = start(process.execPath, [...TYPESCRIPT, SCRIPT, ...args], variables);
+  onTestFinished(() => child.kill('SIGKILL'));
+  await child.says('closed after generation 1\n');
+  const lingers = setTimeout(() => child.kill('SIGKILL'), 20_000);
+  const { code } = await child.ended;
+  clearTimeout(lingers);
+  expect(code).toBe(0);
+}
 
 describe('a process that closed its vault ends by itself', () => {
   test('after everything that a vault can do, with the file keyring', async () => {
     const home = await seededHome();
-    const { out } = await runScript('whole-life.ts', [home.resource], {
-      HOLDFAST_HOME: home.path,
-      HOLDFAST_KEYRING: 'file',
-    });
-    expect(out).toBe('closed\n');
+    await endsByItself([home.resource], { HOLDFAST_HOME: home.path, HOLDFAST_KEYRING: 'file' });
   });
 
   test.skipIf(NO_SECRET_SERVICE)('with the Secret Service open too', async () => {
     const home = await seededHome();
     const bus = await privateBus();
     await bus.keyring({ unlock: true });
-    const { out } = await runScript('whole-life.ts', [home.resource], {
-      ...bus.variables,
-      HOLDFAST_HOME: home.path,
-    });
-    expect(out).toBe('closed\n');
+    await endsByItself([home.resource], { ...bus.variables, HOLDFAST_HOME: home.path });
   });
+
+  test.each(['flock', 'lease-file'])(
+    'after a login, a refresh and a logout at real servers, with %s',
+    async (lock) => {
+      const servers = await startServers();
+      onTestFinished(() => servers.stop());
+      const home = await temporaryHome();
+      await endsByItself([servers.resource, SCRIPTED_BROWSER], {
+        HOLDFAST_HOME: home.path,
+        HOLDFAST_KEYRING: 'file',
+        HOLDFAST_LOCK: lock,
+      });
+      const { codeGrants, refreshGrants, tokenErrors, revocations } = await servers.counters();
+      expect({ codeGrants, refreshGrants, tokenErrors }).toEqual({
+        codeGrants: 1,
+        refreshGrants: 1,
+        tokenErrors: 0,
+      });
+      expect(revocations).toBeGreaterThan(0);
+    },
+  );
 });

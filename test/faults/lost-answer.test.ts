@@ -4,7 +4,7 @@ import { type Home, temporaryHome } from '../support/home.ts';
 import { type Handler, json } from '../support/hostile-server.ts';
 import { type Servers, startServers } from '../support/servers.ts';
 import { useTokenEndpoint } from '../support/token-endpoint.ts';
-import { expire, loggedIn, stored } from '../support/vault.ts';
+import { expire, loggedIn, stored, vaultAt } from '../support/vault.ts';
 
 let servers: Servers;
 beforeAll(async () => {
@@ -60,6 +60,37 @@ describe('an answer that is lost on the wire, from a server with a replay window
   });
 });
 
+describe('an answer of which nothing can be made, from a server with a replay window', () => {
+  test.each<[string, string, string]>([
+    ['garbage', '\u0000\u0001 not JSON {{{', 'application/json'],
+    ['a page of a proxy', '<html>Welcome to the hotel</html>', 'text/html'],
+    ['a token of another type', JSON.stringify({ ...GOOD, token_type: 'mac' }), 'application/json'],
+    ['no access token', JSON.stringify({ refresh_token: 'next' }), 'application/json'],
+    [
+      'a token with a line break in it',
+      JSON.stringify({ ...GOOD, access_token: 'a\r\nb' }),
+      'application/json',
+    ],
+  ])('%s: is said, changes nothing, and the next call gets the right one', async (_what, body, type) => {
+    const { home, vault, first } = await loggedIn(await temporaryHome(), servers.resource);
+    const { log } = await useTokenEndpoint(
+      home,
+      servers.resource,
+      losingTheFirst((response) => void response.writeHead(200, { 'content-type': type }).end(body)),
+    );
+    await expire(home, servers.resource);
+    await expect(vault.token(servers.resource)).rejects.toMatchObject({ code: 'invalid-response' });
+    const { credential } = await stored(home, servers.resource);
+    expect(credential.tokens.refreshToken?.reveal() === first.tokens.refreshToken?.reveal()).toBe(true);
+    expect(credential.loginRequired).toBeUndefined();
+    expect((await vault.token(servers.resource)).token.reveal() === GOOD.access_token).toBe(true);
+    expect(log).toHaveLength(2);
+  });
+});
+
+/** `HOLDFAST_TEST_SLOW_MS=40000` makes the slow servers as slow as real ones are. */
+const SLOW_MS = Number(process.env['HOLDFAST_TEST_SLOW_MS'] ?? 1_500);
+
 describe('a server that answers', () => {
   test('twice on one connection is heard once', async () => {
     const text = JSON.stringify(GOOD);
@@ -72,7 +103,7 @@ describe('a server that answers', () => {
 
   test('slowly is waited for, by a caller with the time for it, and asked once', async () => {
     const { requests, token } = await refreshedBy((request, response) => {
-      setTimeout(() => void json(GOOD)(request, response), 1_500);
+      setTimeout(() => void json(GOOD)(request, response), SLOW_MS);
     });
     expect({ requests, isNew: token === GOOD.access_token }).toEqual({ requests: 1, isNew: true });
   });
@@ -80,7 +111,7 @@ describe('a server that answers', () => {
   test('more slowly than one caller would wait is asked once, and the next caller gets the answer', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const { log } = await useTokenEndpoint(home, servers.resource, (request, response) => {
-      setTimeout(() => void json(GOOD)(request, response), 1_500);
+      setTimeout(() => void json(GOOD)(request, response), SLOW_MS);
     });
     await expire(home, servers.resource);
     await expect(vault.token(servers.resource, { deadlineMs: 200 })).rejects.toMatchObject({
@@ -88,6 +119,33 @@ describe('a server that answers', () => {
       retryable: true,
     });
     expect((await vault.token(servers.resource)).token.reveal() === GOOD.access_token).toBe(true);
+    expect(log).toHaveLength(1);
+  });
+
+  test('so slowly that other processes come meanwhile: who has no time is told, who has it gets the answer', async () => {
+    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    const { log } = await useTokenEndpoint(home, servers.resource, (request, response) => {
+      setTimeout(() => void json(GOOD)(request, response), SLOW_MS);
+    });
+    await expire(home, servers.resource);
+    const run = (deadlineMs: number) =>
+      vaultAt(home)
+        .vault.token(servers.resource, { deadlineMs })
+        .then(
+          ({ token }) => token.reveal() === GOOD.access_token,
+          (error: unknown) => (error as { code: string }).code,
+        );
+    const first = vault.token(servers.resource);
+    await expect.poll(() => log.length).toBe(1);
+    const answers = await Promise.all([
+      run(SLOW_MS / 10),
+      run(SLOW_MS + 15_000),
+      run(SLOW_MS / 5),
+      run(SLOW_MS + 15_000),
+    ]);
+    expect([answers[1], answers[3]]).toEqual([true, true]);
+    for (const code of [answers[0], answers[2]]) expect(code).toMatch(/^(lock-timeout|timeout)$/);
+    expect((await first).token.reveal() === GOOD.access_token).toBe(true);
     expect(log).toHaveLength(1);
   });
 });

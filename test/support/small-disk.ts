@@ -38,7 +38,8 @@ export async function smallDisk(): Promise<SmallDisk> {
       await writeFile(filler, Buffer.alloc(bavail * bsize));
     },
     empty: () => rm(filler),
-    readOnly: (yes) => mount('-o', `remount,${yes ? 'ro' : 'rw'}`, path),
+    // Of the mount, not of the file system, which refuses while someone has a file open that has no name any more.
+    readOnly: (yes) => mount('-o', `remount,bind,${yes ? 'ro' : 'rw'}`, path),
   };
 }
 

@@ -1,41 +1,60 @@
 import { randomBytes } from 'node:crypto';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
 /*
- * A token endpoint that rotates refresh tokens, and remembers everything: what it was shown, what it gave, and whether the
- * answer could still be sent. It is the judge of the crash tests: whether a login could have been saved is read off here.
+ * A token endpoint that rotates refresh tokens, and remembers everything: what it was shown, what it gave, and what it made
+ * of it. Its log is the judge of the fault tests: whether a login could have been saved is read off there.
  */
 
 /** `strict` ends the login when a token comes twice. `window` gives the same successor again to the immediate predecessor. */
 export type ReplayPolicy = 'strict' | 'window';
 
+/** One refresh token, shown at the token endpoint. */
+export interface Presentation {
+  /** Milliseconds since the server started. */
+  readonly at: number;
+  readonly which: 'current' | 'predecessor' | 'older';
+  readonly outcome: 'rotated' | 'repeated' | 'refused';
+}
+
+/** One login, as its server has it. */
 export interface Family {
-  /** The access token that is good now. */
+  readonly endpoint: string;
+  readonly clientId: string;
+  /** The tokens that are good now. */
   accessToken: string;
   refreshToken: string;
-  /** The token that the present one came from. */
-  predecessor: string | undefined;
-  rotations: number;
   /** A token came twice, and the login was ended. */
   revoked: boolean;
-  presentations: number;
+  readonly log: Presentation[];
 }
 
 export interface TokenServer {
   readonly endpoint: string;
   /** A new login. */
-  begin(policy: ReplayPolicy): { readonly id: string; readonly family: Family };
-  family(id: string): Family;
+  begin(policy: ReplayPolicy): Family;
   close(): Promise<void>;
 }
 
-export async function startTokenServer(): Promise<TokenServer> {
-  const families = new Map<string, Family & { policy: ReplayPolicy }>();
+/** How often the server gave new tokens for old ones. */
+export function rotations({ log }: Family): number {
+  return log.filter(({ outcome }) => outcome === 'rotated').length;
+}
+
+/** @param windowMs for how long `window` repeats its last answer */
+export async function startTokenServer(windowMs = Number.POSITIVE_INFINITY): Promise<TokenServer> {
+  interface Kept extends Family {
+    readonly policy: ReplayPolicy;
+    predecessor?: string;
+    rotatedAt: number;
+  }
+  const families = new Map<string, Kept>();
   const server = createServer((request, response) => {
     void answer(request, response);
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const endpoint = `${await listen(server)}/token`;
+  const begin = performance.now();
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     let body = '';
@@ -45,14 +64,26 @@ export async function startTokenServer(): Promise<TokenServer> {
     const reply = (status: number, json: unknown) => {
       response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(json));
     };
-    if (family === undefined || family.revoked) return reply(400, { error: 'invalid_grant' });
-    family.presentations += 1;
-    if (shown === family.refreshToken) {
+    if (family === undefined) return reply(400, { error: 'invalid_grant' });
+    const at = performance.now() - begin;
+    const which =
+      shown === family.refreshToken ? 'current' : shown === family.predecessor ? 'predecessor' : 'older';
+    const repeats =
+      which === 'predecessor' && family.policy === 'window' && at - family.rotatedAt <= windowMs;
+    const outcome = family.revoked
+      ? 'refused'
+      : which === 'current'
+        ? 'rotated'
+        : repeats
+          ? 'repeated'
+          : 'refused';
+    family.log.push({ at, which, outcome });
+    if (outcome === 'rotated') {
       family.predecessor = family.refreshToken;
       family.refreshToken = token(shown.split('.')[0] ?? '');
       family.accessToken = token('access');
-      family.rotations += 1;
-    } else if (shown !== family.predecessor || family.policy === 'strict') {
+      family.rotatedAt = at;
+    } else if (outcome === 'refused') {
       family.revoked = true;
       return reply(400, { error: 'invalid_grant', error_description: 'the token was used before' });
     }
@@ -65,32 +96,36 @@ export async function startTokenServer(): Promise<TokenServer> {
   }
 
   return {
-    endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}/token`,
+    endpoint,
     begin: (policy) => {
       const id = randomBytes(6).toString('hex');
-      const family = {
+      const family: Kept = {
+        endpoint,
+        clientId: 'client',
         policy,
         accessToken: token('access'),
         refreshToken: token(id),
-        predecessor: undefined,
-        rotations: 0,
+        rotatedAt: 0,
         revoked: false,
-        presentations: 0,
+        log: [],
       };
       families.set(id, family);
-      return { id, family };
-    },
-    family: (id) => {
-      const family = families.get(id);
-      if (family === undefined) throw new Error('There is no such login.');
       return family;
     },
-    close: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve());
-        server.closeAllConnections();
-      }),
+    close: () => closed(server),
   };
+}
+
+export async function listen(server: Server): Promise<string> {
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+export function closed(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => resolve());
+    server.closeAllConnections();
+  });
 }
 
 function token(prefix: string): string {

@@ -1,19 +1,35 @@
 /**
- * Asks for a token, and dies on the way: at the named step, by its own hand, or when its parent kills it, which is told
- * when the lease is wanted. The first argument is JSON: `{ resource, dieAt?: step }`. Prints `done` if it got so far.
+ * Asks for a token, and meets its fate on the way: killed or stopped at a named step, by its own hand; or by its parent's,
+ * which is told of each step. The first argument is JSON: `{ resource, dieAt?, stopAt?, tell? }`. Prints `done` if it got
+ * so far.
  */
 import { subscribe } from 'node:diagnostics_channel';
 import { writeSync } from 'node:fs';
 import type { StepMessage } from '../../../src/system/steps.ts';
 import { openVault } from '../../../src/vault/vault.ts';
 
-const { resource, dieAt }: { resource: string; dieAt?: string } = JSON.parse(process.argv[2] ?? '');
+export interface WorkerSettings {
+  readonly resource: string;
+  readonly dieAt?: string | undefined;
+  readonly stopAt?: string | undefined;
+  /** The step that the parent wants to hear of. */
+  readonly tell?: string | undefined;
+}
+
+const { resource, dieAt, stopAt, tell }: WorkerSettings = JSON.parse(process.argv[2] ?? '');
 subscribe('holdfast:step', (message) => {
   const { step } = message as StepMessage;
   if (step === dieAt) process.kill(process.pid, 'SIGKILL');
-  if (step === 'lease-wanted') writeSync(1, 'lease-wanted\n');
+  if (step === tell) writeSync(1, `${step}\n`);
+  if (step === stopAt) {
+    writeSync(1, 'stopping\n');
+    process.kill(process.pid, 'SIGSTOP');
+  }
 });
-const vault = openVault({ keyring: 'file' });
+const vault = openVault({
+  keyring: 'file',
+  onEvent: ({ type }) => void writeSync(1, `event ${type}\n`),
+});
 vault
   .token(resource)
   .then(() => vault.close())

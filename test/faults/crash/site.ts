@@ -1,0 +1,105 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Credential, parseCredential, recordId } from '../../../src/credential.ts';
+import { defaultOpeners, KeyringResolution } from '../../../src/keyring/open.ts';
+import { SealingKeys } from '../../../src/keyring/sealing-key.ts';
+import { unseal } from '../../../src/sealing.ts';
+import { Secret } from '../../../src/secret.ts';
+import { DirectoryStore } from '../../../src/store/directory.ts';
+import { MemoryStore } from '../../../src/store/memory.ts';
+import { type Environment, processEnvironment } from '../../../src/system/environment.ts';
+import { type Layout, layoutOf } from '../../../src/system/paths.ts';
+import { Custody, nameOf } from '../../../src/vault/custody.ts';
+import { openVault, type Vault } from '../../../src/vault/vault.ts';
+import { type Running, start } from '../../support/process.ts';
+import type { Family } from './token-server.ts';
+import type { WorkerSettings } from './worker.ts';
+
+export type LockName = 'flock' | 'lease-file';
+
+/** One home, where logins are put without a browser and processes meet with accidents. */
+export class Site {
+  readonly layout: Layout;
+  readonly #variables: Readonly<Record<string, string>>;
+  readonly #worker: string;
+  readonly #custody: Custody;
+  readonly #keys: SealingKeys;
+  #logins = 0;
+
+  /** @param worker worker.ts as one file of plain JavaScript */
+  constructor(home: string, worker: string, variables: Readonly<Record<string, string>> = {}) {
+    this.#variables = { HOLDFAST_HOME: home, HOME: '/nonexistent', ...variables };
+    this.#worker = worker;
+    const environment = this.#environment();
+    this.layout = layoutOf(environment);
+    const openers = defaultOpeners(environment, this.layout);
+    this.#keys = new SealingKeys(
+      new KeyringResolution({ openers, choice: 'file' }),
+      this.layout,
+      environment,
+    );
+    const lasting = new DirectoryStore(this.layout, environment);
+    this.#custody = new Custody({ lasting, passing: new MemoryStore() }, this.#keys);
+  }
+
+  /** Keeps a login whose access token has so much life left, in milliseconds. */
+  async keep(resource: string, family: Family, leftMs: number): Promise<void> {
+    const name = nameOf(resource, undefined);
+    const now = Date.now();
+    this.#logins += 1;
+    await this.#custody.keep(
+      await this.#keys.strongest(),
+      name,
+      (generation): Credential => ({
+        ...name,
+        resourceParameter: name.resource,
+        generation,
+        server: { issuer: 'https://as.example.com', tokenEndpoint: family.endpoint },
+        client: { clientId: family.clientId, authMethod: 'none', redirectUris: [], source: 'dynamic' },
+        tokens: {
+          accessToken: new Secret(family.accessToken),
+          tokenType: 'Bearer',
+          refreshToken: new Secret(family.refreshToken),
+          obtainedAt: now + leftMs - 3_600_000,
+          expiresAt: now + leftMs,
+        },
+        loggedInAt: now + this.#logins,
+      }),
+    );
+  }
+
+  /** A process that asks for the token. */
+  start(settings: WorkerSettings, lock: LockName): Running {
+    const variables = { ...this.#variables, HOLDFAST_LOCK: lock };
+    return start(process.execPath, [this.#worker, JSON.stringify(settings)], variables);
+  }
+
+  /** As the next process would open it. Close it. */
+  vault(lock: LockName): Vault {
+    return openVault({ environment: this.#environment({ HOLDFAST_LOCK: lock }), keyring: 'file' });
+  }
+
+  /** Whether a sealed copy of that login's newest tokens lies on the disk: as the record, or on its way to become it. */
+  async hasNewest(resource: string, family: Family): Promise<'record' | 'staged' | undefined> {
+    const name = nameOf(resource, undefined);
+    const holds = ({ tokens }: Credential) => tokens.refreshToken?.reveal() === family.refreshToken;
+    const found = await this.#custody.find(name);
+    if (found !== undefined && holds(found.held.credential)) return 'record';
+    const id = recordId(name.resource, name.account);
+    const key = await this.#keys.strongest();
+    for (const file of await readdir(this.layout.temporary)) {
+      if (!file.startsWith(id)) continue;
+      try {
+        const text = await readFile(join(this.layout.temporary, file), 'latin1');
+        if (holds(parseCredential(unseal(text, key, id)))) return 'staged';
+      } catch {
+        // Half of it was written.
+      }
+    }
+    return undefined;
+  }
+
+  #environment(more: Readonly<Record<string, string>> = {}): Environment {
+    return { ...processEnvironment(), variables: { ...this.#variables, ...more } };
+  }
+}

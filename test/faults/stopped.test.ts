@@ -1,0 +1,111 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import type { Step } from '../../src/system/steps.ts';
+import { bundled } from '../support/bundle.ts';
+import { temporaryHome } from '../support/home.ts';
+import { holdfast, type Running } from '../support/process.ts';
+import { type LockName, Site } from './crash/site.ts';
+import { type Family, startTokenServer, type TokenServer } from './crash/token-server.ts';
+
+/* A holder of the lease that is stopped, for longer than anyone would wait: by a debugger, a frozen container, SIGSTOP. */
+
+const RESOURCE = 'https://mcp.example.com/mcp';
+const LOCKS: readonly LockName[] = ['flock', 'lease-file'];
+
+let directory: string;
+let worker: string;
+let server: TokenServer;
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'holdfast-test-'));
+  worker = await bundled(directory, 'worker', new URL('crash/worker.ts', import.meta.url));
+  server = await startTokenServer();
+});
+afterAll(async () => {
+  await server.close();
+  await rm(directory, { recursive: true });
+});
+
+interface Stopped {
+  readonly site: Site;
+  readonly family: Family;
+  readonly holder: Running;
+  readonly home: string;
+}
+
+/** A strict server, which takes any second presentation for theft, and a process that is stopped at that step. */
+async function stoppedAt(step: Step, lock: LockName, leftMs = -1000): Promise<Stopped> {
+  const { path } = await temporaryHome();
+  const site = new Site(path, worker);
+  const family = server.begin('strict');
+  await site.keep(RESOURCE, family, leftMs);
+  const holder = site.start({ resource: RESOURCE, stopAt: step }, lock);
+  onTestFinished(() => holder.kill('SIGKILL'));
+  await holder.says('stopping\n');
+  return { site, family, holder, home: path };
+}
+
+async function goesOnWell({ site, family, holder }: Stopped, lock: LockName): Promise<void> {
+  holder.kill('SIGCONT');
+  expect((await holder.ended).out).toContain('done\n');
+  const vault = site.vault(lock);
+  onTestFinished(() => vault.close());
+  expect((await vault.token(RESOURCE)).token.reveal() === family.accessToken).toBe(true);
+  expect(family.log.map(({ outcome }) => outcome)).toEqual(['rotated']);
+}
+
+describe.each(LOCKS)('a process that is stopped while it refreshes, with %s,', (lock) => {
+  test.each<Step>(['lease-held', 'intent-noted', 'request-sent', 'response-received', 'file-staged'])(
+    'at %s: is not robbed; the others wait no longer than they said, and all is well when it goes on',
+    async (step) => {
+      const stopped = await stoppedAt(step, lock);
+      const vaults = Array.from({ length: 3 }, () => stopped.site.vault(lock));
+      // Longer than any of them waits, and more than once.
+      for (let round = 0; round < 2; round += 1) {
+        const errors = await Promise.all(
+          vaults.map((vault) => vault.token(RESOURCE, { deadlineMs: 150 }).catch((error: unknown) => error)),
+        );
+        for (const error of errors) {
+          expect(error).toMatchObject({
+            code: expect.stringMatching(/^(lock-timeout|timeout)$/),
+            retryable: true,
+          });
+        }
+      }
+      await Promise.all(vaults.map((vault) => vault.close()));
+      expect(stopped.family.log.length).toBeLessThanOrEqual(1);
+      await goesOnWell(stopped, lock);
+    },
+  );
+
+  test('lets the others have the token that still has life left', async () => {
+    const stopped = await stoppedAt('response-received', lock, 60_000);
+    const vault = stopped.site.vault(lock);
+    const served = await vault.token(RESOURCE, { deadlineMs: 5_000 });
+    expect(served.generation).toBe(1);
+    await vault.close();
+    await goesOnWell(stopped, lock);
+  });
+
+  test('and then killed, is followed by the next one', async () => {
+    const stopped = await stoppedAt('intent-noted', lock);
+    const vault = stopped.site.vault(lock);
+    onTestFinished(() => vault.close());
+    const waiting = vault.token(RESOURCE, { deadlineMs: 30_000 });
+    stopped.holder.kill('SIGKILL');
+    expect((await waiting).token.reveal() === stopped.family.accessToken).toBe(true);
+    expect(stopped.family.log.map(({ outcome }) => outcome)).toEqual(['rotated']);
+  });
+});
+
+test('the list says that it is being refreshed, and does not wait for it', async () => {
+  const stopped = await stoppedAt('request-sent', 'flock');
+  const { code, out } = await holdfast(['list', '--json'], {
+    HOLDFAST_HOME: stopped.home,
+    HOLDFAST_KEYRING: 'file',
+  }).ended;
+  expect(code).toBe(0);
+  expect(out).toContain('"refreshing"');
+  await goesOnWell(stopped, 'flock');
+});
