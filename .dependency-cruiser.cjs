@@ -1,10 +1,11 @@
 /* The layers of the design, one way: a file imports from its own layer or from one below. */
-const LAYERS = ['core', 'system', 'mechanism', 'vault', 'surface', 'cli'];
+const LAYERS = ['core', 'system', 'mechanism', 'vault', 'mcp', 'surface', 'cli'];
 const PATHS = {
   core: '^src/(errors|secret|quote|credential|version)\\.ts$',
   system: '^src/system/',
   mechanism: '^src/(sealing\\.ts|keyring/|store/|oauth/)',
   vault: '^src/vault/',
+  mcp: '^src/mcp/',
   surface: '^src/(index\\.ts|testing/)',
   cli: '^src/cli/',
 };
@@ -38,6 +39,13 @@ module.exports = {
       severity: 'error',
       from: { path: '^src/', pathNot: '^src/system/' },
       to: { path: '^(node:)?(fs|fs/promises|child_process|os)$' },
+    },
+    {
+      name: 'no-sdk-is-loaded',
+      comment: 'The SDKs are optional: their types may be named, their code is the caller’s.',
+      severity: 'error',
+      from: { path: '^src/' },
+      to: { path: 'node_modules/(@modelcontextprotocol|@ai-sdk)/', dependencyTypesNot: ['type-only'] },
     },
     { name: 'no-cycles', severity: 'error', from: {}, to: { circular: true } },
     { name: 'everything-is-found', severity: 'error', from: {}, to: { couldNotResolve: true } },

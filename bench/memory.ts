@@ -12,13 +12,13 @@ import { runInNewContext } from 'node:vm';
 import { KeyringResolution } from '../src/keyring/open.ts';
 import { MemoryKeyring } from '../src/keyring/memory.ts';
 import { SealingKeys } from '../src/keyring/sealing-key.ts';
-import { refreshTokens } from '../src/oauth/token.ts';
 import { Secret } from '../src/secret.ts';
 import { DirectoryStore } from '../src/store/directory.ts';
 import { MemoryStore } from '../src/store/memory.ts';
 import { processEnvironment } from '../src/system/environment.ts';
 import { layoutOf } from '../src/system/paths.ts';
 import { Custody, nameOf } from '../src/vault/custody.ts';
+import { redeem } from '../src/vault/redeem.ts';
 import { RefreshOnce } from '../src/vault/refresh-once.ts';
 import { startTokenServer } from '../test/faults/crash/token-server.ts';
 
@@ -43,8 +43,7 @@ try {
     const custody = new Custody({ lasting: store, passing: store }, keys);
     const once = new RefreshOnce(
       custody,
-      ({ server: as, client, resourceParameter }, refreshToken) =>
-        refreshTokens(as, client, { refreshToken, resourceParameter }),
+      (credential) => redeem(credential, environment, {}),
       () => {},
     );
     const family = server.begin('strict');

@@ -8,7 +8,28 @@ import { Secret } from './secret.ts';
 export const DEFAULT_ACCOUNT = 'default';
 
 /** How the client proves itself at the token endpoint (RFC 7591 section 2, `token_endpoint_auth_method`). */
-export type ClientAuthMethod = 'none' | 'client_secret_basic' | 'client_secret_post';
+export type ClientAuthMethod = 'none' | 'client_secret_basic' | 'client_secret_post' | 'private_key_jwt';
+
+/**
+ * Which addresses a request may go to: those of the internet; those of private networks too; or any, this machine's own
+ * and link-local ones included.
+ */
+export type Reach = 'public' | 'private' | 'anywhere';
+
+/**
+ * What a server may do that a strict client refuses, each only where the user has allowed it for that server: to have an
+ * issuer other than its metadata's URL says, to keep silent about PKCE, to refuse the `resource` parameter, to publish its
+ * metadata elsewhere or none, to name addresses of private networks.
+ */
+export const LENIENCIES = [
+  'trusted-issuer',
+  'pkce-not-advertised',
+  'resource-omitted',
+  'metadata-url',
+  'legacy-endpoints',
+  'private-addresses',
+] as const;
+export type LeniencyName = (typeof LENIENCIES)[number];
 
 /** What later requests need to know of the authorization server; read from its metadata at login (RFC 8414). */
 export interface AuthorizationServer {
@@ -16,6 +37,10 @@ export interface AuthorizationServer {
   readonly issuer: string;
   readonly tokenEndpoint: string;
   readonly revocationEndpoint?: string | undefined;
+  /** How far requests to it may go; absent, anywhere. */
+  readonly reach?: Reach | undefined;
+  /** What it takes a client's assertions signed with (`token_endpoint_auth_signing_alg_values_supported`). */
+  readonly signingAlgorithms?: readonly string[] | undefined;
 }
 
 /** The client's registration at one issuer; never used at another. */
@@ -24,6 +49,9 @@ export interface ClientRegistration {
   readonly clientSecret?: Secret | undefined;
   /** When the secret lapses, in milliseconds since the epoch; absent when it does not. */
   readonly clientSecretExpiresAt?: number | undefined;
+  /** For `private_key_jwt`: the private key, PKCS #8 in PEM, and what the server knows its public half by. */
+  readonly privateKey?: Secret | undefined;
+  readonly keyId?: string | undefined;
   readonly authMethod: ClientAuthMethod;
   /** The redirect URIs that were registered, in the registered form. */
   readonly redirectUris: readonly string[];
@@ -53,17 +81,47 @@ export interface LoginRequired {
   readonly since: number;
 }
 
+/**
+ * Where a token comes from that no person logs in for: a file that its platform renews, or an environment variable. Kept in
+ * place of the token, which changes.
+ */
+export interface AssertionSource {
+  readonly file?: string | undefined;
+  readonly variable?: string | undefined;
+}
+
+/** How new tokens are asked for, where that is not by a refresh token: the client itself, or an assertion, is the grant. */
+export type Grant =
+  /** RFC 6749 section 4.4. */
+  | { readonly type: 'client_credentials' }
+  /** A token of the platform that the process runs on (RFC 7523 section 2.1). */
+  | { readonly type: 'workload-identity'; readonly assertion: AssertionSource }
+  /** An ID token, exchanged at the enterprise's own server for a grant at this one (RFC 8693, RFC 7523). */
+  | {
+      readonly type: 'enterprise';
+      readonly assertion: AssertionSource;
+      /** The enterprise's identity provider, and the client that Holdfast is there. */
+      readonly identityProvider: AuthorizationServer;
+      readonly identityClient: ClientRegistration;
+    };
+
 /** Everything that one login yielded. */
 export interface Credential {
   /** The canonical URI of the MCP server: the identity of the credential, with the account. */
   readonly resource: string;
   readonly account: string;
-  /** What is sent as `resource` (RFC 8707): the published string, byte for byte. */
-  readonly resourceParameter: string;
+  /** What is sent as `resource` (RFC 8707): the published string, byte for byte; absent where the server takes none. */
+  readonly resourceParameter?: string | undefined;
   /** Grows by one with every change of the tokens. */
   readonly generation: number;
   readonly server: AuthorizationServer;
   readonly client: ClientRegistration;
+  /** Absent for a login by a person: its refresh token is the grant. */
+  readonly grant?: Grant | undefined;
+  /** The private key that the tokens are bound to (RFC 9449), PKCS #8 in PEM. */
+  readonly dpopKey?: Secret | undefined;
+  /** The leniencies that this login needed. */
+  readonly leniencies?: readonly string[] | undefined;
   readonly tokens: Tokens;
   /** Space-separated, as sent in the authorization request; absent when none was sent. */
   readonly requestedScope?: string | undefined;
@@ -73,6 +131,11 @@ export interface Credential {
   readonly loggedInAt: number;
   /** Present when the server refused the refresh token for good. */
   readonly loginRequired?: LoginRequired | undefined;
+}
+
+/** Whether new tokens can be had without a person: by the refresh token, or because the grant needs none. */
+export function isRenewable({ tokens, grant }: Credential): boolean {
+  return tokens.refreshToken !== undefined || grant !== undefined;
 }
 
 /** Grows when a field changes its meaning. A record of a higher version is never read and never overwritten. */
@@ -85,25 +148,47 @@ const secret = v.pipe(
 );
 const time = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 
+const Server1 = v.object({
+  issuer: v.string(),
+  tokenEndpoint: v.string(),
+  revocationEndpoint: v.optional(v.string()),
+  reach: v.optional(v.picklist(['public', 'private', 'anywhere'])),
+  signingAlgorithms: v.optional(v.array(v.string())),
+});
+const Client1 = v.object({
+  clientId: v.string(),
+  clientSecret: v.optional(secret),
+  clientSecretExpiresAt: v.optional(time),
+  privateKey: v.optional(secret),
+  keyId: v.optional(v.string()),
+  authMethod: v.picklist(['none', 'client_secret_basic', 'client_secret_post', 'private_key_jwt']),
+  redirectUris: v.array(v.string()),
+  source: v.picklist(['dynamic', 'pre-registered', 'metadata-document']),
+});
+const Assertion1 = v.object({ file: v.optional(v.string()), variable: v.optional(v.string()) });
+
 const Record1 = v.object({
   v: v.literal(SCHEMA_VERSION),
   resource: v.string(),
   account: v.string(),
-  resourceParameter: v.string(),
+  resourceParameter: v.optional(v.string()),
   generation: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
-  server: v.object({
-    issuer: v.string(),
-    tokenEndpoint: v.string(),
-    revocationEndpoint: v.optional(v.string()),
-  }),
-  client: v.object({
-    clientId: v.string(),
-    clientSecret: v.optional(secret),
-    clientSecretExpiresAt: v.optional(time),
-    authMethod: v.picklist(['none', 'client_secret_basic', 'client_secret_post']),
-    redirectUris: v.array(v.string()),
-    source: v.picklist(['dynamic', 'pre-registered', 'metadata-document']),
-  }),
+  server: Server1,
+  client: Client1,
+  grant: v.optional(
+    v.variant('type', [
+      v.object({ type: v.literal('client_credentials') }),
+      v.object({ type: v.literal('workload-identity'), assertion: Assertion1 }),
+      v.object({
+        type: v.literal('enterprise'),
+        assertion: Assertion1,
+        identityProvider: Server1,
+        identityClient: Client1,
+      }),
+    ]),
+  ),
+  dpopKey: v.optional(secret),
+  leniencies: v.optional(v.array(v.string())),
   tokens: v.object({
     accessToken: secret,
     tokenType: v.string(),
@@ -120,17 +205,13 @@ const Record1 = v.object({
 
 /** The plaintext of a record: JSON in UTF-8. The caller seals it at once. */
 export function serializeCredential(credential: Credential): Uint8Array {
-  const plain = {
-    v: SCHEMA_VERSION,
-    ...credential,
-    client: { ...credential.client, clientSecret: credential.client.clientSecret?.reveal() },
-    tokens: {
-      ...credential.tokens,
-      accessToken: credential.tokens.accessToken.reveal(),
-      refreshToken: credential.tokens.refreshToken?.reveal(),
-    },
-  };
-  return Buffer.from(JSON.stringify(plain), 'utf8');
+  const plain = { v: SCHEMA_VERSION, ...credential };
+  // A Secret shows itself in no JSON by itself; here, and only here, it is written out, and sealed at once.
+  const text = JSON.stringify(plain, function (this: unknown, key: string, value: unknown) {
+    const original = (this as Readonly<Record<string, unknown>>)[key];
+    return original instanceof Secret ? original.reveal() : value;
+  });
+  return Buffer.from(text, 'utf8');
 }
 
 /**

@@ -6,10 +6,18 @@
 export type HoldfastErrorCode =
   | 'invalid-argument'
   | 'login-required'
+  | 'insufficient-scope'
+  | 'token-renewed'
   | 'login-cancelled'
   | 'login-denied'
   | 'login-timeout'
   | 'callback-rejected'
+  | 'handover-wrong-key'
+  | 'handover-opened'
+  | 'handover-expired'
+  | 'handover-damaged'
+  | 'handover-mismatch'
+  | 'handover-newer'
   | 'keyring-absent'
   | 'keyring-locked'
   | 'keyring-denied'
@@ -68,6 +76,17 @@ export class LoginRequiredError extends HoldfastError {
   override readonly code = 'login-required';
 }
 
+/** The MCP server asks for scopes that the login lacks (RFC 6750 section 3.1). */
+export class InsufficientScopeError extends HoldfastError {
+  override readonly code = 'insufficient-scope';
+}
+
+/** The server refused a token, which was renewed; the request could not be sent again from where that was seen. */
+export class TokenRenewedError extends HoldfastError {
+  override readonly code = 'token-renewed';
+  override readonly retryable = true;
+}
+
 /** The person, or the program, gave the login up. */
 export class LoginCancelledError extends HoldfastError {
   override readonly code = 'login-cancelled';
@@ -87,6 +106,36 @@ export class LoginTimeoutError extends HoldfastError {
 /** The redirect back did not belong to this login: wrong `state`, wrong `iss`, no `code` (RFC 9700 section 4). */
 export class CallbackRejectedError extends HoldfastError {
   override readonly code = 'callback-rejected';
+}
+
+/** A hand-over blob was sealed for another code than any that this machine has made, or still keeps. */
+export class HandoverWrongKeyError extends HoldfastError {
+  override readonly code = 'handover-wrong-key';
+}
+
+/** A hand-over blob was opened before; its key was destroyed then. */
+export class HandoverOpenedError extends HoldfastError {
+  override readonly code = 'handover-opened';
+}
+
+/** A hand-over blob, or the code that it was sealed for, is past its time. */
+export class HandoverExpiredError extends HoldfastError {
+  override readonly code = 'handover-expired';
+}
+
+/** A hand-over blob was cut or altered, or is none at all. */
+export class HandoverDamagedError extends HoldfastError {
+  override readonly code = 'handover-damaged';
+}
+
+/** A hand-over blob holds the login to another server, or for another account, than the one that is waited for. */
+export class HandoverMismatchError extends HoldfastError {
+  override readonly code = 'handover-mismatch';
+}
+
+/** A hand-over blob was made by a newer Holdfast. */
+export class HandoverNewerError extends HoldfastError {
+  override readonly code = 'handover-newer';
 }
 
 /** That keyring does not exist here. */

@@ -1,11 +1,18 @@
 /** Holdfast: log in to an MCP server once; every process that may use the login gets a valid access token. */
-export type { Credential } from './credential.ts';
+export type { AssertionSource, ClientAuthMethod, Credential } from './credential.ts';
 export { canonicalResource } from './credential.ts';
 export type { HoldfastErrorCode } from './errors.ts';
 export {
   AbortedError,
   CallbackRejectedError,
+  HandoverDamagedError,
+  HandoverExpiredError,
+  HandoverMismatchError,
+  HandoverNewerError,
+  HandoverOpenedError,
+  HandoverWrongKeyError,
   HoldfastError,
+  InsufficientScopeError,
   InvalidArgumentError,
   InvalidResponseError,
   IssuerMismatchError,
@@ -33,10 +40,13 @@ export {
   StorageUnsafeError,
   StorageUnwritableError,
   TimeoutError,
+  TokenRenewedError,
   UnsafeUrlError,
   VaultClosedError,
 } from './errors.ts';
+export type { TransferMode } from './handover/blob.ts';
 export type { Keyring, KeyringOpener, KeyringProbe, Lifetime, Tier, TierReport } from './keyring/keyring.ts';
+export type { Leniency } from './oauth/leniency.ts';
 export { Secret } from './secret.ts';
 export type {
   CasResult,
@@ -52,16 +62,28 @@ export type {
 export type { Environment } from './system/environment.ts';
 export type {
   AccessToken,
+  ClientOptions,
   CredentialState,
   CredentialSummary,
+  DeviceCode,
+  GrantOptions,
+  HandoverInvitation,
+  HeadersOptions,
+  InviteOptions,
   Listing,
   LoginInteraction,
   LoginOptions,
   LoginResult,
   LogoutOptions,
   LogoutResult,
+  ProofRequest,
+  ReceiveOptions,
+  ReceiveResult,
   RekeyOptions,
   RekeyResult,
+  SendOptions,
+  SendResult,
+  TokenHeaders,
   TokenOptions,
   UnopenedRecord,
   VaultEvent,

@@ -7,33 +7,52 @@ import { COMMON } from './common-options.ts';
 /** What was given after the name of a command, checked against what it declares. */
 export interface Arguments {
   readonly argument: string | undefined;
+  readonly second: string | undefined;
+  /** What followed `--`, where the command declares it. */
+  readonly rest: readonly string[];
   readonly values: ReadonlyMap<string, string | true>;
+  /** Every value of the options that repeat. */
+  readonly lists: ReadonlyMap<string, readonly string[]>;
 }
 
 /** @throws InvalidArgumentError */
 export function parseArguments(command: Command, args: readonly string[]): Arguments {
   const declared: Readonly<Record<string, Option>> = { ...command.options, ...COMMON };
+  const end = command.rest === undefined ? -1 : args.indexOf('--');
+  const own = end === -1 ? args : args.slice(0, end);
+  const rest = end === -1 ? [] : args.slice(end + 1);
   const options: Record<string, { type: 'string' | 'boolean'; short?: string }> = {};
   for (const [name, { type, short }] of Object.entries(declared)) {
     options[name] = short === undefined ? { type } : { type, short };
   }
   // Not strict: its errors speak of the parser, and do not say which option was meant.
   const { tokens, positionals } = parseArgs({
-    args: [...args],
+    args: [...own],
     options,
     allowPositionals: true,
     strict: false,
     tokens: true,
   });
   const values = new Map<string, string | true>();
+  const lists = new Map<string, string[]>();
   for (const token of tokens) {
     if (token.kind !== 'option') continue;
     const option = Object.hasOwn(declared, token.name) ? declared[token.name] : undefined;
     if (option === undefined) throw unknownOption(command, token.rawName, Object.keys(declared));
-    values.set(token.name, valueOf(command, token, option));
+    const value = valueOf(command, token, option);
+    values.set(token.name, value);
+    if (option.repeats === true && typeof value === 'string') {
+      lists.set(token.name, [...(lists.get(token.name) ?? []), value]);
+    }
   }
   const helped = values.has('help');
-  return { argument: helped ? positionals[0] : argumentOf(command, positionals), values };
+  const argument = helped ? positionals[0] : argumentOf(command, positionals);
+  if (!helped && command.rest !== undefined && rest.length === 0) {
+    throw new InvalidArgumentError(`holdfast ${command.name} needs a ${command.rest.name} after --.`, {
+      hint: seeHelp(command),
+    });
+  }
+  return { argument, second: positionals[1], rest, values, lists };
 }
 
 /** A whole number within the bounds; `undefined` when the option was not given. */
@@ -97,12 +116,12 @@ function unknownOption(command: Command, rawName: string, names: readonly string
 }
 
 function argumentOf(command: Command, positionals: readonly string[]): string | undefined {
-  const most = command.argument === undefined ? 0 : 1;
+  const most = command.argument === undefined ? 0 : command.second === undefined ? 1 : 2;
   if (positionals.length > most) {
     throw new InvalidArgumentError(
       most === 0
         ? `holdfast ${command.name} takes no argument, but got ${quote(positionals[0] ?? '')}.`
-        : `holdfast ${command.name} takes one ${command.argument?.name}, but got ${positionals.length} arguments.`,
+        : `holdfast ${command.name} takes one ${[command.argument?.name, command.second?.name].filter(Boolean).join(' and one ')}, but got ${positionals.length} arguments.`,
       { hint: seeHelp(command) },
     );
   }

@@ -9,6 +9,8 @@ export interface Option {
   readonly value?: string | undefined;
   /** Values that completion offers; others may be good too. */
   readonly choices?: readonly string[] | undefined;
+  /** May be given several times; otherwise the last one counts. */
+  readonly repeats?: boolean | undefined;
   readonly summary: string;
 }
 
@@ -20,11 +22,23 @@ export interface Argument {
   readonly choices?: readonly string[] | undefined;
 }
 
+/** What may follow `--`: another command, which is not looked at. */
+export interface Rest {
+  /** What stands for it in help. */
+  readonly name: string;
+}
+
 /** What a command is given: its arguments checked and named. */
 export interface Invocation {
   /** The positional argument; present when the command declares one that is required. */
   readonly argument: string | undefined;
+  /** What followed `--`; at least one word where the command declares it. */
+  readonly rest: readonly string[];
+  /** The second positional argument, where the command declares one. */
+  readonly second: string | undefined;
   text(option: string): string | undefined;
+  /** Every value of an option that repeats. */
+  texts(option: string): readonly string[];
   flag(option: string): boolean;
   /** A whole number within the bounds, if given. Throws InvalidArgumentError. */
   number(option: string, bounds: { min: number; max: number }): number | undefined;
@@ -40,6 +54,8 @@ export interface Invocation {
 export interface Command {
   readonly name: string;
   readonly argument?: Argument | undefined;
+  readonly second?: Argument | undefined;
+  readonly rest?: Rest | undefined;
   readonly summary: string;
   /** What help says below the usage line. */
   readonly description: string;

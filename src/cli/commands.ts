@@ -1,4 +1,5 @@
 import type { Command, Option } from './command.ts';
+import { LOGIN_OPTIONS } from './login-options.ts';
 
 /*
  * The one table of commands: parsing, help, completion and the documentation come from it. A command's code is loaded
@@ -16,7 +17,7 @@ const KEYRING: Option = {
   short: 'k',
   value: 'NAME',
   choices: ['auto', 'native', 'file', 'memory'],
-  summary: 'auto, native, file, memory, or one by name (default: $HOLDFAST_KEYRING, config.json, auto)',
+  summary: 'auto, native, file, memory, or a name (default: $HOLDFAST_KEYRING, config.json)',
 };
 const TIMEOUT: Option = {
   type: 'string',
@@ -33,7 +34,7 @@ export const COMMANDS: readonly Command[] = [
     argument: SERVER,
     summary: 'log in to an MCP server with the browser',
     description:
-      'Finds the server’s authorization server, registers with it, opens the browser and keeps the login, sealed under the\nstrongest keyring that works here. Where no browser can be opened, the URL is printed.',
+      'Finds the server’s authorization server, registers with it, opens the browser and keeps the login, sealed under the\nstrongest keyring that works here. Where no browser can be opened, it logs in by a code on another device, if the\nserver has those; else the URL is printed, and the address that the browser ends at may be pasted.',
     options: {
       account: ACCOUNT,
       keyring: KEYRING,
@@ -41,22 +42,36 @@ export const COMMANDS: readonly Command[] = [
       scope: {
         type: 'string',
         value: 'SCOPES',
-        summary: 'scopes to ask for, separated by spaces or commas, in place of what the server suggests',
+        summary: 'scopes to ask for, by spaces or commas, in place of what the server suggests',
       },
       'callback-port': {
         type: 'string',
         value: 'PORT',
         summary: 'where the browser comes back to, on 127.0.0.1 (default: any free port)',
       },
-      'no-browser': { type: 'boolean', summary: 'print the URL and open nothing' },
+      'callback-url': {
+        type: 'string',
+        value: 'URL',
+        summary: 'where the browser comes back to instead, with ${callbackPort} for the port',
+      },
+      browser: { type: 'boolean', summary: 'open the browser, whatever the place looks like' },
+      device: { type: 'boolean', summary: 'log in with a code on another device (RFC 8628)' },
+      paste: { type: 'boolean', summary: 'print the URL, and take the address that the browser ends at' },
+      'no-browser': { type: 'boolean', summary: 'print the URL, open nothing, and wait for the redirect' },
+      'no-input': { type: 'boolean', summary: 'ask nobody: end with exit code 3 where a person is needed' },
       'allow-memory': {
         type: 'boolean',
         summary: 'log in even if nothing can be kept: the login ends with this command',
       },
+      ...LOGIN_OPTIONS,
     },
     examples: [
       ['holdfast login https://mcp.notion.com/mcp', 'log in'],
       ['holdfast login https://mcp.notion.com/mcp --account work', 'a second login at the same server'],
+      [
+        'holdfast login URL --client-credentials --client-id ID --client-secret-file /run/secrets/mcp',
+        'a service, without a person',
+      ],
       ['ssh -L 4180:127.0.0.1:4180 HOST holdfast login URL --callback-port 4180', 'on another machine'],
     ],
     load: () => import('./commands/login.ts'),
@@ -99,12 +114,93 @@ export const COMMANDS: readonly Command[] = [
     argument: SERVER,
     summary: 'print the HTTP headers that carry the token',
     description: 'One header a line; with --json an object, as clients with a headers helper expect it.',
-    options: { account: ACCOUNT, keyring: KEYRING, timeout: TIMEOUT },
+    options: {
+      account: ACCOUNT,
+      keyring: KEYRING,
+      timeout: TIMEOUT,
+      method: {
+        type: 'string',
+        value: 'METHOD',
+        choices: ['POST', 'GET', 'DELETE'],
+        summary: 'for a token that is bound to a key: the request that the headers are for (default: POST)',
+      },
+      nonce: {
+        type: 'string',
+        value: 'NONCE',
+        summary: 'for such a token: what the server asked for in its DPoP-Nonce header',
+      },
+    },
     examples: [
       ['holdfast headers URL | curl --header @- URL', 'for curl; the token is in no command line'],
       ['holdfast headers URL --json', 'for a client’s headers helper'],
     ],
     load: () => import('./commands/headers.ts'),
+  },
+  {
+    name: 'run',
+    argument: SERVER,
+    rest: { name: 'COMMAND' },
+    summary: 'run a command with a fresh access token in its environment',
+    description:
+      'The command gets the access token and nothing else of the login; signals reach it, and its exit code is passed on.\nThe token is not renewed while it runs: what runs for longer asks for tokens itself, or goes through holdfast proxy.',
+    options: {
+      account: ACCOUNT,
+      keyring: KEYRING,
+      timeout: TIMEOUT,
+      as: {
+        type: 'string',
+        value: 'NAME',
+        summary: 'the variable that holds the token (default: HOLDFAST_ACCESS_TOKEN)',
+      },
+    },
+    examples: [
+      ['holdfast run https://mcp.notion.com/mcp --as NOTION_TOKEN -- node agent.js', 'for a program'],
+      [`holdfast run URL --as T -- sh -c 'curl -H "Authorization: Bearer $T" …'`, 'for a shell'],
+    ],
+    load: () => import('./commands/run.ts'),
+  },
+  {
+    name: 'proxy',
+    argument: SERVER,
+    second: { name: 'PORT', required: false },
+    summary: 'be that server on standard input and output, for clients that know no OAuth',
+    description:
+      'What a client starts in place of mcp-remote: every message goes to the server and back as it is, with the login that\nis here, refreshed in time. Without a login the client is asked to show the page for it, or a browser opens; else\nevery tool call says which command logs in. PORT is the callback port of such a login.',
+    options: {
+      account: ACCOUNT,
+      keyring: KEYRING,
+      header: {
+        type: 'string',
+        value: 'HEADER',
+        repeats: true,
+        summary:
+          'sent to that server with every request, as "Name: value"; ${VAR} is taken from the environment',
+      },
+      transport: {
+        type: 'string',
+        value: 'NAME',
+        choices: ['http-first', 'sse-first', 'http-only', 'sse-only'],
+        summary: 'which transport the server speaks (default: http-first)',
+      },
+      'allow-http': {
+        type: 'boolean',
+        summary: 'plain http to another machine; no login is ever sent over it',
+      },
+      host: {
+        type: 'string',
+        value: 'HOST',
+        summary: 'of the callback URL: 127.0.0.1 (the default) or localhost',
+      },
+      debug: { type: 'boolean', summary: 'tell on stderr what happens' },
+    },
+    examples: [
+      [
+        '{"command": "holdfast", "args": ["proxy", "https://mcp.linear.app/mcp"]}',
+        'in a client’s configuration',
+      ],
+      ['holdfast proxy URL --header "X-Team: ${TEAM}"', 'with a header of your own'],
+    ],
+    load: () => import('./commands/proxy.ts'),
   },
   {
     name: 'logout',
@@ -115,6 +211,70 @@ export const COMMANDS: readonly Command[] = [
     options: { account: ACCOUNT, keyring: KEYRING },
     examples: [['holdfast logout https://mcp.notion.com/mcp', 'log out']],
     load: () => import('./commands/logout.ts'),
+  },
+  {
+    name: 'send',
+    argument: SERVER,
+    summary: 'hand a login over to a machine that has no way to log in',
+    description:
+      'Seals it to the code that holdfast receive shows there, and prints the sealed blob, which may be seen by anybody and\nopens there only, once, in its time. By itself an access token goes, and nothing to renew it with; --fresh makes a login\nfor the other machine; --move gives the one of this machine away. A refresh token is never copied: its two holders\nwould log each other out. Both ends show the same four words, if nobody has changed the code on its way.',
+    options: {
+      account: ACCOUNT,
+      keyring: KEYRING,
+      to: { type: 'string', value: 'CODE', summary: 'the code that holdfast receive shows' },
+      fresh: { type: 'boolean', summary: 'log in now, for the other machine; nothing of it is kept here' },
+      move: { type: 'boolean', summary: 'send the login of this machine, which then has it no more' },
+      out: { type: 'string', value: 'FILE', summary: 'write the blob to a new file, mode 0600' },
+      lifetime: {
+        type: 'string',
+        value: 'SECONDS',
+        summary: 'how long the blob may be opened (default: 600)',
+      },
+      timeout: {
+        ...TIMEOUT,
+        summary: 'how long a refresh (default: 60), or with --fresh the login (300), may take',
+      },
+      device: { type: 'boolean', summary: 'with --fresh: log in with a code on another device' },
+      paste: { type: 'boolean', summary: 'with --fresh: print the URL, and take the address it ends at' },
+      'no-browser': { type: 'boolean', summary: 'with --fresh: print the URL and open nothing' },
+    },
+    examples: [
+      ['holdfast send https://mcp.notion.com/mcp --to CODE', 'an access token, for as long as it lives'],
+      ['holdfast send URL --to CODE --fresh', 'a login of its own for the other machine'],
+      [
+        'holdfast send URL --to "$CODE" | ssh HOST holdfast receive --blob=-',
+        'with CODE=$(ssh HOST holdfast receive URL --later)',
+      ],
+    ],
+    load: () => import('./commands/send.ts'),
+  },
+  {
+    name: 'receive',
+    argument: { name: 'URL', required: false },
+    summary: 'show a code that a login can be sent to, and take the login',
+    description:
+      'Shows a code, and waits for the blob that holdfast send makes for it on a machine that has the login: pasted, or on\nstandard input, or in a file. The code is public, and good for one login. With a URL, the login to that server alone is\ntaken.',
+    options: {
+      account: { ...ACCOUNT, summary: 'take the login for that account alone (default: whichever comes)' },
+      keyring: KEYRING,
+      timeout: { ...TIMEOUT, summary: 'how long the code is good (default: 600)' },
+      file: {
+        type: 'string',
+        value: 'FILE',
+        summary: 'wait until that file holds the blob, such as a mounted one',
+      },
+      later: { type: 'boolean', summary: 'print the code and end; open the blob with --blob' },
+      blob: { type: 'string', value: 'FILE', summary: 'open the blob in that file, or on standard input: --blob=-' },
+      'allow-memory': {
+        type: 'boolean',
+        summary: 'take the login even if nothing can be kept: it ends with this command',
+      },
+    },
+    examples: [
+      ['holdfast receive https://mcp.notion.com/mcp', 'show a code, and wait for the blob'],
+      ['CODE=$(holdfast receive URL --later)', 'in a script; then: holdfast receive --blob FILE'],
+    ],
+    load: () => import('./commands/receive.ts'),
   },
   {
     name: 'rekey',

@@ -7,6 +7,12 @@ const ENVIRONMENT = [
   ['HOLDFAST_LOCK', 'flock or lease-file, for file systems where the kernel’s lock does not hold'],
   ['HOLDFAST_PASSPHRASE', 'what opens the file keyring, in place of the passphrase that Holdfast makes'],
   ['HOLDFAST_PASSPHRASE_FILE', 'a file that holds it, such as a mounted secret'],
+  ['HOLDFAST_CLIENT_ID', 'as --client-id of login, for every server; with the two below'],
+  ['HOLDFAST_CLIENT_SECRET', 'its secret; HOLDFAST_CLIENT_SECRET_FILE names a file that holds it'],
+  ['HOLDFAST_CLIENT_KEY', 'its private key; HOLDFAST_CLIENT_KEY_FILE names a file that holds it'],
+  ['HOLDFAST_CLIENT_METADATA_URL', 'as --client-metadata-url of login'],
+  ['HTTPS_PROXY, NO_PROXY', 'the proxy for every request, and the hosts that need none'],
+  ['NODE_EXTRA_CA_CERTS', 'certificate authorities of your own, in PEM'],
   ['BROWSER', 'the program that opens the login'],
   ['NO_COLOR', 'set: no colours'],
   ['HOLDFAST_DEBUG', 'set: errors say where they came from'],
@@ -27,7 +33,7 @@ export function overview(version: string, table: readonly Command[]): string {
     '            5 network or server, 6 store damaged, unsafe or full, 130 interrupted, 143 terminated.',
     '',
     'Environment:',
-    ...ENVIRONMENT.map(([name, what]) => `  ${name.padEnd(24)}  ${what}`),
+    ...ENVIRONMENT.map(([name, what]) => `  ${name.padEnd(28)}  ${what}`),
   ].join('\n');
 }
 
@@ -36,7 +42,7 @@ export function helpOf(command: Command): string {
   const rows = options.map(([name, option]) => [optionUsage(name, option), option.summary] as const);
   const width = Math.max(...rows.map(([usage]) => usage.length));
   return [
-    `Usage: holdfast ${usageOf(command)} [options]`,
+    `Usage: holdfast ${usageOf(command)} [options]${command.rest === undefined ? '' : ` -- ${command.rest.name}…`}`,
     '',
     `${command.summary[0]?.toUpperCase()}${command.summary.slice(1)}.`,
     command.description,
@@ -49,9 +55,9 @@ export function helpOf(command: Command): string {
   ].join('\n');
 }
 
-function usageOf({ name, argument }: Command): string {
-  if (argument === undefined) return name;
-  return `${name} ${argument.required ? argument.name : `[${argument.name}]`}`;
+function usageOf({ name, argument, second }: Command): string {
+  const names = [argument, second].map((one) => one && (one.required ? one.name : `[${one.name}]`));
+  return [name, ...names].filter(Boolean).join(' ');
 }
 
 function optionUsage(name: string, { short, value }: Option): string {

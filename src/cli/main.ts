@@ -47,7 +47,7 @@ export async function main(argv: readonly string[]): Promise<number> {
       return name === undefined ? EXIT.usage : EXIT.done;
     }
     const command = commandNamed(name);
-    const { argument, values } = parseArguments(command, rest);
+    const { argument, second, rest: after, values, lists } = parseArguments(command, rest);
     ui = uiFor(values.has('json'), values.has('quiet'));
     if (values.has('help')) {
       ui.data((await import('./help.ts')).helpOf(command));
@@ -55,6 +55,8 @@ export async function main(argv: readonly string[]): Promise<number> {
     }
     const invocation: Invocation = {
       argument,
+      second,
+      rest: after,
       table: COMMANDS,
       ui,
       environment,
@@ -63,6 +65,7 @@ export async function main(argv: readonly string[]): Promise<number> {
         const value = values.get(option);
         return typeof value === 'string' ? value : undefined;
       },
+      texts: (option) => lists.get(option) ?? [],
       flag: (option) => values.get(option) === true,
       number: (option, bounds) => numberOf(command, option, values.get(option), bounds),
     };

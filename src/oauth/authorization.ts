@@ -1,16 +1,13 @@
 import { timingSafeEqual } from 'node:crypto';
 import { calculatePKCECodeChallenge, generateRandomCodeVerifier, generateRandomState } from 'oauth4webapi';
 import type { ClientRegistration } from '../credential.ts';
-import {
-  CallbackRejectedError,
-  InvalidArgumentError,
-  InvalidResponseError,
-  LoginDeniedError,
-} from '../errors.ts';
+import { CallbackRejectedError, LoginDeniedError, ServerUnsupportedError } from '../errors.ts';
 import { quote } from '../quote.ts';
+import { Secret } from '../secret.ts';
 import type { Discovery } from './discovery.ts';
+import { withoutSecrets } from './error-response.ts';
 import { oauthError } from './protocol-error.ts';
-import { isScope } from './scope.ts';
+import { OFFLINE_ACCESS, type ScopeOptions, scopesToAskFor } from './scope-choice.ts';
 
 /** One authorization request, and what its response is checked against. It holds the code verifier: never print it. */
 export interface AuthorizationRequest {
@@ -25,31 +22,35 @@ export interface AuthorizationRequest {
   readonly requestedScope: string | undefined;
 }
 
-const OFFLINE_ACCESS = 'offline_access';
-
-/** In characters. Few servers take a longer request line, and no system an argument of any length. */
-const MAX_SCOPE_LENGTH = 8192;
-
 /** Parameters of which the response may hold one each (RFC 6749 section 3.1). */
 const SINGLE = ['state', 'code', 'iss', 'error', 'error_description'];
+
+export interface AuthorizationOptions extends ScopeOptions {
+  /** The thumbprint of the key that the tokens are to be bound to (RFC 9449 section 10). */
+  readonly dpopThumbprint?: string | undefined;
+}
 
 /**
  * Builds an authorization request with PKCE (S256), `state` and `resource` (RFC 6749 section 4.1.1, RFC 7636, RFC 8707).
  *
- * @param options.scopes what to ask for in place of what the server suggests
- * @throws InvalidArgumentError when one of those is no scope
+ * @throws InvalidArgumentError when one of the scopes is none
  * @throws InvalidResponseError when the server suggests more than fits a URL
  */
 export async function createAuthorizationRequest(
   discovery: Discovery,
   client: ClientRegistration,
   redirectUri: string,
-  options: { scopes?: readonly string[] | undefined } = {},
+  options: AuthorizationOptions = {},
 ): Promise<AuthorizationRequest> {
-  const { server } = discovery;
+  const { server, resourceParameter } = discovery;
+  if (server.authorizationEndpoint === undefined) {
+    throw new ServerUnsupportedError(`${quote(server.issuer)} has no authorization endpoint.`, {
+      hint: 'Nobody can log in there with a browser.',
+    });
+  }
   const codeVerifier = generateRandomCodeVerifier();
   const state = generateRandomState();
-  const scopes = scopesOf(discovery, options.scopes);
+  const scopes = scopesToAskFor(discovery, options);
   const requestedScope = scopes.length === 0 ? undefined : scopes.join(' ');
   const url = new URL(server.authorizationEndpoint);
   const parameters = {
@@ -59,12 +60,15 @@ export async function createAuthorizationRequest(
     state,
     code_challenge: await calculatePKCECodeChallenge(codeVerifier),
     code_challenge_method: 'S256',
-    resource: discovery.resourceParameter,
-    ...(requestedScope === undefined ? {} : { scope: requestedScope }),
+    resource: resourceParameter,
+    scope: requestedScope,
+    dpop_jkt: options.dpopThumbprint,
     // OpenID Connect Core section 11: offline access is given only where consent is asked for.
-    ...(scopes.includes(OFFLINE_ACCESS) ? { prompt: 'consent' } : {}),
+    prompt: scopes.includes(OFFLINE_ACCESS) ? 'consent' : undefined,
   };
-  for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
+  for (const [name, value] of Object.entries(parameters)) {
+    if (value !== undefined) url.searchParams.set(name, value);
+  }
   return {
     url: url.href,
     state,
@@ -103,48 +107,24 @@ export function readAuthorizationResponse(
   }
   const error = parameters.get('error');
   if (error !== null) {
-    const description = parameters.get('error_description') ?? undefined;
+    // A code that comes with it was not asked for, and is not for anyone's eyes all the same.
+    const hidden = [new Secret(parameters.get('code') ?? '')];
+    const description = withoutSecrets(hidden, parameters.get('error_description') ?? '');
     if (error === 'access_denied') {
       throw new LoginDeniedError(
         `${quote(request.issuer)} says that access was denied${description ? `: ${quote(description)}` : ''}.`,
         { hint: 'If that was not meant, log in again and allow it.' },
       );
     }
-    throw oauthError(`The authorization endpoint of ${quote(request.issuer)}`, error, description);
+    throw oauthError(
+      `The authorization endpoint of ${quote(request.issuer)}`,
+      withoutSecrets(hidden, error),
+      description,
+    );
   }
   const code = parameters.get('code');
   if (!code) throw rejected('holds neither a code nor an error');
   return code;
-}
-
-/**
- * What to ask for: the challenge's scopes, else all that the resource publishes, else none (MCP authorization, "Scope
- * Selection Strategy"). `offline_access` comes with them where the authorization server lists it, for a refresh token,
- * and is left out where that lists others only.
- */
-function scopesOf(
-  { challengedScope, resourceScopes, server }: Discovery,
-  chosen: readonly string[] | undefined,
-): readonly string[] {
-  const offline = server.scopesSupported?.includes(OFFLINE_ACCESS);
-  const extra = offline === true ? [OFFLINE_ACCESS] : [];
-  if (chosen !== undefined) {
-    const wrong = chosen.find((scope) => !isScope(scope));
-    if (wrong !== undefined) {
-      throw new InvalidArgumentError(`${quote(wrong)} is not a scope (RFC 6749 section 3.3).`);
-    }
-    return [...new Set([...chosen, ...extra])];
-  }
-  const suggested = (challengedScope?.split(' ') ?? resourceScopes ?? []).filter(
-    (scope) => isScope(scope) && (scope !== OFFLINE_ACCESS || offline !== false),
-  );
-  const scopes = [...new Set([...suggested, ...extra])];
-  if (scopes.join(' ').length > MAX_SCOPE_LENGTH) {
-    throw new InvalidResponseError(`The MCP server asks for ${scopes.length} scopes, more than fit a URL.`, {
-      hint: 'Name the ones that you need: --scope "…"',
-    });
-  }
-  return scopes;
 }
 
 function sameText(a: string, b: string): boolean {

@@ -86,12 +86,15 @@ export function parseChallenges(value: string): Challenge[] {
   }
 }
 
-/** The `Bearer` challenge of an answer; the first that names its metadata, where there are several. */
-export function bearerChallenge(headers: Headers): BearerChallenge | undefined {
-  const value = headers.get('www-authenticate');
-  if (value === null) return undefined;
-  const bearers = parseChallenges(value).filter(({ scheme }) => scheme === 'bearer');
-  const found = bearers.find(({ parameters }) => parameters.has('resource_metadata')) ?? bearers[0];
+/**
+ * The `Bearer` challenge in a `WWW-Authenticate` header, or the `DPoP` one where there is none (RFC 9449 section 7.1); the
+ * first that names its metadata, where there are several.
+ */
+export function bearerChallenge(header: string | null): BearerChallenge | undefined {
+  const challenges = parseChallenges(header ?? '');
+  const of = (name: string) => challenges.filter(({ scheme }) => scheme === name);
+  const candidates = [...of('bearer'), ...of('dpop')];
+  const found = candidates.find(({ parameters }) => parameters.has('resource_metadata')) ?? candidates[0];
   if (found === undefined) return undefined;
   return {
     resourceMetadata: found.parameters.get('resource_metadata'),

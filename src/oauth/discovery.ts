@@ -1,13 +1,20 @@
 import * as v from 'valibot';
+import type { Reach } from '../credential.ts';
 import { AbortedError, type HoldfastError, InvalidResponseError, NotAnMcpServerError } from '../errors.ts';
 import { quote } from '../quote.ts';
 import { VERSION } from '../version.ts';
 import { type BearerChallenge, bearerChallenge } from './challenge.ts';
 import { type HttpResponse, type RequestOptions, send } from './http.ts';
+import type { LeniencyUsed } from './leniency.ts';
 import { metadataDocument, Scopes } from './metadata-document.ts';
 import { checkServerUp } from './protocol-error.ts';
 import { checkPublishedUrl } from './safe-url.ts';
-import { type ServerMetadata, serverMetadata } from './server-metadata.ts';
+import {
+  legacyServer,
+  type ServerMetadata,
+  type ServerMetadataOptions,
+  serverMetadata,
+} from './server-metadata.ts';
 
 export type { ServerMetadata };
 
@@ -20,17 +27,34 @@ export type { ServerMetadata };
 export interface Discovery {
   /** The canonical URI that discovery began with. */
   readonly resource: string;
-  /** What is sent as `resource`: the published string, byte for byte; the canonical URI where none is published. */
-  readonly resourceParameter: string;
+  /**
+   * What is sent as `resource`: the published string, byte for byte; the canonical URI where none is published; nothing where
+   * the user has said so.
+   */
+  readonly resourceParameter: string | undefined;
   readonly challengedScope: string | undefined;
   readonly resourceScopes: readonly string[] | undefined;
+  /** Whether the resource takes only tokens that are bound to a key (RFC 9728 section 2). */
+  readonly dpopRequired: boolean;
   readonly server: ServerMetadata;
+  /** How far requests to what the resource names may go. */
+  readonly reach: Reach;
+  /** What was needed that a strict client refuses. */
+  readonly leniencies: readonly LeniencyUsed[];
+}
+
+export interface DiscoveryOptions extends Omit<ServerMetadataOptions, 'used' | 'reach'> {
+  /** The `WWW-Authenticate` header that the server has answered with; it counts for more than that of our own probe. */
+  readonly challenge?: string | undefined;
+  /** Sent along to the resource's own origin, and to no other. */
+  readonly headers?: Readonly<Record<string, string>> | undefined;
 }
 
 const ResourceMetadata = v.object({
   resource: v.pipe(v.string(), v.nonEmpty(), v.maxLength(2048)),
   authorization_servers: v.optional(v.pipe(v.array(v.string()), v.maxLength(100))),
   scopes_supported: Scopes,
+  dpop_bound_access_tokens_required: v.optional(v.boolean()),
 });
 
 /**
@@ -41,24 +65,47 @@ const ResourceMetadata = v.object({
  * @throws IssuerMismatchError, UnsafeUrlError, InvalidResponseError, ServerUnsupportedError for what it publishes
  * @throws NetworkError, TimeoutError, ResponseTooLargeError
  */
-export async function discover(resource: string, options: RequestOptions = {}): Promise<Discovery> {
+export async function discover(resource: string, options: DiscoveryOptions = {}): Promise<Discovery> {
   const url = new URL(resource);
-  const probe = await probeServer(url, options);
-  const challenge = probe.status === 401 || probe.status === 403 ? bearerChallenge(probe.headers) : undefined;
-  const published = await resourceMetadata(url, challenge, options);
+  const { challenge: answered, headers, lenient = {}, ...rest } = options;
+  const ownHeaders = headers && { origin: url.origin, headers };
+  const probe = await probeServer(url, { signal: rest.signal, timeoutMs: rest.timeoutMs, ownHeaders });
+  const refused = probe.status === 401 || probe.status === 403;
+  const challenge = bearerChallenge(answered ?? (refused ? probe.headers.get('www-authenticate') : null));
+  const leniencies: LeniencyUsed[] = [];
+  const used = (leniency: LeniencyUsed) => {
+    if (!leniencies.some(({ name }) => name === leniency.name)) leniencies.push(leniency);
+  };
+  // A server may name what is as far away as itself, and no nearer: one on the internet none of this network's services.
+  const reach = lenient.privateAddresses === true ? 'anywhere' : (probe.reached ?? 'public');
+  const limits = { ...rest, lenient, reach, used };
+  const published = await resourceMetadata(url, challenge, { ...limits, ownHeaders });
   const issuers = published?.authorization_servers ?? [];
   const server =
     issuers.length > 0
-      ? await firstUsable(issuers, url, options)
+      ? await firstUsable(issuers, url, limits)
       : // Servers of MCP 2025-03-26 are their own authorization server, at the root of their origin.
-        await serverMetadata(url.origin, url, options);
+        ((await serverMetadata(url.origin, url, limits)) ??
+        (lenient.legacyEndpoints === true ? legacyServer(url, limits) : undefined));
   if (server === undefined) throw notMcp(resource, probe, published !== undefined);
+  if (reach === 'anywhere' && probe.reached !== 'anywhere') {
+    used({
+      name: 'private-addresses',
+      message: `${quote(url.host)} may name addresses of private networks.`,
+    });
+  }
+  if (lenient.resourceOmitted === true) {
+    used({ name: 'resource-omitted', message: `No resource parameter is sent to ${quote(server.issuer)}.` });
+  }
   return {
     resource,
-    resourceParameter: published?.resource ?? resource,
+    resourceParameter: lenient.resourceOmitted === true ? undefined : (published?.resource ?? resource),
     challengedScope: challenge?.scope,
     resourceScopes: published?.scopes_supported,
+    dpopRequired: published?.dpop_bound_access_tokens_required ?? false,
     server,
+    reach,
+    leniencies,
   };
 }
 
@@ -74,7 +121,7 @@ async function probeServer(url: URL, options: RequestOptions): Promise<HttpRespo
       id: 1,
       method: 'initialize',
       params: {
-        protocolVersion: '2025-06-18',
+        protocolVersion: '2025-11-25',
         capabilities: {},
         clientInfo: { name: 'holdfast', version: VERSION },
       },
@@ -101,7 +148,7 @@ async function resourceMetadata(
   const places = new Set([challenge?.resourceMetadata ?? own, own, root]);
   for (const place of places) {
     // A challenge of a server elsewhere must not send us to this machine's own services.
-    checkPublishedUrl(place, 'resource metadata', url);
+    checkPublishedUrl(place, 'resource metadata', url, options.reach);
     const metadata = await metadataDocument(place, ResourceMetadata, options);
     if (metadata === undefined) continue;
     if (!covers(metadata.resource, url)) {
@@ -119,8 +166,10 @@ async function resourceMetadata(
 /** Same origin, and a path that the server's path begins with; a query only where it is the server's own. */
 function covers(resource: string, url: URL): boolean {
   // What the URL parser would drop, change or pass over is sent to the authorization server as it stands.
-  if (/[\s#\p{Cc}]/u.test(resource) || !URL.canParse(resource)) return false;
+  if (/[\s#\\\p{Cc}]|\/\.{1,2}(\/|$)/u.test(resource) || !URL.canParse(resource)) return false;
   const published = new URL(resource);
+  const { protocol, hostname } = published;
+  if (hostname.endsWith('.') || !resource.toLowerCase().startsWith(`${protocol}//${hostname}`)) return false;
   if (published.origin !== url.origin || published.username !== '' || published.password !== '') return false;
   if (published.search !== '' && published.href !== url.href) return false;
   const withSlash = (path: string) => (path.endsWith('/') ? path : `${path}/`);
@@ -131,7 +180,7 @@ function covers(resource: string, url: URL): boolean {
 async function firstUsable(
   issuers: readonly string[],
   resource: URL,
-  options: RequestOptions,
+  options: ServerMetadataOptions,
 ): Promise<ServerMetadata> {
   let first: unknown;
   for (const issuer of issuers.slice(0, 5)) {
@@ -168,7 +217,7 @@ function notMcp(resource: string, { status }: HttpResponse, hasMetadata: boolean
     return new NotAnMcpServerError(
       `${quote(resource)} asks for a login (HTTP ${status}), but publishes nothing on how to log in.`,
       {
-        hint: 'Check the URL. If it is right, the server takes another kind of login, such as an API key, which Holdfast does not keep.',
+        hint: 'Check the URL. If it is right, the server takes another kind of login, such as an API key, which Holdfast does not keep; or it is of MCP 2025-03-26 and publishes nothing: --lenient legacy-endpoints,pkce-not-advertised',
       },
     );
   }

@@ -1,6 +1,9 @@
 import { type HoldfastError, InvalidResponseError, OAuthError } from '../errors.ts';
-import type { Secret } from '../secret.ts';
+import { Secret } from '../secret.ts';
 import { oauthError } from './protocol-error.ts';
+
+/** What an answer may give beside its error, and then repeat in the error's words. */
+const GIVEN = ['access_token', 'refresh_token', 'id_token'];
 
 /**
  * The error that an endpoint answered with: one of RFC 6749 section 5.2, or none that the standard knows.
@@ -16,8 +19,10 @@ export function errorResponse(
 ): HoldfastError {
   const { error, error_description: description } = answer ?? {};
   if (typeof error === 'string') {
-    const said = typeof description === 'string' ? without(secrets, description) : undefined;
-    return oauthError(what, without(secrets, error), said);
+    const given = GIVEN.map((name) => answer?.[name]).filter((value) => typeof value === 'string');
+    const hidden = [...secrets, ...given.map((value) => new Secret(value))];
+    const said = typeof description === 'string' ? withoutSecrets(hidden, description) : undefined;
+    return oauthError(what, withoutSecrets(hidden, error), said);
   }
   if (status === 401 && headers.has('www-authenticate')) {
     // A client that authenticates by header may be refused by a challenge.
@@ -28,16 +33,19 @@ export function errorResponse(
   });
 }
 
-function without(secrets: readonly (Secret | undefined)[], text: string): string {
-  let rest = text;
-  for (const secret of secrets) {
-    const value = secret?.reveal();
-    if (!value) continue;
-    // As it is, and as it stood in the form that was sent.
+/** The text with `[secret]` in place of each of them, as it is or as it stands in a form or a URL. */
+export function withoutSecrets(secrets: readonly (Secret | undefined)[], text: string): string {
+  const forms = secrets.flatMap((secret) => {
+    const value = secret?.reveal() ?? '';
     const inForm = new URLSearchParams({ x: value }).toString().slice(2);
-    for (const form of [value, inForm, encodeURIComponent(value)]) {
-      rest = rest.replaceAll(form, String(secret));
-    }
-  }
-  return rest;
+    // By way of bytes, as what a server gave may be no text that can be encoded.
+    const inUrl = encodeURIComponent(Buffer.from(value).toString());
+    const inSmallLetters = [inForm, inUrl].map((form) => form.replace(/%../g, (code) => code.toLowerCase()));
+    return value === '' ? [] : [value, inForm, inUrl, ...inSmallLetters];
+  });
+  // The longest first, as one may be part of another. Each becomes one character that is in none of them: secrets of one
+  // letter, found in what was put in for others, would make the text grow without measure.
+  let rest = text;
+  for (const form of forms.toSorted((a, b) => b.length - a.length)) rest = rest.replaceAll(form, '\0');
+  return rest.replace(/\0+/g, '[secret]');
 }

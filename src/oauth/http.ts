@@ -1,7 +1,9 @@
 import { type ClientRequest, type IncomingMessage, request as overHttp } from 'node:http';
 import { request as overTls } from 'node:https';
+import type { Socket } from 'node:net';
 import { promisify } from 'node:util';
 import { brotliDecompress, unzip } from 'node:zlib';
+import type { Reach } from '../credential.ts';
 import {
   AbortedError,
   HoldfastError,
@@ -14,7 +16,10 @@ import {
 import { quote } from '../quote.ts';
 import { step } from '../system/steps.ts';
 import { VERSION } from '../version.ts';
-import { checkUrl, pointsHere } from './safe-url.ts';
+import { classify } from './addresses.ts';
+import { checkHost, codeOf, isAboutCertificate, openSocket } from './connection.ts';
+import { openTunnel, type Proxy, proxyFor } from './proxy.ts';
+import { checkUrl, isRedirect, redirectTarget } from './safe-url.ts';
 
 /*
  * Every request of the protocol goes through here. What answers is hostile until proven otherwise: bounded in size and
@@ -28,6 +33,20 @@ export interface RequestOptions {
   readonly signal?: AbortSignal | undefined;
   /** Until the last byte of the body, redirects included, in milliseconds. Default 30,000. */
   readonly timeoutMs?: number | undefined;
+  /**
+   * How far the request may go, each redirect included: judged by the address that is connected to. Default `anywhere`.
+   * Through a proxy only a host that is itself an address can be judged: it is the proxy that looks names up.
+   */
+  readonly reach?: Reach | undefined;
+  /** Sent to that origin only: not after a redirect that leads elsewhere. */
+  readonly ownHeaders?: OwnHeaders | undefined;
+}
+
+/** Headers that are meant for one server. */
+export interface OwnHeaders {
+  /** RFC 6454 section 6.2, such as `https://mcp.example.com`. */
+  readonly origin: string;
+  readonly headers: Readonly<Record<string, string>>;
 }
 
 export interface Request extends RequestOptions {
@@ -44,6 +63,8 @@ export interface HttpResponse {
   /** Where the answer came from, after redirects. */
   readonly url: string;
   readonly body: Uint8Array<ArrayBuffer>;
+  /** The narrowest reach that holds the address that answered; absent where a proxy was asked. */
+  readonly reached: Reach | undefined;
 }
 
 /** Metadata documents and token responses have a few kilobytes. */
@@ -54,15 +75,15 @@ const DEFAULT_TIMEOUT_MS = 30_000;
 const MAX_REDIRECTS = 3;
 const LONGEST_RETRY_AFTER_MS = 3_600_000;
 
-const CERTIFICATE =
-  /^(ERR_TLS_CERT_\w+|CERT_\w+|DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_\w+)$/;
-
 /**
- * Sends one request. A GET follows up to three redirects, each checked like the first URL; a POST follows none.
+ * Sends one request, through the proxy that the environment names, if any. A GET follows up to three redirects, each checked
+ * like the first URL; a POST follows none.
  *
- * @throws UnsafeUrlError for a URL, or a redirect, that is neither https nor http to this machine
+ * @throws UnsafeUrlError for a URL, or a redirect, that is neither https nor http to this machine, or beyond the reach;
+ *   nothing was sent there
  * @throws NetworkError, with `unsent` where the request provably never left
  * @throws TimeoutError, ResponseTooLargeError, InvalidResponseError for what is not HTTP; AbortedError for the caller's signal
+ * @throws InvalidArgumentError when the environment's proxy variable holds no http or https proxy
  */
 export async function send(url: string | URL, request: Request): Promise<HttpResponse> {
   const ended = new AbortController();
@@ -74,7 +95,7 @@ export async function send(url: string | URL, request: Request): Promise<HttpRes
     let target = checkUrl(url);
     for (let redirects = 0; ; redirects += 1) {
       const response = await exchange(target, request, ended.signal);
-      const next = request.method === 'GET' ? redirectOf(response, target) : undefined;
+      const next = request.method === 'GET' ? redirectTarget(response, target) : undefined;
       if (next === undefined) return response;
       if (redirects === MAX_REDIRECTS) {
         throw new UnsafeUrlError(`${quote(String(url))} redirects more than ${MAX_REDIRECTS} times.`);
@@ -99,10 +120,20 @@ export function retryAfterMs(headers: Headers): number | undefined {
 
 /** One request and its answer. `ended` closes the connection, whatever state it is in. */
 async function exchange(url: URL, request: Request, ended: AbortSignal): Promise<HttpResponse> {
+  const { reach = 'anywhere' } = request;
   let outgoing: ClientRequest | undefined;
+  let tunnel: Socket | undefined;
+  let proxy: Proxy | undefined;
   let connected = false;
-  const close = () => outgoing?.destroy();
+  const close = () => {
+    outgoing?.destroy();
+    tunnel?.destroy();
+  };
   try {
+    checkHost(url, reach);
+    proxy = await proxyFor(url);
+    ended.throwIfAborted();
+    if (proxy !== undefined) tunnel = await openTunnel(proxy, url, ended);
     ended.throwIfAborted();
     const answer = await new Promise<IncomingMessage>((resolve, reject) => {
       const start = url.protocol === 'https:' ? overTls : overHttp;
@@ -110,11 +141,13 @@ async function exchange(url: URL, request: Request, ended: AbortSignal): Promise
         method: request.method,
         maxHeaderSize: MAX_HEADER_BYTES,
         headers: {
+          ...(request.ownHeaders?.origin === url.origin && request.ownHeaders.headers),
           ...request.headers,
           'user-agent': `holdfast/${VERSION}`,
           'accept-encoding': 'identity',
           connection: 'close',
         },
+        createConnection: () => openSocket(url, reach, tunnel),
       });
       ended.addEventListener('abort', close, { once: true });
       outgoing
@@ -122,22 +155,24 @@ async function exchange(url: URL, request: Request, ended: AbortSignal): Promise
         .on('response', resolve)
         .on('close', () => reject(new Error('The connection was closed.')))
         .on('finish', () => step('request-sent'))
-        .on('socket', (socket) => {
-          if (!socket.connecting) connected = true;
+        .on('socket', (socket) =>
           socket.once(url.protocol === 'https:' ? 'secureConnect' : 'connect', () => {
             connected = true;
-          });
-        })
+          }),
+        )
         .end(request.body);
     });
+    const { remoteAddress } = answer.socket;
+    const reached =
+      proxy === undefined && remoteAddress !== undefined ? classify(remoteAddress).reach : undefined;
     const headers = headersOf(answer);
     const status = answer.statusCode ?? 0;
     const wanted = request.headersOnly !== true && !(request.method === 'GET' && isRedirect(status));
     const body = wanted ? await decoded(await readBody(answer, url), headers, url) : new Uint8Array();
     step('response-received');
-    return { status, headers, url: url.href, body };
+    return { status, headers, url: url.href, body, reached };
   } catch (error) {
-    throw failure(error, { url, request, ended, connected });
+    throw failure(error, { url, request, ended, connected, proxy });
   } finally {
     ended.removeEventListener('abort', close);
     close();
@@ -199,24 +234,6 @@ async function decoded(
   }
 }
 
-function isRedirect(status: number): boolean {
-  return [301, 302, 303, 307, 308].includes(status);
-}
-
-function redirectOf({ status, headers }: HttpResponse, from: URL): URL | undefined {
-  const location = headers.get('location');
-  if (location === null || !isRedirect(status)) return undefined;
-  if (!URL.canParse(location, from.href)) {
-    throw new UnsafeUrlError(`${quote(from.href)} redirects to ${quote(location)}, which is not a URL.`);
-  }
-  const next = checkUrl(new URL(location, from));
-  const refuse = (why: string) =>
-    new UnsafeUrlError(`${quote(from.href)} redirects to ${quote(next.href)}, which is ${why}.`);
-  if (from.protocol === 'https:' && next.protocol !== 'https:') throw refuse('not https');
-  if (pointsHere(next) && !pointsHere(from)) throw refuse('on your own machine');
-  return next;
-}
-
 function tooLarge(url: URL): ResponseTooLargeError {
   return new ResponseTooLargeError(
     `${quote(url.href)} answered with more than ${MAX_RESPONSE_BYTES / 1024} KiB; reading stopped there.`,
@@ -226,10 +243,11 @@ function tooLarge(url: URL): ResponseTooLargeError {
 
 function failure(
   error: unknown,
-  at: { url: URL; request: Request; ended: AbortSignal; connected: boolean },
+  at: { url: URL; request: Request; ended: AbortSignal; connected: boolean; proxy: Proxy | undefined },
 ): HoldfastError {
   if (error instanceof HoldfastError) return error;
-  const host = quote(at.url.host);
+  const host =
+    quote(at.url.host) + (at.proxy === undefined ? '' : ` through the proxy ${quote(at.proxy.url.host)}`);
   if (at.ended.reason === 'caller') {
     return new AbortedError(`The request to ${host} was ended by its caller.`);
   }
@@ -255,7 +273,7 @@ function failure(
       hint: 'Check the address, the port included.',
     });
   }
-  const certificate = code !== undefined && CERTIFICATE.test(code);
+  const certificate = isAboutCertificate(code);
   const why = `${code === undefined ? '' : ` (${code})`}${certificate ? ': its certificate is not trusted here' : ''}`;
   return new NetworkError(
     at.connected
@@ -269,8 +287,4 @@ function failure(
         : 'Check the address and the network connection, then try again.',
     },
   );
-}
-
-function codeOf(error: unknown): string | undefined {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
 }

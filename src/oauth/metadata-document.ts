@@ -21,7 +21,7 @@ export async function metadataDocument<Document extends v.GenericSchema>(
   const response = await send(place, {
     ...options,
     method: 'GET',
-    headers: { accept: 'application/json', 'mcp-protocol-version': '2025-06-18' },
+    headers: { accept: 'application/json', 'mcp-protocol-version': '2026-07-28' },
   });
   checkServerUp(response, quote(new URL(place).host));
   const type = response.headers.get('content-type') ?? '';

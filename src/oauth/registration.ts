@@ -3,15 +3,17 @@ import type { ClientAuthMethod, ClientRegistration } from '../credential.ts';
 import { type HoldfastError, InvalidResponseError, OAuthError, ServerUnsupportedError } from '../errors.ts';
 import { quote } from '../quote.ts';
 import { Secret } from '../secret.ts';
+import { clientMetadata } from './client-metadata.ts';
 import { type RequestOptions, send } from './http.ts';
 import { type JsonObject, jsonObject } from './json-object.ts';
 import { checkServerUp, oauthError } from './protocol-error.ts';
 import type { ServerMetadata } from './server-metadata.ts';
 
-/** What we can do at a token endpoint, the plainest first: a command line keeps no secret from its user (RFC 8252 section 8.4). */
+/** What a client that registers itself can do at a token endpoint, the plainest first: a command line keeps no secret from its user (RFC 8252 section 8.4). */
 const AUTH_METHODS: readonly ClientAuthMethod[] = ['none', 'client_secret_post', 'client_secret_basic'];
 
-const BY_HAND = 'It needs a client that was registered by hand, which this Holdfast cannot use yet.';
+const BY_HAND =
+  'Register a client there by hand, as a native application, and name it: holdfast login URL --client-id ID (and --client-secret-file FILE, where it has a secret)';
 const TELL = 'Tell who runs the server.';
 
 /** RFC 7591 section 3.2.1. */
@@ -26,12 +28,12 @@ const Registered = v.object({
 /**
  * Registers a client of our own (RFC 7591), as a native application with refresh tokens.
  *
- * @param redirectUri where the browser will come back to, exactly
+ * @param redirectUri where the browser will come back to, exactly; `undefined` for a client that logs in by device codes
  * @throws ServerUnsupportedError when the server takes no registrations, OAuthError when it refuses this one
  */
 export async function registerClient(
   server: ServerMetadata,
-  redirectUri: string,
+  redirectUri: string | undefined,
   options: RequestOptions & { scope?: string | undefined } = {},
 ): Promise<ClientRegistration> {
   const { scope, ...limits } = options;
@@ -46,11 +48,7 @@ export async function registerClient(
     method: 'POST',
     headers: { 'content-type': 'application/json', accept: 'application/json' },
     body: JSON.stringify({
-      client_name: 'Holdfast',
-      application_type: 'native',
-      redirect_uris: [redirectUri],
-      grant_types: ['authorization_code', 'refresh_token'],
-      response_types: ['code'],
+      ...clientMetadata(redirectUri === undefined ? [] : [redirectUri]),
       token_endpoint_auth_method: asked,
       ...(scope === undefined || scope === '' ? {} : { scope }),
     }),
@@ -67,7 +65,7 @@ export async function registerClient(
 
 function read(
   answer: JsonObject,
-  redirectUri: string,
+  redirectUri: string | undefined,
   asked: ClientAuthMethod,
   what: string,
 ): ClientRegistration {
@@ -94,7 +92,11 @@ function read(
   if (method !== 'none' && client.client_secret === '') {
     throw new InvalidResponseError(`${what} demands a client secret and gave none.`, { hint: TELL });
   }
-  if (client.redirect_uris.length > 0 && !client.redirect_uris.some((uri) => sameButPort(uri, redirectUri))) {
+  if (
+    redirectUri !== undefined &&
+    client.redirect_uris.length > 0 &&
+    !client.redirect_uris.some((uri) => sameButPort(uri, redirectUri))
+  ) {
     throw new InvalidResponseError(
       `${what} registered ${quote(client.redirect_uris.join(', '))} in place of ${quote(redirectUri)}.`,
       { hint: 'The browser would not come back to Holdfast. Tell who runs the server.' },
@@ -110,13 +112,18 @@ function read(
         ? Math.min(Math.round(expiresAt * 1000), Number.MAX_SAFE_INTEGER)
         : undefined,
     authMethod: method,
-    redirectUris: [redirectUri],
+    redirectUris: redirectUri === undefined ? [] : [redirectUri],
     source: 'dynamic',
   };
 }
 
 /** RFC 7591 section 3.2.2, or an answer that the standard does not know. */
-function refusal(issuer: string, status: number, { object }: JsonObject, redirectUri: string): HoldfastError {
+function refusal(
+  issuer: string,
+  status: number,
+  { object }: JsonObject,
+  redirectUri: string | undefined,
+): HoldfastError {
   const { error, error_description: description } = object ?? {};
   if (typeof error === 'string') {
     const said = oauthError(
@@ -124,7 +131,10 @@ function refusal(issuer: string, status: number, { object }: JsonObject, redirec
       error,
       typeof description === 'string' ? description : undefined,
     );
-    const about = error === 'invalid_redirect_uri' ? ` The redirect URI was ${quote(redirectUri)}.` : '';
+    const about =
+      error === 'invalid_redirect_uri' && redirectUri !== undefined
+        ? ` The redirect URI was ${quote(redirectUri)}.`
+        : '';
     return new OAuthError(`${said.message}${about}`, {
       error: said.error,
       hint: 'Tell who runs the server, or ask them for a client that is registered by hand.',

@@ -1,5 +1,5 @@
 import * as oauth from 'oauth4webapi';
-import type { ClientRegistration } from '../credential.ts';
+import type { AuthorizationServer, ClientRegistration } from '../credential.ts';
 import { quote } from '../quote.ts';
 import type { Secret } from '../secret.ts';
 import { clientOf, through } from './client-authentication.ts';
@@ -8,20 +8,28 @@ import type { RequestOptions } from './http.ts';
 import { jsonObject } from './json-object.ts';
 import { protocolError } from './protocol-error.ts';
 
+/** Where to revoke, and what the requests there go by. */
+export interface RevocationServer extends Pick<AuthorizationServer, 'issuer' | 'reach'> {
+  readonly revocationEndpoint: string;
+  /** As for the token endpoint. */
+  readonly signingAlgorithms?: readonly string[] | undefined;
+}
+
 /**
  * Revokes a token (RFC 7009). One that the server does not know counts as revoked (section 2.2).
  *
- * @throws OAuthError, NetworkError, TimeoutError, InvalidResponseError
+ * @throws OAuthError, NetworkError, TimeoutError, InvalidResponseError; InvalidArgumentError for a client's unusable key
  */
 export async function revokeToken(
-  server: { issuer: string; revocationEndpoint: string },
+  server: RevocationServer,
   registration: ClientRegistration,
   token: Secret,
   hint: 'refresh_token' | 'access_token',
   options: RequestOptions = {},
 ): Promise<void> {
   const what = `The revocation endpoint of ${quote(server.issuer)}`;
-  const { client, authentication } = clientOf(registration);
+  const { client, authentication, proofs } = clientOf(registration, server.signingAlgorithms);
+  const reach = server.reach ?? options.reach;
   let response: Response;
   try {
     response = await oauth.revocationRequest(
@@ -29,7 +37,7 @@ export async function revokeToken(
       client,
       authentication,
       token.reveal(),
-      { ...through(options, what), additionalParameters: { token_type_hint: hint } },
+      { ...through({ ...options, reach }, what), additionalParameters: { token_type_hint: hint } },
     );
   } catch (error) {
     throw protocolError(error, what);
@@ -37,5 +45,5 @@ export async function revokeToken(
   // The standard says 200. Whatever else means success, such as 204, is one all the same.
   if (response.ok) return;
   const { object: answer } = jsonObject(new Uint8Array(await response.arrayBuffer()));
-  throw errorResponse(what, response, answer, [token, registration.clientSecret]);
+  throw errorResponse(what, response, answer, [token, ...proofs]);
 }

@@ -1,9 +1,9 @@
 import { BlockList, isIPv6 } from 'node:net';
-import { isLoopback } from '../credential.ts';
+import { isLoopback, type Reach } from '../credential.ts';
 import { UnsafeUrlError } from '../errors.ts';
 import { quote } from '../quote.ts';
 
-/* Which URLs may be requested, and which of those that a server publishes are believed. */
+/* Which URLs may be requested, and which of those that a server publishes or redirects to are believed. */
 
 const MAX_URL_LENGTH = 2048;
 
@@ -36,9 +36,10 @@ export function checkUrl(url: string | URL): URL {
  *
  * @param name what the metadata calls it, such as `token endpoint`
  * @param resource the MCP server
+ * @param reach `anywhere` where the user has allowed that server to name this machine
  * @throws UnsafeUrlError
  */
-export function checkPublishedUrl(text: string, name: string, resource: URL): URL {
+export function checkPublishedUrl(text: string, name: string, resource: URL, reach?: Reach): URL {
   const refuse = (why: string, shown = quote(text)) =>
     new UnsafeUrlError(`The server names the ${name} ${shown}, which ${why}.`, {
       hint: 'It was not used. Tell who runs the server.',
@@ -51,9 +52,40 @@ export function checkPublishedUrl(text: string, name: string, resource: URL): UR
   if (url.username !== '' || url.password !== '') {
     throw refuse('carries a user name or password', `at ${quote(url.host)}`);
   }
-  if (pointsHere(url) && !pointsHere(resource)) throw refuse('is on your own machine');
+  if (text.includes('#')) throw refuse('has a fragment');
+  if (pointsHere(url) && !pointsHere(resource) && reach !== 'anywhere')
+    throw refuse('is on your own machine');
   if (url.protocol === 'http:' && !isLoopback(url)) throw refuse('is not https');
   return url;
+}
+
+/** Whether the status says that the answer is elsewhere (RFC 9110 section 15.4). */
+export function isRedirect(status: number): boolean {
+  return [301, 302, 303, 307, 308].includes(status);
+}
+
+/**
+ * Where an answer redirects to, with the checks of `checkUrl`: never from https to http, and never from another machine to
+ * this one.
+ *
+ * @param from where the answer came from
+ * @throws UnsafeUrlError
+ */
+export function redirectTarget(
+  { status, headers }: { readonly status: number; readonly headers: Headers },
+  from: URL,
+): URL | undefined {
+  const location = headers.get('location');
+  if (location === null || !isRedirect(status)) return undefined;
+  if (!URL.canParse(location, from.href)) {
+    throw new UnsafeUrlError(`${quote(from.href)} redirects to ${quote(location)}, which is not a URL.`);
+  }
+  const next = checkUrl(new URL(location, from));
+  const refuse = (why: string) =>
+    new UnsafeUrlError(`${quote(from.href)} redirects to ${quote(next.href)}, which is ${why}.`);
+  if (from.protocol === 'https:' && next.protocol !== 'https:') throw refuse('not https');
+  if (pointsHere(next) && !pointsHere(from)) throw refuse('on your own machine');
+  return next;
 }
 
 const OWN_ADDRESSES = new BlockList();

@@ -1,10 +1,12 @@
 import * as oauth from 'oauth4webapi';
 import type { AuthorizationServer, ClientRegistration, Tokens } from '../credential.ts';
-import { InvalidResponseError } from '../errors.ts';
+import { type HoldfastError, InvalidResponseError, OAuthError } from '../errors.ts';
 import { quote } from '../quote.ts';
 import { Secret } from '../secret.ts';
 import { type Moment, thisMoment } from '../system/clock.ts';
+import { parseChallenges } from './challenge.ts';
 import { clientOf, through } from './client-authentication.ts';
+import { DpopNonces, dpopProof } from './dpop.ts';
 import { errorResponse } from './error-response.ts';
 import type { RequestOptions } from './http.ts';
 import { jsonObject } from './json-object.ts';
@@ -16,28 +18,54 @@ export interface TokenResponse {
   readonly tokens: Tokens;
   /** As granted; absent when the server did not say. */
   readonly scope: string | undefined;
+  /** What kind of token came of an exchange, a URI (RFC 8693 section 2.2.1). */
+  readonly issuedTokenType: string | undefined;
 }
 
-export type TokenServer = Pick<AuthorizationServer, 'issuer' | 'tokenEndpoint'>;
+export interface TokenServer extends Pick<AuthorizationServer, 'issuer' | 'tokenEndpoint' | 'reach'> {
+  /** `token_endpoint_auth_signing_alg_values_supported` of RFC 8414 section 2, where known. */
+  readonly signingAlgorithms?: readonly string[] | undefined;
+}
+
+/** `timeoutMs` is for one request; with a DPoP key there may be two. */
+export interface TokenRequestOptions extends RequestOptions {
+  /** Asks for tokens that are bound to this key, PKCS #8 in PEM, EC P-256 (RFC 9449 section 5). */
+  readonly dpopKey?: Secret | undefined;
+  /**
+   * The values of `token_type` that are good, in any case of letters; `Tokens.tokenType` is spelled as here. Default
+   * `Bearer`, or with a key `DPoP`. What comes of a token exchange may be no access token, and `N_A` (RFC 8693 section 2.2.1).
+   */
+  readonly tokenTypes?: readonly string[] | undefined;
+}
 
 /** A token is a line of visible ASCII (RFC 6750 section 2.1); longer than this fits no request header. */
 const TOKEN = /^[\x21-\x7e]{1,65536}$/;
 
+/** A token type identifier is a URI (RFC 8693 section 3). */
+const TOKEN_TYPE_URI = /^[a-z][a-z0-9+.-]{0,31}:[\x21-\x7e]{1,256}$/i;
+
+/** In characters. What a server grants is kept in every record of the login. */
+const LONGEST_SCOPE = 16 * 1024;
+
 /** Ten years: a lifetime beyond is a mistake, and its date might not be a date. */
 const LONGEST_LIFE_S = 315_360_000;
+
+/** Of every token endpoint that this process has asked with a proof. */
+const nonces = new DpopNonces();
 
 /**
  * Exchanges an authorization code (RFC 6749 section 4.1.3, RFC 7636 section 4.5, RFC 8707 section 2.2).
  *
+ * @param grant without `resourceParameter`, no `resource` is sent
  * @throws OAuthError for an error of RFC 6749 section 5.2; NetworkError (5xx, 429), TimeoutError, InvalidResponseError
  */
 export function exchangeCode(
   server: TokenServer,
   client: ClientRegistration,
-  grant: { code: string; codeVerifier: string; redirectUri: string; resourceParameter: string },
-  options: RequestOptions = {},
+  grant: { code: string; codeVerifier: string; redirectUri: string; resourceParameter: string | undefined },
+  options: TokenRequestOptions = {},
 ): Promise<TokenResponse> {
-  return request(
+  return tokenRequest(
     server,
     client,
     'authorization_code',
@@ -54,60 +82,105 @@ export function exchangeCode(
 /**
  * Presents a refresh token (RFC 6749 section 6). With `resource`, as MCP requires of every token request.
  *
+ * @param grant without `resourceParameter`, no `resource` is sent
  * @throws OAuthError (`invalid_grant`: the refresh token is used up, revoked or expired), NetworkError, TimeoutError,
  *   InvalidResponseError
  */
 export function refreshTokens(
   server: TokenServer,
   client: ClientRegistration,
-  grant: { refreshToken: Secret; resourceParameter: string },
-  options: RequestOptions = {},
+  grant: { refreshToken: Secret; resourceParameter: string | undefined },
+  options: TokenRequestOptions = {},
 ): Promise<TokenResponse> {
-  return request(
+  return tokenRequest(
     server,
     client,
     'refresh_token',
     { refresh_token: grant.refreshToken, resource: grant.resourceParameter },
-    options,
+    // A server that has given up binding tokens answers with the next refresh token all the same, and that is not dropped.
+    options.dpopKey === undefined ? options : { tokenTypes: ['DPoP', 'Bearer'], ...options },
   );
 }
 
-async function request(
+/**
+ * One token request of any grant, with the client's own authentication. What is a `Secret` among the parameters (a code, a
+ * refresh token, an assertion, a subject token) comes back in no message; what is undefined is not sent.
+ *
+ * @throws OAuthError, NetworkError, TimeoutError, InvalidResponseError; InvalidArgumentError, before anything is sent, for a
+ *   key that cannot be used
+ */
+export async function tokenRequest(
   server: TokenServer,
   registration: ClientRegistration,
   grantType: string,
-  parameters: Readonly<Record<string, string | Secret>>,
-  options: RequestOptions,
+  parameters: Readonly<Record<string, string | Secret | undefined>>,
+  options: TokenRequestOptions = {},
 ): Promise<TokenResponse> {
+  const { dpopKey, tokenTypes = [dpopKey === undefined ? 'Bearer' : 'DPoP'], ...limits } = options;
   const what = `The token endpoint of ${quote(server.issuer)}`;
   const as = { issuer: server.issuer, token_endpoint: server.tokenEndpoint };
-  const { client, authentication } = clientOf(registration);
+  const { client, authentication, proofs } = clientOf(registration, server.signingAlgorithms);
+  const reach = server.reach ?? limits.reach;
   const form = new URLSearchParams();
   for (const [name, value] of Object.entries(parameters)) {
-    form.set(name, value instanceof Secret ? value.reveal() : value);
+    if (value !== undefined) form.set(name, value instanceof Secret ? value.reveal() : value);
   }
-  // Counted from the request, not from the answer: the token is never taken for younger than it is.
-  const obtained = thisMoment();
-  let response: Response;
-  try {
-    response = await oauth.genericTokenEndpointRequest(
-      as,
-      client,
-      authentication,
-      grantType,
-      form,
-      through(options, what),
-    );
-  } catch (error) {
-    throw protocolError(error, what);
+  for (let repeated = false; ; repeated = true) {
+    // Counted from the request, not from the answer: the token is never taken for younger than it is.
+    const obtained = thisMoment();
+    let response: Response;
+    try {
+      response = await oauth.genericTokenEndpointRequest(as, client, authentication, grantType, form, {
+        ...through({ ...limits, reach }, what),
+        headers: dpopKey === undefined ? {} : { dpop: proofFor(server.tokenEndpoint, dpopKey) },
+      });
+    } catch (error) {
+      throw protocolError(error, what);
+    }
+    let { object: answer } = jsonObject(new Uint8Array(await response.arrayBuffer()));
+    if (dpopKey !== undefined) {
+      answer = withChallenge(response, answer);
+      const nonce = nonces.learn(server.tokenEndpoint, response.headers);
+      // RFC 9449 section 8. Whoever answers so has looked at the proof and at nothing else: the code, or the refresh token,
+      // is not used up, so to send it again repeats nothing. Once: whoever wants yet another nonce will never be content.
+      if (nonce !== undefined && !repeated && wantsNonce(response, answer)) continue;
+    }
+    if (!response.ok || typeof answer?.['error'] === 'string') {
+      const sent = Object.values(parameters).filter((value) => value instanceof Secret);
+      throw explained(errorResponse(what, response, answer, [...proofs, ...sent]), registration);
+    }
+    if (answer === undefined) throw unusable(what, 'did not answer with a JSON object');
+    return read(answer, obtained, tokenTypes, what);
   }
-  const { object: answer } = jsonObject(new Uint8Array(await response.arrayBuffer()));
-  if (!response.ok || typeof answer?.['error'] === 'string') {
-    const sent = Object.values(parameters).filter((value) => value instanceof Secret);
-    throw errorResponse(what, response, answer, [registration.clientSecret, ...sent]);
-  }
-  if (answer === undefined) throw unusable(what, 'did not answer with a JSON object');
-  return read(answer, obtained, what);
+}
+
+function proofFor(tokenEndpoint: string, key: Secret): string {
+  return dpopProof(key, { method: 'POST', url: tokenEndpoint, nonce: nonces.of(tokenEndpoint) });
+}
+
+function wantsNonce({ status }: Response, answer: Answer | undefined): boolean {
+  return (status === 400 || status === 401) && answer?.['error'] === 'use_dpop_nonce';
+}
+
+/** Some servers refuse a proof as a resource server would, by a challenge alone (RFC 9449 section 7.1). */
+function withChallenge({ status, headers }: Response, answer: Answer | undefined): Answer | undefined {
+  if (status !== 401 || answer?.['error'] !== undefined) return answer;
+  const challenges = parseChallenges(headers.get('www-authenticate') ?? '');
+  const dpop = challenges.find(({ scheme, parameters }) => scheme === 'dpop' && parameters.has('error'));
+  return dpop === undefined ? answer : Object.fromEntries(dpop.parameters);
+}
+
+/** What the server cannot say: what on this machine may be the reason. */
+function explained(error: HoldfastError, { authMethod }: ClientRegistration): HoldfastError {
+  if (!(error instanceof OAuthError)) return error;
+  const clock = 'that the clock of this machine is right';
+  const hint =
+    error.error === 'invalid_dpop_proof'
+      ? `A DPoP proof carries the time: check ${clock}, then try again.`
+      : error.error === 'invalid_client' && authMethod === 'private_key_jwt'
+        ? `Check that the server knows the client by this private key, and ${clock}.`
+        : undefined;
+  return hint === undefined ? error : new OAuthError(error.message, { error: error.error, hint });
 }
 
 /*
@@ -119,27 +192,39 @@ async function request(
 type Answer = Readonly<Record<string, unknown>>;
 
 /** RFC 6749 section 5.1. An optional member of which no use could be made counts as absent. */
-function read(answer: Answer, obtained: Moment, what: string): TokenResponse {
-  const type = answer['token_type'];
-  if (typeof type !== 'string' || type.toLowerCase() !== 'bearer') {
-    const named = typeof type === 'string' ? `of type ${quote(type, 32)}` : 'without a type';
-    throw unusable(what, `gave a token ${named}; Holdfast uses bearer tokens`);
-  }
+function read(answer: Answer, obtained: Moment, tokenTypes: readonly string[], what: string): TokenResponse {
+  const tokenType = tokenTypeOf(answer['token_type'], tokenTypes, what);
   const accessToken = token(answer, 'access_token', what);
   if (accessToken === undefined) throw unusable(what, 'gave no access_token');
   const lifeMs = lifetimeMs(answer['expires_in']);
-  const scope = answer['scope'];
+  const { scope, issued_token_type: issued } = answer;
   return {
     tokens: {
       accessToken,
-      tokenType: 'Bearer',
+      tokenType,
       refreshToken: token(answer, 'refresh_token', what),
       obtainedAt: obtained.wall,
       obtainedBoot: obtained.boot,
       expiresAt: lifeMs === undefined ? undefined : obtained.wall + lifeMs,
     },
-    scope: typeof scope === 'string' ? scopesIn(scope).join(' ') : undefined,
+    scope: typeof scope === 'string' ? scopesIn(scope.slice(0, LONGEST_SCOPE)).join(' ') : undefined,
+    issuedTokenType: typeof issued === 'string' && TOKEN_TYPE_URI.test(issued) ? issued : undefined,
   };
+}
+
+/** RFC 6749 section 7.1: a token of a type that is not understood must not be used. */
+function tokenTypeOf(type: unknown, good: readonly string[], what: string): string {
+  const name = typeof type === 'string' ? type.toLowerCase() : undefined;
+  const known = good.find((one) => one.toLowerCase() === name);
+  if (known !== undefined) return known;
+  // Only a word is shown: it could be anything, a token in the wrong member too.
+  const word = typeof type === 'string' && /^[\w-]{1,16}$/.test(type);
+  const named = word ? `of type ${quote(type)}` : type === undefined ? 'without a type' : 'of no known type';
+  if (!good.includes('DPoP')) throw unusable(what, `gave a token ${named}, not of type ${good.join(' or ')}`);
+  // RFC 9449 section 5: a server that does not know DPoP passes the proof by, and anybody could use what it gives.
+  throw new InvalidResponseError(`${what} gave a token ${named}, where one bound to a key was asked for.`, {
+    hint: 'The server may not know DPoP: log in again without it, or tell who runs the server.',
+  });
 }
 
 function token(answer: Answer, name: string, what: string): Secret | undefined {

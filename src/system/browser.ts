@@ -2,12 +2,10 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { UnsafeUrlError } from '../errors.ts';
 import { quote } from '../quote.ts';
 import type { Environment } from './environment.ts';
+import { withoutSecrets } from './secret-variables.ts';
 
 /** How long a browser command may take to fail, in milliseconds: one that still runs then has opened its window. */
 const SETTLE_MS = 1_000;
-
-/** What no browser, and no page or extension in it, has any use for. */
-const KEPT_BACK = 'HOLDFAST_PASSPHRASE';
 
 /**
  * Opens a URL in the person's browser: the program that `BROWSER` names, else the desktop's own. Never through a shell,
@@ -21,9 +19,9 @@ export async function openBrowser(url: string, environment: Environment): Promis
   const opener = openerOf(environment);
   if (opener === undefined) return false;
   const [program, ...args] = opener;
-  const { [KEPT_BACK]: _passphrase, ...env } = environment.variables;
   let child: ChildProcess;
   try {
+    const env = withoutSecrets(environment.variables);
     child = spawn(program, [...args, href], { stdio: 'ignore', detached: true, env });
   } catch {
     // Most failures to start are events; a path through a file that is no directory, or a URL too long, are not.

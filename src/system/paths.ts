@@ -19,6 +19,8 @@ export interface Layout {
   readonly temporary: string;
   /** Records on their way from one key to another. Empty but for the moment of a move, or after a crash in it. */
   readonly moving: string;
+  /** Keys of the hand-over codes that were made here, and blobs of logins that moved away; sealed, and gone within days. */
+  readonly handover: string;
   /** Where a record may lie that could not be written under `credentials`, the best place first. */
   readonly spills: readonly string[];
 }
@@ -49,6 +51,7 @@ export function layoutOf(environment: Environment, home?: string): Layout {
     quarantine: join(root, 'quarantine'),
     temporary: join(root, 'tmp'),
     moving: join(root, 'moving'),
+    handover: join(root, 'handover'),
     spills: [join(root, 'spill'), ...spillsOf(environment)],
   };
 }

@@ -13,6 +13,7 @@ import { shellPath } from '../system/storage-error.ts';
 import { VERSION } from '../version.ts';
 import { Custody, type Unopened } from './custody.ts';
 import { keyrings, passphrase } from './diagnose-keyrings.ts';
+import { leniencySettings } from './settings.ts';
 import { type Finding, failed, failureOf, ok, warning } from './finding.ts';
 
 /*
@@ -56,6 +57,7 @@ export async function diagnose(
     records: () => records(custody, layout, environment),
     clock: async () => clock(Date.now()),
     network: async () => network(environment),
+    leniencies: () => leniencies(custody, layout, environment),
   };
   const findings: Finding[] = [];
   try {
@@ -200,7 +202,7 @@ function clock(now: number): Finding[] {
   ];
 }
 
-/** Proxy settings that Node's own client does not follow are the usual reason for "cannot be reached". */
+/** What every request goes through, for who wonders why a server "cannot be reached". */
 function network({ variables }: Environment): Finding[] {
   const findings: Finding[] = [];
   const named = (names: readonly string[]) =>
@@ -208,11 +210,7 @@ function network({ variables }: Environment): Finding[] {
   const proxies = named(['HTTPS_PROXY', 'HTTP_PROXY', 'ALL_PROXY']);
   if (proxies.length > 0) {
     findings.push(
-      warning(
-        'network',
-        `${proxies.join(', ')} ${proxies.length === 1 ? 'is' : 'are'} set, and Holdfast does not go through a proxy yet.`,
-        'Servers must be reachable directly, or through a transparent proxy.',
-      ),
+      ok('network', `Requests go through the proxy of ${proxies.join(', ')}, but for the hosts of NO_PROXY.`),
     );
   }
   const authorities = named(['NODE_EXTRA_CA_CERTS', 'SSL_CERT_FILE', 'SSL_CERT_DIR']);
@@ -226,3 +224,34 @@ function network({ variables }: Environment): Finding[] {
   );
   return findings;
 }
+
+/** What a server is allowed that a strict client refuses: by the settings, and by the logins that needed it. */
+async function leniencies(custody: Custody, layout: Layout, environment: Environment): Promise<Finding[]> {
+  const settings = await leniencySettings(layout, environment);
+  const { held } = await custody.list();
+  const findings = [
+    ...settings.map(({ resource, lenient }) =>
+      warning(
+        'leniencies',
+        `config.json allows ${resource}: ${Object.keys(lenient).join(', ')}.`,
+        WHY_LENIENT,
+      ),
+    ),
+    ...held.flatMap(({ credential: { resource, account, leniencies: used = [] } }) =>
+      used.length === 0
+        ? []
+        : [
+            warning(
+              'leniencies',
+              `The login to ${resource} (${account}) needed: ${used.join(', ')}.`,
+              WHY_LENIENT,
+            ),
+          ],
+    ),
+  ];
+  return findings.length > 0
+    ? findings
+    : [ok('leniencies', 'No server is allowed what a strict client refuses.')];
+}
+
+const WHY_LENIENT = 'Each is a check less. Take it away when the server has mended its metadata.';

@@ -1,4 +1,4 @@
-import type { Credential } from '../credential.ts';
+import { type Credential, isRenewable } from '../credential.ts';
 import type { Moment } from '../system/clock.ts';
 import type { Held, Unopened } from './custody.ts';
 import { freshness, lapsesAt } from './freshness.ts';
@@ -18,10 +18,14 @@ export function summaryOf({ credential, key }: Held, now: Moment, leased: boolea
     reason: loginRequired?.reason,
     since: loginRequired?.since,
     expiresAt: lapsesAt(credential, now),
-    canRefresh: tokens.refreshToken !== undefined,
+    canRefresh: isRenewable(credential),
     scopes: credential.grantedScope?.split(' ').filter((scope) => scope !== '') ?? [],
     issuer: credential.server.issuer,
     clientId: credential.client.clientId,
+    clientSource: credential.client.source,
+    grant: credential.grant?.type ?? 'authorization_code',
+    tokenType: tokens.tokenType,
+    leniencies: credential.leniencies ?? [],
     loggedInAt: credential.loggedInAt,
     generation: credential.generation,
     keyring: key.keyringId,
@@ -38,5 +42,5 @@ function stateOf(credential: Credential, now: Moment, leased: boolean): Credenti
   if (credential.loginRequired !== undefined) return 'login-required';
   if (leased) return 'refreshing';
   if (freshness(credential, now) !== 'lapsed') return 'fresh';
-  return credential.tokens.refreshToken === undefined ? 'login-required' : 'stale';
+  return isRenewable(credential) ? 'stale' : 'login-required';
 }

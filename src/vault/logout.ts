@@ -1,4 +1,4 @@
-import { AbortedError, HoldfastError } from '../errors.ts';
+import { AbortedError, HoldfastError, OAuthError } from '../errors.ts';
 import type { Custody, Held, Name } from './custody.ts';
 import { summaryOfUnopened } from './listing.ts';
 import type { LogoutOptions, LogoutResult } from './results.ts';
@@ -64,10 +64,17 @@ async function revoke({ credential }: Held, signal: AbortSignal | undefined): Pr
   const { server, client, tokens } = credential;
   if (server.revocationEndpoint === undefined) return;
   const { revokeToken } = await import('../oauth/revocation.ts');
-  const at = { issuer: server.issuer, revocationEndpoint: server.revocationEndpoint };
+  const at = { ...server, revocationEndpoint: server.revocationEndpoint };
   const wait = { signal, timeoutMs: REVOCATION_TIMEOUT_MS };
   if (tokens.refreshToken !== undefined) {
     await revokeToken(at, client, tokens.refreshToken, 'refresh_token', wait);
   }
-  await revokeToken(at, client, tokens.accessToken, 'access_token', wait);
+  try {
+    await revokeToken(at, client, tokens.accessToken, 'access_token', wait);
+  } catch (error) {
+    // RFC 7009 section 2.2.1: a server cannot take back what it does not keep, such as a JWT. With the refresh token gone
+    // the login has ended, and that token lapses by itself.
+    const kept = error instanceof OAuthError && error.error === 'unsupported_token_type';
+    if (!kept || tokens.refreshToken === undefined) throw error;
+  }
 }

@@ -1,4 +1,4 @@
-import type { Credential } from '../credential.ts';
+import { type Credential, isRenewable } from '../credential.ts';
 import {
   AbortedError,
   HoldfastError,
@@ -7,8 +7,6 @@ import {
   TimeoutError,
   VaultClosedError,
 } from '../errors.ts';
-import type { TokenResponse } from '../oauth/token.ts';
-import type { Secret } from '../secret.ts';
 import type { Lease } from '../store/store.ts';
 import { thisMoment } from '../system/clock.ts';
 import { step } from '../system/steps.ts';
@@ -17,6 +15,7 @@ import { Attempts } from './attempts.ts';
 import type { Custody, Held } from './custody.ts';
 import { freshness } from './freshness.ts';
 import { cannotRefresh, loggedOut, refused } from './login-required.ts';
+import type { Redeemed } from './redeem.ts';
 import type { VaultEvent } from './results.ts';
 
 /*
@@ -25,8 +24,8 @@ import type { VaultEvent } from './results.ts';
  * dropped: it is committed by version, retried, spilled, and kept in memory when no place takes it.
  */
 
-/** Presents the refresh token at the token endpoint. */
-export type Redeem = (credential: Credential, refreshToken: Secret) => Promise<TokenResponse>;
+/** Asks the token endpoint for the next tokens: by the refresh token, or by the grant that needs none. */
+export type Redeem = (credential: Credential) => Promise<Redeemed>;
 
 export interface RefreshWait {
   /** How long to wait for a living holder of the lease, in milliseconds. */
@@ -196,9 +195,8 @@ export class RefreshOnce {
       const current = await this.bringHome(stored);
       if (moved(current.credential, stale.credential)) return current;
       if (current.credential.loginRequired) throw refused(current.credential);
-      const { refreshToken } = current.credential.tokens;
-      if (refreshToken === undefined) throw cannotRefresh(current.credential);
-      return await this.#redeemOnce(name, current, refreshToken, { ...wait, lease, end });
+      if (!isRenewable(current.credential)) throw cannotRefresh(current.credential);
+      return await this.#redeemOnce(name, current, { ...wait, lease, end });
     } finally {
       // Where it cannot be given back, that is no reason to withhold the token.
       await quietly(lease.release());
@@ -210,7 +208,6 @@ export class RefreshOnce {
   async #redeemOnce(
     name: string,
     current: Held,
-    refreshToken: Secret,
     run: RefreshWait & { lease: Lease; end: number },
   ): Promise<Held> {
     const { credential } = current;
@@ -224,7 +221,7 @@ export class RefreshOnce {
       const { abandonedAt } = attempts;
       await note(run.lease, attempts.sending(Date.now()));
       step('intent-noted');
-      const outcome = await this.#redeem(credential, refreshToken).then(
+      const outcome = await this.#redeem(credential).then(
         (answer) => ({ answer }),
         (error: unknown) => ({ error }),
       );
@@ -240,10 +237,12 @@ export class RefreshOnce {
       }
       const { error } = outcome;
       const mayPass = error instanceof HoldfastError && error.retryable;
-      if (mayPass) attempts = attempts.failed(error, Date.now());
+      // A grant that is refused is as good as a server in trouble: it is asked again, and not by every caller at once.
+      const refusedGrant = error instanceof OAuthError && credential.grant !== undefined;
+      if (mayPass || refusedGrant) attempts = attempts.failed(error, Date.now());
       await note(run.lease, attempts);
       step('outcome-noted');
-      if (error instanceof OAuthError && FINAL.has(error.error)) {
+      if (error instanceof OAuthError && isFinal(error, credential)) {
         return await this.#rejected(current, error, abandonedAt);
       }
       const over = performance.now() + attempts.pauseMs(Date.now()) > run.end;
@@ -324,13 +323,25 @@ export class RefreshOnce {
   }
 }
 
-/** RFC 6749 section 6: what the answer leaves out stays as it was. */
-function following(credential: Credential, { tokens, scope }: TokenResponse): Credential {
+/**
+ * Whether no later attempt can turn that. What another grant than a refresh token presents is renewed by others, so its
+ * refusal says nothing of the next one; and an assertion of the client's is refused for a wrong clock, too.
+ */
+function isFinal({ error }: OAuthError, { grant, client }: Credential): boolean {
+  if (grant !== undefined || !FINAL.has(error)) return false;
+  return error === 'invalid_grant' || client.authMethod !== 'private_key_jwt';
+}
+
+/** RFC 6749 section 6: what the answer leaves out stays as it was; but not a refresh token that was refused. */
+function following(credential: Credential, { tokens, scope, anew }: Redeemed): Credential {
   const { loginRequired: _mended, ...rest } = credential;
   return {
     ...rest,
     generation: credential.generation + 1,
-    tokens: { ...tokens, refreshToken: tokens.refreshToken ?? credential.tokens.refreshToken },
+    tokens: {
+      ...tokens,
+      refreshToken: tokens.refreshToken ?? (anew ? undefined : credential.tokens.refreshToken),
+    },
     grantedScope: scope ?? credential.grantedScope,
   };
 }

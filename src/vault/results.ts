@@ -1,5 +1,8 @@
+import type { AssertionSource, ClientAuthMethod } from '../credential.ts';
 import type { HoldfastErrorCode } from '../errors.ts';
+import type { TransferMode } from '../handover/blob.ts';
 import type { Lifetime, Tier, TierReport } from '../keyring/keyring.ts';
+import type { Leniency } from '../oauth/leniency.ts';
 import type { Secret } from '../secret.ts';
 
 export interface TokenOptions {
@@ -15,26 +18,124 @@ export interface TokenOptions {
   readonly refused?: number | undefined;
 }
 
+/** The request that a DPoP proof is for (RFC 9449 section 4.2). */
+export interface ProofRequest {
+  readonly method: string;
+  readonly url: string;
+  /** What the server asked for in its last `DPoP-Nonce` header. */
+  readonly nonce?: string | undefined;
+}
+
+export interface HeadersOptions extends TokenOptions {
+  /** Needed where the token is bound to a key (DPoP): its proof is good for this one request. */
+  readonly request?: ProofRequest | undefined;
+}
+
+/** The headers that carry a token: `Bearer` (RFC 6750 section 2.1), or `DPoP` with its proof (RFC 9449 section 7.1). */
+export type TokenHeaders = { readonly Authorization: string; readonly DPoP?: string };
+
 export interface AccessToken {
   readonly token: Secret;
   readonly tokenType: string;
   /** Milliseconds since the epoch; `undefined` when the server did not say. */
   readonly expiresAt: number | undefined;
   readonly generation: number;
+  /** The scopes that were asked for, as one list; absent when none were. What a step-up adds to. */
+  readonly requestedScope?: string | undefined;
+  /** The scopes that were granted, as one list; absent when the server never said. */
+  readonly grantedScope?: string | undefined;
+  /** The authorization server that issued it. */
+  readonly issuer: string;
+  /** Present when the token is bound to a key: the proof that goes into the `DPoP` header of one request. */
+  readonly proof?: ((request: ProofRequest) => string) | undefined;
+}
+
+/** A client that was registered beforehand, by hand or by configuration. */
+export interface ClientOptions {
+  readonly id: string;
+  readonly secret?: Secret | undefined;
+  /** PKCS #8 in PEM, for `private_key_jwt`. */
+  readonly privateKey?: Secret | undefined;
+  /** What the server knows the public half by. */
+  readonly keyId?: string | undefined;
+  /** Else: `private_key_jwt` with a key; with a secret `client_secret_basic`, or `_post` where only that is listed; else `none`. */
+  readonly authMethod?: ClientAuthMethod | undefined;
+  /** The issuer that it was registered at; it is used at no other. Not given, the first one that it is used at. */
+  readonly issuer?: string | undefined;
+}
+
+/** How to get tokens without a person. */
+export type GrantOptions =
+  /** The client itself is the grant (RFC 6749 section 4.4; MCP extension `oauth-client-credentials`). */
+  | { readonly type: 'client_credentials' }
+  /** A token of the platform is the grant (RFC 7523 section 2.1; MCP extension `auth/wif`). */
+  | { readonly type: 'workload-identity'; readonly assertion: AssertionSource }
+  /** The enterprise's identity provider vouches (RFC 8693, RFC 7523; MCP extension `enterprise-managed-authorization`). */
+  | {
+      readonly type: 'enterprise';
+      /** Where the person's ID token comes from. */
+      readonly assertion: AssertionSource;
+      readonly identityProvider: { readonly issuer: string; readonly tokenEndpoint?: string | undefined };
+      /** The client that Holdfast is at the identity provider. */
+      readonly identityClient: ClientOptions;
+    };
+
+/** What a person enters, with a browser on any machine (RFC 8628 section 3.3). */
+export interface DeviceCode {
+  readonly userCode: string;
+  readonly verificationUri: string;
+  /** The same with the code in it, for a QR code; absent when the server gave none. */
+  readonly verificationUriComplete: string | undefined;
+  /** Milliseconds since the epoch. */
+  readonly expiresAt: number;
 }
 
 /** What a login shows while it runs, and how it reaches the person. */
 export interface LoginInteraction {
   /** Shows or opens the authorization URL. The login waits for the redirect meanwhile. */
   authorize(url: string): Promise<void>;
+  /** Shows a code and where to enter it. The login waits meanwhile. Without it, no login is made that way. */
+  device?(code: DeviceCode): Promise<void>;
+  /**
+   * Asks for what the browser shows after the login, for when it cannot come back to this machine: the address, or the code
+   * in it. Asked again while what was given is of no use, with what was wrong. Ends when `signal` does: the redirect came.
+   */
+  paste?(ask: { readonly problem: string | undefined; readonly signal: AbortSignal }): Promise<string>;
   /** A step begins; `message` is one plain sentence. */
   progress?(message: string): void;
 }
 
 export interface LoginOptions {
   readonly account?: string | undefined;
+  /** In place of the settings' and of registering: a client that is known to the authorization server. */
+  readonly client?: ClientOptions | undefined;
+  /** The URL of our Client ID Metadata Document, for servers that take one in place of a registration. */
+  readonly clientMetadataUrl?: string | undefined;
+  /** Without a person; the authorization code grant with a browser otherwise. */
+  readonly grant?: GrantOptions | undefined;
+  /** Bind the tokens to a key (RFC 9449). Done unasked where the resource demands it. */
+  readonly dpop?: boolean | undefined;
+  readonly lenient?: Leniency | undefined;
+  /** Sent along to the MCP server's own origin, and to no other. */
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+  /**
+   * The `WWW-Authenticate` header that the MCP server has just answered with: its scopes are asked for together with those
+   * of the login that is there (step-up).
+   */
+  readonly challenge?: string | undefined;
   /** Scopes to ask for in place of what the server suggests. */
   readonly scopes?: readonly string[] | undefined;
+  /**
+   * `browser` (the default): the authorization code grant. `device`: a device code (RFC 8628), or an error where the server
+   * has none. `no-browser`: a device code where the server has them, else the authorization code grant with what the
+   * interaction offers.
+   */
+  readonly way?: 'browser' | 'device' | 'no-browser' | undefined;
+  /**
+   * What is sent as redirect URI in place of the listener's own, for a redirector or a forwarded port: https, or http to the
+   * person's machine. `${callbackPort}` in it stands for the port that is listened at.
+   */
+  readonly callbackUrl?: string | undefined;
   /** A fixed port for the redirect on 127.0.0.1; a free one otherwise. */
   readonly callbackPort?: number | undefined;
   /** How long the person may take, in milliseconds. Default 300,000. */
@@ -45,7 +146,8 @@ export interface LoginOptions {
    * Default `false`: it is kept there, and a `memory-only` event says so.
    */
   readonly mustLast?: boolean | undefined;
-  readonly interaction: LoginInteraction;
+  /** Needed for every login that a person takes part in. */
+  readonly interaction?: LoginInteraction | undefined;
 }
 
 export interface LoginResult {
@@ -75,6 +177,13 @@ export interface CredentialSummary {
   readonly scopes: readonly string[];
   readonly issuer: string;
   readonly clientId: string;
+  /** How the client came to be known to the server. */
+  readonly clientSource: 'dynamic' | 'pre-registered' | 'metadata-document';
+  readonly grant: 'authorization_code' | GrantOptions['type'];
+  /** `Bearer`, or `DPoP` for tokens that are bound to a key. */
+  readonly tokenType: string;
+  /** What this login needed that a strict client refuses. */
+  readonly leniencies: readonly string[];
   readonly loggedInAt: number;
   readonly generation: number;
   readonly keyring: string;
@@ -134,9 +243,80 @@ export interface RekeyResult {
   readonly unopened: readonly UnopenedRecord[];
 }
 
+export interface SendOptions {
+  readonly account?: string | undefined;
+  /** The code that the other machine shows, as a person gives it. */
+  readonly to: string;
+  /**
+   * `access-token` (the default): it and nothing to renew it with. `fresh`: a login is made now, for the other machine, and
+   * not kept here. `move`: the login leaves; `token` says then where it went.
+   */
+  readonly mode?: TransferMode | undefined;
+  /** How long the blob may be opened, in milliseconds. Default 600,000; a day at most; no longer than an access token lives. */
+  readonly lifetimeMs?: number | undefined;
+  /** For `access-token`: how long to wait for its refresh, in milliseconds. Default 60,000. */
+  readonly deadlineMs?: number | undefined;
+  /** For `fresh`: how. */
+  readonly login?: Omit<LoginOptions, 'account' | 'grant' | 'mustLast' | 'signal'> | undefined;
+  /** Asks whether the other machine shows the same words; nothing is sealed, and nothing leaves, unless it does. */
+  readonly confirm?: ((codeWords: string) => Promise<boolean>) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface SendResult {
+  /** Opens where the code was made, once. It may be seen by anybody. */
+  readonly blob: string;
+  /** Four words. Both ends show the same ones where the code came over unchanged. */
+  readonly codeWords: string;
+  /** Four words. The receiver shows the same ones where the blob that it opened is this one. */
+  readonly blobWords: string;
+  readonly mode: TransferMode;
+  readonly resource: string;
+  readonly account: string;
+  /** Until when the blob may be opened, in milliseconds since the epoch. */
+  readonly expiresAt: number;
+  /** When the access token in it lapses, in milliseconds since the epoch; absent when the server did not say. */
+  readonly tokenExpiresAt?: number | undefined;
+  readonly canRefresh: boolean;
+  /** Whether this is the blob of a login that had moved before, once more. */
+  readonly again: boolean;
+}
+
+export interface InviteOptions {
+  /** The only server that a login is taken to; any, where not given. */
+  readonly resource?: string | undefined;
+  /** The only account that it is taken for. */
+  readonly account?: string | undefined;
+  /** How long the code is good, in milliseconds. Default 600,000; a day at most. */
+  readonly lifetimeMs?: number | undefined;
+  /** Refuse where the login could only be kept in this process's memory. */
+  readonly mustLast?: boolean | undefined;
+}
+
+export interface HandoverInvitation {
+  /** For `send`. Public: with it one can send a login here, and read none. */
+  readonly code: string;
+  readonly words: string;
+  readonly resource: string | undefined;
+  /** Milliseconds since the epoch. */
+  readonly expiresAt: number;
+}
+
+export interface ReceiveOptions {
+  /** Refuse the login to any other server, whatever was said when the code was made. */
+  readonly resource?: string | undefined;
+  readonly account?: string | undefined;
+  readonly mustLast?: boolean | undefined;
+}
+
+export interface ReceiveResult extends LoginResult {
+  readonly mode: TransferMode;
+  readonly blobWords: string;
+}
+
 /** What other programs and people should know, and no caller waits for: a fallback, a retry, a record moved aside. */
 export interface VaultEvent {
-  readonly type: 'memory-only' | 'quarantined' | 'refresh-retry' | 'unpersisted';
+  readonly type: 'memory-only' | 'quarantined' | 'refresh-retry' | 'unpersisted' | 'leniency';
   readonly message: string;
   readonly hint?: string | undefined;
 }

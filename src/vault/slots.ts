@@ -1,5 +1,7 @@
+import { dpopProof } from '../oauth/dpop.ts';
+import type { Secret } from '../secret.ts';
 import type { Found, Held, Name } from './custody.ts';
-import type { AccessToken } from './results.ts';
+import type { AccessToken, ProofRequest } from './results.ts';
 
 /*
  * What this process may hand out again without asking anybody: the path that a caller takes for each request. It is looked
@@ -71,12 +73,19 @@ export function slotOf(
   { held, kids }: Found,
   servedUntil: number,
 ): Slot {
-  const { tokens, generation } = held.credential;
-  const access = Object.freeze({
+  const { tokens, generation, requestedScope, grantedScope, server, dpopKey } = held.credential;
+  const access: AccessToken = Object.freeze({
     token: tokens.accessToken,
     tokenType: tokens.tokenType,
     expiresAt: tokens.expiresAt,
     generation,
+    requestedScope,
+    grantedScope,
+    issuer: server.issuer,
+    proof:
+      tokens.tokenType === 'DPoP' && dpopKey !== undefined
+        ? proofWith(dpopKey, tokens.accessToken)
+        : undefined,
   });
   return {
     name,
@@ -88,4 +97,8 @@ export function slotOf(
     servedUntil,
     lookAgainAt: { monotonic: 0, wall: 0 },
   };
+}
+
+function proofWith(key: Secret, accessToken: Secret): (request: ProofRequest) => string {
+  return (request) => dpopProof(key, { ...request, accessToken });
 }

@@ -1,3 +1,4 @@
+import { type Credential, isRenewable } from '../credential.ts';
 import {
   InvalidArgumentError,
   InvalidResponseError,
@@ -16,23 +17,34 @@ import type { Store } from '../store/store.ts';
 import { type Moment, thisMoment } from '../system/clock.ts';
 import { type Environment, processEnvironment } from '../system/environment.ts';
 import { layoutOf } from '../system/paths.ts';
-import { Custody, type Found, type Name, nameOf } from './custody.ts';
+import { Custody, type Found, type Held, type Name, nameOf } from './custody.ts';
 import { alive, freshFor, freshness, servedFor } from './freshness.ts';
+import type { HandoverFiles } from './handover-files.ts';
+import type { LoginPlace } from './keeping.ts';
 import { summaryOf, summaryOfUnopened } from './listing.ts';
 import { cannotRefresh, loginCommand, notLoggedIn, refused } from './login-required.ts';
 import { RefreshOnce } from './refresh-once.ts';
 import type {
   AccessToken,
+  HandoverInvitation,
+  HeadersOptions,
+  InviteOptions,
   Listing,
   LoginOptions,
   LoginResult,
   LogoutOptions,
   LogoutResult,
+  ReceiveOptions,
+  ReceiveResult,
   RekeyOptions,
   RekeyResult,
+  SendOptions,
+  SendResult,
+  TokenHeaders,
   TokenOptions,
   VaultEvent,
 } from './results.ts';
+import type { ServerSettings } from './settings.ts';
 import { type Slot, Slots, slotOf } from './slots.ts';
 
 /** For how long a caller is served without a look at what other processes have done, in milliseconds. */
@@ -91,7 +103,25 @@ export function openVault(options: VaultOptions = {}): Vault {
       layout,
       environment,
     );
-  return new Vault({ custody, keys, keysOf, resolution, report: options.onEvent ?? (() => {}) });
+  const settings = async ({ resource }: Name) =>
+    (await import('./settings.ts')).serverSettings(resource, layout, environment);
+  const report = options.onEvent ?? (() => {});
+  let files: Promise<HandoverFiles> | undefined;
+  const handover = () => {
+    files ??= import('./handover-files.ts').then(
+      ({ HandoverFiles }) => new HandoverFiles({ keys, layout, environment }),
+    );
+    return files;
+  };
+  const inMemory = () =>
+    openVault({
+      ...options,
+      keyring: 'memory',
+      openers: undefined,
+      store: new MemoryStore(),
+      onEvent: (event) => (event.type === 'memory-only' ? undefined : report(event)),
+    });
+  return new Vault({ custody, keys, keysOf, resolution, settings, environment, report, handover, inMemory });
 }
 
 /** Logins to MCP servers, kept sealed, refreshed once. Made by `openVault`. */
@@ -100,7 +130,11 @@ export class Vault {
   readonly #keys: SealingKeys;
   readonly #keysOf: (keyring: string) => SealingKeys;
   readonly #resolution: KeyringResolution;
+  readonly #settings: (name: Name) => Promise<ServerSettings>;
+  readonly #environment: Environment;
   readonly #report: (event: VaultEvent) => void;
+  readonly #handover: () => Promise<HandoverFiles>;
+  readonly #inMemory: () => Vault;
   readonly #refresh: RefreshOnce;
   readonly #slots = new Slots();
   #closed: Promise<void> | undefined;
@@ -110,23 +144,26 @@ export class Vault {
     keys: SealingKeys;
     keysOf: (keyring: string) => SealingKeys;
     resolution: KeyringResolution;
+    settings: (name: Name) => Promise<ServerSettings>;
+    environment: Environment;
     report: (event: VaultEvent) => void;
+    handover: () => Promise<HandoverFiles>;
+    inMemory: () => Vault;
   }) {
     this.#custody = parts.custody;
     this.#keys = parts.keys;
     this.#keysOf = parts.keysOf;
     this.#resolution = parts.resolution;
+    this.#settings = parts.settings;
+    this.#environment = parts.environment;
     this.#report = parts.report;
+    this.#handover = parts.handover;
+    this.#inMemory = parts.inMemory;
     this.#refresh = new RefreshOnce(
       parts.custody,
-      async (credential, refreshToken) => {
-        const { refreshTokens } = await import('../oauth/token.ts');
-        return refreshTokens(
-          credential.server,
-          credential.client,
-          { refreshToken, resourceParameter: credential.resourceParameter },
-          { timeoutMs: REFRESH_TIMEOUT_MS },
-        );
+      async (credential) => {
+        const { redeem } = await import('./redeem.ts');
+        return redeem(credential, parts.environment, { timeoutMs: REFRESH_TIMEOUT_MS });
       },
       parts.report,
     );
@@ -148,32 +185,49 @@ export class Vault {
     return this.#lookUp(resource, options ?? {});
   }
 
-  /** The header that a request to that server carries (RFC 6750 section 2.1). Throws what `token` throws. */
-  async headers(resource: string, options?: TokenOptions): Promise<{ Authorization: string }> {
-    const { token } = await this.token(resource, options);
-    return { Authorization: `Bearer ${token.reveal()}` };
+  /**
+   * The headers that a request to that server carries. Throws what `token` throws.
+   *
+   * @throws InvalidArgumentError when the token is bound to a key and `request` is not given
+   */
+  async headers(resource: string, options?: HeadersOptions): Promise<TokenHeaders> {
+    const { token, proof } = await this.token(resource, options);
+    if (proof === undefined) return { Authorization: `Bearer ${token.reveal()}` };
+    if (options?.request === undefined) {
+      throw new InvalidArgumentError(`The token for ${resource} is bound to a key (DPoP, RFC 9449).`, {
+        hint: 'Its headers are good for one request: say which. holdfast headers URL --method POST',
+      });
+    }
+    return { Authorization: `DPoP ${token.reveal()}`, DPoP: proof(options.request) };
   }
 
   /**
-   * Logs in by the browser (OAuth 2.1 authorization code with PKCE) and keeps the credential under the strongest
-   * keyring that works here. What was stored for that name before is replaced when the login has succeeded.
+   * Logs in, by the browser (OAuth 2.1 authorization code with PKCE) or by a grant that needs no person, and keeps the
+   * credential under the strongest keyring that works here. What was stored for that name before is replaced when the login
+   * has succeeded. What `config.json` and the environment say of that server holds where the options are silent.
    */
   async login(resource: string, options: LoginOptions): Promise<LoginResult> {
     this.#mustBeOpen();
     const name = nameOf(resource, options.account);
-    const { logIn } = await import('./login.ts');
-    const held = await logIn(name, options, {
-      custody: this.#custody,
-      keys: this.#keys,
-      resolution: this.#resolution,
-      report: this.#report,
-    });
-    this.#slots.forget();
-    return {
-      credential: summaryOf(held, thisMoment(), false),
-      keyring: { id: held.key.keyringId, tier: held.key.tier, lifetime: held.key.lifetime },
-      tiers: this.#keys.reports(),
+    const settings = await this.#settings(name);
+    const merged: LoginOptions = {
+      ...options,
+      client: options.client ?? settings.client,
+      clientMetadataUrl: options.clientMetadataUrl ?? settings.clientMetadataUrl,
+      scopes: options.scopes ?? settings.scopes,
+      dpop: options.dpop ?? settings.dpop,
+      callbackPort: options.callbackPort ?? settings.callbackPort,
+      lenient: { ...settings.lenient, ...options.lenient },
+      headers: { ...settings.headers, ...options.headers },
     };
+    const place = this.#place();
+    const { grant } = merged;
+    const held =
+      grant === undefined
+        ? await (await import('./login.ts')).logIn(name, merged, place)
+        : await (await import('./unattended.ts')).logInUnattended(name, { ...merged, grant }, place);
+    this.#slots.forget();
+    return this.#kept(held);
   }
 
   /** Revokes the tokens at the server and removes the login. A login that is not there is no error. */
@@ -206,6 +260,58 @@ export class Vault {
       this.#slots.forget();
       this.#keys.lookAgain(Number.POSITIVE_INFINITY);
     }
+  }
+
+  /**
+   * Seals a login for another machine, to the code that it shows (`invite`). The blob may be seen by anybody.
+   *
+   * @throws InvalidArgumentError for a code that is none, and for a login that cannot be handed over so
+   * @throws LoginRequiredError where there is no login to send
+   * @throws LoginCancelledError when `confirm` says that the words differ
+   */
+  async send(resource: string, options: SendOptions): Promise<SendResult> {
+    this.#mustBeOpen();
+    const name = nameOf(resource, options.account);
+    const { send } = await import('./transfer.ts');
+    const { account, deadlineMs, signal } = options;
+    try {
+      return await send(name, options, {
+        custody: this.#custody,
+        files: await this.#handover(),
+        renew: () => this.token(resource, { account, deadlineMs, signal }),
+        bringHome: (held) => this.#refresh.bringHome(held),
+        newest: (held) => this.#refresh.newest(held),
+        logInElsewhere: () => this.#logInElsewhere(name, options),
+      });
+    } finally {
+      if (options.mode === 'move') this.#slots.forget();
+    }
+  }
+
+  /**
+   * Makes a code for a login to be sent here. Its key is kept, sealed, until a blob has been received with it or its time is
+   * over, so any process may receive the blob.
+   */
+  async invite(options: InviteOptions = {}): Promise<HandoverInvitation> {
+    this.#mustBeOpen();
+    const { invite } = await import('./receive.ts');
+    return invite(options, { ...this.#place(), files: await this.#handover() });
+  }
+
+  /**
+   * Opens the blob that `send` made for a code of this machine, and keeps the login like any other.
+   *
+   * @param blob as it came, with whatever is around it
+   * @throws HandoverWrongKeyError, HandoverOpenedError, HandoverExpiredError, HandoverDamagedError, HandoverMismatchError,
+   *   HandoverNewerError for why it is refused; the code stays good for the right one
+   */
+  async receive(blob: string, options: ReceiveOptions = {}): Promise<ReceiveResult> {
+    this.#mustBeOpen();
+    const { receive } = await import('./receive.ts');
+    const place = { ...this.#place(), files: await this.#handover() };
+    const { held, header, words } = await receive(blob, options, place);
+    this.#slots.forget();
+    return { ...this.#kept(held), mode: header.mode, blobWords: words };
   }
 
   /** Every login that is here, and every record that could not be opened, with the reason. */
@@ -282,7 +388,7 @@ export class Vault {
       const living = !isRefused && alive(credential, now);
       // Its refresh failed a moment ago.
       if (living && slot?.held === held && performance.now() < slot.servedUntil) return slot.access;
-      if (credential.tokens.refreshToken === undefined) {
+      if (!isRenewable(credential)) {
         if (!living) throw cannotRefresh(credential);
         return serve(servedFor(credential, now, Number.POSITIVE_INFINITY));
       }
@@ -326,6 +432,37 @@ export class Vault {
     }
     const found = await this.#custody.find(name);
     return found && { ...found, held: this.#refresh.newest(found.held) };
+  }
+
+  #place(): LoginPlace {
+    return {
+      custody: this.#custody,
+      keys: this.#keys,
+      resolution: this.#resolution,
+      environment: this.#environment,
+      report: this.#report,
+    };
+  }
+
+  #kept(held: Held): LoginResult {
+    return {
+      credential: summaryOf(held, thisMoment(), false),
+      keyring: { id: held.key.keyringId, tier: held.key.tier, lifetime: held.key.lifetime },
+      tiers: this.#keys.reports(),
+    };
+  }
+
+  /** A login that is made here for another machine: in memory, and gone from there when it has been handed out. */
+  async #logInElsewhere(name: Name, { login, signal }: SendOptions): Promise<Credential> {
+    const other = this.#inMemory();
+    try {
+      await other.login(name.resource, { ...login, account: name.account, signal });
+      const found = await other.#custody.find(name);
+      if (found === undefined) throw notLoggedIn(name);
+      return found.held.credential;
+    } finally {
+      await other.close();
+    }
   }
 
   #mustBeOpen(): void {

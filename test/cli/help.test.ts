@@ -31,14 +31,20 @@ describe('help', () => {
                   5 network or server, 6 store damaged, unsafe or full, 130 interrupted, 143 terminated.
 
       Environment:
-        HOLDFAST_HOME             where everything lies (default: $XDG_CONFIG_HOME/holdfast, else ~/.config/holdfast)
-        HOLDFAST_KEYRING          as --keyring
-        HOLDFAST_LOCK             flock or lease-file, for file systems where the kernel’s lock does not hold
-        HOLDFAST_PASSPHRASE       what opens the file keyring, in place of the passphrase that Holdfast makes
-        HOLDFAST_PASSPHRASE_FILE  a file that holds it, such as a mounted secret
-        BROWSER                   the program that opens the login
-        NO_COLOR                  set: no colours
-        HOLDFAST_DEBUG            set: errors say where they came from"
+        HOLDFAST_HOME                 where everything lies (default: $XDG_CONFIG_HOME/holdfast, else ~/.config/holdfast)
+        HOLDFAST_KEYRING              as --keyring
+        HOLDFAST_LOCK                 flock or lease-file, for file systems where the kernel’s lock does not hold
+        HOLDFAST_PASSPHRASE           what opens the file keyring, in place of the passphrase that Holdfast makes
+        HOLDFAST_PASSPHRASE_FILE      a file that holds it, such as a mounted secret
+        HOLDFAST_CLIENT_ID            as --client-id of login, for every server; with the two below
+        HOLDFAST_CLIENT_SECRET        its secret; HOLDFAST_CLIENT_SECRET_FILE names a file that holds it
+        HOLDFAST_CLIENT_KEY           its private key; HOLDFAST_CLIENT_KEY_FILE names a file that holds it
+        HOLDFAST_CLIENT_METADATA_URL  as --client-metadata-url of login
+        HTTPS_PROXY, NO_PROXY         the proxy for every request, and the hosts that need none
+        NODE_EXTRA_CA_CERTS           certificate authorities of your own, in PEM
+        BROWSER                       the program that opens the login
+        NO_COLOR                      set: no colours
+        HOLDFAST_DEBUG                set: errors say where they came from"
     `);
   });
 
@@ -55,25 +61,50 @@ describe('help', () => {
 
       Log in to an MCP server with the browser.
       Finds the server’s authorization server, registers with it, opens the browser and keeps the login, sealed under the
-      strongest keyring that works here. Where no browser can be opened, the URL is printed.
+      strongest keyring that works here. Where no browser can be opened, it logs in by a code on another device, if the
+      server has those; else the URL is printed, and the address that the browser ends at may be pasted.
 
       Options:
-        -a, --account LABEL       which login, where there are several at one server (default: "default")
-        -k, --keyring NAME        auto, native, file, memory, or one by name (default: $HOLDFAST_KEYRING, config.json, auto)
-        -t, --timeout SECONDS     how long the login in the browser may take (default: 300)
-            --scope SCOPES        scopes to ask for, separated by spaces or commas, in place of what the server suggests
-            --callback-port PORT  where the browser comes back to, on 127.0.0.1 (default: any free port)
-            --no-browser          print the URL and open nothing
-            --allow-memory        log in even if nothing can be kept: the login ends with this command
-            --json                print data, and errors, as JSON
-        -q, --quiet               print data and errors only
-        -h, --help                say what the command does
+        -a, --account LABEL                which login, where there are several at one server (default: "default")
+        -k, --keyring NAME                 auto, native, file, memory, or a name (default: $HOLDFAST_KEYRING, config.json)
+        -t, --timeout SECONDS              how long the login in the browser may take (default: 300)
+            --scope SCOPES                 scopes to ask for, by spaces or commas, in place of what the server suggests
+            --callback-port PORT           where the browser comes back to, on 127.0.0.1 (default: any free port)
+            --callback-url URL             where the browser comes back to instead, with \${callbackPort} for the port
+            --browser                      open the browser, whatever the place looks like
+            --device                       log in with a code on another device (RFC 8628)
+            --paste                        print the URL, and take the address that the browser ends at
+            --no-browser                   print the URL, open nothing, and wait for the redirect
+            --no-input                     ask nobody: end with exit code 3 where a person is needed
+            --allow-memory                 log in even if nothing can be kept: the login ends with this command
+            --client-id ID                 a client that was registered there beforehand (or $HOLDFAST_CLIENT_ID)
+            --client-secret-file FILE      the file that holds its secret (or $HOLDFAST_CLIENT_SECRET)
+            --client-key-file FILE         the file that holds its private key, PKCS #8 in PEM, for private_key_jwt
+            --client-key-id KID            what the server knows that key by
+            --client-auth METHOD           how the client proves itself, where its secret or key leaves a choice
+            --client-issuer ISSUER         the authorization server that knows it; the login is refused at another
+            --client-metadata-url URL      our metadata document, for servers that take one as client id
+            --client-credentials           without a person: the client itself is the grant
+            --workload-token-file FILE     without a person: the platform’s token in that file is the grant
+            --id-token-file FILE           without a person: the enterprise’s ID token in that file; with --idp
+            --idp ISSUER                   the enterprise’s identity provider
+            --idp-client-id ID             the client that Holdfast is there
+            --idp-client-secret-file FILE  the file that holds that client’s secret
+            --dpop                         bind the tokens to a key (DPoP, RFC 9449)
+            --lenient NAMES                what this server is allowed: see docs/conformance.md; separated by commas
+            --trusted-issuer ISSUER        the issuer that its metadata may name in place of the right one
+            --metadata-url URL             where the authorization server’s metadata lies
+            --json                         print data, and errors, as JSON
+        -q, --quiet                        print data and errors only
+        -h, --help                         say what the command does
 
       Examples:
         holdfast login https://mcp.notion.com/mcp
             log in
         holdfast login https://mcp.notion.com/mcp --account work
             a second login at the same server
+        holdfast login URL --client-credentials --client-id ID --client-secret-file /run/secrets/mcp
+            a service, without a person
         ssh -L 4180:127.0.0.1:4180 HOST holdfast login URL --callback-port 4180
             on another machine"
     `);

@@ -170,7 +170,7 @@ describe('a login at a server that', () => {
       'is another issuer than it was found at',
       (origin) => ({ [PLACE]: metadata(origin, { issuer: 'https://as.example.com' }) }),
       `The authorization server at "${ORIGIN}${PLACE}" calls itself "https://as.example.com", not "${ORIGIN}".`,
-      'One server may be posing as another (RFC 8414 section 3.3), so nothing was sent to it. Tell who runs the MCP server.',
+      "One server may be posing as another (RFC 8414 section 3.3), so nothing was sent to it. Tell who runs the MCP server. If you know that it is right: --trusted-issuer 'https://as.example.com'",
     ],
     [
       'knows no PKCE',

@@ -16,6 +16,7 @@ import {
   readAuthorizationResponse,
 } from '../../src/oauth/authorization.ts';
 import type { Discovery, ServerMetadata } from '../../src/oauth/discovery.ts';
+import { discoveryOf, metadataOf } from '../support/metadata.ts';
 
 const ISSUER = 'https://as.example';
 const REDIRECT = 'http://127.0.0.1:4000/callback';
@@ -30,24 +31,7 @@ function discovered(
   changes: Partial<Omit<Discovery, 'server'>> = {},
   server: Partial<ServerMetadata> = {},
 ): Discovery {
-  return {
-    resource: 'https://mcp.example/mcp',
-    resourceParameter: 'https://mcp.example/mcp',
-    challengedScope: undefined,
-    resourceScopes: undefined,
-    ...changes,
-    server: {
-      issuer: ISSUER,
-      authorizationEndpoint: `${ISSUER}/authorize`,
-      tokenEndpoint: `${ISSUER}/token`,
-      registrationEndpoint: undefined,
-      revocationEndpoint: undefined,
-      scopesSupported: undefined,
-      tokenEndpointAuthMethods: undefined,
-      issParameterSupported: false,
-      ...server,
-    },
-  };
+  return discoveryOf(metadataOf(ISSUER, server), changes);
 }
 
 async function sent(discovery: Discovery, scopes?: readonly string[]): Promise<URLSearchParams> {

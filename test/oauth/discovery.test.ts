@@ -29,6 +29,10 @@ describe('discovery at a real MCP server', () => {
         resourceParameter: servers.resource,
         challengedScope: 'tools:call',
         resourceScopes: ['tools:call'],
+        dpopRequired: false,
+        // It is on this machine, so what it names may be, too.
+        reach: 'anywhere',
+        leniencies: [],
         server: {
           issuer: servers.issuer,
           authorizationEndpoint: `${servers.issuer}/auth`,
@@ -36,8 +40,11 @@ describe('discovery at a real MCP server', () => {
           registrationEndpoint: `${servers.issuer}/reg`,
           revocationEndpoint: `${servers.issuer}/token/revocation`,
           scopesSupported: ['openid', 'offline_access', 'tools:call'],
+          deviceAuthorizationEndpoint: undefined,
           tokenEndpointAuthMethods: expect.arrayContaining(['none', 'client_secret_basic']),
+          signingAlgorithms: expect.arrayContaining(['ES256']),
           issParameterSupported: true,
+          clientIdMetadataDocumentSupported: false,
         },
       });
     });

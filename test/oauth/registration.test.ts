@@ -13,23 +13,18 @@ import { discover } from '../../src/oauth/discovery.ts';
 import { registerClient } from '../../src/oauth/registration.ts';
 import type { ServerMetadata } from '../../src/oauth/server-metadata.ts';
 import { answer, type Handler, hostileServer, json, stream } from '../support/hostile-server.ts';
+import { metadataOf } from '../support/metadata.ts';
 import { type Servers, startServers } from '../support/servers.ts';
 
 const REDIRECT = 'http://127.0.0.1:43210/callback';
 const SECRET = 'the-client-secret';
 
 function metadata(origin: string, changes: Partial<ServerMetadata> = {}): ServerMetadata {
-  return {
-    issuer: origin,
-    authorizationEndpoint: `${origin}/authorize`,
-    tokenEndpoint: `${origin}/token`,
+  return metadataOf(origin, {
     registrationEndpoint: `${origin}/register`,
-    revocationEndpoint: undefined,
-    scopesSupported: undefined,
     tokenEndpointAuthMethods: ['client_secret_basic', 'client_secret_post', 'none'],
-    issParameterSupported: false,
     ...changes,
-  };
+  });
 }
 
 /** Registers at a server that answers so. */

@@ -105,6 +105,17 @@ describe('a revocation', () => {
     expect(error).toMatchObject({ retryable: true });
   });
 
+  test('goes no further than the server may reach', async () => {
+    const server = await hostileServer({ '/revoke': answer(200) });
+    const at = { issuer: server.origin, revocationEndpoint: `${server.origin}/revoke` };
+    const revoke = (reach: 'public' | 'anywhere') =>
+      revokeToken({ ...at, reach }, client('none'), new Secret(TOKEN), 'refresh_token');
+    await expect(revoke('public')).rejects.toMatchObject({ code: 'unsafe-url' });
+    expect(server.requests).toEqual([]);
+    await revoke('anywhere');
+    expect(server.requests).toEqual(['POST /revoke']);
+  });
+
   test('does not wait for ever', async () => {
     expect((await revokeAt(hang())).error).toMatchObject({ code: 'timeout', retryable: true });
   });
@@ -131,16 +142,13 @@ describe('the real authorization server', () => {
   afterAll(() => servers.stop());
 
   async function loggedIn() {
-    const { server, resourceParameter, resource } = await discover(servers.resource);
+    const discovery = await discover(servers.resource);
+    const { server, resourceParameter, resource } = discovery;
     let state = '';
     const callbacks = await openCallbackServer({ belongs: (query) => query.get('state') === state });
     try {
       const registration = await registerClient(server, callbacks.redirectUri);
-      const request = await createAuthorizationRequest(
-        { server, resourceParameter, resource, challengedScope: undefined, resourceScopes: undefined },
-        registration,
-        callbacks.redirectUri,
-      );
+      const request = await createAuthorizationRequest(discovery, registration, callbacks.redirectUri);
       state = request.state;
       const page = browse(request.url);
       const callback = await callbacks.next({ timeoutMs: 30_000 });

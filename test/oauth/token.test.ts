@@ -12,7 +12,7 @@ import { createAuthorizationRequest, readAuthorizationResponse } from '../../src
 import { openCallbackServer } from '../../src/oauth/callback-server.ts';
 import { discover } from '../../src/oauth/discovery.ts';
 import { registerClient } from '../../src/oauth/registration.ts';
-import { exchangeCode, refreshTokens, type TokenResponse } from '../../src/oauth/token.ts';
+import { exchangeCode, refreshTokens, tokenRequest, type TokenResponse } from '../../src/oauth/token.ts';
 import { Secret } from '../../src/secret.ts';
 import {
   answer,
@@ -140,6 +140,29 @@ describe('the request, as it is on the wire', () => {
       client_id: client().clientId,
     });
     expect(Object.keys(sent)).toHaveLength(4);
+  });
+
+  test('has no resource where the server is to be spared it', async () => {
+    const server = await endpoint(GOOD);
+    const at = { issuer: server.origin, tokenEndpoint: `${server.origin}/token` };
+    const none = { resourceParameter: undefined };
+    const { code, codeVerifier, refreshToken } = SENT;
+    await exchangeCode(at, client(), { code, codeVerifier, redirectUri: REDIRECT, ...none });
+    await refreshTokens(at, client(), { refreshToken: new Secret(refreshToken), ...none });
+    expect(server.log.map(({ body }) => new URLSearchParams(body).has('resource'))).toEqual([false, false]);
+  });
+
+  test('goes no further than the server may reach', async () => {
+    const server = await endpoint(GOOD);
+    const at = { issuer: server.origin, tokenEndpoint: `${server.origin}/token`, reach: 'public' } as const;
+    const grant = { refreshToken: new Secret(SENT.refreshToken), resourceParameter: RESOURCE };
+    const error = await failure(refreshTokens(at, client(), grant));
+    expect(error).toMatchObject({ code: 'unsafe-url' });
+    expect(secretsSeen(error, SECRETS)).toBe(0);
+    await failure(refreshTokens({ ...at, reach: undefined }, client(), grant, { reach: 'public' }));
+    expect(server.requests).toEqual([]);
+    await refreshTokens({ ...at, reach: 'anywhere' }, client(), grant, { reach: 'public' });
+    expect(server.requests).toEqual(['POST /token']);
   });
 
   test('of a public client proves nothing and sends no secret', async () => {
@@ -273,6 +296,62 @@ describe('a good answer', () => {
   ])('counts with status %i and headers %j', async (status, headers) => {
     const server = await endpoint(answer(status, JSON.stringify(GOOD), headers));
     expect((await refresh(server)).tokens.accessToken.reveal() === GIVEN.accessToken).toBe(true);
+  });
+});
+
+describe('a request of another grant', () => {
+  const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
+  const ID_JAG = 'urn:ietf:params:oauth:token-type:id-jag';
+  const parameters = {
+    subject_token: new Secret(SENT.refreshToken),
+    audience: 'https://as.example/',
+    resource: undefined,
+  };
+
+  async function exchanged(answered: Handler | object, tokenTypes?: readonly string[]) {
+    const server = await endpoint(answered);
+    const at = { issuer: server.origin, tokenEndpoint: `${server.origin}/token` };
+    const response = tokenRequest(at, client(), EXCHANGE, parameters, { tokenTypes });
+    // Where it fails, the log is looked at by nobody.
+    await response.catch(() => {});
+    return { response, sent: Object.fromEntries(new URLSearchParams(server.log[0]?.body)) };
+  }
+
+  test('sends what it is given, and nothing for what is undefined', async () => {
+    const { response, sent } = await exchanged(GOOD);
+    await response;
+    expect(sent['subject_token'] === SENT.refreshToken).toBe(true);
+    expect(sent).toMatchObject({ grant_type: EXCHANGE, audience: 'https://as.example/' });
+    expect(Object.keys(sent).sort()).toEqual(['audience', 'client_id', 'grant_type', 'subject_token']);
+  });
+
+  test('may yield what is no access token, where the caller says so', async () => {
+    const answered = { ...GOOD, token_type: 'n_a', issued_token_type: ID_JAG };
+    const { tokens, issuedTokenType } = await (await exchanged(answered, ['N_A', 'Bearer'])).response;
+    expect(tokens.tokenType).toBe('N_A');
+    expect(issuedTokenType).toBe(ID_JAG);
+    const error = await failure((await exchanged(answered)).response);
+    expect(error).toBeInstanceOf(InvalidResponseError);
+    expect(error.message).toContain('"n_a", not of type Bearer');
+    expect(secretsSeen(error, SECRETS)).toBe(0);
+  });
+
+  test.each([undefined, null, '', 7, 'jwt', ` ${ID_JAG}`, `${ID_JAG}\u001b[2J`, `a:${'x'.repeat(300)}`])(
+    'has issued no known type of token with %j',
+    async (issued_token_type) => {
+      const { response } = await exchanged({ ...GOOD, issued_token_type });
+      expect((await response).issuedTokenType).toBeUndefined();
+    },
+  );
+
+  test('that is refused with everything repeated that was sent shows no token', async () => {
+    const { response } = await exchanged(((request, response) => {
+      const error_description = `${request.body} ${new URLSearchParams(request.body).get('subject_token')}`;
+      return json({ error: 'invalid_request', error_description }, 400)(request, response);
+    }) satisfies Handler);
+    const error = await failure(response);
+    expect(error.message).toContain('subject_token=[secret]');
+    expect(secretsSeen(error, SECRETS)).toBe(0);
   });
 });
 

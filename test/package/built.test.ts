@@ -17,6 +17,7 @@ const LAYERS = [
   /^system\//,
   /^(sealing\.js$|keyring\/|store\/|oauth\/)/,
   /^vault\//,
+  /^mcp\//,
   /^(index\.js$|testing\/)/,
   /^cli\//,
 ];

@@ -2,30 +2,33 @@
 /*
  * A browser for tests: given an authorization URL, it fills the real forms of the authorization server, keeps its cookies
  * and follows its redirects to the callback on this machine. `BROWSER=<this file>` makes `holdfast login` use it.
- * With HOLDFAST_TEST_BROWSER=deny it presses cancel. Prints the last page's status and text.
+ * With HOLDFAST_TEST_BROWSER=deny it presses cancel where a page lets it. Prints the last page's status and text.
  */
+
+import { once } from 'node:events';
+import http from 'node:http';
+import https from 'node:https';
+import { text } from 'node:stream/consumers';
 
 /**
  * @param {string} url
- * @param {{ deny?: boolean, user?: string }} [options]
+ * @param {{ deny?: boolean, user?: string, userCode?: string }} [options]
  * @returns {Promise<{ status: number, text: string, url: string }>}
  */
 export async function browse(url, options = {}) {
   const cookies = new Map();
+  const user = options.user ?? 'alice';
+  // What a person types, by the name of the field. Every other field is sent as the page has it.
+  const typed = { login: user, email: `${user}@example.com`, password: 'any', user_code: options.userCode };
   let page = await visit(url, { method: 'GET' });
   for (let steps = 0; steps < 20; steps += 1) {
     if (new URL(page.url).pathname === '/callback') return page;
-    const action = /<form[^>]*action="([^"]+)"/.exec(page.text)?.[1];
-    if (action === undefined) return page;
-    const target = new URL(action, page.url).href;
-    if (options.deny) {
-      page = await visit(`${target}/abort`, { method: 'GET' });
-      continue;
-    }
-    const prompt = /name="prompt" value="(\w+)"/.exec(page.text)?.[1] ?? '';
-    const fields =
-      prompt === 'login' ? { prompt, login: options.user ?? 'alice', password: 'any' } : { prompt };
-    page = await visit(target, { method: 'POST', body: new URLSearchParams(fields) });
+    const form = /<form[^>]*action="([^"]+)"[^>]*>(.*?)<\/form>/s.exec(page.text);
+    if (form === null) return page;
+    const cancel = options.deny ? /<a href="([^"]+)">\[ Cancel \]/.exec(page.text) : null;
+    if (cancel !== null) return visit(new URL(unescaped(cancel[1]), page.url).href, { method: 'GET' });
+    const target = new URL(unescaped(form[1]), page.url).href;
+    page = await visit(target, { method: 'POST', body: fieldsOf(form[2], typed) });
   }
   throw new Error('The login did not come to an end.');
 
@@ -36,25 +39,65 @@ export async function browse(url, options = {}) {
       const { host } = new URL(target);
       const jar = cookies.get(host) ?? new Map();
       const cookie = [...jar].map(([name, value]) => `${name}=${value}`).join('; ');
-      const response = await fetch(target, {
-        ...request,
-        redirect: 'manual',
-        headers: cookie ? { cookie } : {},
-      });
-      for (const line of response.headers.getSetCookie()) {
+      const response = await navigate(target, { ...request, ...(cookie ? { cookie } : {}) });
+      for (const line of response.headers['set-cookie'] ?? []) {
         const [, name, value] = /^([^=]+)=([^;]*)/.exec(line) ?? [];
         if (value === '') jar.delete(name);
         else jar.set(name, value);
       }
       cookies.set(host, jar);
-      const location = response.headers.get('location');
-      if (location === null) return { status: response.status, text: await response.text(), url: target };
-      await response.body?.cancel();
+      const { location } = response.headers;
+      if (location === undefined) return { status: response.status, text: response.text, url: target };
       target = new URL(location, target).href;
       request = { method: 'GET' };
     }
     throw new Error('Too many redirects.');
   }
+}
+
+/**
+ * A request as a browser makes it when a person goes somewhere. Not by fetch, which always says of itself that it is a
+ * script (`Sec-Fetch-Mode: cors`): some servers then answer with JSON in place of a redirect.
+ */
+async function navigate(url, { method, body, cookie }) {
+  const { protocol } = new URL(url);
+  const outgoing = (protocol === 'https:' ? https : http).request(url, {
+    method,
+    // No connection outlives its request: a server that was killed leaves none that the next one would be asked over.
+    agent: false,
+    headers: {
+      accept: 'text/html',
+      'sec-fetch-mode': 'navigate',
+      ...(cookie === undefined ? {} : { cookie }),
+      ...(body === undefined ? {} : { 'content-type': 'application/x-www-form-urlencoded' }),
+    },
+  });
+  outgoing.end(body?.toString());
+  const [response] = await once(outgoing, 'response');
+  return { status: response.statusCode, headers: response.headers, text: await text(response) };
+}
+
+function fieldsOf(form, typed) {
+  const fields = new URLSearchParams();
+  for (const [input] of form.matchAll(/<input[^>]*>/g)) {
+    const name = attribute(input, 'name');
+    const value = attribute(input, 'value') ?? typed[name];
+    if (name !== undefined && value !== undefined) fields.set(name, value);
+  }
+  return fields;
+}
+
+function attribute(tag, name) {
+  const value = new RegExp(`\\s${name}="([^"]*)"`).exec(tag)?.[1];
+  return value === undefined ? undefined : unescaped(value);
+}
+
+function unescaped(text) {
+  return text
+    .replaceAll('&quot;', '"')
+    .replaceAll('&lt;', '<')
+    .replaceAll('&gt;', '>')
+    .replaceAll('&amp;', '&');
 }
 
 if (process.argv[1] !== undefined && import.meta.url === new URL(`file://${process.argv[1]}`).href) {

@@ -57,7 +57,8 @@ describe('a login', () => {
         expect(result.keyring).toEqual({ id: 'file', tier: 'file', lifetime: 'disk' });
         expect(result.credential).toMatchObject({ resource: own.resource, state: 'fresh', generation: 1 });
         const { credential } = await stored(home, own.resource);
-        expect(credential.server).toEqual({
+        expect(credential.server).toMatchObject({
+          reach: 'anywhere',
           issuer: own.issuer,
           tokenEndpoint: `${own.issuer}/token`,
           revocationEndpoint: `${own.issuer}/token/revocation`,

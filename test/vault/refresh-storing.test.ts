@@ -2,8 +2,8 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { StorageFullError, VaultClosedError } from '../../src/errors.ts';
-import { refreshTokens } from '../../src/oauth/token.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
+import { redeem } from '../../src/vault/redeem.ts';
 import { RefreshOnce } from '../../src/vault/refresh-once.ts';
 import { temporaryHome } from '../support/home.ts';
 import { hostileServer } from '../support/hostile-server.ts';
@@ -137,8 +137,7 @@ describe('new tokens that the store cannot take', () => {
     const { custody } = partsAt(home, store);
     const once = new RefreshOnce(
       custody,
-      ({ server, client, resourceParameter }, refreshToken) =>
-        refreshTokens(server, client, { refreshToken, resourceParameter }),
+      (credential) => redeem(credential, home.environment, {}),
       () => {},
     );
     await once.refresh(stale, { leaseMs: 1000, waitMs: 30_000 });
@@ -167,8 +166,7 @@ describe('new tokens that the store cannot take', () => {
     });
     const once = new RefreshOnce(
       partsAt(home, store).custody,
-      ({ server, client, resourceParameter }, refreshToken) =>
-        refreshTokens(server, client, { refreshToken, resourceParameter }),
+      (credential) => redeem(credential, home.environment, {}),
       () => {},
     );
     const refreshed = await once.refresh(stale, { leaseMs: 1000, waitMs: 30_000 });

@@ -4,8 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { AbortedError, LockTimeoutError, LoginRequiredError } from '../../src/errors.ts';
-import { refreshTokens } from '../../src/oauth/token.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
+import { redeem } from '../../src/vault/redeem.ts';
 import { RefreshOnce } from '../../src/vault/refresh-once.ts';
 import { temporaryHome } from '../support/home.ts';
 import { runScript, start, TYPESCRIPT } from '../support/process.ts';
@@ -240,9 +240,9 @@ describe('what other processes do', () => {
     let refusals = 0;
     const loser = new RefreshOnce(
       partsAt(home, store).custody,
-      async ({ server, client, resourceParameter }, refreshToken) => {
+      async (credential) => {
         winner = (await runScript('token-process.ts', [servers.resource], { HOLDFAST_HOME: home.path })).out;
-        return refreshTokens(server, client, { refreshToken, resourceParameter }).catch((error: unknown) => {
+        return redeem(credential, home.environment, {}).catch((error: unknown) => {
           refusals += 1;
           throw error;
         });

@@ -1,10 +1,19 @@
+import { InvalidArgumentError } from '../../errors.ts';
+import { quote } from '../../quote.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
 import { timeoutMs, withVault } from '../open-vault.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
   const { argument = '', ui, signal } = invocation;
-  const options = { account: invocation.text('account'), deadlineMs: timeoutMs(invocation), signal };
+  const method = invocation.text('method') ?? 'POST';
+  if (!/^[A-Z]{1,20}$/.test(method)) throw new InvalidArgumentError(`${quote(method)} is no HTTP method.`);
+  const options = {
+    account: invocation.text('account'),
+    deadlineMs: timeoutMs(invocation),
+    request: { method, url: argument, nonce: invocation.text('nonce') },
+    signal,
+  };
   // Printed before the vault is closed, which waits for a refresh that is under way.
   await withVault(invocation, async (vault) => {
     const headers = await vault.headers(argument, options);

@@ -20,6 +20,7 @@ export async function run(invocation: Invocation): Promise<number> {
   if (credentials.length > 0) ui.data(tableOrBlocks(credentials.map(cellsOf), ui.columns));
   else if (unopened.length === 0) ui.note('No logins yet. Log in: holdfast login URL');
   for (const one of credentials) tellEnded(ui, one);
+  for (const one of credentials) tellLeniencies(ui, one);
   for (const records of byReason(unopened)) tellUnopened(ui, records);
   return EXIT.done;
 }
@@ -68,6 +69,14 @@ function tellEnded(ui: Ui, { state, resource, account, since, reason }: Credenti
   ui.warn(
     `The login to ${resource}${account === 'default' ? '' : ` as ${account}`} ended${when}: ${reason ?? 'its access token has expired, and the server gave no refresh token with it.'}`,
     `Log in again: ${loginCommand(resource, account)}`,
+  );
+}
+
+/** A login that needed what a strict client refuses is never one among others. */
+function tellLeniencies(ui: Ui, { resource, account, leniencies }: CredentialSummary): void {
+  if (leniencies.length === 0) return;
+  ui.note(
+    `${resource}${account === 'default' ? '' : ` as ${account}`} was logged in to leniently: ${leniencies.join(', ')}.`,
   );
 }
 

@@ -1,11 +1,12 @@
 import { canonicalResource } from '../../credential.ts';
-import { openBrowser } from '../../system/browser.ts';
 import { lifetimeInWords, type TierReport } from '../../keyring/keyring.ts';
-import type { LoginInteraction, LoginResult } from '../../vault/results.ts';
+import type { LoginResult } from '../../vault/results.ts';
 import type { Invocation } from '../command.ts';
 import { credentialJson } from '../credential-json.ts';
 import { EXIT } from '../exit-code.ts';
 import { timeoutMs, withVault } from '../open-vault.ts';
+import { loginAs } from './login-as.ts';
+import { loginWay } from './login-interaction.ts';
 import type { Ui } from '../ui.ts';
 import { relativeTime } from '../words.ts';
 
@@ -16,6 +17,7 @@ export async function run(invocation: Invocation): Promise<number> {
     .text('scope')
     ?.split(/[\s,]+/)
     .filter((scope) => scope !== '');
+  const as = await loginAs(invocation);
   const options = {
     account: invocation.text('account'),
     scopes,
@@ -23,37 +25,15 @@ export async function run(invocation: Invocation): Promise<number> {
     timeoutMs: timeoutMs(invocation),
     mustLast: !invocation.flag('allow-memory'),
     signal,
-    interaction: interactionOf(invocation),
+    callbackUrl: invocation.text('callback-url'),
+    ...as,
+    // Nobody is asked anything by a grant that needs nobody.
+    ...(as.grant === undefined ? loginWay(invocation, resource) : {}),
   };
   const result = await withVault(invocation, (vault) => vault.login(resource, options));
   if (ui.json) ui.dataJson({ ...result, credential: credentialJson(result.credential) });
   else tellResult(ui, result);
   return EXIT.done;
-}
-
-function interactionOf(invocation: Invocation): LoginInteraction {
-  const { ui, environment } = invocation;
-  return {
-    progress: (message) => ui.progress(message),
-    authorize: async (url) => {
-      const json = { authorize: { url } };
-      const print = invocation.flag('no-browser');
-      const text = (start: string) => `${start} in a browser on this machine:\n\n  ${url}\n`;
-      // Shown before it is tried: the redirect may come back while the browser still starts.
-      if (!print && !ui.json) ui.note(text('Opening your browser. If nothing shows, open this URL'));
-      else ui.say(text('Open this URL'), json);
-      if (!print && (await openBrowser(url, environment))) return;
-      // Without the URL the login cannot be finished, so --quiet does not hide it.
-      if (!print && ui.quiet && !ui.json) ui.say(text('Open this URL'), json);
-      else if (!print) ui.note('No browser could be opened from here.\n');
-      if (environment.variables['SSH_CONNECTION']) {
-        const port = new URL(new URL(url).searchParams.get('redirect_uri') ?? 'http://127.0.0.1').port;
-        ui.note(
-          `You are connected over SSH, and the browser comes back to port ${port} of this machine. On yours, first run:\n\n  ssh -L ${port}:127.0.0.1:${port} HOST\n`,
-        );
-      }
-    },
-  };
 }
 
 function tellResult(ui: Ui, { credential, keyring, tiers }: LoginResult): void {

@@ -1,21 +1,20 @@
 /**
  * A real authorization server (oidc-provider) in a process of its own: dynamic registration, PKCE, rotating refresh
- * tokens with reuse detection, resource indicators, revocation. It ends with its parent.
+ * tokens with reuse detection, resource indicators, revocation, DPoP; more by its settings. It ends with its parent.
  *
- * The first argument is JSON: `{ accessTokenTtlSeconds?, refreshTokens? }`. The first line of output is JSON:
- * `{ issuer, control, introspection: { clientId, clientSecret } }`. The control server counts, and makes it misbehave.
+ * The first argument is JSON: `OidcSettings` (oidc-configuration.ts, published-metadata.ts). The first line of output is
+ * JSON: `{ issuer, control, introspection: { endpoint, clientId, clientSecret } }`. The control server counts, and makes it
+ * misbehave.
  */
 import { randomBytes } from 'node:crypto';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { createServer } from 'node:http';
+import { type OidcSettings, oidcConfiguration } from './oidc-configuration.ts';
+import { announce, listen, openControl, settingsOf } from './process.ts';
+import { mounted, type PublishedSettings, publishing, withIssParameter } from './published-metadata.ts';
 
 // The library tells its users about development keys and Node versions; here both are known.
 for (const name of ['info', 'warn', 'error'] as const) console[name] = () => {};
 const { default: Provider } = await import('oidc-provider');
-
-interface Settings {
-  accessTokenTtlSeconds?: number;
-}
 
 /** How the next token requests go wrong; `times` of them. */
 interface Behaviour {
@@ -32,63 +31,42 @@ interface Behaviour {
   accessTokenTtlSeconds?: number;
 }
 
-const settings: Settings = JSON.parse(process.argv[2] ?? '{}');
+const settings = settingsOf<OidcSettings>();
+let published: PublishedSettings = settings;
 let behaviour: Behaviour = {};
 let accessTokenTtl = settings.accessTokenTtlSeconds ?? 3600;
 const counters = {
   registrations: 0,
   codeGrants: 0,
   refreshGrants: 0,
+  clientCredentialsGrants: 0,
+  deviceGrants: 0,
   tokenRequests: 0,
   tokenErrors: 0,
   grantsRevoked: 0,
   revocations: 0,
 };
+const COUNTER_OF_GRANT: Readonly<Record<string, keyof typeof counters>> = {
+  authorization_code: 'codeGrants',
+  refresh_token: 'refreshGrants',
+  client_credentials: 'clientCredentialsGrants',
+  'urn:ietf:params:oauth:grant-type:device_code': 'deviceGrants',
+};
 const grants = new Set<string>();
 
 const server = createServer();
-const issuer = await listen(server);
-const introspection = { clientId: 'mcp-server', clientSecret: randomBytes(16).toString('hex') };
-const provider = new Provider(issuer, {
-  clients: [
-    {
-      client_id: introspection.clientId,
-      client_secret: introspection.clientSecret,
-      redirect_uris: [],
-      response_types: [],
-      grant_types: [],
-    },
-  ],
-  cookies: { keys: [randomBytes(16).toString('hex')] },
-  scopes: ['openid', 'offline_access', 'tools:call'],
-  pkce: { required: () => true },
-  rotateRefreshToken: true,
-  issueRefreshToken: async () => true,
-  findAccount: async (_context, id) => ({ accountId: id, claims: async () => ({ sub: id }) }),
-  features: {
-    devInteractions: { enabled: true },
-    registration: { enabled: true },
-    revocation: { enabled: true },
-    introspection: { enabled: true, allowedPolicy: async () => true },
-    resourceIndicators: {
-      enabled: true,
-      defaultResource: async () => [],
-      useGrantedResource: async () => true,
-      getResourceServerInfo: async () => ({
-        scope: 'tools:call',
-        accessTokenFormat: 'opaque',
-        accessTokenTTL: accessTokenTtl,
-      }),
-    },
-  },
-  ttl: { Interaction: 600, Session: 600, Grant: 86_400, RefreshToken: 86_400, AuthorizationCode: 60 },
-});
+const issuer = `${await listen(server)}${settings.issuerPath ?? ''}`;
+const resourceServer = { clientId: 'mcp-server', clientSecret: randomBytes(16).toString('hex') };
+const provider = new Provider(
+  issuer,
+  oidcConfiguration(settings, resourceServer, () => accessTokenTtl),
+);
 provider.on('registration_create.success', () => {
   counters.registrations += 1;
 });
 provider.on('grant.success', (context) => {
-  if (context.oidc.params?.['grant_type'] === 'refresh_token') counters.refreshGrants += 1;
-  else counters.codeGrants += 1;
+  const counter = COUNTER_OF_GRANT[String(context.oidc.params?.['grant_type'])];
+  if (counter !== undefined) counters[counter] += 1;
   const grant = context.oidc.entities.Grant?.jti;
   if (grant !== undefined) grants.add(grant);
 });
@@ -98,6 +76,8 @@ provider.on('grant.error', () => {
 provider.on('grant.revoked', () => {
   counters.grantsRevoked += 1;
 });
+provider.use(publishing(() => published));
+provider.use(withIssParameter(() => published));
 provider.use(async (context, next) => {
   if (context.path === '/token/revocation') counters.revocations += 1;
   if (context.path !== '/token') return next();
@@ -130,32 +110,29 @@ provider.use(async (context, next) => {
   for (const member of without ?? []) Reflect.deleteProperty(body, member);
 });
 const serve = provider.callback();
-server.on('request', (request, response) => void serve(request, response));
-
-const control = createServer((request, response) => {
-  void answerControl(request, response);
+server.on('request', (request, response) => {
+  if (mounted(request, published)) void serve(request, response);
+  else response.writeHead(404).end();
 });
-process.stdout.write(`${JSON.stringify({ issuer, control: await listen(control), introspection })}\n`);
-process.stdin.resume().on('end', () => process.exit());
 
-async function answerControl(request: IncomingMessage, response: ServerResponse): Promise<void> {
-  let body = '';
-  for await (const chunk of request) body += chunk;
-  if (request.url === '/behaviour') {
-    behaviour = { times: 1, ...JSON.parse(body) };
+const control = await openControl(() => counters, {
+  '/behaviour': (asked) => {
+    behaviour = { times: 1, ...(asked as Behaviour) };
     accessTokenTtl = behaviour.accessTokenTtlSeconds ?? accessTokenTtl;
-  }
-  if (request.url === '/revoke-grants') {
+  },
+  '/publish': (changes) => {
+    published = { ...settings, ...(changes as PublishedSettings) };
+  },
+  '/revoke-grants': async () => {
     for (const id of grants) {
       await (await provider.Grant.find(id))?.destroy();
       await provider.RefreshToken.revokeByGrantId(id);
       await provider.AccessToken.revokeByGrantId(id);
     }
-  }
-  response.setHeader('content-type', 'application/json').end(JSON.stringify(counters));
-}
-
-async function listen(target: ReturnType<typeof createServer>): Promise<string> {
-  await new Promise<void>((resolve) => target.listen(0, '127.0.0.1', resolve));
-  return `http://127.0.0.1:${(target.address() as AddressInfo).port}`;
-}
+  },
+});
+announce({
+  issuer,
+  control,
+  introspection: { endpoint: `${issuer}/token/introspection`, ...resourceServer },
+});

@@ -1,26 +1,40 @@
 /**
  * A real MCP server (the SDK's) in a process of its own, over streamable HTTP, protected as MCP prescribes. Tokens are
- * checked by introspection at the authorization server. It ends with its parent.
+ * checked at the authorization servers that it was told to trust; it names them in its metadata. It ends with its parent.
  *
- * The first argument is JSON: `{ issuer, introspection, metadata?: 'header' | 'path' | 'root' | 'none' }`. The first line
- * of output is JSON: `{ resource, control }`.
+ * The first argument is JSON: `McpSettings`. The first line of output is JSON: `{ resource, control }`.
  */
+import { randomBytes } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { createMcpHandler, McpServer } from '@modelcontextprotocol/server';
+import { checkProof, type ProofRules, ProofRefused } from './dpop-proof.ts';
+import { announce, bodyOf, listen, openControl, settingsOf } from './process.ts';
+import { type Claims, tokenClaims, type TokenSource } from './token-claims.ts';
 
-interface Settings {
-  issuer: string;
-  introspection: { clientId: string; clientSecret: string };
+interface McpSettings {
+  /** Where the metadata is published. */
   metadata?: 'header' | 'path' | 'root' | 'none';
+  /** The metadata's `scopes_supported`; otherwise `tools:call` and what the tools need. */
+  scopesSupported?: string[];
+  /** The tools besides `whoami`, and the scope that each needs. Without it, they are answered 403 `insufficient_scope`. */
+  toolScopes?: Record<string, string>;
+  /** Only tokens that are bound to a key (RFC 9449) are taken. One that is bound needs its proof in any case. */
+  dpop?: boolean;
+  /** A proof needs a nonce of this server's (RFC 9449 section 9). */
+  dpopNonce?: boolean;
 }
 
 const PATH = '/mcp';
 /** `/mcp/1`, `/mcp/2` … are servers of their own: other resources, other tokens. */
 const SERVER = /^\/mcp(?:\/\d+)?$/;
 const WELL_KNOWN = '/.well-known/oauth-protected-resource';
-const { issuer, introspection, metadata = 'header' }: Settings = JSON.parse(process.argv[2] ?? '{}');
-const counters = { calls: 0, refused: 0 };
+const { metadata = 'header', toolScopes = {}, ...settings } = settingsOf<McpSettings>();
+const scopesSupported = settings.scopesSupported ?? [
+  ...new Set(['tools:call', ...Object.values(toolScopes)]),
+];
+const counters = { calls: 0, refused: 0, stepUps: 0 };
+let trusted: TokenSource[] = [];
+let nonce = settings.dpopNonce === true ? newNonce() : undefined;
 
 const handler = createMcpHandler((context) => {
   const mcp = new McpServer({ name: 'test-server', version: '1.0.0' });
@@ -29,6 +43,12 @@ const handler = createMcpHandler((context) => {
     const subject = String(context.authInfo?.extra?.['subject']);
     return { content: [{ type: 'text', text: `You are ${subject}.` }] };
   });
+  for (const [tool, scope] of Object.entries(toolScopes)) {
+    mcp.registerTool(tool, { description: `Needs ${scope}.` }, async () => {
+      counters.calls += 1;
+      return { content: [{ type: 'text', text: `Done: ${tool}.` }] };
+    });
+  }
   return mcp;
 });
 
@@ -36,24 +56,21 @@ const server = createServer((request, response) => {
   void answer(request, response).catch(() => response.writeHead(500).end());
 });
 const origin = await listen(server);
-const resource = `${origin}${PATH}`;
-const control = createServer((_request, response) => {
-  response.setHeader('content-type', 'application/json').end(JSON.stringify(counters));
+const control = await openControl(() => counters, {
+  '/trust': (sources) => {
+    trusted = sources as TokenSource[];
+  },
+  '/new-nonce': () => {
+    nonce = newNonce();
+  },
 });
-process.stdout.write(`${JSON.stringify({ resource, control: await listen(control) })}\n`);
-process.stdin.resume().on('end', () => process.exit());
+announce({ resource: `${origin}${PATH}`, control });
 
 async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
   const path = request.url ?? '';
   const published = publishedAt(path);
   if (published !== undefined) {
-    response.setHeader('content-type', 'application/json').end(
-      JSON.stringify({
-        resource: published,
-        authorization_servers: [issuer],
-        scopes_supported: ['tools:call'],
-      }),
-    );
+    response.setHeader('content-type', 'application/json').end(JSON.stringify(resourceMetadata(published)));
     return;
   }
   if (!SERVER.test(path)) {
@@ -61,19 +78,44 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
     return;
   }
   const url = `${origin}${path}`;
-  const token = /^Bearer (.+)$/i.exec(request.headers.authorization ?? '')?.[1];
-  const subject = token === undefined ? undefined : await subjectOf(token, url);
-  if (token === undefined || subject === undefined) {
-    counters.refused += 1;
-    const pointer = metadata === 'header' ? `, resource_metadata="${origin}${WELL_KNOWN}${path}"` : '';
-    response.writeHead(401, {
-      'www-authenticate': `Bearer ${token === undefined ? 'scope="tools:call"' : 'error="invalid_token"'}${pointer}`,
-    });
-    response.end();
-    return;
+  const body = await bodyOf(request);
+  const [, scheme, token] = /^(Bearer|DPoP) (.+)$/i.exec(request.headers.authorization ?? '') ?? [];
+  if (token === undefined) return refuse(response, 401, path, { scope: 'tools:call' });
+  const claims = await tokenClaims(token, url, trusted);
+  const bound = claims?.cnf?.jkt;
+  // A bound token without its proof is a stolen one, and a proof makes no other token better (RFC 9449 section 7.1).
+  if (claims === undefined || (bound !== undefined) !== (scheme?.toLowerCase() === 'dpop')) {
+    return refuse(response, 401, path, { error: 'invalid_token' });
   }
-  let body = '';
-  for await (const chunk of request) body += chunk;
+  if (settings.dpop === true && bound === undefined) {
+    return refuse(response, 401, path, { error: 'invalid_token' });
+  }
+  if (bound !== undefined) {
+    const rules: ProofRules = { method: request.method ?? '', url, token, thumbprint: bound, nonce };
+    if (nonce !== undefined) response.setHeader('dpop-nonce', nonce);
+    try {
+      await checkProof(request.headers['dpop'], rules);
+    } catch (error) {
+      if (!(error instanceof ProofRefused)) throw error;
+      return refuse(response, 401, path, { error: error.code });
+    }
+  }
+  const missing = missingScope(body, claims);
+  if (missing !== undefined) {
+    counters.stepUps += 1;
+    return refuse(response, 403, path, { error: 'insufficient_scope', scope: missing });
+  }
+  await handOn(request, response, url, body, token, claims);
+}
+
+async function handOn(
+  request: IncomingMessage,
+  response: ServerResponse,
+  url: string,
+  body: string,
+  token: string,
+  claims: Claims,
+): Promise<void> {
   const served = await handler.fetch(
     new Request(url, {
       method: request.method ?? 'POST',
@@ -83,33 +125,70 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
       ]),
       ...(body === '' ? {} : { body }),
     }),
-    { authInfo: { token, clientId: 'test', scopes: [], extra: { subject } } },
+    {
+      authInfo: {
+        token,
+        clientId: 'test',
+        scopes: claims.scope?.split(' ') ?? [],
+        extra: { subject: claims.sub ?? claims.client_id },
+      },
+    },
   );
   response.writeHead(served.status, Object.fromEntries(served.headers));
   response.end(Buffer.from(await served.arrayBuffer()));
+}
+
+/** RFC 6750 section 3, RFC 9449 section 7.1; `resource_metadata` as RFC 9728 section 5.1 has it. */
+function refuse(
+  response: ServerResponse,
+  status: 401 | 403,
+  path: string,
+  parameters: Readonly<Record<string, string>>,
+): void {
+  counters.refused += 1;
+  const proof = settings.dpop === true || /dpop/.test(parameters['error'] ?? '');
+  const all = {
+    ...parameters,
+    ...(metadata === 'header' ? { resource_metadata: `${origin}${WELL_KNOWN}${path}` } : {}),
+    ...(proof ? { algs: 'ES256' } : {}),
+  };
+  const challenge = Object.entries(all)
+    .map(([name, value]) => `${name}="${value}"`)
+    .join(', ');
+  response
+    .writeHead(status, { 'www-authenticate': `${proof ? 'DPoP' : 'Bearer'} ${challenge}`.trim() })
+    .end();
 }
 
 /** The resource whose metadata lies at that path, if it is published there. */
 function publishedAt(path: string): string | undefined {
   if (metadata === 'none' || !path.startsWith(WELL_KNOWN)) return undefined;
   const server = path.slice(WELL_KNOWN.length);
-  if (metadata === 'root') return server === '' ? resource : undefined;
+  if (metadata === 'root') return server === '' ? `${origin}${PATH}` : undefined;
   return SERVER.test(server) ? `${origin}${server}` : undefined;
 }
 
-/** Who the token stands for, if it is alive and meant for this server (RFC 7662, RFC 8707). */
-async function subjectOf(token: string, server: string): Promise<string | undefined> {
-  const basic = Buffer.from(`${introspection.clientId}:${introspection.clientSecret}`).toString('base64');
-  const response = await fetch(`${issuer}/token/introspection`, {
-    method: 'POST',
-    headers: { authorization: `Basic ${basic}` },
-    body: new URLSearchParams({ token }),
-  });
-  const found = (await response.json()) as { active: boolean; sub?: string; aud?: string };
-  return found.active && found.aud === server ? found.sub : undefined;
+/** RFC 9728 section 2. */
+function resourceMetadata(resource: string): Readonly<Record<string, unknown>> {
+  return {
+    resource,
+    authorization_servers: trusted.map(({ issuer }) => issuer),
+    scopes_supported: scopesSupported,
+    ...(settings.dpop === true
+      ? { dpop_bound_access_tokens_required: true, dpop_signing_alg_values_supported: ['ES256'] }
+      : {}),
+  };
 }
 
-async function listen(target: ReturnType<typeof createServer>): Promise<string> {
-  await new Promise<void>((resolve) => target.listen(0, '127.0.0.1', resolve));
-  return `http://127.0.0.1:${(target.address() as AddressInfo).port}`;
+/** The scope that the tool in the request needs and the token has not. */
+function missingScope(body: string, claims: Claims): string | undefined {
+  if (body === '' || Object.keys(toolScopes).length === 0) return undefined;
+  const { method, params } = JSON.parse(body) as { method?: string; params?: { name?: string } };
+  const needed = method === 'tools/call' ? toolScopes[params?.name ?? ''] : undefined;
+  if (needed === undefined || claims.scope?.split(' ').includes(needed)) return undefined;
+  return needed;
+}
+
+function newNonce(): string {
+  return randomBytes(12).toString('base64url');
 }

@@ -1,0 +1,233 @@
+/**
+ * The client that the official MCP conformance suite judges: a plain user of Holdfast's public API and of the MCP SDK. It
+ * connects to the server that it is given, takes note of what is offered, uses each tool, and the first resource and the
+ * first prompt, and leaves. All that it knows of the authorization is whether a person is there to log in (one who always
+ * agrees), and which client and which grant it was handed by the suite (`MCP_CONFORMANCE_CONTEXT`).
+ *
+ *     client.cjs [--lenient pkce-not-advertised] [--lenient legacy-endpoints] <url>
+ *
+ * Exits with 0 when it could use the server, and with 1, and the reason on stderr, when it could not.
+ */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import {
+  Client,
+  type ElicitRequest,
+  type ElicitResult,
+  ProtocolError,
+  SdkError,
+  SdkErrorCode,
+  StreamableHTTPClientTransport,
+  type Tool,
+} from '@modelcontextprotocol/client';
+import { HoldfastError, type LoginOptions, openVault, Secret } from '../src/index.ts';
+import { authorizedFetch } from '../src/mcp/index.ts';
+
+/** What the suite expects where a server takes a Client ID Metadata Document; it never fetches it. */
+const CLIENT_METADATA_URL = 'https://conformance-test.local/client-metadata.json';
+
+/** Well under the time that the suite gives the client, so that it is the client that says what it waited for. */
+const LOGIN_TIMEOUT_MS = 60_000;
+
+/** What the suite hands over, by scenario: a client, a key, tokens of others, the calls to make. */
+interface Context {
+  readonly client_id?: string;
+  readonly client_secret?: string;
+  readonly issuer?: string;
+  readonly private_key_pem?: string;
+  readonly idp_client_id?: string;
+  readonly idp_id_token?: string;
+  readonly idp_issuer?: string;
+  readonly idp_token_endpoint?: string;
+  readonly valid_jwt?: string;
+  readonly toolCalls?: readonly Call[];
+}
+
+interface Call {
+  readonly name: string;
+  readonly arguments: Record<string, unknown>;
+}
+
+const { values, positionals } = parseArgs({
+  options: { lenient: { type: 'string', multiple: true, default: [] } },
+  allowPositionals: true,
+});
+const url = positionals[0];
+if (url === undefined) throw new Error('The URL of the MCP server is missing.');
+const context = JSON.parse(process.env['MCP_CONFORMANCE_CONTEXT'] ?? '{}') as Context;
+const scenario = process.env['MCP_CONFORMANCE_SCENARIO'] ?? '';
+
+run(url).catch((error: unknown) => {
+  process.stderr.write(`Could not use the server: ${said(error)}\n`);
+  process.exitCode = 1;
+});
+
+async function run(server: string): Promise<void> {
+  const home = await mkdtemp(join(tmpdir(), 'holdfast-conformance-'));
+  try {
+    const vault = openVault({ home, keyring: 'file' });
+    try {
+      const login = {
+        ...(await chosenGrant(home)),
+        ...leniencies(),
+        clientMetadataUrl: CLIENT_METADATA_URL,
+        timeoutMs: LOGIN_TIMEOUT_MS,
+      };
+      await use(server, authorizedFetch(vault, server, { interaction, login, fetch: onNewConnection }));
+    } finally {
+      await vault.close();
+    }
+  } finally {
+    await rm(home, { recursive: true, force: true });
+  }
+}
+
+/** An error with what caused it: the SDK wraps what a fetch throws. */
+function said(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const own =
+    error instanceof HoldfastError ? `${error.code}: ${error.message}` : `${error.name}: ${error.message}`;
+  const hint = error instanceof HoldfastError && error.hint !== undefined ? ` (${error.hint})` : '';
+  return `${own}${hint}${error.cause === undefined ? '' : `\n  because of ${said(error.cause)}`}`;
+}
+
+/**
+ * The suite's servers end a connection that was idle for five seconds. With forty clients on two cores that end is met by a
+ * request on its way, and a request that may have been seen must not be sent again; so each has a connection of its own.
+ */
+const onNewConnection: typeof fetch = (input, init) => {
+  const headers = new Headers(init?.headers);
+  headers.set('connection', 'close');
+  return fetch(input, { ...init, headers });
+};
+
+/** The person at the browser: is logged in at every server, and agrees to everything. */
+const interaction = {
+  async authorize(authorizationUrl: string): Promise<void> {
+    const answer = await fetch(authorizationUrl, { redirect: 'manual' });
+    const location = answer.headers.get('location');
+    await answer.body?.cancel();
+    if (location === null)
+      throw new Error(`The authorization endpoint answered ${answer.status}, not a redirect.`);
+    const page = await fetch(new URL(location, authorizationUrl));
+    await page.body?.cancel();
+  },
+};
+
+/**
+ * The client and the grant that the context asks for. A context with a client's secret may be meant for the authorization
+ * code grant or for client credentials: only the scenario's name says which.
+ */
+async function chosenGrant(home: string): Promise<LoginOptions> {
+  const { client_id: id, client_secret: secret, private_key_pem: privateKey, issuer } = context;
+  if (id === undefined) return scenario.startsWith('auth/dpop') ? { dpop: true } : {};
+  const client = {
+    id,
+    issuer,
+    secret: secret === undefined ? undefined : new Secret(secret),
+    privateKey: privateKey === undefined ? undefined : new Secret(privateKey),
+  };
+  if (context.valid_jwt !== undefined) {
+    const assertion = await assertionFile(home, context.valid_jwt);
+    return { client, grant: { type: 'workload-identity', assertion } };
+  }
+  if (context.idp_id_token !== undefined) {
+    return {
+      client,
+      grant: {
+        type: 'enterprise',
+        assertion: await assertionFile(home, context.idp_id_token),
+        identityProvider: { issuer: context.idp_issuer ?? '', tokenEndpoint: context.idp_token_endpoint },
+        identityClient: { id: context.idp_client_id ?? '' },
+      },
+    };
+  }
+  const itself = privateKey !== undefined || scenario.startsWith('auth/client-credentials');
+  return itself ? { client, grant: { type: 'client_credentials' } } : { client };
+}
+
+async function assertionFile(home: string, assertion: string): Promise<{ file: string }> {
+  const file = join(home, 'assertion.jwt');
+  await writeFile(file, assertion, { mode: 0o600 });
+  return { file };
+}
+
+function leniencies(): Pick<LoginOptions, 'lenient'> {
+  const has = (name: string) => values.lenient.includes(name) || undefined;
+  return {
+    lenient: { pkceNotAdvertised: has('pkce-not-advertised'), legacyEndpoints: has('legacy-endpoints') },
+  };
+}
+
+async function use(server: string, authorized: typeof fetch): Promise<void> {
+  const client = new Client(
+    { name: 'holdfast-conformance', version: '1.0.0' },
+    {
+      capabilities: { elicitation: { form: { applyDefaults: true } } },
+      versionNegotiation: { mode: 'auto' },
+    },
+  );
+  client.setRequestHandler('elicitation/create', agree);
+  await client.connect(new StreamableHTTPClientTransport(new URL(server), { fetch: authorized }));
+  try {
+    const { tools, resources, prompts } = client.getServerCapabilities() ?? {};
+    if (tools !== undefined) {
+      const list = (await client.listTools()).tools;
+      const calls =
+        context.toolCalls ?? list.map((tool) => ({ name: tool.name, arguments: argumentsFor(tool, list) }));
+      for (const call of calls) await answered(`The tool ${call.name}`, client.callTool(call));
+    }
+    if (resources !== undefined) {
+      const [first] = (await client.listResources()).resources;
+      if (first !== undefined) await answered(first.uri, client.readResource({ uri: first.uri }));
+    }
+    if (prompts !== undefined) {
+      const [first] = (await client.listPrompts()).prompts;
+      if (first !== undefined) await answered(first.name, client.getPrompt({ name: first.name }));
+    }
+  } finally {
+    await client.close();
+  }
+}
+
+/** A server that answers with an error, or with what the protocol does not know, has answered: that is for whoever called the tool, and the next one may work. */
+async function answered(what: string, call: Promise<unknown>): Promise<void> {
+  try {
+    await call;
+  } catch (error) {
+    // The SDK refuses, for the caller, a result that is none.
+    const refused = error instanceof SdkError && error.code === SdkErrorCode.InvalidResult;
+    if (!(error instanceof ProtocolError) && !refused) throw error;
+    process.stderr.write(`${what}: ${error.message}\n`);
+  }
+}
+
+/** The person at the form: agrees, and leaves what has a default as it is. */
+function agree({ params }: ElicitRequest): ElicitResult {
+  if (!('requestedSchema' in params)) return { action: 'decline' };
+  const content: Record<string, string | number | boolean> = {};
+  for (const [name, property] of Object.entries(params.requestedSchema.properties)) {
+    if (property.type === 'boolean' && property.default === undefined) content[name] = true;
+  }
+  return { action: 'accept', content };
+}
+
+/** Something of the right type for each argument; the object that is at hand is a schema that was just read. */
+function argumentsFor({ inputSchema }: Tool, tools: readonly Tool[]): Record<string, unknown> {
+  const samples: Readonly<Record<string, unknown>> = {
+    string: 'text',
+    integer: 1,
+    number: 1.5,
+    boolean: true,
+    array: [],
+    object: tools[0]?.inputSchema,
+  };
+  const properties = Object.entries(inputSchema.properties ?? {}) as [string, { type?: unknown }][];
+  return Object.fromEntries(
+    properties.flatMap(([name, { type }]) =>
+      typeof type === 'string' && type in samples ? [[name, samples[type]]] : [],
+    ),
+  );
+}

@@ -1,0 +1,258 @@
+/*
+ * `npm run conformance`: the official MCP conformance suite against Holdfast. With no arguments the four sets that Holdfast
+ * must pass in full; else those that are named:
+ *
+ *     node conformance/run.mjs [--requirements <revision>]... [--suite <name>]... [--scenario <name>]...
+ *                              [--lenient <name>]... [--verbose]
+ *
+ * The runner needs Node 22 and lies in this folder, with a package.json of its own; the client under test runs on the Node
+ * that runs this script. Everything that a run writes goes to a temporary directory, which is removed.
+ *
+ * The runner itself overlooks two things when it runs a set: a warning in a scenario of `--requirements`, and a client that
+ * ends with an error where it should not. Here a warning fails its scenario; and each scenario that the client gave up on is
+ * run once more by itself, since there the runner judges the exit code too. Exits with 1 when a scenario that counts failed.
+ */
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { build } from 'esbuild';
+
+const HERE = fileURLToPath(new URL('.', import.meta.url));
+const RUNNER = join(HERE, 'node_modules/@modelcontextprotocol/conformance');
+const NODE_22 = join(HERE, 'node_modules/node/bin/node');
+const INSTALL_TRIES = 3;
+
+/** How long one client may take: long, since all of a set start at once, be there 2 cores or 64. */
+const CLIENT_TIMEOUT_MS = 120_000;
+
+/** Servers of 2025-03-26 may have no metadata at all, which a strict client refuses to take for a login. */
+const LENIENT = { backcompat: ['pkce-not-advertised', 'legacy-endpoints'] };
+
+const { values } = parseArgs({
+  options: {
+    requirements: { type: 'string', multiple: true, default: [] },
+    suite: { type: 'string', multiple: true, default: [] },
+    scenario: { type: 'string', multiple: true, default: [] },
+    lenient: { type: 'string', multiple: true, default: [] },
+    verbose: { type: 'boolean', default: false },
+  },
+});
+const named = [
+  ...values.requirements.map((revision) => ({ kind: 'requirements', name: revision })),
+  ...values.suite.map((suite) => ({ kind: 'suite', name: suite })),
+  ...values.scenario.map((scenario) => ({ kind: 'scenario', name: scenario })),
+];
+const sets =
+  named.length > 0
+    ? named
+    : [
+        { kind: 'requirements', name: '2026-07-28' },
+        { kind: 'requirements', name: '2025-11-25' },
+        { kind: 'suite', name: 'extensions' },
+        { kind: 'suite', name: 'backcompat' },
+      ];
+
+const place = mkdtempSync(join(tmpdir(), 'holdfast-conformance-'));
+/** The runner and the clients that it started: a process group of their own. */
+let running;
+process.on('exit', () => {
+  try {
+    if (running !== undefined) process.kill(-running);
+  } catch {
+    // It has just ended by itself.
+  }
+  rmSync(place, { recursive: true, force: true, maxRetries: 10 });
+});
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, () => process.exit(1));
+
+install();
+const client = await bundleClient().catch(() => {
+  // esbuild has said on stderr what it could not build.
+  process.exit(1);
+});
+for (const set of sets) {
+  const began = performance.now();
+  const { scenarios, amiss } = await judge(set);
+  const seconds = ((performance.now() - began) / 1000).toFixed(1);
+  const counted = scenarios.filter(({ scored }) => scored);
+  const passed = counted.filter(({ problem }) => problem === undefined);
+  // A set that came to nothing is not a set that passed.
+  const good = counted.length > 0 && passed.length === counted.length && amiss === undefined;
+  if (!good) process.exitCode = 1;
+  console.log(
+    `${good ? 'ok  ' : 'FAIL'} --${set.kind} ${set.name}: ${passed.length} of ${counted.length} in ${seconds} s`,
+  );
+  if (amiss !== undefined) console.log(`     the run: ${amiss}`);
+  for (const { name, scored, problem } of scenarios) {
+    if (problem !== undefined) console.log(`     ${name}${scored ? '' : ' (does not count)'}: ${problem}`);
+  }
+}
+
+/** The runner and its Node, as the lock file says. */
+function install() {
+  const manifest = JSON.parse(readFileSync(join(HERE, 'package.json'), 'utf8'));
+  const missing = Object.entries(manifest.dependencies).some(
+    ([name, version]) => installedVersion(name) !== version,
+  );
+  if (!missing && spawnSync(NODE_22, ['--version']).status === 0) return;
+  for (let tries = 1; ; tries += 1) {
+    console.error(`Installing the conformance runner and Node ${manifest.dependencies.node} into ${HERE}`);
+    const { status } = spawnSync(
+      'npm',
+      ['ci', '--prefix', HERE, '--no-audit', '--no-fund', '--loglevel=error'],
+      {
+        cwd: HERE,
+        stdio: ['ignore', 2, 2],
+        shell: process.platform === 'win32',
+      },
+    );
+    if (status === 0) return;
+    if (tries === INSTALL_TRIES) {
+      console.error(`npm ci did not succeed in ${HERE}: is the registry reachable?`);
+      process.exit(1);
+    }
+  }
+}
+
+function installedVersion(name) {
+  try {
+    return JSON.parse(readFileSync(join(HERE, 'node_modules', name, 'package.json'), 'utf8')).version;
+  } catch {
+    return undefined;
+  }
+}
+
+/** As one file: forty clients that each load TypeScript, all at once, would wait for the compiler. */
+async function bundleClient() {
+  const outfile = join(place, 'client.cjs');
+  await build({
+    entryPoints: [join(HERE, 'client.ts')],
+    outfile,
+    bundle: true,
+    format: 'cjs',
+    platform: 'node',
+    target: 'node20',
+    logLevel: 'error',
+    plugins: [
+      {
+        name: 'native modules stay where they are installed',
+        setup: (builder) => {
+          builder.onResolve({ filter: /^koffi$/ }, () => ({
+            path: fileURLToPath(import.meta.resolve('koffi')),
+            external: true,
+          }));
+        },
+      },
+    ],
+  });
+  return outfile;
+}
+
+/** Every scenario of a set, all at once, as the runner does it; and what else was amiss. */
+async function judge({ kind, name }) {
+  if (kind === 'scenario') return { scenarios: [await judgeAlone(name, [], values.lenient)] };
+  const lenient = [...(LENIENT[name] ?? []), ...values.lenient];
+  const { code, output, said } = await run([`--${kind}`, name], lenient);
+  const lines = output.split('\n');
+  const unscored = new Set(lines.map((line) => /^ {2}[✓✗] (\S+) \(/.exec(line)?.[1]));
+  const scenarios = lines.flatMap((line) => {
+    const [, mark, scenario, counts] = /^([✓✗-]) ([^\s:]+): (.*)$/.exec(line) ?? [];
+    if (scenario === undefined) return [];
+    const problem =
+      mark === '✓' ? undefined : [counts, ...(said.get(scenario)?.held ?? [])].join('\n       ');
+    return [{ name: scenario, scored: !unscored.has(scenario), problem }];
+  });
+  const revision = kind === 'requirements' ? ['--spec-version', name, '--force'] : [];
+  for (const scenario of scenarios) {
+    if (scenario.problem === undefined && said.get(scenario.name)?.gaveUp) {
+      scenario.problem = (await judgeAlone(scenario.name, revision, lenient)).problem;
+    }
+  }
+  return { scenarios, amiss: whatElse(code, output, said, scenarios) };
+}
+
+/** What the runner's list of scenarios does not show. */
+function whatElse(code, output, said, scenarios) {
+  const count = (pattern) => output.match(pattern)?.length ?? 0;
+  if (count(/^Client timed out/gm) > 0) return `clients were ended after ${CLIENT_TIMEOUT_MS} ms`;
+  const explained = [...said.values()].filter(({ gaveUp }) => gaveUp).length;
+  const ended = count(/^Client exited with code/gm);
+  if (ended !== explained) return `${ended} clients ended with an error, and ${explained} said why`;
+  const allGood = scenarios.every(({ scored, problem }) => !scored || problem === undefined);
+  return code !== 0 && allGood ? `the runner ended with ${code}\n${output}` : undefined;
+}
+
+/** One scenario by itself: there the runner's own exit code takes the client's into account. */
+async function judgeAlone(name, more, lenient) {
+  const { code, output, said } = await run(['--scenario', name, ...more], lenient);
+  if (code === 0 && said.size === 1) return { name, scored: true, problem: undefined };
+  const held = said.get(name)?.held ?? [output];
+  return { name, scored: true, problem: ['it fails by itself', ...held].join('\n       ') };
+}
+
+/** What each scenario's checks hold against the client, and whether the client ended with an error. */
+function checksThatFailed(results) {
+  const found = new Map();
+  if (!existsSync(results)) return found;
+  const files = readdirSync(results, { recursive: true }).filter((file) => file.endsWith('checks.json'));
+  for (const file of files) {
+    const scenario = dirname(file).replace(/-\d{4}-\d\d-\d\dT[\d-]+Z$/, '');
+    const checks = JSON.parse(readFileSync(join(results, file), 'utf8'));
+    const error = readFileSync(join(results, dirname(file), 'stderr.txt'), 'utf8').trim();
+    const bad = checks.filter(({ status }) => status === 'FAILURE' || status === 'WARNING');
+    found.set(scenario, {
+      gaveUp: error.includes('Could not use the server: '),
+      held: [
+        ...bad.map(
+          ({ status, id, errorMessage, description }) => `${status} ${id}: ${errorMessage ?? description}`,
+        ),
+        ...(error === '' ? [] : [`the client: ${error.replaceAll('\n', '\n       ')}`]),
+      ],
+    });
+  }
+  return found;
+}
+
+/** Runs the runner. The clients' homes lie in our directory too, should one be ended before it has removed its own. */
+async function run(options, lenient) {
+  const temporary = mkdtempSync(join(place, 'run-'));
+  const results = join(temporary, 'results');
+  const command = [process.execPath, client, ...lenient.flatMap((name) => ['--lenient', name])];
+  const runner = spawn(
+    NODE_22,
+    [
+      join(RUNNER, 'dist/index.js'),
+      'client',
+      '--command',
+      // A shell runs it; without `exec`, a client that takes too long would outlive the shell, and the runner wait for ever.
+      `exec ${command.map((part) => `'${part}'`).join(' ')}`,
+      '--timeout',
+      String(CLIENT_TIMEOUT_MS),
+      '--output-dir',
+      results,
+      ...options,
+    ],
+    {
+      cwd: place,
+      env: { PATH: process.env.PATH, HOME: place, TMPDIR: temporary },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true,
+    },
+  );
+  running = runner.pid;
+  let output = '';
+  for (const stream of [runner.stdout, runner.stderr]) {
+    stream.setEncoding('utf8').on('data', (text) => {
+      output += text;
+    });
+  }
+  const code = await new Promise((resolve, reject) => runner.on('error', reject).on('close', resolve));
+  running = undefined;
+  // It prints the keys and secrets that it made for the scenario.
+  output = output.replace(/^With context: .*$/gm, 'With context: [left out]');
+  if (values.verbose) process.stderr.write(output);
+  return { code, output, said: checksThatFailed(results) };
+}

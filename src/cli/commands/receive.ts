@@ -1,0 +1,161 @@
+import { canonicalResource } from '../../credential.ts';
+import { HandoverExpiredError, HoldfastError, InvalidArgumentError } from '../../errors.ts';
+import { loginCommand } from '../../vault/login-required.ts';
+import type { HandoverInvitation, ReceiveResult } from '../../vault/results.ts';
+import type { Vault } from '../../vault/vault.ts';
+import { blobsFrom, readBlobFile } from '../blob-input.ts';
+import type { Invocation } from '../command.ts';
+import { credentialJson } from '../credential-json.ts';
+import { EXIT } from '../exit-code.ts';
+import { tellKeyring } from '../kept-where.ts';
+import { timeoutMs, withVault } from '../open-vault.ts';
+import { canAsk } from '../terminal.ts';
+import type { Ui } from '../ui.ts';
+import { isoTime, relativeTime } from '../words.ts';
+
+export async function run(invocation: Invocation): Promise<number> {
+  const { argument, ui, signal } = invocation;
+  const resource = argument === undefined ? undefined : canonicalResource(argument);
+  const account = invocation.text('account');
+  const [later, blob, file] = [invocation.flag('later'), invocation.text('blob'), invocation.text('file')];
+  const ways = [later && '--later', blob !== undefined && '--blob', file !== undefined && '--file'];
+  const [first, second] = ways.filter((way) => way !== false);
+  if (second !== undefined) throw new InvalidArgumentError(`${first} and ${second} exclude each other.`);
+  const mustLast = later || !invocation.flag('allow-memory');
+  const options = { resource, account, mustLast };
+  if (blob !== undefined) {
+    const text = blob === '-' ? await oneFromStdin(ui, signal) : await readBlobFile(blob);
+    if (text === undefined) throw new InvalidArgumentError(`There is no file ${blob}.`);
+    tellResult(ui, await withVault(invocation, (vault) => vault.receive(text, options)));
+    return EXIT.done;
+  }
+  await withVault(invocation, async (vault) => {
+    const invitation = await vault.invite({ ...options, lifetimeMs: timeoutMs(invocation) });
+    if (later) {
+      leaveCode(invocation, invitation);
+      return;
+    }
+    await showCode(invocation, invitation, file);
+    const over = AbortSignal.timeout(Math.max(0, invitation.expiresAt - Date.now()));
+    const blobs = file === undefined ? blobsFrom({ signal, over }) : blobsFrom({ file, signal, over });
+    tellResult(ui, await firstThatOpens(invocation, vault, blobs, { ...options, over, invitation, file }));
+  });
+  return EXIT.done;
+}
+
+/** The first blob that opens. A person, or a file that changes, gets another chance until the code runs out. */
+async function firstThatOpens(
+  { ui }: Invocation,
+  vault: Vault,
+  blobs: AsyncIterable<string>,
+  waiting: {
+    readonly resource: string | undefined;
+    readonly account: string | undefined;
+    readonly mustLast: boolean;
+    readonly over: AbortSignal;
+    readonly invitation: HandoverInvitation;
+    readonly file: string | undefined;
+  },
+): Promise<ReceiveResult> {
+  const { over, invitation, file, ...options } = waiting;
+  let problem: HoldfastError | undefined;
+  for await (const text of blobs) {
+    try {
+      return await vault.receive(text, options);
+    } catch (error) {
+      const refused = error instanceof HoldfastError && error.code.startsWith('handover-');
+      if (!refused || (file === undefined && !canAsk())) throw error;
+      problem = error;
+      ui.warn(error.message, error.hint);
+      ui.note(file === undefined ? 'Paste the right one here.' : `Waiting for another one in ${file}.`);
+    }
+  }
+  if (problem !== undefined) throw problem;
+  if (over.aborted) {
+    throw new HandoverExpiredError('No blob came before the hand-over code ran out.', {
+      hint: 'Begin anew, with more time if need be: holdfast receive --timeout 3600',
+    });
+  }
+  throw new InvalidArgumentError('Standard input ended before a blob came.', {
+    hint: `The code stays good ${forWords(invitation.expiresAt)}: holdfast receive --blob FILE`,
+  });
+}
+
+async function oneFromStdin(ui: Ui, signal: AbortSignal): Promise<string> {
+  if (canAsk()) ui.note('Paste the blob here.');
+  for await (const text of blobsFrom({ signal })) return text;
+  throw new InvalidArgumentError('There is no blob on standard input.', {
+    hint: 'Pipe it in: … | holdfast receive --blob=-',
+  });
+}
+
+/** For who carries the code by hand, or reads it from standard error. */
+async function showCode(
+  { ui }: Invocation,
+  invitation: HandoverInvitation,
+  file: string | undefined,
+): Promise<void> {
+  const { code, words, resource, expiresAt } = invitation;
+  if (canAsk() && !ui.json && !ui.quiet) {
+    const { renderUnicodeCompact } = await import('uqr');
+    ui.note(renderUnicodeCompact(code));
+  }
+  const bring = file === undefined ? 'Paste what it prints here.' : `Put what it prints into ${file}.`;
+  ui.say(
+    [
+      `The code of this hand-over, good ${forWords(expiresAt)}:\n\n  ${ui.style('bold', code)}\n`,
+      `Its words: ${ui.style('bold', words)}\n`,
+      `On the machine that has the login:\n\n  ${sendCommand(code, resource)}\n`,
+      `It shows the same words, if the code came over unchanged. ${bring}`,
+    ].join('\n'),
+    { handover: { code, words, resource, expiresAt: isoTime(expiresAt) } },
+  );
+}
+
+/** For scripts: the code on standard output. */
+function leaveCode(
+  { ui, argument }: Invocation,
+  { code, words, resource, expiresAt }: HandoverInvitation,
+): void {
+  if (ui.json) ui.dataJson({ code, words, resource, expiresAt: isoTime(expiresAt) });
+  else ui.data(code);
+  ui.note(`The words of this code: ${ui.style('bold', words)}`);
+  ui.note(
+    `It is good ${forWords(expiresAt)}. On the machine that has the login: ${sendCommand('CODE', resource)}\nThen here: holdfast receive${argument === undefined ? '' : ` ${resource}`} --blob FILE`,
+  );
+}
+
+function sendCommand(code: string, resource: string | undefined): string {
+  return `holdfast send ${resource ?? 'URL'} --to ${code}`;
+}
+
+function forWords(moment: number): string {
+  // A code of ten minutes that was made a moment ago is not one of nine.
+  return relativeTime(moment + 1000, Date.now()).replace(/^in /, 'for ');
+}
+
+function tellResult(ui: Ui, result: ReceiveResult): void {
+  const { credential, mode, blobWords } = result;
+  if (ui.json) {
+    ui.dataJson({ ...result, credential: credentialJson(credential) });
+    return;
+  }
+  const { resource, account, expiresAt, canRefresh } = credential;
+  const ends = expiresAt === undefined ? undefined : relativeTime(expiresAt, Date.now());
+  ui.note(
+    `${ui.style('green', 'Received')} the login to ${ui.style('bold', resource)}${account === 'default' ? '' : ` as ${account}`}.`,
+  );
+  if (mode === 'access-token') {
+    ui.note(
+      `It is an access token alone, and nothing here can renew it.${ends === undefined ? '' : ` It ends ${ends}.`} After that: another hand-over, or ${loginCommand(resource, account)}`,
+    );
+  } else if (ends !== undefined) {
+    ui.note(
+      `The access token expires ${ends}, ${canRefresh ? 'and is refreshed by itself' : 'and the server gave no way to refresh it'}.`,
+    );
+  }
+  ui.note(
+    `The words of the blob: ${ui.style('bold', blobWords)}\nIf holdfast send showed other ones, somebody has put another login in its place: holdfast logout ${resource}`,
+  );
+  tellKeyring(ui, result);
+}

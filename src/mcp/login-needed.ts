@@ -1,0 +1,44 @@
+import { InsufficientScopeError, InvalidArgumentError, LoginRequiredError } from '../errors.ts';
+import { quote } from '../quote.ts';
+import { shellPath } from '../system/storage-error.ts';
+import type { Name } from '../vault/custody.ts';
+import { loginCommand } from '../vault/login-required.ts';
+
+/* Why the token at hand does not do, and the command that mends it. */
+
+/** The server refused a token, and the one that was fetched in its place. */
+export function refusesItsTokens(name: Name): LoginRequiredError {
+  return new LoginRequiredError(
+    `${name.resource} refuses the access token of this login, though it was just renewed.`,
+    {
+      hint: `Log in again: ${loginCommand(name.resource, name.account)}`,
+    },
+  );
+}
+
+/**
+ * @param asked the scopes that the server asks for (RFC 6750 section 3.1), `before` those of the login that is there: what is
+ * asked for next is both, as an authorization server may grant no more than that.
+ */
+export function lacksScopes(
+  { resource, account }: Name,
+  asked: readonly string[],
+  before: string | undefined,
+): InsufficientScopeError {
+  const which = asked.length === 0 ? 'more scopes' : `the scopes ${quote(asked.join(' '))}`;
+  const all = [...new Set([...(before?.split(' ') ?? []), ...asked])].join(' ');
+  const scope = asked.length === 0 ? '' : ` --scope ${shellPath(all)}`;
+  return new InsufficientScopeError(`${resource} asks for ${which}, which this login does not have.`, {
+    hint: `Log in for them: ${loginCommand(resource, account)}${scope}`,
+  });
+}
+
+/** The SDK sends a token that is bound to a key as if it were not. */
+export function lacksItsProof({ resource }: Name): InvalidArgumentError {
+  return new InvalidArgumentError(
+    `The access token for ${resource} is bound to a key (DPoP, RFC 9449), and was sent without its proof.`,
+    {
+      hint: 'Give the transport the provider’s fetch too: { authProvider: provider, fetch: provider.fetch }',
+    },
+  );
+}

@@ -1,0 +1,161 @@
+import { request as overHttp } from 'node:http';
+import { request as overTls } from 'node:https';
+import type { Socket } from 'node:net';
+import { InvalidArgumentError, NetworkError } from '../errors.ts';
+import { quote } from '../quote.ts';
+import { Secret } from '../secret.ts';
+import { type ProxyVariable, proxyVariable } from '../system/proxy-environment.ts';
+import { VERSION } from '../version.ts';
+import { codeOf, isAboutCertificate, openSocket } from './connection.ts';
+import { pointsHere } from './safe-url.ts';
+
+/*
+ * Requests through the proxy that the environment names, by CONNECT (RFC 9110 section 9.3.6), so that TLS ends at the server
+ * and the proxy sees a host name and nothing else.
+ *
+ * On node:http and not on https-proxy-agent, which reads the proxy's answer without any limit, keeps the connection open when
+ * the request is given up, writes the proxy's password to the log under DEBUG=*, and where the server is named by an
+ * address, checks its certificate for the proxy's name.
+ */
+
+/** A proxy, and which variable names it. */
+export interface Proxy {
+  /** Without user name and password. */
+  readonly url: URL;
+  /** What `Proxy-Authorization` says. */
+  readonly authorization: Secret | undefined;
+  readonly variable: string;
+}
+
+const MAX_HEADER_BYTES = 16 * 1024;
+
+/**
+ * The proxy that the environment names for a URL, if any. What is on this machine is never asked through one: there it
+ * would be another machine.
+ *
+ * @throws InvalidArgumentError when the variable holds something else
+ */
+export async function proxyFor(url: URL): Promise<Proxy | undefined> {
+  if (pointsHere(url)) return undefined;
+  const variable = await proxyVariable(url);
+  return variable === undefined ? undefined : parse(variable);
+}
+
+function parse({ name, value }: ProxyVariable): Proxy {
+  const hint = 'It should look like http://proxy.example.com:3128, or be unset.';
+  const text = value.reveal().trim();
+  const written = text.includes('://') ? text : `http://${text}`;
+  // The value stays out of every message: what is not understood may be a password all the same.
+  if (!URL.canParse(written)) {
+    throw new InvalidArgumentError(`The environment variable ${name} does not hold the URL of a proxy.`, {
+      hint,
+    });
+  }
+  const url = new URL(written);
+  if (url.protocol !== 'http:' && url.protocol !== 'https:') {
+    throw new InvalidArgumentError(
+      `The environment variable ${name} names a proxy that is neither http nor https, which Holdfast cannot use.`,
+      { hint },
+    );
+  }
+  const { username, password } = url;
+  const authorization =
+    username === '' && password === ''
+      ? undefined
+      : new Secret(
+          `Basic ${Buffer.from(`${decoded(username)}:${decoded(password)}`, 'utf8').toString('base64')}`,
+        );
+  url.username = '';
+  url.password = '';
+  return { url, authorization, variable: name };
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text; // A password with a bare % in it.
+  }
+}
+
+/**
+ * A connection through the proxy to the host of an https URL; TLS is still to come. Nothing of the request has left when it
+ * fails.
+ *
+ * @param ended gives up and closes the connection; the error is then any, as the caller knows the reason
+ * @throws NetworkError, `unsent`, when the proxy is not reached or does not connect
+ */
+export async function openTunnel(proxy: Proxy, target: URL, ended: AbortSignal): Promise<Socket> {
+  const authority = `${target.hostname}:${target.port || 443}`;
+  const start = proxy.url.protocol === 'https:' ? overTls : overHttp;
+  const outgoing = start(proxy.url, {
+    method: 'CONNECT',
+    path: authority,
+    maxHeaderSize: MAX_HEADER_BYTES,
+    headers: {
+      host: authority,
+      'user-agent': `holdfast/${VERSION}`,
+      ...(proxy.authorization && { 'proxy-authorization': proxy.authorization.reveal() }),
+    },
+    // The user has named the proxy, so it may be anywhere.
+    createConnection: () => openSocket(proxy.url, 'anywhere'),
+  });
+  const giveUp = () => outgoing.destroy();
+  ended.addEventListener('abort', giveUp, { once: true });
+  try {
+    return await new Promise<Socket>((resolve, reject) => {
+      const fail = (error = new Error('The connection was closed.')) =>
+        reject(ended.aborted ? error : unreachable(proxy, target, error));
+      outgoing
+        .on('error', fail)
+        .on('close', () => fail())
+        .on('connect', ({ statusCode = 0 }, socket: Socket, early) => {
+          // From here on the connection is ours, its errors too; TLS on top of it tells of them.
+          socket.on('error', () => {});
+          if (statusCode >= 200 && statusCode < 300) {
+            if (early.byteLength > 0) socket.unshift(early);
+            resolve(socket);
+          } else {
+            socket.destroy();
+            reject(refused(proxy, target, statusCode));
+          }
+        })
+        .end();
+    });
+  } finally {
+    ended.removeEventListener('abort', giveUp);
+  }
+}
+
+function unreachable(proxy: Proxy, target: URL, cause: Error): NetworkError {
+  const code = codeOf(cause);
+  const certificate = isAboutCertificate(code);
+  const why = `${code === undefined ? '' : ` (${code})`}${certificate ? ': its certificate is not trusted here' : ''}`;
+  return new NetworkError(
+    `The proxy ${quote(proxy.url.host)}, which leads to ${quote(target.host)}, cannot be reached${why}.`,
+    {
+      cause,
+      unsent: true,
+      hint: certificate
+        ? 'If your network has a certificate authority of its own: export NODE_EXTRA_CA_CERTS=/path/to/ca.pem'
+        : `The environment variable ${proxy.variable} names it: check it, or list the host in NO_PROXY.`,
+    },
+  );
+}
+
+function refused(proxy: Proxy, target: URL, status: number): NetworkError {
+  const { variable, authorization } = proxy;
+  const withPassword = `${variable}=${proxy.url.protocol}//user:password@${proxy.url.host}`;
+  const hint =
+    status === 407
+      ? authorization === undefined
+        ? `It asks for a user name and a password. Set ${withPassword}`
+        : `It does not take the user name and password in ${variable}. Set ${withPassword}`
+      : status >= 500
+        ? 'It does not reach that host itself, or is in trouble. Check the address, then try again.'
+        : 'Ask who runs the proxy to allow that host, or list the host in NO_PROXY if it can be reached without.';
+  return new NetworkError(
+    `The proxy ${quote(proxy.url.host)} does not connect to ${quote(target.host)}: it answered with status ${status}.`,
+    { unsent: true, hint },
+  );
+}

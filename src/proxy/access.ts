@@ -1,0 +1,154 @@
+import { HoldfastError, InsufficientScopeError, LoginRequiredError, NetworkError } from '../errors.ts';
+import { authorizedFetch } from '../mcp/fetch.ts';
+import { type Fetch, followWithinOrigin, outgoing } from '../mcp/outgoing.ts';
+import { sharedLogin } from '../mcp/shared-login.ts';
+import { pause } from '../system/turn.ts';
+import type { Name } from '../vault/custody.ts';
+import { loginCommand } from '../vault/login-required.ts';
+import type { LoginOptions } from '../vault/results.ts';
+import type { Vault } from '../vault/vault.ts';
+import type { HttpResponse } from './http-fetch.ts';
+import { type LoginDesk, LoginOvertaken } from './login-desk.ts';
+import type { Send } from './wire.ts';
+
+/*
+ * Sends requests to the MCP server with the login that is there; without one where the server wants none; and where a person
+ * can be asked, has them log in.
+ */
+
+/** Pauses before a request that did not leave is tried again, in milliseconds: a server is back within seconds, or not soon. */
+const UNSENT_PAUSES_MS = [200, 400, 800, 1_600, 3_200];
+
+export interface AccessParts {
+  readonly fetch: Fetch;
+  readonly vault: Vault;
+  readonly name: Name;
+  readonly desk: LoginDesk;
+  readonly login: Pick<LoginOptions, 'callbackPort' | 'headers' | 'signal'>;
+}
+
+export class Access {
+  readonly #parts: AccessParts;
+  readonly #quiet: Fetch;
+  /** The server has answered without a login. */
+  #isOpen = false;
+
+  constructor(parts: AccessParts) {
+    const { vault, name, fetch } = parts;
+    this.#parts = parts;
+    this.#quiet = authorizedFetch(vault, name.resource, {
+      account: name.account,
+      onInsufficientScope: 'throw',
+      fetch,
+    });
+  }
+
+  /**
+   * @throws LoginRequiredError when only a person can help, and none may be asked or none did
+   * @throws NetworkError, what `vault.token` throws, and the signal's reason
+   */
+  readonly send: Send = async (url, init, person) => {
+    const response = await persistently(init.signal, () => this.#request(url, init, person));
+    if (response.status !== 401) return response;
+    response.discard();
+    throw this.#refused();
+  };
+
+  /** The generation of the login that is there; `undefined` where there is none that may be used. */
+  async generation(): Promise<number | undefined> {
+    const { vault, name } = this.#parts;
+    try {
+      return (await vault.token(name.resource, { account: name.account })).generation;
+    } catch (error) {
+      if (error instanceof HoldfastError) return undefined;
+      throw error;
+    }
+  }
+
+  async #request(url: string, init: Parameters<Send>[1], person: boolean): Promise<HttpResponse> {
+    if (this.#isOpen) {
+      const response = await this.#plain(url, init);
+      if (response.status !== 401) return response;
+      response.discard();
+      this.#isOpen = false;
+    }
+    try {
+      return (await this.#quiet(url, init)) as unknown as HttpResponse;
+    } catch (error) {
+      if (!(error instanceof LoginRequiredError || error instanceof InsufficientScopeError)) throw error;
+      const generation = await this.generation();
+      if (generation === undefined) {
+        const response = await this.#plain(url, init);
+        this.#isOpen = response.ok;
+        if (response.status !== 401) return response;
+        response.discard();
+      }
+      if (!person) throw error;
+      return await this.#asking(url, init, generation);
+    }
+  }
+
+  async #plain(url: string, init: Parameters<Send>[1]): Promise<HttpResponse> {
+    return await sendPlain(this.#parts.fetch, url, init);
+  }
+
+  /** Has a person log in where that is what the server wants. */
+  async #asking(
+    url: string,
+    init: Parameters<Send>[1],
+    generation: number | undefined,
+  ): Promise<HttpResponse> {
+    const { vault, name, fetch, desk, login } = this.#parts;
+    const patience = desk.patience(() => sharedLogin(vault, name).running !== undefined);
+    desk.expect(generation);
+    const send = authorizedFetch(vault, name.resource, {
+      account: name.account,
+      onInsufficientScope: 'throw',
+      interaction: desk.interaction,
+      login: { ...login, way: 'browser' },
+      fetch: async (...request) => {
+        patience.rest();
+        const response = await fetch(...request);
+        if (response.status === 401 || response.status === 403) patience.start();
+        return response;
+      },
+    });
+    const signal = AbortSignal.any([init.signal, patience.signal]);
+    try {
+      return (await send(url, { ...init, signal })) as unknown as HttpResponse;
+    } catch (error) {
+      // Someone else has logged in while this was waiting for its turn.
+      if (error instanceof LoginOvertaken) return (await this.#quiet(url, init)) as unknown as HttpResponse;
+      throw error;
+    } finally {
+      patience.rest();
+    }
+  }
+
+  #refused(): LoginRequiredError {
+    const { resource, account } = this.#parts.name;
+    return new LoginRequiredError(`${resource} does not take this login.`, {
+      hint: `Log in again: ${loginCommand(resource, account)}`,
+    });
+  }
+}
+
+/** Follows redirects within the origin, and adds nothing. */
+export async function sendPlain(fetch: Fetch, url: string, init: Parameters<Send>[1]): Promise<HttpResponse> {
+  const request = await outgoing(url, init);
+  const response = await followWithinOrigin(request, (one) => fetch(one.url, one.init));
+  return response as unknown as HttpResponse;
+}
+
+/** Tries again, with pauses, for as long as the request provably did not leave. */
+export async function persistently<T>(signal: AbortSignal, request: () => Promise<T>): Promise<T> {
+  for (const ms of UNSENT_PAUSES_MS) {
+    try {
+      return await request();
+    } catch (error) {
+      if (!(error instanceof NetworkError) || !error.unsent) throw error;
+      await pause(ms, signal);
+    }
+  }
+  return request();
+}

@@ -1,0 +1,108 @@
+import type { Readable, Writable } from 'node:stream';
+import type { Environment } from '../system/environment.ts';
+import { nameOf } from '../vault/custody.ts';
+import type { Vault } from '../vault/vault.ts';
+import { Access, persistently, sendPlain } from './access.ts';
+import { createHttpFetch } from './http-fetch.ts';
+import { LineReader } from './lines.ts';
+import { LoginDesk } from './login-desk.ts';
+import { CODE, errorText } from './message.ts';
+import { Relay, type RelayLogin } from './relay.ts';
+import { RequestHeaders } from './request-headers.ts';
+import { type Transport, Upstream } from './upstream.ts';
+import type { Send } from './wire.ts';
+
+/** Of one line, in characters. */
+const LONGEST_LINE = 64 * 1024 * 1024;
+
+/** How long answers that are under way, and then the end of the session, may take when the client has gone, in milliseconds. */
+const GRACE_MS = 800;
+
+export interface ServeOptions {
+  readonly url: string;
+  /** Sent along to that server's origin. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** Where the login comes from; without it none is sent, and a 401 is passed on like any answer. */
+  readonly vault?: Vault | undefined;
+  readonly account?: string | undefined;
+  readonly transport: Transport;
+  readonly callbackPort?: number | undefined;
+  readonly environment: Environment;
+  /** Ends it. */
+  readonly signal: AbortSignal;
+  readonly input: Readable;
+  readonly output: Writable;
+  readonly warn: (message: string) => void;
+  readonly note: (message: string) => void;
+  readonly debug: (message: string) => void;
+}
+
+/** Is that server on `input` and `output` until the input ends. */
+export async function serve(options: ServeOptions): Promise<void> {
+  const { url, headers, input, output, signal, warn, debug } = options;
+  const { origin } = new URL(url);
+  const http = createHttpFetch({ origin, headers });
+  const requestHeaders = new RequestHeaders();
+  const gone = new AbortController();
+  const over = new AbortController();
+  const { send, login } = reach(options, http.fetch, over.signal);
+  const parts = {
+    send,
+    requestHeaders,
+    deliver: (incoming: Parameters<Relay['deliver']>[0]) => relay.deliver(incoming),
+  };
+  const relay: Relay = new Relay({
+    wire: new Upstream(url, options.transport, parts),
+    requestHeaders,
+    write: (text) => void output.write(`${text}\n`),
+    login,
+    resource: url,
+    warn,
+    debug,
+  });
+  const lines = new LineReader(
+    LONGEST_LINE,
+    (line) => relay.receive(line),
+    () => {
+      const message = `A message of more than ${LONGEST_LINE / (1024 * 1024)} MiB was not taken.`;
+      output.write(`${errorText(null, { code: CODE.invalidRequest, message })}\n`);
+      warn(message);
+    },
+  );
+  // A client that no longer reads is gone, whatever it still writes.
+  output.on('error', () => gone.abort());
+  await ended(input, (chunk) => lines.write(chunk), AbortSignal.any([signal, gone.signal]));
+  if (!signal.aborted) lines.end();
+  await relay.end(signal.aborted || gone.signal.aborted ? 0 : GRACE_MS, GRACE_MS);
+  // A login that somebody is still at ends too.
+  over.abort();
+  http.close();
+  input.destroy();
+}
+
+function reach(
+  options: ServeOptions,
+  fetch: ReturnType<typeof createHttpFetch>['fetch'],
+  over: AbortSignal,
+): { send: Send; login?: RelayLogin } {
+  const { url, vault, account, environment, callbackPort, headers, note } = options;
+  if (vault === undefined) {
+    return { send: (to, init) => persistently(init.signal, () => sendPlain(fetch, to, init)) };
+  }
+  const name = nameOf(url, account);
+  const desk = new LoginDesk({ vault, name, environment, note });
+  const access = new Access({ vault, name, fetch, desk, login: { callbackPort, headers, signal: over } });
+  return { send: access.send, login: { desk, account: name.account, generation: () => access.generation() } };
+}
+
+function ended(input: Readable, onChunk: (chunk: Buffer) => void, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      input.off('data', onChunk);
+      resolve();
+    };
+    if (signal.aborted) return done();
+    signal.addEventListener('abort', done, { once: true });
+    input.on('data', onChunk).on('end', done).on('error', done).on('close', done);
+  });
+}

@@ -1,0 +1,107 @@
+import { VERSION } from '../version.ts';
+import { claimedVersion, CODE, errorText, type Id, type Message, resultText } from './message.ts';
+
+/*
+ * What is answered in the server's place while nobody is logged in: enough for a client to start, to show one tool that says
+ * how to log in, and to hear why anything else has to wait.
+ */
+
+export const LOGIN_TOOL = 'holdfast_login';
+
+/** Those with `initialize`; the newest is offered to a client that asks for one that is not known here. */
+const VERSIONS = ['2025-11-25', '2025-06-18', '2025-03-26', '2024-11-05'];
+
+/** All that a server may have: which of it this one has shows after the login. */
+const CAPABILITIES = {
+  tools: { listChanged: true },
+  prompts: { listChanged: true },
+  resources: { listChanged: true, subscribe: true },
+  logging: {},
+  completions: {},
+};
+
+export interface Problem {
+  /** Why there is no answer from the server, and what to do: for people, and for the models that read it to them. */
+  readonly text: string;
+  readonly resource: string;
+  /** The command that logs in. */
+  readonly command: string;
+}
+
+type Request = Message & { id: Id; method: string };
+
+/** The answer, as text. */
+export function standInAnswer(request: Request, problem: Problem): string {
+  const { id } = request;
+  const isModern = claimedVersion(request) !== undefined;
+  const complete = (result: object) =>
+    resultText(id, { ...(isModern && { resultType: 'complete' }), ...result });
+  const list = (result: object) =>
+    complete({ ...(isModern && { ttlMs: 0, cacheScope: 'private' }), ...result });
+  switch (request.method) {
+    case 'initialize':
+      return resultText(id, initializeResult(request, problem));
+    case 'ping':
+    case 'logging/setLevel':
+      return complete({});
+    case 'tools/list':
+      return list({ tools: [loginTool(problem)] });
+    case 'tools/call':
+      return complete({ content: [{ type: 'text', text: problem.text }], isError: true });
+    case 'prompts/list':
+      return list({ prompts: [] });
+    case 'resources/list':
+      return list({ resources: [] });
+    case 'resources/templates/list':
+      return list({ resourceTemplates: [] });
+    default:
+      return errorText(id, {
+        code: CODE.unreachable,
+        message: problem.text,
+        data: { code: 'login-required' },
+      });
+  }
+}
+
+/** What an empty list looks like, for a server that has no such thing and never said that it has. */
+export function emptyList(request: Request): string | undefined {
+  const lists: Readonly<Record<string, object>> = {
+    'prompts/list': { prompts: [] },
+    'resources/list': { resources: [] },
+    'resources/templates/list': { resourceTemplates: [] },
+    'logging/setLevel': {},
+  };
+  const result = Object.hasOwn(lists, request.method) ? lists[request.method] : undefined;
+  return result && resultText(request.id, result);
+}
+
+/** The capability that the method belongs to. */
+export function capabilityOf(method: string): string | undefined {
+  const [area] = method.split('/');
+  return area === 'prompts' || area === 'resources' || area === 'logging' ? area : undefined;
+}
+
+/** What the login tool says when the login is there. */
+export function loggedInAnswer({ id }: Request, resource: string, isModern: boolean): string {
+  const text = `You are logged in to ${resource}. Its tools are available now.`;
+  return resultText(id, { ...(isModern && { resultType: 'complete' }), content: [{ type: 'text', text }] });
+}
+
+function initializeResult({ params }: Request, { resource, command }: Problem): object {
+  const asked = params['protocolVersion'];
+  return {
+    protocolVersion: typeof asked === 'string' && VERSIONS.includes(asked) ? asked : VERSIONS[0],
+    capabilities: CAPABILITIES,
+    serverInfo: { name: 'holdfast', title: `${resource} (not logged in)`, version: VERSION },
+    instructions: `There is no login to ${resource} yet. Call the tool ${LOGIN_TOOL}, or have the user run: ${command}`,
+  };
+}
+
+function loginTool({ resource, command }: Problem): object {
+  return {
+    name: LOGIN_TOOL,
+    title: `Log in to ${resource}`,
+    description: `There is no login to ${resource}, so its tools are not available. Call this tool to log in, or have the user run this command in a terminal: ${command}`,
+    inputSchema: { type: 'object', properties: {}, additionalProperties: false },
+  };
+}

@@ -1,0 +1,127 @@
+import type { Readable } from 'node:stream';
+import { InvalidResponseError } from '../errors.ts';
+import { quote } from '../quote.ts';
+import type { HttpResponse } from './http-fetch.ts';
+import { type Incoming, isObject } from './message.ts';
+
+/* What the transports have in common: how they are used, and how they read and wait. */
+
+export interface SendOptions {
+  readonly signal: AbortSignal;
+  /** Whether a person may be asked to log in for it. */
+  readonly person: boolean;
+  /** Resolves when every request of the message has its response, over whichever stream it came. */
+  readonly answered: Promise<void>;
+  readonly isAnswered: () => boolean;
+}
+
+/** The way to the server. What the server sends goes to the `Deliver` that it was made with. */
+export interface Wire {
+  /**
+   * Sends a message. For notifications and responses resolves when the server has taken it; for requests when nothing more will
+   * come of it.
+   *
+   * @throws HttpFailure for an answer that is no success; what `Access` throws
+   */
+  send(incoming: Incoming, options: SendOptions): Promise<void>;
+  /** Ends the session. Takes no longer than `limitMs`. */
+  close(limitMs: number): Promise<void>;
+}
+
+export type Deliver = (incoming: Incoming) => void;
+
+/** Sends one HTTP request with the login, if there is one. */
+export type Send = (
+  url: string,
+  init: {
+    method: 'POST' | 'GET' | 'DELETE';
+    headers: Record<string, string>;
+    body?: string;
+    signal: AbortSignal;
+  },
+  person: boolean,
+) => Promise<HttpResponse>;
+
+/** The server answered with a status that is no success. */
+export class HttpFailure extends Error {
+  readonly status: number;
+  /** As the server sent it, cut. */
+  readonly body: string;
+  /** The JSON-RPC error in it, if there is one. */
+  readonly rpcError: Readonly<Record<string, unknown>> | undefined;
+
+  constructor(host: string, { status, statusText }: { status: number; statusText: string }, body: string) {
+    super(`${host} answered HTTP ${status} ${quote(statusText, 80).slice(1, -1)}`.trimEnd());
+    this.status = status;
+    this.body = body;
+    this.rpcError = rpcErrorIn(body);
+  }
+}
+
+function rpcErrorIn(body: string): Readonly<Record<string, unknown>> | undefined {
+  try {
+    const parsed: unknown = JSON.parse(body);
+    const error = isObject(parsed) ? parsed['error'] : undefined;
+    const isError =
+      isObject(error) && typeof error['code'] === 'number' && typeof error['message'] === 'string';
+    return isError ? error : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+const MOST_OF_AN_ERROR = 256 * 1024;
+
+export async function httpFailure(response: HttpResponse): Promise<HttpFailure> {
+  let body = '';
+  try {
+    await pump(response.stream, (chunk) => {
+      body += chunk.toString('utf8');
+      if (body.length > MOST_OF_AN_ERROR) response.stream.destroy();
+    });
+  } catch {
+    // What has come is enough.
+  }
+  return new HttpFailure(new URL(response.url).host, response, body);
+}
+
+/** Hands on each chunk; resolves at the end of the stream, rejects when it breaks off or `onChunk` throws. */
+export function pump(stream: Readable, onChunk: (chunk: Buffer) => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    stream
+      .on('data', (chunk: Buffer) => {
+        try {
+          onChunk(chunk);
+        } catch (error) {
+          reject(error instanceof Error ? error : new Error(String(error)));
+          stream.destroy();
+        }
+      })
+      .on('end', resolve)
+      .on('error', reject)
+      .on('close', () => reject(new Error('The stream broke off.')));
+  });
+}
+
+/** The whole body as text. Its size is the server's business: a result may be large. */
+export async function textOf(response: HttpResponse): Promise<string> {
+  const chunks: Buffer[] = [];
+  await pump(response.stream, (chunk) => void chunks.push(chunk));
+  return (chunks.length === 1 ? (chunks[0] ?? Buffer.of()) : Buffer.concat(chunks)).toString('utf8');
+}
+
+/** `text/event-stream` of `text/event-stream; charset=utf-8`. */
+export function mediaType(response: HttpResponse): string {
+  return (response.header('content-type') ?? '').split(';')[0]?.trim().toLowerCase() ?? '';
+}
+
+export function notMcp(response: HttpResponse, what: string): InvalidResponseError {
+  return new InvalidResponseError(`${quote(new URL(response.url).host)} ${what}.`, {
+    hint: 'Check that the URL is the MCP server’s.',
+  });
+}
+
+/** How long to wait before the next try, in milliseconds: 1 s at first, 30 s at last, with jitter. */
+export function backOffMs(failures: number): number {
+  return Math.min(30_000, 1_000 * 1.5 ** Math.max(0, failures - 1)) * (0.8 + 0.4 * Math.random());
+}

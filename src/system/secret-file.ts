@@ -1,0 +1,47 @@
+import { InvalidArgumentError } from '../errors.ts';
+import { Secret } from '../secret.ts';
+import type { Environment } from './environment.ts';
+import { readGivenFile } from './private-directory.ts';
+import { shellPath } from './storage-error.ts';
+
+/* Secrets that others hand over: in a file, as Docker, Kubernetes and systemd mount them, or in a variable. */
+
+/** A key in PEM has some kilobytes, and so has a platform's token. */
+const MAX_BYTES = 64 * 1024;
+
+/** Where a secret is to be found each time that it is needed. */
+export interface SecretSource {
+  readonly file?: string | undefined;
+  readonly variable?: string | undefined;
+}
+
+/**
+ * The secret, without the line feed that files end with.
+ *
+ * @throws InvalidArgumentError when it is not there, or empty
+ * @throws StorageUnreadableError when the file cannot be read
+ */
+export async function readSecret(
+  { file, variable }: SecretSource,
+  environment: Environment,
+): Promise<Secret> {
+  if (file !== undefined) return await readSecretFile(file);
+  const value = variable === undefined ? undefined : environment.variables[variable];
+  if (value) return new Secret(value);
+  throw new InvalidArgumentError(
+    `The variable ${variable ?? '(none)'}, which should hold a secret, is not set.`,
+    {
+      hint: `export ${variable ?? 'NAME'}=…, or name a file that holds it.`,
+    },
+  );
+}
+
+async function readSecretFile(path: string): Promise<Secret> {
+  const bytes = await readGivenFile(path, { maxBytes: MAX_BYTES });
+  const text = bytes?.toString('utf8').replace(/\r?\n$/, '');
+  if (text) return new Secret(text);
+  throw new InvalidArgumentError(
+    `${shellPath(path)}, which should hold a secret, ${text === undefined ? 'is not there' : 'is empty'}.`,
+    { hint: 'Name the file that it is in.' },
+  );
+}

@@ -1,0 +1,28 @@
+import type { ClientRegistration } from '../credential.ts';
+import type { Discovery } from '../oauth/discovery.ts';
+import type { TokenResponse } from '../oauth/token.ts';
+import type { Secret } from '../secret.ts';
+import type { Held, Name } from './custody.ts';
+import type { ClientPlan } from './login-client.ts';
+import type { LoginInteraction, LoginOptions } from './results.ts';
+
+/** What each way of logging in needs to know. */
+export interface Attempt {
+  readonly name: Name;
+  readonly options: LoginOptions;
+  readonly interaction: LoginInteraction;
+  readonly timeoutMs: number;
+  readonly discovery: Discovery;
+  readonly plan: ClientPlan;
+  /** What was asked for before, at the same authorization server. */
+  readonly formerScope: string | undefined;
+  readonly dpop: { readonly secret: Secret; readonly thumbprint: string } | undefined;
+  /** Seals what the server gave. */
+  readonly keep: (granted: Granted) => Promise<Held>;
+}
+
+export interface Granted {
+  readonly answer: TokenResponse;
+  readonly client: ClientRegistration;
+  readonly requestedScope: string | undefined;
+}

@@ -1,0 +1,42 @@
+import { awaitDeviceTokens, requestDeviceCode } from '../oauth/device.ts';
+import { scopesToAskFor } from '../oauth/scope-choice.ts';
+import type { Held } from './custody.ts';
+import type { Attempt } from './login-attempt.ts';
+import { deviceClientFor } from './login-client.ts';
+
+/** The device authorization grant (RFC 8628): no browser here, and no way back to this machine. */
+export async function logInByDevice(attempt: Attempt): Promise<Held> {
+  const { discovery, interaction, options, dpop, timeoutMs } = attempt;
+  const { signal } = options;
+  const { resourceParameter } = discovery;
+  const { deviceAuthorizationEndpoint = '' } = discovery.server;
+  const server = { ...discovery.server, deviceAuthorizationEndpoint, reach: discovery.reach };
+  const client = await deviceClientFor(attempt.plan, discovery, options);
+  const scopes = scopesToAskFor(discovery, {
+    scopes: options.scopes,
+    stepUp: options.challenge !== undefined,
+    formerScope: attempt.formerScope,
+  });
+  const requestedScope = scopes.length === 0 ? undefined : scopes.join(' ');
+  const device = await requestDeviceCode(
+    server,
+    client,
+    { scope: requestedScope, resourceParameter },
+    { signal },
+  );
+  await interaction.device?.({
+    userCode: device.userCode,
+    verificationUri: device.verificationUri,
+    verificationUriComplete: device.verificationUriComplete,
+    expiresAt: Date.now() + device.lifeMs,
+  });
+  interaction.progress?.('Waiting for you to enter the code');
+  const answer = await awaitDeviceTokens(
+    server,
+    client,
+    device,
+    { resourceParameter },
+    { dpopKey: dpop?.secret, timeoutMs, signal },
+  );
+  return attempt.keep({ answer, client, requestedScope });
+}

@@ -1,0 +1,38 @@
+import type { Credential } from '../credential.ts';
+import { OAuthError } from '../errors.ts';
+import type { RequestOptions } from '../oauth/http.ts';
+import type { TokenResponse } from '../oauth/token.ts';
+import type { Environment } from '../system/environment.ts';
+import { cannotRefresh } from './login-required.ts';
+
+/** What the token endpoint gave, and whether a refresh token that was there has been left behind. */
+export interface Redeemed extends TokenResponse {
+  readonly anew?: true | undefined;
+}
+
+/**
+ * Asks for the next tokens of a credential: by its refresh token, or by the grant that needs none. A refresh token that came of
+ * such a grant, and is refused, ends nothing: the grant is asked again.
+ *
+ * @throws OAuthError, NetworkError, TimeoutError, InvalidResponseError for what the server did
+ */
+export async function redeem(
+  credential: Credential,
+  environment: Environment,
+  options: RequestOptions,
+): Promise<Redeemed> {
+  const { server, client, tokens, grant, resourceParameter, dpopKey } = credential;
+  if (tokens.refreshToken !== undefined) {
+    const { refreshTokens } = await import('../oauth/token.ts');
+    const presented = { refreshToken: tokens.refreshToken, resourceParameter };
+    try {
+      return await refreshTokens(server, client, presented, { ...options, dpopKey });
+    } catch (error) {
+      if (grant === undefined || !(error instanceof OAuthError) || error.error !== 'invalid_grant')
+        throw error;
+    }
+  }
+  if (grant === undefined) throw cannotRefresh(credential);
+  const { requestByGrant } = await import('./unattended.ts');
+  return { ...(await requestByGrant({ ...credential, grant }, environment, options)), anew: true };
+}

@@ -1,0 +1,102 @@
+import { describe, expect, it } from 'vitest';
+import { temporaryHome } from '../support/home.ts';
+import { holdfast } from '../support/process.ts';
+import { seededHome } from '../support/seeded-home.ts';
+
+/** Runs `holdfast run` at a home with one login, and that program of Node’s in its place. */
+async function running(options: readonly string[], program: string, variables: Record<string, string> = {}) {
+  const { path, resource, token } = await seededHome();
+  const child = holdfast(['run', resource, ...options, '--', process.execPath, '-e', program], {
+    HOLDFAST_HOME: path,
+    ...variables,
+  });
+  return { child, token };
+}
+
+const PRINT_ENVIRONMENT = 'process.stdout.write(JSON.stringify(process.env))';
+
+describe('holdfast run', () => {
+  it('gives the command the access token in its environment, and nothing else of the login', async () => {
+    const { child, token } = await running([], PRINT_ENVIRONMENT, { MINE: 'kept' });
+    const { code, out, err } = await child.ended;
+    expect({ code, err }).toEqual({ code: 0, err: '' });
+    expect(JSON.parse(out)).toMatchObject({ HOLDFAST_ACCESS_TOKEN: token, MINE: 'kept' });
+    expect(out).not.toContain('the-refresh-token');
+  });
+
+  it('names the variable as it is told', async () => {
+    const { child, token } = await running(['--as', 'MCP_TOKEN'], PRINT_ENVIRONMENT);
+    const variables = JSON.parse((await child.ended).out) as Record<string, string>;
+    expect(variables['MCP_TOKEN']).toBe(token);
+    expect(variables).not.toHaveProperty('HOLDFAST_ACCESS_TOKEN');
+  });
+
+  it('keeps back what opens the store', async () => {
+    const { child } = await running([], PRINT_ENVIRONMENT, { HOLDFAST_CLIENT_SECRET: 'not for them' });
+    expect((await child.ended).out).not.toContain('not for them');
+  });
+
+  it.each([0, 1, 42, 255])('ends with the exit code %i of its command', async (wanted) => {
+    const { child } = await running([], `process.exit(${wanted})`);
+    expect((await child.ended).code).toBe(wanted);
+  });
+
+  it.each(['SIGTERM', 'SIGHUP', 'SIGINT'] as const)(
+    'passes %s on, and lets the command end as it will',
+    async (signal) => {
+      const { child } = await running(
+        [],
+        `process.on('${signal}', () => { console.log('heard'); process.exit(7); }); setInterval(() => {}, 1000); console.log('ready')`,
+      );
+      await child.says('ready');
+      child.kill(signal);
+      expect(await child.ended).toEqual({ code: 7, out: 'ready\nheard\n', err: '' });
+    },
+  );
+
+  it('says by its exit code which signal ended the command', async () => {
+    const { child } = await running([], "process.kill(process.pid, 'SIGKILL')");
+    expect((await child.ended).code).toBe(128 + 9);
+  });
+
+  it('leaves the options of the command to the command', async () => {
+    const { path, resource } = await seededHome();
+    const args = [
+      'run',
+      resource,
+      '--',
+      process.execPath,
+      '-p',
+      'process.argv.slice(1).join()',
+      '--',
+      '--json',
+      '--as',
+    ];
+    expect(await holdfast(args, { HOLDFAST_HOME: path }).ended).toEqual({
+      code: 0,
+      out: '--json,--as\n',
+      err: '',
+    });
+  });
+
+  it.each([
+    [['run', 'https://mcp.example.com/mcp'], 'needs a COMMAND after --'],
+    [
+      ['run', 'https://mcp.example.com/mcp', '--as', 'A B', '--', 'true'],
+      'cannot name an environment variable',
+    ],
+    [['run', 'https://mcp.example.com/mcp', '--', '/nonexistent/program'], 'was not found'],
+  ])('refuses %j before anything is started', async (args, message) => {
+    const { path } = await seededHome();
+    const { code, out, err } = await holdfast(args, { HOLDFAST_HOME: path }).ended;
+    expect({ code, out }).toEqual({ code: 2, out: '' });
+    expect(err).toContain(message);
+  });
+
+  it('runs nothing without a login', async () => {
+    const { path } = await temporaryHome();
+    const args = ['run', 'https://mcp.example.com/mcp', '--', process.execPath, '-p', '"ran"'];
+    const { code, out } = await holdfast(args, { HOLDFAST_HOME: path }).ended;
+    expect({ code, out }).toEqual({ code: 3, out: '' });
+  });
+});

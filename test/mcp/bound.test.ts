@@ -1,0 +1,82 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { InvalidArgumentError } from '../../src/errors.ts';
+import { authorizedFetch } from '../../src/mcp/index.ts';
+import { temporaryHome } from '../support/home.ts';
+import { type Servers, startServers } from '../support/servers.ts';
+import { expire, loggedIn, stored, vaultAt } from '../support/vault.ts';
+import { countedSince, countingBrowser, later, whoami } from './calls.ts';
+import { ALONE, MINIMAL, WHOLE } from './clients.ts';
+
+/* Tokens that are bound to a key (DPoP, RFC 9449), at servers that want a nonce of their own in each proof. */
+
+let servers: Servers;
+beforeAll(async () => {
+  servers = await startServers({ dpop: true, dpopNonce: true });
+});
+afterAll(() => servers.stop());
+
+describe.each(Object.entries(WHOLE))('%s', (_name, connect) => {
+  test('calls a tool with a bound token, before and after it is refreshed', async () => {
+    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    expect((await stored(home, servers.resource)).credential.tokens.tokenType).toBe('DPoP');
+    const client = await connect(vault, servers.resource);
+    expect(await client.call()).toContain('You are alice.');
+    await expire(home, servers.resource);
+    later();
+    const before = await servers.counters();
+    expect(await client.call()).toContain('You are alice.');
+    await client.close();
+    expect(await countedSince(servers, before)).toEqual({
+      codeGrants: 0,
+      refreshGrants: 1,
+      grantsRevoked: 0,
+    });
+  });
+});
+
+describe.each(Object.entries({ ...MINIMAL, ...ALONE }))('%s', (_name, connect) => {
+  test('says what is missing, since the SDK sends a bound token without its proof', async () => {
+    const { vault } = await loggedIn(await temporaryHome(), servers.resource);
+    const before = await servers.counters();
+    const error = await connect(vault, servers.resource).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(InvalidArgumentError);
+    expect((error as InvalidArgumentError).hint).toContain('fetch: provider.fetch');
+    expect(await countedSince(servers, before)).toEqual({
+      codeGrants: 0,
+      refreshGrants: 0,
+      grantsRevoked: 0,
+    });
+  });
+});
+
+test('a login is made bound, where the server demands it', async () => {
+  const { vault } = vaultAt(await temporaryHome());
+  const send = authorizedFetch(vault, servers.resource, { interaction: countingBrowser() });
+  expect(await (await send(servers.resource, whoami())).text()).toContain('You are alice.');
+});
+
+test('a nonce is asked for once, and again only when the server wants another', async () => {
+  const { vault } = await loggedIn(await temporaryHome(), servers.resource);
+  await servers.renewNonce();
+  const send = authorizedFetch(vault, servers.resource);
+  const refused = async () => (await servers.resourceCounters()).refused;
+  const before = await refused();
+  for (let times = 0; times < 3; times += 1)
+    expect((await send(servers.resource, whoami())).status).toBe(200);
+  expect(await refused()).toBe(before + 1);
+  await servers.renewNonce();
+  expect((await send(servers.resource, whoami())).status).toBe(200);
+  expect(await refused()).toBe(before + 2);
+});
+
+test('each request has a proof of its own', async () => {
+  const { vault } = await loggedIn(await temporaryHome(), servers.resource);
+  const proofs = new Set<string>();
+  const own: typeof fetch = (input, init) => {
+    proofs.add(new Headers(init?.headers).get('dpop') ?? '');
+    return fetch(input, init);
+  };
+  const send = authorizedFetch(vault, servers.resource, { fetch: own });
+  for (let times = 0; times < 3; times += 1) await send(servers.resource, whoami());
+  expect(proofs.size).toBeGreaterThanOrEqual(3);
+});

@@ -1,0 +1,75 @@
+import { onTestFinished, vi } from 'vitest';
+import { Secret } from '../../src/secret.ts';
+import type { LoginInteraction } from '../../src/vault/results.ts';
+import type { Home } from '../support/home.ts';
+import type { Counters, Servers } from '../support/servers.ts';
+import { change, scripted } from '../support/vault.ts';
+
+/* What the tests of `holdfast/mcp` have in common. */
+
+interface Call extends RequestInit {
+  readonly headers: Record<string, string>;
+  readonly body: string;
+}
+
+/** A call of the test server's tool, as a client of revision 2026-07-28 sends it. */
+export function whoami(signal?: AbortSignal): Call {
+  return { ...call('tools/call', { name: 'whoami', arguments: {} }), ...(signal && { signal }) };
+}
+
+export function call(method: string, params: object = {}): Call {
+  return {
+    method: 'POST',
+    headers: {
+      'content-type': 'application/json',
+      accept: 'application/json, text/event-stream',
+      'mcp-protocol-version': '2025-06-18',
+    },
+    body: JSON.stringify({ jsonrpc: '2.0', id: 1, method, params }),
+  };
+}
+
+/** What the server counted since. */
+export async function countedSince(servers: Servers, before: Counters): Promise<Partial<Counters>> {
+  const now = await servers.counters();
+  return {
+    codeGrants: now.codeGrants - before.codeGrants,
+    refreshGrants: now.refreshGrants - before.refreshGrants,
+    grantsRevoked: now.grantsRevoked - before.grantsRevoked,
+  };
+}
+
+/** The stored access token becomes one that the server does not know, as one that it revoked; the refresh token lives. */
+export async function spoilAccessToken(home: Home, resource: string): Promise<void> {
+  await change(home, resource, ({ tokens }) => ({
+    tokens: { ...tokens, accessToken: new Secret('unknown') },
+  }));
+}
+
+/** The same, and there is nothing to refresh it with. */
+export async function loseTokens(home: Home, resource: string): Promise<void> {
+  await change(home, resource, ({ tokens }) => ({
+    tokens: { ...tokens, accessToken: new Secret('unknown'), refreshToken: undefined },
+  }));
+}
+
+/** So much later that a vault looks again what other processes have stored. */
+export function later(): void {
+  const now = Date.now;
+  const spy = vi.spyOn(Date, 'now').mockImplementation(() => now() + 1000);
+  onTestFinished(() => spy.mockRestore());
+}
+
+/** The scripted browser, and how often it was opened. */
+export function countingBrowser(): LoginInteraction & { readonly opened: number } {
+  let opened = 0;
+  return {
+    authorize: async (url) => {
+      opened += 1;
+      await scripted?.authorize(url);
+    },
+    get opened() {
+      return opened;
+    },
+  };
+}

@@ -1,0 +1,118 @@
+import { readdir } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { type Home, temporaryHome } from '../support/home.ts';
+import { type Ended, type Running, start, TYPESCRIPT } from '../support/process.ts';
+import { browse } from '../support/scripted-browser.mjs';
+import { type Servers, startServers } from '../support/servers.ts';
+import { expire, loggedIn, vaultAt } from '../support/vault.ts';
+import { countedSince } from './calls.ts';
+
+/* Each program in examples/, run as it is against a real server. Its imports of `holdfast` are led to the sources. */
+
+const EXAMPLES = fileURLToPath(new URL('../../examples/', import.meta.url));
+const SECRET = 'the-secret-of-the-job';
+
+let servers: Servers;
+beforeAll(async () => {
+  servers = await startServers({
+    clients: [
+      {
+        client_id: 'ci-job',
+        client_secret: SECRET,
+        grant_types: ['client_credentials'],
+        response_types: [],
+        redirect_uris: [],
+      },
+    ],
+  });
+});
+afterAll(() => servers.stop());
+
+function run(name: string, home: Home, variables: Readonly<Record<string, string>> = {}): Running {
+  return start(process.execPath, [...TYPESCRIPT, `${EXAMPLES}${name}`, servers.resource], {
+    HOLDFAST_HOME: home.path,
+    HOLDFAST_KEYRING: 'file',
+    TSX_TSCONFIG_PATH: `${EXAMPLES}tsconfig.json`,
+    ...variables,
+  });
+}
+
+const done = (out: string): Ended => ({ code: 0, out, err: '' });
+
+test('each of them is run below', async () => {
+  const programs = (await readdir(EXAMPLES)).filter((name) => name.endsWith('.ts'));
+  expect(programs.sort()).toEqual([
+    'ai-sdk.ts',
+    'confidential-client-in-ci.ts',
+    'plain-fetch.ts',
+    'sdk-v1-client.ts',
+    'sdk-v2-client.ts',
+    'two-accounts.ts',
+  ]);
+});
+
+test('they compile', async () => {
+  const compiler = fileURLToPath(new URL('../../node_modules/typescript/bin/tsc', import.meta.url));
+  expect(await start(process.execPath, [compiler, '-p', EXAMPLES]).ended).toEqual(done(''));
+});
+
+test.each(['sdk-v2-client.ts', 'sdk-v1-client.ts', 'ai-sdk.ts'])(
+  '%s lists the tools of the server, with an expired token refreshed first',
+  async (name) => {
+    const { home } = await loggedIn(await temporaryHome(), servers.resource);
+    await expire(home, servers.resource);
+    const before = await servers.counters();
+    expect(await run(name, home).ended).toEqual(done('whoami: Says who calls.\n'));
+    expect(await countedSince(servers, before)).toEqual({
+      codeGrants: 0,
+      refreshGrants: 1,
+      grantsRevoked: 0,
+    });
+  },
+);
+
+test.each(['sdk-v2-client.ts', 'sdk-v1-client.ts'])(
+  '%s says how to log in, when nobody did',
+  async (name) => {
+    const { code, err } = await run(name, await temporaryHome()).ended;
+    expect(code).toBe(1);
+    expect(err).toContain(`Log in: holdfast login ${servers.resource}\n`);
+  },
+);
+
+test('plain-fetch.ts logs in when there is no login, and keeps it', async () => {
+  const home = await temporaryHome();
+  const first = run('plain-fetch.ts', home);
+  await first.says('/auth?');
+  await browse(/https?:\S+/.exec(first.said().err)?.[0] ?? '');
+  const { code, out } = await first.ended;
+  expect(code).toBe(0);
+  expect(out).toMatch(/^200 .*whoami/s);
+  expect(await run('plain-fetch.ts', home).ended).toEqual(done(out));
+});
+
+test('two-accounts.ts calls for each account', async () => {
+  const home = await temporaryHome();
+  const { vault } = vaultAt(home);
+  for (const [account, user] of [
+    ['work', 'alice'],
+    ['personal', 'bob'],
+  ] as const) {
+    const interaction = { authorize: async (url: string) => void (await browse(url, { user })) };
+    await vault.login(servers.resource, { account, interaction });
+  }
+  const { code, out, err } = await run('two-accounts.ts', home).ended;
+  expect([code, err]).toEqual([0, '']);
+  expect(out).toMatch(/^work: .*You are alice\./m);
+  expect(out).toMatch(/^personal: .*You are bob\./m);
+});
+
+test('confidential-client-in-ci.ts logs in as itself, and keeps nothing', async () => {
+  const home = await temporaryHome();
+  const variables = { MCP_CLIENT_ID: 'ci-job', MCP_CLIENT_SECRET: SECRET };
+  const { code, out, err } = await run('confidential-client-in-ci.ts', home, variables).ended;
+  expect([code, out]).toEqual([0, 'whoami: Says who calls.\n']);
+  expect(err).not.toContain(SECRET);
+  await expect(readdir(home.path)).rejects.toThrow('ENOENT');
+});

@@ -1,0 +1,373 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { InsufficientScopeError, InvalidArgumentError, LoginDeniedError, LoginRequiredError } from '../../src/errors.ts';
+import { authorizedFetch } from '../../src/mcp/index.ts';
+import { temporaryHome } from '../support/home.ts';
+import { answer, hostileServer, stream } from '../support/hostile-server.ts';
+import { browse } from '../support/scripted-browser.mjs';
+import { seededHome } from '../support/seeded-home.ts';
+import { type Servers, startServers } from '../support/servers.ts';
+import { expire, loggedIn, scripted, stored, vaultAt } from '../support/vault.ts';
+import { call, countedSince, countingBrowser, loseTokens, spoilAccessToken, whoami } from './calls.ts';
+import { steppingServer } from './stepping-server.ts';
+
+let servers: Servers;
+beforeAll(async () => {
+  servers = await startServers();
+});
+afterAll(() => servers.stop());
+afterEach(() => servers.behave({ accessTokenTtlSeconds: 3600 }));
+
+const ONE_REFRESH = { codeGrants: 0, refreshGrants: 1, grantsRevoked: 0 };
+
+describe('a request with a login', () => {
+  test('carries the access token, whatever the caller put there', async () => {
+    const { vault } = await loggedIn(await temporaryHome(), servers.resource);
+    const send = authorizedFetch(vault, servers.resource);
+    const response = await send(servers.resource, {
+      ...whoami(),
+      headers: { ...whoami().headers, Authorization: 'Bearer else' },
+    });
+    expect(response.status).toBe(200);
+    expect(await response.text()).toContain('You are alice.');
+  });
+
+  test('may be a Request object, with its body', async () => {
+    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    await spoilAccessToken(home, servers.resource);
+    const response = await authorizedFetch(vault, servers.resource)(new Request(servers.resource, whoami()));
+    expect(await response.text()).toContain('You are alice.');
+  });
+
+  test('is sent by the method that the caller means', async () => {
+    const server = await hostileServer({ '/mcp': {} });
+    const home = await seededHome(`${server.origin}/mcp`);
+    await authorizedFetch(vaultAt(home).vault, home.resource)(home.resource, { method: 'patch' });
+    expect(server.requests).toEqual(['PATCH /mcp']);
+  });
+
+  test('is sent with the caller’s own fetch', async () => {
+    const { vault } = await loggedIn(await temporaryHome(), servers.resource);
+    const sent: string[] = [];
+    const own: typeof fetch = (input, init) => {
+      sent.push(input instanceof Request ? input.url : input.toString());
+      return fetch(input, init);
+    };
+    expect(
+      (await authorizedFetch(vault, servers.resource, { fetch: own })(servers.resource, whoami())).ok,
+    ).toBe(true);
+    expect(sent).toEqual([servers.resource]);
+  });
+});
+
+describe('a token that has expired', () => {
+  test('is refreshed once for twenty requests at a time', async () => {
+    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    await expire(home, servers.resource);
+    const before = await servers.counters();
+    const send = authorizedFetch(vault, servers.resource);
+    const all = await Promise.all(Array.from({ length: 20 }, () => send(servers.resource, whoami())));
+    expect(all.map((response) => response.status)).toEqual(Array(20).fill(200));
+    expect(await countedSince(servers, before)).toEqual(ONE_REFRESH);
+  });
+});
+
+describe('a token that the server refuses', () => {
+  test('is refreshed once for twenty requests at a time, and no request is lost', async () => {
+    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    await spoilAccessToken(home, servers.resource);
+    const before = await servers.counters();
+    const send = authorizedFetch(vault, servers.resource);
+    const all = await Promise.all(Array.from({ length: 20 }, () => send(servers.resource, whoami())));
+    for (const response of all) expect(await response.text()).toContain('You are alice.');
+    expect(await countedSince(servers, before)).toEqual(ONE_REFRESH);
+    expect((await stored(home, servers.resource)).credential.generation).toBe(2);
+  });
+
+  test('is renewed for the next request, when the body of this one can be read only once', async () => {
+    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    await spoilAccessToken(home, servers.resource);
+    const send = authorizedFetch(vault, servers.resource);
+    const body = new Blob([whoami().body]).stream();
+    const first = await send(servers.resource, { ...whoami(), body, duplex: 'half' } as RequestInit);
+    expect(first.status).toBe(401);
+    const before = await servers.counters();
+    expect((await send(servers.resource, whoami())).status).toBe(200);
+    expect(await countedSince(servers, before)).toEqual({ ...ONE_REFRESH, refreshGrants: 0 });
+  });
+
+  test('is a login required, with the command, when the refresh token is refused too', async () => {
+    const { vault } = await loggedIn(await temporaryHome(), servers.resource);
+    await servers.revokeGrants();
+    const send = authorizedFetch(vault, servers.resource);
+    const error = await send(servers.resource, whoami()).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(LoginRequiredError);
+    expect((error as LoginRequiredError).hint).toBe(`Log in again: holdfast login ${servers.resource}`);
+  });
+
+  test('is a login required when the renewed one is refused as well', async () => {
+    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    const before = await servers.counters();
+    const always: typeof fetch = async () => new Response(null, { status: 401 });
+    const error = await authorizedFetch(vault, servers.resource, { fetch: always })(
+      servers.resource,
+      whoami(),
+    ).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(LoginRequiredError);
+    expect((error as LoginRequiredError).message).toContain('just renewed');
+    expect(await countedSince(servers, before)).toEqual(ONE_REFRESH);
+    expect((await stored(home, servers.resource)).credential.loginRequired).toBeUndefined();
+  });
+});
+
+describe('without a login', () => {
+  test('a caller that cannot ask anybody gets a typed error with the command, and nothing is sent', async () => {
+    const { vault } = vaultAt(await temporaryHome());
+    const sent: string[] = [];
+    const own: typeof fetch = (input, init) => {
+      sent.push(input instanceof Request ? input.url : input.toString());
+      return fetch(input, init);
+    };
+    const send = authorizedFetch(vault, servers.resource, { account: 'work', fetch: own });
+    const error = await send(servers.resource, whoami()).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(LoginRequiredError);
+    expect((error as LoginRequiredError).hint).toBe(
+      `Log in: holdfast login ${servers.resource} --account work`,
+    );
+    expect(sent).toEqual([]);
+  });
+
+  test('twenty requests at a time log in once, and each is answered', async () => {
+    const { vault } = vaultAt(await temporaryHome());
+    const interaction = countingBrowser();
+    const before = await servers.counters();
+    const send = authorizedFetch(vault, servers.resource, { interaction });
+    const all = await Promise.all(Array.from({ length: 20 }, () => send(servers.resource, whoami())));
+    for (const response of all) expect(await response.text()).toContain('You are alice.');
+    expect(interaction.opened).toBe(1);
+    expect(await countedSince(servers, before)).toEqual({
+      codeGrants: 1,
+      refreshGrants: 0,
+      grantsRevoked: 0,
+    });
+  });
+
+  test('a login that ended is made again', async () => {
+    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    await loseTokens(home, servers.resource);
+    const interaction = countingBrowser();
+    const response = await authorizedFetch(vault, servers.resource, { interaction })(
+      servers.resource,
+      whoami(),
+    );
+    expect(await response.text()).toContain('You are alice.');
+    expect(interaction.opened).toBe(1);
+  });
+
+  test('a server that needs none is asked without one', async () => {
+    const open = await hostileServer({ '/mcp': { open: true } });
+    const { vault } = vaultAt(await temporaryHome());
+    const interaction = countingBrowser();
+    const response = await authorizedFetch(vault, `${open.origin}/mcp`, { interaction })(
+      `${open.origin}/mcp`,
+    );
+    expect(await response.json()).toEqual({ open: true });
+    expect(open.log.map(({ headers }) => headers.authorization)).toEqual([undefined]);
+    expect(interaction.opened).toBe(0);
+  });
+
+  test('all who wait hear that the person refused', async () => {
+    const { vault } = vaultAt(await temporaryHome());
+    let opened = 0;
+    const interaction = {
+      authorize: async (url: string) => {
+        opened += 1;
+        await browse(url, { deny: true });
+      },
+    };
+    const send = authorizedFetch(vault, servers.resource, { interaction });
+    const all = await Promise.allSettled(Array.from({ length: 5 }, () => send(servers.resource, whoami())));
+    for (const one of all) {
+      expect(one.status).toBe('rejected');
+      expect((one as PromiseRejectedResult).reason).toBeInstanceOf(LoginDeniedError);
+    }
+    expect(opened).toBe(1);
+  });
+
+  test('a server that refuses the token of each login is not logged in to for ever', async () => {
+    const server = await steppingServer(() => 'refused');
+    const { vault } = vaultAt(await temporaryHome());
+    const interaction = countingBrowser();
+    const send = authorizedFetch(vault, server.resource, { interaction });
+    const statuses: number[] = [];
+    for (let times = 0; times < 5; times += 1) statuses.push((await send(server.resource, whoami())).status);
+    expect(statuses).toEqual([401, 401, 401, 401, 401]);
+    expect(interaction.opened).toBe(2);
+  });
+});
+
+describe('more scopes', () => {
+  const needsWrite = (scopes: readonly string[]) => (scopes.includes('write') ? undefined : 'write');
+
+  test('are logged in for, together with those of the login that is there', async () => {
+    const server = await steppingServer(needsWrite);
+    const { vault } = vaultAt(await temporaryHome());
+    const send = authorizedFetch(vault, server.resource, { interaction: scripted });
+    const response = await send(server.resource, call('tools/call', { name: 'save' }));
+    expect(await response.json()).toEqual({ served: true });
+    expect(server.asked).toEqual(['read', 'read write']);
+  });
+
+  test('are logged in for once by requests that need the same', async () => {
+    const server = await steppingServer(needsWrite);
+    const { vault } = await loggedIn(await temporaryHome(), server.resource);
+    const send = authorizedFetch(vault, server.resource, { interaction: scripted });
+    const all = await Promise.all(
+      Array.from({ length: 5 }, () => send(server.resource, call('tools/call', { name: 'save' }))),
+    );
+    expect(all.map((response) => response.status)).toEqual([200, 200, 200, 200, 200]);
+    expect(server.asked).toHaveLength(2);
+  });
+
+  test('are asked for twice for one operation, and no more while the vault is open', async () => {
+    const server = await steppingServer(() => 'admin');
+    const { vault } = await loggedIn(await temporaryHome(), server.resource);
+    const interaction = countingBrowser();
+    const save = call('tools/call', { name: 'save' });
+    for (let times = 0; times < 3; times += 1) {
+      const send = authorizedFetch(vault, server.resource, { interaction });
+      const response = await send(server.resource, save);
+      expect(response.status).toBe(403);
+      expect(response.headers.get('www-authenticate')).toContain('insufficient_scope');
+      expect(await response.text()).toBe('more');
+    }
+    expect(interaction.opened).toBe(2);
+    await authorizedFetch(vault, server.resource, { interaction })(
+      server.resource,
+      call('tools/call', { name: 'read' }),
+    );
+    expect(interaction.opened).toBe(4);
+    const throwing = authorizedFetch(vault, server.resource, { interaction, onInsufficientScope: 'throw' });
+    await expect(throwing(server.resource, save)).rejects.toBeInstanceOf(InsufficientScopeError);
+  });
+
+  test('leave the 403 as it is where nobody can be asked', async () => {
+    const server = await steppingServer(() => 'admin');
+    const { vault } = await loggedIn(await temporaryHome(), server.resource);
+    const response = await authorizedFetch(vault, server.resource)(server.resource, whoami());
+    expect(response.status).toBe(403);
+    expect(await response.text()).toBe('more');
+  });
+
+  test('or throw, with the command that asks for all of them', async () => {
+    const server = await steppingServer(() => 'admin');
+    const { vault } = await loggedIn(await temporaryHome(), server.resource);
+    const send = authorizedFetch(vault, server.resource, { onInsufficientScope: 'throw' });
+    const error = await send(server.resource, whoami()).catch((thrown: unknown) => thrown);
+    expect((error as InsufficientScopeError).message).toContain('"admin"');
+    expect((error as InsufficientScopeError).hint).toContain(
+      `holdfast login ${server.resource} --scope 'read admin'`,
+    );
+  });
+
+  test('that a 403 does not ask for are nobody’s concern', async () => {
+    const home = await seededHome(`${(await hostileServer({})).origin}/mcp`);
+    const { vault } = vaultAt(home);
+    const own: typeof fetch = async () => new Response('no', { status: 403 });
+    const interaction = countingBrowser();
+    const response = await authorizedFetch(vault, home.resource, { interaction, fetch: own })(home.resource);
+    expect(await response.text()).toBe('no');
+    expect(interaction.opened).toBe(0);
+  });
+});
+
+describe('the token goes nowhere else', () => {
+  test('not to another origin', async () => {
+    const other = await hostileServer({ '*': answer(200) });
+    const home = await seededHome();
+    const send = authorizedFetch(vaultAt(home).vault, home.resource);
+    for (const url of [
+      `${other.origin}/mcp`,
+      'http://mcp.example.com/mcp',
+      'https://mcp.example.com:8443/mcp',
+      '/mcp',
+    ]) {
+      await expect(send(url)).rejects.toBeInstanceOf(InvalidArgumentError);
+    }
+    await expect(send(new Request(other.origin))).rejects.toBeInstanceOf(InvalidArgumentError);
+    expect(other.requests).toEqual([]);
+  });
+
+  test('not along a redirect to another origin, which is the answer', async () => {
+    const other = await hostileServer({ '*': answer(200) });
+    const server = await hostileServer({
+      '/mcp': answer(307, '', { location: `${other.origin}/mcp` }),
+    });
+    const home = await seededHome(`${server.origin}/mcp`);
+    const response = await authorizedFetch(vaultAt(home).vault, home.resource)(home.resource, whoami());
+    expect(response.status).toBe(307);
+    expect(other.requests).toEqual([]);
+  });
+
+  test('but along redirects within its origin, as the Fetch standard follows them', async () => {
+    const server = await hostileServer({
+      '/307': answer(307, '', { location: '/end' }),
+      '/303': answer(303, '', { location: '/end' }),
+      '/302': answer(302, '', { location: '/end' }),
+      '/circle': answer(307, '', { location: '/circle' }),
+      '/end': { end: true },
+    });
+    const home = await seededHome(`${server.origin}/mcp`);
+    const send = authorizedFetch(vaultAt(home).vault, home.resource);
+    const { body } = whoami();
+    for (const path of ['/307', '/303', '/302']) {
+      expect(await (await send(`${server.origin}${path}`, whoami())).json()).toEqual({ end: true });
+      const last = server.log.at(-1);
+      expect([last?.method, last?.body]).toEqual(path === '/307' ? ['POST', body] : ['GET', '']);
+      expect(last?.headers.authorization).toBe(`Bearer ${home.token}`);
+    }
+    expect((await send(`${server.origin}/circle`)).status).toBe(307);
+    expect((await send(`${server.origin}/307`, { redirect: 'manual' })).status).toBe(307);
+  });
+});
+
+describe('the caller’s signal', () => {
+  test('ends the request with its reason', async () => {
+    const server = await hostileServer({ '/mcp': () => {} });
+    const home = await seededHome(`${server.origin}/mcp`);
+    const send = authorizedFetch(vaultAt(home).vault, home.resource);
+    const stop = new AbortController();
+    const pending = send(home.resource, { signal: stop.signal });
+    stop.abort(new Error('enough'));
+    await expect(pending).rejects.toThrow('enough');
+    await expect(send(home.resource, { signal: stop.signal })).rejects.toThrow('enough');
+  });
+
+  test('ends the wait for a login, which goes on for the others', async () => {
+    const { vault } = vaultAt(await temporaryHome());
+    const stop = new AbortController();
+    let opened: (url: string) => void = () => {};
+    const url = new Promise<string>((resolve) => {
+      opened = resolve;
+    });
+    const interaction = { authorize: async (shown: string) => opened(shown) };
+    const send = authorizedFetch(vault, servers.resource, { interaction });
+    const impatient = send(servers.resource, whoami(stop.signal));
+    const patient = send(servers.resource, whoami());
+    const shown = await url;
+    stop.abort(new Error('enough'));
+    await expect(impatient).rejects.toThrow('enough');
+    await browse(shown);
+    expect(await (await patient).text()).toContain('You are alice.');
+  });
+});
+
+test('a stream is handed on as it comes', async () => {
+  const endless = stream('data: {}\n\n', { everyMs: 5, headers: { 'content-type': 'text/event-stream' } });
+  const server = await hostileServer({ '/mcp': endless.handler });
+  const home = await seededHome(`${server.origin}/mcp`);
+  const response = await authorizedFetch(vaultAt(home).vault, home.resource)(home.resource);
+  const reader = response.body?.getReader();
+  expect(new TextDecoder().decode((await reader?.read())?.value)).toContain('data: {}');
+  await reader?.cancel();
+  expect(await endless.closed).toBeGreaterThan(0);
+});

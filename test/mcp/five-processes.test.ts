@@ -1,0 +1,87 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Credential } from '../../src/credential.ts';
+import { type Home, temporaryHome } from '../support/home.ts';
+import { start, TYPESCRIPT } from '../support/process.ts';
+import { type Servers, startServers } from '../support/servers.ts';
+import { loggedIn } from '../support/vault.ts';
+import { countedSince } from './calls.ts';
+import { keepInFile } from './file-provider.ts';
+
+/*
+ * anthropics/claude-code issue 84440: five sessions share one login whose access token has expired. Each finds that out, each
+ * refreshes; the server takes the second use of a rotating refresh token for theft and ends the grant (RFC 9700 section
+ * 4.14.2).
+ */
+
+const FIVE = 5;
+const SCRIPT = fileURLToPath(new URL('./one-call.ts', import.meta.url));
+
+let servers: Servers;
+beforeAll(async () => {
+  servers = await startServers();
+});
+afterAll(() => servers.stop());
+
+/** A login whose access token has expired. A refresh takes the server so long that all are at it before one has an answer. */
+async function expiredLogin(): Promise<{ home: Home; first: Credential }> {
+  await servers.behave({ accessTokenTtlSeconds: 1 });
+  const { home, first } = await loggedIn(await temporaryHome(), servers.resource);
+  await sleep(1500);
+  await servers.behave({ accessTokenTtlSeconds: 3600, delayMs: 2000 });
+  return { home, first };
+}
+
+/** What each of so many processes says that set out at once. */
+async function processes(many: number, way: string, home: Home, file = ''): Promise<string[]> {
+  const go = join(home.path, 'go');
+  const running = Array.from({ length: many }, () =>
+    start(process.execPath, [...TYPESCRIPT, SCRIPT, way, servers.resource, go, file], {
+      HOLDFAST_HOME: home.path,
+    }),
+  );
+  await Promise.all(running.map((one) => one.says('ready')));
+  await writeFile(go, '');
+  const ended = await Promise.all(running.map((one) => one.ended));
+  expect(ended.map(({ code }) => code)).toEqual(Array(many).fill(0));
+  return ended.map(({ out }) => out);
+}
+
+describe.each([
+  'SDK v1, oauthClientProvider and its fetch',
+  'SDK v2, authProvider and its fetch',
+  'SDK v2, oauthClientProvider and its fetch',
+])('five processes with one expired login, by %s', (way) => {
+  test('are all answered, after one refresh', async () => {
+    const { home } = await expiredLogin();
+    const before = await servers.counters();
+    expect(await processes(FIVE, way, home)).toEqual(Array(FIVE).fill('answered'));
+    expect(await countedSince(servers, before)).toEqual({
+      codeGrants: 0,
+      refreshGrants: 1,
+      grantsRevoked: 0,
+    });
+  });
+});
+
+describe.each(['SDK v1, file', 'SDK v2, file'])(
+  'the same by the SDK’s own pattern over a shared file, %s',
+  (way) => {
+    test('are one refresh that succeeds, a grant that the server revokes, and a login that is lost', async () => {
+      const { home, first } = await expiredLogin();
+      const file = join(home.path, 'auth.json');
+      await keepInFile(file, first);
+      const before = await servers.counters();
+      const said = await processes(FIVE, way, home, file);
+      expect(said.filter((one) => one === 'answered').length).toBeLessThanOrEqual(1);
+      const { refreshGrants, grantsRevoked } = await countedSince(servers, before);
+      expect(refreshGrants).toBe(1);
+      expect(grantsRevoked).toBeGreaterThanOrEqual(1);
+      await servers.behave({});
+      expect(await processes(1, way, home, file)).not.toContain('answered');
+    });
+  },
+);

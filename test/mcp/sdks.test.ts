@@ -1,0 +1,195 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { LoginRequiredError, TokenRenewedError } from '../../src/errors.ts';
+import { authProvider, oauthClientProvider } from '../../src/mcp/index.ts';
+import { temporaryHome } from '../support/home.ts';
+import { type Servers, startServers } from '../support/servers.ts';
+import { expire, loggedIn, vaultAt } from '../support/vault.ts';
+import { countedSince, countingBrowser, later, loseTokens, spoilAccessToken } from './calls.ts';
+import { ALONE, MINIMAL, WHOLE } from './clients.ts';
+
+let servers: Servers;
+beforeAll(async () => {
+  servers = await startServers();
+});
+afterAll(() => servers.stop());
+
+const NOTHING = { codeGrants: 0, refreshGrants: 0, grantsRevoked: 0 };
+const ONE_REFRESH = { ...NOTHING, refreshGrants: 1 };
+
+/** The error that the SDK was given, whatever it wrapped it in. */
+async function failure(of: Promise<unknown>): Promise<Error> {
+  let error: unknown = await of.then(
+    () => new Error('It did not fail.'),
+    (thrown: unknown) => thrown,
+  );
+  while (error instanceof Error && !('code' in error && 'hint' in error) && error.cause !== undefined)
+    error = error.cause;
+  return error as Error;
+}
+
+describe.each(Object.entries({ ...WHOLE, ...MINIMAL, ...ALONE }))('%s', (_name, connect) => {
+  test('calls a tool with the login', async () => {
+    const { vault } = await loggedIn(await temporaryHome(), servers.resource);
+    const before = await servers.counters();
+    const client = await connect(vault, servers.resource);
+    expect(await client.call()).toContain('You are alice.');
+    await client.close();
+    expect(await countedSince(servers, before)).toEqual(NOTHING);
+  });
+
+  test('refreshes an expired token once for twenty calls at a time', async () => {
+    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    const client = await connect(vault, servers.resource);
+    await expire(home, servers.resource);
+    later();
+    const before = await servers.counters();
+    const all = await Promise.all(Array.from({ length: 20 }, () => client.call()));
+    for (const one of all) expect(one).toContain('You are alice.');
+    await client.close();
+    expect(await countedSince(servers, before)).toEqual(ONE_REFRESH);
+  });
+
+  test('fails with a typed error and the command to run, when there is no login', async () => {
+    const { vault } = vaultAt(await temporaryHome());
+    const error = await failure(connect(vault, servers.resource));
+    expect(error).toBeInstanceOf(LoginRequiredError);
+    expect((error as LoginRequiredError).hint).toBe(`Log in: holdfast login ${servers.resource}`);
+  });
+});
+
+describe.each(Object.entries({ ...WHOLE, ...MINIMAL }))('%s', (_name, connect) => {
+  test('renews a token that the server refuses once for twenty calls at a time, and loses none of them', async () => {
+    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    const client = await connect(vault, servers.resource);
+    await spoilAccessToken(home, servers.resource);
+    later();
+    const before = await servers.counters();
+    const all = await Promise.all(Array.from({ length: 20 }, () => client.call()));
+    for (const one of all) expect(one).toContain('You are alice.');
+    await client.close();
+    expect(await countedSince(servers, before)).toEqual(ONE_REFRESH);
+  });
+
+  test('logs in, once, when the caller says how a person is reached', async () => {
+    const { vault } = vaultAt(await temporaryHome());
+    const interaction = countingBrowser();
+    const client = await connect(vault, servers.resource, { interaction });
+    expect(await client.call()).toContain('You are alice.');
+    await client.close();
+    expect(interaction.opened).toBe(1);
+  });
+
+  test('fails with a typed error when the login has ended', async () => {
+    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    const client = await connect(vault, servers.resource);
+    await loseTokens(home, servers.resource);
+    later();
+    const error = await failure(client.call());
+    expect(error).toBeInstanceOf(LoginRequiredError);
+    expect((error as LoginRequiredError).hint).toBe(`Log in again: holdfast login ${servers.resource}`);
+    await client.close();
+  });
+});
+
+describe.each(Object.entries(ALONE))('%s', (_name, connect) => {
+  test('has the token renewed that the server refuses, and says that the call can be made again', async () => {
+    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    const client = await connect(vault, servers.resource);
+    await spoilAccessToken(home, servers.resource);
+    later();
+    const before = await servers.counters();
+    const error = await failure(client.call());
+    expect(error).toBeInstanceOf(TokenRenewedError);
+    expect((error as TokenRenewedError).retryable).toBe(true);
+    expect(await client.call()).toContain('You are alice.');
+    await client.close();
+    expect(await countedSince(servers, before)).toEqual(ONE_REFRESH);
+  });
+
+  test('logs in by itself, when the caller says how a person is reached', async () => {
+    const { vault } = vaultAt(await temporaryHome());
+    const interaction = countingBrowser();
+    const error = await failure(connect(vault, servers.resource, { interaction }));
+    expect(error).toBeInstanceOf(TokenRenewedError);
+    const client = await connect(vault, servers.resource);
+    expect(await client.call()).toContain('You are alice.');
+    await client.close();
+    expect(interaction.opened).toBe(1);
+  });
+});
+
+describe('oauthClientProvider', () => {
+  test('hands out the access token with what is left of its life, its scopes and its issuer, and nothing else', async () => {
+    const { vault, first } = await loggedIn(await temporaryHome(), servers.resource);
+    const provider = oauthClientProvider(vault, servers.resource);
+    const tokens = await provider.tokens();
+    expect(tokens).toEqual({
+      access_token: first.tokens.accessToken.reveal(),
+      token_type: 'Bearer',
+      expires_in: expect.any(Number),
+      scope: first.grantedScope,
+      issuer: servers.issuer,
+    });
+    expect(tokens?.expires_in).toBeLessThanOrEqual(3600);
+    expect(tokens?.expires_in).toBeGreaterThan(3000);
+  });
+
+  test('has what the SDK calls invalid renewed once, by the vault', async () => {
+    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    const provider = oauthClientProvider(vault, servers.resource);
+    const held = await provider.tokens();
+    const before = await servers.counters();
+    await provider.invalidateCredentials('tokens');
+    const [renewed] = await Promise.all([provider.tokens(), provider.tokens()]);
+    expect(renewed?.access_token).not.toBe(held?.access_token);
+    expect((await provider.tokens())?.access_token).toBe(renewed?.access_token);
+    expect(await countedSince(servers, before)).toEqual(ONE_REFRESH);
+    expect((await vaultAt(home).vault.token(servers.resource)).token.reveal()).toBe(renewed?.access_token);
+  });
+
+  test('lets be what another process has renewed meanwhile', async () => {
+    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    const provider = oauthClientProvider(vault, servers.resource);
+    const held = await provider.tokens();
+    if (held === undefined) throw new Error('There is no token.');
+    const { token } = await vaultAt(home).vault.token(servers.resource, { refused: 1 });
+    const before = await servers.counters();
+    await provider.invalidateCredentials('tokens', { tokens: held });
+    await provider.invalidateCredentials('all');
+    await provider.invalidateCredentials('client');
+    // The vault looks every half a second what other processes have done.
+    await expect
+      .poll(async () => (await provider.tokens())?.access_token, { timeout: 10_000 })
+      .toBe(token.reveal());
+    expect(await countedSince(servers, before)).toEqual(NOTHING);
+  });
+
+  test('ends a login that the SDK would make by itself', async () => {
+    const { vault } = vaultAt(await temporaryHome());
+    const provider = oauthClientProvider(vault, servers.resource);
+    for (const member of [
+      'redirectToAuthorization',
+      'saveTokens',
+      'codeVerifier',
+      'discoveryState',
+    ] as const) {
+      await expect(provider[member]()).rejects.toBeInstanceOf(LoginRequiredError);
+    }
+  });
+
+  test('says so when a renewed token is refused as well', async () => {
+    const { vault } = await loggedIn(await temporaryHome(), servers.resource);
+    const provider = oauthClientProvider(vault, servers.resource);
+    await provider.tokens();
+    await expect(provider.discoveryState()).rejects.toBeInstanceOf(TokenRenewedError);
+    await provider.tokens();
+    await expect(provider.discoveryState()).rejects.toBeInstanceOf(LoginRequiredError);
+  });
+});
+
+test('authProvider gives no token where a login can be made once it is asked for', async () => {
+  const { vault } = vaultAt(await temporaryHome());
+  expect(
+    await authProvider(vault, servers.resource, { interaction: countingBrowser() }).token(),
+  ).toBeUndefined();
+});

@@ -1,0 +1,175 @@
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer } from 'node:net';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { UnsafeUrlError } from '../../src/errors.ts';
+import { type Request, send } from '../../src/oauth/http.ts';
+import { failing } from '../support/failing.ts';
+import { answer, hostileServer } from '../support/hostile-server.ts';
+import { namesLeadTo } from '../support/name-lookup.ts';
+import { remoteHost } from '../support/remote-host.ts';
+
+/*
+ * What needs no address but this machine's own. That a public address is reached, and a name that a real DNS server
+ * rebinds is not, is shown in http-rebinding.test.ts.
+ */
+
+function get(url: string, request: Partial<Request> = {}) {
+  return send(url, { method: 'GET', ...request });
+}
+
+/** Counts connections, however short: a refused one must not even be opened. */
+async function listener() {
+  let connections = 0;
+  const server = createServer((socket) => {
+    connections += 1;
+    socket.end();
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onTestFinished(() => void server.close());
+  const { port } = server.address() as AddressInfo;
+  return {
+    port,
+    connections: async () => {
+      // One more is taken after all that were made before it.
+      const last = connect(port, '127.0.0.1');
+      last.resume().end();
+      await once(last, 'close');
+      return connections - 1;
+    },
+  };
+}
+
+describe('a request that may go to public addresses only', () => {
+  it('is refused to this machine, by address and by name, before anything is connected', async () => {
+    const here = await listener();
+    for (const host of ['127.0.0.1', 'localhost']) {
+      for (const reach of ['public', 'private'] as const) {
+        for (const method of ['GET', 'POST'] as const) {
+          const error = await failing(
+            send(`http://${host}:${here.port}/`, { method, reach, body: 'secret' }),
+          );
+          expect(error).toBeInstanceOf(UnsafeUrlError);
+          expect(error.retryable).toBe(false);
+          expect(error.message).toContain(`"${host}"`);
+          expect(error.message).toContain('a loopback address');
+          expect(error.hint).toContain('holdfast login URL --lenient private-addresses');
+        }
+      }
+    }
+    expect(await here.connections()).toBe(0);
+  });
+
+  it.each([
+    ['https://10.0.0.1/', 'an address of a private network'],
+    ['https://[fd00::1]/', 'an address of a private network'],
+    ['https://169.254.169.254/latest/meta-data', 'metadata service'],
+    ['https://[::ffff:169.254.169.254]/', 'metadata service'],
+    ['https://0xa9fea9fe/', 'metadata service'],
+    ['https://[fe80::1]/', 'a link-local address'],
+    ['https://[64:ff9b::a00:1]/', 'by the 10.0.0.1 in it'],
+    ['https://224.0.0.1/', 'a multicast address'],
+    ['https://0.0.0.0/', 'an unspecified address'],
+  ])('is not sent to %s', async (url, kind) => {
+    const error = await failing(get(url, { reach: 'public' }));
+    expect(error).toBeInstanceOf(UnsafeUrlError);
+    expect(error.message).toContain(kind);
+  });
+
+  it('is refused to a name that leads elsewhere, and the message says where', async () => {
+    const here = await listener();
+    namesLeadTo(() => ['127.0.0.1', '::1']);
+    const error = await failing(get(`https://as.example.com:${here.port}/`, { reach: 'public' }));
+    expect(error).toBeInstanceOf(UnsafeUrlError);
+    expect(error.message).toContain('"as.example.com" leads to "127.0.0.1", a loopback address');
+    expect(await here.connections()).toBe(0);
+  });
+
+  it('sends not one byte when the address changes between the check and the connection', async () => {
+    const here = createServer().listen(0, '127.0.0.1');
+    await once(here, 'listening');
+    onTestFinished(() => void here.close());
+    const received: unknown[] = [];
+    const over = new Promise<void>((resolve) => {
+      here.once('connection', (socket) => {
+        socket
+          .on('data', (bytes) => received.push(bytes))
+          .on('error', () => {})
+          .on('close', () => resolve());
+      });
+    });
+    // Whoever looks at this answer of DNS a second time finds something else in it.
+    let looks = 0;
+    const fickle = {
+      get address() {
+        looks += 1;
+        return looks === 1 ? '8.8.8.8' : '127.0.0.1';
+      },
+      family: 4,
+    };
+    namesLeadTo(() => [fickle]);
+    const { port } = here.address() as AddressInfo;
+    const error = await failing(
+      send(`https://as.example.com:${port}/`, { method: 'POST', body: 'secret', reach: 'public' }),
+    );
+    expect(error).toBeInstanceOf(UnsafeUrlError);
+    expect(error.message).toContain('"as.example.com" leads to "127.0.0.1"');
+    await over;
+    expect(received).toEqual([]);
+  });
+});
+
+describe('a request that may go to private addresses', () => {
+  it('is not sent to this machine, nor to a metadata service', async () => {
+    for (const url of ['https://127.0.0.1/', 'https://169.254.169.254/', 'https://[fd00:ec2::254]/']) {
+      expect(await failing(get(url, { reach: 'private' }))).toBeInstanceOf(UnsafeUrlError);
+    }
+  });
+});
+
+describe('a request that may go anywhere', () => {
+  it('says which reach the address had that answered', async () => {
+    const server = await hostileServer({ '*': answer(200) });
+    expect((await get(server.origin)).reached).toBe('anywhere');
+    expect((await get(server.origin.replace('127.0.0.1', 'localhost'))).reached).toBe('anywhere');
+    expect((await send(server.origin, { method: 'POST', headersOnly: true })).reached).toBe('anywhere');
+  });
+
+  it('tries the next address when one does not answer', async () => {
+    const server = await hostileServer({ '*': answer(200) }, remoteHost('mcp.example.com'));
+    const names = namesLeadTo(() => ['::1', '127.0.0.2', '127.0.0.1']);
+    expect((await get(server.origin)).status).toBe(200);
+    expect(names).toEqual(['mcp.example.com']);
+  });
+
+  it('looks the name up again for each request, and never for an address', async () => {
+    const server = await hostileServer({ '*': answer(200) }, remoteHost('mcp.example.com'));
+    const names = namesLeadTo(() => ['127.0.0.1']);
+    await get(server.origin);
+    await get(server.origin);
+    await failing(get(`https://127.0.0.1:${server.port}`));
+    expect(names).toEqual(['mcp.example.com', 'mcp.example.com']);
+  });
+});
+
+describe('headers of the server’s own', () => {
+  it('go to its origin, and not along with a redirect to another', async () => {
+    const other = await hostileServer({ '*': answer(200) });
+    const server = await hostileServer({
+      '/1': answer(302, '', { location: '/2' }),
+      '/2': answer(302, '', { location: `${other.origin}/3` }),
+    });
+    const ownHeaders = {
+      origin: server.origin,
+      headers: { 'X-Api-Key': 'k', Accept: 'text/plain', 'User-Agent': 'x' },
+    };
+    await get(`${server.origin}/1`, { ownHeaders, headers: { accept: 'application/json' } });
+    for (const { headers } of server.log) {
+      expect(headers).toMatchObject({ 'x-api-key': 'k', accept: 'application/json' });
+      expect(headers['user-agent']).toMatch(/^holdfast/);
+    }
+    expect(server.log).toHaveLength(2);
+    expect(other.log).toHaveLength(1);
+    expect(other.log[0]?.headers).not.toHaveProperty('x-api-key');
+    expect(other.log[0]?.headers).toMatchObject({ accept: 'application/json' });
+  });
+});

@@ -1,0 +1,416 @@
+import { once } from 'node:events';
+import { mkdir, readdir, readFile } from 'node:fs/promises';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { inspect } from 'node:util';
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
+import { AbortedError, InvalidArgumentError, NetworkError, UnsafeUrlError } from '../../src/errors.ts';
+import { type Request, send } from '../../src/oauth/http.ts';
+import { type ConnectProxyOptions, connectProxy } from '../support/connect-proxy.ts';
+import { failing } from '../support/failing.ts';
+import { answer, hostileServer, type Routes } from '../support/hostile-server.ts';
+import { temporaryDirectory } from '../support/home.ts';
+import { namesLeadTo } from '../support/name-lookup.ts';
+import { runScript } from '../support/process.ts';
+import { remoteHost } from '../support/remote-host.ts';
+
+const VARIABLES = ['https_proxy', 'http_proxy', 'all_proxy', 'no_proxy'].flatMap((name) => [
+  name,
+  name.toUpperCase(),
+]);
+beforeEach(() => {
+  for (const name of VARIABLES) vi.stubEnv(name, undefined);
+});
+afterEach(() => void vi.unstubAllEnvs());
+
+function get(url: string, request: Partial<Request> = {}) {
+  return send(url, { method: 'GET', ...request });
+}
+
+/** A server that is not this machine, and a proxy that leads there. */
+async function behindProxy(routes: Routes = { '*': answer(200, 'here') }, options: ConnectProxyOptions = {}) {
+  const server = await hostileServer(routes, remoteHost('mcp.example.com'));
+  const proxy = await connectProxy(options);
+  const target = `mcp.example.com:${server.port}`;
+  return { server, proxy, target, url: `http://127.0.0.1:${proxy.port}` };
+}
+
+/** Accepts connections and does with them what the test says. */
+async function rawServer(onSocket: (socket: Socket) => void) {
+  let closed = () => {};
+  const gone = new Promise<void>((resolve) => (closed = resolve));
+  const server = createServer((socket) => {
+    socket
+      .on('error', () => {})
+      .on('close', closed)
+      .resume();
+    onSocket(socket);
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onTestFinished(() => void server.close());
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, server, gone };
+}
+
+describe('a proxy that the environment names', () => {
+  it.each(['HTTPS_PROXY', 'https_proxy', 'ALL_PROXY', 'all_proxy'])(
+    'as %s is asked to connect',
+    async (name) => {
+      const { server, proxy, target, url } = await behindProxy();
+      vi.stubEnv(name, url);
+      const response = await send(`${server.origin}/token`, { method: 'POST', body: 'secret' });
+      expect(Buffer.from(response.body).toString()).toBe('here');
+      expect(response.reached).toBeUndefined();
+      expect(server.log).toMatchObject([{ method: 'POST', url: '/token', body: 'secret' }]);
+      expect([proxy.targets, proxy.others]).toEqual([[target], []]);
+      await proxy.idle();
+    },
+  );
+
+  it('learns the host and nothing else', async () => {
+    const { server, proxy, target, url } = await behindProxy();
+    vi.stubEnv('HTTPS_PROXY', url);
+    await get(`${server.origin}/path`, { headers: { authorization: 'Bearer secret' } });
+    expect(server.log[0]?.headers).toMatchObject({ authorization: 'Bearer secret' });
+    expect(server.log[0]?.headers).not.toHaveProperty('proxy-authorization');
+    const { host, 'user-agent': agent, connection: _, ...others } = proxy.headers[0] ?? {};
+    expect([host, others]).toEqual([target, {}]);
+    expect(agent).toMatch(/^holdfast\/\d/);
+  });
+
+  it('may be written without a scheme', async () => {
+    const { server, proxy, target, url } = await behindProxy();
+    vi.stubEnv('HTTPS_PROXY', url.replace('http://', ''));
+    expect((await get(server.origin)).status).toBe(200);
+    expect(proxy.targets).toEqual([target]);
+  });
+
+  it('by its scheme counts for more than one for all, and is not asked for the other scheme', async () => {
+    const { server, proxy, target, url } = await behindProxy();
+    const other = await connectProxy();
+    vi.stubEnv('HTTPS_PROXY', url);
+    vi.stubEnv('ALL_PROXY', `http://127.0.0.1:${other.port}`);
+    vi.stubEnv('HTTP_PROXY', `http://127.0.0.1:${other.port}`);
+    await get(server.origin);
+    expect([proxy.targets, other.targets]).toEqual([[target], []]);
+  });
+
+  it.each([
+    ['mcp.example.com'],
+    ['.example.com'],
+    ['*'],
+    ['other.example.com, MCP.EXAMPLE.COM'],
+    ['mcp.example.com:PORT'],
+  ])('is not asked for a host in NO_PROXY: %s', async (list) => {
+    const { server, proxy, url } = await behindProxy();
+    vi.stubEnv('HTTPS_PROXY', url);
+    for (const name of ['NO_PROXY', 'no_proxy']) {
+      vi.stubEnv(name, list.replace('PORT', String(server.port)));
+      expect((await get(server.origin)).reached).toBe('anywhere');
+      expect(proxy.targets).toEqual([]);
+      vi.stubEnv(name, undefined);
+    }
+  });
+
+  it.each(['example.com', 'cp.example.com', 'mcp.example.com:1', 'other.example.com'])(
+    'is asked for a host that NO_PROXY does not list: %s',
+    async (list) => {
+      const { server, proxy, target, url } = await behindProxy();
+      vi.stubEnv('HTTPS_PROXY', url);
+      vi.stubEnv('NO_PROXY', list);
+      await get(server.origin);
+      expect(proxy.targets).toEqual([target]);
+    },
+  );
+
+  it('is never asked for this machine', async () => {
+    const proxy = await connectProxy();
+    for (const name of ['HTTP_PROXY', 'HTTPS_PROXY', 'ALL_PROXY']) {
+      vi.stubEnv(name, `http://127.0.0.1:${proxy.port}`);
+    }
+    const plain = await hostileServer({ '*': answer(200) });
+    const secure = await hostileServer({ '*': answer(200) }, remoteHost('localhost'));
+    for (const origin of [plain.origin, plain.origin.replace('127.0.0.1', 'localhost'), secure.origin]) {
+      expect((await get(origin)).reached).toBe('anywhere');
+    }
+    expect([proxy.targets, proxy.others]).toEqual([[], []]);
+  });
+
+  it('is asked anew for the target of a redirect, and not where NO_PROXY lists that', async () => {
+    const other = await hostileServer({ '*': answer(200, 'there') }, remoteHost('as.example.com'));
+    const { server, proxy, target, url } = await behindProxy({
+      '/': answer(302, '', { location: `${other.origin}/x` }),
+    });
+    vi.stubEnv('HTTPS_PROXY', url);
+    expect(await get(server.origin)).toMatchObject({ url: `${other.origin}/x`, reached: undefined });
+    expect(proxy.targets).toEqual([target, `as.example.com:${other.port}`]);
+    vi.stubEnv('NO_PROXY', 'as.example.com');
+    expect(await get(server.origin)).toMatchObject({ url: `${other.origin}/x`, reached: 'anywhere' });
+    expect(proxy.targets).toHaveLength(3);
+    await proxy.idle();
+  });
+
+  it('may be reached by https itself', async () => {
+    const host = remoteHost('proxy.example.com');
+    const { server, proxy, target } = await behindProxy(undefined, { tls: host });
+    vi.stubEnv('HTTPS_PROXY', `https://proxy.example.com:${proxy.port}`);
+    expect((await get(server.origin)).status).toBe(200);
+    expect(proxy.targets).toEqual([target]);
+    await proxy.idle();
+  });
+
+  it('takes no part in whose certificate is right, for a host that is an address either', async () => {
+    // The proxy leads there, but what answers has the proxy's own certificate.
+    const server = await hostileServer({ '*': answer(200) }, remoteHost('proxy.example.com'));
+    const proxy = await connectProxy();
+    vi.stubEnv('HTTPS_PROXY', `http://proxy.example.com:${proxy.port}`);
+    for (const host of ['8.8.8.8', 'mcp.example.com']) {
+      const error = await failing(get(`https://${host}:${server.port}/`));
+      expect(error).toMatchObject({ code: 'network', unsent: true });
+      expect(error.message).toContain('ERR_TLS_CERT_ALTNAME_INVALID');
+    }
+    expect(server.log).toEqual([]);
+  });
+});
+
+describe('the user name and password of a proxy', () => {
+  it('are sent to it, and with them it connects', async () => {
+    const { server, proxy } = await behindProxy(undefined, { login: 'me:p@ss:w%rd' });
+    vi.stubEnv('HTTPS_PROXY', `http://me:p%40ss:w%25rd@127.0.0.1:${proxy.port}`);
+    expect((await get(server.origin)).status).toBe(200);
+    // A bare % is what people write.
+    const lax = await connectProxy({ login: 'me:100%' });
+    vi.stubEnv('HTTPS_PROXY', `http://me:100%@127.0.0.1:${lax.port}`);
+    expect((await get(server.origin)).status).toBe(200);
+    expect([proxy.targets.length, lax.targets.length]).toEqual([1, 1]);
+  });
+
+  it('are in no error', async () => {
+    const { server, proxy } = await behindProxy(undefined, { login: 'other:other' });
+    const { url: silent } = await rawServer((socket) => socket.destroy());
+    const errors = [];
+    for (const place of [
+      `127.0.0.1:${proxy.port}`,
+      silent.replace('http://', ''),
+      'proxy.invalid',
+      '[',
+      'a b',
+    ]) {
+      vi.stubEnv('HTTPS_PROXY', `http://me:hunter2@${place}`);
+      errors.push(await failing(get(server.origin)));
+    }
+    vi.stubEnv('HTTPS_PROXY', 'socks5://me:hunter2@127.0.0.1');
+    errors.push(await failing(get(server.origin)));
+    expect(errors.map(({ code }) => code)).toEqual([
+      'network',
+      'network',
+      'network',
+      'invalid-argument',
+      'invalid-argument',
+      'invalid-argument',
+    ]);
+    const basic = Buffer.from('me:hunter2').toString('base64');
+    for (const error of errors) {
+      const text = `${inspect(error, { depth: 10, showHidden: true })}${error.hint}${JSON.stringify(error)}`;
+      expect(text).not.toContain('hunter2');
+      expect(text).not.toContain(basic);
+    }
+    expect(server.log).toEqual([]);
+  });
+});
+
+describe('a proxy that does not connect', () => {
+  it.each([
+    [407, 'It asks for a user name and a password. Set HTTPS_PROXY=http://user:password@127.0.0.1:'],
+    [403, 'Ask who runs the proxy to allow that host'],
+    [502, 'does not reach that host itself'],
+    [504, 'does not reach that host itself'],
+    [302, 'Ask who runs the proxy'],
+  ])('but answers with status %d, is named in the error, and nothing was sent', async (status, hint) => {
+    const { server, proxy, target, url } = await behindProxy(undefined, { status });
+    vi.stubEnv('HTTPS_PROXY', url);
+    const error = await failing(send(server.origin, { method: 'POST', body: 'secret' }));
+    expect(error).toBeInstanceOf(NetworkError);
+    expect(error).toMatchObject({ unsent: true, retryable: true });
+    expect(error.message).toBe(
+      `The proxy "127.0.0.1:${proxy.port}" does not connect to "${target}": it answered with status ${status}.`,
+    );
+    expect(error.hint).toContain(hint);
+    expect(server.log).toEqual([]);
+    await proxy.idle();
+  });
+
+  it('because the password is wrong, says which variable to mend', async () => {
+    const { server, proxy } = await behindProxy(undefined, { login: 'me:right' });
+    vi.stubEnv('all_proxy', `http://me:wrong@127.0.0.1:${proxy.port}`);
+    const { message, hint } = await failing(get(server.origin));
+    expect(message).toContain('status 407');
+    expect(hint).toContain('does not take the user name and password in all_proxy');
+  });
+
+  it('because it is not there, is named with its variable', async () => {
+    const { server, target } = await behindProxy();
+    const { url, server: away } = await rawServer(() => {});
+    away.close();
+    await once(away, 'close');
+    vi.stubEnv('HTTPS_PROXY', url);
+    const error = await failing(send(server.origin, { method: 'POST', body: 'secret' }));
+    expect(error).toBeInstanceOf(NetworkError);
+    expect(error).toMatchObject({ unsent: true, retryable: true });
+    expect(error.message).toBe(
+      `The proxy "${new URL(url).host}", which leads to "${target}", cannot be reached (ECONNREFUSED).`,
+    );
+    expect(error.hint).toContain('HTTPS_PROXY');
+  });
+
+  it('because nobody knows its name, is named too', async () => {
+    // Not through the test's own names: `remoteHost` makes every name lead here.
+    vi.stubEnv('HTTPS_PROXY', 'http://proxy.invalid:3128');
+    const error = await failing(get('https://mcp.example.com/'));
+    expect(error).toMatchObject({ code: 'network', unsent: true });
+    expect(error.message).toContain('The proxy "proxy.invalid:3128"');
+  });
+
+  it('because its certificate is not trusted, says how to trust it', async () => {
+    const { server, proxy } = await behindProxy(undefined, {
+      tls: remoteHost('proxy.example.com', { trusted: false }),
+    });
+    vi.stubEnv('HTTPS_PROXY', `https://proxy.example.com:${proxy.port}`);
+    const error = await failing(get(server.origin));
+    expect(error).toMatchObject({ code: 'network', unsent: true });
+    expect(error.message).toContain('The proxy "proxy.example.com');
+    expect(error.message).toContain('its certificate is not trusted here');
+    expect(error.hint).toContain('NODE_EXTRA_CA_CERTS');
+    expect(proxy.targets).toEqual([]);
+  });
+
+  it.each([
+    ['closes the connection', (socket: Socket) => void socket.end()],
+    ['speaks another protocol', (socket: Socket) => void socket.end('SSH-2.0-OpenSSH_9.6\r\n')],
+    [
+      'answers without end',
+      (socket: Socket) => {
+        const more = () => {
+          while (!socket.destroyed && socket.write(`x: ${'y'.repeat(60_000)}\r\n`));
+        };
+        socket.write('HTTP/1.1 200 OK\r\n');
+        socket.on('drain', more);
+        more();
+      },
+    ],
+  ])('but %s, is a network error', async (_what, onSocket) => {
+    const { server } = await behindProxy();
+    const { url, gone } = await rawServer(onSocket);
+    vi.stubEnv('HTTPS_PROXY', url);
+    const error = await failing(get(server.origin));
+    expect(error).toMatchObject({ code: 'network', unsent: true });
+    expect(error.message).toContain(`The proxy "${new URL(url).host}"`);
+    await gone;
+  });
+
+  it('and says nothing, is given up when the time is over or the caller says so', async () => {
+    const { server } = await behindProxy();
+    const silent = await rawServer(() => {});
+    vi.stubEnv('HTTPS_PROXY', silent.url);
+    const error = await failing(get(server.origin, { timeoutMs: 200 }));
+    expect(error).toMatchObject({ code: 'network', unsent: true });
+    expect(error.message).toContain(`through the proxy "${new URL(silent.url).host}"`);
+    await silent.gone;
+    const caller = new AbortController();
+    const second = await rawServer(() => caller.abort());
+    vi.stubEnv('HTTPS_PROXY', second.url);
+    expect(await failing(get(server.origin, { signal: caller.signal }))).toBeInstanceOf(AbortedError);
+    await second.gone;
+  });
+});
+
+describe('behind a proxy', () => {
+  it('a server whose certificate is not trusted gets nothing, and the hint says how to trust it', async () => {
+    remoteHost('mcp.example.com');
+    const server = await hostileServer({}, remoteHost('mcp.example.com', { trusted: false }));
+    const proxy = await connectProxy();
+    vi.stubEnv('HTTPS_PROXY', `http://127.0.0.1:${proxy.port}`);
+    const error = await failing(get(server.origin));
+    expect(error).toMatchObject({ code: 'network', unsent: true });
+    expect(error.message).toContain(`through the proxy "127.0.0.1:${proxy.port}"`);
+    expect(error.message).toContain('its certificate is not trusted here');
+    expect(error.hint).toContain('NODE_EXTRA_CA_CERTS');
+    expect(server.log).toEqual([]);
+    await proxy.idle();
+  });
+
+  it('a connection that breaks after the request was sent does not say that it never was', async () => {
+    const { server, proxy, url } = await behindProxy({
+      '/': (_request, { socket }) => void socket?.destroy(),
+    });
+    vi.stubEnv('HTTPS_PROXY', url);
+    const error = await failing(send(server.origin, { method: 'POST', body: 'x' }));
+    expect(error).toMatchObject({ code: 'network', unsent: false });
+    expect(server.requests).toEqual(['POST /']);
+    await proxy.idle();
+  });
+
+  it('a request that gets no answer is a timeout, and closes the connection', async () => {
+    const { server, proxy, url } = await behindProxy({ '/': () => {} });
+    vi.stubEnv('HTTPS_PROXY', url);
+    expect(await failing(get(server.origin, { timeoutMs: 1000 }))).toMatchObject({ code: 'timeout' });
+    await proxy.idle();
+  });
+
+  it('a host that is an address beyond the reach is refused all the same', async () => {
+    const proxy = await connectProxy();
+    vi.stubEnv('HTTPS_PROXY', `http://127.0.0.1:${proxy.port}`);
+    for (const url of ['https://10.0.0.1/', 'https://169.254.169.254/', 'https://[::ffff:10.0.0.1]/']) {
+      expect(await failing(get(url, { reach: 'public' }))).toBeInstanceOf(UnsafeUrlError);
+    }
+    expect(proxy.targets).toEqual([]);
+  });
+
+  it('a name is looked up by the proxy and by nobody else', async () => {
+    const { server, proxy, target, url } = await behindProxy();
+    const names = namesLeadTo(() => ['127.0.0.1']);
+    vi.stubEnv('HTTPS_PROXY', url);
+    expect((await get(server.origin, { reach: 'public' })).status).toBe(200);
+    expect([names, proxy.targets]).toEqual([[], [target]]);
+  });
+});
+
+describe('a variable that names no proxy', () => {
+  it.each(['http://[', 'http://', ':::', 'socks5://127.0.0.1:1080', 'file:///etc/passwd'])(
+    'but %j, is an error that says which variable, and nothing is sent',
+    async (value) => {
+      const { server } = await behindProxy();
+      vi.stubEnv('HTTPS_PROXY', value);
+      const error = await failing(get(server.origin));
+      expect(error).toBeInstanceOf(InvalidArgumentError);
+      expect(error.message).toContain('HTTPS_PROXY');
+      expect(error.hint).toContain('http://proxy.example.com:3128');
+      expect(server.log).toEqual([]);
+    },
+  );
+
+  it('because it is empty, is not there', async () => {
+    const { server } = await behindProxy();
+    vi.stubEnv('HTTPS_PROXY', '');
+    expect((await get(server.origin)).status).toBe(200);
+  });
+});
+
+describe('without such a variable', () => {
+  it('nothing is loaded for it', async () => {
+    const server = await hostileServer({ '*': answer(200) });
+    const secure = 'https://192.0.2.1:1/';
+    const loaded = async (url: string, variables: Record<string, string>) => {
+      const coverage = join(await temporaryDirectory(), 'coverage');
+      await mkdir(coverage);
+      // V8 then lists every script that was loaded.
+      await runScript('request-process.ts', [url, '200'], { ...variables, NODE_V8_COVERAGE: coverage });
+      const files = await readdir(coverage);
+      const texts = await Promise.all(files.map((file) => readFile(join(coverage, file), 'utf8')));
+      expect(texts.join('')).toContain('src/oauth/http.ts');
+      return texts.join('').includes('node_modules/proxy-from-env/');
+    };
+    expect(await loaded(server.origin, {})).toBe(false);
+    expect(await loaded(secure, { NO_PROXY: 'x' })).toBe(false);
+    expect(await loaded(secure, { HTTPS_PROXY: `${server.origin}` })).toBe(true);
+  });
+});
