@@ -141,14 +141,14 @@ async function probeServer(url: URL, options: RequestOptions): Promise<HttpRespo
 async function resourceMetadata(
   url: URL,
   challenge: BearerChallenge | undefined,
-  options: RequestOptions,
+  options: ServerMetadataOptions,
 ): Promise<v.InferOutput<typeof ResourceMetadata> | undefined> {
   const root = `${url.origin}/.well-known/oauth-protected-resource`;
   const own = `${root}${url.pathname === '/' ? '' : url.pathname}${url.search}`;
   const places = new Set([challenge?.resourceMetadata ?? own, own, root]);
   for (const place of places) {
     // A challenge of a server elsewhere must not send us to this machine's own services.
-    checkPublishedUrl(place, 'resource metadata', url, options.reach);
+    checkPublishedUrl(place, 'resource metadata', url, options.lenient?.privateAddresses);
     const metadata = await metadataDocument(place, ResourceMetadata, options);
     if (metadata === undefined) continue;
     if (!covers(metadata.resource, url)) {

@@ -1,5 +1,5 @@
 import { BlockList, isIPv6 } from 'node:net';
-import { isLoopback, type Reach } from '../credential.ts';
+import { isLoopback } from '../credential.ts';
 import { UnsafeUrlError } from '../errors.ts';
 import { quote } from '../quote.ts';
 
@@ -36,10 +36,10 @@ export function checkUrl(url: string | URL): URL {
  *
  * @param name what the metadata calls it, such as `token endpoint`
  * @param resource the MCP server
- * @param reach `anywhere` where the user has allowed that server to name this machine
+ * @param allowed the user has allowed that server to name this machine
  * @throws UnsafeUrlError
  */
-export function checkPublishedUrl(text: string, name: string, resource: URL, reach?: Reach): URL {
+export function checkPublishedUrl(text: string, name: string, resource: URL, allowed = false): URL {
   const refuse = (why: string, shown = quote(text)) =>
     new UnsafeUrlError(`The server names the ${name} ${shown}, which ${why}.`, {
       hint: 'It was not used. Tell who runs the server.',
@@ -53,8 +53,7 @@ export function checkPublishedUrl(text: string, name: string, resource: URL, rea
     throw refuse('carries a user name or password', `at ${quote(url.host)}`);
   }
   if (text.includes('#')) throw refuse('has a fragment');
-  if (pointsHere(url) && !pointsHere(resource) && reach !== 'anywhere')
-    throw refuse('is on your own machine');
+  if (pointsHere(url) && !pointsHere(resource) && !allowed) throw refuse('is on your own machine');
   if (url.protocol === 'http:' && !isLoopback(url)) throw refuse('is not https');
   return url;
 }

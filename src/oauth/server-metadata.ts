@@ -77,7 +77,7 @@ export async function serverMetadata(
       hint: 'It was not asked. Tell who runs the MCP server.',
     });
   }
-  const url = checkPublishedUrl(issuer, 'issuer', resource, options.reach);
+  const url = checkPublishedUrl(issuer, 'issuer', resource, options.lenient?.privateAddresses);
   const override = options.lenient?.metadataUrl;
   if (override !== undefined) return await fromOverride(override, issuer, resource, options);
   for (const place of metadataPlaces(url)) {
@@ -161,10 +161,10 @@ function checkedMetadata(
   if (token === undefined) throw lacks(issuer, 'token endpoint');
   if (options.browser !== false) checkForBrowser(metadata, issuer, resource, options);
   const optional = (url: string | undefined, name: string) => {
-    if (url !== undefined) checkPublishedUrl(url, name, resource, options.reach);
+    if (url !== undefined) checkPublishedUrl(url, name, resource, options.lenient?.privateAddresses);
     return url;
   };
-  checkPublishedUrl(token, 'token endpoint', resource, options.reach);
+  checkPublishedUrl(token, 'token endpoint', resource, options.lenient?.privateAddresses);
   return {
     issuer: metadata.issuer,
     authorizationEndpoint: metadata.authorization_endpoint,
@@ -219,7 +219,10 @@ function checkForBrowser(
     });
   }
   // The browser goes there, and not we: what a connection would be refused for is looked for in the URL.
-  checkHost(checkPublishedUrl(authorization, 'authorization endpoint', resource, reach), reach ?? 'anywhere');
+  checkHost(
+    checkPublishedUrl(authorization, 'authorization endpoint', resource, lenient?.privateAddresses),
+    reach ?? 'anywhere',
+  );
   if (SUSPICIOUS.test(authorization)) {
     throw new UnsafeUrlError(
       `The authorization endpoint of ${quote(issuer)} holds characters that a shell would act on: ${quote(authorization)}.`,

@@ -41,7 +41,13 @@ describe('what is pasted after a login', () => {
     ['white space in it', 'the address is http://…', 'white space'],
     ['100 KB', 'x'.repeat(100_000), 'far too long'],
     ['characters of no code', 'cödé', 'neither the address of a page nor a code'],
-    ['an address that is none', 'http://[', 'another state'],
+    ['an address that is none', 'http://[', 'neither the address of a page nor a code'],
+    [
+      'the address that was to be opened',
+      'https://as.example/auth?response_type=code&state=x',
+      'the address to open',
+    ],
+    ['an address with nothing in it', `${REDIRECT}#code=a`, 'holds no answer'],
   ])('is asked for again when it is %s', async (_what, text, problem) => {
     expect(readPasted(text, await request())).toEqual({ problem: expect.stringContaining(problem) });
   });

@@ -41,22 +41,27 @@ describe('the papers', () => {
     expect(new Set(rows)).toEqual(new Set(Object.keys({ ...dependencies, ...optionalDependencies })));
   });
 
-  test('the program in README.md compiles against the library', async () => {
-    const [, program = ''] = /```ts\n(.*?)```/s.exec(await read('README.md')) ?? [];
+  test('the programs in README.md compile against the library', async () => {
+    const programs = [...(await read('README.md')).matchAll(/```ts\n(.*?)```/gs)].map(
+      ([, text = '']) => text,
+    );
     const place = await temporaryDirectory();
-    await writeFile(join(place, 'program.mts'), program);
+    for (const [index, text] of programs.entries()) {
+      expect(text).toContain('openVault');
+      await writeFile(join(place, `program-${index}.mts`), text);
+    }
     await symlink(join(ROOT, 'node_modules'), join(place, 'node_modules'));
     const config = {
       extends: join(ROOT, 'tsconfig.json'),
       compilerOptions: {
         lib: ['ES2023', 'DOM'],
         typeRoots: [join(ROOT, 'node_modules/@types')],
-        paths: { holdfast: [join(ROOT, 'src/index.ts')] },
+        paths: { holdfast: [join(ROOT, 'src/index.ts')], 'holdfast/mcp': [join(ROOT, 'src/mcp/index.ts')] },
       },
-      include: [join(place, 'program.mts')],
+      include: [join(place, '*.mts'), join(ROOT, 'src/**/*.d.ts')],
     };
     await writeFile(join(place, 'tsconfig.json'), JSON.stringify(config));
-    expect(program).toContain('openVault');
+    expect(programs).toHaveLength(2);
     execFileSync(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', place], {
       stdio: 'inherit',
     });

@@ -221,14 +221,15 @@ describe('a full store', () => {
   test.skipIf(NO_SMALL_DISK !== undefined)(
     'really full, shows no code, and leaves a blob to be opened',
     async () => {
-      const { home, fill, empty } = await smallDisk();
+      const disk = await smallDisk();
+      const { home } = disk;
       const laptop = await seededHome();
       const { code } = await vaultAt(home).vault.invite();
       const { blob } = await vaultAt(laptop).vault.send(laptop.resource, { to: code, mode: 'move' });
-      await fill();
+      await disk.fill();
       await expect(vaultAt(home).vault.invite()).rejects.toMatchObject({ code: 'storage-full' });
       await expect(vaultAt(home).vault.receive(blob)).rejects.toMatchObject({ code: 'storage-full' });
-      await empty();
+      await disk.empty();
       await vaultAt(home).vault.receive(blob);
       expect(await holds(home, laptop.resource)).toBe(true);
     },

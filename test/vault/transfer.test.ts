@@ -319,7 +319,7 @@ describe('a blob is refused', () => {
     const { code } = await sandbox.vault.invite();
     const { blob } = await laptop.vault.send(servers.resource, { to: code });
     const lines = blob.split('\n');
-    const altered = lines.with(5, [...(lines[5] ?? '')].toReversed().join('')).join('\n');
+    const altered = lines.with(5, (lines[5] ?? '').split('').toReversed().join('')).join('\n');
     for (const [text, why] of [
       [blob.slice(0, 300), 'it was cut'],
       [lines.toSpliced(5, 1).join('\n'), 'it fails authentication'],
