@@ -1,12 +1,5 @@
-import { type Credential, isRenewable } from '../credential.ts';
-import {
-  InvalidArgumentError,
-  InvalidResponseError,
-  LockTimeoutError,
-  LoginRequiredError,
-  NetworkError,
-  VaultClosedError,
-} from '../errors.ts';
+import type { Credential } from '../credential.ts';
+import { InvalidArgumentError, VaultClosedError } from '../errors.ts';
 import type { KeyringOpener, TierReport } from '../keyring/keyring.ts';
 import { type KeyringResolution, resolveKeyrings } from '../keyring/open.ts';
 import { SealingKeys } from '../keyring/sealing-key.ts';
@@ -14,15 +7,14 @@ import { DirectoryStore } from '../store/directory.ts';
 import { MemoryStore } from '../store/memory.ts';
 import { Spill } from '../store/spill.ts';
 import type { Store } from '../store/store.ts';
-import { type Moment, thisMoment } from '../system/clock.ts';
+import { thisMoment } from '../system/clock.ts';
 import { type Environment, processEnvironment } from '../system/environment.ts';
 import { layoutOf } from '../system/paths.ts';
-import { Custody, type Found, type Held, type Name, nameOf } from './custody.ts';
-import { alive, freshFor, freshness, servedFor } from './freshness.ts';
+import { Custody, type Held, type Name, nameOf } from './custody.ts';
 import type { HandoverFiles } from './handover-files.ts';
 import type { LoginPlace } from './keeping.ts';
 import { summaryOf, summaryOfUnopened } from './listing.ts';
-import { cannotRefresh, loginCommand, notLoggedIn, refused } from './login-required.ts';
+import { loginCommand, notLoggedIn } from './login-required.ts';
 import { RefreshOnce } from './refresh-once.ts';
 import type {
   AccessToken,
@@ -45,30 +37,13 @@ import type {
   VaultEvent,
 } from './results.ts';
 import type { ServerSettings } from './settings.ts';
-import { type Slot, Slots, slotOf } from './slots.ts';
-
-/** For how long a caller is served without a look at what other processes have done, in milliseconds. */
-const LOOK_EVERY_MS = 500;
-
-const DEFAULT_DEADLINE_MS = 60_000;
-
-/** A timer that is set for longer ends at once. */
-const LONGEST_DEADLINE_MS = 2 ** 31 - 1;
-
-/** How long a caller waits for an early refresh before it is served the token that still has life, in milliseconds. */
-const EARLY_WAIT_MS = 2_000;
-
-/** After a refresh has failed, for how long a token with life left is served without another try, in milliseconds. */
-const RETRY_PAUSE_MS = 5_000;
+import { Serving } from './serving.ts';
 
 /**
  * How long a token endpoint may take, in milliseconds. Long, since a request that is given up may still be processed: a
  * caller waits for as long as it said, and the refresh goes on without it.
  */
 const REFRESH_TIMEOUT_MS = 90_000;
-
-/** A server whose fresh tokens are always expired must not be asked for ever. */
-const REFRESHES_A_CALL = 3;
 
 export interface VaultOptions {
   /** Where everything lies, as an absolute path; `$HOLDFAST_HOME` and its defaults otherwise. */
@@ -136,7 +111,7 @@ export class Vault {
   readonly #handover: () => Promise<HandoverFiles>;
   readonly #inMemory: () => Vault;
   readonly #refresh: RefreshOnce;
-  readonly #slots = new Slots();
+  readonly #serving: Serving;
   #closed: Promise<void> | undefined;
 
   constructor(parts: {
@@ -167,6 +142,7 @@ export class Vault {
       },
       parts.report,
     );
+    this.#serving = new Serving(parts.custody, this.#refresh);
   }
 
   /**
@@ -179,10 +155,10 @@ export class Vault {
    * @throws AbortedError for the caller's signal
    */
   async token(resource: string, options?: TokenOptions): Promise<AccessToken> {
-    const slot = this.#slots.get(resource, options?.account);
-    if (slot !== undefined && slot.access.generation !== options?.refused && isCurrent(slot))
-      return slot.access;
-    return this.#lookUp(resource, options ?? {});
+    const access = this.#serving.atOnce(resource, options);
+    if (access !== undefined) return access;
+    this.#mustBeOpen();
+    return this.#serving.token(resource, options ?? {});
   }
 
   /**
@@ -226,7 +202,7 @@ export class Vault {
       grant === undefined
         ? await (await import('./login.ts')).logIn(name, merged, place)
         : await (await import('./unattended.ts')).logInUnattended(name, { ...merged, grant }, place);
-    this.#slots.forget();
+    this.#serving.forget();
     return this.#kept(held);
   }
 
@@ -235,12 +211,12 @@ export class Vault {
     this.#mustBeOpen();
     const name = nameOf(resource, options.account);
     const { logOut } = await import('./logout.ts');
-    this.#slots.forget();
+    this.#serving.forget();
     try {
       return await logOut(name, options, this.#custody, (held) => this.#refresh.bringHome(held));
     } finally {
       // Who looked it up meanwhile may have found it still there.
-      this.#slots.forget();
+      this.#serving.forget();
     }
   }
 
@@ -257,7 +233,7 @@ export class Vault {
     try {
       return await rekey(options, { custody: this.#custody, keys: this.#keys, keysOf: this.#keysOf });
     } finally {
-      this.#slots.forget();
+      this.#serving.forget();
       this.#keys.lookAgain(Number.POSITIVE_INFINITY);
     }
   }
@@ -284,7 +260,7 @@ export class Vault {
         logInElsewhere: () => this.#logInElsewhere(name, options),
       });
     } finally {
-      if (options.mode === 'move') this.#slots.forget();
+      if (options.mode === 'move') this.#serving.forget();
     }
   }
 
@@ -310,7 +286,7 @@ export class Vault {
     const { receive } = await import('./receive.ts');
     const place = { ...this.#place(), files: await this.#handover() };
     const { held, header, words } = await receive(blob, options, place);
-    this.#slots.forget();
+    this.#serving.forget();
     return { ...this.#kept(held), mode: header.mode, blobWords: words };
   }
 
@@ -344,7 +320,7 @@ export class Vault {
   }
 
   async #close(): Promise<void> {
-    this.#slots.forget();
+    this.#serving.forget();
     for (const { resource, account } of await this.#refresh.close()) {
       this.#report({
         type: 'unpersisted',
@@ -353,85 +329,6 @@ export class Vault {
       });
     }
     await this.#custody.close();
-  }
-
-  async #lookUp(resource: string, options: TokenOptions): Promise<AccessToken> {
-    this.#mustBeOpen();
-    const end = performance.now() + deadlineOf(options);
-    const { epoch } = this.#slots;
-    const slot = this.#slots.get(resource, options.account);
-    const name = slot?.name ?? nameOf(resource, options.account);
-    const found = await this.#current(slot, name);
-    if (found === undefined) {
-      this.#slots.delete(resource, options.account);
-      throw notLoggedIn(name);
-    }
-    let { held } = found;
-    const serve = (ms: number): AccessToken => {
-      if (slot?.held === held) {
-        slot.servedUntil = performance.now() + ms;
-        lookAgainIn(slot, Math.min(ms, LOOK_EVERY_MS));
-        return slot.access;
-      }
-      const made = slotOf(name, options.account, { held, kids: found.kids }, performance.now() + ms);
-      lookAgainIn(made, Math.min(ms, LOOK_EVERY_MS));
-      this.#slots.set(epoch, resource, made);
-      return made.access;
-    };
-    for (let refreshes = 0; ; refreshes += 1) {
-      const { credential } = held;
-      if (credential.loginRequired !== undefined) throw refused(credential);
-      const now = thisMoment();
-      const isRefused = credential.generation === options.refused;
-      const state = isRefused ? 'lapsed' : freshness(credential, now);
-      if (state === 'fresh') return serve(freshFor(credential, now));
-      const living = !isRefused && alive(credential, now);
-      // Its refresh failed a moment ago.
-      if (living && slot?.held === held && performance.now() < slot.servedUntil) return slot.access;
-      if (!isRenewable(credential)) {
-        if (!living) throw cannotRefresh(credential);
-        return serve(servedFor(credential, now, Number.POSITIVE_INFINITY));
-      }
-      if (refreshes === REFRESHES_A_CALL) {
-        throw new InvalidResponseError(
-          `The tokens that ${credential.server.issuer} gives are expired on arrival.`,
-          {
-            hint: 'Check the clock of this machine: date. If it is right, the server is at fault.',
-          },
-        );
-      }
-      const left = Math.max(0, end - performance.now());
-      try {
-        held = await this.#refresh.refresh(held, {
-          leaseMs: state === 'early' ? 0 : left,
-          waitMs: state === 'early' ? Math.min(left, EARLY_WAIT_MS) : left,
-          signal: options.signal,
-          refused: isRefused,
-        });
-      } catch (error) {
-        // Whatever went wrong, it does not take away a token with life left; only its server and its caller can.
-        const over = error instanceof LoginRequiredError || options.signal?.aborted === true || isRefused;
-        const then: Moment = thisMoment();
-        if (!over && alive(credential, then)) return serve(servedFor(credential, then, retryPauseMs(error)));
-        throw error instanceof LockTimeoutError ? refreshTakesLong(error, name) : error;
-      }
-    }
-  }
-
-  /** What the slot holds, if no other process has changed it; else what the store holds, if it does. */
-  async #current(slot: Slot | undefined, name: Name): Promise<Found | undefined> {
-    this.#refresh.persistSoon();
-    if (slot !== undefined) {
-      const [kids, version] = await Promise.all([
-        this.#custody.kidsOf(slot.id),
-        this.#custody.version(slot.held),
-      ]);
-      if (kids.join() === slot.kids && version === slot.held.version) {
-        return { held: slot.held, kids };
-      }
-    }
-    const found = await this.#custody.find(name);
-    return found && { ...found, held: this.#refresh.newest(found.held) };
   }
 
   #place(): LoginPlace {
@@ -469,36 +366,6 @@ export class Vault {
     if (this.#closed !== undefined)
       throw new VaultClosedError('The vault was closed.', { hint: 'Open another one: openVault()' });
   }
-}
-
-/** By both clocks: the monotonic one stands still while a laptop sleeps, and the wall clock may be set back. */
-function isCurrent({ lookAgainAt }: Slot): boolean {
-  return performance.now() < lookAgainAt.monotonic && Date.now() < lookAgainAt.wall;
-}
-
-function lookAgainIn(slot: Slot, ms: number): void {
-  slot.lookAgainAt = { monotonic: performance.now() + ms, wall: Date.now() + ms };
-}
-
-function deadlineOf({ deadlineMs = DEFAULT_DEADLINE_MS }: TokenOptions): number {
-  if (deadlineMs >= 0) return Math.min(deadlineMs, LONGEST_DEADLINE_MS);
-  throw new InvalidArgumentError('The deadline must be a number of milliseconds, 0 or more.');
-}
-
-/** The server may have asked for more patience than we have by ourselves. */
-function retryPauseMs(error: unknown): number {
-  const asked = error instanceof NetworkError ? error.retryAfterMs : undefined;
-  return Math.max(RETRY_PAUSE_MS, asked ?? 0);
-}
-
-function refreshTakesLong(cause: LockTimeoutError, { resource }: Name): LockTimeoutError {
-  return new LockTimeoutError(
-    `Another process is refreshing the login to ${resource}, and has not ended. ${cause.message}`,
-    {
-      cause,
-      ...(cause.hint === undefined ? {} : { hint: cause.hint }),
-    },
-  );
 }
 
 function compare(a: string, b: string): number {

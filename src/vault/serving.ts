@@ -1,0 +1,169 @@
+import { isRenewable } from '../credential.ts';
+import {
+  InvalidArgumentError,
+  InvalidResponseError,
+  LockTimeoutError,
+  LoginRequiredError,
+  NetworkError,
+} from '../errors.ts';
+import { type Moment, thisMoment } from '../system/clock.ts';
+import { type Custody, type Found, type Name, nameOf } from './custody.ts';
+import { alive, freshFor, freshness, servedFor } from './freshness.ts';
+import { cannotRefresh, notLoggedIn, refused } from './login-required.ts';
+import type { RefreshOnce } from './refresh-once.ts';
+import type { AccessToken, TokenOptions } from './results.ts';
+import { type Slot, Slots, slotOf } from './slots.ts';
+
+/*
+ * Which token a caller is given, and when one is refreshed for it: what is in memory and fresh, after a look at what other
+ * processes have done; else what the store has; else what a refresh yields, while the old one still serves.
+ */
+
+/** For how long a caller is served without a look at what other processes have done, in milliseconds. */
+const LOOK_EVERY_MS = 500;
+
+const DEFAULT_DEADLINE_MS = 60_000;
+
+/** A timer that is set for longer ends at once. */
+const LONGEST_DEADLINE_MS = 2 ** 31 - 1;
+
+/** How long a caller waits for an early refresh before it is served the token that still has life, in milliseconds. */
+const EARLY_WAIT_MS = 2_000;
+
+/** After a refresh has failed, for how long a token with life left is served without another try, in milliseconds. */
+const RETRY_PAUSE_MS = 5_000;
+
+/** A server whose fresh tokens are always expired must not be asked for ever. */
+const REFRESHES_A_CALL = 3;
+
+export class Serving {
+  readonly #custody: Custody;
+  readonly #refresh: RefreshOnce;
+  readonly #slots = new Slots();
+
+  constructor(custody: Custody, refresh: RefreshOnce) {
+    this.#custody = custody;
+    this.#refresh = refresh;
+  }
+
+  /** The token in memory, if it may be handed out without asking anybody. */
+  atOnce(resource: string, options: TokenOptions | undefined): AccessToken | undefined {
+    const slot = this.#slots.get(resource, options?.account);
+    const good = slot !== undefined && slot.access.generation !== options?.refused && isCurrent(slot);
+    return good ? slot.access : undefined;
+  }
+
+  /** Looks everything up anew from now on. */
+  forget(): void {
+    this.#slots.forget();
+  }
+
+  /** A valid token; throws what `Vault.token` throws. */
+  async token(resource: string, options: TokenOptions): Promise<AccessToken> {
+    const end = performance.now() + deadlineOf(options);
+    const { epoch } = this.#slots;
+    const slot = this.#slots.get(resource, options.account);
+    const name = slot?.name ?? nameOf(resource, options.account);
+    const found = await this.#current(slot, name);
+    if (found === undefined) {
+      this.#slots.delete(resource, options.account);
+      throw notLoggedIn(name);
+    }
+    let { held } = found;
+    const serve = (ms: number): AccessToken => {
+      if (slot?.held === held) {
+        slot.servedUntil = performance.now() + ms;
+        lookAgainIn(slot, Math.min(ms, LOOK_EVERY_MS));
+        return slot.access;
+      }
+      const made = slotOf(name, options.account, { held, kids: found.kids }, performance.now() + ms);
+      lookAgainIn(made, Math.min(ms, LOOK_EVERY_MS));
+      this.#slots.set(epoch, resource, made);
+      return made.access;
+    };
+    for (let refreshes = 0; ; refreshes += 1) {
+      const { credential } = held;
+      if (credential.loginRequired !== undefined) throw refused(credential);
+      const now = thisMoment();
+      const isRefused = credential.generation === options.refused;
+      const state = isRefused ? 'lapsed' : freshness(credential, now);
+      if (state === 'fresh') return serve(freshFor(credential, now));
+      const living = !isRefused && alive(credential, now);
+      // Its refresh failed a moment ago.
+      if (living && slot?.held === held && performance.now() < slot.servedUntil) return slot.access;
+      if (!isRenewable(credential)) {
+        if (!living) throw cannotRefresh(credential);
+        return serve(servedFor(credential, now, Number.POSITIVE_INFINITY));
+      }
+      if (refreshes === REFRESHES_A_CALL) {
+        throw new InvalidResponseError(
+          `The tokens that ${credential.server.issuer} gives are expired on arrival.`,
+          {
+            hint: 'Check the clock of this machine: date. If it is right, the server is at fault.',
+          },
+        );
+      }
+      const left = Math.max(0, end - performance.now());
+      try {
+        held = await this.#refresh.refresh(held, {
+          leaseMs: state === 'early' ? 0 : left,
+          waitMs: state === 'early' ? Math.min(left, EARLY_WAIT_MS) : left,
+          signal: options.signal,
+          refused: isRefused,
+        });
+      } catch (error) {
+        // Whatever went wrong, it does not take away a token with life left; only its server and its caller can.
+        const over = error instanceof LoginRequiredError || options.signal?.aborted === true || isRefused;
+        const then: Moment = thisMoment();
+        if (!over && alive(credential, then)) return serve(servedFor(credential, then, retryPauseMs(error)));
+        throw error instanceof LockTimeoutError ? refreshTakesLong(error, name) : error;
+      }
+    }
+  }
+
+  /** What the slot holds, if no other process has changed it; else what the store holds, if it does. */
+  async #current(slot: Slot | undefined, name: Name): Promise<Found | undefined> {
+    this.#refresh.persistSoon();
+    if (slot !== undefined) {
+      const [kids, version] = await Promise.all([
+        this.#custody.kidsOf(slot.id),
+        this.#custody.version(slot.held),
+      ]);
+      if (kids.join() === slot.kids && version === slot.held.version) {
+        return { held: slot.held, kids };
+      }
+    }
+    const found = await this.#custody.find(name);
+    return found && { ...found, held: this.#refresh.newest(found.held) };
+  }
+}
+
+/** By both clocks: the monotonic one stands still while a laptop sleeps, and the wall clock may be set back. */
+function isCurrent({ lookAgainAt }: Slot): boolean {
+  return performance.now() < lookAgainAt.monotonic && Date.now() < lookAgainAt.wall;
+}
+
+function lookAgainIn(slot: Slot, ms: number): void {
+  slot.lookAgainAt = { monotonic: performance.now() + ms, wall: Date.now() + ms };
+}
+
+function deadlineOf({ deadlineMs = DEFAULT_DEADLINE_MS }: TokenOptions): number {
+  if (deadlineMs >= 0) return Math.min(deadlineMs, LONGEST_DEADLINE_MS);
+  throw new InvalidArgumentError('The deadline must be a number of milliseconds, 0 or more.');
+}
+
+/** The server may have asked for more patience than we have by ourselves. */
+function retryPauseMs(error: unknown): number {
+  const asked = error instanceof NetworkError ? error.retryAfterMs : undefined;
+  return Math.max(RETRY_PAUSE_MS, asked ?? 0);
+}
+
+function refreshTakesLong(cause: LockTimeoutError, { resource }: Name): LockTimeoutError {
+  return new LockTimeoutError(
+    `Another process is refreshing the login to ${resource}, and has not ended. ${cause.message}`,
+    {
+      cause,
+      ...(cause.hint === undefined ? {} : { hint: cause.hint }),
+    },
+  );
+}
