@@ -3,7 +3,7 @@ const LAYERS = ['core', 'system', 'mechanism', 'vault', 'mcp', 'surface', 'cli']
 const PATHS = {
   core: '^src/(errors|secret|quote|credential|version)\\.ts$',
   system: '^src/system/',
-  mechanism: '^src/(sealing\\.ts|keyring/|store/|oauth/)',
+  mechanism: '^src/(sealing\\.ts|handover/|keyring/|store/|oauth/)',
   vault: '^src/vault/',
   mcp: '^src/mcp/',
   surface: '^src/(index\\.ts|testing/)',
@@ -31,7 +31,7 @@ module.exports = {
     {
       name: 'store-and-keyring-know-no-protocol',
       severity: 'error',
-      from: { path: '^src/(store|keyring)/' },
+      from: { path: '^src/(store|keyring|handover)/' },
       to: { path: '^src/oauth/' },
     },
     {

@@ -129,6 +129,8 @@ export interface Credential {
   readonly grantedScope?: string | undefined;
   /** When the person logged in, in milliseconds since the epoch. */
   readonly loggedInAt: number;
+  /** Present when it was sent here from another machine. */
+  readonly received?: { readonly mode: 'access-token' | 'fresh' | 'move'; readonly at: number } | undefined;
   /** Present when the server refused the refresh token for good. */
   readonly loginRequired?: LoginRequired | undefined;
 }
@@ -200,6 +202,7 @@ const Record1 = v.object({
   requestedScope: v.optional(v.string()),
   grantedScope: v.optional(v.string()),
   loggedInAt: time,
+  received: v.optional(v.object({ mode: v.picklist(['access-token', 'fresh', 'move']), at: time })),
   loginRequired: v.optional(v.object({ reason: v.string(), error: v.optional(v.string()), since: time })),
 });
 

@@ -99,7 +99,8 @@ function valueOf(
       hint: seeHelp(command),
     });
   }
-  if (inlineValue !== true && value.startsWith('-')) {
+  // A lone `-` is standard input.
+  if (inlineValue !== true && value.startsWith('-') && value !== '-') {
     // `--account --json` is a value that was forgotten far more often than a value that begins so.
     throw new InvalidArgumentError(`${rawName} needs a value, but ${quote(value, 40)} follows.`, {
       hint: rawName.startsWith('--') ? `If that is the value: ${rawName}=VALUE` : seeHelp(command),

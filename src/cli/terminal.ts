@@ -1,22 +1,53 @@
 import { createInterface } from 'node:readline/promises';
+import { PassThrough } from 'node:stream';
+import { AbortedError } from '../errors.ts';
 
 /** Whether a person can be asked something: both ends are a terminal. */
 export function canAsk(): boolean {
-  return process.stdin.isTTY === true && process.stderr.isTTY === true;
+  return process.stdin.isTTY === true && canTell();
+}
+
+/** Whether a person sees what goes to stderr. */
+export function canTell(): boolean {
+  return process.stderr.isTTY === true;
 }
 
 /**
- * Asks on the terminal, and answers the line.
+ * Asks on the terminal, or of the program at the other end of standard input, and answers the line.
  *
+ * @throws AbortedError when the input ends first, by Ctrl-D on a terminal
  * @throws the reason of `signal` when it ends the question
  */
 export async function ask(question: string, signal: AbortSignal): Promise<string> {
-  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  const { stdin, stderr } = process;
+  // A stream of its own: by the second question on one stream, Node takes a minute for a paste of 100 KB.
+  const input = Object.assign(new PassThrough(), {
+    setRawMode: (isRaw: boolean) => canAsk() && stdin.setRawMode(isRaw),
+  });
+  stdin.pipe(input);
+  const lines = createInterface({ input, output: stderr, terminal: canAsk() });
   // Ctrl-C reaches the terminal as a character while lines are read from it.
-  terminal.on('SIGINT', () => process.kill(process.pid, 'SIGINT'));
+  lines.on('SIGINT', () => process.kill(process.pid, 'SIGINT'));
+  // Node leaves a question open for ever when its input ends.
+  const closed = new AbortController();
+  lines.once('close', () => closed.abort());
   try {
-    return await terminal.question(question, { signal });
+    return await lines.question(question, { signal: AbortSignal.any([signal, closed.signal]) });
+  } catch (error) {
+    if (signal.aborted || !closed.signal.aborted) throw error;
+    throw new AbortedError('The input ended before there was an answer.', { cause: error });
   } finally {
-    terminal.close();
+    stdin.unpipe(input);
+    lines.close();
+    // It would keep the process from ending.
+    stdin.pause();
   }
+}
+
+/** A QR code of the text for the terminal that stderr is; `undefined` where its lines are too short for it. */
+export async function qrCode(text: string): Promise<string | undefined> {
+  const { renderUnicodeCompact } = await import('uqr');
+  const picture = renderUnicodeCompact(text);
+  const width = picture.indexOf('\n');
+  return width <= process.stderr.columns ? picture : undefined;
 }

@@ -25,6 +25,7 @@ export function summaryOf({ credential, key }: Held, now: Moment, leased: boolea
     clientSource: credential.client.source,
     grant: credential.grant?.type ?? 'authorization_code',
     tokenType: tokens.tokenType,
+    received: credential.received?.mode,
     leniencies: credential.leniencies ?? [],
     loggedInAt: credential.loggedInAt,
     generation: credential.generation,

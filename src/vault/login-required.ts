@@ -4,6 +4,9 @@ import { shellPath } from '../system/storage-error.ts';
 
 /* Why a credential needs a person, and the command that mends it. */
 
+/** The `error` of a record whose login moved to another machine, in place of a server's. */
+export const MOVED = 'moved';
+
 type Named = Pick<Credential, 'resource' | 'account'>;
 
 /** The command that mends a missing login, as one would type it. */
@@ -29,7 +32,13 @@ export function refused({ resource, account, loginRequired }: Credential): Login
 }
 
 /** The access token lapsed, and there is nothing to refresh it with. */
-export function cannotRefresh(name: Named): LoginRequiredError {
+export function cannotRefresh(name: Named & Pick<Credential, 'received'>): LoginRequiredError {
+  if (name.received?.mode === 'access-token') {
+    return new LoginRequiredError(
+      `The access token of ${name.resource} that was sent to this machine has expired; it came alone, as it was meant to.`,
+      { hint: `Have another one sent: holdfast receive ${shellPath(name.resource)}` },
+    );
+  }
   return new LoginRequiredError(
     `The access token of ${name.resource} has expired, and the server gave no refresh token with it.`,
     { hint: again(name) },

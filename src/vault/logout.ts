@@ -1,6 +1,7 @@
 import { AbortedError, HoldfastError, OAuthError } from '../errors.ts';
 import type { Custody, Held, Name } from './custody.ts';
 import { summaryOfUnopened } from './listing.ts';
+import { MOVED } from './login-required.ts';
 import type { LogoutOptions, LogoutResult } from './results.ts';
 
 /** A refresh that is under way may end first, at its own timeout: its new tokens are then the ones to revoke. */
@@ -24,6 +25,7 @@ export async function logOut(
   const { held, unopened } = await custody.list(name);
   let removed = 0;
   let offered = false;
+  let alive = false;
   let reason: string | undefined;
   for (const found of held) {
     const lease = await custody.lease(found, { waitMs: LEASE_WAIT_MS, signal: options.signal });
@@ -33,6 +35,8 @@ export async function logOut(
         const stored = await custody.reread(found);
         if (stored === undefined) break;
         const current = await newest(stored);
+        // What moved away is not ours to revoke.
+        if (current.credential.loginRequired?.error !== MOVED) alive = true;
         if (current.credential.server.revocationEndpoint !== undefined) {
           offered = true;
           try {
@@ -53,7 +57,13 @@ export async function logOut(
   return {
     removed,
     revocation:
-      removed === 0 ? 'nothing' : reason !== undefined ? 'failed' : offered ? 'revoked' : 'not-offered',
+      removed === 0 || !alive
+        ? 'nothing'
+        : reason !== undefined
+          ? 'failed'
+          : offered
+            ? 'revoked'
+            : 'not-offered',
     reason,
     unopened: unopened.map(summaryOfUnopened),
   };

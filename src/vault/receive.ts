@@ -191,6 +191,7 @@ function credentialIn(plaintext: Uint8Array, header: BlobHeader): Credential {
     tokens: { ...tokens, obtainedBoot: undefined },
     // When it came here: from now on it goes its own way.
     loggedInAt: Date.now(),
+    received: { mode: header.mode, at: Date.now() },
     loginRequired: undefined,
   };
 }

@@ -182,6 +182,8 @@ export interface CredentialSummary {
   readonly grant: 'authorization_code' | GrantOptions['type'];
   /** `Bearer`, or `DPoP` for tokens that are bound to a key. */
   readonly tokenType: string;
+  /** How it came here from another machine, if it did. */
+  readonly received?: 'access-token' | 'fresh' | 'move' | undefined;
   /** What this login needed that a strict client refuses. */
   readonly leniencies: readonly string[];
   readonly loggedInAt: number;

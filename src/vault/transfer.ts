@@ -9,7 +9,7 @@ import { thisMoment } from '../system/clock.ts';
 import type { Custody, Held, Name } from './custody.ts';
 import { lapsesAt } from './freshness.ts';
 import type { HandoverFiles } from './handover-files.ts';
-import { loginCommand, notLoggedIn, refused } from './login-required.ts';
+import { loginCommand, MOVED, notLoggedIn, refused } from './login-required.ts';
 import { lifetimeOf } from './receive.ts';
 import type { SendOptions, SendResult } from './results.ts';
 
@@ -22,9 +22,6 @@ const DEFAULT_LIFETIME_MS = 600_000;
 
 /** A refresh that is under way ends first, at its own timeout at the latest, and its tokens are those that go. */
 const LEASE_WAIT_MS = 100_000;
-
-/** The `error` of a record whose login moved away, in place of a server's. */
-const MOVED = 'moved';
 
 export interface SendPlace {
   readonly custody: Custody;

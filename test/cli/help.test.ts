@@ -20,7 +20,11 @@ describe('help', () => {
         list              show every login: state, expiry, scopes, keyring
         token URL         print a valid access token, refreshed if need be
         headers URL       print the HTTP headers that carry the token
+        run URL           run a command with a fresh access token in its environment
+        proxy URL [PORT]  be that server on standard input and output, for clients that know no OAuth
         logout URL        revoke the tokens at the server and remove the login
+        send URL          hand a login over to a machine that has no way to log in
+        receive [URL]     show a code that a login can be sent to, and take the login
         rekey             seal every login under a new key, or under another keyring
         doctor            check keyrings, files, locks, clock and network settings
         completion SHELL  print a completion script for bash, zsh or fish
@@ -86,7 +90,9 @@ describe('help', () => {
             --client-metadata-url URL      our metadata document, for servers that take one as client id
             --client-credentials           without a person: the client itself is the grant
             --workload-token-file FILE     without a person: the platform’s token in that file is the grant
+            --workload-token-env NAME      the same from a variable, which each process that renews must have
             --id-token-file FILE           without a person: the enterprise’s ID token in that file; with --idp
+            --id-token-env NAME            the same from a variable
             --idp ISSUER                   the enterprise’s identity provider
             --idp-client-id ID             the client that Holdfast is there
             --idp-client-secret-file FILE  the file that holds that client’s secret

@@ -15,7 +15,7 @@ const DIST = join(ROOT, 'dist');
 const LAYERS = [
   /^(errors|secret|quote|credential|version)\.js$/,
   /^system\//,
-  /^(sealing\.js$|keyring\/|store\/|oauth\/)/,
+  /^(sealing\.js$|handover\/|keyring\/|store\/|oauth\/)/,
   /^vault\//,
   /^mcp\//,
   /^(index\.js$|testing\/)/,

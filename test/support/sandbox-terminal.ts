@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { onTestFinished } from 'vitest';
 import { TYPESCRIPT } from './process.ts';
 import { installed, requirement } from './requirement.ts';
 
@@ -21,8 +22,8 @@ export interface Terminal {
   readonly pid: number;
   /** All that it has shown, typed text included, with lines ended by a line feed. */
   shown(): string;
-  /** Resolves when it shows that, from the given position on. */
-  shows(text: string): Promise<void>;
+  /** Resolves when it shows that, from the given position of `shown` on. */
+  shows(text: string, from?: number): Promise<void>;
   type(text: string): void;
   /** The exit code of the command, once the terminal is closed. */
   readonly ended: Promise<number | null>;
@@ -30,8 +31,9 @@ export interface Terminal {
 
 export const ENTER = '\r';
 export const CTRL_C = '\u0003';
+export const CTRL_D = '\u0004';
 
-/** Runs a command of the shell on a terminal. `variables` is its whole environment, but for PATH. */
+/** Runs a command of the shell on a terminal, until the test ends. `variables` is its whole environment, but for PATH. */
 export function terminal(
   command: string,
   variables: Readonly<Record<string, string>>,
@@ -39,7 +41,7 @@ export function terminal(
 ): Terminal {
   const child = spawn(
     'script',
-    ['--quiet', '--return', '--echo', 'always', '--command', `stty cols ${columns} rows 50; ${command}`, '/dev/null'],
+    ['--quiet', '--return', '--echo', 'always', '--command', sane(command, columns), '/dev/null'],
     {
       env: { PATH: process.env['PATH'] ?? '', SHELL: '/bin/sh', TERM: 'xterm', NO_COLOR: '1', ...variables },
       stdio: ['pipe', 'pipe', 'inherit'],
@@ -57,12 +59,17 @@ export function terminal(
     child.once('error', reject);
     child.once('close', resolve);
   });
-  const shown = () => output.replaceAll('\r\n', '\n');
-  const shows = (text: string) =>
+  onTestFinished(async () => {
+    // The terminal hangs up, and what is left on it ends (SIGHUP).
+    child.kill('SIGKILL');
+    await ended;
+  });
+  const shown = () => output.replaceAll(/\r+\n/g, '\n');
+  const shows = (text: string, from = 0) =>
     Promise.race([
       new Promise<void>((resolve) => {
         const listener = () => {
-          if (!shown().includes(text)) return;
+          if (!shown().includes(text, from)) return;
           listeners.delete(listener);
           resolve();
         };
@@ -74,6 +81,20 @@ export function terminal(
       }),
     ]);
   return { pid: child.pid ?? -1, shown, shows, type: (text) => void child.stdin.write(text), ended };
+}
+
+/** The command, and a complaint where it leaves the terminal in another state than it found it in. */
+function sane(command: string, columns: number): string {
+  return [
+    `stty cols ${columns} rows 50`,
+    'before=$(stty -g)',
+    // The shell is to outlive a Ctrl-C.
+    'trap : INT',
+    `(trap - INT; ${command})`,
+    'code=$?',
+    'test "$(stty -g)" = "$before" || echo "The terminal was left in another state: $(stty -a)"',
+    'exit $code',
+  ].join('; ');
 }
 
 export function shellWord(word: string): string {

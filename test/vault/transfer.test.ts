@@ -1,5 +1,5 @@
 import { readdir } from 'node:fs/promises';
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { type Credential, serializeCredential } from '../../src/credential.ts';
 import { type BlobHeader, sealBlob } from '../../src/handover/blob.ts';
 import { parseCode } from '../../src/handover/code.ts';
@@ -232,6 +232,22 @@ describe('a login that moves', () => {
     expect(await contentsOf(laptop.home.path)).toEqual(before);
   });
 
+  test('takes the key with it that its tokens are bound to', async () => {
+    const bound = await startServers({ dpop: true });
+    onTestFinished(() => bound.stop());
+    const laptop = await loggedIn(await temporaryHome(), bound.resource);
+    expect((await laptop.vault.token(bound.resource)).tokenType).toBe('DPoP');
+    const home = await temporaryHome();
+    const { code } = await vaultAt(home).vault.invite();
+    const { blob } = await laptop.vault.send(bound.resource, { to: code, mode: 'move' });
+    await vaultAt(home).vault.receive(blob);
+    expect((await stored(laptop.home, bound.resource)).credential.dpopKey).toBeUndefined();
+    await expire(home, bound.resource);
+    const { generation, proof } = await vaultAt(home).vault.token(bound.resource);
+    expect(generation).toBe(2);
+    expect(proof).toBeDefined();
+  });
+
   test('that was made without a person does not', async () => {
     const { laptop, sandbox } = await machines();
     await change(laptop.home, servers.resource, () => ({ grant: { type: 'client_credentials' } }));
@@ -428,6 +444,20 @@ describe('a blob whose sender is not to be trusted', () => {
     expect((await sandbox.vault.receive(theirs)).blobWords).not.toBe(blobWords);
   });
 });
+
+test.each([0, -1, Number.NaN, 86_400_001])(
+  'a life of %d ms is refused before anything is touched',
+  async (lifetimeMs) => {
+    const { laptop, sandbox } = await machines();
+    const refused = { code: 'invalid-argument', message: expect.stringContaining('a day at most') };
+    await expect(sandbox.vault.invite({ lifetimeMs })).rejects.toMatchObject(refused);
+    expect(await contentsOf(sandbox.home.path)).toEqual([]);
+    const { code } = await sandbox.vault.invite();
+    await expect(laptop.vault.send(servers.resource, { to: code, lifetimeMs })).rejects.toMatchObject(
+      refused,
+    );
+  },
+);
 
 describe('what hand-overs keep', () => {
   test('is sealed, private, and gone in time', async () => {

@@ -63,8 +63,18 @@ function scopesOf({ scopes }: CredentialSummary): string {
   return `${scopes.slice(0, MOST_SCOPES).join(' ')}${rest > 0 ? ` +${rest}` : ''}`;
 }
 
-function tellEnded(ui: Ui, { state, resource, account, since, reason }: CredentialSummary): void {
+function tellEnded(ui: Ui, { state, resource, account, since, reason, received }: CredentialSummary): void {
+  if (received === 'access-token' && state === 'fresh') {
+    ui.note(`${resource} was sent here as an access token alone: when it expires, nothing can renew it.`);
+  }
   if (state !== 'login-required') return;
+  if (received === 'access-token') {
+    ui.warn(
+      `The access token of ${resource} that was sent here has expired.`,
+      `Have another one sent: holdfast receive ${resource}`,
+    );
+    return;
+  }
   const when = since === undefined ? '' : ` ${relativeTime(since, Date.now())}`;
   ui.warn(
     `The login to ${resource}${account === 'default' ? '' : ` as ${account}`} ended${when}: ${reason ?? 'its access token has expired, and the server gave no refresh token with it.'}`,

@@ -1,10 +1,10 @@
-import { InvalidArgumentError, LoginRequiredError } from '../../errors.ts';
+import { AbortedError, InvalidArgumentError, LoginCancelledError, LoginRequiredError } from '../../errors.ts';
 import { openBrowser } from '../../system/browser.ts';
-import { whyNoBrowser } from '../../system/surroundings.ts';
+import { whyElsewhere, whyNoBrowser } from '../../system/surroundings.ts';
 import { loginCommand } from '../../vault/login-required.ts';
 import type { DeviceCode, LoginInteraction, LoginOptions } from '../../vault/results.ts';
 import type { Invocation } from '../command.ts';
-import { ask, canAsk } from '../terminal.ts';
+import { ask, canAsk, canTell, qrCode } from '../terminal.ts';
 import { relativeTime } from '../words.ts';
 
 /*
@@ -13,7 +13,6 @@ import { relativeTime } from '../words.ts';
  */
 
 const WAYS = ['browser', 'device', 'paste', 'no-browser'] as const;
-type Way = (typeof WAYS)[number];
 
 export interface LoginWay {
   readonly way: LoginOptions['way'];
@@ -34,38 +33,84 @@ export function loginWay(invocation: Invocation, resource: string): LoginWay {
   }
   const [way] = named;
   const lacking = whyNoBrowser(environment);
+  if (invocation.flag('no-input')) throw nobody(invocation, resource, '--no-input was given');
   // A program that reads --json shows the URL to somebody; so does whoever named a way.
-  const somebody = way !== undefined || lacking === undefined || ui.json || canAsk();
-  if (invocation.flag('no-input') || !somebody) throw nobody(invocation, resource, lacking);
+  if (way === undefined && lacking !== undefined && !ui.json && !canTell()) {
+    throw nobody(invocation, resource, `${lacking}, and this is no terminal`);
+  }
   if (way === undefined && lacking !== undefined) ui.note(`No browser can be opened from here: ${lacking}.`);
   const opens = way === 'browser' || (way === undefined && lacking === undefined);
-  const paste = way !== 'browser' && (!opens || way === 'paste') && canAsk() && !ui.json;
+  // Whoever names it may be a program that writes to our standard input.
+  const pastes = way === 'paste' || (canAsk() && !ui.json);
+  const question = questionAfter((url) => {
+    if (opens) return openOrShow(invocation, url, pastes);
+    // There is no device code either, and nothing says that the redirect could ever come here.
+    if (way === undefined && !pastes && !ui.json) {
+      throw nobody(
+        invocation,
+        resource,
+        `${lacking}, and standard input is no terminal to paste an address into`,
+      );
+    }
+    return show(invocation, url, pastes);
+  });
   return {
     way: way === 'device' ? 'device' : way === undefined && lacking !== undefined ? 'no-browser' : 'browser',
     interaction: {
       progress: (message) => ui.progress(message),
-      authorize: (url) => (opens ? openOrShow(invocation, url) : show(invocation, url, way)),
+      authorize: question.authorize,
       device: (code) => showCode(invocation, code),
-      ...(paste ? { paste: (question) => askForRedirect(invocation, question) } : {}),
+      ...(pastes
+        ? {
+            paste: async ({ problem, signal }) => {
+              await question.isDue(signal);
+              return askForRedirect(invocation, { problem, signal });
+            },
+          }
+        : {}),
     },
   };
 }
 
-async function openOrShow({ ui, environment }: Invocation, url: string): Promise<void> {
-  const json = { authorize: { url } };
-  // Shown before it is tried: the redirect may come back while the browser still starts.
-  if (ui.json) ui.say('', json);
-  else ui.note(urlText('Opening your browser. If nothing shows, open this URL', url));
-  if (await openBrowser(url, environment)) return;
-  // Without the URL the login cannot be finished, so --quiet does not hide it.
-  if (ui.quiet && !ui.json) ui.say(urlText('Open this URL', url), json);
-  else ui.note('No browser could be opened from here.\n');
-  tellTunnel({ ui, environment }, url);
+/** Whether anything is to be pasted is known once the URL is shown; until then, and where nothing is, nobody is asked. */
+function questionAfter(showing: (url: string) => Promise<boolean>) {
+  let settle: (isDue: boolean) => void = () => {};
+  const due = new Promise<boolean>((resolve) => {
+    settle = resolve;
+  });
+  return {
+    authorize: async (url: string) => settle(await showing(url)),
+    isDue: async (signal: AbortSignal): Promise<void> => {
+      if (await due) return;
+      await new Promise((_resolve, reject) => {
+        if (signal.aborted) reject(new AbortedError('Nothing is to be pasted any more.'));
+        signal.addEventListener('abort', () => reject(new AbortedError('Nothing is to be pasted any more.')));
+      });
+    },
+  };
 }
 
-async function show(invocation: Invocation, url: string, way: Way | undefined): Promise<void> {
-  invocation.ui.say(urlText('Open this URL', url, way !== 'paste'), { authorize: { url } });
-  if (!canAsk() || way === 'no-browser') tellTunnel(invocation, url);
+/** @returns whether the browser may be one that does not come back to this machine, so that its address is asked for */
+async function openOrShow(invocation: Invocation, url: string, pastes: boolean): Promise<boolean> {
+  const { ui, environment } = invocation;
+  const json = { authorize: { url } };
+  const isElsewhere = whyElsewhere(environment) !== undefined;
+  // Shown before it is tried: the redirect may come back while the browser still starts.
+  if (ui.json) ui.say('', json);
+  else
+    ui.note(urlText('Opening your browser. If nothing shows, open this URL', url, !(pastes && isElsewhere)));
+  if (await openBrowser(url, environment)) return isElsewhere;
+  // Without the URL the login cannot be finished, so --quiet does not hide it.
+  if (ui.quiet && !ui.json) ui.say(urlText('Open this URL', url, !pastes), json);
+  else ui.note('No browser could be opened from here.\n');
+  if (!pastes) tellTunnel(invocation, url);
+  return true;
+}
+
+async function show(invocation: Invocation, url: string, pastes: boolean): Promise<boolean> {
+  invocation.ui.say(urlText('Open this URL', url, !pastes), { authorize: { url } });
+  if (!pastes || invocation.flag('no-browser')) tellTunnel(invocation, url);
+  return true;
 }
 
 /** The browser is on the machine that the person sits at, and the redirect would end there. */
@@ -79,13 +124,13 @@ function tellTunnel({ ui, environment }: Pick<Invocation, 'ui' | 'environment'>,
 
 async function showCode({ ui }: Invocation, code: DeviceCode): Promise<void> {
   const { userCode, verificationUri, verificationUriComplete, expiresAt } = code;
-  const target = verificationUriComplete ?? verificationUri;
-  if (canAsk() && !ui.json && !ui.quiet) {
-    const { renderUnicodeCompact } = await import('uqr');
-    ui.note(renderUnicodeCompact(target));
-  }
+  const picture =
+    canTell() && !ui.json && !ui.quiet ? await qrCode(verificationUriComplete ?? verificationUri) : undefined;
+  if (picture !== undefined) ui.note(`Scan this with a phone:\n\n${picture}\n`);
+  const start = picture === undefined ? 'Open' : 'Or open';
+  const life = relativeTime(expiresAt + 1000, Date.now()).replace(/^in /, '');
   ui.say(
-    `Open this URL in a browser on any machine:\n\n  ${verificationUri}\n\nand enter this code (good until ${relativeTime(expiresAt, Date.now())}):\n\n  ${ui.style('bold', userCode)}\n`,
+    `${start} this URL in a browser on any machine:\n\n  ${verificationUri}\n\nand enter this code there, within ${life}:\n\n  ${ui.style('bold', userCode)}\n`,
     { device: { ...code, expiresAt: new Date(expiresAt).toISOString() } },
   );
 }
@@ -96,25 +141,32 @@ async function askForRedirect(
 ): Promise<string> {
   if (problem === undefined) {
     ui.note(
-      'When you have logged in, the browser may show a page that cannot be reached. That is expected: copy its address.',
+      'When you have logged in, the browser may end at a page that cannot be reached. That is expected: copy the\naddress of that page from the browser.\n',
     );
   } else {
-    ui.warn(problem);
+    // Whoever is asked once more must see why, even with --quiet.
+    ui.say(`${ui.style('yellow', 'warning:')} ${problem}`, { paste: { problem } });
   }
-  return await ask('Paste the address here: ', signal);
+  try {
+    return await ask(ui.json ? '' : 'Paste the address here: ', signal);
+  } catch (error) {
+    if (signal.aborted || !(error instanceof AbortedError)) throw error;
+    if (canAsk())
+      throw new LoginCancelledError('The login was cancelled. Nothing was stored.', { cause: error });
+    throw new LoginRequiredError('Standard input ended before an address was pasted. Nothing was stored.', {
+      hint: 'Log in on a terminal, or write the address to standard input as one line.',
+    });
+  }
 }
 
-function nobody(invocation: Invocation, resource: string, lacking: string | undefined): LoginRequiredError {
-  const account = invocation.text('account') ?? 'default';
-  const why = lacking === undefined ? '--no-input was given' : `${lacking}, and this is no terminal`;
+function nobody(invocation: Invocation, resource: string, why: string): LoginRequiredError {
+  const command = loginCommand(resource, invocation.text('account') ?? 'default');
   return new LoginRequiredError(
     `A login to ${resource} needs a person, and nobody can be asked here: ${why}.`,
-    {
-      hint: `In a terminal: ${loginCommand(resource, account)}`,
-    },
+    { hint: `In a terminal: ${command}` },
   );
 }
 
-function urlText(start: string, url: string, here = true): string {
-  return `${start} in a browser${here ? ' on this machine' : ''}:\n\n  ${url}\n`;
+function urlText(start: string, url: string, here: boolean): string {
+  return `${start} in a browser on ${here ? 'this' : 'any'} machine:\n\n  ${url}\n`;
 }

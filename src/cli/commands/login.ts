@@ -1,9 +1,9 @@
 import { canonicalResource } from '../../credential.ts';
-import { lifetimeInWords, type TierReport } from '../../keyring/keyring.ts';
 import type { LoginResult } from '../../vault/results.ts';
 import type { Invocation } from '../command.ts';
 import { credentialJson } from '../credential-json.ts';
 import { EXIT } from '../exit-code.ts';
+import { tellKeyring } from '../kept-where.ts';
 import { timeoutMs, withVault } from '../open-vault.ts';
 import { loginAs } from './login-as.ts';
 import { loginWay } from './login-interaction.ts';
@@ -39,29 +39,11 @@ export async function run(invocation: Invocation): Promise<number> {
 function tellResult(ui: Ui, { credential, keyring, tiers }: LoginResult): void {
   const account = credential.account === 'default' ? '' : ` as ${credential.account}`;
   ui.note(`${ui.style('green', 'Logged in')} to ${ui.style('bold', credential.resource)}${account}.`);
-  if (keyring.lifetime === 'process') {
-    ui.note('Nothing was kept: the login ended with this command.');
-    return;
-  }
-  if (credential.expiresAt !== undefined) {
+  if (keyring.lifetime !== 'process' && credential.expiresAt !== undefined) {
     const renewal = credential.canRefresh
       ? 'and is refreshed by itself'
       : 'and the server gave no way to refresh it';
     ui.note(`The access token expires ${relativeTime(credential.expiresAt, Date.now())}, ${renewal}.`);
   }
-  ui.note(
-    `Sealed under a key in ${keyring.id === 'file' ? 'the file keyring' : `the keyring ${keyring.id}`}.`,
-  );
-  if (keyring.lifetime !== 'disk') {
-    ui.warn(`That key lasts ${lifetimeInWords(keyring.lifetime)}, and the login with it.`);
-  }
-  tellFallback(ui, tiers);
-}
-
-/** A weaker keyring than there could be is never taken in silence. */
-function tellFallback(ui: Ui, tiers: readonly TierReport[]): void {
-  for (const { id, outcome, reason } of tiers) {
-    if (outcome === 'passed-over')
-      ui.note(ui.style('dim', `  ${id} was passed over: ${reason ?? 'no reason given'}`));
-  }
+  tellKeyring(ui, { keyring, tiers });
 }

@@ -1,5 +1,6 @@
 import { canonicalResource } from '../../credential.ts';
 import { HandoverExpiredError, HoldfastError, InvalidArgumentError } from '../../errors.ts';
+import { shellPath } from '../../system/storage-error.ts';
 import { loginCommand } from '../../vault/login-required.ts';
 import type { HandoverInvitation, ReceiveResult } from '../../vault/results.ts';
 import type { Vault } from '../../vault/vault.ts';
@@ -9,7 +10,7 @@ import { credentialJson } from '../credential-json.ts';
 import { EXIT } from '../exit-code.ts';
 import { tellKeyring } from '../kept-where.ts';
 import { timeoutMs, withVault } from '../open-vault.ts';
-import { canAsk } from '../terminal.ts';
+import { canAsk, qrCode } from '../terminal.ts';
 import type { Ui } from '../ui.ts';
 import { isoTime, relativeTime } from '../words.ts';
 
@@ -20,12 +21,16 @@ export async function run(invocation: Invocation): Promise<number> {
   const [later, blob, file] = [invocation.flag('later'), invocation.text('blob'), invocation.text('file')];
   const ways = [later && '--later', blob !== undefined && '--blob', file !== undefined && '--file'];
   const [first, second] = ways.filter((way) => way !== false);
-  if (second !== undefined) throw new InvalidArgumentError(`${first} and ${second} exclude each other.`);
+  if (second !== undefined) {
+    throw new InvalidArgumentError(`${first} and ${second} exclude each other.`, {
+      hint: 'See: holdfast receive --help',
+    });
+  }
   const mustLast = later || !invocation.flag('allow-memory');
   const options = { resource, account, mustLast };
   if (blob !== undefined) {
     const text = blob === '-' ? await oneFromStdin(ui, signal) : await readBlobFile(blob);
-    if (text === undefined) throw new InvalidArgumentError(`There is no file ${blob}.`);
+    if (text === undefined) throw noFile(blob);
     tellResult(ui, await withVault(invocation, (vault) => vault.receive(text, options)));
     return EXIT.done;
   }
@@ -41,6 +46,12 @@ export async function run(invocation: Invocation): Promise<number> {
     tellResult(ui, await firstThatOpens(invocation, vault, blobs, { ...options, over, invitation, file }));
   });
   return EXIT.done;
+}
+
+function noFile(path: string): InvalidArgumentError {
+  return new InvalidArgumentError(`There is no file ${shellPath(path)}.`, {
+    hint: 'Name the file that holds the blob; to wait for one: --file FILE',
+  });
 }
 
 /** The first blob that opens. A person, or a file that changes, gets another chance until the code runs out. */
@@ -67,7 +78,9 @@ async function firstThatOpens(
       if (!refused || (file === undefined && !canAsk())) throw error;
       problem = error;
       ui.warn(error.message, error.hint);
-      ui.note(file === undefined ? 'Paste the right one here.' : `Waiting for another one in ${file}.`);
+      ui.note(
+        file === undefined ? 'Paste the right one, then press Enter.' : `Waiting for another one in ${file}.`,
+      );
     }
   }
   if (problem !== undefined) throw problem;
@@ -82,7 +95,7 @@ async function firstThatOpens(
 }
 
 async function oneFromStdin(ui: Ui, signal: AbortSignal): Promise<string> {
-  if (canAsk()) ui.note('Paste the blob here.');
+  if (canAsk()) ui.note('Paste the blob, then press Enter.');
   for await (const text of blobsFrom({ signal })) return text;
   throw new InvalidArgumentError('There is no blob on standard input.', {
     hint: 'Pipe it in: … | holdfast receive --blob=-',
@@ -96,11 +109,10 @@ async function showCode(
   file: string | undefined,
 ): Promise<void> {
   const { code, words, resource, expiresAt } = invitation;
-  if (canAsk() && !ui.json && !ui.quiet) {
-    const { renderUnicodeCompact } = await import('uqr');
-    ui.note(renderUnicodeCompact(code));
-  }
-  const bring = file === undefined ? 'Paste what it prints here.' : `Put what it prints into ${file}.`;
+  const picture = canAsk() && !ui.json && !ui.quiet ? await qrCode(code) : undefined;
+  if (picture !== undefined) ui.note(picture);
+  const bring =
+    file === undefined ? 'Paste what it prints here, then press Enter.' : `Put what it prints into ${file}.`;
   ui.say(
     [
       `The code of this hand-over, good ${forWords(expiresAt)}:\n\n  ${ui.style('bold', code)}\n`,

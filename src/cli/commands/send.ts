@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import { canonicalResource } from '../../credential.ts';
-import { InvalidArgumentError } from '../../errors.ts';
+import { AbortedError, InvalidArgumentError } from '../../errors.ts';
 import { checkCanCreate, createFile } from '../../system/created-file.ts';
 import type { SendOptions, SendResult } from '../../vault/results.ts';
 import type { Invocation } from '../command.ts';
@@ -62,7 +62,11 @@ function modeOf(invocation: Invocation): SendOptions['mode'] {
 async function confirm({ ui, signal }: Invocation, words: string): Promise<boolean> {
   ui.note(`The words of the code: ${ui.style('bold', words)}`);
   if (!canAsk() || ui.json || ui.quiet) return true;
-  const answer = await ask('Does holdfast receive show the same words there? [y/N] ', signal);
+  const answer = await ask('Does holdfast receive show the same words there? [y/N] ', signal).catch(
+    (cause: unknown) => {
+      throw new AbortedError('The question was ended before it was answered; nothing was sent.', { cause });
+    },
+  );
   return /^y(es)?$/i.test(answer.trim());
 }
 
@@ -78,10 +82,10 @@ function tell({ ui }: Invocation, result: SendResult, out: string | undefined): 
     ui.note(`Sealed an access token for ${login}, and nothing to renew it with. ${life}`);
   } else if (mode === 'fresh') {
     const renewal = canRefresh ? '' : ` The server gave no way to renew it. ${life}`;
-    ui.note(`Sealed a new login to ${login}. It was not kept here, and your own is as it was.${renewal}`);
+    ui.note(`Sealed a new login to ${login}. Nothing of it was kept here.${renewal}`);
   } else {
     ui.note(
-      `${again ? 'This login has left this machine already; here is its blob again' : 'The login has left this machine'}: ${login}.\nUntil the blob is opened there, the same command with the same code prints it again, ${untilWords(expiresAt, now)}. If nobody has opened it by then, log in anew.`,
+      `${again ? 'This login has left this machine already; here is its blob again' : 'The login has left this machine'}: ${login}.\nUntil the blob is opened there, the same command with the same code prints it again. If nobody opens it in time, log in anew.`,
     );
   }
   const where = out === undefined ? 'The blob' : `The blob, now in ${out},`;

@@ -1,0 +1,265 @@
+import { isDeepStrictEqual } from 'node:util';
+import { InvalidArgumentError } from '../errors.ts';
+import { quote } from '../quote.ts';
+import { type ClientFile, isThere, readClientFile, replaceClientFile } from '../system/client-file.ts';
+import { shellPath } from '../system/storage-error.ts';
+import type { Client, Place, Scope } from './clients.ts';
+import type { ConfigFormat, Entry, Slot } from './config-format.ts';
+import { type Change, edited, valuesOf } from './edit.ts';
+import { helperCommand, type Login, ownEntry, proxyArguments } from './entry.ts';
+import { formatOf } from './open-format.ts';
+import { checkedName, serverName } from './server-name.ts';
+
+/** For how long a file is read again that somebody else wrote meanwhile. */
+const PATIENCE_MS = 5_000;
+
+export interface Wanted {
+  readonly client: Client;
+  readonly login: Login;
+  /** Absolute. */
+  readonly file: string;
+  readonly scope: Scope;
+  /** The words that start Holdfast. */
+  readonly program: readonly string[];
+  /** The entry's name; by itself that of an entry of ours for this login, else one from the URL. */
+  readonly name?: string | undefined;
+  /** For docker-agent: whose toolsets. */
+  readonly agent?: string | undefined;
+  /** Not a proxy, but a helper for the headers (Claude Code). */
+  readonly helper?: boolean | undefined;
+  /** Whether an entry of that name that is not ours may be replaced, or removed. */
+  readonly force?: boolean | undefined;
+  /** Change nothing. */
+  readonly dryRun?: boolean | undefined;
+}
+
+export interface Outcome {
+  /** `absent`: there was nothing to remove. */
+  readonly action: 'added' | 'updated' | 'replaced' | 'unchanged' | 'removed' | 'absent';
+  readonly name: string;
+  /** What stands there now; what stood there, when it was removed. */
+  readonly entry: Entry;
+  /** Where it was really written: links followed. */
+  readonly file: string;
+}
+
+/**
+ * Writes the entry that makes a client use the login into the client's own file.
+ *
+ * @throws InvalidArgumentError when the file does not parse, or another's entry has the name
+ * @throws LockTimeoutError, StorageFullError, StorageUnreadableError, StorageUnwritableError; the file is then as it was
+ */
+export function configure(wanted: Wanted): Promise<Outcome> {
+  return changed(wanted, (found) => {
+    const { existing, name, slot } = found;
+    if (existing === undefined) {
+      const entry = entryFor(wanted, wanted.name);
+      return { action: 'added', name, entry, slot, change: { kind: 'add', entry } };
+    }
+    const own = ownEntry(existing, wanted.program);
+    if (own !== undefined && isSameLogin(own, wanted.login)) {
+      const keys = keysToSet(wanted, existing, own);
+      const entry = without({ ...existing, ...keys });
+      if (isDeepStrictEqual(entry, existing)) return { action: 'unchanged', name, entry, slot };
+      return { action: 'updated', name, entry, slot, change: { kind: 'change', keys } };
+    }
+    if (wanted.force !== true) throw taken(wanted, name, existing);
+    const entry = entryFor(wanted, wanted.name);
+    return { action: 'replaced', name, entry, slot, change: { kind: 'replace', entry } };
+  });
+}
+
+/** Takes the entry out again. Throws as `configure`. */
+export function unconfigure(wanted: Wanted): Promise<Outcome> {
+  return changed(wanted, ({ existing, name, slot }) => {
+    if (existing === undefined) return { action: 'absent', name, entry: {}, slot };
+    const own = ownEntry(existing, wanted.program);
+    const isOurs = own !== undefined && isSameLogin(own, wanted.login);
+    if (!isOurs && wanted.force !== true) {
+      // Nobody asked for that one by its name.
+      if (wanted.name === undefined) return { action: 'absent', name, entry: {}, slot };
+      throw taken(wanted, name, existing);
+    }
+    return { action: 'removed', name, entry: existing, slot, change: { kind: 'remove' } };
+  });
+}
+
+/** The entry as it would stand in a file of its own. */
+export async function snippetOf(wanted: Wanted): Promise<{ name: string; entry: Entry; text: string }> {
+  const name = nameFor(wanted);
+  const entry = entryFor(wanted, wanted.name);
+  const format = await formatOf(wanted.client.format);
+  // Which agent, or which layout, only the file could say.
+  const holder = wanted.client.holder({}, wanted.agent);
+  return { name, entry, text: format.snippet({ holder, key: name }, entry) };
+}
+
+/** The file that a client reads; `undefined` when it has none in that scope. */
+export async function fileOf(client: Client, scope: Scope, place: Place): Promise<string | undefined> {
+  const files = client.files[scope]?.(place) ?? [];
+  for (const file of files) if (await isThere(file)) return file;
+  return files.at(-1);
+}
+
+/** An entry of ours in a client's file. */
+export interface ListedEntry extends Login {
+  readonly name: string;
+  readonly kind: 'proxy' | 'headers';
+}
+
+/**
+ * The entries of ours in a file; none when it is not there.
+ *
+ * @throws as `configure`
+ */
+export async function entriesOf(
+  client: Client,
+  file: string,
+  program: readonly string[],
+): Promise<readonly ListedEntry[]> {
+  const { text, path } = await readClientFile(file);
+  if (text === undefined) return [];
+  const format = await formatOf(client.format);
+  const values = valuesOf(format, text, path);
+  return entriesAt(values, client.holder(values, undefined)).flatMap(({ name, value }) => {
+    const own = ownEntry(value, program);
+    return own === undefined ? [] : [{ name, resource: own.resource, account: own.account, kind: own.kind }];
+  });
+}
+
+interface Found {
+  readonly existing: Entry | undefined;
+  readonly name: string;
+  readonly slot: Slot;
+}
+
+interface Plan {
+  readonly action: Outcome['action'];
+  readonly name: string;
+  readonly entry: Entry;
+  readonly slot: Slot;
+  readonly change?: Change;
+}
+
+async function changed(wanted: Wanted, plan: (found: Found) => Plan): Promise<Outcome> {
+  const format = await formatOf(wanted.client.format);
+  const deadline = performance.now() + PATIENCE_MS;
+  do {
+    const file = await readClientFile(wanted.file);
+    const { action, name, entry, slot, change } = plan(find(wanted, format, file));
+    const outcome = { action, name, entry, file: file.path };
+    if (change === undefined) return outcome;
+    const text = edited(format, file.text ?? '', slot, change, file.path);
+    if (wanted.dryRun === true) return outcome;
+    const mode = wanted.scope === 'project' ? 'shared' : 'private';
+    if (await replaceClientFile(file, text, { mode })) return outcome;
+  } while (performance.now() < deadline);
+  throw new InvalidArgumentError(
+    `${shellPath(wanted.file)} is being written by another program all the time, so it was left alone.`,
+    { hint: `Close ${wanted.client.title} first, then try again.` },
+  );
+}
+
+function find(wanted: Wanted, format: ConfigFormat, { text, path }: ClientFile): Found {
+  const { client, login, program } = wanted;
+  if (text === undefined && client.format === 'YAML') {
+    throw new InvalidArgumentError(`There is no ${shellPath(path)}.`, {
+      hint: `Make it with ${client.title} first: an agent needs more than this entry.`,
+    });
+  }
+  const values = text === undefined ? {} : valuesOf(format, text, path);
+  const holder = client.holder(values, wanted.agent);
+  const entries = entriesAt(values, holder);
+  const fallback = nameFor(wanted);
+  const found =
+    wanted.name === undefined
+      ? (entries.find(({ value }) => {
+          const own = ownEntry(value, program);
+          return own !== undefined && isSameLogin(own, login);
+        }) ?? entries.find(({ name }) => name === fallback))
+      : entries.find(({ name }) => name === wanted.name);
+  if (found !== undefined) {
+    return { existing: found.value, name: found.name, slot: { holder, key: found.key } };
+  }
+  const key = client.format === 'YAML' ? entries.length : fallback;
+  return { existing: undefined, name: fallback, slot: { holder, key } };
+}
+
+interface FoundEntry {
+  readonly key: string | number;
+  readonly name: string;
+  readonly value: Entry;
+}
+
+function entriesAt(values: unknown, holder: readonly string[]): readonly FoundEntry[] {
+  let at = values;
+  for (const name of holder) {
+    at = typeof at === 'object' && at !== null && Object.hasOwn(at, name) ? (at as Entry)[name] : undefined;
+  }
+  if (typeof at !== 'object' || at === null) return [];
+  const isList = Array.isArray(at);
+  return Object.entries(at).map(([key, value]) => {
+    const entry: Entry = typeof value === 'object' && value !== null ? (value as Entry) : { value };
+    if (!isList) return { key, name: key, value: entry };
+    return { key: Number(key), name: nameInList(entry), value: entry };
+  });
+}
+
+/** In a list a name is a part of the entry, if it has one. */
+function nameInList({ name, ref, type }: Entry): string {
+  const word = [name, ref, type].find((one) => typeof one === 'string');
+  return typeof word === 'string' ? word : '';
+}
+
+function nameFor({ name, login }: Wanted): string {
+  return name === undefined ? serverName(login.resource, login.account) : checkedName(name);
+}
+
+function entryFor({ client, program, login, helper }: Wanted, name: string | undefined): Entry {
+  if (helper === true) {
+    return { type: 'http', url: login.resource, headersHelper: helperCommand(program, login) };
+  }
+  return client.entry(program, proxyArguments(login), name);
+}
+
+/** What differs from the entry as it should be; the person's own keys, and options of the proxy, stay. */
+function keysToSet(
+  wanted: Wanted,
+  existing: Entry,
+  own: { readonly kind: string; readonly rest: readonly string[] },
+): Readonly<Record<string, unknown>> {
+  if (wanted.helper === true) {
+    return { ...entryFor(wanted, undefined), command: undefined, args: undefined };
+  }
+  const args = own.kind === 'proxy' ? ['proxy', ...own.rest] : proxyArguments(wanted.login);
+  const entry = wanted.client.entry(wanted.program, args, undefined);
+  // The type goes without saying for most clients, so an entry without it is as good.
+  const { type, ...others } = entry;
+  const isStdio = own.kind === 'proxy';
+  return {
+    ...(isStdio && (existing['type'] === undefined || existing['type'] === type) ? others : entry),
+    ...(isStdio ? {} : { url: undefined, headersHelper: undefined }),
+  };
+}
+
+function without(entry: Entry): Entry {
+  return Object.fromEntries(Object.entries(entry).filter(([, value]) => value !== undefined));
+}
+
+function isSameLogin(a: Login, b: Login): boolean {
+  return a.resource === b.resource && a.account === b.account;
+}
+
+function taken({ client, program }: Wanted, name: string, existing: Entry): InvalidArgumentError {
+  const own = ownEntry(existing, program);
+  const what =
+    own === undefined
+      ? 'is not one of Holdfast'
+      : `is for ${own.resource}${own.account === 'default' ? '' : ` as ${quote(own.account, 80)}`}`;
+  return new InvalidArgumentError(
+    `The entry ${quote(name, 80)} of ${client.title} ${what}, and was left alone.`,
+    {
+      hint: 'Choose another name with --name, or say --force.',
+    },
+  );
+}

@@ -1,0 +1,105 @@
+import { canonicalResource, DEFAULT_ACCOUNT } from '../credential.ts';
+import { InvalidArgumentError } from '../errors.ts';
+import type { Entry } from './config-format.ts';
+
+/** What an entry of ours is for, and how it starts Holdfast. */
+export interface OwnEntry {
+  readonly resource: string;
+  readonly account: string;
+  /** `proxy`: a stdio server. `headers`: the client speaks to the server itself, and asks for the headers. */
+  readonly kind: 'proxy' | 'headers';
+  /** Everything after the word `proxy`, the person's own options among it. */
+  readonly rest: readonly string[];
+}
+
+/** The login that an entry is for. */
+export interface Login {
+  /** Canonical. */
+  readonly resource: string;
+  readonly account: string;
+}
+
+/** The arguments of `holdfast` in a stdio entry. */
+export function proxyArguments({ resource, account }: Login): string[] {
+  return ['proxy', resource, ...accountArguments(account)];
+}
+
+/**
+ * The command line for a client that runs a helper in a shell. It reads the same in sh and in cmd.exe, since the file may
+ * be shared between machines.
+ *
+ * @throws InvalidArgumentError when a part of it would not
+ */
+export function helperCommand(program: readonly string[], { resource, account }: Login): string {
+  return [...program, 'headers', resource, '--json', ...accountArguments(account)].map(shellWord).join(' ');
+}
+
+/**
+ * What the entry is, if it starts Holdfast; `undefined` when it is another program's.
+ *
+ * @param program the words that start Holdfast here, under whatever name
+ */
+export function ownEntry(entry: unknown, program: readonly string[]): OwnEntry | undefined {
+  if (typeof entry !== 'object' || entry === null) return undefined;
+  const { command, args, headersHelper } = entry as Entry;
+  if (typeof headersHelper === 'string') return fromWords(shellWords(headersHelper), 'headers', program);
+  const words = [command, args].flat().filter((word) => word !== undefined);
+  return words.every((word) => typeof word === 'string') ? fromWords(words, 'proxy', program) : undefined;
+}
+
+function fromWords(
+  words: readonly string[],
+  kind: OwnEntry['kind'],
+  program: readonly string[],
+): OwnEntry | undefined {
+  const at = words.findIndex(
+    (word, index) =>
+      word === kind &&
+      index > 0 &&
+      (/^holdfast(\.\w+|@[\w.^~-]+)?$/i.test(words[index - 1]?.split(/[\\/]/).at(-1) ?? '') ||
+        (index === program.length && program.every((one, place) => one === words[place]))),
+  );
+  if (at === -1) return undefined;
+  const rest = words.slice(at + 1);
+  const resource = rest.map(resourceOf).find((one) => one !== undefined);
+  if (resource === undefined) return undefined;
+  return { resource, account: accountIn(rest), kind, rest };
+}
+
+function resourceOf(word: string): string | undefined {
+  try {
+    return /^https?:/i.test(word) ? canonicalResource(word) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function accountIn(words: readonly string[]): string {
+  let account = DEFAULT_ACCOUNT;
+  for (const [index, word] of words.entries()) {
+    if (word === '--account' || word === '-a') account = words[index + 1] ?? account;
+    else if (word.startsWith('--account=')) account = word.slice('--account='.length);
+  }
+  return account;
+}
+
+function accountArguments(account: string): string[] {
+  // With the sign, so that a label that begins with a dash is no option.
+  return account === DEFAULT_ACCOUNT ? [] : [`--account=${account}`];
+}
+
+function shellWord(word: string): string {
+  if (/^[\w@+=:,./~-]+$/.test(word) && !word.startsWith('~')) return word;
+  const forbidden = process.platform === 'win32' ? /["%$`!^]/ : /["%$`!^\\]/;
+  if (!forbidden.test(word)) return `"${word}"`;
+  throw new InvalidArgumentError(`${JSON.stringify(word)} cannot stand in a command line for every shell.`, {
+    hint: 'Leave --headers-helper out: the entry then starts holdfast proxy, without a shell.',
+  });
+}
+
+/** The words of a command line as `shellWord` writes them. */
+function shellWords(line: string): string[] {
+  return [...line.matchAll(/"([^"]*)"|'([^']*)'|(\S+)/g)].map(
+    ([, double, single, bare]) => double ?? single ?? bare ?? '',
+  );
+}

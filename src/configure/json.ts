@@ -1,0 +1,244 @@
+import { createScanner, type Node, type ParseError, parseTree, getNodeValue } from 'jsonc-parser';
+import {
+  type ConfigFormat,
+  ConfigSyntaxError,
+  type Entry,
+  indentAt,
+  inverse,
+  lineEnd,
+  type Slot,
+  splice,
+  UnsupportedLayoutError,
+} from './config-format.ts';
+
+/*
+ * JSON as the clients keep it: with comments and trailing commas, where their authors or their users like them. The
+ * library's tree says where everything lies; its own editing reformats around the place and takes comments away.
+ */
+
+export const JSON_FORMAT: ConfigFormat = { name: 'JSON', parse, add, remove, change, snippet };
+
+/** SyntaxKind.CommaToken; an enum of constants, which is not there at run time. */
+const COMMA = 5;
+const END = 17;
+
+function parse(text: string): unknown {
+  // The library's objects have no prototype, and those of others do.
+  return isBlank(text) ? {} : structuredClone(getNodeValue(rootOf(text)));
+}
+
+function add(text: string, { holder, key }: Slot, entry: Entry): string {
+  if (isBlank(text)) return snippet({ holder, key }, entry);
+  const root = rootOf(text);
+  let at = root;
+  for (const [depth, name] of holder.entries()) {
+    const next = propertyOf(at, name)?.children?.[1];
+    if (next === undefined) return insert(text, root, at, name, nested(holder.slice(depth + 1), key, entry));
+    at = objectOf(next, holder.slice(0, depth + 1));
+  }
+  return insert(text, root, at, String(key), entry);
+}
+
+function snippet({ holder, key }: Slot, entry: Entry): string {
+  return `${JSON.stringify(nested(holder, key, entry), null, 2)}\n`;
+}
+
+function remove(text: string, slot: Slot): string {
+  const { holder, key } = slot;
+  const root = rootOf(text);
+  const within = find(root, holder);
+  const property = propertyOf(within, String(key));
+  if (property === undefined) return text;
+  const entry = getNodeValue(property.children?.[1] as Node) as Entry;
+  const without = withoutProperty(text, within, property);
+  const candidates = [...without];
+  if (within !== root && within.children?.length === 1 && within.parent !== undefined) {
+    const parent = within.parent.parent as Node;
+    const bare = withoutProperty(text, parent, within.parent);
+    // Alone in its file, an object without entries is how clients themselves begin one; among others, it is left over.
+    if (parent.children?.length === 1) candidates.push(...bare);
+    else candidates.unshift(...bare);
+  }
+  return inverse(text, [...candidates, without[0] ?? text], (candidate) => add(candidate, slot, entry));
+}
+
+function change(text: string, { holder, key }: Slot, keys: Readonly<Record<string, unknown>>): string {
+  let changed = text;
+  for (const [name, value] of Object.entries(keys)) {
+    const root = rootOf(changed);
+    const entry = find(root, [...holder, String(key)]);
+    const property = propertyOf(entry, name);
+    const old = property?.children?.[1];
+    if (value === undefined) {
+      if (property !== undefined) changed = withoutProperty(changed, entry, property)[0] ?? changed;
+    } else if (property === undefined || old === undefined) {
+      changed = insert(changed, root, entry, name, value);
+    } else if (JSON.stringify(getNodeValue(old)) !== JSON.stringify(value)) {
+      const isFlat = !changed.slice(old.offset, old.offset + old.length).includes('\n');
+      const by = isFlat
+        ? flat(value, changed.slice(old.offset, old.offset + old.length))
+        : multiline(changed, root, value, indentAt(changed, property.offset) ?? '');
+      changed = splice(changed, { from: old.offset, to: old.offset + old.length, by });
+    }
+  }
+  return changed;
+}
+
+function isBlank(text: string): boolean {
+  return text.trim() === '';
+}
+
+function rootOf(text: string): Node {
+  const errors: ParseError[] = [];
+  const root = parseTree(text, errors, { allowTrailingComma: true });
+  const [first] = errors;
+  if (first !== undefined || root === undefined) {
+    const before = text.slice(0, first?.offset ?? 0).split('\n');
+    throw new ConfigSyntaxError(before.length, (before.at(-1) ?? '').length + 1);
+  }
+  return objectOf(root, []);
+}
+
+function objectOf(node: Node, keys: readonly string[]): Node {
+  if (node.type === 'object') return node;
+  throw new UnsupportedLayoutError(
+    keys.length === 0 ? 'it holds no object' : `"${keys.join('.')}" is no object`,
+  );
+}
+
+function find(root: Node, keys: readonly string[]): Node {
+  let at = root;
+  for (const [depth, name] of keys.entries()) {
+    const next = propertyOf(at, name)?.children?.[1];
+    if (next === undefined) throw new UnsupportedLayoutError(`"${name}" is not there`);
+    at = objectOf(next, keys.slice(0, depth + 1));
+  }
+  return at;
+}
+
+/** Of a key that is there twice the last one counts, as for JSON.parse. */
+function propertyOf(object: Node, name: string): Node | undefined {
+  return object.children?.findLast((property) => property.children?.[0]?.value === name);
+}
+
+function nested(holder: readonly string[], key: string | number, entry: Entry): Entry {
+  return [...holder, key].reduceRight<Entry>((value, name) => ({ [name]: value }), entry);
+}
+
+function insert(text: string, root: Node, object: Node, name: string, value: unknown): string {
+  const open = object.offset + 1;
+  const close = object.offset + object.length - 1;
+  const last = object.children?.at(-1);
+  const end = last === undefined ? open : last.offset + last.length;
+  const tail = text.slice(end, close);
+  // After what is written behind the last property: a comma, comments.
+  const at = end + tail.trimEnd().length;
+  const inside = text.slice(open, close);
+  const isFlat = last === undefined ? !text.trim().includes('\n') : !inside.includes('\n');
+  const hasComma = last === undefined || commaIn(tail) !== undefined;
+  const edits = hasComma ? [] : [{ from: end, to: end, by: ',' }];
+  const trailing = last !== undefined && hasComma ? ',' : '';
+  if (isFlat) {
+    const pad =
+      last === undefined ? '' : /^[^\S\n]*/.exec(inside)?.[0] || (/,\s|:\s/.test(inside) ? ' ' : '');
+    const by = `${pad}${JSON.stringify(name)}:${spaced(text) ? ' ' : ''}${flat(value, text)}${trailing}`;
+    return splice(text, ...edits, { from: at, to: at, by });
+  }
+  const outer = /^[ \t]*/.exec(lineOf(text, object.offset))?.[0] ?? '';
+  const indent = (last === undefined ? undefined : indentAt(text, last.offset)) ?? outer + unitOf(text, root);
+  const eol = lineEnd(text);
+  const line = `${eol}${indent}${JSON.stringify(name)}: ${multiline(text, root, value, indent)}${trailing}`;
+  const isClosed = text.slice(at, close).includes('\n');
+  return splice(text, ...edits, {
+    from: at,
+    to: isClosed ? at : close,
+    by: isClosed ? line : `${line}${eol}${outer}`,
+  });
+}
+
+/** The text without that property, in the ways in which it may have been before the property was put in; plainest first. */
+function withoutProperty(text: string, object: Node, property: Node): string[] {
+  const properties = object.children ?? [];
+  const index = properties.indexOf(property);
+  const previous = properties[index - 1];
+  const next = properties[index + 1];
+  const open = object.offset + 1;
+  const close = object.offset + object.length - 1;
+  const before = text.slice(0, property.offset).trimEnd().length;
+  const end = property.offset + property.length;
+  const comma = commaIn(text.slice(end, next?.offset ?? close));
+  const to = comma === undefined ? end : end + comma + 1;
+  const from = next !== undefined && before === open && to < next.offset ? property.offset : before;
+  if (next !== undefined && from === property.offset) {
+    return [splice(text, { from, to: to + (/^\s*/.exec(text.slice(to))?.[0].length ?? 0), by: '' })];
+  }
+  if (previous === undefined && next === undefined) {
+    const plain = splice(text, { from: before, to, by: '' });
+    if (text.slice(open, property.offset).trim() !== '' || text.slice(to, close).trim() !== '') {
+      // With a comment inside, its line may or may not have ended before.
+      return [
+        plain,
+        splice(text, { from: before, to: close, by: ' ' }),
+        splice(text, { from: before, to: close, by: '' }),
+      ];
+    }
+    const bare = (by: string) => splice(text, { from: open, to: close, by });
+    return [bare(''), plain, bare(' ')];
+  }
+  const edits = [{ from: before, to, by: '' }];
+  if (next === undefined && comma === undefined && previous !== undefined) {
+    const after = previous.offset + previous.length;
+    const separator = commaIn(text.slice(after, property.offset));
+    if (separator !== undefined) {
+      const offset = after + separator;
+      // The comma may be the very last thing before the property.
+      return [
+        offset + 1 === before
+          ? splice(text, { from: offset, to, by: '' })
+          : splice(text, ...edits, { from: offset, to: offset + 1, by: '' }),
+      ];
+    }
+  }
+  return [splice(text, ...edits)];
+}
+
+/** Where the first comma is that is in no comment. */
+function commaIn(text: string): number | undefined {
+  const scanner = createScanner(text, true);
+  for (let token = scanner.scan() as number; token !== END; token = scanner.scan() as number) {
+    if (token === COMMA) return scanner.getTokenOffset();
+  }
+  return undefined;
+}
+
+/** By how much the file's own lines are indented. */
+function unitOf(text: string, root: Node): string {
+  const [first] = root.children ?? [];
+  return (first === undefined ? undefined : indentAt(text, first.offset)) || '  ';
+}
+
+function multiline(text: string, root: Node, value: unknown, indent: string): string {
+  return JSON.stringify(value, null, unitOf(text, root)).replaceAll('\n', `${lineEnd(text)}${indent}`);
+}
+
+function spaced(text: string): boolean {
+  return /":\s/.test(text);
+}
+
+/** On one line, with spaces where the text has them. */
+function flat(value: unknown, like: string): string {
+  if (!/[":\]},]\s/.test(like.trim())) return JSON.stringify(value);
+  const write = (one: unknown): string => {
+    if (Array.isArray(one)) return `[${one.map(write).join(', ')}]`;
+    if (typeof one !== 'object' || one === null) return JSON.stringify(one);
+    const parts = Object.entries(one).map(([name, part]) => `${JSON.stringify(name)}: ${write(part)}`);
+    return parts.length === 0 ? '{}' : `{ ${parts.join(', ')} }`;
+  };
+  return write(value);
+}
+
+function lineOf(text: string, offset: number): string {
+  const start = text.lastIndexOf('\n', offset - 1) + 1;
+  const end = text.indexOf('\n', start);
+  return text.slice(start, end === -1 ? undefined : end);
+}

@@ -1,0 +1,3 @@
+import type { Server, Socket } from 'node:net';
+
+export function connecting(open: () => Socket): Server;
