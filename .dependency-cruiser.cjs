@@ -1,11 +1,13 @@
 /* The layers of the design, one way: a file imports from its own layer or from one below. */
-const LAYERS = ['core', 'system', 'mechanism', 'vault', 'mcp', 'surface', 'cli'];
+const LAYERS = ['core', 'system', 'mechanism', 'vault', 'mcp', 'proxy', 'configure', 'surface', 'cli'];
 const PATHS = {
   core: '^src/(errors|secret|quote|credential|version)\\.ts$',
   system: '^src/system/',
   mechanism: '^src/(sealing\\.ts|handover/|keyring/|store/|oauth/)',
   vault: '^src/vault/',
   mcp: '^src/mcp/',
+  proxy: '^src/proxy/',
+  configure: '^src/configure/',
   surface: '^src/(index\\.ts|testing/)',
   cli: '^src/cli/',
 };

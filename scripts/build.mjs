@@ -20,7 +20,7 @@ await build({
   platform: 'node',
   target: 'node20',
   minify: true,
-  // Native, and loaded from the installed package when it is used.
-  external: ['koffi'],
+  // Native, or bundled to something that does not run; each is loaded from the installed package when it is used.
+  external: ['koffi', 'jsonc-parser', 'toml-eslint-parser', 'yaml'],
 });
 chmodSync('dist/bin/holdfast.cjs', 0o755);

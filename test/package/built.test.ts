@@ -18,6 +18,8 @@ const LAYERS = [
   /^(sealing\.js$|handover\/|keyring\/|store\/|oauth\/)/,
   /^vault\//,
   /^mcp\//,
+  /^proxy\//,
+  /^configure\//,
   /^(index\.js$|testing\/)/,
   /^cli\//,
 ];
