@@ -16,18 +16,19 @@ describe('help', () => {
 
       Usage: holdfast <command> [options]
 
-        login URL         log in to an MCP server with the browser
-        list              show every login: state, expiry, scopes, keyring
-        token URL         print a valid access token, refreshed if need be
-        headers URL       print the HTTP headers that carry the token
-        run URL           run a command with a fresh access token in its environment
-        proxy URL [PORT]  be that server on standard input and output, for clients that know no OAuth
-        logout URL        revoke the tokens at the server and remove the login
-        send URL          hand a login over to a machine that has no way to log in
-        receive [URL]     show a code that a login can be sent to, and take the login
-        rekey             seal every login under a new key, or under another keyring
-        doctor            check keyrings, files, locks, clock and network settings
-        completion SHELL  print a completion script for bash, zsh or fish
+        login URL                 log in to an MCP server with the browser
+        list                      show every login: state, expiry, scopes, keyring
+        token URL                 print a valid access token, refreshed if need be
+        headers URL               print the HTTP headers that carry the token
+        run URL                   run a command with a fresh access token in its environment
+        proxy URL [PORT]          be that server on standard input and output, for clients that know no OAuth
+        configure [CLIENT] [URL]  make an MCP client use the login, in the client’s own configuration file
+        logout URL                revoke the tokens at the server and remove the login
+        send URL                  hand a login over to a machine that has no way to log in
+        receive [URL]             show a code that a login can be sent to, and take the login
+        rekey                     seal every login under a new key, or under another keyring
+        doctor                    check keyrings, files, locks, clock and network settings
+        completion SHELL          print a completion script for bash, zsh or fish
 
       holdfast <command> --help says more. holdfast --version prints the version.
 
@@ -133,7 +134,9 @@ describe('help', () => {
     const { code, out, err } = await at.run([name, '--help']);
     const { options } = COMMANDS.find((command) => command.name === name) ?? { options: {} };
     expect({ code, err }).toEqual({ code: 0, err: '' });
-    expect(out).toMatch(new RegExp(`^Usage: holdfast ${name}( [A-Z]+)? \\[options\\]\n`));
+    expect(out).toMatch(
+      new RegExp(`^Usage: holdfast ${name}( [A-Z]+| \\[[A-Z]+\\])* \\[options\\]( -- [A-Z]+…)?\n`),
+    );
     for (const option of [...Object.keys(options), 'json', 'quiet', 'help']) {
       expect(out).toMatch(new RegExp(`^ {2}(-\\w,|   ) --${option}\\b.* {2}\\S`, 'm'));
     }
