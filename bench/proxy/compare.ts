@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { join } from 'node:path';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
@@ -18,7 +18,8 @@ const IN_FLIGHT = 16;
 const CALLS_AT_ONCE = 1_000;
 const CALLS_FOR_MEMORY = 10_000;
 
-const MCP_REMOTE = fileURLToPath(new URL('../peers/node_modules/mcp-remote/dist/proxy.js', import.meta.url));
+const PEERS = fileURLToPath(new URL('../peers', import.meta.url));
+const MCP_REMOTE = join(PEERS, 'node_modules', 'mcp-remote', 'dist', 'proxy.js');
 
 interface Connected {
   readonly client: Client;
@@ -26,6 +27,7 @@ interface Connected {
 }
 
 export async function compare(rounds: number): Promise<void> {
+  if (!existsSync(MCP_REMOTE)) throw new Error(`mcp-remote is not installed: npm ci --prefix ${PEERS}`);
   const site = await openSite();
   try {
     const vault = openVault({ home: site.env['HOLDFAST_HOME'], keyring: 'file' });

@@ -20,6 +20,15 @@ const worked = new Map<string, number>();
 const goodUntil = new Map<string, number>();
 let refused = 0;
 
+/** Resource servers forgive clocks that differ; and a life in whole seconds may have lost nearly one. */
+const LEEWAY_MS = 1_000;
+
+/** So often, all tokens of that moment are taken no more. */
+const REVOKE_EVERY_MS = 15_000;
+setInterval(() => {
+  for (const token of goodUntil.keys()) goodUntil.set(token, 0);
+}, REVOKE_EVERY_MS).unref();
+
 const handler = createMcpHandler(() => {
   const server = new McpServer({ name: 'bench', version: '1.0.0' });
   const inputSchema = fromJsonSchema<{ text: string }>({
@@ -34,7 +43,7 @@ const handler = createMcpHandler(() => {
     worked.set(said, (worked.get(said) ?? 0) + 1);
     const { progressToken } = context.mcpReq._meta ?? {};
     for (let progress = 1; progress <= 3; progress += 1) {
-      await new Promise((resolve) => setTimeout(resolve, 60));
+      await new Promise((resolve) => setTimeout(resolve, 65));
       if (progressToken === undefined) continue;
       await context.mcpReq.notify({
         method: 'notifications/progress',
@@ -100,6 +109,7 @@ async function isGood(token: string, resource: string, source: TokenSource): Pro
   if (until !== undefined) return Date.now() < until;
   const claims = (await tokenClaims(token, resource, [source])) as { exp?: number } | undefined;
   if (claims?.exp === undefined) return false;
-  goodUntil.set(token, claims.exp * 1000);
-  return Date.now() < claims.exp * 1000;
+  const end = claims.exp * 1000 + LEEWAY_MS;
+  goodUntil.set(token, end);
+  return Date.now() < end;
 }

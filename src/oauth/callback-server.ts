@@ -217,6 +217,8 @@ async function waitFor(
         ),
       );
     }, timeoutMs);
+    // It is the server that keeps the process alive for this, and no longer than it is open.
+    timer.unref();
     if (signal?.aborted) cancel();
     signal?.addEventListener('abort', cancel, { once: true });
     cleanUp = () => {

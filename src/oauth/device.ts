@@ -134,7 +134,7 @@ export async function awaitDeviceTokens(
   const end = performance.now() + Math.min(options.timeoutMs, device.lifeMs);
   let { intervalMs } = device;
   for (;;) {
-    if (performance.now() + intervalMs > end) throw lapsed();
+    if (performance.now() + intervalMs > end) throw lapsed(options.timeoutMs < device.lifeMs);
     await wait(intervalMs, signal);
     try {
       // Not under the caller's signal: an answer that carries tokens is never dropped.
@@ -153,7 +153,7 @@ export async function awaitDeviceTokens(
       }
       if (!(error instanceof OAuthError)) throw error;
       if (error.error === 'slow_down') intervalMs += SLOWER_MS;
-      else if (error.error === 'expired_token') throw lapsed();
+      else if (error.error === 'expired_token') throw lapsed(false);
       else if (error.error === 'access_denied') {
         throw new LoginDeniedError(`${quote(server.issuer)} says that access was denied.`, {
           hint: 'If that was not meant, log in again and allow it.',
@@ -179,8 +179,10 @@ function checkShown(text: string, issuer: string): string {
   return checkPublishedUrl(text, 'verification page', new URL(issuer)).href;
 }
 
-function lapsed(): LoginTimeoutError {
+function lapsed(isTimeOurs: boolean): LoginTimeoutError {
   return new LoginTimeoutError('Nobody entered the code in time. Nothing was stored.', {
-    hint: 'Log in again for a new code.',
+    hint: isTimeOurs
+      ? 'Log in again for a new code; --timeout SECONDS gives more time.'
+      : 'Log in again for a new code.',
   });
 }

@@ -19,6 +19,9 @@ import type { Send } from './wire.ts';
 /** Pauses before a request that did not leave is tried again, in milliseconds: a server is back within seconds, or not soon. */
 const UNSENT_PAUSES_MS = [200, 400, 800, 1_600, 3_200];
 
+/** A login that is made meanwhile is found after so long, in milliseconds. */
+const OPEN_MS = 5_000;
+
 export interface AccessParts {
   readonly fetch: Fetch;
   readonly vault: Vault;
@@ -30,8 +33,8 @@ export interface AccessParts {
 export class Access {
   readonly #parts: AccessParts;
   readonly #quiet: Fetch;
-  /** The server has answered without a login. */
-  #isOpen = false;
+  /** Until when the server, which has answered without a login, is asked without one. */
+  #openUntil = 0;
 
   constructor(parts: AccessParts) {
     const { vault, name, fetch } = parts;
@@ -66,11 +69,11 @@ export class Access {
   }
 
   async #request(url: string, init: Parameters<Send>[1], person: boolean): Promise<HttpResponse> {
-    if (this.#isOpen) {
+    if (performance.now() < this.#openUntil) {
       const response = await this.#plain(url, init);
       if (response.status !== 401) return response;
       response.discard();
-      this.#isOpen = false;
+      this.#openUntil = 0;
     }
     try {
       return (await this.#quiet(url, init)) as unknown as HttpResponse;
@@ -79,11 +82,13 @@ export class Access {
       const generation = await this.generation();
       if (generation === undefined) {
         const response = await this.#plain(url, init);
-        this.#isOpen = response.ok;
+        if (response.ok) this.#openUntil = performance.now() + OPEN_MS;
         if (response.status !== 401) return response;
         response.discard();
       }
       if (!person) throw error;
+      // What the person has said meanwhile counts.
+      if (!this.#parts.desk.canAsk) throw this.#parts.desk.failure ?? error;
       return await this.#asking(url, init, generation);
     }
   }

@@ -25,9 +25,11 @@ export class Elicitations implements AskingClient {
     const elicitationId = randomUUID();
     const id = `${PREFIX}${elicitationId}`;
     this.#last = elicitationId;
+    let stop = () => {};
     const answer = new Promise<Elicited>((resolve) => {
       this.#waiting.set(id, resolve);
-      this.#closed.addEventListener('abort', () => resolve('cancel'), { once: true });
+      stop = () => resolve('cancel');
+      this.#closed.addEventListener('abort', stop, { once: true });
     });
     const message = `Log in to ${this.#resource} to go on.`;
     const params = { mode: 'url', message, url, elicitationId };
@@ -36,6 +38,7 @@ export class Elicitations implements AskingClient {
       return await answer;
     } finally {
       this.#waiting.delete(id);
+      this.#closed.removeEventListener('abort', stop);
     }
   }
 

@@ -104,19 +104,18 @@ export function createHttpFetch(ownHeaders: {
   const agents = { 'http:': agentFor(HttpAgent), 'https:': agentFor(HttpsAgent) };
   return {
     fetch: (async (input, init = {}) => {
-      const url = input instanceof URL ? input : new URL(String(input));
+      const url = new URL(input instanceof Request ? input.url : input);
       const headers: Record<string, string> = {
+        'user-agent': `holdfast/${VERSION}`,
         ...(url.origin === ownHeaders.origin && ownHeaders.headers),
         ...headersOf(init.headers),
-        'user-agent': `holdfast/${VERSION}`,
         'accept-encoding': 'identity',
       };
       const { body = null, signal } = init;
       if (body !== null && typeof body !== 'string')
         throw new InvalidArgumentError('Only text is sent from here.');
       const agent = agents[url.protocol === 'https:' ? 'https:' : 'http:'];
-      // Of connections that were kept, the server may have closed some a moment ago, which this turn of the loop tells.
-      if (Object.keys(agent.freeSockets).length > 0) await turn();
+      await dropEnded(agent);
       const incoming = await exchange(
         url,
         { method: init.method ?? 'GET', headers, agent },
@@ -132,6 +131,19 @@ export function createHttpFetch(ownHeaders: {
 }
 
 const turn = promisify(setImmediate);
+
+/**
+ * Lets go of kept connections that the server has closed a moment ago. Two turns of the loop tell of it, and Node's agent
+ * takes some more to notice; a request that went out over one would have to fail, since it might have been seen.
+ */
+async function dropEnded(agent: HttpAgent): Promise<void> {
+  if (Object.keys(agent.freeSockets).length === 0) return;
+  await turn();
+  await turn();
+  for (const sockets of Object.values(agent.freeSockets)) {
+    for (const socket of sockets ?? []) if (!socket.readable) socket.destroy();
+  }
+}
 
 function headersOf(given: NonNullable<Parameters<Fetch>[1]>['headers']): Record<string, string> {
   if (given == null) return {};
@@ -175,9 +187,11 @@ function exchange(
           connected = true;
           clearTimeout(late);
         };
-        // A connection that is used again is open already.
+        // Over a connection that is used again, or that is ready already, the request is on its way.
         if (request.reusedSocket) open();
-        else socket.once(url.protocol === 'https:' ? 'secureConnect' : 'connect', open);
+        else if (url.protocol === 'https:') socket.once('secureConnect', open);
+        else if (socket.connecting) socket.once('connect', open);
+        else open();
       })
       .on('response', (incoming) => {
         answered = true;
@@ -197,7 +211,7 @@ function exchange(
 /** Connections that are kept, each opened as the environment says: straight, or through a proxy. */
 function agentFor<T extends typeof HttpAgent>(Kind: T): HttpAgent {
   const agent = new Kind({ keepAlive: true, timeout: IDLE_MS });
-  agent.createConnection = ((options: unknown, callback: (error: Error | null, socket?: Duplex) => void) => {
+  agent.createConnection = ((options: unknown, opened: (error: Error | null, socket?: Duplex) => void) => {
     const {
       host = '',
       port = '',
@@ -205,8 +219,8 @@ function agentFor<T extends typeof HttpAgent>(Kind: T): HttpAgent {
     } = options as { host?: string; port?: number | string; protocol?: string };
     const url = new URL(`${protocol ?? 'http:'}//${host.includes(':') ? `[${host}]` : host}:${port}`);
     connect(url).then(
-      (socket) => callback(null, socket),
-      (error: Error) => callback(error),
+      (socket) => opened(null, socket),
+      (error: Error) => opened(error),
     );
     return undefined;
   }) as never;

@@ -4,10 +4,11 @@ import { quote } from '../quote.ts';
 import { EventStream } from './event-stream.ts';
 import type { HttpResponse } from './http-fetch.ts';
 import { type Incoming, isObject, isRequest, readMessage } from './message.ts';
-import { SessionState } from './session-state.ts';
+import { SessionState } from './session.ts';
 import {
   backOffMs,
   type Deliver,
+  HttpFailure,
   httpFailure,
   mediaType,
   notMcp,
@@ -30,6 +31,10 @@ interface Connection {
   readonly endpoint: string;
   /** Rejects when the stream is over. */
   readonly over: Promise<never>;
+  /** Told when it is: for the many who wait beside it, and whom the promise would keep for as long as it lasts. */
+  readonly waiting: Set<(error: Error) => void>;
+  lost?: Error;
+  readonly end: () => void;
   /** Of the revision that was agreed on. */
   version?: string;
 }
@@ -58,10 +63,19 @@ export class HttpSse implements Wire {
   async send(incoming: Incoming, { signal, person, answered }: SendOptions): Promise<void> {
     const isInitialize = incoming.messages.some(({ method }) => method === 'initialize');
     if (isInitialize) this.#state = new SessionState(incoming);
-    const connection = await this.#connected(signal, person);
-    await this.#post(connection, incoming, signal, person);
+    let connection = await this.#connected(signal, person);
+    try {
+      await this.#post(connection, incoming, signal, person);
+    } catch (error) {
+      if (!(error instanceof HttpFailure) || ![400, 404, 410].includes(error.status)) throw error;
+      // The server does not know the session any more: it is another one since, and has done nothing yet.
+      connection.end();
+      await connection.over.catch(() => {});
+      connection = await this.#connected(signal, person);
+      await this.#post(connection, incoming, signal, person);
+    }
     this.#state.learn(incoming);
-    if (incoming.messages.some(isRequest)) await Promise.race([answered, connection.over, ended(signal)]);
+    if (incoming.messages.some(isRequest)) await settled(answered, connection, signal);
   }
 
   async close(): Promise<void> {
@@ -135,6 +149,7 @@ export class HttpSse implements Wire {
   #endpoint(response: HttpResponse): Promise<Connection> {
     return new Promise((resolve, reject) => {
       let connection: Connection | undefined;
+      const waiting: Connection['waiting'] = new Set();
       let lose: (error: Error) => void = () => {};
       const late = setTimeout(() => {
         response.stream.destroy();
@@ -145,8 +160,11 @@ export class HttpSse implements Wire {
           const endpoint = endpointOf(data, this.#url);
           clearTimeout(late);
           const over = new Promise<never>((_resolve, rejectOver) => (lose = rejectOver));
-          over.catch(() => {});
-          connection = { endpoint, over };
+          over.catch((error: Error) => {
+            if (connection !== undefined) connection.lost = error;
+            for (const tell of waiting) tell(error);
+          });
+          connection = { endpoint, over, waiting, end: () => response.stream.destroy() };
           resolve(connection);
         } else if (type === 'message') {
           const incoming = readMessage(data);
@@ -203,6 +221,20 @@ function endpointOf(data: string, base: string): string {
   throw new UnsafeUrlError(`The server names ${quote(data)} as the URL for messages, which is not its own.`, {
     hint: 'Nothing was sent there. Tell who runs the server.',
   });
+}
+
+/** Waits for the answer; rejects when the stream that it would come over is lost, and for the signal. */
+async function settled(answered: Promise<void>, connection: Connection, signal: AbortSignal): Promise<void> {
+  const { waiting } = connection;
+  if (connection.lost !== undefined) throw connection.lost;
+  let tell: (error: Error) => void = () => {};
+  const lost = new Promise<never>((_resolve, reject) => (tell = reject));
+  waiting.add(tell);
+  try {
+    await Promise.race([answered, lost, ended(signal)]);
+  } finally {
+    waiting.delete(tell);
+  }
 }
 
 function ended(signal: AbortSignal): Promise<never> {

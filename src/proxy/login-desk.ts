@@ -30,6 +30,18 @@ const PAUSE_MS = 60_000;
 /** Another process logged in while this one waited for its turn. */
 export class LoginOvertaken extends Error {}
 
+/** The person is to be asked by the answer to the very request that waits for them. */
+export class LoginAsked extends Error {
+  readonly url: string;
+  readonly elicitationId: string;
+
+  constructor(url: string, elicitationId: string) {
+    super('The client has to ask the person to log in.');
+    this.url = url;
+    this.elicitationId = elicitationId;
+  }
+}
+
 /** How the client answered `elicitation/create`. */
 export type Elicited = 'accept' | 'decline' | 'cancel';
 
@@ -38,6 +50,8 @@ export interface AskingClient {
   ask(url: string): Promise<Elicited>;
   /** What was asked for last is done. */
   complete(): void;
+  /** What nobody has answered yet, for a client that is asked by the answers to its requests. */
+  readonly question?: LoginAsked | undefined;
 }
 
 export interface DeskParts {
@@ -50,12 +64,16 @@ export interface DeskParts {
 export class LoginDesk {
   /** The client, where it can show the person a URL. */
   client: AskingClient | undefined;
+  /** Told when somebody has logged in from here. */
+  onLogin: (() => void) | undefined;
   /** What became of the last login, where it failed. */
   failure: HoldfastError | undefined;
   readonly #parts: DeskParts;
   #pausedUntil = 0;
   #patienceMs = PATIENCE_MS;
   #before: number | undefined;
+  /** Requests whose patience runs. */
+  readonly #waiting = new Set<AbortController>();
 
   constructor(parts: DeskParts) {
     this.#parts = parts;
@@ -65,10 +83,6 @@ export class LoginDesk {
   get canAsk(): boolean {
     if (this.#running !== undefined) return true;
     return this.#hasWay && performance.now() >= this.#pausedUntil;
-  }
-
-  get hasBrowser(): boolean {
-    return openerOf(this.#parts.environment) !== undefined;
   }
 
   /** The person asks for it themselves, so the pause is over. */
@@ -96,11 +110,17 @@ export class LoginDesk {
     const over = new AbortController();
     const ms = this.#patienceMs;
     let timer: NodeJS.Timeout | undefined;
-    const start = () => {
+    const rest = () => {
       clearTimeout(timer);
+      this.#waiting.delete(over);
+    };
+    const start = () => {
+      rest();
+      if (this.client?.question !== undefined) return over.abort(this.client.question);
+      this.#waiting.add(over);
       timer = setTimeout(() => (isAwaited() ? over.abort(this.#awaited()) : start()), ms);
     };
-    return { signal: over.signal, start, rest: () => clearTimeout(timer) };
+    return { signal: over.signal, start, rest };
   }
 
   readonly interaction: LoginInteraction = {
@@ -112,7 +132,7 @@ export class LoginDesk {
           () => this.#succeeded(),
           (error: unknown) => this.#failed(error),
         )
-        .finally(() => lock.release());
+        .finally(() => void lock.release());
       const { vault, name } = this.#parts;
       const now = await vault.token(name.resource, { account: name.account }).catch(() => undefined);
       if (now !== undefined && now.generation !== this.#before) throw new LoginOvertaken();
@@ -123,7 +143,11 @@ export class LoginDesk {
   async #show(url: string): Promise<void> {
     const { environment, name, note } = this.#parts;
     if (this.client !== undefined) {
-      const answer = await this.client.ask(url);
+      const asked = this.client.ask(url);
+      // Those who wait for the login are who asks the person.
+      const { question } = this.client;
+      if (question !== undefined) for (const one of this.#waiting) one.abort(question);
+      const answer = await asked;
       if (answer === 'accept') return;
       throw new LoginCancelledError(
         answer === 'decline' ? 'The login was declined.' : 'The login was dismissed.',
@@ -152,6 +176,7 @@ export class LoginDesk {
   #succeeded(): void {
     this.failure = undefined;
     this.client?.complete();
+    this.onLogin?.();
   }
 
   #failed(error: unknown): void {
@@ -170,7 +195,7 @@ export class LoginDesk {
   }
 
   get #hasWay(): boolean {
-    return this.client !== undefined || this.hasBrowser;
+    return this.client !== undefined || openerOf(this.#parts.environment) !== undefined;
   }
 
   get #running(): Promise<void> | undefined {

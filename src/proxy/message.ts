@@ -26,17 +26,12 @@ export interface Message {
 export const CODE = {
   parseError: -32_700,
   invalidRequest: -32_600,
-  methodNotFound: -32_601,
   unreachable: -32_000,
 };
 
-/** The reserved keys of `_meta` in revision 2026-07-28. */
-export const META = {
-  protocolVersion: 'io.modelcontextprotocol/protocolVersion',
-  clientCapabilities: 'io.modelcontextprotocol/clientCapabilities',
-  subscriptionId: 'io.modelcontextprotocol/subscriptionId',
-  serverInfo: 'io.modelcontextprotocol/serverInfo',
-} as const;
+/** Where in `_meta` a request says of which revision it is, and what its client can do: from 2026-07-28 on. */
+const VERSION_KEY = 'io.modelcontextprotocol/protocolVersion';
+const CAPABILITIES_KEY = 'io.modelcontextprotocol/clientCapabilities';
 
 /** @returns `undefined` for what is no JSON, or no message */
 export function readMessage(text: string): Incoming | undefined {
@@ -81,8 +76,16 @@ export function isNotification(message: Message): message is Message & { method:
 /** The revision that a message says it is of: only those from 2026-07-28 on say so, each for itself. */
 export function claimedVersion({ params }: Message): string | undefined {
   const meta = params['_meta'];
-  const version = isObject(meta) ? meta[META.protocolVersion] : undefined;
+  const version = isObject(meta) ? meta[VERSION_KEY] : undefined;
   return typeof version === 'string' ? version : undefined;
+}
+
+/** What the client declares that it can do: in `initialize`, and from revision 2026-07-28 on in each request. */
+export function capabilitiesOf({ method, params }: Message): Readonly<Record<string, unknown>> | undefined {
+  const meta = params['_meta'];
+  const own = isObject(meta) ? meta[CAPABILITIES_KEY] : undefined;
+  const declared = method === 'initialize' ? params['capabilities'] : own;
+  return isObject(declared) ? declared : undefined;
 }
 
 export function resultText(id: Id, result: object): string {

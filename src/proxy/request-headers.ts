@@ -1,4 +1,4 @@
-import { type Incoming, isObject, isRequest, META, type Message } from './message.ts';
+import { type Incoming, isObject, isRequest, type Message } from './message.ts';
 
 /*
  * The headers that repeat what the body of a request says, so that those between can route it: MCP revision 2026-07-28,
@@ -15,6 +15,15 @@ const NAMED_BY: Readonly<Record<string, string>> = {
   'tasks/cancel': 'taskId',
 };
 
+const KEYWORD = 'x-mcp-header';
+
+/** What may go into a header. A `number` may not: its text is not one and the same everywhere. */
+const TYPES = ['string', 'integer', 'boolean'];
+
+/** Keywords of JSON Schema whose value is no schema, and those whose value has schemas by name. */
+const DATA = ['default', 'const', 'enum', 'examples', KEYWORD];
+const BY_NAME = ['properties', 'patternProperties', 'dependentSchemas', '$defs', 'definitions'];
+
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 
 /** A parameter of a tool that goes into a header too: where it lies in the arguments, and the header's name. */
@@ -23,26 +32,33 @@ interface Declared {
   readonly header: string;
 }
 
-/** How deep a tool's schema is looked into. */
-const DEEPEST = 16;
+/** How deep a tool's schema is looked into. What lies deeper is as good as not declared. */
+const DEEPEST = 64;
 
-/** What the tools of one server want in headers, learnt from its `tools/list`. */
+/** The headers that the tools of one server want, learnt from its `tools/list`. */
 export class RequestHeaders {
   readonly #tools = new Map<string, readonly Declared[]>();
 
-  /** Reads the tools of an answer to `tools/list`. */
-  learn({ text, messages }: Incoming): void {
+  /**
+   * Reads the tools of an answer to `tools/list`.
+   *
+   * @returns the names of those whose declaration of headers is none: such a tool is not to be used over HTTP
+   */
+  learn({ text, messages }: Incoming): string[] {
     const [answer] = messages;
     const tools = answer !== undefined && isObject(answer.result) ? answer.result['tools'] : undefined;
-    if (!Array.isArray(tools)) return;
+    if (!Array.isArray(tools)) return [];
     // The answers of servers without such headers, nearly all, are not looked through.
-    const declares = text.includes('x-mcp-header');
+    const declares = text.includes(KEYWORD);
+    const invalid: string[] = [];
     for (const tool of tools as unknown[]) {
       if (!isObject(tool) || typeof tool['name'] !== 'string') continue;
-      const declared = declares ? [...declaredIn(tool['inputSchema'], [])] : [];
-      if (declared.length > 0) this.#tools.set(tool['name'], declared);
-      else this.#tools.delete(tool['name']);
+      const declared = declares ? declaredIn(tool['inputSchema']) : [];
+      if (declared === undefined) invalid.push(tool['name']);
+      if (declared === undefined || declared.length === 0) this.#tools.delete(tool['name']);
+      else this.#tools.set(tool['name'], declared);
     }
+    return invalid;
   }
 
   /** The headers of one message of that revision. */
@@ -63,25 +79,36 @@ export class RequestHeaders {
   }
 }
 
-/** What the client declares: in each message from 2026-07-28 on, before that in `initialize`. */
-export function capabilitiesOf({ method, params }: Message): Readonly<Record<string, unknown>> | undefined {
-  const meta = params['_meta'];
-  const declared =
-    method === 'initialize'
-      ? params['capabilities']
-      : isObject(meta)
-        ? meta[META.clientCapabilities]
-        : undefined;
-  return isObject(declared) ? declared : undefined;
-}
-
-function* declaredIn(schema: unknown, path: readonly string[]): Generator<Declared> {
-  if (!isObject(schema) || path.length > DEEPEST) return;
-  const header = schema['x-mcp-header'];
-  if (path.length > 0 && typeof header === 'string' && TOKEN.test(header)) yield { path, header };
-  const properties = schema['properties'];
-  if (!isObject(properties)) return;
-  for (const [name, property] of Object.entries(properties)) yield* declaredIn(property, [...path, name]);
+/** All that a schema declares; `undefined` where one of the declarations breaks a rule ("Schema Extension"). */
+function declaredIn(root: unknown): Declared[] | undefined {
+  const found: Declared[] = [];
+  let isValid = true;
+  const visit = (schema: unknown, path: readonly string[], isReachable: boolean, depth: number): void => {
+    if (depth > DEEPEST) return;
+    if (Array.isArray(schema)) for (const one of schema) visit(one, path, false, depth + 1);
+    if (!isObject(schema)) return;
+    if (Object.hasOwn(schema, KEYWORD)) {
+      const header = schema[KEYWORD];
+      const isGood =
+        typeof header === 'string' && TOKEN.test(header) && TYPES.includes(String(schema['type']));
+      if (isGood && isReachable && path.length > 0) found.push({ path, header });
+      else isValid = false;
+    }
+    for (const [keyword, value] of Object.entries(schema)) {
+      if (DATA.includes(keyword)) continue;
+      if (!BY_NAME.includes(keyword) || !isObject(value)) {
+        visit(value, path, false, depth + 1);
+        continue;
+      }
+      const isStep = keyword === 'properties';
+      for (const [name, child] of Object.entries(value)) {
+        visit(child, isStep ? [...path, name] : path, isReachable && isStep, depth + 1);
+      }
+    }
+  };
+  visit(root, [], true, 0);
+  const names = new Set(found.map(({ header }) => header.toLowerCase()));
+  return isValid && names.size === found.length ? found : undefined;
 }
 
 function valueAt(root: unknown, path: readonly string[]): unknown {

@@ -1,4 +1,7 @@
+import { setMaxListeners } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
+import type { Fetch } from '../mcp/outgoing.ts';
+import { quote } from '../quote.ts';
 import type { Environment } from '../system/environment.ts';
 import { nameOf } from '../vault/custody.ts';
 import type { Vault } from '../vault/vault.ts';
@@ -7,8 +10,10 @@ import { createHttpFetch } from './http-fetch.ts';
 import { LineReader } from './lines.ts';
 import { LoginDesk } from './login-desk.ts';
 import { CODE, errorText } from './message.ts';
-import { Relay, type RelayLogin } from './relay.ts';
+import type { RelayLogin } from './reception.ts';
+import { Relay } from './relay.ts';
 import { RequestHeaders } from './request-headers.ts';
+import { describe } from './rpc-error.ts';
 import { type Transport, Upstream } from './upstream.ts';
 import type { Send } from './wire.ts';
 
@@ -45,7 +50,9 @@ export async function serve(options: ServeOptions): Promise<void> {
   const requestHeaders = new RequestHeaders();
   const gone = new AbortController();
   const over = new AbortController();
-  const { send, login } = reach(options, http.fetch, over.signal);
+  // Every login listens to it.
+  setMaxListeners(0, over.signal);
+  const { send, login } = reach(options, told(http.fetch, debug), over.signal);
   const parts = {
     send,
     requestHeaders,
@@ -80,11 +87,7 @@ export async function serve(options: ServeOptions): Promise<void> {
   input.destroy();
 }
 
-function reach(
-  options: ServeOptions,
-  fetch: ReturnType<typeof createHttpFetch>['fetch'],
-  over: AbortSignal,
-): { send: Send; login?: RelayLogin } {
+function reach(options: ServeOptions, fetch: Fetch, over: AbortSignal): { send: Send; login?: RelayLogin } {
   const { url, vault, account, environment, callbackPort, headers, note } = options;
   if (vault === undefined) {
     return { send: (to, init) => persistently(init.signal, () => sendPlain(fetch, to, init)) };
@@ -93,6 +96,22 @@ function reach(
   const desk = new LoginDesk({ vault, name, environment, note });
   const access = new Access({ vault, name, fetch, desk, login: { callbackPort, headers, signal: over } });
   return { send: access.send, login: { desk, account: name.account, generation: () => access.generation() } };
+}
+
+/** Tells of every request, and nothing that is secret of it. */
+function told(fetch: Fetch, debug: (message: string) => void): Fetch {
+  return async (input, init) => {
+    const { pathname } = new URL(input instanceof Request ? input.url : input);
+    const what = `${init?.method ?? 'GET'} ${quote(pathname)}`;
+    try {
+      const response = await fetch(input, init);
+      debug(`${what} answered ${response.status}`);
+      return response;
+    } catch (error) {
+      debug(`${what} failed: ${describe(error)}`);
+      throw error;
+    }
+  };
 }
 
 function ended(input: Readable, onChunk: (chunk: Buffer) => void, signal: AbortSignal): Promise<void> {

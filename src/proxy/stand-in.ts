@@ -1,5 +1,6 @@
 import { VERSION } from '../version.ts';
-import { claimedVersion, CODE, errorText, type Id, type Message, resultText } from './message.ts';
+import type { Request } from './in-flight.ts';
+import { claimedVersion, CODE, errorText, resultText } from './message.ts';
 
 /*
  * What is answered in the server's place while nobody is logged in: enough for a client to start, to show one tool that says
@@ -27,8 +28,6 @@ export interface Problem {
   /** The command that logs in. */
   readonly command: string;
 }
-
-type Request = Message & { id: Id; method: string };
 
 /** The answer, as text. */
 export function standInAnswer(request: Request, problem: Problem): string {
@@ -75,16 +74,14 @@ export function emptyList(request: Request): string | undefined {
   return result && resultText(request.id, result);
 }
 
-/** The capability that the method belongs to. */
-export function capabilityOf(method: string): string | undefined {
-  const [area] = method.split('/');
-  return area === 'prompts' || area === 'resources' || area === 'logging' ? area : undefined;
-}
-
 /** What the login tool says when the login is there. */
-export function loggedInAnswer({ id }: Request, resource: string, isModern: boolean): string {
+export function loggedInAnswer(request: Request, resource: string): string {
   const text = `You are logged in to ${resource}. Its tools are available now.`;
-  return resultText(id, { ...(isModern && { resultType: 'complete' }), content: [{ type: 'text', text }] });
+  const isModern = claimedVersion(request) !== undefined;
+  return resultText(request.id, {
+    ...(isModern && { resultType: 'complete' }),
+    content: [{ type: 'text', text }],
+  });
 }
 
 function initializeResult({ params }: Request, { resource, command }: Problem): object {

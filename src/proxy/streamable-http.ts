@@ -1,10 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { LoginRequiredError, NetworkError, ResponseTooLargeError } from '../errors.ts';
-import { EventStream } from './event-stream.ts';
+import { brokenOff, type Position, readEvents } from './answer-stream.ts';
 import type { HttpResponse } from './http-fetch.ts';
 import { claimedVersion, type Incoming, isObject, isRequest, type Message, readMessage } from './message.ts';
 import type { RequestHeaders } from './request-headers.ts';
-import { SessionState } from './session-state.ts';
+import { endsSession, type Session, sessionHeaders, SessionState } from './session.ts';
 import {
   backOffMs,
   type Deliver,
@@ -12,7 +12,6 @@ import {
   httpFailure,
   mediaType,
   notMcp,
-  pump,
   type Send,
   type SendOptions,
   textOf,
@@ -105,7 +104,7 @@ export class StreamableHttp implements Wire {
     const { id } = this.#session;
     if (id === undefined) return;
     try {
-      const headers = this.#sessionHeaders(this.#session);
+      const headers = sessionHeaders(this.#session);
       const signal = AbortSignal.timeout(limitMs);
       const response = await this.#send(this.#url, { method: 'DELETE', headers, signal }, false);
       response.discard();
@@ -142,6 +141,7 @@ export class StreamableHttp implements Wire {
       const answer = readMessage(await textOf(response));
       if (answer === undefined) throw notMcp(response, 'answered with what is no JSON-RPC message');
       deliver(answer);
+      if (!isAnswered()) throw notMcp(response, 'did not answer what it was asked');
     } else {
       response.stream.destroy();
       throw notMcp(response, 'answered with neither JSON nor a stream of events');
@@ -214,8 +214,9 @@ export class StreamableHttp implements Wire {
   }
 
   async #stream(session: Session, { lastEventId }: Position, signal: AbortSignal, person: boolean) {
-    const headers = { ...this.#sessionHeaders(session), accept: 'text/event-stream' };
-    const resumed = lastEventId === undefined ? headers : { ...headers, 'last-event-id': lastEventId };
+    const headers = { ...sessionHeaders(session), accept: 'text/event-stream' };
+    const resumed =
+      lastEventId === undefined ? headers : { ...headers, 'last-event-id': fieldOf(lastEventId) };
     const response = await this.#send(this.#url, { method: 'GET', headers: resumed, signal }, person);
     if (!response.ok) throw await httpFailure(response);
     if (mediaType(response) === 'text/event-stream') return response;
@@ -282,15 +283,13 @@ export class StreamableHttp implements Wire {
     const [message] = messages as [Message, ...Message[]];
     const version = claimedVersion(message);
     if (version !== undefined) return this.#requestHeaders.of(message, version);
-    return message.method === 'initialize' ? {} : this.#sessionHeaders(session);
+    return message.method === 'initialize' ? {} : sessionHeaders(session);
   }
+}
 
-  #sessionHeaders({ id, version }: Session): Record<string, string> {
-    return {
-      ...(id !== undefined && { 'mcp-session-id': id }),
-      ...(version !== undefined && { 'mcp-protocol-version': version }),
-    };
-  }
+/** In UTF-8, as the HTML standard wants it (section 9.2.3), in the characters that Node writes as bytes. */
+function fieldOf(text: string): string {
+  return Buffer.from(text, 'utf8').toString('latin1');
 }
 
 /** What changes nothing at the server may be asked twice, when the connection broke off before an answer. */
@@ -298,43 +297,4 @@ function isRepeatable({ messages }: Incoming): boolean {
   const methods =
     /^(ping|server\/discover|(tools|prompts|resources|resources\/templates)\/list|prompts\/get|resources\/read)$/;
   return messages.every(({ method }) => method !== undefined && methods.test(method));
-}
-
-interface Session {
-  id?: string;
-  version?: string;
-  /** The server has said so. */
-  hasNoStream?: boolean;
-}
-
-/** Up to where a stream was read. */
-interface Position {
-  lastEventId?: string;
-  retryMs?: number;
-}
-
-async function readEvents(response: HttpResponse, position: Position, deliver: Deliver): Promise<void> {
-  const events = new EventStream(({ type, data }) => {
-    if (type !== 'message') return;
-    const incoming = readMessage(data);
-    if (incoming !== undefined) deliver(incoming);
-  });
-  await pump(response.stream, (chunk) => {
-    events.write(chunk);
-    if (events.lastEventId !== undefined) position.lastEventId = events.lastEventId;
-    if (events.retryMs !== undefined) position.retryMs = events.retryMs;
-  });
-}
-
-/** 404 is what the specification says (Session Management, 3); many servers, the SDK's examples first, say 400. */
-function endsSession(error: unknown, { id }: Session): boolean {
-  if (!(error instanceof HttpFailure) || id === undefined) return false;
-  return error.status === 404 || (error.status === 400 && /session|not initialized/i.test(error.body));
-}
-
-function brokenOff(url: string, cause: unknown): NetworkError {
-  return new NetworkError(`The connection to ${new URL(url).host} broke off before the answer came.`, {
-    cause,
-    hint: 'The server may have done what it was asked. Look before you ask again.',
-  });
 }

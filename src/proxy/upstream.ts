@@ -1,6 +1,7 @@
 import type { Incoming } from './message.ts';
 import { HttpSse } from './http-sse.ts';
 import type { RequestHeaders } from './request-headers.ts';
+import { isForPerson } from './rpc-error.ts';
 import { StreamableHttp } from './streamable-http.ts';
 import { type Deliver, HttpFailure, type Send, type SendOptions, type Wire } from './wire.ts';
 
@@ -45,8 +46,8 @@ export class Upstream implements Wire {
       if (!isOlder) throw error;
       try {
         await this.#sse.connect(options);
-      } catch {
-        throw error;
+      } catch (other) {
+        throw isForPerson(other) ? other : error;
       }
       this.#settled = this.#sse;
       await this.#sse.send(incoming, options);

@@ -8,7 +8,7 @@ import { type Incoming, isObject } from './message.ts';
 
 export interface SendOptions {
   readonly signal: AbortSignal;
-  /** Whether a person may be asked to log in for it. */
+  /** Whether somebody may be asked to log in for it. */
   readonly person: boolean;
   /** Resolves when every request of the message has its response, over whichever stream it came. */
   readonly answered: Promise<void>;

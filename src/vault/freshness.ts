@@ -18,6 +18,9 @@ const EARLY_BEFORE_END_MS = 5 * 60 * 1000;
 const MARGIN_MS = 10_000;
 const MARGIN_SHARE = 0.05;
 
+/** A token without an expiry that is refused at this age, in milliseconds, has served. */
+const FRUITLESS_AGE_MS = 60_000;
+
 /** Two machines that share a store may differ by this much. A token from further ahead was dated by a wrong clock. */
 const CLOCK_TOLERANCE_MS = 60_000;
 
@@ -58,6 +61,16 @@ export function servedFor({ tokens }: Credential, now: Moment, pauseMs: number):
   if (life === undefined || age === undefined) return pauseMs;
   const lapses = lapsesAfter(life);
   return Math.max(0, Math.min(pauseMs, (age < lapses ? lapses : life) - age));
+}
+
+/**
+ * Whether a token that is refused now has been of no use: it was refused in the first half of its life. One that was refused
+ * later served until then, at a server that counts otherwise than it says.
+ */
+export function wasOfNoUse({ tokens }: Credential, now: Moment): boolean {
+  const life = lifeOf(tokens) ?? 2 * FRUITLESS_AGE_MS;
+  const age = tokenAge(tokens, now);
+  return age === undefined || age < life / 2;
 }
 
 /** Whether any life is left at all. */

@@ -13,7 +13,7 @@ import { step } from '../system/steps.ts';
 import { pause } from '../system/turn.ts';
 import { Attempts } from './attempts.ts';
 import type { Custody, Held } from './custody.ts';
-import { freshness } from './freshness.ts';
+import { freshness, wasOfNoUse } from './freshness.ts';
 import { cannotRefresh, loggedOut, refused } from './login-required.ts';
 import type { Redeemed } from './redeem.ts';
 import type { VaultEvent } from './results.ts';
@@ -212,7 +212,8 @@ export class RefreshOnce {
   ): Promise<Held> {
     const { credential } = current;
     let attempts = Attempts.read(await quietly(run.lease.note()), credential, Date.now());
-    if (run.refused === true) attempts = attempts.fruitless(Date.now());
+    if (run.refused === true && wasOfNoUse(credential, thisMoment()))
+      attempts = attempts.fruitless(Date.now());
     attempts.checkFruitful(credential, Date.now());
     for (let tries = 1; ; tries += 1) {
       await this.#waitOut(attempts, credential, run.end);

@@ -321,6 +321,16 @@ describe('a token that the MCP server refuses', () => {
     expect(await tokenRequests()).toBe(before + 1);
   });
 
+  test('late in its life, each time, is refreshed each time: it has served until then', async () => {
+    const { home } = await loggedIn(await temporaryHome(), servers.resource);
+    for (let refused = 1; refused <= 8; refused += 1) {
+      // Twenty of its sixty minutes are left.
+      await leave(home, servers.resource, 20 * 60_000);
+      const { generation } = await vaultAt(home).vault.token(servers.resource, { refused });
+      expect(generation).toBe(refused + 1);
+    }
+  });
+
   test('again and again, in whichever process, ends in a clear error and not in a loop', async () => {
     const { home } = await loggedIn(await temporaryHome(), servers.resource);
     const before = await tokenRequests();

@@ -14,6 +14,11 @@ export async function run(invocation: Invocation): Promise<number> {
   const { url, mayLogIn } = serverOf(invocation);
   checkHost(invocation);
   const isDebug = invocation.flag('debug');
+  if (process.stdin.isTTY) {
+    ui.note(
+      'This is an MCP server on standard input and output, for a client to start: see holdfast configure.',
+    );
+  }
   const settings = {
     url,
     headers,

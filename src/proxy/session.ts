@@ -1,4 +1,27 @@
 import { type Incoming, isRequest } from './message.ts';
+import { HttpFailure } from './wire.ts';
+
+/* A session at the server (revisions 2025-03-26 to 2025-11-25), and what is needed to begin it anew. */
+
+export interface Session {
+  id?: string;
+  version?: string;
+  /** The server has said so. */
+  hasNoStream?: boolean;
+}
+
+export function sessionHeaders({ id, version }: Session): Record<string, string> {
+  return {
+    ...(id !== undefined && { 'mcp-session-id': id }),
+    ...(version !== undefined && { 'mcp-protocol-version': version }),
+  };
+}
+
+/** 404 is what the specification says (Session Management, 3); many servers, the SDK's examples first, say 400. */
+export function endsSession(error: unknown, { id }: Session): boolean {
+  if (!(error instanceof HttpFailure) || id === undefined) return false;
+  return error.status === 404 || (error.status === 400 && /session|not initialized/i.test(error.body));
+}
 
 /**
  * What a client has told the server of its session, to be told again when the session has to begin anew: who it is, which

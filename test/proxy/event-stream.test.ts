@@ -1,0 +1,128 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { EventStream, type StreamEvent } from '../../src/proxy/event-stream.ts';
+import { LineReader } from '../../src/proxy/lines.ts';
+import { readMessage } from '../../src/proxy/message.ts';
+
+function read(chunks: readonly (string | Buffer)[], limit?: number) {
+  const events: StreamEvent[] = [];
+  const stream = new EventStream((event) => void events.push(event), limit);
+  for (const chunk of chunks) stream.write(Buffer.from(chunk as string));
+  return { events, id: stream.lastEventId, retryMs: stream.retryMs };
+}
+
+const message = (data: string) => ({ type: 'message', data });
+
+describe('a stream of events', () => {
+  test.each<[string, string, StreamEvent[]]>([
+    ['ends at an empty line', 'data: a\n\ndata: b\n\n', [message('a'), message('b')]],
+    ['knows three ends of a line', 'data: a\r\n\r\ndata: b\r\rdata: c\n\n', ['a', 'b', 'c'].map(message)],
+    ['has data of several lines', 'data: a\ndata: b\ndata\n\n', [message('a\nb\n')]],
+    ['loses one space and no more', 'data:  a\n\ndata:b\n\n', [message(' a'), message('b')]],
+    [
+      'names its events',
+      'event: endpoint\ndata: /m\n\ndata: x\n\n',
+      [{ type: 'endpoint', data: '/m' }, message('x')],
+    ],
+    ['has comments, and fields that nobody knows', ': hello\nfoo: bar\ndata: a\n\n', [message('a')]],
+    ['may begin with a byte order mark', '\ufeffdata: a\n\n', [message('a')]],
+    ['that breaks off loses the event at its end', 'data: a\n\ndata: b\n', [message('a')]],
+    ['without data is none', 'event: x\n\nid: 1\n\n', []],
+  ])('%s', (_, text, expected) => {
+    expect(read([text]).events).toEqual(expected);
+  });
+
+  test('remembers the id and the time of its last event', () => {
+    expect(read(['id: 1\ndata: a\n\nid: 2\nretry: 250\ndata:\n\nid: 3\ndata: b\n'])).toMatchObject({
+      id: '2',
+      retryMs: 250,
+    });
+    expect(read(['id: 1\n\nid: no\0good\ndata: a\n\nretry: soon\n\n'])).toMatchObject({
+      id: '1',
+      retryMs: undefined,
+    });
+    expect(read(['id: 1\n\nid\n\n']).id).toBeUndefined();
+  });
+
+  test('is the same however it is cut into chunks', () => {
+    const piece = fc.constantFrom(
+      'data: ',
+      'id: 7',
+      'event: e',
+      '\r',
+      '\n',
+      '\r\n',
+      'ü🎉',
+      'x',
+      ': c',
+      '\n\n',
+    );
+    fc.assert(
+      fc.property(
+        fc.array(piece, { maxLength: 30 }),
+        fc.array(fc.nat(8), { minLength: 1, maxLength: 8 }),
+        (pieces, cuts) => {
+          const whole = Buffer.from(pieces.join(''));
+          const chunks: Buffer[] = [];
+          for (let at = 0, turn = 0; at < whole.length; turn += 1) {
+            const size = 1 + (cuts[turn % cuts.length] ?? 0);
+            chunks.push(whole.subarray(at, at + size));
+            at += size;
+          }
+          expect(read(chunks)).toEqual(read([whole]));
+        },
+      ),
+    );
+  });
+
+  test('has no event beyond the limit, be it of one line or of many', () => {
+    expect(() => read([`data: ${'x'.repeat(2000)}`], 1000)).toThrow('more than');
+    expect(() => read(['data: 0123456789\n'.repeat(200)], 1000)).toThrow('more than');
+    expect(read([`${'data: 0123456789\n\n'.repeat(200)}`], 1000).events).toHaveLength(200);
+  });
+});
+
+describe('lines', () => {
+  test('are cut at line breaks, characters never', () => {
+    const lines: string[] = [];
+    const reader = new LineReader(
+      100,
+      (line) => void lines.push(line),
+      () => lines.push('too long'),
+    );
+    const bytes = Buffer.from('{"a":"ü"}\n\n{"b":1}\r\n{"c"');
+    for (const byte of bytes) reader.write(Buffer.of(byte));
+    reader.write(Buffer.from(':2}'));
+    reader.end();
+    expect(lines).toEqual(['{"a":"ü"}', '{"b":1}\r', '{"c":2}']);
+  });
+
+  test('that are too long are left out, and the next are read', () => {
+    const lines: string[] = [];
+    const reader = new LineReader(
+      10,
+      (line) => void lines.push(line),
+      () => lines.push('too long'),
+    );
+    reader.write(Buffer.from('0123456'));
+    reader.write(Buffer.from('789abc'));
+    reader.write(Buffer.from('def\nshort\n'));
+    expect(lines).toEqual(['too long', 'short']);
+  });
+});
+
+describe('a message', () => {
+  test('of several lines goes on as one, and is the same', () => {
+    const value = { jsonrpc: '2.0', id: 1, result: { text: 'a\nb\r\u2028', list: [1, 2] } };
+    const text = readMessage(JSON.stringify(value, null, 2))?.text ?? '';
+    expect(text).not.toMatch(/[\r\n]/);
+    expect(JSON.parse(text)).toEqual(value);
+  });
+
+  test.each(['', 'null', '[]', '1', '"x"', '{}', '[1]', '{"id":{}}', '{"id":1}', '{"method":1,"id":1}', '{'])(
+    '%s is none',
+    (text) => {
+      expect(readMessage(text)).toBeUndefined();
+    },
+  );
+});

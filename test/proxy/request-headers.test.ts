@@ -1,0 +1,75 @@
+import { describe, expect, test } from 'vitest';
+import { type Incoming, type Message, readMessage } from '../../src/proxy/message.ts';
+import { RequestHeaders } from '../../src/proxy/request-headers.ts';
+
+const VERSION = '2026-07-28';
+
+function listed(properties: object, rest: object = {}): Incoming {
+  const tools = [{ name: 'tool', inputSchema: { type: 'object', properties, ...rest } }];
+  return readMessage(JSON.stringify({ jsonrpc: '2.0', id: 1, result: { tools } })) as Incoming;
+}
+
+function called(given: object, name = 'tool'): Message {
+  const request = { jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name, arguments: given } };
+  return readMessage(JSON.stringify(request))?.messages[0] as Message;
+}
+
+describe('the headers that repeat a request', () => {
+  test('say its revision, its method and its name', () => {
+    expect(new RequestHeaders().of(called({}), VERSION)).toEqual({
+      'mcp-protocol-version': VERSION,
+      'mcp-method': 'tools/call',
+      'mcp-name': 'tool',
+    });
+  });
+
+  test.each([
+    ['plain', 'plain'],
+    [' with white space ', '=?base64?IHdpdGggd2hpdGUgc3BhY2Ug?='],
+    ['grün', '=?base64?Z3LDvG4=?='],
+    ['', '=?base64??='],
+    ['=?base64?eA==?=', '=?base64?PT9iYXNlNjQ/ZUE9PT89?='],
+    ['a\r\nx: y', '=?base64?YQ0KeDogeQ==?='],
+  ])('carry %j as %j', (name, expected) => {
+    expect(new RequestHeaders().of(called({}, name), VERSION)['mcp-name']).toBe(expected);
+  });
+
+  test('have the parameters that the tool declares, at any depth, where they are given', () => {
+    const headers = new RequestHeaders();
+    const region = { type: 'string', 'x-mcp-header': 'Region' };
+    const nested = { type: 'object', properties: { size: { type: 'integer', 'x-mcp-header': 'Size' } } };
+    const dry = { type: 'boolean', 'x-mcp-header': 'Dry-Run' };
+    expect(headers.learn(listed({ region, nested, dry }))).toEqual([]);
+    expect(headers.of(called({ region: 'eu', nested: { size: 3 }, dry: false }), VERSION)).toMatchObject({
+      'mcp-param-region': 'eu',
+      'mcp-param-size': '3',
+      'mcp-param-dry-run': 'false',
+    });
+    const few = headers.of(called({ region: null, nested: { size: 2 ** 60 } }), VERSION);
+    expect(Object.keys(few).filter((name) => name.startsWith('mcp-param'))).toEqual([]);
+  });
+});
+
+describe('a tool is not to be used over HTTP when it declares', () => {
+  const good = { type: 'string', 'x-mcp-header': 'Good' };
+  test.each<[string, object, object?]>([
+    ['a header without a name', { a: { type: 'string', 'x-mcp-header': '' } }],
+    ['a header that none can be', { a: { type: 'string', 'x-mcp-header': 'a b' } }],
+    ['one that is no text', { a: { type: 'string', 'x-mcp-header': 1 } }],
+    ['one for a number', { a: { type: 'number', 'x-mcp-header': 'A' } }],
+    ['one for an object', { a: { type: 'object', 'x-mcp-header': 'A' } }],
+    ['the same one twice', { a: good, b: { ...good, 'x-mcp-header': 'GOOD' } }],
+    ['one within a list', { a: { type: 'array', items: good } }],
+    ['one within a choice', { a: { anyOf: [{ type: 'object', properties: { b: good } }] } }],
+    ['one in a definition', { a: { type: 'string' } }, { $defs: { x: good } }],
+  ])('%s', (_, properties, rest) => {
+    const headers = new RequestHeaders();
+    expect(headers.learn(listed(properties, rest))).toEqual(['tool']);
+    expect(headers.learn(listed({ a: good }))).toEqual([]);
+  });
+
+  test('and not when a parameter is called so, or a default looks so', () => {
+    const properties = { 'x-mcp-header': { type: 'number' }, a: { default: { 'x-mcp-header': '' } } };
+    expect(new RequestHeaders().learn(listed(properties))).toEqual([]);
+  });
+});

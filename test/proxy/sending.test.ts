@@ -1,0 +1,109 @@
+import { gzipSync } from 'node:zlib';
+import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { NetworkError } from '../../src/errors.ts';
+import { createHttpFetch, type HttpResponse } from '../../src/proxy/http-fetch.ts';
+import { textOf } from '../../src/proxy/wire.ts';
+import { connectProxy } from '../support/connect-proxy.ts';
+import { failing } from '../support/failing.ts';
+import { answer, hostileServer, type Routes } from '../support/hostile-server.ts';
+import { remoteHost } from '../support/remote-host.ts';
+
+afterEach(() => void vi.unstubAllEnvs());
+
+function client(own: { origin: string; headers: Record<string, string> } = { origin: '', headers: {} }) {
+  const http = createHttpFetch(own);
+  onTestFinished(() => http.close());
+  return async (url: string, init: Parameters<typeof http.fetch>[1] = {}) =>
+    (await http.fetch(url, init)) as unknown as HttpResponse;
+}
+
+async function networkError(work: Promise<unknown>): Promise<NetworkError> {
+  const error = await failing(work);
+  if (error instanceof NetworkError) return error;
+  throw error;
+}
+
+test('sends what it is given, and keeps the connection for the next', async () => {
+  const ports = new Set<number | undefined>();
+  const server = await hostileServer({
+    '/mcp': (request, response) => {
+      ports.add(response.socket?.remotePort);
+      response.setHeader('x-method', request.method).end(`got ${request.body}`);
+    },
+  });
+  const send = client();
+  for (const body of ['one', 'two', 'three']) {
+    const response = await send(`${server.origin}/mcp`, { method: 'POST', body, headers: { 'x-a': 'b' } });
+    expect([response.status, response.header('x-method')]).toEqual([200, 'POST']);
+    expect(await textOf(response)).toBe(`got ${body}`);
+  }
+  expect(server.log[0]?.headers).toMatchObject({ 'x-a': 'b', 'content-length': '3' });
+  expect(ports.size).toBe(1);
+});
+
+test('headers of the user’s go to their origin and to no other', async () => {
+  const routes: Routes = { '*': answer(200, 'ok') };
+  const [own, other] = [await hostileServer(routes), await hostileServer(routes)];
+  const send = client({ origin: own.origin, headers: { 'x-key': 'secret' } });
+  for (const { origin } of [own, other]) (await send(`${origin}/`)).discard();
+  expect(own.log[0]?.headers['x-key']).toBe('secret');
+  expect(other.log[0]?.headers).not.toHaveProperty('x-key');
+});
+
+test('undoes a compression that nobody asked for', async () => {
+  const server = await hostileServer({
+    '*': (_, response) => void response.setHeader('content-encoding', 'gzip').end(gzipSync('plain')),
+  });
+  expect(await textOf(await client()(`${server.origin}/`))).toBe('plain');
+});
+
+test('a signal ends the request, before the answer and within it', async () => {
+  const server = await hostileServer({
+    '/never': () => {},
+    '/half': (_, response) => void response.write('half'),
+  });
+  const send = client();
+  const before = new AbortController();
+  const never = send(`${server.origin}/never`, { signal: before.signal });
+  before.abort(new Error('enough'));
+  await expect(never).rejects.toThrow('enough');
+  const within = new AbortController();
+  const half = textOf(await send(`${server.origin}/half`, { signal: within.signal }));
+  within.abort();
+  await expect(half).rejects.toThrow();
+});
+
+test('says whether a request that failed had left', async () => {
+  const server = await hostileServer({ '*': (_, response) => void response.socket?.destroy() });
+  const send = client();
+  const cut = await networkError(send(`${server.origin}/`, { method: 'POST', body: 'x' }));
+  expect(cut.unsent).toBe(false);
+  const refused = await networkError(send('http://127.0.0.1:1/'));
+  expect(refused.unsent).toBe(true);
+  expect(refused.message).toContain('ECONNREFUSED');
+});
+
+describe('through a proxy', () => {
+  test('https is sent over a tunnel, which is kept', async () => {
+    const server = await hostileServer({ '*': answer(200, 'here') }, remoteHost('mcp.example.com'));
+    const proxy = await connectProxy();
+    vi.stubEnv('NO_PROXY', undefined);
+    vi.stubEnv('no_proxy', undefined);
+    vi.stubEnv('HTTPS_PROXY', `http://127.0.0.1:${proxy.port}`);
+    const send = client();
+    for (const path of ['/1', '/2']) expect(await textOf(await send(`${server.origin}${path}`))).toBe('here');
+    expect(proxy.targets).toEqual([`mcp.example.com:${server.port}`]);
+    expect(server.requests).toEqual(['GET /1', 'GET /2']);
+  });
+
+  test('that refuses, the error names the proxy', async () => {
+    const server = await hostileServer({ '*': answer(200, 'here') }, remoteHost('mcp.example.com'));
+    const proxy = await connectProxy({ status: 403 });
+    vi.stubEnv('NO_PROXY', undefined);
+    vi.stubEnv('no_proxy', undefined);
+    vi.stubEnv('HTTPS_PROXY', `http://127.0.0.1:${proxy.port}`);
+    const error = await networkError(client()(`${server.origin}/`));
+    expect(error.message).toMatch(/^The proxy .* does not connect/);
+    expect(error.unsent).toBe(true);
+  });
+});
