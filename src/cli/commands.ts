@@ -72,7 +72,10 @@ export const COMMANDS: readonly Command[] = [
         'holdfast login URL --client-credentials --client-id ID --client-secret-file /run/secrets/mcp',
         'a service, without a person',
       ],
-      ['ssh -L 4180:127.0.0.1:4180 HOST holdfast login URL --callback-port 4180', 'on another machine'],
+      [
+        'ssh -L 4180:127.0.0.1:4180 HOST holdfast login URL --no-browser --callback-port 4180',
+        'on another machine',
+      ],
     ],
     load: () => import('./commands/login.ts'),
   },

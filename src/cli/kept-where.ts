@@ -1,9 +1,14 @@
 import { lifetimeInWords } from '../keyring/keyring.ts';
+import { fileSystemOf } from '../system/file-system.ts';
+import { layoutOf } from '../system/paths.ts';
 import type { LoginResult } from '../vault/results.ts';
-import type { Ui } from './ui.ts';
+import type { Invocation } from './command.ts';
 
-/** Which keyring a login was sealed under, how long that lasts, and which were passed over: never in silence. */
-export function tellKeyring(ui: Ui, { keyring, tiers }: Pick<LoginResult, 'keyring' | 'tiers'>): void {
+/** Where a login lies, how long that lasts, and which keyrings were passed over: never in silence. */
+export async function tellKeyring(
+  { ui, environment }: Pick<Invocation, 'ui' | 'environment'>,
+  { keyring, tiers }: Pick<LoginResult, 'keyring' | 'tiers'>,
+): Promise<void> {
   if (keyring.lifetime === 'process') {
     ui.note('Nothing was kept: the login ended with this command.');
     return;
@@ -13,6 +18,15 @@ export function tellKeyring(ui: Ui, { keyring, tiers }: Pick<LoginResult, 'keyri
   );
   if (keyring.lifetime !== 'disk') {
     ui.warn(`That key lasts ${lifetimeInWords(keyring.lifetime)}, and the login with it.`);
+  }
+  const { home } = layoutOf(environment);
+  const { name, kind } = await fileSystemOf(home, environment.platform);
+  if (kind === 'memory' || kind === 'layered') {
+    const end = kind === 'memory' ? 'at the next boot, or when the container ends' : 'with the container';
+    ui.warn(
+      `${home} lies on ${name}: the login is gone ${end}.`,
+      'To keep it, set HOLDFAST_HOME to a directory on a volume.',
+    );
   }
   for (const { id, outcome, reason } of tiers) {
     if (outcome === 'passed-over')

@@ -43,14 +43,14 @@ function checked(url: string): string {
 export function openerOf({ platform, variables }: Environment): readonly [string, ...string[]] | undefined {
   const { BROWSER, SSH_CONNECTION, SystemRoot, WSL_DISTRO_NAME, DISPLAY, WAYLAND_DISPLAY } = variables;
   if (BROWSER) return [BROWSER];
-  // These two have a desktop always, but over SSH the person sits before another one.
+  // These have a desktop always, but over SSH the person sits before another one.
   if (platform === 'darwin') return SSH_CONNECTION ? undefined : ['/usr/bin/open'];
   if (platform === 'win32') {
     // By its full path: Windows looks in the current directory first.
     const rundll32 = `${SystemRoot || 'C:\\Windows'}\\System32\\rundll32.exe`;
     return SSH_CONNECTION ? undefined : [rundll32, 'url.dll,FileProtocolHandler'];
   }
-  if (WSL_DISTRO_NAME) return ['rundll32.exe', 'url.dll,FileProtocolHandler'];
+  if (WSL_DISTRO_NAME) return SSH_CONNECTION ? undefined : ['rundll32.exe', 'url.dll,FileProtocolHandler'];
   return DISPLAY || WAYLAND_DISPLAY ? ['xdg-open'] : undefined;
 }
 

@@ -14,7 +14,16 @@ export function processEnvironment(): Environment {
   return {
     variables: process.env,
     platform: process.platform,
-    homeDirectory: homedir(),
+    homeDirectory: homeOf(),
     uid: process.geteuid?.(),
   };
+}
+
+/** Empty where there is none: without HOME, for a user id that is no user's, as containers have them. */
+function homeOf(): string {
+  try {
+    return homedir();
+  } catch {
+    return '';
+  }
 }

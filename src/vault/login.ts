@@ -45,8 +45,7 @@ export async function logIn(name: Name, options: LoginOptions, place: LoginPlace
     dpop,
     keep: ({ answer, client, requestedScope }) =>
       keep(place, name, options, (generation) => ({
-        ...credentialOf(name, discovery, answer, { generation, requestedScope }),
-        client,
+        ...credentialOf(name, discovery, answer, { generation, requestedScope, client }),
         dpopKey: dpop?.secret,
       })),
   };
@@ -90,8 +89,8 @@ export function credentialOf(
   name: Name,
   discovery: Discovery,
   answer: TokenResponse,
-  { generation, requestedScope }: { generation: number; requestedScope: string | undefined },
-): Omit<Credential, 'client'> {
+  { generation, requestedScope, client }: Pick<Credential, 'generation' | 'requestedScope' | 'client'>,
+): Credential {
   const { server, reach, leniencies } = discovery;
   return {
     resource: name.resource,
@@ -103,8 +102,9 @@ export function credentialOf(
       tokenEndpoint: server.tokenEndpoint,
       revocationEndpoint: server.revocationEndpoint,
       reach,
-      signingAlgorithms: server.signingAlgorithms,
+      signingAlgorithms: client.authMethod === 'private_key_jwt' ? server.signingAlgorithms : undefined,
     },
+    client,
     leniencies: leniencies.length === 0 ? undefined : leniencies.map((leniency) => leniency.name),
     tokens: answer.tokens,
     requestedScope,

@@ -76,8 +76,7 @@ export async function logInUnattended(
     { signal },
   );
   return keep(place, name, options, (generation) => ({
-    ...credentialOf(name, discovery, answer, { generation, requestedScope }),
-    client,
+    ...credentialOf(name, discovery, answer, { generation, requestedScope, client }),
     grant,
     dpopKey,
   }));

@@ -399,6 +399,15 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, with device codes,', 
     `);
   });
 
+  it('gives up after --timeout', async () => {
+    const told = await (await person('--timeout 1', CONTAINER, { at: devices })).told();
+    expect(told).toMatch(/^exit 3\n/);
+    expect(told.slice(told.indexOf('error: '))).toMatchInlineSnapshot(`
+      "error: Nobody entered the code in time. Nothing was stored.
+        Log in again for a new code; --timeout SECONDS gives more time."
+    `);
+  });
+
   it('says so where --device is asked for in vain', async () => {
     expect(await (await person('--device')).told()).toMatchInlineSnapshot(`
       "exit 5

@@ -31,21 +31,17 @@ const SYSTEM = ['/bin', '/lib', '/lib64'].flatMap((path) => {
 
 const NAMESPACES = ['--unshare-all', '--unshare-user', '--uid', '1000', '--gid', '1000', '--die-with-parent'];
 
+/** A sandbox with nothing but the programs of this machine in it, with what its command is to be after. */
+export const BARE = ['bwrap', '--ro-bind', '/usr', '/usr', ...SYSTEM, ...NAMESPACES] as const;
+
 export const NO_SANDBOX = requirement(
   'bubblewrap (bwrap) is not installed, or may not make namespaces here',
   process.platform === 'linux' &&
-    spawnSync('bwrap', [
-      '--ro-bind',
-      '/usr',
-      '/usr',
-      ...SYSTEM,
-      ...NAMESPACES,
-      '--clearenv',
-      '/bin/sh',
-      '-c',
-      ':',
-    ]).status === 0,
+    spawnSync(BARE[0], [...BARE.slice(1), 'sh', '-c', ':'], { stdio: 'ignore' }).status === 0,
 );
+
+/** The bundle names the native library by its path here. */
+export const MODULES = realpath(fileURLToPath(new URL('../../node_modules', import.meta.url)));
 
 const NODE_INSIDE = '/node/bin/node';
 const HOLDFAST_INSIDE = '/holdfast/holdfast.cjs';
@@ -139,8 +135,7 @@ export async function place(image: Image, servers: readonly Servers[] = []): Pro
 }
 
 async function rootOf(image: string, volume: string, bridge: string): Promise<string[]> {
-  // The bundle names the native library by its path here.
-  const modules = await realpath(fileURLToPath(new URL('../../node_modules', import.meta.url)));
+  const modules = await MODULES;
   const script = fileURLToPath(new URL('sandbox-bridge.mjs', import.meta.url));
   // Others than the owner may pass on the way to it; a mount point below it needs no more.
   await chmod(image, 0o755);

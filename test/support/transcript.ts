@@ -10,6 +10,9 @@ export const SCRIPTED_BROWSER = fileURLToPath(new URL('scripted-browser.mjs', im
 const OTHER_KEYRINGS =
   /^(\w* +keyring +| +)(wincred|keychain|kwallet|keyctl[:\w]*) (is|was) passed over.*(\n +→ .*)?(\n|$)/gm;
 
+/** That the home lies on a memory or container file system is a matter of the machine. */
+const PASSING_HOME = /^warning: .* lies on .*: the login is gone .*\n {2}To keep it, .*(\n|$)/gm;
+
 /** Somebody at a terminal, with one home and nothing else: no D-Bus, no display, no HOME that can be written. */
 export interface CommandLine {
   readonly home: string;
@@ -60,7 +63,7 @@ function normalised(
   servers: readonly Servers[],
   replacements: Readonly<Record<string, string>>,
 ): string {
-  let shown = text.replaceAll(OTHER_KEYRINGS, '').trimEnd();
+  let shown = text.replaceAll(OTHER_KEYRINGS, '').replaceAll(PASSING_HOME, '').trimEnd();
   for (const [from, to] of Object.entries(replacements)) shown = shown.replaceAll(from, to);
   shown = shown.replaceAll(home, '$HOME');
   for (const [index, { resource, issuer }] of servers.entries()) {

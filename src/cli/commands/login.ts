@@ -7,7 +7,6 @@ import { tellKeyring } from '../kept-where.ts';
 import { timeoutMs, withVault } from '../open-vault.ts';
 import { loginAs } from './login-as.ts';
 import { loginWay } from './login-interaction.ts';
-import type { Ui } from '../ui.ts';
 import { relativeTime } from '../words.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
@@ -32,11 +31,14 @@ export async function run(invocation: Invocation): Promise<number> {
   };
   const result = await withVault(invocation, (vault) => vault.login(resource, options));
   if (ui.json) ui.dataJson({ ...result, credential: credentialJson(result.credential) });
-  else tellResult(ui, result);
+  else await tellResult(invocation, result);
   return EXIT.done;
 }
 
-function tellResult(ui: Ui, { credential, keyring, tiers }: LoginResult): void {
+async function tellResult(
+  { ui, environment }: Invocation,
+  { credential, keyring, tiers }: LoginResult,
+): Promise<void> {
   const account = credential.account === 'default' ? '' : ` as ${credential.account}`;
   ui.note(`${ui.style('green', 'Logged in')} to ${ui.style('bold', credential.resource)}${account}.`);
   if (keyring.lifetime !== 'process' && credential.expiresAt !== undefined) {
@@ -45,5 +47,5 @@ function tellResult(ui: Ui, { credential, keyring, tiers }: LoginResult): void {
       : 'and the server gave no way to refresh it';
     ui.note(`The access token expires ${relativeTime(credential.expiresAt, Date.now())}, ${renewal}.`);
   }
-  tellKeyring(ui, { keyring, tiers });
+  await tellKeyring({ ui, environment }, { keyring, tiers });
 }

@@ -31,7 +31,7 @@ export async function run(invocation: Invocation): Promise<number> {
   if (blob !== undefined) {
     const text = blob === '-' ? await oneFromStdin(ui, signal) : await readBlobFile(blob);
     if (text === undefined) throw noFile(blob);
-    tellResult(ui, await withVault(invocation, (vault) => vault.receive(text, options)));
+    await tellResult(invocation, await withVault(invocation, (vault) => vault.receive(text, options)));
     return EXIT.done;
   }
   await withVault(invocation, async (vault) => {
@@ -43,7 +43,10 @@ export async function run(invocation: Invocation): Promise<number> {
     await showCode(invocation, invitation, file);
     const over = AbortSignal.timeout(Math.max(0, invitation.expiresAt - Date.now()));
     const blobs = file === undefined ? blobsFrom({ signal, over }) : blobsFrom({ file, signal, over });
-    tellResult(ui, await firstThatOpens(invocation, vault, blobs, { ...options, over, invitation, file }));
+    await tellResult(
+      invocation,
+      await firstThatOpens(invocation, vault, blobs, { ...options, over, invitation, file }),
+    );
   });
   return EXIT.done;
 }
@@ -146,7 +149,7 @@ function forWords(moment: number): string {
   return relativeTime(moment + 1000, Date.now()).replace(/^in /, 'for ');
 }
 
-function tellResult(ui: Ui, result: ReceiveResult): void {
+async function tellResult({ ui, environment }: Invocation, result: ReceiveResult): Promise<void> {
   const { credential, mode, blobWords } = result;
   if (ui.json) {
     ui.dataJson({ ...result, credential: credentialJson(credential) });
@@ -169,5 +172,5 @@ function tellResult(ui: Ui, result: ReceiveResult): void {
   ui.note(
     `The words of the blob: ${ui.style('bold', blobWords)}\nIf holdfast send showed other ones, somebody has put another login in its place: holdfast logout ${resource}`,
   );
-  tellKeyring(ui, result);
+  await tellKeyring({ ui, environment }, result);
 }
