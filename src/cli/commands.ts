@@ -306,7 +306,7 @@ export const COMMANDS: readonly Command[] = [
       ['holdfast send https://mcp.notion.com/mcp --to CODE', 'an access token, for as long as it lives'],
       ['holdfast send URL --to CODE --fresh', 'a login of its own for the other machine'],
       [
-        'holdfast send URL --to "$CODE" | ssh HOST holdfast receive --blob=-',
+        'holdfast send URL --to "$CODE" | ssh HOST holdfast receive --blob -',
         'with CODE=$(ssh HOST holdfast receive URL --later)',
       ],
     ],
@@ -331,7 +331,7 @@ export const COMMANDS: readonly Command[] = [
       blob: {
         type: 'string',
         value: 'FILE',
-        summary: 'open the blob in that file, or on standard input: --blob=-',
+        summary: 'open the blob in that file, or on standard input: --blob -',
       },
       'allow-memory': {
         type: 'boolean',

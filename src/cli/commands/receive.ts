@@ -101,7 +101,7 @@ async function oneFromStdin(ui: Ui, signal: AbortSignal): Promise<string> {
   if (canAsk()) ui.note('Paste the blob, then press Enter.');
   for await (const text of blobsFrom({ signal })) return text;
   throw new InvalidArgumentError('There is no blob on standard input.', {
-    hint: 'Pipe it in: … | holdfast receive --blob=-',
+    hint: 'Pipe it in: … | holdfast receive --blob -',
   });
 }
 
