@@ -112,7 +112,7 @@ describe('help', () => {
             a second login at the same server
         holdfast login URL --client-credentials --client-id ID --client-secret-file /run/secrets/mcp
             a service, without a person
-        ssh -L 4180:127.0.0.1:4180 HOST holdfast login URL --callback-port 4180
+        ssh -L 4180:127.0.0.1:4180 HOST holdfast login URL --no-browser --callback-port 4180
             on another machine"
     `);
   });
