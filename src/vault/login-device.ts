@@ -28,7 +28,8 @@ export async function logInByDevice(attempt: Attempt): Promise<Held> {
     userCode: device.userCode,
     verificationUri: device.verificationUri,
     verificationUriComplete: device.verificationUriComplete,
-    expiresAt: Date.now() + device.lifeMs,
+    // The person has until the code lapses, or until this login does.
+    expiresAt: Date.now() + Math.min(device.lifeMs, timeoutMs),
   });
   interaction.progress?.('Waiting for you to enter the code');
   const answer = await awaitDeviceTokens(
