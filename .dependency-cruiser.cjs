@@ -1,5 +1,16 @@
 /* The layers of the design, one way: a file imports from its own layer or from one below. */
-const LAYERS = ['core', 'system', 'mechanism', 'vault', 'mcp', 'proxy', 'configure', 'surface', 'cli'];
+const LAYERS = [
+  'core',
+  'system',
+  'mechanism',
+  'vault',
+  'mcp',
+  'proxy',
+  'configure',
+  'import',
+  'surface',
+  'cli',
+];
 const PATHS = {
   core: '^src/(errors|secret|quote|credential|version)\\.ts$',
   system: '^src/system/',
@@ -8,6 +19,7 @@ const PATHS = {
   mcp: '^src/mcp/',
   proxy: '^src/proxy/',
   configure: '^src/configure/',
+  import: '^src/import/',
   surface: '^src/(index\\.ts|testing/)',
   cli: '^src/cli/',
 };

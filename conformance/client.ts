@@ -12,43 +12,13 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import {
-  Client,
-  type ElicitRequest,
-  type ElicitResult,
-  ProtocolError,
-  SdkError,
-  SdkErrorCode,
-  StreamableHTTPClientTransport,
-  type Tool,
-} from '@modelcontextprotocol/client';
+import { StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
 import { HoldfastError, type LoginOptions, openVault, Secret } from '../src/index.ts';
 import { authorizedFetch } from '../src/mcp/index.ts';
-
-/** What the suite expects where a server takes a Client ID Metadata Document; it never fetches it. */
-const CLIENT_METADATA_URL = 'https://conformance-test.local/client-metadata.json';
+import { CLIENT_METADATA_URL, context, scenario, use } from './use.ts';
 
 /** Well under the time that the suite gives the client, so that it is the client that says what it waited for. */
 const LOGIN_TIMEOUT_MS = 60_000;
-
-/** What the suite hands over, by scenario: a client, a key, tokens of others, the calls to make. */
-interface Context {
-  readonly client_id?: string;
-  readonly client_secret?: string;
-  readonly issuer?: string;
-  readonly private_key_pem?: string;
-  readonly idp_client_id?: string;
-  readonly idp_id_token?: string;
-  readonly idp_issuer?: string;
-  readonly idp_token_endpoint?: string;
-  readonly valid_jwt?: string;
-  readonly toolCalls?: readonly Call[];
-}
-
-interface Call {
-  readonly name: string;
-  readonly arguments: Record<string, unknown>;
-}
 
 const { values, positionals } = parseArgs({
   options: { lenient: { type: 'string', multiple: true, default: [] } },
@@ -56,8 +26,6 @@ const { values, positionals } = parseArgs({
 });
 const url = positionals[0];
 if (url === undefined) throw new Error('The URL of the MCP server is missing.');
-const context = JSON.parse(process.env['MCP_CONFORMANCE_CONTEXT'] ?? '{}') as Context;
-const scenario = process.env['MCP_CONFORMANCE_SCENARIO'] ?? '';
 
 run(url).catch((error: unknown) => {
   process.stderr.write(`Could not use the server: ${said(error)}\n`);
@@ -75,7 +43,8 @@ async function run(server: string): Promise<void> {
         clientMetadataUrl: CLIENT_METADATA_URL,
         timeoutMs: LOGIN_TIMEOUT_MS,
       };
-      await use(server, authorizedFetch(vault, server, { interaction, login, fetch: onNewConnection }));
+      const authorized = authorizedFetch(vault, server, { interaction, login, fetch: onNewConnection });
+      await use(new StreamableHTTPClientTransport(new URL(server), { fetch: authorized }));
     } finally {
       await vault.close();
     }
@@ -159,75 +128,4 @@ function leniencies(): Pick<LoginOptions, 'lenient'> {
   return {
     lenient: { pkceNotAdvertised: has('pkce-not-advertised'), legacyEndpoints: has('legacy-endpoints') },
   };
-}
-
-async function use(server: string, authorized: typeof fetch): Promise<void> {
-  const client = new Client(
-    { name: 'holdfast-conformance', version: '1.0.0' },
-    {
-      capabilities: { elicitation: { form: { applyDefaults: true } } },
-      versionNegotiation: { mode: 'auto' },
-    },
-  );
-  client.setRequestHandler('elicitation/create', agree);
-  await client.connect(new StreamableHTTPClientTransport(new URL(server), { fetch: authorized }));
-  try {
-    const { tools, resources, prompts } = client.getServerCapabilities() ?? {};
-    if (tools !== undefined) {
-      const list = (await client.listTools()).tools;
-      const calls =
-        context.toolCalls ?? list.map((tool) => ({ name: tool.name, arguments: argumentsFor(tool, list) }));
-      for (const call of calls) await answered(`The tool ${call.name}`, client.callTool(call));
-    }
-    if (resources !== undefined) {
-      const [first] = (await client.listResources()).resources;
-      if (first !== undefined) await answered(first.uri, client.readResource({ uri: first.uri }));
-    }
-    if (prompts !== undefined) {
-      const [first] = (await client.listPrompts()).prompts;
-      if (first !== undefined) await answered(first.name, client.getPrompt({ name: first.name }));
-    }
-  } finally {
-    await client.close();
-  }
-}
-
-/** A server that answers with an error, or with what the protocol does not know, has answered: that is for whoever called the tool, and the next one may work. */
-async function answered(what: string, call: Promise<unknown>): Promise<void> {
-  try {
-    await call;
-  } catch (error) {
-    // The SDK refuses, for the caller, a result that is none.
-    const refused = error instanceof SdkError && error.code === SdkErrorCode.InvalidResult;
-    if (!(error instanceof ProtocolError) && !refused) throw error;
-    process.stderr.write(`${what}: ${error.message}\n`);
-  }
-}
-
-/** The person at the form: agrees, and leaves what has a default as it is. */
-function agree({ params }: ElicitRequest): ElicitResult {
-  if (!('requestedSchema' in params)) return { action: 'decline' };
-  const content: Record<string, string | number | boolean> = {};
-  for (const [name, property] of Object.entries(params.requestedSchema.properties)) {
-    if (property.type === 'boolean' && property.default === undefined) content[name] = true;
-  }
-  return { action: 'accept', content };
-}
-
-/** Something of the right type for each argument; the object that is at hand is a schema that was just read. */
-function argumentsFor({ inputSchema }: Tool, tools: readonly Tool[]): Record<string, unknown> {
-  const samples: Readonly<Record<string, unknown>> = {
-    string: 'text',
-    integer: 1,
-    number: 1.5,
-    boolean: true,
-    array: [],
-    object: tools[0]?.inputSchema,
-  };
-  const properties = Object.entries(inputSchema.properties ?? {}) as [string, { type?: unknown }][];
-  return Object.fromEntries(
-    properties.flatMap(([name, { type }]) =>
-      typeof type === 'string' && type in samples ? [[name, samples[type]]] : [],
-    ),
-  );
 }

@@ -2,17 +2,22 @@
  * `npm run conformance`: the official MCP conformance suite against Holdfast. With no arguments the four sets that Holdfast
  * must pass in full; else those that are named:
  *
- *     node conformance/run.mjs [--requirements <revision>]... [--suite <name>]... [--scenario <name>]...
+ *     node conformance/run.mjs [--through-proxy] [--requirements <revision>]... [--suite <name>]... [--scenario <name>]...
  *                              [--lenient <name>]... [--verbose]
+ *     node conformance/run.mjs --inspector
  *
- * The runner needs Node 22 and lies in this folder, with a package.json of its own; the client under test runs on the Node
- * that runs this script. Everything that a run writes goes to a temporary directory, which is removed.
+ * With --through-proxy the client under test is one that knows no OAuth and has `holdfast proxy` as its server. With
+ * --inspector it is the command line of the official MCP Inspector; see inspector.ts.
+ *
+ * The runner needs Node 22 and lies in this folder, with a package.json of its own, and the Inspector in one below it; the
+ * client under test, and the proxy, run on the Node that runs this script. Everything that a run writes goes to a temporary directory, which is removed.
  *
  * The runner itself overlooks two things when it runs a set: a warning in a scenario of `--requirements`, and a client that
  * ends with an error where it should not. Here a warning fails its scenario; and each scenario that the client gave up on is
  * run once more by itself, since there the runner judges the exit code too. Exits with 1 when a scenario that counts failed.
  */
 import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -21,6 +26,7 @@ import { parseArgs } from 'node:util';
 import { build } from 'esbuild';
 
 const HERE = fileURLToPath(new URL('.', import.meta.url));
+const ROOT = join(HERE, '..');
 const RUNNER = join(HERE, 'node_modules/@modelcontextprotocol/conformance');
 const NODE_22 = join(HERE, 'node_modules/node/bin/node');
 const INSTALL_TRIES = 3;
@@ -37,6 +43,8 @@ const { values } = parseArgs({
     suite: { type: 'string', multiple: true, default: [] },
     scenario: { type: 'string', multiple: true, default: [] },
     lenient: { type: 'string', multiple: true, default: [] },
+    'through-proxy': { type: 'boolean', default: false },
+    inspector: { type: 'boolean', default: false },
     verbose: { type: 'boolean', default: false },
   },
 });
@@ -68,8 +76,9 @@ process.on('exit', () => {
 });
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, () => process.exit(1));
 
-install();
-const client = await bundleClient().catch(() => {
+install(HERE);
+if (values.inspector) process.exit(await inspect());
+const client = await clientCommand().catch(() => {
   // esbuild has said on stderr what it could not build.
   process.exit(1);
 });
@@ -91,45 +100,77 @@ for (const set of sets) {
   }
 }
 
-/** The runner and its Node, as the lock file says. */
-function install() {
-  const manifest = JSON.parse(readFileSync(join(HERE, 'package.json'), 'utf8'));
-  const missing = Object.entries(manifest.dependencies).some(
-    ([name, version]) => installedVersion(name) !== version,
-  );
-  if (!missing && spawnSync(NODE_22, ['--version']).status === 0) return;
+/** What a folder's package.json names, as its lock file says. */
+function install(folder) {
+  const { dependencies } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
+  const isThere = ([name, version]) => installedVersion(folder, name) === version;
+  if (Object.entries(dependencies).every(isThere) && spawnSync(NODE_22, ['--version']).status === 0) return;
   for (let tries = 1; ; tries += 1) {
-    console.error(`Installing the conformance runner and Node ${manifest.dependencies.node} into ${HERE}`);
+    console.error(`Installing ${Object.keys(dependencies).join(' and ')} into ${folder}`);
     const { status } = spawnSync(
       'npm',
-      ['ci', '--prefix', HERE, '--no-audit', '--no-fund', '--loglevel=error'],
+      ['ci', '--prefix', folder, '--no-audit', '--no-fund', '--loglevel=error'],
       {
-        cwd: HERE,
+        cwd: folder,
         stdio: ['ignore', 2, 2],
         shell: process.platform === 'win32',
       },
     );
     if (status === 0) return;
     if (tries === INSTALL_TRIES) {
-      console.error(`npm ci did not succeed in ${HERE}: is the registry reachable?`);
+      console.error(`npm ci did not succeed in ${folder}: is the registry reachable?`);
       process.exit(1);
     }
   }
 }
 
-function installedVersion(name) {
+function installedVersion(folder, name) {
   try {
-    return JSON.parse(readFileSync(join(HERE, 'node_modules', name, 'package.json'), 'utf8')).version;
+    return JSON.parse(readFileSync(join(folder, 'node_modules', name, 'package.json'), 'utf8')).version;
   } catch {
     return undefined;
   }
 }
 
+/** The client under test, and its arguments but for the URL. */
+async function clientCommand() {
+  if (!values['through-proxy']) return [process.execPath, await bundled('client', 'conformance/client.ts')];
+  return [
+    process.execPath,
+    await bundled('through-proxy', 'conformance/through-proxy.ts'),
+    '--holdfast',
+    await bundled('holdfast', 'src/cli/bin.ts'),
+    '--browser',
+    join(ROOT, 'test/support/scripted-browser.mjs'),
+  ];
+}
+
+/** Runs inspector.ts; its exit code. */
+async function inspect() {
+  install(join(HERE, 'inspector'));
+  const files = {
+    holdfast: await bundled('holdfast', 'src/cli/bin.ts'),
+    servers: await bundled('sdk-servers', 'conformance/sdk-servers.ts'),
+    node: NODE_22,
+    place,
+  };
+  const options = Object.entries(files).flatMap(([name, file]) => [`--${name}`, file]);
+  const child = spawn(
+    process.execPath,
+    ['--no-warnings', '--import', 'tsx', join(HERE, 'inspector.ts'), ...options],
+    { cwd: ROOT, stdio: ['ignore', 'inherit', 'inherit'], detached: true },
+  );
+  running = child.pid;
+  const [code] = await once(child, 'close');
+  running = undefined;
+  return code ?? 1;
+}
+
 /** As one file: forty clients that each load TypeScript, all at once, would wait for the compiler. */
-async function bundleClient() {
-  const outfile = join(place, 'client.cjs');
+async function bundled(name, source) {
+  const outfile = join(place, `${name}.cjs`);
   await build({
-    entryPoints: [join(HERE, 'client.ts')],
+    entryPoints: [join(ROOT, source)],
     outfile,
     bundle: true,
     format: 'cjs',
@@ -143,6 +184,15 @@ async function bundleClient() {
           builder.onResolve({ filter: /^koffi$/ }, () => ({
             path: fileURLToPath(import.meta.resolve('koffi')),
             external: true,
+          }));
+        },
+      },
+      {
+        name: 'no test ends, so what is to be done then is not',
+        setup: (builder) => {
+          builder.onResolve({ filter: /^vitest$/ }, () => ({ path: 'vitest', namespace: 'none' }));
+          builder.onLoad({ filter: /.*/, namespace: 'none' }, () => ({
+            contents: 'export const onTestFinished = () => {};',
           }));
         },
       },
@@ -220,7 +270,7 @@ function checksThatFailed(results) {
 async function run(options, lenient) {
   const temporary = mkdtempSync(join(place, 'run-'));
   const results = join(temporary, 'results');
-  const command = [process.execPath, client, ...lenient.flatMap((name) => ['--lenient', name])];
+  const command = [...client, ...lenient.flatMap((name) => ['--lenient', name])];
   const runner = spawn(
     NODE_22,
     [

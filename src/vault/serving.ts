@@ -70,13 +70,13 @@ export class Serving {
       throw notLoggedIn(name);
     }
     let { held } = found;
-    const serve = (ms: number): AccessToken => {
+    const serve = async (ms: number): Promise<AccessToken> => {
       if (slot?.held === held) {
         slot.servedUntil = performance.now() + ms;
         lookAgainIn(slot, Math.min(ms, LOOK_EVERY_MS));
         return slot.access;
       }
-      const made = slotOf(name, options.account, { held, kids: found.kids }, performance.now() + ms);
+      const made = await slotOf(name, options.account, { held, kids: found.kids }, performance.now() + ms);
       lookAgainIn(made, Math.min(ms, LOOK_EVERY_MS));
       this.#slots.set(epoch, resource, made);
       return made.access;

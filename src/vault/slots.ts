@@ -1,4 +1,3 @@
-import { dpopProof } from '../oauth/dpop.ts';
 import type { Secret } from '../secret.ts';
 import type { Found, Held, Name } from './custody.ts';
 import type { AccessToken, ProofRequest } from './results.ts';
@@ -67,12 +66,12 @@ function key(resource: string, account: string | undefined): string {
   return account === undefined ? resource : `${resource}\0${account}`;
 }
 
-export function slotOf(
+export async function slotOf(
   name: Name,
   account: string | undefined,
   { held, kids }: Found,
   servedUntil: number,
-): Slot {
+): Promise<Slot> {
   const { tokens, generation, requestedScope, grantedScope, server, dpopKey } = held.credential;
   const access: AccessToken = Object.freeze({
     token: tokens.accessToken,
@@ -84,7 +83,7 @@ export function slotOf(
     issuer: server.issuer,
     proof:
       tokens.tokenType === 'DPoP' && dpopKey !== undefined
-        ? proofWith(dpopKey, tokens.accessToken)
+        ? await proofWith(dpopKey, tokens.accessToken)
         : undefined,
   });
   return {
@@ -99,6 +98,7 @@ export function slotOf(
   };
 }
 
-function proofWith(key: Secret, accessToken: Secret): (request: ProofRequest) => string {
+async function proofWith(key: Secret, accessToken: Secret): Promise<(request: ProofRequest) => string> {
+  const { dpopProof } = await import('../oauth/dpop.ts');
   return (request) => dpopProof(key, { ...request, accessToken });
 }

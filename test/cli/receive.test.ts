@@ -76,7 +76,18 @@ describe('holdfast receive --later', () => {
     const blob = await fileWith(await blobFor(code));
     const { out } = await start(
       'sh',
-      ['-c', '"$@" < "$BLOB"', 'sh', process.execPath, ...TYPESCRIPT, BIN, 'receive', '--blob', '-', '--json'],
+      [
+        '-c',
+        '"$@" < "$BLOB"',
+        'sh',
+        process.execPath,
+        ...TYPESCRIPT,
+        BIN,
+        'receive',
+        '--blob',
+        '-',
+        '--json',
+      ],
       { HOME: '/nonexistent', HOLDFAST_HOME: at.home, BLOB: blob },
     ).ended;
     expect(JSON.parse(out)).toMatchObject({

@@ -1,5 +1,10 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { InsufficientScopeError, InvalidArgumentError, LoginDeniedError, LoginRequiredError } from '../../src/errors.ts';
+import {
+  InsufficientScopeError,
+  InvalidArgumentError,
+  LoginDeniedError,
+  LoginRequiredError,
+} from '../../src/errors.ts';
 import { authorizedFetch } from '../../src/mcp/index.ts';
 import { temporaryHome } from '../support/home.ts';
 import { answer, hostileServer, stream } from '../support/hostile-server.ts';

@@ -20,6 +20,7 @@ const LAYERS = [
   /^mcp\//,
   /^proxy\//,
   /^configure\//,
+  /^import\//,
   /^(index\.js$|testing\/)/,
   /^cli\//,
 ];
@@ -162,6 +163,7 @@ describe('the package', () => {
     expect(names.filter((name) => !name.startsWith('dist/')).sort()).toEqual([
       'CHANGELOG.md',
       'LICENSE',
+      'NOTICE',
       'README.md',
       'SECURITY.md',
       'package.json',

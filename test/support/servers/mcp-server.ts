@@ -116,8 +116,11 @@ async function handOn(
   token: string,
   claims: Claims,
 ): Promise<void> {
+  const gone = new AbortController();
+  response.on('close', () => gone.abort());
   const served = await handler.fetch(
     new Request(url, {
+      signal: gone.signal,
       method: request.method ?? 'POST',
       headers: Object.entries(request.headers).map(([name, value]): [string, string] => [
         name,
@@ -135,7 +138,14 @@ async function handOn(
     },
   );
   response.writeHead(served.status, Object.fromEntries(served.headers));
-  response.end(Buffer.from(await served.arrayBuffer()));
+  // As it comes: the stream of what the client listens to (revision 2026-07-28) ends with the client.
+  response.flushHeaders();
+  try {
+    for await (const chunk of served.body ?? []) response.write(chunk);
+  } catch (error) {
+    if (!gone.signal.aborted) throw error;
+  }
+  response.end();
 }
 
 /** RFC 6750 section 3, RFC 9449 section 7.1; `resource_metadata` as RFC 9728 section 5.1 has it. */
