@@ -105,6 +105,16 @@ export type Grant =
       readonly identityClient: ClientRegistration;
     };
 
+/** Where a login was before it came here. */
+export interface Imported {
+  /** The program, such as `mcp-remote`. */
+  readonly from: string;
+  readonly mode: 'access-token' | 'move';
+  readonly at: number;
+  /** Tells the tokens that were taken over from all others: SHA-256, base64url. */
+  readonly origin: string;
+}
+
 /** Everything that one login yielded. */
 export interface Credential {
   /** The canonical URI of the MCP server: the identity of the credential, with the account. */
@@ -131,6 +141,8 @@ export interface Credential {
   readonly loggedInAt: number;
   /** Present when it was sent here from another machine. */
   readonly received?: { readonly mode: 'access-token' | 'fresh' | 'move'; readonly at: number } | undefined;
+  /** Present when another program on this machine had made it. */
+  readonly imported?: Imported | undefined;
   /** Present when the server refused the refresh token for good. */
   readonly loginRequired?: LoginRequired | undefined;
 }
@@ -203,6 +215,14 @@ const Record1 = v.object({
   grantedScope: v.optional(v.string()),
   loggedInAt: time,
   received: v.optional(v.object({ mode: v.picklist(['access-token', 'fresh', 'move']), at: time })),
+  imported: v.optional(
+    v.object({
+      from: v.string(),
+      mode: v.picklist(['access-token', 'move']),
+      at: time,
+      origin: v.string(),
+    }),
+  ),
   loginRequired: v.optional(v.object({ reason: v.string(), error: v.optional(v.string()), since: time })),
 });
 

@@ -62,10 +62,16 @@ export type {
 export type { Environment } from './system/environment.ts';
 export type {
   AccessToken,
+  AdoptOptions,
+  AdoptResult,
   ClientOptions,
   CredentialState,
   CredentialSummary,
   DeviceCode,
+  ExportedLogin,
+  ExportOptions,
+  ForeignClient,
+  ForeignLogin,
   GrantOptions,
   HandoverInvitation,
   HeadersOptions,

@@ -19,6 +19,21 @@ const KEYRING: Option = {
   choices: ['auto', 'native', 'file', 'memory'],
   summary: 'auto, native, file, memory, or a name (default: $HOLDFAST_KEYRING, config.json)',
 };
+/** Where logins are kept. */
+const KEPT: Readonly<Record<string, Option>> = {
+  keyring: KEYRING,
+  store: {
+    type: 'string',
+    value: 'NAME',
+    choices: ['directory', 'docker-agent'],
+    summary: 'directory, or docker-agent’s own files (default: $HOLDFAST_STORE, directory)',
+  },
+  'docker-agent-dir': {
+    type: 'string',
+    value: 'DIR',
+    summary: 'docker-agent’s configuration directory (default: ~/.config/cagent)',
+  },
+};
 const TIMEOUT: Option = {
   type: 'string',
   short: 't',
@@ -37,7 +52,7 @@ export const COMMANDS: readonly Command[] = [
       'Finds the server’s authorization server, registers with it, opens the browser and keeps the login, sealed under the\nstrongest keyring that works here. Where no browser can be opened, it logs in by a code on another device, if the\nserver has those; else the URL is printed, and the address that the browser ends at may be pasted.',
     options: {
       account: ACCOUNT,
-      keyring: KEYRING,
+      ...KEPT,
       timeout: { ...TIMEOUT, summary: 'how long the login in the browser may take (default: 300)' },
       scope: {
         type: 'string',
@@ -83,7 +98,7 @@ export const COMMANDS: readonly Command[] = [
     name: 'list',
     summary: 'show every login: state, expiry, scopes, keyring',
     description: 'Shows no secret, and asks no server.',
-    options: { keyring: KEYRING },
+    options: KEPT,
     examples: [
       ['holdfast list', 'for people'],
       ['holdfast list --json | jq -r ".credentials[].resource"', 'for programs'],
@@ -98,7 +113,7 @@ export const COMMANDS: readonly Command[] = [
       'Prints the token and nothing else on stdout. However many processes ask at once, an expired token is refreshed once.',
     options: {
       account: ACCOUNT,
-      keyring: KEYRING,
+      ...KEPT,
       timeout: TIMEOUT,
       refused: {
         type: 'string',
@@ -119,7 +134,7 @@ export const COMMANDS: readonly Command[] = [
     description: 'One header a line; with --json an object, as clients with a headers helper expect it.',
     options: {
       account: ACCOUNT,
-      keyring: KEYRING,
+      ...KEPT,
       timeout: TIMEOUT,
       method: {
         type: 'string',
@@ -148,7 +163,7 @@ export const COMMANDS: readonly Command[] = [
       'The command gets the access token and nothing else of the login; signals reach it, and its exit code is passed on.\nThe token is not renewed while it runs: what runs for longer asks for tokens itself, or goes through holdfast proxy.',
     options: {
       account: ACCOUNT,
-      keyring: KEYRING,
+      ...KEPT,
       timeout: TIMEOUT,
       as: {
         type: 'string',
@@ -171,13 +186,12 @@ export const COMMANDS: readonly Command[] = [
       'What a client starts in place of mcp-remote: every message goes to the server and back as it is, with the login that\nis here, refreshed in time. Without a login the client is asked to show the page for it, or a browser opens; else\nevery tool call says which command logs in. PORT is the callback port of such a login.',
     options: {
       account: ACCOUNT,
-      keyring: KEYRING,
+      ...KEPT,
       header: {
         type: 'string',
         value: 'HEADER',
         repeats: true,
-        summary:
-          'sent to that server with every request, as "Name: value"; ${VAR} is taken from the environment',
+        summary: 'sent to that server with every request, as "Name: value"; ${VAR} is the environment’s',
       },
       transport: {
         type: 'string',
@@ -272,7 +286,7 @@ export const COMMANDS: readonly Command[] = [
     summary: 'revoke the tokens at the server and remove the login',
     description:
       'The login is removed here even if the server cannot be told; that it could not is reported, with exit code 5.',
-    options: { account: ACCOUNT, keyring: KEYRING },
+    options: { account: ACCOUNT, ...KEPT },
     examples: [['holdfast logout https://mcp.notion.com/mcp', 'log out']],
     load: () => import('./commands/logout.ts'),
   },
@@ -284,7 +298,7 @@ export const COMMANDS: readonly Command[] = [
       'Seals it to the code that holdfast receive shows there, and prints the sealed blob, which may be seen by anybody and\nopens there only, once, in its time. By itself an access token goes, and nothing to renew it with; --fresh makes a login\nfor the other machine; --move gives the one of this machine away. A refresh token is never copied: its two holders\nwould log each other out. Both ends show the same four words, if nobody has changed the code on its way.',
     options: {
       account: ACCOUNT,
-      keyring: KEYRING,
+      ...KEPT,
       to: { type: 'string', value: 'CODE', summary: 'the code that holdfast receive shows' },
       fresh: { type: 'boolean', summary: 'log in now, for the other machine; nothing of it is kept here' },
       move: { type: 'boolean', summary: 'send the login of this machine, which then has it no more' },
@@ -320,7 +334,7 @@ export const COMMANDS: readonly Command[] = [
       'Shows a code, and waits for the blob that holdfast send makes for it on a machine that has the login: pasted, or on\nstandard input, or in a file. The code is public, and good for one login. With a URL, the login to that server alone is\ntaken.',
     options: {
       account: { ...ACCOUNT, summary: 'take the login for that account alone (default: whichever comes)' },
-      keyring: KEYRING,
+      ...KEPT,
       timeout: { ...TIMEOUT, summary: 'how long the code is good (default: 600)' },
       file: {
         type: 'string',
@@ -343,6 +357,89 @@ export const COMMANDS: readonly Command[] = [
       ['CODE=$(holdfast receive URL --later)', 'in a script; then: holdfast receive --blob FILE'],
     ],
     load: () => import('./commands/receive.ts'),
+  },
+  {
+    name: 'import',
+    argument: {
+      name: 'PEER',
+      required: false,
+      choices: [
+        'mcp-remote',
+        'claude-code',
+        'codex',
+        'gemini',
+        'opencode',
+        'goose',
+        'cline',
+        'mcporter',
+        'inspector',
+        '-',
+      ],
+    },
+    summary: 'move a login here that another program has made',
+    description:
+      'Takes the tokens out of the other program’s file and seals them here; everything else in that file stays. A refresh\ntoken has one holder: what is imported is there no more, unless only the access token is asked for. PEER is one of:\nmcp-remote, claude-code, codex, gemini, opencode, goose, cline, mcporter, inspector; or - for standard input, with what\nholdfast export wrote.',
+    options: {
+      account: ACCOUNT,
+      ...KEPT,
+      list: {
+        type: 'boolean',
+        summary: 'show what is there, and change nothing; of every program without PEER',
+      },
+      url: {
+        type: 'string',
+        value: 'URL',
+        repeats: true,
+        summary: 'the login to that server alone; mcp-remote’s own files do not say which server',
+      },
+      'access-token-only': {
+        type: 'boolean',
+        summary: 'take the access token, and leave the login to the other program',
+      },
+      replace: { type: 'boolean', summary: 'even where there is a login to that server here' },
+      file: {
+        type: 'string',
+        value: 'FILE',
+        summary: 'another file, or directory, than the program’s usual one',
+      },
+      yes: { type: 'boolean', summary: 'move, and do not ask' },
+    },
+    examples: [
+      ['holdfast import --list', 'what other programs have'],
+      ['holdfast import mcp-remote --url https://mcp.linear.app/mcp', 'move that login'],
+      ['holdfast import - < login.json', 'what holdfast export wrote'],
+    ],
+    load: () => import('./commands/import.ts'),
+  },
+  {
+    name: 'export',
+    argument: SERVER,
+    summary: 'write a login in the clear, for another program',
+    description:
+      'Writes JSON, or lines for an environment, to stdout or to a new file that only you can read. By itself it is an access\ntoken, and nothing to renew it with; --move gives the whole login away, which is here no more afterwards. For another\nmachine holdfast send is better: it seals.',
+    options: {
+      account: ACCOUNT,
+      ...KEPT,
+      timeout: TIMEOUT,
+      reveal: { type: 'boolean', summary: 'needed: the tokens can be read by whoever sees them' },
+      format: {
+        type: 'string',
+        value: 'NAME',
+        choices: ['json', 'env'],
+        summary: 'json: for holdfast import - (the default); env: HOLDFAST_ACCESS_TOKEN and others',
+      },
+      out: { type: 'string', value: 'FILE', summary: 'write to a new file, mode 0600' },
+      move: {
+        type: 'boolean',
+        summary: 'the whole login, refresh token included, which leaves this machine',
+      },
+      yes: { type: 'boolean', summary: 'do not ask' },
+    },
+    examples: [
+      ['holdfast export URL --reveal --yes --format env > .env', 'an access token for a container'],
+      ['holdfast export URL --reveal --move --out login.json', 'the login, to seed a secret of a CI'],
+    ],
+    load: () => import('./commands/export.ts'),
   },
   {
     name: 'rekey',

@@ -4,6 +4,7 @@ import { COMMON } from './common-options.ts';
 const ENVIRONMENT = [
   ['HOLDFAST_HOME', 'where everything lies (default: $XDG_CONFIG_HOME/holdfast, else ~/.config/holdfast)'],
   ['HOLDFAST_KEYRING', 'as --keyring'],
+  ['HOLDFAST_STORE', 'as --store'],
   ['HOLDFAST_LOCK', 'flock or lease-file, for file systems where the kernel’s lock does not hold'],
   ['HOLDFAST_PASSPHRASE', 'what opens the file keyring, in place of the passphrase that Holdfast makes'],
   ['HOLDFAST_PASSPHRASE_FILE', 'a file that holds it, such as a mounted secret'],

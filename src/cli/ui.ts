@@ -10,7 +10,7 @@ import { HoldfastError, type HoldfastErrorCode } from '../errors.ts';
  *   progress are left out.
  * - Colours only on a terminal, and never with NO_COLOR or TERM=dumb.
  * - No stack traces unless HOLDFAST_DEBUG is set.
- * - A token is printed by `token` and `headers`, by nothing else.
+ * - A token is printed by `token`, `headers` and `export --reveal`, by nothing else.
  */
 
 /** The part of a stream that is needed to write to it. */

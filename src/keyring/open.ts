@@ -16,7 +16,12 @@ import { errorOf, statusOf } from './verdict.ts';
 /** A keyring of an operating system, and the platforms that have it. */
 interface NativeKeyring extends Omit<KeyringOpener, 'tier' | 'open'> {
   readonly platforms: readonly NodeJS.Platform[];
-  open(environment: Environment): Promise<Keyring | undefined>;
+  open(environment: Environment, sharing: Sharing): Promise<Keyring | undefined>;
+}
+
+/** With which program a keyring is shared: the service of one built on 99designs/keyring, whose layout then holds. */
+interface Sharing {
+  readonly as99designs?: string | undefined;
 }
 
 /**
@@ -28,23 +33,24 @@ const NATIVE: readonly NativeKeyring[] = [
   {
     id: 'wincred',
     platforms: ['win32'],
-    open: async (environment) => (await import('./wincred.ts')).openWincred(environment),
+    open: async (environment, sharing) => (await import('./wincred.ts')).openWincred(environment, sharing),
   },
   {
     id: 'keychain',
     platforms: ['darwin'],
-    open: async (environment) => (await import('./keychain.ts')).openKeychain(environment),
+    open: async (environment, sharing) => (await import('./keychain.ts')).openKeychain(environment, sharing),
   },
   {
     id: 'secret-service',
     platforms: ['linux'],
-    open: async (environment) => (await import('./secret-service.ts')).openSecretService(environment),
+    open: async (environment, sharing) =>
+      (await import('./secret-service.ts')).openSecretService(environment, sharing),
   },
   {
     id: 'kwallet',
     platforms: ['linux'],
     servedBy: 'secret-service',
-    open: async (environment) => (await import('./kwallet.ts')).openKWallet(environment),
+    open: async (environment, sharing) => (await import('./kwallet.ts')).openKWallet(environment, sharing),
   },
   ...KEYCTL_SCOPES.map(
     (scope): NativeKeyring => ({
@@ -59,11 +65,19 @@ const NATIVE: readonly NativeKeyring[] = [
 export const NATIVE_KEYRINGS: readonly string[] = NATIVE.map(({ id }) => id);
 
 /** The candidates of this platform: its native keyrings, then the file, then memory. */
-export function defaultOpeners(environment: Environment, layout: Layout): readonly KeyringOpener[] {
+export function defaultOpeners(
+  environment: Environment,
+  layout: Layout,
+  sharing: Sharing = {},
+): readonly KeyringOpener[] {
   const native = NATIVE.filter(({ platforms }) => platforms.includes(environment.platform));
   return [
     ...native.map(
-      (keyring): KeyringOpener => ({ ...keyring, tier: 'native', open: () => keyring.open(environment) }),
+      (keyring): KeyringOpener => ({
+        ...keyring,
+        tier: 'native',
+        open: () => keyring.open(environment, sharing),
+      }),
     ),
     {
       id: 'file',

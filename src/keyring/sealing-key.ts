@@ -18,7 +18,7 @@ import type { KeyringResolution, UsableKeyring } from './open.ts';
  * The item's name in every keyring. Its value is the key in base64url; after a `rekey` also the one before, after a space:
  * what a process sealed that had read the item earlier must open, too.
  */
-const ITEM = 'sealing-key';
+export const SEALING_KEY_ITEM = 'sealing-key';
 const KEY_BYTES = 32;
 const KID_BYTES = 16;
 
@@ -195,7 +195,7 @@ async function write(usable: UsableKeyring, retired: readonly SealingKey[]): Pro
   const text = [bytes, ...retired.map(({ key }) => Buffer.from(key))]
     .map((key) => key.toString('base64url'))
     .join(' ');
-  await keyring.set(ITEM, Buffer.from(text, 'ascii'));
+  await keyring.set(SEALING_KEY_ITEM, Buffer.from(text, 'ascii'));
   const made = await readKeys(usable);
   if (made[0] === undefined || !timingSafeEqual(made[0].key, bytes)) {
     throw new KeyringBrokenError(`The keyring ${keyring.id} did not keep what was written to it.`, {
@@ -206,7 +206,7 @@ async function write(usable: UsableKeyring, retired: readonly SealingKey[]): Pro
 }
 
 async function readKeys({ keyring, lifetime }: UsableKeyring): Promise<readonly SealingKey[]> {
-  const item = await keyring.get(ITEM);
+  const item = await keyring.get(SEALING_KEY_ITEM);
   if (item === undefined) return [];
   return Buffer.from(item)
     .toString('latin1')
@@ -216,7 +216,7 @@ async function readKeys({ keyring, lifetime }: UsableKeyring): Promise<readonly 
       if (key.length !== KEY_BYTES || key.toString('base64url') !== text) {
         throw new KeyringBrokenError(
           `The sealing key in the keyring ${keyring.id} is damaged; it is left as it is.`,
-          { hint: `Put it back from a backup, or delete the item ${ITEM} and log in again.` },
+          { hint: `Put it back from a backup, or delete the item ${SEALING_KEY_ITEM} and log in again.` },
         );
       }
       return { kid: kidOf(key), key, keyringId: keyring.id, tier: keyring.tier, lifetime };

@@ -76,6 +76,8 @@ export interface Store {
    * other out.
    */
   move(from: RecordAddress, to: RecordAddress, expected: RecordVersion, record: string): Promise<CasResult>;
+  /** Absent where records may be sealed under any key. @throws InvalidArgumentError where one is not ours to change */
+  checkRekeyable?(): void;
   /** Moves a record that failed authentication out of the way, keeping it whole; answers where it is now. */
   quarantine(address: RecordAddress): Promise<string | undefined>;
   /** Every record of every key, in no order. */

@@ -56,6 +56,36 @@ export function layoutOf(environment: Environment, home?: string): Layout {
   };
 }
 
+/** docker-agent's own files, and where ours lie beside them, as absolute paths. */
+export interface DockerAgentLayout {
+  readonly bundle: string;
+  readonly lock: string;
+  /** Ours are all in a directory of their own; the file keyring is docker-agent's. */
+  readonly layout: Layout;
+}
+
+/**
+ * docker-agent's configuration directory: `~/.config/cagent` on every platform.
+ *
+ * @param directory takes its place
+ * @throws InvalidArgumentError when the path is not absolute
+ */
+export function dockerAgentLayoutOf(environment: Environment, directory?: string): DockerAgentLayout {
+  const home = directory ?? join(environment.homeDirectory, '.config', 'cagent');
+  if (!isAbsolute(home)) {
+    throw new InvalidArgumentError(`docker-agent’s directory, ${quote(home)}, is not an absolute path.`, {
+      hint: 'Give one that starts at the root: --docker-agent-dir "$HOME/.config/cagent"',
+    });
+  }
+  const keyring = join(home, 'mcp-oauth-keyring');
+  const beside = layoutOf(environment, join(home, 'holdfast'));
+  return {
+    bundle: join(home, 'mcp-oauth-tokens.enc'),
+    lock: join(home, 'mcp-oauth-tokens.enc.lock'),
+    layout: { ...beside, home, keyring, passphrase: join(keyring, 'passphrase') },
+  };
+}
+
 function defaultHome({ variables, platform, homeDirectory }: Environment): string {
   if (variables['HOLDFAST_HOME']) return variables['HOLDFAST_HOME'];
   if (platform === 'win32') {

@@ -1,5 +1,5 @@
 import { constants, lstatSync, type Stats } from 'node:fs';
-import { access, lstat, mkdir, open, readdir } from 'node:fs/promises';
+import { access, type FileHandle, lstat, mkdir, open, readdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { StorageUnreadableError, StorageUnsafeError } from '../errors.ts';
 import { syncDirectory } from './atomic-file.ts';
@@ -120,7 +120,42 @@ export async function readPrivateFile(
   environment: Environment,
   options: { maxBytes: number },
 ): Promise<Buffer | undefined> {
-  let file: Awaited<ReturnType<typeof open>>;
+  return withPrivateFile(path, environment, (file, size) => {
+    if (size > options.maxBytes) {
+      throw new StorageUnreadableError(
+        `${shellPath(path)} has ${size} bytes; nothing that Holdfast writes there is larger than ${options.maxBytes}.`,
+        { hint: `Move it aside: mv ${shellPath(path)} ${shellPath(`${path}.old`)}` },
+      );
+    }
+    return readAt(file, 0, size);
+  });
+}
+
+/**
+ * The size of such a file, and its bytes at both ends, as many as are asked for and there; `undefined` when it is not there.
+ * Throws what `readPrivateFile` throws.
+ */
+export async function readPrivateFileEnds(
+  path: string,
+  environment: Environment,
+  ends: { head: number; tail: number },
+): Promise<{ size: number; head: Buffer; tail: Buffer } | undefined> {
+  return withPrivateFile(path, environment, async (file, size) => {
+    const tail = Math.min(ends.tail, size);
+    return {
+      size,
+      head: await readAt(file, 0, Math.min(ends.head, size)),
+      tail: await readAt(file, size - tail, tail),
+    };
+  });
+}
+
+async function withPrivateFile<T>(
+  path: string,
+  environment: Environment,
+  step: (file: FileHandle, size: number) => Promise<T>,
+): Promise<T | undefined> {
+  let file: FileHandle;
   try {
     // O_NONBLOCK: a FIFO put in the file's place must not hang the open.
     file = await whenShared(() =>
@@ -139,25 +174,24 @@ export async function readPrivateFile(
       });
     }
     checkOwnerAndMode(path, stats, environment, '600');
-    if (stats.size > options.maxBytes) {
-      throw new StorageUnreadableError(
-        `${shellPath(path)} has ${stats.size} bytes; nothing that Holdfast writes there is larger than ${options.maxBytes}.`,
-        { hint: `Move it aside: mv ${shellPath(path)} ${shellPath(`${path}.old`)}` },
-      );
-    }
-    const bytes = Buffer.alloc(stats.size);
-    let filled = 0;
-    while (filled < bytes.length) {
-      const { bytesRead } = await file.read(bytes, filled, bytes.length - filled, filled);
-      if (bytesRead === 0) break;
-      filled += bytesRead;
-    }
-    return bytes.subarray(0, filled);
+    return await step(file, stats.size);
   } catch (error) {
     throw storageError(error, 'read', path);
   } finally {
     await file.close();
   }
+}
+
+/** So many bytes from there on; fewer where the file ends before. */
+async function readAt(file: FileHandle, from: number, length: number): Promise<Buffer> {
+  const bytes = Buffer.alloc(length);
+  let filled = 0;
+  while (filled < length) {
+    const { bytesRead } = await file.read(bytes, filled, length - filled, from + filled);
+    if (bytesRead === 0) break;
+    filled += bytesRead;
+  }
+  return bytes.subarray(0, filled);
 }
 
 /** Whether anything has that name; what it is, is not looked at. */

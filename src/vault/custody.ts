@@ -212,6 +212,11 @@ export class Custody {
     }
   }
 
+  /** @throws InvalidArgumentError where the records lie under another program's key */
+  checkRekeyable(): void {
+    this.#lasting.checkRekeyable?.();
+  }
+
   /** Whether a record could be kept now under a key of that life; throws what a write would throw. */
   async rehearse(lifetime: SealingKey['lifetime']): Promise<void> {
     await (lifetime === 'process' ? this.#passing : this.#lasting).rehearse();

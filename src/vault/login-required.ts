@@ -32,11 +32,17 @@ export function refused({ resource, account, loginRequired }: Credential): Login
 }
 
 /** The access token lapsed, and there is nothing to refresh it with. */
-export function cannotRefresh(name: Named & Pick<Credential, 'received'>): LoginRequiredError {
+export function cannotRefresh(name: Named & Pick<Credential, 'received' | 'imported'>): LoginRequiredError {
   if (name.received?.mode === 'access-token') {
     return new LoginRequiredError(
       `The access token of ${name.resource} that was sent to this machine has expired; it came alone, as it was meant to.`,
       { hint: `Have another one sent: holdfast receive ${shellPath(name.resource)}` },
+    );
+  }
+  if (name.imported?.mode === 'access-token') {
+    return new LoginRequiredError(
+      `The access token of ${name.resource} that was imported from ${name.imported.from} has expired; it came alone, as it was meant to.`,
+      { hint: again(name) },
     );
   }
   return new LoginRequiredError(

@@ -1,7 +1,10 @@
+import type { Credential } from '../credential.ts';
 import { AbortedError, HoldfastError, OAuthError } from '../errors.ts';
+import type { RequestOptions } from '../oauth/http.ts';
 import type { Custody, Held, Name } from './custody.ts';
 import { summaryOfUnopened } from './listing.ts';
 import { MOVED } from './login-required.ts';
+import { withEndpoints } from './with-endpoints.ts';
 import type { LogoutOptions, LogoutResult } from './results.ts';
 
 /** A refresh that is under way may end first, at its own timeout: its new tokens are then the ones to revoke. */
@@ -23,6 +26,7 @@ export async function logOut(
   newest: (held: Held) => Promise<Held>,
 ): Promise<LogoutResult> {
   const { held, unopened } = await custody.list(name);
+  const wait = { signal: options.signal, timeoutMs: REVOCATION_TIMEOUT_MS };
   let removed = 0;
   let offered = false;
   let alive = false;
@@ -37,14 +41,15 @@ export async function logOut(
         const current = await newest(stored);
         // What moved away is not ours to revoke.
         if (current.credential.loginRequired?.error !== MOVED) alive = true;
-        if (current.credential.server.revocationEndpoint !== undefined) {
-          offered = true;
-          try {
-            await revoke(current, options.signal);
-          } catch (error) {
-            if (!(error instanceof HoldfastError) || error instanceof AbortedError) throw error;
-            reason = error.message;
+        try {
+          const known = await withEndpoints(current.credential, wait);
+          if (known.server.revocationEndpoint !== undefined) {
+            offered = true;
+            await revoke(known, wait);
           }
+        } catch (error) {
+          if (!(error instanceof HoldfastError) || error instanceof AbortedError) throw error;
+          reason = error.message;
         }
         gone = await custody.remove(current);
         if (gone) removed += 1;
@@ -70,12 +75,10 @@ export async function logOut(
 }
 
 /** The refresh token first: with it the server ends the whole grant (RFC 7009 section 2.1); then the access token. */
-async function revoke({ credential }: Held, signal: AbortSignal | undefined): Promise<void> {
-  const { server, client, tokens } = credential;
+async function revoke({ server, client, tokens }: Credential, wait: RequestOptions): Promise<void> {
   if (server.revocationEndpoint === undefined) return;
   const { revokeToken } = await import('../oauth/revocation.ts');
   const at = { ...server, revocationEndpoint: server.revocationEndpoint };
-  const wait = { signal, timeoutMs: REVOCATION_TIMEOUT_MS };
   if (tokens.refreshToken !== undefined) {
     await revokeToken(at, client, tokens.refreshToken, 'refresh_token', wait);
   }

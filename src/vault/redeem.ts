@@ -4,6 +4,7 @@ import type { RequestOptions } from '../oauth/http.ts';
 import type { TokenResponse } from '../oauth/token.ts';
 import type { Environment } from '../system/environment.ts';
 import { cannotRefresh } from './login-required.ts';
+import { withEndpoints } from './with-endpoints.ts';
 
 /** What the token endpoint gave, and whether a refresh token that was there has been left behind. */
 export interface Redeemed extends TokenResponse {
@@ -21,7 +22,10 @@ export async function redeem(
   environment: Environment,
   options: RequestOptions,
 ): Promise<Redeemed> {
-  const { server, client, tokens, grant, resourceParameter, dpopKey } = credential;
+  const { server, client, tokens, grant, resourceParameter, dpopKey } = await withEndpoints(
+    credential,
+    options,
+  );
   if (tokens.refreshToken !== undefined) {
     const { refreshTokens } = await import('../oauth/token.ts');
     const presented = { refreshToken: tokens.refreshToken, resourceParameter };

@@ -316,6 +316,78 @@ export interface ReceiveResult extends LoginResult {
   readonly blobWords: string;
 }
 
+/** The client that a login of another program was made as. */
+export interface ForeignClient {
+  readonly id: string;
+  readonly secret?: Secret | undefined;
+  /** Milliseconds since the epoch. */
+  readonly secretExpiresAt?: number | undefined;
+  /** As the program wrote it; what Holdfast does not know counts as not said. */
+  readonly authMethod?: string | undefined;
+  readonly redirectUris?: readonly string[] | undefined;
+}
+
+/** A login as another program has kept it. What it lacks is found out from the server. */
+export interface ForeignLogin {
+  /** The program, such as `mcp-remote`. */
+  readonly from: string;
+  /** The MCP server's URL, in any spelling. */
+  readonly resource: string;
+  readonly accessToken: Secret;
+  readonly refreshToken?: Secret | undefined;
+  readonly tokenType?: string | undefined;
+  /** Milliseconds since the epoch, both. */
+  readonly obtainedAt?: number | undefined;
+  readonly expiresAt?: number | undefined;
+  readonly scope?: string | undefined;
+  readonly requestedScope?: string | undefined;
+  readonly client?: ForeignClient | undefined;
+  /** Where the program knows them: they must be those that the server names now. */
+  readonly issuer?: string | undefined;
+  readonly tokenEndpoint?: string | undefined;
+}
+
+export interface AdoptOptions {
+  readonly account?: string | undefined;
+  /** Leave the refresh token to the program that has it. Default `false`: the login moves. */
+  readonly accessTokenOnly?: boolean | undefined;
+  /** Even where there is a good login of that name. Default `false`. */
+  readonly replace?: boolean | undefined;
+  /** Refuse where the login could only be kept in this process's memory. */
+  readonly mustLast?: boolean | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface AdoptResult extends LoginResult {
+  /** `already`: an earlier call has stored this very login, and it may have been refreshed here since. */
+  readonly outcome: 'stored' | 'already';
+}
+
+export interface ExportOptions {
+  readonly account?: string | undefined;
+  /** `access-token` (the default): nothing to renew it with. `move`: the login leaves; `token` says then that it has. */
+  readonly mode?: 'access-token' | 'move' | undefined;
+  /** How long to wait for a refresh, in milliseconds. Default 60,000. */
+  readonly deadlineMs?: number | undefined;
+  /**
+   * Takes what leaves. A login that moves ends here when this has returned, and not before; when it throws, everything stays
+   * as it was.
+   */
+  readonly deliver: (exported: ExportedLogin) => Promise<void>;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface ExportedLogin {
+  /** The documented JSON (docs/interop.md). */
+  readonly json: Secret;
+  readonly accessToken: Secret;
+  readonly resource: string;
+  readonly account: string;
+  /** Milliseconds since the epoch; absent when the server did not say. */
+  readonly expiresAt?: number | undefined;
+  readonly canRefresh: boolean;
+}
+
 /** What other programs and people should know, and no caller waits for: a fallback, a retry, a record moved aside. */
 export interface VaultEvent {
   readonly type: 'memory-only' | 'quarantined' | 'refresh-retry' | 'unpersisted' | 'leniency';

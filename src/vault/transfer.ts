@@ -98,7 +98,8 @@ async function move(sending: Sending): Promise<SendResult> {
       const { id } = current.address;
       await files.write('sent', { id, key: current.key, plaintext: sentText(result, code.id) });
       // Where this fails, the blob stays all the same: the record may have been written, and its answer lost.
-      const gone = await custody.commit(current, tombstoneOf(current.credential, words));
+      const reason = `it was moved to another machine (hand-over words: ${words}).`;
+      const gone = await custody.commit(current, tombstoneOf(current.credential, reason));
       if (gone === undefined) continue;
       await custody.removeSpilled(gone);
       return result;
@@ -160,7 +161,7 @@ async function confirm({ code, options }: Sending): Promise<string> {
 }
 
 /** With the moments of its token by the wall clock alone, as it is now: the other machine knows nothing of this boot. */
-function departing(credential: Credential): Credential {
+export function departing(credential: Credential): Credential {
   const { tokens } = credential;
   const expiresAt = lapsesAt(credential, thisMoment());
   const shift = (expiresAt ?? 0) - (tokens.expiresAt ?? 0);
@@ -172,7 +173,7 @@ function departing(credential: Credential): Credential {
  * What an access token needs for its use, and nothing else. No revocation endpoint either: to revoke the token there could
  * end the whole login here (RFC 7009 section 2.1).
  */
-function accessTokenOf(credential: Credential): Credential {
+export function accessTokenOf(credential: Credential): Credential {
   const { server, client, tokens } = credential;
   const { issuer, tokenEndpoint, reach } = server;
   const { clientId, redirectUris, source } = client;
@@ -195,7 +196,7 @@ function checkUnbound({ resource, account, tokens, dpopKey }: Credential): void 
   );
 }
 
-function checkMovable(credential: Credential): void {
+export function checkMovable(credential: Credential): void {
   const { resource, account, grant } = credential;
   if (credential.loginRequired !== undefined) throw refused(credential);
   if (grant === undefined) return;
@@ -212,7 +213,7 @@ function sendCommand(resource: string, account: string): string {
 }
 
 /** Stays in place of a login that has moved: no token, and why. Its registration is good for the next login. */
-function tombstoneOf(credential: Credential, words: string): Credential {
+export function tombstoneOf(credential: Credential, reason: string): Credential {
   const now = Date.now();
   const { server } = credential;
   return {
@@ -223,11 +224,7 @@ function tombstoneOf(credential: Credential, words: string): Credential {
     // No later state of that login: where its write was cut short, it must not be brought home as one.
     loggedInAt: now,
     tokens: { accessToken: new Secret(MOVED), tokenType: 'Bearer', obtainedAt: now, expiresAt: now },
-    loginRequired: {
-      reason: `it was moved to another machine (hand-over words: ${words}).`,
-      error: MOVED,
-      since: now,
-    },
+    loginRequired: { reason, error: MOVED, since: now },
   };
 }
 

@@ -1,5 +1,6 @@
 import type { Credential } from '../credential.ts';
 import { InvalidArgumentError, VaultClosedError } from '../errors.ts';
+import type { Secret } from '../secret.ts';
 import type { KeyringOpener, TierReport } from '../keyring/keyring.ts';
 import { type KeyringResolution, resolveKeyrings } from '../keyring/open.ts';
 import { SealingKeys } from '../keyring/sealing-key.ts';
@@ -9,8 +10,9 @@ import { Spill } from '../store/spill.ts';
 import type { Store } from '../store/store.ts';
 import { thisMoment } from '../system/clock.ts';
 import { type Environment, processEnvironment } from '../system/environment.ts';
-import { layoutOf } from '../system/paths.ts';
+import { type Layout, layoutOf } from '../system/paths.ts';
 import { Custody, type Held, type Name, nameOf } from './custody.ts';
+import { chosenStore, openDockerAgent, type StoreName } from './docker-agent.ts';
 import type { HandoverFiles } from './handover-files.ts';
 import type { LoginPlace } from './keeping.ts';
 import { summaryOf, summaryOfUnopened } from './listing.ts';
@@ -18,6 +20,10 @@ import { loginCommand, notLoggedIn } from './login-required.ts';
 import { RefreshOnce } from './refresh-once.ts';
 import type {
   AccessToken,
+  AdoptOptions,
+  AdoptResult,
+  ExportOptions,
+  ForeignLogin,
   HandoverInvitation,
   HeadersOptions,
   InviteOptions,
@@ -52,8 +58,13 @@ export interface VaultOptions {
   readonly keyring?: string | undefined;
   /** The keyrings to choose from, the strongest first, in place of those of this platform. */
   readonly openers?: readonly KeyringOpener[] | undefined;
-  /** Where records lie, in place of the directory under `home`. */
-  readonly store?: Store | undefined;
+  /**
+   * Where records lie: `directory`, under `home`; `docker-agent`, that program's own files; or a store of the caller's. Else
+   * `$HOLDFAST_STORE`, else `directory`.
+   */
+  readonly store?: Store | StoreName | undefined;
+  /** docker-agent's configuration directory, as an absolute path; `~/.config/cagent` otherwise. */
+  readonly dockerAgentDir?: string | undefined;
   /** Hears of what nobody waits for; must not throw. */
   readonly onEvent?: ((event: VaultEvent) => void) | undefined;
   readonly environment?: Environment | undefined;
@@ -62,14 +73,12 @@ export interface VaultOptions {
 /**
  * Opens the vault. Touches neither disk nor keyring: that happens when something is asked of it.
  *
- * @throws InvalidArgumentError when `home` is not absolute, or no keyring has the name that was chosen
+ * @throws InvalidArgumentError when a directory is not absolute, or no store or keyring has the name that was chosen
  */
 export function openVault(options: VaultOptions = {}): Vault {
   const environment = options.environment ?? processEnvironment();
-  const layout = layoutOf(environment, options.home);
-  const resolution = resolveKeyrings(environment, layout, options);
-  const keys = new SealingKeys(resolution, layout, environment);
-  const lasting = options.store ?? new DirectoryStore(layout, environment);
+  const home = layoutOf(environment, options.home);
+  const { layout, resolution, keys, store: lasting } = placeOf(options, environment, home);
   const spill = new Spill(layout, environment);
   const custody = new Custody({ lasting, passing: new MemoryStore(), spill }, keys);
   const keysOf = (keyring: string) =>
@@ -79,7 +88,7 @@ export function openVault(options: VaultOptions = {}): Vault {
       environment,
     );
   const settings = async ({ resource }: Name) =>
-    (await import('./settings.ts')).serverSettings(resource, layout, environment);
+    (await import('./settings.ts')).serverSettings(resource, home, environment);
   const report = options.onEvent ?? (() => {});
   let files: Promise<HandoverFiles> | undefined;
   const handover = () => {
@@ -97,6 +106,16 @@ export function openVault(options: VaultOptions = {}): Vault {
       onEvent: (event) => (event.type === 'memory-only' ? undefined : report(event)),
     });
   return new Vault({ custody, keys, keysOf, resolution, settings, environment, report, handover, inMemory });
+}
+
+/** Where records lie, under which keys, and where everything else of ours is. */
+function placeOf(options: VaultOptions, environment: Environment, home: Layout) {
+  const choice = chosenStore(options.store, environment);
+  if (choice === 'docker-agent') return openDockerAgent(environment, home, options);
+  const resolution = resolveKeyrings(environment, home, options);
+  const keys = new SealingKeys(resolution, home, environment);
+  const store = choice === 'directory' ? new DirectoryStore(home, environment) : choice;
+  return { layout: home, resolution, keys, store };
 }
 
 /** Logins to MCP servers, kept sealed, refreshed once. Made by `openVault`. */
@@ -230,6 +249,7 @@ export class Vault {
   async rekey(options: RekeyOptions = {}): Promise<RekeyResult> {
     this.#mustBeOpen();
     const { rekey } = await import('./rekey.ts');
+    this.#custody.checkRekeyable();
     try {
       return await rekey(options, { custody: this.#custody, keys: this.#keys, keysOf: this.#keysOf });
     } finally {
@@ -288,6 +308,61 @@ export class Vault {
     const { held, header, words } = await receive(blob, options, place);
     this.#serving.forget();
     return { ...this.#kept(held), mode: header.mode, blobWords: words };
+  }
+
+  /**
+   * Keeps a login that another program has made, like any other. That program must not use its refresh token any more.
+   *
+   * @throws InvalidArgumentError where it is no login that can be kept, or a good one is here already
+   * @throws IssuerMismatchError when the server has another authorization server by now
+   * @throws what finding out about the server, and keeping a login, would throw
+   */
+  async adopt(foreign: ForeignLogin, options: AdoptOptions = {}): Promise<AdoptResult> {
+    this.#mustBeOpen();
+    const { adopt } = await import('./adopt.ts');
+    const settings = await this.#settings(nameOf(foreign.resource, options.account));
+    const { held, outcome } = await adopt(foreign, options, { ...this.#place(), settings });
+    this.#serving.forget();
+    return { ...this.#kept(held), outcome };
+  }
+
+  /**
+   * Hands a login out, in the clear, to who asks for it.
+   *
+   * @throws LoginRequiredError where there is no login
+   * @throws InvalidArgumentError for a login that cannot be given away so
+   */
+  async export(resource: string, options: ExportOptions): Promise<void> {
+    this.#mustBeOpen();
+    const name = nameOf(resource, options.account);
+    const { exportLogin } = await import('./export.ts');
+    const { account, deadlineMs, signal } = options;
+    try {
+      await exportLogin(name, options, {
+        custody: this.#custody,
+        renew: () => this.token(resource, { account, deadlineMs, signal }),
+        bringHome: (held) => this.#refresh.bringHome(held),
+        newest: (held) => this.#refresh.newest(held),
+      });
+    } finally {
+      if (options.mode === 'move') this.#serving.forget();
+    }
+  }
+
+  /**
+   * Keeps what `export` handed out.
+   *
+   * @throws InvalidArgumentError for what is none, and where a good login of that name is here already
+   */
+  async importExported(
+    json: Secret,
+    options: Omit<AdoptOptions, 'accessTokenOnly'> = {},
+  ): Promise<LoginResult> {
+    this.#mustBeOpen();
+    const { importExported } = await import('./adopt.ts');
+    const held = await importExported(json, options, this.#place());
+    this.#serving.forget();
+    return this.#kept(held);
   }
 
   /** Every login that is here, and every record that could not be opened, with the reason. */

@@ -26,6 +26,8 @@ describe('help', () => {
         logout URL                revoke the tokens at the server and remove the login
         send URL                  hand a login over to a machine that has no way to log in
         receive [URL]             show a code that a login can be sent to, and take the login
+        import [PEER]             move a login here that another program has made
+        export URL                write a login in the clear, for another program
         rekey                     seal every login under a new key, or under another keyring
         doctor                    check keyrings, files, locks, clock and network settings
         completion SHELL          print a completion script for bash, zsh or fish
@@ -38,6 +40,7 @@ describe('help', () => {
       Environment:
         HOLDFAST_HOME                 where everything lies (default: $XDG_CONFIG_HOME/holdfast, else ~/.config/holdfast)
         HOLDFAST_KEYRING              as --keyring
+        HOLDFAST_STORE                as --store
         HOLDFAST_LOCK                 flock or lease-file, for file systems where the kernel’s lock does not hold
         HOLDFAST_PASSPHRASE           what opens the file keyring, in place of the passphrase that Holdfast makes
         HOLDFAST_PASSPHRASE_FILE      a file that holds it, such as a mounted secret
@@ -72,6 +75,8 @@ describe('help', () => {
       Options:
         -a, --account LABEL                which login, where there are several at one server (default: "default")
         -k, --keyring NAME                 auto, native, file, memory, or a name (default: $HOLDFAST_KEYRING, config.json)
+            --store NAME                   directory, or docker-agent’s own files (default: $HOLDFAST_STORE, directory)
+            --docker-agent-dir DIR         docker-agent’s configuration directory (default: ~/.config/cagent)
         -t, --timeout SECONDS              how long the login in the browser may take (default: 300)
             --scope SCOPES                 scopes to ask for, by spaces or commas, in place of what the server suggests
             --callback-port PORT           where the browser comes back to, on 127.0.0.1 (default: any free port)

@@ -1,0 +1,148 @@
+import { resolve } from 'node:path';
+import { canonicalResource } from '../../credential.ts';
+import {
+  AbortedError,
+  InvalidArgumentError,
+  LoginCancelledError,
+  StorageUnwritableError,
+} from '../../errors.ts';
+import { quote } from '../../quote.ts';
+import { checkCanCreate, createFile } from '../../system/created-file.ts';
+import type { ExportedLogin } from '../../vault/results.ts';
+import type { Invocation } from '../command.ts';
+import { EXIT } from '../exit-code.ts';
+import { timeoutMs, withVault } from '../open-vault.ts';
+import { ask, canAsk } from '../terminal.ts';
+import { isoTime, relativeTime } from '../words.ts';
+
+const FORMATS = ['json', 'env'] as const;
+
+export async function run(invocation: Invocation): Promise<number> {
+  const { argument = '', signal } = invocation;
+  const resource = canonicalResource(argument);
+  const mode = invocation.flag('move') ? 'move' : 'access-token';
+  const format = formatOf(invocation, mode);
+  if (!invocation.flag('reveal')) {
+    throw new InvalidArgumentError(
+      'holdfast export writes tokens in the clear, for whoever reads them to use.',
+      {
+        hint: 'If that is meant: --reveal. For another machine, sealed: holdfast send. For a program: holdfast run',
+      },
+    );
+  }
+  const out = invocation.text('out');
+  const path = out === undefined ? undefined : resolve(out);
+  if (path !== undefined) await checkCanCreate(path);
+  await confirm(invocation, resource, mode, path);
+  let given: ExportedLogin | undefined;
+  await withVault(invocation, (vault) =>
+    vault.export(resource, {
+      account: invocation.text('account'),
+      mode,
+      deadlineMs: timeoutMs(invocation),
+      signal,
+      deliver: async (login) => {
+        const text = format === 'env' ? variables(login) : `${login.json.reveal()}\n`;
+        await (path === undefined ? print(text) : createFile(path, text));
+        given = login;
+      },
+    }),
+  );
+  if (given !== undefined) tell(invocation, given, mode, path);
+  return EXIT.done;
+}
+
+function formatOf(invocation: Invocation, mode: 'move' | 'access-token'): (typeof FORMATS)[number] {
+  const chosen = invocation.text('format') ?? 'json';
+  const format = FORMATS.find((one) => one === chosen);
+  if (format === undefined) {
+    throw new InvalidArgumentError(`${quote(chosen, 40)} is no format of holdfast export.`, {
+      hint: `Choose one of: ${FORMATS.join(', ')}`,
+    });
+  }
+  if (format === 'env' && mode === 'move') {
+    throw new InvalidArgumentError(
+      '--format env holds an access token alone, so nothing can be moved with it.',
+      {
+        hint: 'Leave out --move, or take --format json.',
+      },
+    );
+  }
+  return format;
+}
+
+async function confirm(
+  invocation: Invocation,
+  resource: string,
+  mode: 'move' | 'access-token',
+  path: string | undefined,
+): Promise<void> {
+  const { ui, signal } = invocation;
+  if (invocation.flag('yes')) return;
+  if (!canAsk() || ui.json) {
+    throw new InvalidArgumentError(
+      'holdfast export asks before it shows a token, and here is nobody to ask.',
+      {
+        hint: 'If it is meant: --yes',
+      },
+    );
+  }
+  const what =
+    mode === 'move'
+      ? `The whole login to ${resource} leaves: it is here no more afterwards`
+      : `An access token of ${resource} is shown, with nothing to renew it`;
+  ui.say(
+    `${what}. It goes ${path === undefined ? 'to this terminal, or where its output goes' : `to ${path}`}.`,
+    {},
+  );
+  const answer = await ask('Go on? [y/N] ', signal).catch((cause: unknown) => {
+    throw new AbortedError('The question was ended before it was answered; nothing was exported.', { cause });
+  });
+  if (!/^y(es)?$/i.test(answer.trim())) throw new LoginCancelledError('Nothing was exported.');
+}
+
+/** For a shell, and for files of variables: bare where a shell reads it the same. */
+function variables({ accessToken, resource, expiresAt }: ExportedLogin): string {
+  const word = (text: string) =>
+    /^[\w@%+=:,./~-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+  const lines = [
+    ['HOLDFAST_RESOURCE', resource],
+    ['HOLDFAST_ACCESS_TOKEN', accessToken.reveal()],
+    ['HOLDFAST_EXPIRES_AT', isoTime(expiresAt)],
+  ].flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${word(value)}\n`]));
+  return lines.join('');
+}
+
+/** Written before the login may leave: a pipe that nobody reads any more must not cost it. */
+function print(text: string): Promise<void> {
+  return new Promise((done, failed) => {
+    const refuse = (cause: Error) =>
+      failed(
+        new StorageUnwritableError('Standard output took no more, so nothing was exported.', {
+          cause,
+          hint: 'Write a file instead: --out FILE',
+        }),
+      );
+    process.stdout.once('error', refuse);
+    process.stdout.write(text, (error) => {
+      if (error) return;
+      process.stdout.off('error', refuse);
+      done();
+    });
+  });
+}
+
+function tell({ ui }: Invocation, login: ExportedLogin, mode: string, path: string | undefined): void {
+  const { resource, account, expiresAt, canRefresh } = login;
+  if (ui.json && path !== undefined) {
+    ui.dataJson({ out: path, mode, resource, account, expiresAt: isoTime(expiresAt), canRefresh });
+    return;
+  }
+  const where = path === undefined ? '' : ` It is in ${path}, which only you can read.`;
+  const ends = expiresAt === undefined ? '' : ` It ends ${relativeTime(expiresAt, Date.now())}.`;
+  ui.note(
+    mode === 'move'
+      ? `The login to ${resource} has left this machine.${where} Whoever has it puts it in with: holdfast import -`
+      : `Exported an access token of ${resource}, and nothing to renew it with.${ends}${where}`,
+  );
+}

@@ -1,0 +1,296 @@
+import { resolve } from 'node:path';
+import { accountLabel, canonicalResource } from '../../credential.ts';
+import { AbortedError, HoldfastError, InvalidArgumentError, LoginCancelledError } from '../../errors.ts';
+import { configuredServers } from '../../import/configured-servers.ts';
+import { findLogins, type Moved, moveLogin, StillThere } from '../../import/move.ts';
+import type { FoundLogin, Peer, PeerPlace, Skipped } from '../../import/peer.ts';
+import { peerNamed, PEERS } from '../../import/peers.ts';
+import { quote } from '../../quote.ts';
+import { Secret } from '../../secret.ts';
+import { isThere } from '../../system/client-file.ts';
+import { shellPath } from '../../system/storage-error.ts';
+import type { AdoptOptions } from '../../vault/results.ts';
+import type { Vault } from '../../vault/vault.ts';
+import type { Invocation } from '../command.ts';
+import { credentialJson } from '../credential-json.ts';
+import { EXIT, exitCodeOf } from '../exit-code.ts';
+import { tellKeyring } from '../kept-where.ts';
+import { withVault } from '../open-vault.ts';
+import { ask, canAsk } from '../terminal.ts';
+import { isoTime, plural, relativeTime, table } from '../words.ts';
+
+/** A login has some kilobytes. */
+const MAX_INPUT_BYTES = 1024 * 1024;
+
+export async function run(invocation: Invocation): Promise<number> {
+  const { argument } = invocation;
+  if (argument === '-') return fromStandardInput(invocation);
+  const place = placeOf(invocation);
+  if (invocation.flag('list')) return list(invocation, place);
+  if (argument === undefined) {
+    throw new InvalidArgumentError('holdfast import needs the name of a program.', {
+      hint: `One of: ${PEERS.map(({ id }) => id).join(', ')}. What is there shows: holdfast import --list`,
+    });
+  }
+  const peer = peerNamed(argument);
+  await checkFile(place);
+  const { logins, skipped, places } = await findLogins(peer, place);
+  // Whoever names a server does not ask for the others.
+  if (place.urls.length === 0 || logins.length === 0) tellSkipped(invocation, peer, skipped);
+  if (logins.length === 0) throw nothingFound(peer, place, places, skipped);
+  const options: AdoptOptions = {
+    account: invocation.text('account'),
+    accessTokenOnly: invocation.flag('access-token-only'),
+    replace: invocation.flag('replace'),
+    mustLast: true,
+    signal: invocation.signal,
+  };
+  if (options.accessTokenOnly !== true) await confirm(invocation, peer, logins);
+  return withVault(invocation, (vault) => importAll(invocation, { peer, place }, logins, vault, options));
+}
+
+function placeOf(invocation: Invocation): PeerPlace {
+  const { environment } = invocation;
+  const urls = invocation.texts('url');
+  for (const url of urls) canonicalResource(url);
+  accountLabel(invocation.text('account'));
+  const file = invocation.text('file');
+  let configured: ReturnType<typeof configuredServers> | undefined;
+  return {
+    environment,
+    urls,
+    file: file === undefined ? undefined : resolve(file),
+    configured: () => {
+      configured ??= configuredServers(environment, process.cwd());
+      return configured;
+    },
+  };
+}
+
+async function checkFile({ file }: PeerPlace): Promise<void> {
+  if (file === undefined || (await isThere(file))) return;
+  throw new InvalidArgumentError(`There is no ${shellPath(file)}.`, { hint: 'Check the path after --file.' });
+}
+
+/** Shows what is there, with no secret; changes nothing. */
+async function list({ ui, argument }: Invocation, place: PeerPlace): Promise<number> {
+  const peers = argument === undefined ? PEERS : [peerNamed(argument)];
+  if (place.file !== undefined && argument === undefined) {
+    throw new InvalidArgumentError('--file says where one program keeps its logins: name the program.', {
+      hint: 'holdfast import PEER --list --file FILE',
+    });
+  }
+  await checkFile(place);
+  const logins: (FoundLogin & { peer: Peer })[] = [];
+  const skipped: (Skipped & { peer: Peer })[] = [];
+  for (const peer of peers) {
+    try {
+      const found = await findLogins(peer, place);
+      logins.push(...found.logins.map((one) => ({ ...one, peer })));
+      skipped.push(...found.skipped.map((one) => ({ ...one, peer })));
+    } catch (error) {
+      // Of several, one whose file is damaged must not hide the others.
+      if (!(error instanceof HoldfastError) || argument !== undefined) throw error;
+      ui.warn(`${peer.title}: ${error.message}`, error.hint);
+    }
+  }
+  if (ui.json) {
+    ui.dataJson({
+      logins: logins.map(({ peer, name, file, login }) => ({
+        peer: peer.id,
+        name,
+        resource: login.resource,
+        expiresAt: isoTime(login.expiresAt),
+        canRefresh: login.refreshToken !== undefined,
+        scope: login.scope,
+        clientId: login.client?.id,
+        issuer: login.issuer,
+        file,
+      })),
+      skipped: skipped.map(({ peer, ...rest }) => ({ peer: peer.id, ...rest })),
+    });
+    return EXIT.done;
+  }
+  if (place.urls.length === 0 || logins.length === 0) {
+    for (const { peer, ...rest } of skipped) tellSkipped({ ui }, peer, [rest]);
+  }
+  if (logins.length === 0) {
+    ui.note('No logins of other programs were found that could be imported.');
+    return EXIT.done;
+  }
+  const rows = logins.map(({ peer, login, file }) => [
+    peer.id,
+    login.resource,
+    login.expiresAt === undefined ? 'unknown' : relativeTime(login.expiresAt, Date.now()),
+    login.refreshToken === undefined ? 'no' : 'yes',
+    file,
+  ]);
+  ui.data(table([['FROM', 'SERVER', 'EXPIRES', 'REFRESH', 'FILE'], ...rows]));
+  return EXIT.done;
+}
+
+function tellSkipped({ ui }: Pick<Invocation, 'ui'>, peer: Peer, skipped: readonly Skipped[]): void {
+  for (const { name, reason } of skipped) ui.note(`${peer.title}, ${quote(name, 80)}: left out; ${reason}.`);
+}
+
+function nothingFound(
+  peer: Peer,
+  { urls }: PeerPlace,
+  places: readonly string[],
+  skipped: readonly Skipped[],
+): InvalidArgumentError {
+  const which = urls.length === 0 ? '' : ` to ${urls.map((url) => canonicalResource(url)).join(', ')}`;
+  const why = skipped.length === 0 ? '' : ` ${plural(skipped.length, 'entry was', 'entries were')} left out.`;
+  return new InvalidArgumentError(`${peer.title} has no login${which} that could be imported.${why}`, {
+    hint: `Looked in ${places.map(shellPath).join(', ')}. If it keeps them elsewhere: --file FILE. A login in the OS keyring is not read yet; log in here instead: holdfast login URL`,
+  });
+}
+
+/** What moving means is said before anything is moved. */
+async function confirm(invocation: Invocation, peer: Peer, logins: readonly FoundLogin[]): Promise<void> {
+  const { ui, signal } = invocation;
+  if (invocation.flag('yes')) return;
+  const what = `${plural(logins.length, 'login', 'logins')} of ${peer.title}`;
+  if (!canAsk() || ui.json) {
+    throw new InvalidArgumentError(
+      `To import moves ${what}: the tokens are taken out of its file, because two holders of one refresh token log each other out.`,
+      { hint: 'If that is meant: --yes. To leave them there: --access-token-only. To look only: --list' },
+    );
+  }
+  for (const { login, file } of logins) ui.say(`  ${login.resource}   ${file}`, {});
+  ui.say(
+    `To import moves ${what}: the tokens are sealed here and taken out of that file, and no copy of them is kept there.\nAfterwards ${peer.afterwards}, or is made to use the login that is here: holdfast configure.`,
+    {},
+  );
+  const answer = await ask('Move? [y/N] ', signal).catch((cause: unknown) => {
+    throw new AbortedError('The question was ended before it was answered; nothing was moved.', { cause });
+  });
+  if (!/^y(es)?$/i.test(answer.trim())) {
+    throw new LoginCancelledError('Nothing was moved.', {
+      hint: 'To leave the logins there and take an access token: --access-token-only',
+    });
+  }
+}
+
+async function importAll(
+  invocation: Invocation,
+  from: { peer: Peer; place: PeerPlace },
+  logins: readonly FoundLogin[],
+  vault: Vault,
+  options: AdoptOptions,
+): Promise<number> {
+  const { ui } = invocation;
+  const told: unknown[] = [];
+  let code: number = EXIT.done;
+  let last: Moved | undefined;
+  for (const found of logins) {
+    const { resource } = found.login;
+    try {
+      last = await moveLogin(found, from, vault, options);
+      const { result, outcome } = last;
+      told.push({ resource, file: found.file, outcome, credential: credentialJson(result.credential) });
+      tell(invocation, from.peer, found, last);
+    } catch (error) {
+      // One that cannot be moved must not keep the others from it.
+      const shown = error instanceof StillThere ? stillThere(error, from.peer, resource) : error;
+      if (!(shown instanceof HoldfastError) || shown instanceof AbortedError) throw shown;
+      ui.error(shown);
+      if (code === EXIT.done) code = exitCodeOf(shown);
+    }
+  }
+  if (ui.json) ui.dataJson({ imported: told });
+  else if (last !== undefined) await tellKeyring(invocation, last.result);
+  return code;
+}
+
+function stillThere({ cause, file }: StillThere, peer: Peer, resource: string): HoldfastError {
+  if (!(cause instanceof HoldfastError)) throw cause;
+  const Known = cause.constructor as new (message: string, options: object) => HoldfastError;
+  return new Known(
+    `The login to ${resource} is here now, and still with ${peer.title} too: ${cause.message}`,
+    {
+      cause,
+      hint: `Whichever of the two refreshes it logs the other one out. Mend that, then run the same command again, or take it out of ${shellPath(file)} by hand.`,
+    },
+  );
+}
+
+function tell({ ui }: Invocation, peer: Peer, { file }: FoundLogin, { result, outcome }: Moved): void {
+  const { resource, account, expiresAt, canRefresh } = result.credential;
+  const login = `${ui.style('bold', resource)}${account === 'default' ? '' : ` as ${account}`}`;
+  if (outcome === 'moved') {
+    ui.note(
+      `${ui.style('green', 'Moved')} the login to ${login} from ${peer.title}. ${file} has it no more.`,
+    );
+  } else if (outcome === 'finished') {
+    ui.note(
+      `${ui.style('green', 'Moved')} the login to ${login}: an earlier import had stored it, and ended before it took it out of ${file}. That is done now.`,
+    );
+  } else if (outcome === 'access-token') {
+    const ends = expiresAt === undefined ? '' : ` It ends ${relativeTime(expiresAt, Date.now())}.`;
+    ui.note(`Took the access token of ${login} from ${peer.title}, and nothing to renew it with.${ends}`);
+  } else {
+    ui.warn(
+      `The login to ${resource} is here now. What ${peer.title} has for it changed meanwhile, and was left alone.`,
+      'See whether it still works: holdfast token. If not, log in: holdfast login',
+    );
+  }
+  if (!canRefresh && outcome !== 'access-token') {
+    ui.note('There was no refresh token with it: it ends with its access token.');
+  }
+}
+
+/** What `holdfast export` printed. */
+async function fromStandardInput(invocation: Invocation): Promise<number> {
+  const { ui, signal } = invocation;
+  const wrong = ['list', 'access-token-only'].find((name) => invocation.flag(name));
+  if (wrong !== undefined || invocation.text('file') !== undefined || invocation.texts('url').length > 0) {
+    throw new InvalidArgumentError(
+      `--${wrong ?? (invocation.text('file') ? 'file' : 'url')} does not go with -.`,
+      {
+        hint: 'holdfast import - reads one login, as holdfast export printed it.',
+      },
+    );
+  }
+  if (canAsk()) ui.note('Paste what holdfast export printed, then press Ctrl-D.');
+  const json = await readStandardInput(signal);
+  const result = await withVault(invocation, (vault) =>
+    vault.importExported(json, {
+      account: invocation.text('account'),
+      replace: invocation.flag('replace'),
+      mustLast: true,
+      signal,
+    }),
+  );
+  if (ui.json) ui.dataJson({ imported: [{ credential: credentialJson(result.credential) }] });
+  else {
+    const { resource, account, canRefresh } = result.credential;
+    ui.note(
+      `${ui.style('green', 'Imported')} the login to ${ui.style('bold', resource)}${account === 'default' ? '' : ` as ${account}`}${canRefresh ? '' : ', an access token alone'}.`,
+    );
+    await tellKeyring(invocation, result);
+  }
+  return EXIT.done;
+}
+
+async function readStandardInput(signal: AbortSignal): Promise<Secret> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  const stop = () => process.stdin.destroy();
+  signal.addEventListener('abort', stop);
+  try {
+    for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
+      chunks.push(chunk);
+      size += chunk.length;
+      if (size > MAX_INPUT_BYTES) {
+        throw new InvalidArgumentError('What came on standard input is too large to be a login.');
+      }
+    }
+  } catch (error) {
+    if (signal.aborted) throw new AbortedError('The wait for a login was ended.', { cause: error });
+    throw error;
+  } finally {
+    signal.removeEventListener('abort', stop);
+  }
+  return new Secret(Buffer.concat(chunks).toString('utf8'));
+}

@@ -1,0 +1,39 @@
+import { join } from 'node:path';
+import { issuerIn, momentAt, objectAt, objectOf, textAt, wireClient, wireTokens } from './fields.ts';
+import type { Peer } from './peer.ts';
+import { findIn, JSON_CODEC, type StoredEntry } from './peer-file.ts';
+
+/* Cline, which keeps a login in the entry of its server in the file of settings. Only the tokens are taken. */
+
+export const CLINE: Peer = {
+  id: 'cline',
+  title: 'Cline',
+  afterwards: 'Cline asks for a login again where it is still to use that server itself',
+  find: ({ file, environment }) =>
+    findIn([
+      {
+        path:
+          file ?? join(environment.homeDirectory, '.cline', 'data', 'settings', 'cline_mcp_settings.json'),
+        codec: JSON_CODEC,
+        entries: (values) =>
+          Object.entries(objectAt(values, 'mcpServers') ?? {}).flatMap(([name, server]) =>
+            objectAt(server, 'oauth') === undefined ? [] : [entryOf(name, server)],
+          ),
+      },
+    ]),
+};
+
+function entryOf(name: string, server: unknown): StoredEntry {
+  const path = ['mcpServers', name, 'oauth', 'tokens'];
+  const oauth = objectAt(server, 'oauth');
+  const url = textAt(objectOf(server), 'url');
+  const writtenAt = momentAt(oauth, 'lastAuthenticatedAt') ?? momentAt(oauth, 'lastAuthenticatedAt', 'iso');
+  const tokens = wireTokens(objectAt(oauth, 'tokens'), writtenAt);
+  if (tokens === undefined) return { name, path, content: { reason: 'nobody is logged in there' } };
+  if (url === undefined) return { name, path, content: { reason: 'its entry has no URL' } };
+  const client = wireClient(objectAt(oauth, 'clientInformation'));
+  const issuer =
+    issuerIn(objectAt(oauth, 'tokens'), objectAt(oauth, 'clientInformation')) ??
+    textAt(objectAt(oauth, 'discoveryState', 'authorizationServerMetadata'), 'issuer');
+  return { name, path, content: { login: { from: 'cline', resource: url, ...tokens, client, issuer } } };
+}

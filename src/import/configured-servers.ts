@@ -1,0 +1,92 @@
+import { join } from 'node:path';
+import { CLIENTS } from '../configure/clients.ts';
+import { formatOf } from '../configure/open-format.ts';
+import { HoldfastError } from '../errors.ts';
+import { readClientFile } from '../system/client-file.ts';
+import type { Environment } from '../system/environment.ts';
+import { type Fields, objectAt, objectOf, textAt } from './fields.ts';
+
+/*
+ * The MCP servers that stand in the clients' configuration, for the peers whose own store does not say which server a login
+ * is for. A file that cannot be read says nothing; it is no store of logins.
+ */
+
+export interface ConfiguredServer {
+  /** Such as `gemini`, or `goose`. */
+  readonly client: string;
+  readonly name: string;
+  /** As it is written there. */
+  readonly url: string;
+  /** What the client starts, where it is a program that is given the URL. */
+  readonly args: readonly string[];
+}
+
+/** @param directory the project whose configuration counts too; absolute */
+export async function configuredServers(
+  environment: Environment,
+  directory: string,
+): Promise<readonly ConfiguredServer[]> {
+  const place = { environment, directory };
+  const found: ConfiguredServer[] = [];
+  for (const client of CLIENTS) {
+    const files = [...(client.files.user?.(place) ?? []), ...(client.files.project?.(place) ?? [])];
+    for (const file of files) {
+      const values = await valuesIn(file, client.format);
+      if (values === undefined) continue;
+      found.push(...serversIn(client.id, objectAt(values, ...client.holder(values, undefined))));
+      if (client.id === 'claude-code') {
+        for (const project of Object.values(objectAt(values, 'projects') ?? {})) {
+          found.push(...serversIn(client.id, objectAt(project, 'mcpServers')));
+        }
+      }
+    }
+  }
+  const goose = await valuesIn(join(gooseDirectory(environment), 'config.yaml'), 'YAML');
+  return [...found, ...serversIn('goose', objectAt(goose, 'extensions'))];
+}
+
+/** Where goose keeps its configuration and, without a keyring, its secrets. */
+export function gooseDirectory({ platform, variables, homeDirectory }: Environment): string {
+  if (platform === 'win32') {
+    const roaming = variables['APPDATA'] || join(homeDirectory, 'AppData', 'Roaming');
+    return join(roaming, 'Block', 'goose', 'config');
+  }
+  return join(variables['XDG_CONFIG_HOME'] || join(homeDirectory, '.config'), 'goose');
+}
+
+/** The URL that a client's configuration gives that server, if it does. */
+export function urlOf(
+  servers: readonly ConfiguredServer[],
+  client: string,
+  name: string,
+): string | undefined {
+  return servers.find((one) => one.client === client && one.name === name)?.url;
+}
+
+function serversIn(client: string, entries: Fields | undefined): ConfiguredServer[] {
+  return Object.entries(entries ?? {}).flatMap(([key, value]) => {
+    const entry = objectOf(value);
+    if (entry === undefined) return [];
+    const args = [entry['command'], entry['args']]
+      .flat()
+      .filter((word): word is string => typeof word === 'string');
+    const url =
+      ['url', 'httpUrl', 'uri', 'serverUrl'].map((name) => textAt(entry, name)).find(isUrl) ??
+      args.find(isUrl);
+    return url === undefined ? [] : [{ client, name: key, url, args }];
+  });
+}
+
+function isUrl(text: string | undefined): text is string {
+  return text !== undefined && /^https?:\/\//i.test(text) && URL.canParse(text);
+}
+
+async function valuesIn(path: string, format: 'JSON' | 'TOML' | 'YAML'): Promise<unknown> {
+  try {
+    const { text } = await readClientFile(path);
+    return text === undefined ? undefined : (await formatOf(format)).parse(text.replace(/^\ufeff/, ''));
+  } catch (error) {
+    if (error instanceof HoldfastError || error instanceof Error) return undefined;
+    throw error;
+  }
+}

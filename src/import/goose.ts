@@ -1,0 +1,93 @@
+import { join } from 'node:path';
+import { isMap, isNode, isScalar, parseDocument } from 'yaml';
+import { gooseDirectory, urlOf } from './configured-servers.ts';
+import { momentAt, objectAt, objectOf, scopeAt, textAt, wireTokens } from './fields.ts';
+import type { Peer, PeerPlace } from './peer.ts';
+import { type Codec, findIn, onlyUrl, type StoredEntry } from './peer-file.ts';
+
+/*
+ * goose where it has no keyring: `secrets.yaml`, which holds every secret of goose. Only the keys of logins to MCP servers
+ * are looked at. Which server one is for stands in goose's configuration.
+ */
+
+const PREFIX = 'oauth_creds_';
+
+export const GOOSE: Peer = {
+  id: 'goose',
+  title: 'goose',
+  afterwards: 'goose opens the browser for a login of its own when it uses that server again',
+  find: (place) =>
+    findIn([
+      {
+        path: place.file ?? join(gooseDirectory(place.environment), 'secrets.yaml'),
+        codec: YAML_CODEC,
+        entries: (values) =>
+          Promise.all(
+            Object.entries(objectOf(values) ?? {})
+              .filter(([key]) => key.startsWith(PREFIX))
+              .map(([key, value]) => entryOf(key, value, place)),
+          ),
+      },
+    ]),
+};
+
+async function entryOf(key: string, value: unknown, place: PeerPlace): Promise<StoredEntry> {
+  const name = key.slice(PREFIX.length);
+  const path = [key];
+  const entry = objectOf(typeof value === 'string' ? parsed(value) : value);
+  const writtenAt = momentAt(entry, 'token_received_at', 'seconds');
+  const tokens = wireTokens(objectAt(entry, 'token_response'), writtenAt);
+  if (tokens === undefined) return { name, path, content: { reason: 'nobody is logged in there' } };
+  const url = urlOf(await place.configured(), 'goose', name) ?? onlyUrl(place);
+  if (url === undefined) {
+    return {
+      name,
+      path,
+      content: {
+        reason: 'goose’s configuration does not say which server it is for: name it with --url URL',
+      },
+    };
+  }
+  const id = textAt(entry, 'client_id');
+  const login = {
+    from: 'goose',
+    resource: url,
+    ...tokens,
+    scope: tokens.scope ?? scopeAt(entry, 'granted_scopes'),
+    requestedScope: scopeAt(entry, 'requested_scopes'),
+    client: id === undefined ? undefined : { id },
+  };
+  return { name, path, content: { login } };
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** A map at the top, line by line, as goose writes it. */
+const YAML_CODEC: Codec = {
+  parse: (text) => {
+    const document = parseDocument(text);
+    if (document.errors.length > 0) throw new SyntaxError('not YAML');
+    return document.toJS();
+  },
+  remove: (text, [key]) => {
+    const root = parseDocument(text).contents;
+    if (!isMap(root)) return text;
+    const at = root.items.findIndex((pair) => isScalar(pair.key) && pair.key.value === key);
+    const pair = root.items[at];
+    const [start] = (isScalar(pair?.key) && pair.key.range) || [];
+    const [, valueEnd] = (isNode(pair?.value) && pair.value.range) || [];
+    if (start === undefined || valueEnd === undefined) return text;
+    // Up to the end of its last line: comments below are of what follows.
+    const last = text.slice(0, valueEnd).trimEnd().length;
+    const lineEnd = text.indexOf('\n', last);
+    const rest = text.slice(0, start) + (lineEnd === -1 ? '' : text.slice(lineEnd + 1));
+    // Without any key left, what remains would be no map any more.
+    return root.items.length === 1 ? `${rest}{}\n` : rest;
+  },
+};

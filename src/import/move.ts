@@ -1,0 +1,86 @@
+import { canonicalResource } from '../credential.ts';
+import { HoldfastError } from '../errors.ts';
+import type { AdoptOptions, AdoptResult } from '../vault/results.ts';
+import type { Vault } from '../vault/vault.ts';
+import type { Findings, FoundLogin, Peer, PeerPlace, Skipped } from './peer.ts';
+
+/*
+ * A login on its way from a peer to the vault. It is stored here first and taken out there then: whenever that is cut short,
+ * it is in one place at least, and the next import of the same login ends what was begun.
+ */
+
+/** The peer refreshed it between reading and taking, so often. */
+const ATTEMPTS = 3;
+
+/** What the peer has, each URL canonical; only the servers that the person named, where some were named. */
+export async function findLogins(peer: Peer, place: PeerPlace): Promise<Findings> {
+  const wanted = new Set(place.urls.map(canonicalResource));
+  const found = await peer.find(place);
+  const logins: FoundLogin[] = [];
+  const skipped: Skipped[] = [...found.skipped];
+  for (const one of found.logins) {
+    try {
+      const resource = canonicalResource(one.login.resource);
+      if (wanted.size > 0 && !wanted.has(resource)) continue;
+      logins.push({ ...one, login: { ...one.login, resource } });
+    } catch (error) {
+      if (!(error instanceof HoldfastError)) throw error;
+      skipped.push({ name: one.name, file: one.file, reason: error.message.replace(/\.$/, '') });
+    }
+  }
+  return { ...found, logins, skipped };
+}
+
+export interface Moved {
+  readonly result: AdoptResult;
+  /**
+   * `moved`; `finished`, where an earlier import had stored it and had ended before it took it out; `access-token`: the peer
+   * keeps its login; `kept-there`: it is here, and what was to be taken out there is another login by now, or none.
+   */
+  readonly outcome: 'moved' | 'finished' | 'access-token' | 'kept-there';
+}
+
+/**
+ * Moves one login, or copies its access token.
+ *
+ * @throws what `adopt` throws: nothing was moved
+ * @throws what the peer's file throws when it cannot be written; `stored` of a StillThere says that it is here already
+ */
+export async function moveLogin(
+  found: FoundLogin,
+  from: { readonly peer: Peer; readonly place: PeerPlace },
+  vault: Vault,
+  options: AdoptOptions,
+): Promise<Moved> {
+  let current = found;
+  let result = await vault.adopt(current.login, options);
+  if (options.accessTokenOnly === true) return { result, outcome: 'access-token' };
+  for (let attempt = 1; ; attempt += 1) {
+    const taken = await current.take().catch((cause: unknown) => {
+      throw new StillThere(result, current, cause);
+    });
+    if (taken === 'taken') return { result, outcome: result.outcome === 'already' ? 'finished' : 'moved' };
+    // Refreshed there meanwhile: its tokens are the good ones, and what was stored a moment ago is spent.
+    const again =
+      taken === 'gone' || attempt === ATTEMPTS
+        ? undefined
+        : (await findLogins(from.peer, from.place)).logins.find(
+            ({ name, file }) => name === found.name && file === found.file,
+          );
+    if (again === undefined) return { result, outcome: 'kept-there' };
+    current = again;
+    result = await vault.adopt(current.login, { ...options, replace: true });
+  }
+}
+
+/** The login was stored here, and could not be taken out there: two programs have it. */
+export class StillThere extends Error {
+  readonly result: AdoptResult;
+  readonly file: string;
+
+  constructor(result: AdoptResult, { file }: FoundLogin, cause: unknown) {
+    super('The login was stored, and could not be taken out of the other program’s file.', { cause });
+    this.result = result;
+    this.file = file;
+  }
+}

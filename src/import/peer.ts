@@ -1,0 +1,67 @@
+import type { Environment } from '../system/environment.ts';
+import type { ForeignLogin } from '../vault/results.ts';
+import type { ConfiguredServer } from './configured-servers.ts';
+
+/*
+ * Other programs that keep logins to MCP servers. Each has one file here, which knows where its logins lie, what their
+ * fields mean, and how one of them is taken out; which peers there are says peers.ts.
+ */
+
+/** Where the command was called, and what the person said. */
+export interface PeerPlace {
+  readonly environment: Environment;
+  /** In place of the peer's usual file, or directory; absolute. */
+  readonly file: string | undefined;
+  /** URLs that the person named, as they were typed. */
+  readonly urls: readonly string[];
+  /** The servers in the clients' own configuration. Read when they are asked for. */
+  readonly configured: () => Promise<readonly ConfiguredServer[]>;
+}
+
+/** A login that a peer has. */
+export interface FoundLogin {
+  readonly login: ForeignLogin;
+  /** The peer's own name for it. Foreign text. */
+  readonly name: string;
+  readonly file: string;
+  /**
+   * Takes it out of the peer's file, under the peer's lock where that is known; everything else there stays. `changed`: the
+   * peer has other tokens for it by now, and nothing was touched. `gone`: it is not there any more.
+   */
+  take(): Promise<'taken' | 'changed' | 'gone'>;
+}
+
+/** Something that is there and cannot be imported. */
+export interface Skipped {
+  readonly name: string;
+  readonly file: string;
+  readonly reason: string;
+}
+
+export interface Findings {
+  readonly logins: readonly FoundLogin[];
+  readonly skipped: readonly Skipped[];
+  /** Where was looked, whether anything was there or not. */
+  readonly places: readonly string[];
+}
+
+export interface Peer {
+  readonly id: string;
+  readonly title: string;
+  /** What the peer does when its login has gone. */
+  readonly afterwards: string;
+  /**
+   * Reads what the peer has; changes nothing.
+   *
+   * @throws InvalidArgumentError when its file is not what that peer writes
+   * @throws StorageUnreadableError
+   */
+  find(place: PeerPlace): Promise<Findings>;
+}
+
+export function sameTokens(a: ForeignLogin, b: ForeignLogin): boolean {
+  if (a.refreshToken !== undefined || b.refreshToken !== undefined) {
+    return a.refreshToken?.equals(b.refreshToken) ?? false;
+  }
+  return a.accessToken.equals(b.accessToken);
+}

@@ -1,0 +1,351 @@
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import {
+  canonicalResource,
+  DEFAULT_ACCOUNT,
+  parseCredential,
+  recordId,
+  serializeCredential,
+} from '../credential.ts';
+import { HoldfastError, InvalidArgumentError, KeyUnavailableError } from '../errors.ts';
+import type { KeyringResolution } from '../keyring/open.ts';
+import type { SealingKey, SealingKeys } from '../keyring/sealing-key.ts';
+import { seal, unseal } from '../sealing.ts';
+import { reserveSpace, stageFile, writeFileAtomically } from '../system/atomic-file.ts';
+import type { Environment } from '../system/environment.ts';
+import type { DockerAgentLayout } from '../system/paths.ts';
+import { ensurePrivateDirectories } from '../system/private-directory.ts';
+import { shellPath } from '../system/storage-error.ts';
+import { DirectoryStore } from './directory.ts';
+import { Beside, isOfAnEntry } from './docker-agent-beside.ts';
+import { type Bundle, endsOf, openBundle, sealBundle, stampOf } from './docker-agent-bundle.ts';
+import {
+  belongs,
+  credentialOf,
+  entryOf,
+  type State,
+  serializeStates,
+  stateFor,
+} from './docker-agent-entry.ts';
+import {
+  oldLayouts,
+  readBundleFile,
+  readBundleStamp,
+  removeOldLayouts,
+  underLock,
+} from './docker-agent-files.ts';
+import type {
+  CasResult,
+  Durability,
+  Lease,
+  LeaseOptions,
+  RecordAddress,
+  RecordVersion,
+  Reservation,
+  Store,
+  StoredRecord,
+} from './store.ts';
+
+/** The bundle as it was read, and the key that opened it. */
+interface Opened {
+  readonly key: SealingKey;
+  readonly bundle: Bundle;
+  /** From a record id to the URL, as docker-agent spells it. */
+  readonly urls: ReadonlyMap<string, string>;
+  readonly stamp: string;
+}
+
+/**
+ * docker-agent's own files as a store: each entry of its one sealed bundle is presented as a record, sealed under the same
+ * key. It alone among stores sees plaintext, since the other program's format is one file for all.
+ *
+ * What the format cannot hold lies in a directory store of ours, sealed under the same key: the rest of each entry's
+ * credential (docker-agent-beside.ts), whole records of other accounts, and the leases.
+ *
+ * Nothing is written over a bundle that does not open.
+ */
+export class DockerAgentStore implements Store {
+  readonly id = 'docker-agent';
+  readonly #files: DockerAgentLayout;
+  readonly #environment: Environment;
+  readonly #keys: SealingKeys;
+  readonly #resolution: KeyringResolution;
+  readonly #ours: DirectoryStore;
+  readonly #beside: Beside;
+  #opened: Opened | undefined;
+  #lookedForOld = false;
+
+  constructor(parts: {
+    files: DockerAgentLayout;
+    environment: Environment;
+    keys: SealingKeys;
+    resolution: KeyringResolution;
+  }) {
+    this.#files = parts.files;
+    this.#environment = parts.environment;
+    this.#keys = parts.keys;
+    this.#resolution = parts.resolution;
+    this.#ours = new DirectoryStore(parts.files.layout, parts.environment);
+    this.#beside = new Beside(this.#ours);
+  }
+
+  async read(address: RecordAddress): Promise<StoredRecord | undefined> {
+    const opened = await this.#open();
+    const url = opened?.urls.get(address.id);
+    if (opened === undefined || url === undefined) return this.#ours.read(address);
+    if (opened.key.kid !== address.kid) return undefined;
+    const states = await this.#beside.states(opened.key, address.id);
+    const credential = credentialOf(url, opened.bundle.get(url), states);
+    return {
+      record: seal(serializeCredential(credential), opened.key, address.id),
+      version: versionOf(opened.bundle.get(url), states),
+    };
+  }
+
+  async version(address: RecordAddress): Promise<RecordVersion | undefined> {
+    return this.#version(await this.#open(), address);
+  }
+
+  async cas(address: RecordAddress, expected: RecordVersion | undefined, record: string): Promise<CasResult> {
+    const key = await this.#keyOf(address.kid);
+    const credential = parseCredential(unseal(record, key, address.id));
+    if (credential.account !== DEFAULT_ACCOUNT) return this.#ours.cas(address, expected, record);
+    await this.#open();
+    const { home, temporary } = this.#files.layout;
+    await ensurePrivateDirectories([home, temporary], this.#environment);
+    // Until the bundle has them, new tokens exist nowhere else: who finds this one after a crash brings them home.
+    const staging = stageFile(join(temporary, `${address.id}.jwe`), Buffer.from(record, 'latin1'), temporary);
+    staging.catch(() => {});
+    try {
+      return await this.#locked(async () => {
+        const opened = await this.#read();
+        if (opened !== undefined && opened.key.kid !== key.kid) throw this.#sealedElsewhere(opened.key, key);
+        if ((await this.#version(opened, address)) !== expected) return { outcome: 'conflict' };
+        const url = opened?.urls.get(address.id) ?? credential.resource;
+        const before = opened?.bundle.get(url);
+        const entry = entryOf(credential, before);
+        const former = (await this.#beside.states(key, address.id)).find((state) => belongs(before, state));
+        const states = [stateFor(credential), ...(former === undefined ? [] : [former])];
+        await staging;
+        await this.#beside.write(key, address.id, states);
+        if (JSON.stringify(entry) !== JSON.stringify(before)) {
+          await this.#write(new Map([...(opened?.bundle ?? []), [url, entry]]), key);
+        }
+        return { outcome: 'ok', version: versionOf(entry, states) };
+      });
+    } finally {
+      await staging.then(
+        (staged) => staged.discard(),
+        () => {},
+      );
+    }
+  }
+
+  async remove(address: RecordAddress, expected?: RecordVersion): Promise<boolean> {
+    if ((await this.#open())?.urls.has(address.id) !== true) return this.#ours.remove(address, expected);
+    return this.#locked(async () => {
+      const opened = await this.#read();
+      const url = opened?.urls.get(address.id);
+      if (opened === undefined || url === undefined || opened.key.kid !== address.kid) return false;
+      if (expected !== undefined && (await this.#version(opened, address)) !== expected) return false;
+      await this.#write(new Map([...opened.bundle].filter(([name]) => name !== url)), opened.key);
+      await this.#beside.remove(opened.key, address.id);
+      return true;
+    });
+  }
+
+  async move(): Promise<CasResult> {
+    return this.checkRekeyable();
+  }
+
+  /** @throws InvalidArgumentError always: the bundle is sealed under docker-agent's one key */
+  checkRekeyable(): never {
+    throw new InvalidArgumentError('docker-agent has one key, which Holdfast does not replace.', {
+      hint: 'Rekey Holdfast’s own store: leave --store docker-agent and HOLDFAST_STORE out.',
+    });
+  }
+
+  async quarantine(address: RecordAddress): Promise<string | undefined> {
+    const opened = await this.#open();
+    const url = opened?.urls.get(address.id);
+    if (opened === undefined || url === undefined) return this.#ours.quarantine(address);
+    // The entry alone: the others are none of its business.
+    const aside = { kid: opened.key.kid, id: `${address.id}-entry` };
+    const copy = Buffer.from(JSON.stringify({ url, entry: opened.bundle.get(url) }), 'utf8');
+    await this.#ours.cas(aside, undefined, seal(copy, opened.key, aside.id));
+    const place = await this.#ours.quarantine(aside);
+    return (await this.remove(
+      address,
+      versionOf(opened.bundle.get(url), await this.#beside.states(opened.key, address.id)),
+    ))
+      ? place
+      : undefined;
+  }
+
+  async list(): Promise<RecordAddress[]> {
+    const opened = await this.#open();
+    const entries = [...(opened?.urls.keys() ?? [])].map((id) => ({ kid: opened?.key.kid ?? '', id }));
+    const others = (await this.#ours.list()).filter(
+      (address) => !isOfAnEntry(address) && opened?.urls.has(address.id) !== true,
+    );
+    return [...entries, ...others];
+  }
+
+  async kidsOf(id: string): Promise<string[]> {
+    const opened = await this.#open();
+    return opened?.urls.has(id) === true ? [opened.key.kid] : this.#ours.kidsOf(id);
+  }
+
+  lock(id: string, options: LeaseOptions): Promise<Lease> {
+    return this.#ours.lock(id, options);
+  }
+
+  locked(id: string): Promise<boolean> {
+    return this.#ours.locked(id);
+  }
+
+  /** Room for what lies beside, and for the whole bundle once more: each change writes it anew. */
+  async reserve(): Promise<Reservation> {
+    const ours = await this.#ours.reserve();
+    try {
+      const size = (await this.#bytes())?.length ?? 0;
+      const bundle = await reserveSpace(this.#files.layout.temporary, size + 16 * 1024);
+      return {
+        release: async () => {
+          await Promise.all([ours.release(), bundle.release()]);
+        },
+      };
+    } catch (error) {
+      await ours.release();
+      throw error;
+    }
+  }
+
+  async rehearse(): Promise<void> {
+    await this.#open();
+    await this.#ours.rehearse();
+  }
+
+  durability(): Durability {
+    return 'disk';
+  }
+
+  close(): Promise<void> {
+    return this.#ours.close();
+  }
+
+  /** What is there now; an older layout is brought into the file first, as docker-agent itself does. */
+  async #open(): Promise<Opened | undefined> {
+    const opened = await this.#read();
+    if (opened !== undefined || this.#lookedForOld) return opened;
+    const old = await oldLayouts(this.#resolution);
+    if (old !== undefined) {
+      const key = await this.#keys.strongest();
+      // Nothing that is sealed under a key of this process alone may take the place of what lasts.
+      if (key.lifetime === 'process') return undefined;
+      await this.#locked(async () => {
+        // Another process was first: its file is newer than anything in the keyring.
+        const now = await this.#read();
+        if (now !== undefined && now.key.kid !== key.kid) throw this.#sealedElsewhere(now.key, key);
+        await this.#write(new Map([...old.bundle, ...(now?.bundle ?? [])]), key);
+      });
+      await removeOldLayouts(old);
+    }
+    this.#lookedForOld = true;
+    return this.#read();
+  }
+
+  #bytes(): Promise<Buffer | undefined> {
+    return readBundleFile(this.#files, this.#environment);
+  }
+
+  async #read(): Promise<Opened | undefined> {
+    const stamp = await readBundleStamp(this.#files, this.#environment);
+    if (stamp === undefined) return undefined;
+    if (this.#opened?.stamp === stamp) return this.#opened;
+    const bytes = await this.#bytes();
+    if (bytes === undefined) return undefined;
+    const begin = performance.now();
+    do {
+      for await (const key of this.#keys.reachable()) {
+        const bundle = openBundle(bytes, key.key);
+        if (bundle === undefined) continue;
+        this.#opened = { key, bundle, urls: urlsOf(bundle), stamp: stampOf(endsOf(bytes)) };
+        return this.#opened;
+      }
+      // docker-agent, or another process of ours, may have made the key since.
+    } while (this.#keys.lookAgain(begin));
+    throw await this.#unopened();
+  }
+
+  async #unopened(): Promise<HoldfastError> {
+    const path = shellPath(this.#files.bundle);
+    const [problem] = this.#keys.problems();
+    let tried = '';
+    for await (const key of this.#keys.reachable()) tried = ` that the keyring ${key.keyringId} holds`;
+    return new KeyUnavailableError(
+      tried === ''
+        ? `docker-agent’s tokens in ${path} are sealed under a key that cannot be read now. ${problem?.message ?? 'No keyring holds it.'}`
+        : `docker-agent’s tokens in ${path} do not open with the key${tried}: they are sealed under another one, or damaged.`,
+      {
+        cause: problem,
+        hint: `${problem?.hint ?? 'Run Holdfast where docker-agent made its logins: in the same desktop session, or with its files.'} The file is left as it is; to start anew, move it aside: mv ${path} ${shellPath(`${this.#files.bundle}.old`)}`,
+      },
+    );
+  }
+
+  async #version(opened: Opened | undefined, address: RecordAddress): Promise<RecordVersion | undefined> {
+    const url = opened?.urls.get(address.id);
+    if (opened === undefined || url === undefined) return this.#ours.version(address);
+    if (opened.key.kid !== address.kid) return undefined;
+    return versionOf(opened.bundle.get(url), await this.#beside.states(opened.key, address.id));
+  }
+
+  async #write(bundle: Bundle, key: SealingKey): Promise<void> {
+    const { layout, bundle: path } = this.#files;
+    await writeFileAtomically(path, sealBundle(bundle, key.key), { temporary: layout.temporary });
+  }
+
+  #locked<T>(step: () => Promise<T>): Promise<T> {
+    return underLock(this.#files, this.#environment, step);
+  }
+
+  async #keyOf(kid: string): Promise<SealingKey> {
+    for await (const key of this.#keys.reachable()) if (key.kid === kid) return key;
+    throw new KeyUnavailableError('The key that this record is sealed under cannot be read any more.', {
+      hint: 'See: holdfast doctor',
+    });
+  }
+
+  #sealedElsewhere(theirs: SealingKey, ours: SealingKey): KeyUnavailableError {
+    return new KeyUnavailableError(
+      `docker-agent’s tokens are sealed under the key in the keyring ${theirs.keyringId}, and not that in ${ours.keyringId}.`,
+      { hint: `Nothing was written. Use the one that they are sealed under: --keyring ${theirs.keyringId}` },
+    );
+  }
+}
+
+/** An entry whose URL no client of ours could ask for is docker-agent's alone. Of two spellings, the canonical one. */
+function urlsOf(bundle: Bundle): ReadonlyMap<string, string> {
+  const urls = new Map<string, string>();
+  for (const url of bundle.keys()) {
+    try {
+      const resource = canonicalResource(url);
+      const id = recordId(resource, DEFAULT_ACCOUNT);
+      if (url === resource || !urls.has(id)) urls.set(id, url);
+    } catch (error) {
+      if (!(error instanceof InvalidArgumentError)) throw error;
+    }
+  }
+  return urls;
+}
+
+/** Of the entry, and of the state that belongs to it: a state that was written for an entry to come changes nothing yet. */
+function versionOf(entry: unknown, states: readonly State[]): RecordVersion {
+  const state = states.find((one) => belongs(entry, one)) ?? states[0];
+  return createHash('sha256')
+    .update(JSON.stringify(entry) ?? '')
+    .update('\0')
+    .update(state === undefined ? '' : serializeStates([state]))
+    .digest('base64url');
+}

@@ -1,0 +1,220 @@
+import { createHash } from 'node:crypto';
+import {
+  type ClientAuthMethod,
+  type ClientRegistration,
+  type Credential,
+  isRenewable,
+  parseCredential,
+  type Tokens,
+} from '../credential.ts';
+import { HoldfastError, InvalidArgumentError, IssuerMismatchError, UnsafeUrlError } from '../errors.ts';
+import type { Discovery } from '../oauth/discovery.ts';
+import { checkPublishedUrl } from '../oauth/safe-url.ts';
+import { quote } from '../quote.ts';
+import type { Secret } from '../secret.ts';
+import { type Held, type Name, nameOf } from './custody.ts';
+import { EXPORT_FORMAT } from './export.ts';
+import { keep, type LoginPlace, prepareKeeping } from './keeping.ts';
+import { credentialOf, discoverFor } from './login.ts';
+import { givenClient } from './login-client.ts';
+import type { AdoptOptions, ForeignClient, ForeignLogin } from './results.ts';
+import type { ServerSettings } from './settings.ts';
+
+/*
+ * A login that was made elsewhere, and is kept here from now on. What the other program did not keep, such as the token
+ * endpoint, the server says; what it did keep must agree with that.
+ */
+
+export interface AdoptPlace extends LoginPlace {
+  readonly settings: Pick<ServerSettings, 'lenient' | 'headers'>;
+}
+
+export async function adopt(
+  foreign: ForeignLogin,
+  options: AdoptOptions,
+  place: AdoptPlace,
+): Promise<{ held: Held; outcome: 'stored' | 'already' }> {
+  const name = nameOf(foreign.resource, options.account);
+  const mode = options.accessTokenOnly === true ? 'access-token' : 'move';
+  const imported = { from: foreign.from, mode, at: Date.now(), origin: originOf(foreign) } as const;
+  const before = await goodLogin(name, place);
+  const earlier = before?.credential.imported;
+  if (before !== undefined && earlier?.origin === imported.origin && earlier.mode === mode) {
+    return { held: before, outcome: 'already' };
+  }
+  // An access token alone is no login that could be lost.
+  if (before !== undefined && options.replace !== true && earlier?.mode !== 'access-token') throw taken(name);
+  checkUsable(foreign, options);
+  await prepareKeeping(place, name, options);
+  const { lenient, headers } = place.settings;
+  const discovery = await discoverFor(name, { lenient, headers, signal: options.signal }, place, false);
+  checkIssuer(foreign, discovery);
+  const client = clientOf(foreign.client, discovery);
+  const tokens = tokensOf(foreign, mode);
+  const answer = { tokens, scope: foreign.scope, issuedTokenType: undefined };
+  const { requestedScope } = foreign;
+  const held = await keep(place, name, options, (generation) => ({
+    ...credentialOf(name, discovery, answer, {
+      generation,
+      requestedScope,
+      client: mode === 'move' ? client : publicPart(client),
+    }),
+    imported,
+  }));
+  return { held, outcome: 'stored' };
+}
+
+/** Keeps what `exportLogin` made, after the checks of a hand-over: whoever wrote it may be anybody. */
+export async function importExported(json: Secret, options: AdoptOptions, place: LoginPlace): Promise<Held> {
+  const credential = exportedCredential(json);
+  const name = nameOf(credential.resource, options.account ?? credential.account);
+  const before = await goodLogin(name, place);
+  if (before !== undefined && options.replace !== true && isRenewable(before.credential)) throw taken(name);
+  await prepareKeeping(place, name, options);
+  return keep(place, name, options, (generation) => ({
+    ...credential,
+    ...name,
+    generation,
+    loggedInAt: Date.now(),
+    received: { mode: isRenewable(credential) ? 'move' : 'access-token', at: Date.now() },
+  }));
+}
+
+function exportedCredential(json: Secret): Credential {
+  const refuse = (why: string) =>
+    new InvalidArgumentError(`That is no login as holdfast export writes it: ${why}.`, {
+      hint: 'Give the whole JSON, such as: holdfast import - < FILE',
+    });
+  let values: unknown;
+  try {
+    values = JSON.parse(json.reveal());
+  } catch {
+    // JSON.parse quotes its input in the message, so its error is no cause to keep.
+    throw refuse('it is not JSON');
+  }
+  if (
+    typeof values !== 'object' ||
+    values === null ||
+    !('format' in values) ||
+    values.format !== EXPORT_FORMAT
+  ) {
+    throw refuse(`its format is not ${EXPORT_FORMAT}`);
+  }
+  let credential: Credential;
+  try {
+    credential = parseCredential(Buffer.from(json.reveal(), 'utf8'));
+    const { resource } = nameOf(credential.resource, credential.account);
+    if (resource !== credential.resource) throw refuse('its resource is not written as it should be');
+    const { issuer, tokenEndpoint, revocationEndpoint } = credential.server;
+    const at = new URL(resource);
+    checkPublishedUrl(issuer, 'issuer', at);
+    checkPublishedUrl(tokenEndpoint, 'token endpoint', at);
+    if (revocationEndpoint !== undefined) checkPublishedUrl(revocationEndpoint, 'revocation endpoint', at);
+  } catch (error) {
+    if (error instanceof UnsafeUrlError) throw refuse(error.message.replace(/\.$/, ''));
+    if (error instanceof HoldfastError && error.code === 'record-damaged') {
+      throw refuse('a field is missing, or has another type');
+    }
+    throw error;
+  }
+  // An assertion would be read from a file or a variable of this machine, and sent to a server that the writer names.
+  if (credential.grant !== undefined) throw refuse('it holds a grant that never leaves its machine');
+  if (credential.loginRequired !== undefined) throw refuse('that login has ended');
+  const { imported: _imported, ...rest } = credential;
+  return { ...rest, tokens: { ...rest.tokens, obtainedBoot: undefined } };
+}
+
+/** What is there under that name and still serves; what cannot be opened is for `keep` to judge. */
+async function goodLogin(name: Name, { custody }: LoginPlace): Promise<Held | undefined> {
+  const held = (await custody.find(name))?.held;
+  return held === undefined || held.credential.loginRequired !== undefined ? undefined : held;
+}
+
+function taken({ resource }: Name): InvalidArgumentError {
+  return new InvalidArgumentError(`There is a login to ${resource} here already, and it was left as it is.`, {
+    hint: 'Give the other one a name of its own: --account LABEL. Or put it in the place of this one: --replace',
+  });
+}
+
+/** Which tokens they are, in a form that gives nothing away. */
+function originOf({ accessToken, refreshToken }: ForeignLogin): string {
+  return createHash('sha256')
+    .update((refreshToken ?? accessToken).reveal())
+    .digest('base64url');
+}
+
+function checkUsable(foreign: ForeignLogin, { accessTokenOnly }: AdoptOptions): void {
+  const { resource, tokenType = 'Bearer', refreshToken, expiresAt, client } = foreign;
+  const refuse = (why: string, hint: string) =>
+    new InvalidArgumentError(`The login to ${quote(resource)} cannot be imported: ${why}.`, { hint });
+  const again = `Log in here: holdfast login ${resource}`;
+  if (tokenType.toLowerCase() !== 'bearer') {
+    throw refuse(`its token is of type ${quote(tokenType, 40)}, and what it is bound to is not there`, again);
+  }
+  const lapsed = expiresAt !== undefined && expiresAt <= Date.now();
+  if (lapsed && (accessTokenOnly === true || refreshToken === undefined)) {
+    throw refuse(
+      'its access token has expired',
+      accessTokenOnly === true && refreshToken !== undefined ? 'Leave out --access-token-only.' : again,
+    );
+  }
+  if (accessTokenOnly !== true && refreshToken !== undefined && client === undefined) {
+    throw refuse(
+      'nothing says which client it was made as, so it cannot be refreshed',
+      `Take the access token alone: --access-token-only. ${again}`,
+    );
+  }
+}
+
+/** The refresh token goes to nobody but who issued it. */
+function checkIssuer({ issuer, tokenEndpoint, from }: ForeignLogin, { server }: Discovery): void {
+  // Some programs keep the issuer as a URL object writes it, with a slash at its end.
+  const bare = (text: string) => text.replace(/\/$/, '');
+  const differs =
+    (issuer !== undefined && bare(issuer) !== bare(server.issuer) && `was issued by ${quote(issuer)}`) ||
+    (tokenEndpoint !== undefined &&
+      bare(tokenEndpoint) !== bare(server.tokenEndpoint) &&
+      `is refreshed at ${quote(tokenEndpoint)}`);
+  if (!differs) return;
+  throw new IssuerMismatchError(
+    `The login that ${from} has ${differs}, and the MCP server now names ${quote(server.issuer)}.`,
+    { hint: 'Nothing was sent there, and nothing was moved. Log in anew: holdfast login URL' },
+  );
+}
+
+const AUTH_METHODS: readonly string[] = ['none', 'client_secret_basic', 'client_secret_post'];
+
+function clientOf(foreign: ForeignClient | undefined, { server }: Discovery): ClientRegistration {
+  // Good for an access token alone, which no client is needed for.
+  if (foreign === undefined)
+    return { clientId: 'unknown', authMethod: 'none', redirectUris: [], source: 'dynamic' };
+  const { id, secret, secretExpiresAt, redirectUris = [] } = foreign;
+  const said = foreign.authMethod;
+  const fits =
+    said !== undefined && AUTH_METHODS.includes(said) && said.startsWith('client_secret') === !!secret;
+  const authMethod = fits ? (said as ClientAuthMethod) : undefined;
+  const client = givenClient({ id, secret, authMethod }, server.tokenEndpointAuthMethods);
+  return {
+    ...client,
+    clientSecretExpiresAt: client.clientSecret === undefined ? undefined : secretExpiresAt,
+    redirectUris: redirectUris.filter((uri) => URL.canParse(uri)),
+    source: id.startsWith('https://') ? 'metadata-document' : 'dynamic',
+  };
+}
+
+function publicPart({ clientId, redirectUris, source }: ClientRegistration): ClientRegistration {
+  return { clientId, redirectUris, source, authMethod: 'none' };
+}
+
+function tokensOf(foreign: ForeignLogin, mode: 'move' | 'access-token'): Tokens {
+  const now = Date.now();
+  const { accessToken, refreshToken, expiresAt, obtainedAt = now } = foreign;
+  return {
+    accessToken,
+    tokenType: 'Bearer',
+    refreshToken: mode === 'move' ? refreshToken : undefined,
+    // Not in the future, and not after its end: both would be read as a clock that was wrong.
+    obtainedAt: Math.max(0, Math.min(obtainedAt, now, expiresAt ?? now)),
+    expiresAt,
+  };
+}

@@ -1,0 +1,177 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { connectBus, deadlineIn } from '../../src/system/dbus.ts';
+import { Variant } from '../../src/system/dbus-value.ts';
+import { type Environment, processEnvironment } from '../../src/system/environment.ts';
+import { openVault } from '../../src/vault/vault.ts';
+import { buildWitness, fixtureAt, NO_WITNESS, witness, witnessWith } from '../support/docker-agent.ts';
+import { temporaryDirectory } from '../support/home.ts';
+import { callKWallet, NO_KWALLET, startKWallet, writeKWalletSettings } from '../support/kwallet.ts';
+import { type Bus, NO_SECRET_SERVICE, privateBus } from '../support/secret-service.ts';
+import { type Servers, startServers } from '../support/servers.ts';
+import { scripted } from '../support/vault.ts';
+
+/*
+ * docker-agent's key in a keyring of the desktop, in the layout of 99designs/keyring: what the desktop's own tools put there
+ * and find there goes to and comes from the Go witness as it is.
+ */
+
+const SERVICE = 'docker-agent-oauth';
+const ITEM = 'oauth:encryption-key';
+
+/** The collection as that library names it, with what D-Bus paths cannot hold escaped. */
+const COLLECTION = '/org/freedesktop/secrets/collection/docker_2dagent_2doauth';
+
+interface Desktop {
+  readonly environment: Environment;
+  item(): Promise<string>;
+  setItem(text: string): Promise<void>;
+}
+
+describe.skipIf(NO_WITNESS)('docker-agent’s key in a keyring of the desktop', () => {
+  let built: string;
+  let program: string;
+  let servers: Servers;
+  beforeAll(async () => {
+    built = await mkdtemp(join(tmpdir(), 'holdfast-test-'));
+    program = buildWitness(built);
+    servers = await startServers();
+  });
+  afterAll(() => Promise.all([servers.stop(), rm(built, { recursive: true })]));
+
+  async function bothWays(keyring: string, open: () => Promise<Desktop>): Promise<void> {
+    const entry = { access_token: 'theirs', token_type: 'Bearer', expires_at: '0001-01-01T00:00:00Z' };
+    // Holdfast first: it makes the key.
+    const desktop = await open();
+    const ours = join(await temporaryDirectory(), 'ours');
+    const vault = vaultOf(desktop, ours, keyring);
+    const { keyring: used } = await vault.login(servers.resource, { interaction: scripted });
+    expect(used.id).toBe(keyring);
+    expect(await readdir(ours)).not.toContain('mcp-oauth-keyring');
+    const token = (await vault.token(servers.resource)).token.reveal();
+    const item = await desktop.item();
+    expect(JSON.parse(witnessWith(item, program, ours, 'read'))).toMatchObject({
+      [servers.resource]: { access_token: token },
+    });
+    witnessWith(item, program, ours, 'put', 'https://theirs.example/mcp', JSON.stringify(entry));
+    expect((await vault.token('https://theirs.example/mcp')).token.reveal()).toBe('theirs');
+    // docker-agent first.
+    const theirs = join(await temporaryDirectory(), 'theirs');
+    const made = witness(program, theirs, 'item');
+    await desktop.setItem(made);
+    witnessWith(made, program, theirs, 'put', 'https://theirs.example/mcp', JSON.stringify(entry));
+    const other = vaultOf(desktop, theirs, keyring);
+    expect((await other.token('https://theirs.example/mcp')).token.reveal()).toBe('theirs');
+    await other.login(servers.resource, { interaction: scripted });
+    expect(Object.keys(JSON.parse(witnessWith(made, program, theirs, 'read'))).sort()).toEqual(
+      [servers.resource, 'https://theirs.example/mcp'].sort(),
+    );
+  }
+
+  function vaultOf({ environment }: Pick<Desktop, 'environment'>, directory: string, keyring: string) {
+    const vault = openVault({ environment, keyring, store: 'docker-agent', dockerAgentDir: directory });
+    onTestFinished(() => vault.close());
+    return vault;
+  }
+
+  async function environmentOf(bus: Bus): Promise<Environment> {
+    const variables = { ...bus.variables, HOLDFAST_HOME: join(await temporaryDirectory(), 'home') };
+    return { ...processEnvironment(), variables, homeDirectory: bus.home };
+  }
+
+  test.skipIf(NO_SECRET_SERVICE)('is shared both ways in the Secret Service', () =>
+    bothWays('secret-service', async () => {
+      const bus = await privateBus();
+      await bus.keyring({ unlock: true });
+      await makeCollection(bus);
+      const tool = (args: readonly string[], input = '') =>
+        execFileSync('secret-tool', args, { env: bus.variables, encoding: 'utf8', input });
+      return {
+        environment: await environmentOf(bus),
+        item: async () => tool(['lookup', 'profile', ITEM]),
+        setItem: async (text) => {
+          tool(['store', `--label=${ITEM}`, `--collection=${COLLECTION}`, 'profile', ITEM], text);
+        },
+      };
+    }),
+  );
+
+  test.skipIf(NO_SECRET_SERVICE)(
+    'is not made there where the tokens are sealed under the file’s key',
+    async () => {
+      const bus = await privateBus();
+      await bus.keyring({ unlock: true });
+      await makeCollection(bus);
+      const directory = join(await temporaryDirectory(), 'cagent');
+      await fixtureAt(directory);
+      const vault = vaultOf({ environment: await environmentOf(bus) }, directory, 'auto');
+      const { keyring, tiers } = await vault.login(servers.resource, { interaction: scripted });
+      expect(keyring.id).toBe('file');
+      expect(tiers.find(({ id }) => id === 'secret-service')).toMatchObject({
+        outcome: 'passed-over',
+        reason: expect.stringContaining('sealed under one already'),
+      });
+      expect(Object.keys(JSON.parse(witness(program, directory, 'read')))).toHaveLength(4);
+      const lookup = spawnSync('secret-tool', ['lookup', 'profile', ITEM], { env: bus.variables });
+      expect([lookup.status, lookup.stdout.length]).toEqual([1, 0]);
+    },
+  );
+
+  test.skipIf(NO_KWALLET)('is shared both ways in KWallet', () =>
+    bothWays('kwallet', async () => {
+      const bus = await privateBus({ services: {} });
+      await writeKWalletSettings(bus);
+      await startKWallet(bus, ['kdewallet', SERVICE]);
+      const handle = await callKWallet(bus, 'open', 'sxs', SERVICE, 0n, 'keyring');
+      const at = [handle, 'keyring', ITEM] as const;
+      return {
+        environment: await environmentOf(bus),
+        item: async () => {
+          const bytes = await callKWallet(bus, 'readEntry', 'isss', ...at, 'keyring');
+          if (!(bytes instanceof Uint8Array)) throw new Error('KWallet answered something else.');
+          return Buffer.from(bytes).toString('utf8');
+        },
+        setItem: async (text) => {
+          await callKWallet(bus, 'writeEntry', 'issays', ...at, Buffer.from(text), 'keyring');
+        },
+      };
+    }),
+  );
+});
+
+/** As the first write of that library does, but without the prompt: gnome-keyring has a call for it. */
+async function makeCollection(bus: Bus): Promise<void> {
+  const deadline = deadlineIn(10_000);
+  const connection = await connectBus(bus.variables['DBUS_SESSION_BUS_ADDRESS'] ?? '', deadline);
+  try {
+    const at = { destination: 'org.freedesktop.secrets', path: '/org/freedesktop/secrets' };
+    const [, session] = await connection.call(
+      {
+        ...at,
+        interface: 'org.freedesktop.Secret.Service',
+        member: 'OpenSession',
+        signature: 'sv',
+        body: ['plain', new Variant('s', '')],
+      },
+      deadline,
+    );
+    const label = ['org.freedesktop.Secret.Collection.Label', new Variant('s', SERVICE)];
+    const password = [session, Buffer.alloc(0), Buffer.from('a password'), 'text/plain'];
+    const [path] = await connection.call(
+      {
+        ...at,
+        interface: 'org.gnome.keyring.InternalUnsupportedGuiltRiddenInterface',
+        member: 'CreateWithMasterPassword',
+        signature: 'a{sv}(oayays)',
+        body: [[label], password],
+      },
+      deadline,
+    );
+    expect(path).toBe(COLLECTION);
+  } finally {
+    connection.close();
+  }
+}
