@@ -44,14 +44,14 @@ const read = (file: string) => readFile(file, 'utf8');
 function placeOn(platform: NodeJS.Platform, variables: Record<string, string> = {}): Place {
   return {
     environment: { ...processEnvironment(), platform, variables, homeDirectory: '/home/me' },
-    directory: '/work/project',
+    directory: '/repo',
   };
 }
 
 describe('the file of each client', () => {
   test.each<[ClientId, NodeJS.Platform, Scope, string | undefined]>([
     ['claude-code', 'linux', 'user', '/home/me/.claude.json'],
-    ['claude-code', 'linux', 'project', '/work/project/.mcp.json'],
+    ['claude-code', 'linux', 'project', '/repo/.mcp.json'],
     ['claude-desktop', 'linux', 'user', '/home/me/.config/Claude/claude_desktop_config.json'],
     [
       'claude-desktop',
@@ -62,16 +62,16 @@ describe('the file of each client', () => {
     ['claude-desktop', 'win32', 'user', '/home/me/AppData/Roaming/Claude/claude_desktop_config.json'],
     ['claude-desktop', 'linux', 'project', undefined],
     ['cursor', 'darwin', 'user', '/home/me/.cursor/mcp.json'],
-    ['cursor', 'darwin', 'project', '/work/project/.cursor/mcp.json'],
+    ['cursor', 'darwin', 'project', '/repo/.cursor/mcp.json'],
     ['vscode', 'linux', 'user', '/home/me/.config/Code/User/mcp.json'],
     ['vscode', 'darwin', 'user', '/home/me/Library/Application Support/Code/User/mcp.json'],
-    ['vscode', 'linux', 'project', '/work/project/.vscode/mcp.json'],
+    ['vscode', 'linux', 'project', '/repo/.vscode/mcp.json'],
     ['codex', 'linux', 'user', '/home/me/.codex/config.toml'],
-    ['codex', 'linux', 'project', '/work/project/.codex/config.toml'],
+    ['codex', 'linux', 'project', '/repo/.codex/config.toml'],
     ['gemini', 'linux', 'user', '/home/me/.gemini/settings.json'],
-    ['gemini', 'linux', 'project', '/work/project/.gemini/settings.json'],
+    ['gemini', 'linux', 'project', '/repo/.gemini/settings.json'],
     ['opencode', 'linux', 'user', '/home/me/.config/opencode/opencode.json'],
-    ['opencode', 'linux', 'project', '/work/project/opencode.json'],
+    ['opencode', 'linux', 'project', '/repo/opencode.json'],
     ['docker-agent', 'linux', 'user', undefined],
   ])('%s on %s, %s', async (id, platform, scope, path) => {
     expect(await fileOf(client(id), scope, placeOn(platform))).toBe(path);
