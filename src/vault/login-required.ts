@@ -41,7 +41,7 @@ export function cannotRefresh(name: Named & Pick<Credential, 'received' | 'impor
   }
   if (name.imported?.mode === 'access-token') {
     return new LoginRequiredError(
-      `The access token of ${name.resource} that was imported from ${name.imported.from} has expired; it came alone, as it was meant to.`,
+      `The access token for ${name.resource} that ${name.imported.from} had has expired; it came here alone, as it was meant to.`,
       { hint: again(name) },
     );
   }
