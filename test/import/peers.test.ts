@@ -240,7 +240,7 @@ describe('an import', () => {
     await expire(at.home, servers.resource);
     await expect(vaultAt(at.home).vault.token(servers.resource)).rejects.toMatchObject({
       code: 'login-required',
-      message: expect.stringContaining('imported from mcporter'),
+      message: expect.stringContaining('that mcporter had'),
     });
   });
 
