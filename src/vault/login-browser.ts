@@ -8,6 +8,7 @@ import {
 import { type Callback, openCallbackServer } from '../oauth/callback-server.ts';
 import { readPasted } from '../oauth/pasted-redirect.ts';
 import { exchangeCode } from '../oauth/token.ts';
+import { quote } from '../quote.ts';
 import type { Held, Name } from './custody.ts';
 import type { Attempt } from './login-attempt.ts';
 import { clientFor, openServerFor } from './login-client.ts';
@@ -120,7 +121,7 @@ function redirectUriOf(listening: string, template: string | undefined): string 
   const url = URL.canParse(text) ? new URL(text) : undefined;
   const local = url !== undefined && ['127.0.0.1', 'localhost', '[::1]'].includes(url.hostname);
   if ((url?.protocol === 'https:' || (url?.protocol === 'http:' && local)) && url.hash === '') return text;
-  throw new InvalidArgumentError(`The callback URL ${text} cannot be used.`, {
+  throw new InvalidArgumentError(`The callback URL ${quote(text)} cannot be used.`, {
     hint: 'It is https, or http to this machine, and has no fragment; ${callbackPort} stands for the port that Holdfast listens at.',
   });
 }

@@ -72,12 +72,13 @@ export async function serverSettings(
   const { variables } = environment;
   const id = variables['HOLDFAST_CLIENT_ID'] || server.clientId;
   const fromEnvironment = Boolean(variables['HOLDFAST_CLIENT_ID']);
-  const secret =
-    (await secretOf('HOLDFAST_CLIENT_SECRET', environment)) ??
-    (fromEnvironment ? undefined : await read(server.clientSecret, environment));
-  const privateKey =
-    (await secretOf('HOLDFAST_CLIENT_KEY', environment)) ??
-    (fromEnvironment ? undefined : await read(server.clientKey, environment));
+  // A secret goes with its own client only: that of one server is never sent to another's.
+  const secret = fromEnvironment
+    ? await secretOf('HOLDFAST_CLIENT_SECRET', environment)
+    : await read(server.clientSecret, environment);
+  const privateKey = fromEnvironment
+    ? await secretOf('HOLDFAST_CLIENT_KEY', environment)
+    : await read(server.clientKey, environment);
   const headers: Record<string, string> = {};
   for (const [name, place] of Object.entries(server.headers ?? {})) {
     headers[name] = (await read(place, environment))?.reveal() ?? '';

@@ -87,6 +87,12 @@ describe('the settings of a server', () => {
     expect(client?.secret?.reveal()).toBe('from a mounted file');
   });
 
+  it('take no secret from the environment for a client that the environment does not name', async () => {
+    const home = await homeWith({ servers: { [RESOURCE]: { clientId: 'in the file' } } });
+    const { client } = await settingsIn(home, { HOLDFAST_CLIENT_SECRET: 'of another client' });
+    expect(client).toMatchObject({ id: 'in the file', secret: undefined });
+  });
+
   it.each([
     ['a secret in the clear', { clientId: 'a', clientSecret: 'hunter2' }, 'clientSecret'],
     ['a word that is no setting', { clientID: 'a' }, 'clientID'],
