@@ -124,6 +124,11 @@ export interface Credential {
   readonly resourceParameter?: string | undefined;
   /** Grows by one with every change of the tokens. */
   readonly generation: number;
+  /**
+   * The claim that the tokens were asked for under, where the lease is one that can pass to another: of two answers to one
+   * refresh token, that of the later claim is the one that counts.
+   */
+  readonly epoch?: number | undefined;
   readonly server: AuthorizationServer;
   readonly client: ClientRegistration;
   /** Absent for a login by a person: its refresh token is the grant. */
@@ -187,6 +192,7 @@ const Record1 = v.object({
   account: v.string(),
   resourceParameter: v.optional(v.string()),
   generation: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
+  epoch: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1))),
   server: Server1,
   client: Client1,
   grant: v.optional(

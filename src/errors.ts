@@ -41,6 +41,10 @@ export type HoldfastErrorCode =
   | 'storage-full'
   | 'lock-timeout'
   | 'lock-unsupported'
+  | 'lease-lost'
+  | 'store-unreachable'
+  | 'store-denied'
+  | 'store-unsuitable'
   | 'vault-closed'
   | 'aborted';
 
@@ -275,6 +279,28 @@ export class LockTimeoutError extends HoldfastError {
 /** This platform or file system has no lock that dies with its holder. */
 export class LockUnsupportedError extends HoldfastError {
   override readonly code = 'lock-unsupported';
+}
+
+/** The lease of a refresh may have passed to another holder, so nothing was sent. */
+export class LeaseLostError extends HoldfastError {
+  override readonly code = 'lease-lost';
+  override readonly retryable = true;
+}
+
+/** The engine that keeps the records does not answer, or not now. */
+export class StoreUnreachableError extends HoldfastError {
+  override readonly code = 'store-unreachable';
+  override readonly retryable = true;
+}
+
+/** The engine that keeps the records answers, and refuses: who we are, or what we want to do. */
+export class StoreDeniedError extends HoldfastError {
+  override readonly code = 'store-denied';
+}
+
+/** The engine that keeps the records cannot keep them as it is: wrong schema, a replica that is read only, no durability. */
+export class StoreUnsuitableError extends HoldfastError {
+  override readonly code = 'store-unsuitable';
 }
 
 /** The vault was closed. */

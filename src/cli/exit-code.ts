@@ -53,6 +53,10 @@ export const EXIT_OF: Readonly<Record<HoldfastErrorCode, number>> = {
   'storage-full': EXIT.store,
   'lock-timeout': EXIT.failed,
   'lock-unsupported': EXIT.store,
+  'lease-lost': EXIT.network,
+  'store-unreachable': EXIT.network,
+  'store-denied': EXIT.store,
+  'store-unsuitable': EXIT.store,
   'vault-closed': EXIT.failed,
   aborted: EXIT.interrupted,
 };

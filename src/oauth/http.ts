@@ -40,6 +40,8 @@ export interface RequestOptions {
   readonly reach?: Reach | undefined;
   /** Sent to that origin only: not after a redirect that leads elsewhere. */
   readonly ownHeaders?: OwnHeaders | undefined;
+  /** Called when the connection stands, right before the first byte of each request. What it throws keeps that from leaving. */
+  readonly beforeSend?: (() => void) | undefined;
 }
 
 /** Headers that are meant for one server. */
@@ -157,10 +159,17 @@ async function exchange(url: URL, request: Request, ended: AbortSignal): Promise
         .on('finish', () => step('request-sent'))
         .on('socket', (socket) =>
           socket.once(url.protocol === 'https:' ? 'secureConnect' : 'connect', () => {
+            // Nothing is written until here, so that what is refused now has provably not been sent.
+            try {
+              request.beforeSend?.();
+            } catch (error) {
+              reject(error);
+              return;
+            }
             connected = true;
+            outgoing?.end(request.body);
           }),
-        )
-        .end(request.body);
+        );
     });
     const { remoteAddress } = answer.socket;
     const reached =

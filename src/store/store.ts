@@ -13,13 +13,26 @@ export interface StoredRecord {
   /** JWE compact. A store never sees plaintext. */
   readonly record: string;
   readonly version: RecordVersion;
+  /** How old its tokens are by the engine's clock, in milliseconds, where the engine has one that all machines share. */
+  readonly ageMs?: number | undefined;
 }
 
 /**
- * The exclusive right to refresh one credential, held by one process at a time and freed by the engine when that
- * process dies. It is never taken from a living holder.
+ * The exclusive right to refresh one credential. A lock of the kernel is freed when its holder dies, and never before. An
+ * engine on another machine cannot know that: there the lease is a claim that its holder renews, and that another may
+ * follow once it has lapsed; such a lease has an `epoch`.
  */
 export interface Lease {
+  /** Which claim this is: each later one of the same credential has a higher number. */
+  readonly epoch?: number | undefined;
+  /** When the claim before this one was made, by the engine's clock in ms, where its holder never told how it went. */
+  readonly abandonedAt?: number | undefined;
+  /**
+   * Asked right before the first byte of a request leaves: a request is fenced, an answer never is.
+   *
+   * @throws LeaseLostError when another may hold the lease by now
+   */
+  check?(): void;
   /**
    * What earlier holders left for later ones: how their tries went. No secret, and no promise: it may be lost at any
    * time, and then reads as `undefined`.
@@ -40,7 +53,21 @@ export interface Reservation {
 }
 
 /** When the wait is over, `lock` throws `LockTimeoutError`. */
-export type LeaseOptions = WaitOptions;
+export interface LeaseOptions extends WaitOptions {
+  /**
+   * How long the caller can do without, in milliseconds, for the sake of a holder that claimed the lease and went silent: it
+   * may be stopped with the server's answer in hand. Default 0. Of no meaning where only the death of a holder frees a lease.
+   */
+  readonly canWaitMs?: number | undefined;
+}
+
+/** What a write may carry besides the record. */
+export interface WriteOptions {
+  /** How old the record's tokens are, in milliseconds. */
+  readonly ageMs?: number | undefined;
+  /** The lease under which it is written: where the engine can, the same step gives it back, note and all. */
+  readonly lease?: Lease | undefined;
+}
 
 /** What a conditional write came to. `unknown`: the engine broke off; read again to learn whether it landed. */
 export type CasResult =
@@ -60,6 +87,10 @@ export type Durability = 'disk' | 'process';
  */
 export interface Store {
   readonly id: string;
+  /** Whose records these are, where one engine keeps those of several. Records are bound to it. */
+  readonly tenant?: string | undefined;
+  /** For how long a token in memory is served before the store is asked what others have done, in milliseconds. */
+  readonly lookEveryMs?: number | undefined;
   read(address: RecordAddress): Promise<StoredRecord | undefined>;
   /** The version alone, cheaper than `read`. */
   version(address: RecordAddress): Promise<RecordVersion | undefined>;
@@ -67,7 +98,12 @@ export interface Store {
    * Writes the record if what is there still has the expected version (`undefined`: if nothing is there).
    * Atomic and durable when it answers `ok`.
    */
-  cas(address: RecordAddress, expected: RecordVersion | undefined, record: string): Promise<CasResult>;
+  cas(
+    address: RecordAddress,
+    expected: RecordVersion | undefined,
+    record: string,
+    options?: WriteOptions,
+  ): Promise<CasResult>;
   /** Removes the record, if it has the expected version when one is given; `false` when nothing was removed. */
   remove(address: RecordAddress, expected?: RecordVersion): Promise<boolean>;
   /**
@@ -75,7 +111,13 @@ export interface Store {
    * comes between, readers find one of the two, and never both: two holders of one chain of refresh tokens would log each
    * other out.
    */
-  move(from: RecordAddress, to: RecordAddress, expected: RecordVersion, record: string): Promise<CasResult>;
+  move(
+    from: RecordAddress,
+    to: RecordAddress,
+    expected: RecordVersion,
+    record: string,
+    options?: WriteOptions,
+  ): Promise<CasResult>;
   /** Absent where records may be sealed under any key. @throws InvalidArgumentError where one is not ours to change */
   checkRekeyable?(): void;
   /** Moves a record that failed authentication out of the way, keeping it whole; answers where it is now. */
@@ -85,6 +127,13 @@ export interface Store {
   /** The keys that have a record of this id: a miss costs no keyring a visit. */
   kidsOf(id: string): Promise<string[]>;
   lock(id: string, options: LeaseOptions): Promise<Lease>;
+  /**
+   * As `lock`, for a refresh of the record of that version; `undefined` as soon as the record has another one, since then
+   * there is nothing to refresh. Absent where `lock` and a look at the record cost no more.
+   */
+  claim?(address: RecordAddress, expected: RecordVersion, options: LeaseOptions): Promise<Lease | undefined>;
+  /** Keeps, for people to look at, an answer that came too late to be of use. Nothing removes it but them. */
+  journal?(address: RecordAddress, record: string): Promise<void>;
   /** Whether someone holds that lease now. */
   locked(id: string): Promise<boolean>;
   /**

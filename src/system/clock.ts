@@ -14,6 +14,24 @@ export interface Moment {
   readonly boot?: { readonly id: string; readonly ms: number } | undefined;
 }
 
+/** A moment by the two clocks of this process that nobody can set; one of them goes on while a laptop sleeps. */
+export interface ElapsingMoment {
+  /** Milliseconds, precise. */
+  readonly running: number;
+  /** Milliseconds since the boot, to a hundredth of a second. */
+  readonly boot: number;
+}
+
+export function elapsingMoment(): ElapsingMoment {
+  return { running: performance.now(), boot: uptime() * 1000 };
+}
+
+/** How many milliseconds have gone by since, by whichever of the two clocks says more. */
+export function elapsedSince(then: ElapsingMoment): number {
+  const now = elapsingMoment();
+  return Math.max(now.running - then.running, now.boot - then.boot);
+}
+
 let bootId: string | undefined;
 
 export function thisMoment(): Moment {

@@ -17,6 +17,7 @@ import {
 } from '../errors.ts';
 import type { SealingKey, SealingKeys } from '../keyring/sealing-key.ts';
 import { seal, unseal } from '../sealing.ts';
+import { ageOf, thisMoment } from '../system/clock.ts';
 import type { Spill } from '../store/spill.ts';
 import type {
   Lease,
@@ -25,6 +26,7 @@ import type {
   RecordVersion,
   Reservation,
   Store,
+  WriteOptions,
 } from '../store/store.ts';
 import { loginCommand } from './login-required.ts';
 
@@ -142,6 +144,44 @@ export class Custody {
     return this.#storeOf(held.key).lock(held.address.id, options);
   }
 
+  /**
+   * The lease for a refresh, and the credential as it is under it: `held` is absent when it was removed. Without a lease, the
+   * record has changed, and there is nothing to refresh.
+   */
+  async claim(
+    held: Held,
+    options: LeaseOptions,
+  ): Promise<{ readonly lease: Lease; readonly held: Held | undefined } | undefined> {
+    const store = this.#storeOf(held.key);
+    if (store.claim === undefined) {
+      const lease = await store.lock(held.address.id, options);
+      try {
+        return { lease, held: await this.reread(held) };
+      } catch (error) {
+        await lease.release().catch(() => {});
+        throw error;
+      }
+    }
+    const lease = await store.claim(held.address, held.version, options);
+    return lease && { lease, held };
+  }
+
+  /** Whether the lease of that credential can pass to another while its holder lives. */
+  hasClaims({ key }: Held): boolean {
+    return this.#storeOf(key).claim !== undefined;
+  }
+
+  /** For how long a token in memory is served before the store is asked again, in milliseconds; absent, as usual. */
+  get lookEveryMs(): number | undefined {
+    return this.#lasting.lookEveryMs;
+  }
+
+  /** Keeps an answer that came too late to be of use, for people, where the store has a place for such. */
+  async journal({ address, key }: Held, credential: Credential): Promise<void> {
+    const store = this.#storeOf(key);
+    await store.journal?.(address, this.#sealed(address, key, credential));
+  }
+
   /** Whether someone is refreshing that credential now. */
   leased(held: Held): Promise<boolean> {
     return this.#storeOf(held.key).locked(held.address.id);
@@ -158,7 +198,7 @@ export class Custody {
    * @returns where it is; `undefined` when no place took it
    */
   async spill({ address, key }: Held, credential: Credential): Promise<string | undefined> {
-    return this.#spill?.keep(address, seal(serializeCredential(credential), key, address.id));
+    return this.#spill?.keep(address, this.#sealed(address, key, credential));
   }
 
   /** What was spilled for that record and opens. */
@@ -166,7 +206,7 @@ export class Custody {
     const records = (await this.#spill?.find(address)) ?? [];
     return records.flatMap((record) => {
       try {
-        return [parseCredential(unseal(record, key, address.id))];
+        return [this.#unsealed(address, key, record)];
       } catch (error) {
         if (error instanceof HoldfastError) return [];
         throw error;
@@ -182,10 +222,11 @@ export class Custody {
   /**
    * Writes the next state of a credential under the key that it was read from.
    *
+   * @param lease ends with the write, where the store can do both in one step
    * @returns `undefined` when the record has changed since it was read
    */
-  async commit(held: Held, next: Credential): Promise<Held | undefined> {
-    return this.#write(held.address, held.key, held.version, next);
+  async commit(held: Held, next: Credential, lease?: Lease): Promise<Held | undefined> {
+    return this.#write(held.address, held.key, held.version, next, lease);
   }
 
   /**
@@ -203,8 +244,9 @@ export class Custody {
       const { id } = held.address;
       const to = { kid: key.kid, id };
       if ((await this.#lasting.version(to)) !== undefined) return 'occupied';
-      const record = seal(serializeCredential(current.credential), key, id);
-      const result = await this.#lasting.move(held.address, to, current.version, record);
+      const record = this.#sealed(to, key, current.credential);
+      const options = { ageMs: ageMsOf(current.credential) };
+      const result = await this.#lasting.move(held.address, to, current.version, record, options);
       if (result.outcome === 'unknown') throw result.cause;
       return result.outcome === 'ok' ? 'moved' : 'gone';
     } finally {
@@ -317,6 +359,15 @@ export class Custody {
     await Promise.all([this.#lasting.close(), this.#passing.close(), this.#keys.close()]);
   }
 
+  /** Bound to the record id, and to the tenant where the store has those: a record opens under no other name. */
+  #sealed(address: RecordAddress, key: SealingKey, credential: Credential): string {
+    return seal(serializeCredential(credential), key, subjectOf(address, this.#storeOf(key)));
+  }
+
+  #unsealed(address: RecordAddress, key: SealingKey, record: string): Credential {
+    return parseCredential(unseal(record, key, subjectOf(address, this.#storeOf(key))));
+  }
+
   #storeOf(key: SealingKey): Store {
     return key.lifetime === 'process' ? this.#passing : this.#lasting;
   }
@@ -325,7 +376,7 @@ export class Custody {
     const found = await this.#storeOf(key).read(address);
     if (found === undefined) return undefined;
     try {
-      const credential = parseCredential(unseal(found.record, key, address.id));
+      const credential = redated(this.#unsealed(address, key, found.record), found.ageMs);
       return { credential, address, version: found.version, key };
     } catch (error) {
       throw error instanceof RecordDamagedError ? damaged(error, name) : error;
@@ -337,10 +388,12 @@ export class Custody {
     key: SealingKey,
     expected: RecordVersion | undefined,
     credential: Credential,
+    lease?: Lease,
   ): Promise<Held | undefined> {
-    const record = seal(serializeCredential(credential), key, address.id);
+    const record = this.#sealed(address, key, credential);
     const store = this.#storeOf(key);
-    const result = await store.cas(address, expected, record);
+    const options: WriteOptions = { ageMs: ageMsOf(credential), lease };
+    const result = await store.cas(address, expected, record, options);
     if (result.outcome === 'ok') return { credential, address, version: result.version, key };
     if (result.outcome === 'conflict') return undefined;
     // The engine broke off. Each sealing draws a new nonce, so the same text there is this very write.
@@ -355,6 +408,36 @@ export class Custody {
       },
     );
   }
+}
+
+function subjectOf({ id }: RecordAddress, { tenant }: Store): string {
+  return tenant === undefined ? id : `${tenant}/${id}`;
+}
+
+function ageMsOf({ tokens }: Credential): number {
+  const then = { wall: tokens.obtainedAt, boot: tokens.obtainedBoot };
+  return Math.max(0, ageOf(then, thisMoment()));
+}
+
+/** The tokens as old as the engine says, by the clocks of this machine: those of other machines may be wrong. */
+function redated(credential: Credential, ageMs: number | undefined): Credential {
+  if (ageMs === undefined) return credential;
+  const { wall, boot } = thisMoment();
+  const { obtainedBoot: _theirs, ...tokens } = credential.tokens;
+  const obtainedAt = Math.max(0, Math.round(wall - ageMs));
+  const life = tokens.expiresAt === undefined ? undefined : tokens.expiresAt - tokens.obtainedAt;
+  return {
+    ...credential,
+    tokens: {
+      ...tokens,
+      obtainedAt,
+      ...(life === undefined ? {} : { expiresAt: obtainedAt + life }),
+      // What is older than this boot has no moment in it.
+      ...(boot !== undefined && boot.ms >= ageMs
+        ? { obtainedBoot: { id: boot.id, ms: Math.round(boot.ms - ageMs) } }
+        : {}),
+    },
+  };
 }
 
 function damaged(error: RecordDamagedError, name: Name | undefined): RecordDamagedError {

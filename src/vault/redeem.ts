@@ -15,17 +15,16 @@ export interface Redeemed extends TokenResponse {
  * Asks for the next tokens of a credential: by its refresh token, or by the grant that needs none. A refresh token that came of
  * such a grant, and is refused, ends nothing: the grant is asked again.
  *
+ * @param options.beforeSend called before what presents something leaves, and not before what only asks
  * @throws OAuthError, NetworkError, TimeoutError, InvalidResponseError for what the server did
  */
 export async function redeem(
   credential: Credential,
   environment: Environment,
-  options: RequestOptions,
+  { beforeSend, ...wait }: RequestOptions,
 ): Promise<Redeemed> {
-  const { server, client, tokens, grant, resourceParameter, dpopKey } = await withEndpoints(
-    credential,
-    options,
-  );
+  const { server, client, tokens, grant, resourceParameter, dpopKey } = await withEndpoints(credential, wait);
+  const options = { ...wait, beforeSend };
   if (tokens.refreshToken !== undefined) {
     const { refreshTokens } = await import('../oauth/token.ts');
     const presented = { refreshToken: tokens.refreshToken, resourceParameter };

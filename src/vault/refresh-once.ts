@@ -2,7 +2,7 @@ import { type Credential, isRenewable } from '../credential.ts';
 import {
   AbortedError,
   HoldfastError,
-  LoginRequiredError,
+  LeaseLostError,
   OAuthError,
   TimeoutError,
   VaultClosedError,
@@ -14,18 +14,25 @@ import { pause } from '../system/turn.ts';
 import { Attempts } from './attempts.ts';
 import type { Custody, Held } from './custody.ts';
 import { freshness, wasOfNoUse } from './freshness.ts';
+import { Landing, nameOfRecord } from './landing.ts';
 import { cannotRefresh, loggedOut, refused } from './login-required.ts';
 import type { Redeemed } from './redeem.ts';
+import { Replays } from './replay.ts';
 import type { VaultEvent } from './results.ts';
 
 /*
- * Refresh exactly once (DESIGN section 6, docs/refresh.md). In one process concurrent callers share one promise; between
- * processes the lease decides, and who gets it reads again before asking the server. What the server answers is never
- * dropped: it is committed by version, retried, spilled, and kept in memory when no place takes it.
+ * Refresh exactly once (DESIGN section 6, docs/refresh.md, docs/fleet.md), whatever the store. In one process concurrent
+ * callers share one promise; between processes and machines the lease decides, and who gets it knows the record as it is
+ * then. Where the lease is a claim that can pass to another, it is looked at again right before the first byte leaves.
+ * What the server answers is never dropped (landing.ts).
  */
 
-/** Asks the token endpoint for the next tokens: by the refresh token, or by the grant that needs none. */
-export type Redeem = (credential: Credential) => Promise<Redeemed>;
+/**
+ * Asks the token endpoint for the next tokens: by the refresh token, or by the grant that needs none.
+ *
+ * @param beforeSend called right before the first byte leaves; what it throws keeps that from leaving
+ */
+export type Redeem = (credential: Credential, beforeSend: () => void) => Promise<Redeemed>;
 
 export interface RefreshWait {
   /** How long to wait for a living holder of the lease, in milliseconds. */
@@ -41,24 +48,28 @@ export interface RefreshWait {
 /** One run asks the server at most so often; who still has time begins another. */
 const TRIES_A_RUN = 5;
 
-/** Between two tries to write what the server gave, in milliseconds. */
-const COMMIT_PAUSES_MS = [20, 100, 500];
-
 /** The answers of RFC 6749 section 5.2 that no later attempt can turn: the grant, or the client, is gone. */
 const FINAL = new Set(['invalid_grant', 'invalid_client']);
 
 export class RefreshOnce {
+  readonly landing: Landing;
   readonly #custody: Custody;
   readonly #redeem: Redeem;
+  readonly #replays: Replays;
   readonly #report: (event: VaultEvent) => void;
   readonly #running = new Map<string, Promise<Held>>();
-  readonly #unpersisted = new Map<string, Held>();
   readonly #closing = new AbortController();
-  #persisting: Promise<void> | undefined;
 
-  constructor(custody: Custody, redeem: Redeem, report: (event: VaultEvent) => void) {
+  constructor(
+    custody: Custody,
+    redeem: Redeem,
+    report: (event: VaultEvent) => void,
+    replays: Replays = new Replays(),
+  ) {
+    this.landing = new Landing(custody, report);
     this.#custody = custody;
     this.#redeem = redeem;
+    this.#replays = replays;
     this.#report = report;
   }
 
@@ -76,7 +87,7 @@ export class RefreshOnce {
     if (wait.signal?.aborted) {
       throw new AbortedError('The wait was ended by its caller.', { cause: wait.signal.reason });
     }
-    const name = nameOfRun(stale);
+    const name = nameOfRecord(stale);
     const end = performance.now() + wait.waitMs;
     for (;;) {
       const left = Math.max(0, end - performance.now());
@@ -92,47 +103,6 @@ export class RefreshOnce {
     }
   }
 
-  /** The credential as it is in memory, where the store could not take its newest tokens. */
-  newest(held: Held): Held {
-    const kept = this.#unpersisted.get(nameOfRun(held));
-    return kept !== undefined && isNewer(kept.credential, held.credential)
-      ? { ...held, credential: kept.credential }
-      : held;
-  }
-
-  /**
-   * The credential with the newest tokens that exist anywhere: in memory, or spilled by a process whose store did not take
-   * them. Those are written where they belong. Only for who holds the lease.
-   */
-  async bringHome(stored: Held): Promise<Held> {
-    const kept = this.newest(stored).credential;
-    const spilled = await this.#custody.spilled(stored);
-    const newest = spilled.reduce((a, b) => (isNewer(b, a) ? b : a), kept);
-    if (newest === stored.credential) {
-      if (spilled.length > 0) await this.#custody.removeSpilled(stored);
-      return stored;
-    }
-    try {
-      const written = await this.#custody.commit(stored, newest);
-      if (written !== undefined) {
-        this.#unpersisted.delete(nameOfRun(stored));
-        if (spilled.length > 0) await this.#custody.removeSpilled(stored);
-        return written;
-      }
-    } catch {
-      // The store still takes nothing; they stay where they are.
-    }
-    return { ...stored, credential: newest };
-  }
-
-  /** Tries again, while nobody waits, to write what the store could not take. */
-  persistSoon(): void {
-    if (this.#unpersisted.size === 0) return;
-    this.#persisting ??= this.#persist().finally(() => {
-      this.#persisting = undefined;
-    });
-  }
-
   /**
    * Starts nothing more, lets the requests under way end, so that their answers are stored, and tries once more to write
    * what the store could not take.
@@ -141,35 +111,12 @@ export class RefreshOnce {
    */
   async close(): Promise<readonly Credential[]> {
     this.#closing.abort();
-    await Promise.allSettled([...this.#running.values(), this.#persisting]);
-    await this.#persist();
-    const lost: Credential[] = [];
-    for (const held of this.#unpersisted.values()) {
-      const spilled = await this.#custody.spilled(held);
-      if (!spilled.some((one) => !isNewer(held.credential, one))) lost.push(held.credential);
-    }
-    return lost;
-  }
-
-  async #persist(): Promise<void> {
-    for (const [name, held] of this.#unpersisted) {
-      try {
-        const stored = await this.#custody.reread(held);
-        const settled =
-          stored === undefined ||
-          !isNewer(held.credential, stored.credential) ||
-          (await this.#custody.commit(stored, held.credential)) !== undefined;
-        if (!settled || this.#unpersisted.get(name) !== held) continue;
-        this.#unpersisted.delete(name);
-        await this.#custody.removeSpilled(held);
-      } catch {
-        // It was said when it happened first, and the next try may do better.
-      }
-    }
+    await Promise.allSettled(this.#running.values());
+    return this.landing.close();
   }
 
   #start(name: string, stale: Held, wait: RefreshWait): Promise<Held> {
-    const run = this.#run(name, stale, wait)
+    const run = this.#run(stale, wait)
       .catch((error: unknown) => {
         // Within the run there is one signal: that of the end.
         throw error instanceof AbortedError ? closed(error) : error;
@@ -179,39 +126,67 @@ export class RefreshOnce {
     return run;
   }
 
-  async #run(name: string, stale: Held, wait: RefreshWait): Promise<Held> {
+  async #run(stale: Held, wait: RefreshWait): Promise<Held> {
     const end = performance.now() + wait.waitMs;
+    for (;;) {
+      try {
+        return await this.#runOnce(stale, wait, end);
+      } catch (error) {
+        // It lapsed before anything was sent: somebody else has it, or it is there to be claimed again.
+        if (!(error instanceof LeaseLostError) || wait.leaseMs === 0 || performance.now() >= end) throw error;
+      }
+    }
+  }
+
+  async #runOnce(stale: Held, wait: RefreshWait, end: number): Promise<Held> {
     step('lease-wanted');
-    const lease = await this.#custody.lease(stale, {
-      waitMs: Math.min(wait.leaseMs, wait.waitMs),
+    const claimed = await this.#custody.claim(stale, {
+      waitMs: Math.min(wait.leaseMs, Math.max(0, end - performance.now())),
       signal: this.#closing.signal,
+      canWaitMs: this.#custody.hasClaims(stale)
+        ? await this.#replays.canWaitMs(stale.credential, thisMoment())
+        : undefined,
     });
+    if (claimed === undefined) {
+      const stored = await this.#found(stale);
+      if (moved(stored.credential, stale.credential)) return stored;
+      if (stored.credential.loginRequired) throw refused(stored.credential);
+      // The same tokens, written anew.
+      return this.#runOnce(stored, wait, end);
+    }
+    const { lease } = claimed;
     step('lease-held');
+    let landed = true;
     try {
       // Gone from where it was, it may have been sealed under another key since.
-      const stored =
-        (await this.#custody.reread(stale)) ?? (await this.#custody.find(stale.credential))?.held;
-      if (stored === undefined) throw loggedOut(stale.credential);
-      const current = await this.bringHome(stored);
+      const stored = claimed.held ?? (await this.#found(stale));
+      const current = await this.landing.bringHome(stored);
       if (moved(current.credential, stale.credential)) return current;
       if (current.credential.loginRequired) throw refused(current.credential);
       if (!isRenewable(current.credential)) throw cannotRefresh(current.credential);
-      return await this.#redeemOnce(name, current, { ...wait, lease, end });
+      const held = await this.#redeemOnce(current, { ...wait, lease, end });
+      landed = !this.landing.isUnlanded(held);
+      return held;
     } finally {
-      // Where it cannot be given back, that is no reason to withhold the token.
-      await quietly(lease.release());
+      // A claim goes on until the answer is in the store, or whoever claimed next would present its spent parent. A lock of the
+      // kernel is given back: who takes it finds what was spilled. Where that fails, it is no reason to withhold the token.
+      if (landed || lease.epoch === undefined) await quietly(lease.release());
       step('lease-released');
     }
   }
 
+  /** The credential as it is stored now, wherever that is. */
+  async #found(stale: Held): Promise<Held> {
+    const stored = (await this.#custody.reread(stale)) ?? (await this.#custody.find(stale.credential))?.held;
+    if (stored === undefined) throw loggedOut(stale.credential);
+    return this.landing.newest(stored);
+  }
+
   /** Under the lease: asks the server until it answers, or the time of the run is over, and keeps the answer. */
-  async #redeemOnce(
-    name: string,
-    current: Held,
-    run: RefreshWait & { lease: Lease; end: number },
-  ): Promise<Held> {
+  async #redeemOnce(current: Held, run: RefreshWait & { lease: Lease; end: number }): Promise<Held> {
     const { credential } = current;
-    let attempts = Attempts.read(await quietly(run.lease.note()), credential, Date.now());
+    const { lease } = run;
+    let attempts = Attempts.read(await quietly(lease.note()), credential, Date.now());
     if (run.refused === true && wasOfNoUse(credential, thisMoment()))
       attempts = attempts.fruitless(Date.now());
     attempts.checkFruitful(credential, Date.now());
@@ -219,31 +194,36 @@ export class RefreshOnce {
       await this.#waitOut(attempts, credential, run.end);
       const room = await this.#custody.reserve(current);
       step('space-reserved');
-      const { abandonedAt } = attempts;
-      await note(run.lease, attempts.sending(Date.now()));
+      const abandonedAt = attempts.abandonedAt ?? lease.abandonedAt;
+      await note(lease, attempts.sending(Date.now()));
       step('intent-noted');
-      const outcome = await this.#redeem(credential).then(
+      const outcome = await this.#redeem(credential, () => lease.check?.()).then(
         (answer) => ({ answer }),
         (error: unknown) => ({ error }),
       );
       await room.release();
       if ('answer' in outcome) {
-        const next = following(credential, outcome.answer);
-        const held = await this.#commit(name, current, next);
+        const next = following(credential, outcome.answer, lease.epoch);
+        if (abandonedAt !== undefined) this.#replays.learn(credential, 'taken');
         attempts = attempts.succeeded(next);
         if (freshness(next, thisMoment()) === 'lapsed') attempts = attempts.fruitless(Date.now());
-        await note(run.lease, attempts);
+        // A claim is given back in the step that writes the answer, and its note with it; beside a lock it is a file.
+        if (lease.epoch !== undefined) await note(lease, attempts);
+        const held = await this.landing.keep(current, next, lease);
+        if (lease.epoch === undefined) await note(lease, attempts);
         step('outcome-noted');
         return held;
       }
       const { error } = outcome;
+      if (error instanceof LeaseLostError) throw error;
       const mayPass = error instanceof HoldfastError && error.retryable;
       // A grant that is refused is as good as a server in trouble: it is asked again, and not by every caller at once.
       const refusedGrant = error instanceof OAuthError && credential.grant !== undefined;
       if (mayPass || refusedGrant) attempts = attempts.failed(error, Date.now());
-      await note(run.lease, attempts);
+      await note(lease, attempts);
       step('outcome-noted');
       if (error instanceof OAuthError && isFinal(error, credential)) {
+        if (abandonedAt !== undefined) this.#replays.learn(credential, 'refused');
         return await this.#rejected(current, error, abandonedAt);
       }
       const over = performance.now() + attempts.pauseMs(Date.now()) > run.end;
@@ -258,47 +238,6 @@ export class RefreshOnce {
     const pauseMs = attempts.pauseMs(Date.now());
     if (pauseMs > 0 && performance.now() + pauseMs > end) throw attempts.failure(credential, Date.now());
     await pause(pauseMs, this.#closing.signal);
-  }
-
-  /** Writes the answer by version, not by lease: it lands even if the lease was lost meanwhile. */
-  async #commit(name: string, current: Held, credential: Credential): Promise<Held> {
-    let base = current;
-    for (let attempt = 0; ; attempt += 1) {
-      try {
-        const written = await this.#custody.commit(base, credential);
-        if (written !== undefined) {
-          this.#unpersisted.delete(name);
-          return written;
-        }
-        const stored = await this.#custody.reread(base);
-        if (stored === undefined) throw loggedOut(credential);
-        // Someone logged in anew, or a later answer is there already.
-        if (!isNewer(credential, stored.credential)) return stored;
-        base = stored;
-      } catch (error) {
-        if (error instanceof LoginRequiredError) throw error;
-        const wait = COMMIT_PAUSES_MS[attempt];
-        if (wait === undefined) return await this.#keepElsewhere(name, { ...base, credential }, error);
-        await pause(wait);
-      }
-    }
-  }
-
-  /** The store does not take it: in memory for this process, and spilled for the others. */
-  async #keepElsewhere(name: string, held: Held, error: unknown): Promise<Held> {
-    this.#unpersisted.set(name, held);
-    const place = await this.#custody.spill(held, held.credential).catch(() => undefined);
-    const known = error instanceof HoldfastError ? error : undefined;
-    const kept =
-      place === undefined
-        ? 'they are in this process’s memory only'
-        : `they lie sealed in ${place}, and are brought home by the next refresh`;
-    this.#report({
-      type: 'unpersisted',
-      message: `The new tokens of ${held.credential.resource} could not be stored; ${kept}. ${known?.message ?? ''}`,
-      hint: known?.hint,
-    });
-    return held;
   }
 
   /** The server refused for good. Only the generation that it refused is marked; a later one is simply used. */
@@ -334,11 +273,16 @@ function isFinal({ error }: OAuthError, { grant, client }: Credential): boolean 
 }
 
 /** RFC 6749 section 6: what the answer leaves out stays as it was; but not a refresh token that was refused. */
-function following(credential: Credential, { tokens, scope, anew }: Redeemed): Credential {
-  const { loginRequired: _mended, ...rest } = credential;
+function following(
+  credential: Credential,
+  { tokens, scope, anew }: Redeemed,
+  epoch: number | undefined,
+): Credential {
+  const { loginRequired: _mended, epoch: _before, ...rest } = credential;
   return {
     ...rest,
     generation: credential.generation + 1,
+    ...(epoch === undefined ? {} : { epoch }),
     tokens: {
       ...tokens,
       refreshToken: tokens.refreshToken ?? (anew ? undefined : credential.tokens.refreshToken),
@@ -352,22 +296,10 @@ function moved(now: Credential, before: Credential): boolean {
   return now.generation !== before.generation || !now.tokens.accessToken.equals(before.tokens.accessToken);
 }
 
-/**
- * Whether `answer`, which followed from an earlier state of `stored`, should stand in its place: when it is the later
- * generation of the same login. Another login than its own was made after it, whatever the clocks say.
- */
-function isNewer(answer: Credential, stored: Credential): boolean {
-  return answer.loggedInAt === stored.loggedInAt && answer.generation > stored.generation;
-}
-
 function reasonOf(error: OAuthError, abandonedAt: number | undefined): string {
   return abandonedAt === undefined
     ? error.message
     : `${error.message} A process ended in the middle of its refresh at ${new Date(abandonedAt).toISOString()}, and the server’s answer with it.`;
-}
-
-function nameOfRun({ address }: Held): string {
-  return `${address.kid}/${address.id}`;
 }
 
 /** A note is a help for the next holder and no promise: what keeps it from being written keeps nobody from a token. */

@@ -1,5 +1,6 @@
 import { isRenewable } from '../credential.ts';
 import {
+  HoldfastError,
   InvalidArgumentError,
   InvalidResponseError,
   LockTimeoutError,
@@ -19,7 +20,10 @@ import { type Slot, Slots, slotOf } from './slots.ts';
  * processes have done; else what the store has; else what a refresh yields, while the old one still serves.
  */
 
-/** For how long a caller is served without a look at what other processes have done, in milliseconds. */
+/**
+ * For how long a caller is served without a look at what other processes have done, in milliseconds, where the store says
+ * nothing else.
+ */
 const LOOK_EVERY_MS = 500;
 
 const DEFAULT_DEADLINE_MS = 60_000;
@@ -62,9 +66,16 @@ export class Serving {
   async token(resource: string, options: TokenOptions): Promise<AccessToken> {
     const end = performance.now() + deadlineOf(options);
     const { epoch } = this.#slots;
+    const lookEveryMs = this.#custody.lookEveryMs ?? LOOK_EVERY_MS;
     const slot = this.#slots.get(resource, options.account);
     const name = slot?.name ?? nameOf(resource, options.account);
-    const found = await this.#current(slot, name);
+    const found = await this.#current(slot, name).catch((error: unknown) => {
+      // A store that does not answer now takes no token away that this process has.
+      const passes = error instanceof HoldfastError && error.retryable;
+      const good = slot !== undefined && slot.access.generation !== options.refused;
+      if (!passes || !good || !alive(slot.held.credential, thisMoment())) throw error;
+      return { held: slot.held, kids: slot.kids === '' ? [] : slot.kids.split(',') };
+    });
     if (found === undefined) {
       this.#slots.delete(resource, options.account);
       throw notLoggedIn(name);
@@ -73,11 +84,11 @@ export class Serving {
     const serve = async (ms: number): Promise<AccessToken> => {
       if (slot?.held === held) {
         slot.servedUntil = performance.now() + ms;
-        lookAgainIn(slot, Math.min(ms, LOOK_EVERY_MS));
+        lookAgainIn(slot, Math.min(ms, lookEveryMs));
         return slot.access;
       }
       const made = await slotOf(name, options.account, { held, kids: found.kids }, performance.now() + ms);
-      lookAgainIn(made, Math.min(ms, LOOK_EVERY_MS));
+      lookAgainIn(made, Math.min(ms, lookEveryMs));
       this.#slots.set(epoch, resource, made);
       return made.access;
     };
@@ -123,7 +134,7 @@ export class Serving {
 
   /** What the slot holds, if no other process has changed it; else what the store holds, if it does. */
   async #current(slot: Slot | undefined, name: Name): Promise<Found | undefined> {
-    this.#refresh.persistSoon();
+    this.#refresh.landing.persistSoon();
     if (slot !== undefined) {
       const [kids, version] = await Promise.all([
         this.#custody.kidsOf(slot.id),
@@ -134,7 +145,7 @@ export class Serving {
       }
     }
     const found = await this.#custody.find(name);
-    return found && { ...found, held: this.#refresh.newest(found.held) };
+    return found && { ...found, held: this.#refresh.landing.newest(found.held) };
   }
 }
 

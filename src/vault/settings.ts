@@ -23,6 +23,8 @@ export interface ServerSettings {
   readonly callbackPort?: number | undefined;
   readonly lenient?: Leniency | undefined;
   readonly headers?: Readonly<Record<string, string>> | undefined;
+  /** What the server does with a refresh token that is presented twice. */
+  readonly replay?: 'window' | 'strict' | undefined;
 }
 
 const text = v.pipe(v.string(), v.nonEmpty());
@@ -42,6 +44,7 @@ const Server = v.strictObject({
   dpop: v.optional(v.boolean()),
   callbackPort: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535))),
   headers: v.optional(v.record(v.string(), Elsewhere)),
+  replay: v.optional(v.picklist(['window', 'strict'])),
   lenient: v.optional(
     v.strictObject({
       trustedIssuer: v.optional(text),
@@ -100,6 +103,7 @@ export async function serverSettings(
     dpop: server.dpop,
     callbackPort: server.callbackPort,
     lenient: server.lenient,
+    replay: server.replay,
     headers: server.headers === undefined ? undefined : headers,
   };
 }

@@ -18,6 +18,7 @@ import type { LoginPlace } from './keeping.ts';
 import { summaryOf, summaryOfUnopened } from './listing.ts';
 import { loginCommand, notLoggedIn } from './login-required.ts';
 import { RefreshOnce } from './refresh-once.ts';
+import { Replays } from './replay.ts';
 import type {
   AccessToken,
   AdoptOptions,
@@ -155,11 +156,12 @@ export class Vault {
     this.#inMemory = parts.inMemory;
     this.#refresh = new RefreshOnce(
       parts.custody,
-      async (credential) => {
+      async (credential, beforeSend) => {
         const { redeem } = await import('./redeem.ts');
-        return redeem(credential, parts.environment, { timeoutMs: REFRESH_TIMEOUT_MS });
+        return redeem(credential, parts.environment, { timeoutMs: REFRESH_TIMEOUT_MS, beforeSend });
       },
       parts.report,
+      new Replays(async (credential) => (await parts.settings(credential)).replay),
     );
     this.#serving = new Serving(parts.custody, this.#refresh);
   }
@@ -232,7 +234,7 @@ export class Vault {
     const { logOut } = await import('./logout.ts');
     this.#serving.forget();
     try {
-      return await logOut(name, options, this.#custody, (held) => this.#refresh.bringHome(held));
+      return await logOut(name, options, this.#custody, (held) => this.#refresh.landing.bringHome(held));
     } finally {
       // Who looked it up meanwhile may have found it still there.
       this.#serving.forget();
@@ -275,8 +277,8 @@ export class Vault {
         custody: this.#custody,
         files: await this.#handover(),
         renew: () => this.token(resource, { account, deadlineMs, signal }),
-        bringHome: (held) => this.#refresh.bringHome(held),
-        newest: (held) => this.#refresh.newest(held),
+        bringHome: (held) => this.#refresh.landing.bringHome(held),
+        newest: (held) => this.#refresh.landing.newest(held),
         logInElsewhere: () => this.#logInElsewhere(name, options),
       });
     } finally {
@@ -341,8 +343,8 @@ export class Vault {
       await exportLogin(name, options, {
         custody: this.#custody,
         renew: () => this.token(resource, { account, deadlineMs, signal }),
-        bringHome: (held) => this.#refresh.bringHome(held),
-        newest: (held) => this.#refresh.newest(held),
+        bringHome: (held) => this.#refresh.landing.bringHome(held),
+        newest: (held) => this.#refresh.landing.newest(held),
       });
     } finally {
       if (options.mode === 'move') this.#serving.forget();
@@ -374,7 +376,7 @@ export class Vault {
     const leased = await Promise.all(held.map((one) => this.#custody.leased(one).catch(() => false)));
     return {
       credentials: held
-        .map((one, index) => summaryOf(this.#refresh.newest(one), now, leased[index] === true))
+        .map((one, index) => summaryOf(this.#refresh.landing.newest(one), now, leased[index] === true))
         .sort((a, b) => compare(a.resource, b.resource) || compare(a.account, b.account)),
       unopened: unopened.map(summaryOfUnopened),
     };

@@ -15,6 +15,7 @@ import {
 import { MemoryKeyring } from '../../src/keyring/memory.ts';
 import { seal } from '../../src/sealing.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
+import type { Store } from '../../src/store/store.ts';
 import type { LoginInteraction } from '../../src/vault/results.ts';
 import { type Home, temporaryHome } from '../support/home.ts';
 import { DesktopKeyring, opener } from '../support/keyring.ts';
@@ -313,7 +314,7 @@ describe('without a keyring that lasts', () => {
 describe('the end of a login', () => {
   test('the browser hears of success only after the credential is stored', async () => {
     const home = await temporaryHome();
-    const inner = new DirectoryStore(home.layout, home.environment);
+    const inner: Store = new DirectoryStore(home.layout, home.environment);
     const [reached, may] = [gate(), gate()];
     const store = storeAround(inner, {
       cas: async (...arguments_) => {

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { StorageFullError, VaultClosedError } from '../../src/errors.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
+import type { Store } from '../../src/store/store.ts';
 import { redeem } from '../../src/vault/redeem.ts';
 import { RefreshOnce } from '../../src/vault/refresh-once.ts';
 import { temporaryHome } from '../support/home.ts';
@@ -44,7 +45,7 @@ async function overFailingStore(error: Error = new StorageFullError('No space is
   const home = await temporaryHome();
   await loggedIn(home, servers.resource);
   await expire(home, servers.resource);
-  const inner = new DirectoryStore(home.layout, home.environment);
+  const inner: Store = new DirectoryStore(home.layout, home.environment);
   const failing = { broken: true, tries: 0 };
   const store = storeAround(inner, {
     cas: async (...arguments_) => {
@@ -170,10 +171,10 @@ describe('new tokens that the store cannot take', () => {
       () => {},
     );
     const refreshed = await once.refresh(stale, { leaseMs: 1000, waitMs: 30_000 });
-    expect(once.newest(stale).credential).toBe(refreshed.credential);
+    expect(once.landing.newest(stale).credential).toBe(refreshed.credential);
     await vaultAt(home).vault.login(servers.resource, { interaction: scripted });
     const login = await stored(home, servers.resource);
-    expect(once.newest(login)).toBe(login);
+    expect(once.landing.newest(login)).toBe(login);
     expect(await once.close()).toEqual([]);
   });
 

@@ -1,0 +1,102 @@
+import { LeaseLostError } from '../errors.ts';
+import { type ElapsingMoment, elapsedSince, elapsingMoment } from '../system/clock.ts';
+import type { Engine } from './engine.ts';
+import type { Lease } from './store.ts';
+
+/** So much of the lease is given up for what lies between the last look at the clock and the first byte. */
+const GUARD_SHARE = 0.1;
+
+/** Renewed so often within one lease. */
+const RENEWALS = 3;
+
+/**
+ * A claim in an engine, renewed by the event loop that does the work: a process that hangs stops renewing. What is noted is
+ * kept here until the claim ends, and written in that same step; a claim that never ends is the note that something was
+ * about to be sent.
+ */
+export class ClaimedLease implements Lease {
+  readonly epoch: number;
+  readonly abandonedAt: number | undefined;
+  readonly #engine: Engine;
+  readonly #id: string;
+  readonly #leaseMs: number;
+  #note: string | undefined;
+  #since: ElapsingMoment;
+  #lost = false;
+  #ended: Promise<void> | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(
+    engine: Engine,
+    claim: {
+      readonly id: string;
+      readonly epoch: number;
+      readonly asked: ElapsingMoment;
+      readonly leaseMs: number;
+      readonly note: string | undefined;
+      readonly abandonedAt: number | undefined;
+    },
+  ) {
+    this.#engine = engine;
+    this.#id = claim.id;
+    this.epoch = claim.epoch;
+    this.#since = claim.asked;
+    this.#leaseMs = claim.leaseMs;
+    this.#note = claim.note;
+    this.abandonedAt = claim.abandonedAt;
+    this.#renewSoon();
+  }
+
+  async note(): Promise<string | undefined> {
+    return this.#note;
+  }
+
+  async setNote(text: string): Promise<void> {
+    this.#note = text === '' ? undefined : text;
+  }
+
+  /** What the step that ends this claim writes down. */
+  get pendingNote(): string | undefined {
+    return this.#note;
+  }
+
+  check(): void {
+    if (
+      !this.#lost &&
+      this.#ended === undefined &&
+      elapsedSince(this.#since) < this.#leaseMs * (1 - GUARD_SHARE)
+    )
+      return;
+    throw new LeaseLostError('This process did not come to send its request while it held the lease.', {
+      hint: 'Another one may be refreshing by now; try again.',
+    });
+  }
+
+  /** The engine has ended the claim in another step. */
+  ended(): void {
+    this.#ended ??= Promise.resolve();
+    clearTimeout(this.#timer);
+  }
+
+  release(): Promise<void> {
+    clearTimeout(this.#timer);
+    this.#ended ??= this.#engine.release(this.#id, this.epoch, this.#note);
+    return this.#ended;
+  }
+
+  #renewSoon(): void {
+    this.#timer = setTimeout(() => void this.#renew(), this.#leaseMs / RENEWALS);
+    this.#timer.unref();
+  }
+
+  async #renew(): Promise<void> {
+    const asked = elapsingMoment();
+    try {
+      if (!(await this.#engine.renew(this.#id, this.epoch, this.#leaseMs))) this.#lost = true;
+      else this.#since = asked;
+    } catch {
+      // The lease lapses by itself if the engine stays away; until then the next try may reach it.
+    }
+    if (this.#ended === undefined && !this.#lost) this.#renewSoon();
+  }
+}

@@ -1,0 +1,67 @@
+import type { Credential } from '../credential.ts';
+import type { Moment } from '../system/clock.ts';
+import { lapsesAt } from './freshness.ts';
+
+/*
+ * What a server does with a refresh token that is presented a second time. No metadata says it, and it decides how a claim
+ * is followed whose holder went silent in the middle of its request. A server with a replay window answers again, so
+ * waiting gains nothing (eager). A strict one ends the login: there it is worth waiting for a holder that is merely stopped,
+ * with the answer in hand (patient). Where a lease is freed by nothing but the death of its holder, nobody can come back,
+ * and none of this matters.
+ */
+
+export type Replay = 'window' | 'strict' | 'unknown';
+
+/**
+ * Servers whose window is documented or was reported; as of 2026-11. By the host of the issuer, itself or below.
+ * `config.json` says it for others: `"servers": { "<URL>": { "replay": "strict" } }`.
+ */
+const KNOWN: readonly (readonly [host: string, replay: Replay])[] = [
+  // Ten seconds, and the immediate parent always.
+  ['supabase.com', 'window'],
+  ['supabase.co', 'window'],
+  // Thirty minutes, as reported (anthropics/claude-code issue 85236).
+  ['linear.app', 'window'],
+];
+
+/** A first success may be that of a request that never arrived the first time; a second one hardly. */
+const SUCCESSES_THAT_TELL = 2;
+
+export class Replays {
+  readonly #set: (credential: Credential) => Promise<Replay | undefined>;
+  readonly #successes = new Map<string, number>();
+  readonly #refused = new Set<string>();
+
+  /** @param set what the user has said of that server, if anything */
+  constructor(set: (credential: Credential) => Promise<Replay | undefined> = async () => undefined) {
+    this.#set = set;
+  }
+
+  async of(credential: Credential): Promise<Replay> {
+    const { issuer } = credential.server;
+    // A setting that cannot be read is said where it is used, at a login; it is no reason to give no token.
+    const said = await this.#set(credential).catch(() => undefined);
+    if (said !== undefined) return said;
+    if (this.#refused.has(issuer)) return 'strict';
+    if ((this.#successes.get(issuer) ?? 0) >= SUCCESSES_THAT_TELL) return 'window';
+    const host = URL.canParse(issuer) ? new URL(issuer).hostname : '';
+    return KNOWN.find(([known]) => host === known || host.endsWith(`.${known}`))?.[1] ?? 'unknown';
+  }
+
+  /** A refresh token whose earlier request had no known end was presented again, and taken or refused. */
+  learn({ server: { issuer } }: Credential, outcome: 'taken' | 'refused'): void {
+    if (outcome === 'refused') this.#refused.add(issuer);
+    else this.#successes.set(issuer, (this.#successes.get(issuer) ?? 0) + 1);
+  }
+
+  /**
+   * How long one can do without new tokens for the sake of a holder that went silent, in milliseconds. Where nothing is known
+   * of the server: as long as the old token serves, since crashes are far more common than long stops.
+   */
+  async canWaitMs(credential: Credential, now: Moment): Promise<number> {
+    const replay = await this.of(credential);
+    if (replay === 'window') return 0;
+    if (replay === 'strict') return Number.POSITIVE_INFINITY;
+    return Math.max(0, (lapsesAt(credential, now) ?? Number.POSITIVE_INFINITY) - now.wall);
+  }
+}
