@@ -99,6 +99,11 @@ export class Landing {
           return written;
         }
         const stored = await this.#custody.reread(at);
+        if (stored !== undefined && isSame(stored.credential, credential)) {
+          // An earlier try had landed, and its answer had not come.
+          await this.#landed(name, stored, false);
+          return stored;
+        }
         if (stored === undefined || !supersedes(credential, stored.credential)) {
           // Logged out, or logged in anew, or a later answer is there already.
           await this.#custody.journal(at, credential).catch(() => {});
