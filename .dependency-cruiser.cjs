@@ -20,7 +20,7 @@ const PATHS = {
   proxy: '^src/proxy/',
   configure: '^src/configure/',
   import: '^src/import/',
-  surface: '^src/(index\\.ts|testing/)',
+  surface: '^src/(index\\.ts|stores\\.ts|postgres\\.ts|redis\\.ts|telemetry\\.ts|testing/)',
   cli: '^src/cli/',
 };
 

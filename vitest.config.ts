@@ -4,10 +4,19 @@ import { configDefaults, defineConfig } from 'vitest/config';
 /** 380 MB of other programs, which `npm ci --prefix bench/peers` brings to who wants them. */
 const peers = existsSync(new URL('bench/peers/node_modules', import.meta.url));
 
+const source = (path: string) => new URL(path, import.meta.url).pathname;
+
 export default defineConfig({
+  // The examples name the package; under test it is the sources.
+  resolve: {
+    alias: {
+      'holdfast/stores': source('src/stores.ts'),
+      'holdfast/testing': source('src/testing/index.ts'),
+    },
+  },
   test: {
     include: ['test/**/*.test.ts'],
-    exclude: [...configDefaults.exclude, ...(peers ? [] : ['test/import/live.test.ts'])],
+    exclude: [...configDefaults.exclude, ...(peers ? [] : ['test/import/live*.test.ts'])],
     // Real processes and real servers: a slow machine needs time, and no test asserts any.
     testTimeout: 60_000,
     hookTimeout: 60_000,

@@ -21,6 +21,7 @@ export {
   KeyringBrokenError,
   KeyringDeniedError,
   KeyringLockedError,
+  LeaseLostError,
   LockTimeoutError,
   LockUnsupportedError,
   LoginCancelledError,
@@ -39,6 +40,9 @@ export {
   StorageUnreadableError,
   StorageUnsafeError,
   StorageUnwritableError,
+  StoreDeniedError,
+  StoreUnreachableError,
+  StoreUnsuitableError,
   TimeoutError,
   TokenRenewedError,
   UnsafeUrlError,
@@ -94,5 +98,6 @@ export type {
   UnopenedRecord,
   VaultEvent,
 } from './vault/results.ts';
+export type { StoreName } from './vault/docker-agent.ts';
 export type { Vault, VaultOptions } from './vault/vault.ts';
 export { openVault } from './vault/vault.ts';

@@ -21,6 +21,8 @@ export class ClaimedLease implements Lease {
   readonly #id: string;
   readonly #leaseMs: number;
   #note: string | undefined;
+  readonly #begin: ElapsingMoment;
+  readonly #now: number;
   #since: ElapsingMoment;
   #lost = false;
   #ended: Promise<void> | undefined;
@@ -34,17 +36,24 @@ export class ClaimedLease implements Lease {
       readonly asked: ElapsingMoment;
       readonly leaseMs: number;
       readonly note: string | undefined;
+      readonly now: number;
       readonly abandonedAt: number | undefined;
     },
   ) {
     this.#engine = engine;
     this.#id = claim.id;
     this.epoch = claim.epoch;
+    this.#begin = claim.asked;
+    this.#now = claim.now;
     this.#since = claim.asked;
     this.#leaseMs = claim.leaseMs;
     this.#note = claim.note;
     this.abandonedAt = claim.abandonedAt;
     this.#renewSoon();
+  }
+
+  now(): number {
+    return Math.round(this.#now + elapsedSince(this.#begin));
   }
 
   async note(): Promise<string | undefined> {

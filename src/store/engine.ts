@@ -35,6 +35,8 @@ export type ClaimAnswer =
       /** Higher than that of every earlier claim of this id. */
       readonly epoch: number;
       readonly note: string | undefined;
+      /** Ms since the epoch, by the engine's clock. */
+      readonly now: number;
       /** When the claim before was made, in ms since the epoch, where it was never released. */
       readonly abandonedAt: number | undefined;
     }
@@ -42,6 +44,21 @@ export type ClaimAnswer =
   | { readonly outcome: 'held' }
   /** The record has another version, or is gone. Nothing was written. */
   | { readonly outcome: 'superseded' };
+
+/** What an operator asks of an engine: counts and times, nothing that is sealed. */
+export interface EngineStatus {
+  readonly records: number;
+  /** Claims that were not released: refreshes under way, and those whose holder went silent. */
+  readonly claims: number;
+  /** How long ago the lease of the longest silent one lapsed, in milliseconds; absent when none has. */
+  readonly oldestSilentMs: number | undefined;
+  /** Records that were written within the last hour: logins and refreshes. */
+  readonly writtenLastHour: number;
+  /** What was set aside: records that did not open, and answers that came too late. */
+  readonly aside: { readonly damaged: number; readonly late: number };
+  /** Ms since the epoch, by the engine's clock. */
+  readonly now: number;
+}
 
 /** One thing about an engine that a person should know before trusting it with logins. */
 export interface EngineFinding {
@@ -89,6 +106,7 @@ export interface Engine {
   rehearse(): Promise<void>;
   /** What holds of this engine: reachable, schema, durability, eviction, clock. Throws nothing that a finding can say. */
   examine(): Promise<readonly EngineFinding[]>;
+  status(): Promise<EngineStatus>;
   /** Frees what it opened itself; a pool or client of the caller's stays open. Safe to call twice. */
   close(): Promise<void>;
 }

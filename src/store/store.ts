@@ -27,6 +27,8 @@ export interface Lease {
   readonly epoch?: number | undefined;
   /** When the claim before this one was made, by the engine's clock in ms, where its holder never told how it went. */
   readonly abandonedAt?: number | undefined;
+  /** Ms since the epoch, by the clock that all holders share; absent where they share that of the machine. */
+  now?(): number;
   /**
    * Asked right before the first byte of a request leaves: a request is fenced, an answer never is.
    *

@@ -45,6 +45,7 @@ test('each of them is run below', async () => {
   expect(programs.sort()).toEqual([
     'ai-sdk.ts',
     'confidential-client-in-ci.ts',
+    'engine-of-your-own.ts',
     'plain-fetch.ts',
     'sdk-v1-client.ts',
     'sdk-v2-client.ts',
@@ -55,6 +56,12 @@ test('each of them is run below', async () => {
 test('they compile', async () => {
   const compiler = fileURLToPath(new URL('../../node_modules/typescript/bin/tsc', import.meta.url));
   expect(await start(process.execPath, [compiler, '-p', EXAMPLES]).ended).toEqual(done(''));
+});
+
+test('the engine of one’s own keeps the duties of a store', async () => {
+  const { code, out, err } = await run('engine-of-your-own.ts', await temporaryHome()).ended;
+  expect({ code, err }).toEqual({ code: 0, err: '' });
+  expect(out.split('\n').filter((line) => line.startsWith('kept: ')).length).toBeGreaterThan(15);
 });
 
 test.each(['sdk-v2-client.ts', 'sdk-v1-client.ts', 'ai-sdk.ts'])(

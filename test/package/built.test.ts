@@ -21,7 +21,7 @@ const LAYERS = [
   /^proxy\//,
   /^configure\//,
   /^import\//,
-  /^(index\.js$|testing\/)/,
+  /^((index|stores|postgres|redis|telemetry)\.js$|testing\/)/,
   /^cli\//,
 ];
 

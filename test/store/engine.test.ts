@@ -2,12 +2,12 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { LeaseLostError, LockTimeoutError, StoreUnreachableError } from '../../src/errors.ts';
 import { EngineStore } from '../../src/store/engine-store.ts';
 import { storeContract } from '../../src/testing/index.ts';
-import { MemoryEngine, SharedMemory } from '../support/memory-engine.ts';
+import { memoryEngine, SharedMemory } from '../support/memory-engine.ts';
 
 describe('a store over an engine keeps the contract', () => {
   const contract = storeContract(async () => {
     const shared = new SharedMemory();
-    const open = () => new EngineStore(new MemoryEngine(shared));
+    const open = () => new EngineStore(memoryEngine(shared));
     return { store: open(), reopen: async () => open(), dispose: async () => {} };
   });
   for (const { name, run } of contract) test(name, run);
@@ -18,7 +18,7 @@ const ADDRESS = { kid: 'kid', id: 'id' };
 /** Two processes at one engine, with one record in it. */
 async function two(leaseMs = 1000) {
   const shared = new SharedMemory();
-  const [near, far] = [new MemoryEngine(shared), new MemoryEngine(shared)];
+  const [near, far] = [memoryEngine(shared), memoryEngine(shared)];
   const [a, b] = [near, far].map((engine) => new EngineStore(engine, { leaseMs, patienceMs: 5000 }));
   if (a === undefined || b === undefined) throw new Error('two stores');
   const written = await a.cas(ADDRESS, undefined, 'one');

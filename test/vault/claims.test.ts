@@ -13,7 +13,7 @@ import { type Redeem, RefreshOnce } from '../../src/vault/refresh-once.ts';
 import { Replays } from '../../src/vault/replay.ts';
 import { sampleCredential } from '../support/credential.ts';
 import { temporaryHome } from '../support/home.ts';
-import { MemoryEngine, SharedMemory } from '../support/memory-engine.ts';
+import { memoryEngine, SharedMemory } from '../support/memory-engine.ts';
 import { gate } from '../support/store.ts';
 
 /*
@@ -60,7 +60,7 @@ async function fleet() {
   const keyring = new SharedKeyring();
   const server = new Server();
   const open = (redeem: Redeem = async (credential) => server.answer(credential)) => {
-    const engine = new MemoryEngine(shared);
+    const engine = memoryEngine(shared);
     const resolution = new KeyringResolution({
       openers: [{ id: 'memory', tier: 'file', open: async () => keyring }],
     });
@@ -271,7 +271,7 @@ describe('holders of one credential at one engine', () => {
 
 test('a record does not open for another tenant', async () => {
   const { shared, first, held } = await fleet();
-  const engine = new MemoryEngine(shared);
+  const engine = memoryEngine(shared);
   const foreign = new EngineStore(Object.assign(engine, { tenant: 'others' }));
   const custody = new Custody({ lasting: foreign, passing: new MemoryStore() }, first.keys);
   await expect(custody.find(held.credential)).rejects.toThrow(/does not open/);
