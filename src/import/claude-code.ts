@@ -1,32 +1,50 @@
 import { join } from 'node:path';
+import { machineName } from '../system/machine-name.ts';
 import { momentAt, objectAt, objectOf, secretAt, textAt } from './fields.ts';
 import type { Peer } from './peer.ts';
-import { findIn, JSON_CODEC, type StoredEntry } from './peer-file.ts';
+import { JSON_CODEC, type StoredEntry } from './peer-file.ts';
+import { jsonIn, keyringPlace, UNKNOWN } from './peer-keyring.ts';
+import { filesPlace, findInAll } from './places.ts';
 
 /*
- * Claude Code where it keeps its credentials in a file, which is everywhere but on macOS. The same file holds the user's own
- * account under another key; only `mcpOAuth` is looked at.
+ * Claude Code: one item of the Keychain on macOS, a file elsewhere. Both hold the user's own account under another key; only
+ * `mcpOAuth` is looked at.
  */
+
+const SERVICE = 'Claude Code-credentials';
 
 export const CLAUDE_CODE: Peer = {
   id: 'claude-code',
   title: 'Claude Code',
   afterwards: 'Claude Code asks for /mcp again where it is still to use that server itself',
-  find: ({ file, environment }) =>
-    findIn([
-      {
-        path:
-          file ??
-          join(
-            environment.variables['CLAUDE_CONFIG_DIR'] || join(environment.homeDirectory, '.claude'),
-            '.credentials.json',
-          ),
-        codec: JSON_CODEC,
-        entries: (values) =>
-          Object.entries(objectAt(values, 'mcpOAuth') ?? {}).map(([key, value]) => entryOf(key, value)),
-      },
-    ]),
+  find: (place) => {
+    const { file, environment } = place;
+    const directory =
+      environment.variables['CLAUDE_CONFIG_DIR'] || join(environment.homeDirectory, '.claude');
+    const inFile = filesPlace([
+      { path: file ?? join(directory, '.credentials.json'), codec: JSON_CODEC, entries: entriesOf },
+    ]);
+    if (environment.platform !== 'darwin') return inFile.found;
+    return findInAll([
+      inFile,
+      keyringPlace(place, {
+        service: SERVICE,
+        layout: 'keytar',
+        accounts: () => [machineName().user],
+        entries: (items) =>
+          items.flatMap(({ account, text }) => {
+            const values = objectOf(jsonIn(text));
+            const entries = values === undefined ? [UNKNOWN] : entriesOf(values);
+            return entries.map((entry) => ({ ...entry, account }));
+          }),
+      }),
+    ]);
+  },
 };
+
+function entriesOf(values: unknown): StoredEntry[] {
+  return Object.entries(objectAt(values, 'mcpOAuth') ?? {}).map(([key, value]) => entryOf(key, value));
+}
 
 function entryOf(key: string, value: unknown): StoredEntry {
   const entry = objectOf(value);

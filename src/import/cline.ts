@@ -1,27 +1,39 @@
 import { join } from 'node:path';
+import { underOwnedDirectory } from '../system/foreign-lock.ts';
 import { issuerIn, momentAt, objectAt, objectOf, textAt, wireClient, wireTokens } from './fields.ts';
 import type { Peer } from './peer.ts';
 import { findIn, JSON_CODEC, type StoredEntry } from './peer-file.ts';
 
 /* Cline, which keeps a login in the entry of its server in the file of settings. Only the tokens are taken. */
 
+/** After how long Cline itself takes its lock for left behind. */
+const STALE_MS = 10_000;
+
 export const CLINE: Peer = {
   id: 'cline',
   title: 'Cline',
   afterwards: 'Cline asks for a login again where it is still to use that server itself',
-  find: ({ file, environment }) =>
-    findIn([
+  find: ({ file, environment }) => {
+    const path =
+      file ?? join(environment.homeDirectory, '.cline', 'data', 'settings', 'cline_mcp_settings.json');
+    return findIn([
       {
-        path:
-          file ?? join(environment.homeDirectory, '.cline', 'data', 'settings', 'cline_mcp_settings.json'),
+        path,
         codec: JSON_CODEC,
         entries: (values) =>
           Object.entries(objectAt(values, 'mcpServers') ?? {}).flatMap(([name, server]) =>
             objectAt(server, 'oauth') === undefined ? [] : [entryOf(name, server)],
           ),
+        lock: (write) => underLock(path, write),
       },
-    ]),
+    ]);
+  },
+  lock: (path, _, write) => underLock(path, write),
 };
+
+function underLock<T>(path: string, write: () => Promise<T>): Promise<T> {
+  return underOwnedDirectory(`${path}.lock`, { staleMs: STALE_MS, waitMs: STALE_MS + 5_000 }, write);
+}
 
 function entryOf(name: string, server: unknown): StoredEntry {
   const path = ['mcpServers', name, 'oauth', 'tokens'];

@@ -4,17 +4,29 @@ import { machineName } from '../system/machine-name.ts';
 import { urlOf } from './configured-servers.ts';
 import { momentAt, objectAt, objectOf, secretAt, textAt } from './fields.ts';
 import type { Peer, PeerPlace } from './peer.ts';
-import { type Codec, findIn, JSON_CODEC, onlyUrl, type Path, type StoredEntry } from './peer-file.ts';
+import {
+  type Codec,
+  findIn,
+  JSON_CODEC,
+  onlyUrl,
+  type Path,
+  type StoredEntry,
+  type StoreFile,
+} from './peer-file.ts';
+import { jsonIn, type KeyringStore, keyringPlace } from './peer-keyring.ts';
+import { filesPlace, findInAll } from './places.ts';
 
 /*
- * Gemini CLI: a list in `mcp-oauth-tokens.json`, or, where the user has chosen it, the file that stands in for its keychain,
- * `gemini-credentials.json`, encrypted with a key that is made of the names of the machine and the user. What it keeps in
- * the OS keychain is not read.
+ * Gemini CLI: a list in `mcp-oauth-tokens.json` or, where the user has chosen it, an item of the OS keyring for each server,
+ * or the file that stands in for that, `gemini-credentials.json`, encrypted with a key that is made of the names of the
+ * machine and the user.
  */
 
 const SERVICE = 'gemini-cli-oauth';
 /** The user's own Google account lies among the servers. */
 const OWN_ACCOUNT = 'main-account';
+/** Among the items of the keyring: what it tries the keyring with, and secrets of other kinds. */
+const NO_SERVER = /^(main-account$|__keychain_test__|__secret__)/;
 
 export const GEMINI: Peer = {
   id: 'gemini',
@@ -25,30 +37,50 @@ export const GEMINI: Peer = {
     const directory = join(environment.variables['GEMINI_CLI_HOME'] || environment.homeDirectory, '.gemini');
     const plain = file ?? join(directory, 'mcp-oauth-tokens.json');
     const sealed = file ?? join(directory, 'gemini-credentials.json');
-    const stores = [
-      {
-        path: plain,
-        codec: JSON_CODEC,
-        entries: async (values: unknown) =>
-          Promise.all(
-            (Array.isArray(values) ? values : []).map((one: unknown, at) => entryOf(one, [at], place)),
-          ),
-      },
-      {
-        path: sealed,
-        codec: SEALED_CODEC,
-        entries: async (values: unknown) =>
-          Promise.all(
-            Object.entries(objectAt(values, SERVICE) ?? {})
-              .filter(([account]) => account !== OWN_ACCOUNT)
-              .map(([account, text]) => entryOf(parsed(text), [SERVICE, account], place)),
-          ),
-      },
-    ];
-    if (file === undefined) return findIn(stores);
-    return findIn(stores.filter(({ codec }) => /credentials/.test(file) === (codec === SEALED_CODEC)));
+    const inPlain: StoreFile = {
+      path: plain,
+      codec: JSON_CODEC,
+      entries: async (values: unknown) =>
+        Promise.all(
+          (Array.isArray(values) ? values : []).map((one: unknown, at) => entryOf(one, [at], place)),
+        ),
+    };
+    const inSealed: StoreFile = {
+      path: sealed,
+      codec: SEALED_CODEC,
+      entries: async (values: unknown) =>
+        Promise.all(
+          Object.entries(objectAt(values, SERVICE) ?? {})
+            .filter(([account]) => account !== OWN_ACCOUNT)
+            .map(([account, text]) =>
+              entryOf(typeof text === 'string' ? jsonIn(text) : undefined, [SERVICE, account], place),
+            ),
+        ),
+    };
+    if (file !== undefined) return findIn([/credentials/.test(file) ? inSealed : inPlain]);
+    return findInAll([filesPlace([inPlain, inSealed]), keyringPlace(place, keyringStore(place))]);
   },
 };
+
+function keyringStore(place: PeerPlace): KeyringStore {
+  return {
+    service: SERVICE,
+    layout: 'keytar',
+    accounts: async () =>
+      (await place.configured())
+        .filter(({ client }) => client === 'gemini')
+        .map(({ name }) => name.replaceAll(/[^a-zA-Z0-9-_.]/g, '_')),
+    entries: (items) =>
+      Promise.all(
+        items
+          .filter(({ account }) => !NO_SERVER.test(account))
+          .map(async ({ account, text }) => {
+            const entry = await entryOf(jsonIn(text), [account], place);
+            return { ...entry, account, path: [] };
+          }),
+      ),
+  };
+}
 
 async function entryOf(value: unknown, path: Path, place: PeerPlace): Promise<StoredEntry> {
   const entry = objectOf(value);
@@ -81,14 +113,6 @@ async function entryOf(value: unknown, path: Path, place: PeerPlace): Promise<St
       },
     },
   };
-}
-
-function parsed(text: unknown): unknown {
-  try {
-    return typeof text === 'string' ? JSON.parse(text) : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 /** Hexadecimal `iv:tag:ciphertext`, AES-256-GCM. */

@@ -3,12 +3,17 @@ import { isMap, isNode, isScalar, parseDocument } from 'yaml';
 import { gooseDirectory, urlOf } from './configured-servers.ts';
 import { momentAt, objectAt, objectOf, scopeAt, textAt, wireTokens } from './fields.ts';
 import type { Peer, PeerPlace } from './peer.ts';
-import { type Codec, findIn, onlyUrl, type StoredEntry } from './peer-file.ts';
+import { type Codec, onlyUrl, type StoredEntry } from './peer-file.ts';
+import { jsonIn, type KeyringEntry, keyringPlace, UNKNOWN } from './peer-keyring.ts';
+import { underPeerLock } from './peer-lock.ts';
+import { filesPlace, findInAll } from './places.ts';
 
 /*
- * goose where it has no keyring: `secrets.yaml`, which holds every secret of goose. Only the keys of logins to MCP servers
- * are looked at. Which server one is for stands in goose's configuration.
+ * goose: one item of the OS keyring or, without a keyring, `secrets.yaml`; each holds every secret of goose. Only the keys
+ * of logins to MCP servers are looked at. Which server one is for stands in goose's configuration.
  */
+
+const ITEM = { service: 'goose', account: 'secrets' };
 
 const PREFIX = 'oauth_creds_';
 
@@ -16,25 +21,44 @@ export const GOOSE: Peer = {
   id: 'goose',
   title: 'goose',
   afterwards: 'goose opens the browser for a login of its own when it uses that server again',
-  find: (place) =>
-    findIn([
-      {
-        path: place.file ?? join(gooseDirectory(place.environment), 'secrets.yaml'),
-        codec: YAML_CODEC,
-        entries: (values) =>
-          Promise.all(
-            Object.entries(objectOf(values) ?? {})
-              .filter(([key]) => key.startsWith(PREFIX))
-              .map(([key, value]) => entryOf(key, value, place)),
-          ),
-      },
-    ]),
+  find: (place) => {
+    const file = place.file ?? join(gooseDirectory(place.environment), 'secrets.yaml');
+    // Newer versions hold it whenever they change a secret, the keyring's too.
+    const path = `${file}.lock`;
+    const lock = <T>(write: () => Promise<T>) => underPeerLock(path, { needs: path }, write);
+    return findInAll([
+      filesPlace([{ path: file, codec: YAML_CODEC, entries: (values) => entriesOf(values, place), lock }]),
+      keyringPlace(place, {
+        service: ITEM.service,
+        layout: 'keyring-crate',
+        accounts: () => [ITEM.account],
+        entries: async (items): Promise<KeyringEntry[]> => {
+          const item = items.find(({ account }) => account === ITEM.account);
+          if (item === undefined) return [];
+          const values = objectOf(jsonIn(item.text));
+          if (values === undefined) return [{ ...UNKNOWN, account: ITEM.account }];
+          const entries = await entriesOf(values, place);
+          return entries.map((entry) => ({ ...entry, account: ITEM.account }));
+        },
+        lock,
+      }),
+    ]);
+  },
+  lock: (path, _, write) => underPeerLock(`${path}.lock`, { needs: `${path}.lock` }, write),
 };
+
+function entriesOf(values: unknown, place: PeerPlace): Promise<StoredEntry[]> {
+  return Promise.all(
+    Object.entries(objectOf(values) ?? {})
+      .filter(([key]) => key.startsWith(PREFIX))
+      .map(([key, value]) => entryOf(key, value, place)),
+  );
+}
 
 async function entryOf(key: string, value: unknown, place: PeerPlace): Promise<StoredEntry> {
   const name = key.slice(PREFIX.length);
   const path = [key];
-  const entry = objectOf(typeof value === 'string' ? parsed(value) : value);
+  const entry = objectOf(typeof value === 'string' ? jsonIn(value) : value);
   const writtenAt = momentAt(entry, 'token_received_at', 'seconds');
   const tokens = wireTokens(objectAt(entry, 'token_response'), writtenAt);
   if (tokens === undefined) return { name, path, content: { reason: 'nobody is logged in there' } };
@@ -58,14 +82,6 @@ async function entryOf(key: string, value: unknown, place: PeerPlace): Promise<S
     client: id === undefined ? undefined : { id },
   };
   return { name, path, content: { login } };
-}
-
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 /** A map at the top, line by line, as goose writes it. */

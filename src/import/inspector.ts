@@ -1,15 +1,19 @@
 import { dirname, join } from 'node:path';
 import { readClientFile } from '../system/client-file.ts';
-import { underLockDirectory } from '../system/lock-directory.ts';
-import { type Fields, objectAt, objectOf, secretAt, wireClient, wireTokens } from './fields.ts';
+import { underLockDirectory } from '../system/foreign-lock.ts';
+import { type Fields, objectAt, objectOf, secretAt, textAt, wireClient, wireTokens } from './fields.ts';
+import { inspectorPassphrase, secretsCodec } from './inspector-secrets.ts';
 import type { Findings, Peer, PeerPlace } from './peer.ts';
-import { findIn, JSON_CODEC, type StoredEntry, type StoreFile } from './peer-file.ts';
+import { type Codec, JSON_CODEC, type StoredEntry, type StoreFile } from './peer-file.ts';
+import { jsonIn, keyringPlace } from './peer-keyring.ts';
+import { filesPlace, findInAll } from './places.ts';
 
 /*
- * MCP Inspector 2. `oauth.json` says which clients it is at which servers and authorization servers; the tokens lie in it, or,
- * with a file as its secret store, in `secrets.json`. What it keeps in the OS keyring, and an encrypted `secrets.json`, are not
- * read. It never says when it wrote a token.
+ * MCP Inspector 2. `oauth.json` says which clients it is at which servers and authorization servers; the tokens lie in the OS
+ * keyring, in `secrets.json`, which may be encrypted, or in `oauth.json` itself. It never says when it wrote a token.
  */
+
+const SERVICE = 'mcp-inspector';
 
 /** After how long the Inspector itself takes its lock for left behind. */
 const STALE_MS = 10_000;
@@ -19,13 +23,16 @@ export const INSPECTOR: Peer = {
   title: 'MCP Inspector',
   afterwards: 'the Inspector asks for a login again where it is still to use that server itself',
   find,
+  lock: (path, _, write) => underLock(path, write),
 };
 
 async function find(place: PeerPlace): Promise<Findings> {
   const { oauth, secrets } = pathsOf(place);
-  const servers = objectAt(await valuesIn(oauth), 'servers');
-  return findIn([
-    locked(oauth, (values) =>
+  const state = await valuesIn(oauth);
+  const servers = objectAt(state, 'servers');
+  const codec = secretsCodec(await inspectorPassphrase(place.environment));
+  const files = filesPlace([
+    locked(oauth, JSON_CODEC, (values) =>
       Object.entries(objectAt(values, 'servers') ?? {}).flatMap(([url, server]) =>
         Object.entries(objectAt(server, 'byIssuer') ?? {}).flatMap(([issuer, one]) => {
           const tokens = objectAt(one, 'tokens');
@@ -35,32 +42,63 @@ async function find(place: PeerPlace): Promise<Findings> {
         }),
       ),
     ),
-    locked(secrets, (values) => {
-      const encryption = objectOf(values)?.['encryption'];
-      if (encryption !== 'none') {
-        const reason = 'it is encrypted, which Holdfast does not read yet';
+    locked(secrets, codec, (values) => {
+      const problem = textAt(objectOf(values), 'problem');
+      if (problem !== undefined) {
+        const reason = `it is encrypted, and cannot be opened: ${problem}`;
         return [{ name: 'secrets.json', path: [], content: { reason } }];
       }
-      const all = objectAt(values, 'secrets') ?? {};
-      return Object.entries(all).flatMap(([key, value]) => {
-        // `oauth+<namespace>+<URL>`, the namespace being left out where there is none.
-        const [, account = '', url = '', issuer = ''] =
-          /^(oauth\+(?:[^+:]*\+)?([^+:]+)):tokens:(.+)$/s.exec(key) ?? [];
-        const server = decoded(url);
-        if (server === undefined) return [];
-        const about = objectAt(servers, server, 'byIssuer', issuer);
-        const secret = secretAt(all, `${account}:client-secret:${issuer}`);
-        const entry = entryOf(server, issuer, parsed(value), about, ['secrets', key]);
-        if ('reason' in entry.content || secret === undefined) return [entry];
-        const { client } = entry.content.login;
-        const login = {
-          ...entry.content.login,
-          client: client && { ...client, secret: client.secret ?? secret },
-        };
-        return [{ ...entry, content: { login } }];
-      });
+      return entriesIn(objectAt(values, 'secrets') ?? {}, servers).map(({ key, entry }) => ({
+        ...entry,
+        path: ['secrets', key],
+      }));
     }),
   ]);
+  const inKeyring = keyringPlace(place, {
+    service: SERVICE,
+    layout: 'keyring-crate',
+    accounts: () => accountsOf(state),
+    entries: (items) =>
+      entriesIn(Object.fromEntries(items.map(({ account, text }) => [account, text])), servers).map(
+        ({ key, entry }) => ({ ...entry, account: key }),
+      ),
+  });
+  return findInAll([files, inKeyring]);
+}
+
+/** The logins among secrets, by `<account>:<field>`. The path of each is empty. */
+function entriesIn(
+  all: Fields,
+  servers: Fields | undefined,
+): readonly { readonly key: string; readonly entry: StoredEntry }[] {
+  return Object.entries(all).flatMap(([key, value]) => {
+    // `oauth+<namespace>+<URL>`, the namespace being left out where there is none.
+    const [, account = '', url = '', issuer = ''] =
+      /^(oauth\+(?:[^+:]*\+)?([^+:]+)):tokens:(.+)$/s.exec(key) ?? [];
+    const server = decoded(url);
+    if (server === undefined) return [];
+    const about = objectAt(servers, server, 'byIssuer', issuer);
+    const secret = secretAt(all, `${account}:client-secret:${issuer}`);
+    const entry = entryOf(server, issuer, objectOf(jsonIn(String(value))), about, []);
+    if ('reason' in entry.content || secret === undefined) return [{ key, entry }];
+    const { client } = entry.content.login;
+    const login = {
+      ...entry.content.login,
+      client: client && { ...client, secret: client.secret ?? secret },
+    };
+    return [{ key, entry: { ...entry, content: { login } } }];
+  });
+}
+
+/** The accounts that the state speaks of, for keyrings that cannot be searched. */
+function accountsOf(state: unknown): string[] {
+  const namespace = textAt(objectOf(state), 'secretsNamespace');
+  const prefix = namespace === undefined ? 'oauth+' : `oauth+${namespace}+`;
+  return Object.entries(objectAt(state, 'servers') ?? {}).flatMap(([url, server]) =>
+    Object.keys(objectAt(server, 'byIssuer') ?? {}).flatMap((issuer) =>
+      ['tokens', 'client-secret'].map((field) => `${prefix}${encodeURIComponent(url)}:${field}:${issuer}`),
+    ),
+  );
 }
 
 /** With `--file`: the directory of the Inspector, or `oauth.json` in its directory `storage`. */
@@ -81,10 +119,12 @@ function pathsOf({ file, environment }: PeerPlace): { oauth: string; secrets: st
   };
 }
 
-function locked(path: string, entries: StoreFile['entries']): StoreFile {
-  const lock: StoreFile['lock'] = (write) =>
-    underLockDirectory(`${path}.lock`, { staleMs: STALE_MS, waitMs: STALE_MS + 5_000 }, write);
-  return { path, codec: JSON_CODEC, entries, lock };
+function locked(path: string, codec: Codec, entries: StoreFile['entries']): StoreFile {
+  return { path, codec, entries, lock: (write) => underLock(path, write) };
+}
+
+function underLock<T>(path: string, write: () => Promise<T>): Promise<T> {
+  return underLockDirectory(`${path}.lock`, { staleMs: STALE_MS, waitMs: STALE_MS + 5_000 }, write);
 }
 
 function entryOf(
@@ -106,14 +146,6 @@ async function valuesIn(path: string): Promise<unknown> {
   const { text } = await readClientFile(path);
   try {
     return text === undefined ? undefined : JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
-function parsed(value: unknown): Fields | undefined {
-  try {
-    return typeof value === 'string' ? objectOf(JSON.parse(value)) : undefined;
   } catch {
     return undefined;
   }

@@ -2,15 +2,21 @@ import { createHash, randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { HoldfastError, InvalidArgumentError, LockTimeoutError } from '../errors.ts';
 import { removeFileDurably } from '../system/atomic-file.ts';
-import { readClientFile } from '../system/client-file.ts';
+import { namesIn, readClientFile } from '../system/client-file.ts';
 import { createFile } from '../system/created-file.ts';
-import { namesIn } from '../system/lock-directory.ts';
 import { shellPath } from '../system/storage-error.ts';
 import { pause } from '../system/turn.ts';
 import type { ForeignLogin } from '../vault/results.ts';
 import type { ConfiguredServer } from './configured-servers.ts';
 import { type Fields, issuerIn, objectOf, textAt, wireClient, wireTokens } from './fields.ts';
-import { type FoundLogin, type Peer, type PeerPlace, type Skipped, sameTokens } from './peer.ts';
+import {
+  type FoundLogin,
+  type KeepBackup,
+  type Peer,
+  type PeerPlace,
+  type Skipped,
+  sameTokens,
+} from './peer.ts';
 
 /*
  * mcp-remote: two files for each login, `<md5>_tokens.json` and `<md5>_client_info.json`. The name is a hash of the URL and
@@ -46,12 +52,18 @@ export const MCP_REMOTE: Peer = {
         } else if (read === undefined) {
           skipped.push({ name, file: path, reason: 'it holds no access token' });
         } else {
-          logins.push({ login: read, name, file: path, take: () => take(directory, name, url, read) });
+          logins.push({
+            login: read,
+            name,
+            file: path,
+            take: (keep) => take(directory, name, url, read, keep),
+          });
         }
       }
     }
     return { logins, skipped, places: directories };
   },
+  lock: (path, _, write) => underLease(path, write),
 };
 
 /** One for each version that had a layout of its own. */
@@ -137,19 +149,31 @@ async function take(
   name: string,
   url: string,
   login: ForeignLogin,
+  keep: KeepBackup | undefined,
 ): Promise<'taken' | 'changed' | 'gone'> {
-  const release = await lease(join(directory, `${name}_refresh_in_progress.json`));
-  try {
+  const path = join(directory, `${name}${SUFFIX}`);
+  return underLease(path, async () => {
     const now = await loginAt(directory, name, url);
     if (now === undefined) return 'gone';
     if (!sameTokens(now, login)) return 'changed';
-    return (await removeFileDurably(join(directory, `${name}${SUFFIX}`))) ? 'taken' : 'gone';
+    const { text } = await readClientFile(path);
+    if (text === undefined) return 'gone';
+    await keep?.({ path, text, next: undefined });
+    return (await removeFileDurably(path)) ? 'taken' : 'gone';
+  });
+}
+
+async function underLease<T>(path: string, step: () => Promise<T>): Promise<T> {
+  const release = await lease(path.replace(/_tokens\.json$/, '_refresh_in_progress.json'));
+  try {
+    return await step();
   } finally {
     await release();
   }
 }
 
-async function lease(path: string): Promise<() => Promise<void>> {
+/** @param path `<md5>_refresh_in_progress.json` */
+export async function lease(path: string): Promise<() => Promise<void>> {
   const deadline = performance.now() + LEASE_MS + 5_000;
   const own = { pid: process.pid, nonce: randomUUID(), at: Date.now() };
   for (;;) {

@@ -1,9 +1,13 @@
 import { isAbsolute, join } from 'node:path';
+import { underPidFile } from '../system/foreign-lock.ts';
 import { issuerIn, momentAt, objectAt, objectOf, textAt, wireClient, wireTokens } from './fields.ts';
 import type { Peer } from './peer.ts';
 import { findIn, JSON_CODEC, type StoredEntry } from './peer-file.ts';
 
-/* mcporter. Only the tokens are taken: the registration beside them stays. */
+/* mcporter. Only the tokens are taken: the registration beside them stays. Its lock, since 0.12, is one that 0.9 ignores. */
+
+/** As long as mcporter itself waits. */
+const WAIT_MS = 30_000;
 
 export const MCPORTER: Peer = {
   id: 'mcporter',
@@ -22,9 +26,11 @@ export const MCPORTER: Peer = {
         codec: JSON_CODEC,
         entries: (values) =>
           Object.entries(objectAt(values, 'entries') ?? {}).map(([key, one]) => entryOf(key, one)),
+        lock: (write) => underPidFile(path, { waitMs: WAIT_MS }, write),
       })),
     );
   },
+  lock: (path, _, write) => underPidFile(path, { waitMs: WAIT_MS }, write),
 };
 
 function entryOf(key: string, value: unknown): StoredEntry {

@@ -2,7 +2,8 @@ import { canonicalResource } from '../credential.ts';
 import { HoldfastError } from '../errors.ts';
 import type { AdoptOptions, AdoptResult } from '../vault/results.ts';
 import type { Vault } from '../vault/vault.ts';
-import type { Findings, FoundLogin, Peer, PeerPlace, Skipped } from './peer.ts';
+import { backupKeeper } from './backup.ts';
+import type { Findings, FoundLogin, KeepBackup, Peer, PeerPlace, Skipped } from './peer.ts';
 
 /*
  * A login on its way from a peer to the vault. It is stored here first and taken out there then: whenever that is cut short,
@@ -43,6 +44,7 @@ export interface Moved {
 /**
  * Moves one login, or copies its access token.
  *
+ * @param keep one for all logins that are moved together, so that a file gets one backup
  * @throws what `adopt` throws: nothing was moved
  * @throws what the peer's file throws when it cannot be written; `stored` of a StillThere says that it is here already
  */
@@ -51,12 +53,13 @@ export async function moveLogin(
   from: { readonly peer: Peer; readonly place: PeerPlace },
   vault: Vault,
   options: AdoptOptions,
+  keep: KeepBackup = backupKeeper(from.peer, vault),
 ): Promise<Moved> {
   let current = found;
   let result = await vault.adopt(current.login, options);
   if (options.accessTokenOnly === true) return { result, outcome: 'access-token' };
   for (let attempt = 1; ; attempt += 1) {
-    const taken = await current.take().catch((cause: unknown) => {
+    const taken = await current.take(keep).catch((cause: unknown) => {
       throw new StillThere(result, current, cause);
     });
     if (taken === 'taken') return { result, outcome: result.outcome === 'already' ? 'finished' : 'moved' };

@@ -1,32 +1,64 @@
-import { isAbsolute, join } from 'node:path';
+import { createHash } from 'node:crypto';
+import { dirname, isAbsolute, join } from 'node:path';
+import { isThere, namesIn } from '../system/client-file.ts';
+import { underHeartbeatDirectory } from '../system/foreign-lock.ts';
 import { urlOf } from './configured-servers.ts';
 import { momentAt, objectAt, objectOf, secretAt, textAt } from './fields.ts';
-import type { Peer, PeerPlace } from './peer.ts';
+import type { Findings, Peer, PeerPlace, Skipped } from './peer.ts';
 import { findIn, JSON_CODEC, onlyUrl, type StoredEntry } from './peer-file.ts';
 
 /*
- * opencode 1, which keeps its logins in a file of JSON; the database of its newer core is not read. Only the tokens are
- * taken: the registration beside them stays.
+ * opencode 1, which keeps its logins in a file of JSON; the database of its newer core is named, and not read. Only the
+ * tokens are taken: the registration beside them stays.
  */
+
+/** After how long without a heartbeat opencode itself takes a lock for left behind. */
+const STALE_MS = 60_000;
 
 export const OPENCODE: Peer = {
   id: 'opencode',
   title: 'opencode',
   afterwards: 'opencode asks for opencode mcp auth again where it is still to use that server itself',
-  find: (place) =>
-    findIn([
+  find: async (place) => {
+    const path = place.file ?? join(directoryOf(place, 'XDG_DATA_HOME', '.local/share'), 'mcp-auth.json');
+    const found = await findIn([
       {
-        path: place.file ?? join(dataHome(place), 'opencode', 'mcp-auth.json'),
+        path,
         codec: JSON_CODEC,
         entries: (values) =>
           Promise.all(Object.entries(objectOf(values) ?? {}).map(([name, one]) => entryOf(name, one, place))),
+        lock: (write) => underLock(path, place, write),
       },
-    ]),
+    ]);
+    return found.logins.length > 0 || place.file !== undefined ? found : withDatabases(found, dirname(path));
+  },
+  lock: underLock,
 };
 
-function dataHome({ environment }: PeerPlace): string {
-  const given = environment.variables['XDG_DATA_HOME'];
-  return given && isAbsolute(given) ? given : join(environment.homeDirectory, '.local', 'share');
+function directoryOf({ environment }: PeerPlace, variable: string, usual: string): string {
+  const given = environment.variables[variable];
+  const home = given && isAbsolute(given) ? given : join(environment.homeDirectory, ...usual.split('/'));
+  return join(home, 'opencode');
+}
+
+/** In opencode's directory of locks, under the hash of what it calls the lock. A version without that takes none. */
+async function underLock<T>(path: string, place: PeerPlace, write: () => Promise<T>): Promise<T> {
+  const locks = join(directoryOf(place, 'XDG_STATE_HOME', '.local/state'), 'locks');
+  if (!(await isThere(locks))) return write();
+  const name = createHash('sha1').update(`mcp-auth:${path}`).digest('hex');
+  const lock = join(locks, `${name}.lock`);
+  return underHeartbeatDirectory(lock, { staleMs: STALE_MS, waitMs: STALE_MS + 5_000 }, write);
+}
+
+/** Whoever uses the newer core alone must not read that there is nothing. */
+async function withDatabases(found: Findings, directory: string): Promise<Findings> {
+  const databases = (await namesIn(directory)).filter((name) => /^opencode(-[\w.-]+)?\.db$/.test(name));
+  const skipped = databases.map((name): Skipped => {
+    const reason =
+      'newer versions of opencode keep logins in this database, which Holdfast does not read: log in here instead';
+    return { name, file: join(directory, name), reason };
+  });
+  return { ...found, skipped: [...found.skipped, ...skipped] };
 }
 
 async function entryOf(name: string, value: unknown, place: PeerPlace): Promise<StoredEntry> {

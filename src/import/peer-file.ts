@@ -5,12 +5,18 @@ import { HoldfastError, InvalidArgumentError } from '../errors.ts';
 import { type ClientFile, readClientFile, replaceClientFile } from '../system/client-file.ts';
 import { shellPath } from '../system/storage-error.ts';
 import type { ForeignLogin } from '../vault/results.ts';
-import { type Findings, type FoundLogin, type PeerPlace, type Skipped, sameTokens } from './peer.ts';
+import {
+  type Findings,
+  type FoundLogin,
+  type KeepBackup,
+  type PeerPlace,
+  type Skipped,
+  sameTokens,
+} from './peer.ts';
 
 /*
  * A file in which a peer keeps several logins. One is taken out by leaving everything else as it is, byte for byte where
- * that can be; what would change more than the one entry is not written. No copy of the old file is kept: it would hold
- * the refresh token that has moved.
+ * that can be; what would change more than the one entry is not written.
  */
 
 /** For how long a file is read again that somebody else wrote meanwhile. */
@@ -38,8 +44,8 @@ export interface StoreFile {
   readonly path: string;
   readonly codec: Codec;
   entries(values: unknown, file: ClientFile): readonly StoredEntry[] | Promise<readonly StoredEntry[]>;
-  /** Runs a write under the peer's own lock, where one is known. */
-  readonly lock?: ((write: () => Promise<boolean>) => Promise<boolean>) | undefined;
+  /** Runs a write of the entry of that name under the peer's own lock, where one is known. */
+  readonly lock?: ((write: () => Promise<boolean>, name: string) => Promise<boolean>) | undefined;
 }
 
 /** What is in those files of a peer. */
@@ -60,7 +66,7 @@ export async function findIn(files: readonly StoreFile[]): Promise<Findings> {
       if ('reason' in content) skipped.push({ name, file: path, reason: content.reason });
       else {
         const { login } = content;
-        logins.push({ login, name, file: path, take: () => take(file, name, login) });
+        logins.push({ login, name, file: path, take: (keep) => take(file, name, login, keep) });
       }
     }
   }
@@ -96,6 +102,7 @@ async function take(
   store: StoreFile,
   name: string,
   login: ForeignLogin,
+  keep: KeepBackup | undefined,
 ): Promise<'taken' | 'changed' | 'gone'> {
   const deadline = performance.now() + PATIENCE_MS;
   let outcome: 'taken' | 'changed' | 'gone' = 'gone';
@@ -112,9 +119,10 @@ async function take(
         { hint: 'Take it out by hand, or log out in that program without revoking.' },
       );
     }
+    await keep?.({ path: store.path, text: file.text, next: text });
     return clientFile(() => replaceClientFile(file, text, { mode: 'private' }));
   };
-  while (!(await (store.lock === undefined ? write() : store.lock(write)))) {
+  while (!(await (store.lock === undefined ? write() : store.lock(write, name)))) {
     if (performance.now() > deadline) {
       throw new InvalidArgumentError(
         `${shellPath(store.path)} is being written by another program all the time, so it was left alone.`,
@@ -126,7 +134,7 @@ async function take(
 }
 
 /** The values without what lies at the path. */
-function without(values: unknown, path: Path): unknown {
+export function without(values: unknown, path: Path): unknown {
   const copy = structuredClone(values);
   let at = copy as Record<string | number, unknown>;
   for (const key of path.slice(0, -1)) at = at[key] as Record<string | number, unknown>;

@@ -18,6 +18,17 @@ export interface PeerPlace {
   readonly configured: () => Promise<readonly ConfiguredServer[]>;
 }
 
+/**
+ * Keeps a file of the peer as it is, right before it is edited.
+ *
+ * @param next what it will be then; `undefined` where it is removed
+ */
+export type KeepBackup = (file: {
+  readonly path: string;
+  readonly text: string;
+  readonly next: string | undefined;
+}) => Promise<void>;
+
 /** A login that a peer has. */
 export interface FoundLogin {
   readonly login: ForeignLogin;
@@ -27,8 +38,10 @@ export interface FoundLogin {
   /**
    * Takes it out of the peer's file, under the peer's lock where that is known; everything else there stays. `changed`: the
    * peer has other tokens for it by now, and nothing was touched. `gone`: it is not there any more.
+   *
+   * @param keep called with what the file holds, before that changes; when it throws, nothing is taken
    */
-  take(): Promise<'taken' | 'changed' | 'gone'>;
+  take(keep?: KeepBackup): Promise<'taken' | 'changed' | 'gone'>;
 }
 
 /** Something that is there and cannot be imported. */
@@ -57,6 +70,8 @@ export interface Peer {
    * @throws StorageUnreadableError
    */
   find(place: PeerPlace): Promise<Findings>;
+  /** Runs a write of that file of its, as a whole, under its own lock. */
+  readonly lock?: (<T>(path: string, place: PeerPlace, write: () => Promise<T>) => Promise<T>) | undefined;
 }
 
 export function sameTokens(a: ForeignLogin, b: ForeignLogin): boolean {

@@ -3,6 +3,7 @@ import { quote } from '../quote.ts';
 import { CLAUDE_CODE } from './claude-code.ts';
 import { CLINE } from './cline.ts';
 import { CODEX } from './codex.ts';
+import { DOCKER_AGENT } from './docker-agent.ts';
 import { GEMINI } from './gemini.ts';
 import { GOOSE } from './goose.ts';
 import { INSPECTOR } from './inspector.ts';
@@ -22,6 +23,7 @@ export const PEERS: readonly Peer[] = [
   CLINE,
   MCPORTER,
   INSPECTOR,
+  DOCKER_AGENT,
 ];
 
 /** @throws InvalidArgumentError */

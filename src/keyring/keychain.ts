@@ -39,6 +39,8 @@ export interface KeychainLibrary {
 export interface KeychainOptions {
   /** The service of a program built on 99designs/keyring, whose items are shared with it. */
   readonly as99designs?: string | undefined;
+  /** The service of any other program. */
+  readonly service?: string | undefined;
   /** What answers in place of the library, and of Security.framework. */
   readonly library?: (() => Promise<KeychainLibrary>) | undefined;
   readonly system?: (() => Promise<DefaultKeychain>) | undefined;
@@ -72,7 +74,7 @@ export async function openKeychain(
     const system = await (options.system ?? defaultKeychain)();
     if (!asking) system.forbidDialogs();
     return new Keychain(library, system, {
-      service: options.as99designs ?? 'holdfast',
+      service: options.service ?? options.as99designs ?? 'holdfast',
       deadlineMs: options.deadlineMs ?? (asking ? ASKING_DEADLINE_MS : DEADLINE_MS),
       remote: Boolean(environment.variables['SSH_CONNECTION']),
     });

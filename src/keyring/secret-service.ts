@@ -1,34 +1,26 @@
-import { KeyringAbsentError, KeyringLockedError } from '../errors.ts';
+import { KeyringAbsentError } from '../errors.ts';
 import { quote } from '../quote.ts';
-import { type Bus, BusError, type Deadline, deadlineIn } from '../system/dbus.ts';
+import { type Bus, deadlineIn } from '../system/dbus.ts';
 import { Variant } from '../system/dbus-value.ts';
 import type { Environment } from '../system/environment.ts';
 import type { Keyring, KeyringProbe } from './keyring.ts';
 import { decodeSharedItem, encodeSharedItem } from './layout-99designs.ts';
-import { type BusKeyring, busFailure, sessionBus } from './session-bus.ts';
+import {
+  DEADLINE_MS,
+  IS_COLLECTION,
+  IS_ITEM,
+  IS_SERVICE,
+  lockedError,
+  paths,
+  ROOT,
+  SECRET_SERVICE,
+  SecretServiceCalls,
+  secretServiceError,
+} from './secret-service-calls.ts';
+import { sessionBus } from './session-bus.ts';
 import { probing } from './verdict.ts';
 
-/*
- * The freedesktop.org Secret Service over D-Bus: GNOME Keyring, KeePassXC, KWallet of Plasma 6. Nothing here prompts: no
- * Unlock, no new collection, and a prompt that an answer holds is dismissed, since on a machine without a display nobody
- * would ever answer it.
- */
-
-const SECRET_SERVICE: BusKeyring = {
-  name: 'The Secret Service',
-  busName: 'org.freedesktop.secrets',
-  whenAbsent: 'Install and start one, such as gnome-keyring.',
-  daemons: 'gnome-keyring-daemon or kwalletd',
-};
-const ROOT = '/org/freedesktop/secrets';
-const IS_SERVICE = 'org.freedesktop.Secret.Service';
-const IS_COLLECTION = 'org.freedesktop.Secret.Collection';
-const IS_ITEM = 'org.freedesktop.Secret.Item';
-/** How D-Bus spells "no object". */
-const NOTHING = '/';
-
-/** For each operation, of however many calls. A service that was just activated has to start within it. */
-const DEADLINE_MS = 3_000;
+/* The freedesktop.org Secret Service over D-Bus: GNOME Keyring, KeePassXC, KWallet of Plasma 6. */
 
 /** How items lie there: where, under which attributes, in which form. */
 interface ItemLayout {
@@ -122,37 +114,34 @@ class SecretService implements Keyring {
 
   async #operation<T>(step: (calls: Calls) => Promise<T>): Promise<T> {
     try {
-      return await step(new Calls(this.#bus, this.#layout, deadlineIn(DEADLINE_MS)));
+      return await step(new Calls(this.#bus, this.#layout));
     } catch (error) {
-      throw keyringError(error);
+      throw secretServiceError(error);
     }
   }
 }
 
-/** The calls of one operation, which share its deadline. */
-class Calls {
-  readonly #bus: Bus;
+/** The calls about the items of one layout. */
+class Calls extends SecretServiceCalls {
   readonly #layout: ItemLayout;
-  readonly #deadline: Deadline;
 
-  constructor(bus: Bus, layout: ItemLayout, deadline: Deadline) {
-    this.#bus = bus;
+  constructor(bus: Bus, layout: ItemLayout) {
+    super(bus, deadlineIn(DEADLINE_MS));
     this.#layout = layout;
-    this.#deadline = deadline;
   }
 
   /** The item with our attributes, in whichever collection the user keeps it. */
   async find(name: string): Promise<string | undefined> {
-    const wanted = [this.#layout.attributes(name)];
+    const wanted = this.#layout.attributes(name);
     if (this.#layout.collection !== undefined) {
       const collection = await this.collection();
-      const [items] = await this.#call(collection, IS_COLLECTION, 'SearchItems', 'a{ss}', wanted);
+      const [items] = await this.call(collection, IS_COLLECTION, 'SearchItems', 'a{ss}', [wanted]);
       return paths(items)[0];
     }
-    const [unlocked, locked] = await this.#call(ROOT, IS_SERVICE, 'SearchItems', 'a{ss}', wanted);
-    const [item] = paths(unlocked);
+    const { unlocked, locked } = await this.search(wanted);
+    const [item] = unlocked;
     if (item !== undefined) return item;
-    if (paths(locked).length > 0) throw lockedError();
+    if (locked.length > 0) throw lockedError();
     // A locked collection may keep its attributes to itself: "not found" means something only in an open one.
     await this.collection();
     return undefined;
@@ -162,22 +151,12 @@ class Calls {
   async collection(): Promise<string> {
     const { collection: name } = this.#layout;
     const path = name === undefined ? await this.#default() : await this.#named(name);
-    if ((await this.#property(path, IS_COLLECTION, 'Locked')) !== false) throw lockedError();
+    await this.expectOpen(path);
     return path;
   }
 
-  /** Plain: both ends are on this machine's own bus, which only this user can read. */
-  async openSession(): Promise<string> {
-    const body = ['plain', new Variant('s', '')];
-    const [, session] = await this.#call(ROOT, IS_SERVICE, 'OpenSession', 'sv', body);
-    if (typeof session !== 'string') throw new BusError('nonsense', 'OpenSession gave no session');
-    return session;
-  }
-
   async read(item: string, session: string): Promise<Uint8Array> {
-    const [secret] = await this.#call(item, IS_ITEM, 'GetSecret', 'o', [session]);
-    const value: unknown = Array.isArray(secret) ? secret[2] : undefined;
-    if (!(value instanceof Uint8Array)) throw new BusError('nonsense', 'GetSecret gave no bytes');
+    const { value } = await this.secretOf(item, session);
     return Uint8Array.from(this.#layout.decode(value));
   }
 
@@ -189,48 +168,25 @@ class Calls {
     };
     const value = [session, Buffer.alloc(0), encode(name, secret), contentType];
     const body = [properties, value, true];
-    const [, prompt] = await this.#call(collection, IS_COLLECTION, 'CreateItem', 'a{sv}(oayays)b', body);
-    await this.#refusePrompt(prompt);
-  }
-
-  async remove(item: string): Promise<void> {
-    const [prompt] = await this.#call(item, IS_ITEM, 'Delete');
-    await this.#refusePrompt(prompt);
+    const [, prompt] = await this.call(collection, IS_COLLECTION, 'CreateItem', 'a{sv}(oayays)b', body);
+    await this.refusePrompt(prompt);
   }
 
   async #default(): Promise<string> {
-    const [path] = await this.#call(ROOT, IS_SERVICE, 'ReadAlias', 's', ['default']);
-    if (typeof path === 'string' && path !== NOTHING) return path;
+    const path = await this.defaultCollection();
+    if (path !== undefined) return path;
     throw new KeyringAbsentError('The Secret Service has no default collection yet.', {
       hint: 'Create one, named Default or Login, in the desktop’s password manager (Seahorse, KWalletManager).',
     });
   }
 
   async #named(name: string): Promise<string> {
-    const collections = paths(await this.#property(ROOT, IS_SERVICE, 'Collections'));
+    const collections = paths(await this.property(ROOT, IS_SERVICE, 'Collections'));
     const path = collections.find((one) => nameOf(one) === name);
     if (path !== undefined) return path;
     throw new KeyringAbsentError(`The Secret Service has no collection ${quote(name)}.`, {
       hint: 'The program that shares it makes it when it keeps something there.',
     });
-  }
-
-  async #property(path: string, of: string, name: string): Promise<unknown> {
-    const [value] = await this.#call(path, 'org.freedesktop.DBus.Properties', 'Get', 'ss', [of, name]);
-    return value instanceof Variant ? value.value : undefined;
-  }
-
-  async #refusePrompt(prompt: unknown): Promise<void> {
-    if (typeof prompt !== 'string' || prompt === NOTHING) return;
-    await this.#call(prompt, 'org.freedesktop.Secret.Prompt', 'Dismiss').catch(() => {
-      // It is not waited for either way.
-    });
-    throw lockedError();
-  }
-
-  #call(path: string, of: string, member: string, signature?: string, body?: readonly unknown[]) {
-    const call = { destination: SECRET_SERVICE.busName, path, interface: of, member, signature, body };
-    return this.#bus.call(call, this.#deadline);
   }
 }
 
@@ -241,19 +197,4 @@ function nameOf(path: string): string {
     String.fromCharCode(Number.parseInt(hex, 16)),
   );
   return Buffer.from(bytes, 'latin1').toString('utf8');
-}
-
-function paths(value: unknown): string[] {
-  return Array.isArray(value) ? value.filter((path) => typeof path === 'string') : [];
-}
-
-function lockedError(): KeyringLockedError {
-  return new KeyringLockedError('The Secret Service is locked.', {
-    hint: 'Unlock it by logging in to the desktop, or in its password manager (Seahorse, KWalletManager), then try again.',
-  });
-}
-
-function keyringError(error: unknown): unknown {
-  const locked = error instanceof BusError && error.errorName === 'org.freedesktop.Secret.Error.IsLocked';
-  return locked ? lockedError() : busFailure(error, SECRET_SERVICE);
 }

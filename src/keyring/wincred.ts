@@ -29,6 +29,8 @@ function sharedTargets(service: string): TargetNames {
 export interface WincredOptions {
   /** The service of a program built on 99designs/keyring, whose items are shared with it. */
   readonly as99designs?: string | undefined;
+  /** How any other program names its items. */
+  readonly targets?: TargetNames | undefined;
   /** What answers in place of advapi32. */
   readonly credentials?: (() => Promise<WindowsCredentials>) | undefined;
 }
@@ -42,8 +44,9 @@ export async function openWincred(environment: Environment, options: WincredOpti
   }
   try {
     const credentials = await (options.credentials ?? windowsCredentials)();
-    const { as99designs } = options;
-    return new Wincred(credentials, as99designs === undefined ? OURS : sharedTargets(as99designs));
+    const { as99designs, targets } = options;
+    const named = targets ?? (as99designs === undefined ? OURS : sharedTargets(as99designs));
+    return new Wincred(credentials, named);
   } catch (cause) {
     throw new KeyringBrokenError(`The Credential Manager cannot be called: ${quote(String(cause))}.`, {
       cause,
@@ -86,7 +89,7 @@ class Wincred implements Keyring {
         target: this.#targets(name),
         blob: secret,
         userName: name,
-        comment: 'Holdfast',
+        comment: this.#targets === OURS ? 'Holdfast' : undefined,
       }),
     );
   }

@@ -1,5 +1,16 @@
 import { constants, type Stats } from 'node:fs';
-import { access, mkdir, open, realpath, rename, stat, truncate, unlink, writeFile } from 'node:fs/promises';
+import {
+  access,
+  mkdir,
+  open,
+  readdir,
+  realpath,
+  rename,
+  stat,
+  truncate,
+  unlink,
+  writeFile,
+} from 'node:fs/promises';
 import { basename, delimiter, dirname, join } from 'node:path';
 import {
   InvalidArgumentError,
@@ -9,6 +20,7 @@ import {
 } from '../errors.ts';
 import { syncDirectory } from './atomic-file.ts';
 import type { Environment } from './environment.ts';
+import { step } from './steps.ts';
 import { shellPath, storageError, systemErrorCode } from './storage-error.ts';
 import { pause } from './turn.ts';
 import { whenShared } from './windows-sharing.ts';
@@ -93,9 +105,12 @@ export async function replaceClientFile(
     } finally {
       await handle.close();
     }
+    step('file-staged');
     if (!(await isUnchanged(path, stats))) return false;
     isStaged = !(await takeName(staged, path, text));
+    step('file-placed');
     if (!isStaged) await syncDirectory(dirname(path));
+    step('directory-synced');
     return true;
   } catch (error) {
     throw clientFileError(error, 'write', path);
@@ -111,6 +126,17 @@ export async function replaceClientFile(
 /** Whether something, a file or a directory, has that name. */
 export async function isThere(path: string): Promise<boolean> {
   return (await stat(path).catch(() => undefined)) !== undefined;
+}
+
+/** The names in a directory of another program, sorted; none when it is not there. */
+export async function namesIn(path: string): Promise<string[]> {
+  try {
+    return (await readdir(path)).toSorted();
+  } catch (error) {
+    const code = systemErrorCode(error);
+    if (code === 'ENOENT' || code === 'ENOTDIR') return [];
+    throw storageError(error, 'read', path);
+  }
 }
 
 /** Where a shell would find the program; `undefined` when it is not on PATH. */

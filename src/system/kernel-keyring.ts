@@ -12,7 +12,16 @@ export const RING = { process: -2, session: -3, user: -4, usersession: -5 } as c
 /** The longest payload of a key of the type `user`. */
 export const MAX_PAYLOAD_BYTES = 32_767;
 
-const OPERATION = { getRing: 0, describe: 6, link: 8, unlink: 9, search: 10, read: 11, getPersistent: 22 };
+const OPERATION = {
+  getRing: 0,
+  describe: 6,
+  link: 8,
+  unlink: 9,
+  search: 10,
+  read: 11,
+  invalidate: 21,
+  getPersistent: 22,
+};
 
 /** A call that the kernel refused, by the name of its error number. */
 export class KeyError extends Error {
@@ -40,6 +49,8 @@ export interface KernelKeyring {
   read(key: KeySerial): Buffer;
   link(key: KeySerial, ring: KeySerial): void;
   unlink(key: KeySerial, ring: KeySerial): void;
+  /** Ends the key at once, in whichever rings it is. */
+  invalidate(key: KeySerial): void;
 }
 
 /** `add_key` and `keyctl`, by Node's names of architectures; newer ones share one table. */
@@ -106,5 +117,6 @@ async function bindKernelKeyring(): Promise<KernelKeyring> {
     read: (key) => bytesOf('KEYCTL_READ', OPERATION.read, key),
     link: (key, ring) => void control('KEYCTL_LINK', OPERATION.link, key, ring),
     unlink: (key, ring) => void control('KEYCTL_UNLINK', OPERATION.unlink, key, ring),
+    invalidate: (key) => void control('KEYCTL_INVALIDATE', OPERATION.invalidate, key),
   };
 }

@@ -1,9 +1,13 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
+import { mkdir, readdir, rm, utimes, writeFile } from 'node:fs/promises';
+import { type AddressInfo, createServer } from 'node:net';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { peerLogin } from '../../bench/storm/peer-login.ts';
+import { restoreBackup } from '../../src/import/backup.ts';
 import { findLogins, moveLogin } from '../../src/import/move.ts';
 import { browse } from '../support/scripted-browser.mjs';
 import { type Servers, startServers } from '../support/servers.ts';
@@ -15,8 +19,13 @@ import { type PeerHome, peerHome } from './peer-home.ts';
 const MODULES = fileURLToPath(new URL('../../bench/peers/node_modules', import.meta.url));
 const MCP_REMOTE = `${MODULES}/mcp-remote/dist/client.js`;
 const GEMINI = `${MODULES}/@google/gemini-cli-core`;
+const MCPORTER = `${MODULES}/mcporter/dist/cli.js`;
+const INSPECTOR = `${MODULES}/@modelcontextprotocol/inspector/clients/launcher/build/index.js`;
+const OPENCODE = `${MODULES}/opencode-linux-x64/bin/opencode`;
 /** They are no dependency of this package: `npm ci` in bench/peers brings them. */
-const NO_PEERS = !existsSync(MCP_REMOTE) || !existsSync(GEMINI);
+const NO_PEERS = ![MCP_REMOTE, GEMINI, MCPORTER, INSPECTOR].every((path) => existsSync(path));
+/** It is a program of its own, for Linux on x64. */
+const NO_OPENCODE = !existsSync(OPENCODE);
 
 let servers: Servers;
 let others: Servers;
@@ -30,8 +39,10 @@ async function runs(
   at: PeerHome,
   args: readonly string[],
   variables: Readonly<Record<string, string>> = {},
+  program = process.execPath,
 ): Promise<{ code: number | null; said: string; opened: number }> {
-  const child = spawn(process.execPath, [...args], {
+  const child = spawn(program, [...args], {
+    cwd: at.directory,
     env: { PATH: process.env['PATH'] ?? '', HOME: at.directory, BROWSER: 'true', ...variables },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
@@ -134,4 +145,148 @@ describe.skipIf(NO_PEERS)('Gemini CLI (where bench/peers is installed)', () => {
     },
     60_000,
   );
+});
+
+interface Program {
+  /** Tells it of both servers. */
+  configure(at: PeerHome): Promise<void>;
+  /** Its own login at that server, in the browser. */
+  logIn(at: PeerHome, name: 'notion' | 'other'): Promise<{ code: number | null; opened: number }>;
+  /** Whether it uses the server with the login that it has. */
+  uses(at: PeerHome, name: 'notion' | 'other'): Promise<boolean>;
+}
+
+function urlOf(name: 'notion' | 'other'): string {
+  return name === 'notion' ? servers.resource : others.resource;
+}
+
+const mcporter: Program = {
+  configure: (at) =>
+    writeJson(join(at.directory, 'config', 'mcporter.json'), {
+      mcpServers: {
+        notion: { baseUrl: servers.resource, auth: 'oauth' },
+        other: { baseUrl: others.resource, auth: 'oauth' },
+      },
+    }),
+  logIn: (at, name) => runs(at, [MCPORTER, '--log-level', 'info', 'auth', name]),
+  uses: async (at, name) => {
+    // Without one it waits for a login for as long as this, and it gets no browser that logs in.
+    const { said } = await runs(at, [MCPORTER, '--oauth-timeout', '1000', 'list', name, '--json']);
+    return said.includes('"status": "ok"');
+  },
+};
+
+const opencode: Program = {
+  configure: async (at) => {
+    const oauth = { callbackPort: await freePort() };
+    await writeJson(join(at.directory, '.config', 'opencode', 'opencode.json'), {
+      mcp: {
+        notion: { type: 'remote', url: servers.resource, oauth },
+        other: { type: 'remote', url: others.resource, oauth },
+      },
+    });
+  },
+  logIn: (at, name) => runs(at, ['mcp', 'auth', name], QUIET, OPENCODE),
+  uses: async (at, name) => {
+    const { said } = await runs(at, ['mcp', 'list'], QUIET, OPENCODE);
+    return said.includes(`✓ ${name} `);
+  },
+};
+/** It asks no server of its own for anything. */
+const QUIET = { OPENCODE_DISABLE_AUTOUPDATE: '1', OPENCODE_DISABLE_MODELS_FETCH: '1' };
+
+const inspector: Program = {
+  configure: async () => {
+    // It is told on its command line.
+  },
+  logIn: async (at, name) => {
+    const callback = `http://127.0.0.1:${await freePort()}/oauth/callback`;
+    const args = [...inspectorArgs(name), '--callback-url', callback];
+    return runs(at, args, { MCP_INSPECTOR_SECRET_STORE: 'file', MCP_AUTO_OPEN_ENABLED: 'true' });
+  },
+  uses: async (at, name) => {
+    const args = [...inspectorArgs(name), '--use-stored-auth', '--stored-auth-only'];
+    return (await runs(at, args, { MCP_INSPECTOR_SECRET_STORE: 'file' })).code === 0;
+  },
+};
+
+function inspectorArgs(name: 'notion' | 'other'): string[] {
+  return [INSPECTOR, '--cli', '--server-url', urlOf(name), '--method', 'tools/list'];
+}
+
+async function writeJson(path: string, value: unknown): Promise<void> {
+  await mkdir(dirname(path), { recursive: true });
+  await writeFile(path, JSON.stringify(value));
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+describe.each([
+  ['mcporter', mcporter, NO_PEERS],
+  ['opencode', opencode, NO_PEERS || NO_OPENCODE],
+  ['inspector', inspector, NO_PEERS],
+] as const)('%s (where bench/peers is installed)', (id, program, missing) => {
+  test.skipIf(missing)(
+    'logs in twice, one login moves, the other one still serves it, and a backup gives it back the first',
+    async () => {
+      const at = await peerHome(id, servers);
+      // In place of the fixture, what it writes itself.
+      for (const path of Object.keys(await at.files())) await rm(join(at.directory, path));
+      await program.configure(at);
+      expect(await program.logIn(at, 'notion')).toMatchObject({ code: 0, opened: 1 });
+      expect(await program.logIn(at, 'other')).toMatchObject({ code: 0, opened: 1 });
+      const { vault } = vaultAt(at.home);
+      const { logins } = await findLogins(at.peer, { ...at.place, urls: [servers.resource] });
+      expect(logins).toHaveLength(1);
+      for (const found of logins) {
+        expect(await moveLogin(found, at, vault, {})).toMatchObject({ outcome: 'moved' });
+      }
+      const { token } = await vault.token(servers.resource, { refused: 1 });
+      expect(await accepted(servers.resource, token)).toBe(true);
+
+      expect(await program.uses(at, 'other')).toBe(true);
+      expect(await program.uses(at, 'notion')).toBe(false);
+
+      // Another login of its own, which moves, and comes back before either of the two has refreshed it.
+      expect(await program.logIn(at, 'notion')).toMatchObject({ code: 0, opened: 1 });
+      const again = await findLogins(at.peer, { ...at.place, urls: [servers.resource] });
+      for (const found of again.logins) await moveLogin(found, at, vault, { replace: true });
+      expect(await program.uses(at, 'notion')).toBe(false);
+      const [backup] = (await vault.backups()).backups;
+      if (backup === undefined) throw new Error('It was to be kept.');
+      await restoreBackup(backup, at, vault);
+      expect(await program.uses(at, 'notion')).toBe(true);
+      expect(await program.uses(at, 'other')).toBe(true);
+    },
+    180_000,
+  );
+});
+
+describe.skipIf(NO_PEERS || NO_OPENCODE)('the lock of opencode (where bench/peers is installed)', () => {
+  test('has the name that Holdfast gives it: opencode takes it where Holdfast has left it behind', async () => {
+    const at = await peerHome('opencode', servers);
+    await opencode.configure(at);
+    const locks = join(at.directory, '.local', 'state', 'opencode', 'locks');
+    await mkdir(locks, { recursive: true });
+    const file = join(at.directory, '.local', 'share', 'opencode', 'mcp-auth.json');
+    let during: string[] = [];
+    await at.peer.lock?.(file, at.place, async () => {
+      during = await readdir(locks);
+    });
+    expect(during).toHaveLength(1);
+    const lock = join(locks, during[0] ?? '');
+    await mkdir(lock);
+    await writeFile(join(lock, 'heartbeat'), '');
+    const earlier = new Date(Date.now() - 61_000);
+    await utimes(join(lock, 'heartbeat'), earlier, earlier);
+    await opencode.uses(at, 'notion');
+    expect(await readdir(locks)).not.toContain(during[0]);
+  }, 60_000);
 });

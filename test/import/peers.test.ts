@@ -21,7 +21,8 @@ async function only({ peer, place }: PeerHome): Promise<FoundLogin> {
   return logins[0] as FoundLogin;
 }
 
-describe.each(PEERS.map(({ id }) => id))('a login of %s', (id) => {
+// docker-agent’s file is sealed: docker-agent.test.ts.
+describe.each(PEERS.map(({ id }) => id).filter((id) => id !== 'docker-agent'))('a login of %s', (id) => {
   test('moves: it is refreshed here, and is no more where it was, where everything else stays', async () => {
     const at = await peerHome(id, servers);
     const before = await at.files();
@@ -163,6 +164,30 @@ describe('a login that mcp-remote has under a hash', () => {
     await writeFile(lease, JSON.stringify({ pid: process.pid, nonce: 'x', at: Date.now() - 29_000 }));
     expect(await found.take()).toBe('taken');
     expect(Object.keys(await at.files()).filter((name) => name.includes('in_progress'))).toEqual([]);
+  });
+});
+
+describe('the database of a newer opencode', () => {
+  const put = async (name: string) => {
+    const at = await peerHome('opencode', servers);
+    const directory = join(at.directory, '.local', 'share', 'opencode');
+    await writeFile(join(directory, name), 'SQLite format 3');
+    return { at, file: join(directory, 'mcp-auth.json') };
+  };
+
+  test.each(['opencode.db', 'opencode-dev.db'])('is named where the file has no login (%s)', async (name) => {
+    const { at, file } = await put(name);
+    await rm(file);
+    const { logins, skipped } = await findLogins(at.peer, at.place);
+    expect(logins).toEqual([]);
+    expect(skipped).toMatchObject([{ name, reason: expect.stringContaining('log in here instead') }]);
+  });
+
+  test('is no news where the file has one, as every opencode has such a database', async () => {
+    const { at } = await put('opencode.db');
+    const { logins, skipped } = await findLogins(at.peer, at.place);
+    expect(logins.length).toBeGreaterThan(0);
+    expect(skipped.map(({ name }) => name)).not.toContain('opencode.db');
   });
 });
 

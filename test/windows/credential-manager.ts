@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import koffi from 'koffi';
 import { KeyringBrokenError } from '../../src/errors.ts';
+import { openForeignItems } from '../../src/keyring/open-foreign-items.ts';
 import { openWincred } from '../../src/keyring/wincred.ts';
 import { processEnvironment } from '../../src/system/environment.ts';
 import { MAX_BLOB_BYTES, windowsCredentials } from '../../src/system/windows-credentials.ts';
@@ -48,6 +49,25 @@ describe('the Credential Manager', () => {
       assert.equal(await keyring.delete('oauth:encryption-key'), true);
     }
     assert.equal(theirs.read(target), undefined);
+  });
+
+  test('has another program’s items as the keyring crate and keytar name them, each in its encoding', async () => {
+    const theirs = await windowsCredentials();
+    const layouts = [
+      ['keyring-crate', 'secrets.test-goose', 'utf16le'],
+      ['keytar', 'test-goose/secrets', 'utf8'],
+    ] as const;
+    for (const [layout, target, encoding] of layouts) {
+      theirs.write({ target, blob: Buffer.from('{"ä":1,"b":2}', encoding), userName: 'secrets' });
+      const items = await openForeignItems(processEnvironment(), 'test-goose', layout);
+      const item = { account: 'secrets', text: '{"ä":1,"b":2}' };
+      assert.deepEqual(await items.list(['secrets', 'nobody']), [item]);
+      assert.equal(await items.replace(item, '{"ä":1}'), 'done');
+      assert.equal(Buffer.from(theirs.read(target) ?? []).toString(encoding), '{"ä":1}');
+      assert.equal(await items.replace(item, undefined), 'changed');
+      assert.equal(await items.replace({ ...item, text: '{"ä":1}' }, undefined), 'done');
+      assert.equal(theirs.read(target), undefined);
+    }
   });
 
   test('takes as many bytes as Windows does, and refuses one more without a change', async () => {

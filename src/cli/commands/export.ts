@@ -6,16 +6,19 @@ import {
   LoginCancelledError,
   StorageUnwritableError,
 } from '../../errors.ts';
+import type { Recipient } from '../../import/recipient.ts';
+import { dockerAgent } from '../../import/to-docker-agent.ts';
+import { mcpRemote } from '../../import/to-mcp-remote.ts';
 import { quote } from '../../quote.ts';
 import { checkCanCreate, createFile } from '../../system/created-file.ts';
 import type { ExportedLogin } from '../../vault/results.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
-import { timeoutMs, withVault } from '../open-vault.ts';
+import { chosenPlace, timeoutMs, withVault } from '../open-vault.ts';
 import { ask, canAsk } from '../terminal.ts';
 import { isoTime, relativeTime } from '../words.ts';
 
-const FORMATS = ['json', 'env'] as const;
+const FORMATS = ['json', 'env', 'mcp-remote', 'docker-agent'] as const;
 
 export async function run(invocation: Invocation): Promise<number> {
   const { argument = '', signal } = invocation;
@@ -31,8 +34,10 @@ export async function run(invocation: Invocation): Promise<number> {
     );
   }
   const out = invocation.text('out');
-  const path = out === undefined ? undefined : resolve(out);
-  if (path !== undefined) await checkCanCreate(path);
+  const recipient = recipientOf(invocation, format, argument, out);
+  const path = out === undefined || recipient !== undefined ? recipient?.place : resolve(out);
+  if (recipient !== undefined) await recipient.check();
+  else if (path !== undefined) await checkCanCreate(path);
   await confirm(invocation, resource, mode, path);
   let given: ExportedLogin | undefined;
   await withVault(invocation, (vault) =>
@@ -42,13 +47,14 @@ export async function run(invocation: Invocation): Promise<number> {
       deadlineMs: timeoutMs(invocation),
       signal,
       deliver: async (login) => {
+        given = login;
+        if (recipient !== undefined) return recipient.put(login);
         const text = format === 'env' ? variables(login) : `${login.json.reveal()}\n`;
         await (path === undefined ? print(text) : createFile(path, text));
-        given = login;
       },
     }),
   );
-  if (given !== undefined) tell(invocation, given, mode, path);
+  if (given !== undefined) tell(invocation, given, { mode, path, recipient });
   return EXIT.done;
 }
 
@@ -69,6 +75,41 @@ function formatOf(invocation: Invocation, mode: 'move' | 'access-token'): (typeo
     );
   }
   return format;
+}
+
+/** The other program's own store, where the format is one's. */
+function recipientOf(
+  invocation: Invocation,
+  format: (typeof FORMATS)[number],
+  url: string,
+  out: string | undefined,
+): Recipient | undefined {
+  const { environment } = invocation;
+  const replace = invocation.flag('replace');
+  const { store, dockerAgentDir } = chosenPlace(invocation);
+  if (format === 'mcp-remote') {
+    if (out !== undefined) return mcpRemote(url, resolve(out), { replace });
+    throw new InvalidArgumentError('--format mcp-remote writes two files, and needs to be told where.', {
+      hint: 'Name mcp-remote’s directory: --out ~/.mcp-auth/mcp-remote-v1',
+    });
+  }
+  if (format === 'docker-agent') {
+    if (out !== undefined) {
+      throw new InvalidArgumentError('--out does not go with --format docker-agent.', {
+        hint: 'It writes into docker-agent’s own file. If that is elsewhere: --docker-agent-dir DIR',
+      });
+    }
+    if (store !== 'docker-agent') return dockerAgent(url, environment, { replace, dockerAgentDir });
+    throw new InvalidArgumentError('The login is in docker-agent’s store already.', {
+      hint: 'docker-agent reads it from there. To move one from Holdfast’s own store: --store directory',
+    });
+  }
+  if (replace) {
+    throw new InvalidArgumentError(`--replace does not go with --format ${format}.`, {
+      hint: 'Name another file, or remove that one.',
+    });
+  }
+  return undefined;
 }
 
 async function confirm(
@@ -132,14 +173,27 @@ function print(text: string): Promise<void> {
   });
 }
 
-function tell({ ui }: Invocation, login: ExportedLogin, mode: string, path: string | undefined): void {
+function tell(
+  { ui }: Invocation,
+  login: ExportedLogin,
+  to: { mode: string; path: string | undefined; recipient: Recipient | undefined },
+): void {
   const { resource, account, expiresAt, canRefresh } = login;
+  const { mode, path, recipient } = to;
   if (ui.json && path !== undefined) {
     ui.dataJson({ out: path, mode, resource, account, expiresAt: isoTime(expiresAt), canRefresh });
     return;
   }
   const where = path === undefined ? '' : ` It is in ${path}, which only you can read.`;
   const ends = expiresAt === undefined ? '' : ` It ends ${relativeTime(expiresAt, Date.now())}.`;
+  if (recipient !== undefined) {
+    ui.note(
+      mode === 'move'
+        ? `The login to ${resource} is ${recipient.title}’s now, in ${path}, and is here no more.`
+        : `${recipient.title} has an access token of ${resource}, in ${path}, and nothing to renew it with.${ends}`,
+    );
+    return;
+  }
   ui.note(
     mode === 'move'
       ? `The login to ${resource} has left this machine.${where} Whoever has it puts it in with: holdfast import -`

@@ -1,10 +1,11 @@
 import { resolve } from 'node:path';
 import { accountLabel, canonicalResource } from '../../credential.ts';
 import { AbortedError, HoldfastError, InvalidArgumentError, LoginCancelledError } from '../../errors.ts';
+import { backupKeeper } from '../../import/backup.ts';
 import { configuredServers } from '../../import/configured-servers.ts';
 import { findLogins, type Moved, moveLogin, StillThere } from '../../import/move.ts';
 import type { FoundLogin, Peer, PeerPlace, Skipped } from '../../import/peer.ts';
-import { peerNamed, PEERS } from '../../import/peers.ts';
+import { PEERS, peerNamed } from '../../import/peers.ts';
 import { quote } from '../../quote.ts';
 import { Secret } from '../../secret.ts';
 import { isThere } from '../../system/client-file.ts';
@@ -15,7 +16,7 @@ import type { Invocation } from '../command.ts';
 import { credentialJson } from '../credential-json.ts';
 import { EXIT, exitCodeOf } from '../exit-code.ts';
 import { tellKeyring } from '../kept-where.ts';
-import { withVault } from '../open-vault.ts';
+import { checkOtherStore, withVault } from '../open-vault.ts';
 import { ask, canAsk } from '../terminal.ts';
 import { isoTime, plural, relativeTime, table } from '../words.ts';
 
@@ -26,13 +27,17 @@ export async function run(invocation: Invocation): Promise<number> {
   const { argument } = invocation;
   if (argument === '-') return fromStandardInput(invocation);
   const place = placeOf(invocation);
-  if (invocation.flag('list')) return list(invocation, place);
+  const isRestore = invocation.flag('restore');
+  if (invocation.flag('list') && !isRestore) return list(invocation, place);
   if (argument === undefined) {
     throw new InvalidArgumentError('holdfast import needs the name of a program.', {
       hint: `One of: ${PEERS.map(({ id }) => id).join(', ')}. What is there shows: holdfast import --list`,
     });
   }
   const peer = peerNamed(argument);
+  if (isRestore) return (await import('./import-restore.ts')).restore(invocation, { peer, place });
+  checkBackup(invocation);
+  checkOtherStore(invocation, peer, place);
   await checkFile(place);
   const { logins, skipped, places } = await findLogins(peer, place);
   // Whoever names a server does not ask for the others.
@@ -47,6 +52,11 @@ export async function run(invocation: Invocation): Promise<number> {
   };
   if (options.accessTokenOnly !== true) await confirm(invocation, peer, logins);
   return withVault(invocation, (vault) => importAll(invocation, { peer, place }, logins, vault, options));
+}
+
+function checkBackup(invocation: Invocation): void {
+  if (invocation.text('backup') === undefined) return;
+  throw new InvalidArgumentError('--backup says which backup is put back.', { hint: 'Add --restore' });
 }
 
 function placeOf(invocation: Invocation): PeerPlace {
@@ -142,7 +152,7 @@ function nothingFound(
   const which = urls.length === 0 ? '' : ` to ${urls.map((url) => canonicalResource(url)).join(', ')}`;
   const why = skipped.length === 0 ? '' : ` ${plural(skipped.length, 'entry was', 'entries were')} left out.`;
   return new InvalidArgumentError(`${peer.title} has no login${which} that could be imported.${why}`, {
-    hint: `Looked in ${places.map(shellPath).join(', ')}. If it keeps them elsewhere: --file FILE. A login in the OS keyring is not read yet; log in here instead: holdfast login URL`,
+    hint: `Looked in ${places.map(shellPath).join(', ')}. If it keeps them elsewhere: --file FILE. Or log in here: holdfast login URL`,
   });
 }
 
@@ -183,10 +193,11 @@ async function importAll(
   const told: unknown[] = [];
   let code: number = EXIT.done;
   let last: Moved | undefined;
+  const keep = backupKeeper(from.peer, vault);
   for (const found of logins) {
     const { resource } = found.login;
     try {
-      last = await moveLogin(found, from, vault, options);
+      last = await moveLogin(found, from, vault, options, keep);
       const { result, outcome } = last;
       told.push({ resource, file: found.file, outcome, credential: credentialJson(result.credential) });
       tell(invocation, from.peer, found, last);
@@ -243,7 +254,7 @@ function tell({ ui }: Invocation, peer: Peer, { file }: FoundLogin, { result, ou
 /** What `holdfast export` printed. */
 async function fromStandardInput(invocation: Invocation): Promise<number> {
   const { ui, signal } = invocation;
-  const wrong = ['list', 'access-token-only'].find((name) => invocation.flag(name));
+  const wrong = ['list', 'access-token-only', 'restore'].find((name) => invocation.flag(name));
   if (wrong !== undefined || invocation.text('file') !== undefined || invocation.texts('url').length > 0) {
     throw new InvalidArgumentError(
       `--${wrong ?? (invocation.text('file') ? 'file' : 'url')} does not go with -.`,

@@ -1,0 +1,97 @@
+import { AbortedError, InvalidArgumentError, LoginCancelledError } from '../../errors.ts';
+import { backupsOf, restoreBackup } from '../../import/backup.ts';
+import type { Peer, PeerPlace } from '../../import/peer.ts';
+import { quote } from '../../quote.ts';
+import type { Backup, Backups } from '../../vault/backups.ts';
+import type { Invocation } from '../command.ts';
+import { EXIT } from '../exit-code.ts';
+import { withVault } from '../open-vault.ts';
+import { ask, canAsk } from '../terminal.ts';
+import { isoTime, plural, relativeTime, table } from '../words.ts';
+
+/** `holdfast import PEER --restore`: puts back what the program’s file was before an import. */
+export function restore(
+  invocation: Invocation,
+  from: { readonly peer: Peer; readonly place: PeerPlace },
+): Promise<number> {
+  const wrong = ['access-token-only', 'replace'].find((name) => invocation.flag(name));
+  if (wrong !== undefined || from.place.urls.length > 0 || invocation.text('account') !== undefined) {
+    const other = wrong ?? (from.place.urls.length > 0 ? 'url' : 'account');
+    throw new InvalidArgumentError(`--${other} does not go with --restore, which puts a whole file back.`, {
+      hint: 'Of several files: --file FILE. Of several backups: --backup NAME',
+    });
+  }
+  return withVault(invocation, async (vault) => {
+    const found = await backupsOf(from.peer, from.place, vault);
+    if (invocation.flag('list')) return list(invocation, found);
+    const backup = chosen(invocation, from.peer, found);
+    await confirm(invocation, from.peer, backup);
+    await restoreBackup(backup, from, vault);
+    if (invocation.ui.json) invocation.ui.dataJson({ restored: jsonOf(backup) });
+    else {
+      invocation.ui.note(
+        `${invocation.ui.style('green', 'Put back')} ${backup.path} as it was ${when(backup)}. What was there until now is a backup too.`,
+      );
+    }
+    return EXIT.done;
+  });
+}
+
+function list({ ui }: Invocation, { backups, unopened }: Backups): number {
+  if (ui.json) {
+    ui.dataJson({ backups: backups.map(jsonOf), unopened });
+    return EXIT.done;
+  }
+  if (unopened > 0) ui.warn(...unopenedBackups(unopened));
+  if (backups.length === 0) ui.note('There is no backup of a file of that program.');
+  else {
+    const rows = backups.map((one) => [one.name, when(one), one.path]);
+    ui.data(table([['NAME', 'FROM', 'FILE'], ...rows]));
+  }
+  return EXIT.done;
+}
+
+function chosen(invocation: Invocation, peer: Peer, { backups, unopened }: Backups): Backup {
+  const name = invocation.text('backup');
+  const backup = name === undefined ? backups[0] : backups.find((one) => one.name === name);
+  if (backup !== undefined) return backup;
+  const [locked, how] = unopenedBackups(unopened);
+  throw new InvalidArgumentError(
+    `There is no backup ${name === undefined ? '' : `${quote(name, 60)} `}of a file of ${peer.title}.${unopened > 0 ? ` ${locked}` : ''}`,
+    { hint: unopened > 0 ? how : `See what is there: holdfast import ${peer.id} --restore --list` },
+  );
+}
+
+function unopenedBackups(count: number): [message: string, hint: string] {
+  return [
+    `${plural(count, 'backup, of whatever program, is', 'backups, of whatever programs, are')} sealed under a key that is not reachable now, or damaged.`,
+    'See which keyrings work here: holdfast doctor',
+  ];
+}
+
+/** What it means is said before anything is written. */
+async function confirm(invocation: Invocation, peer: Peer, backup: Backup): Promise<void> {
+  const { ui, signal } = invocation;
+  if (invocation.flag('yes')) return;
+  const what = `This puts ${backup.path} back as ${peer.title} had it ${when(backup)}; what ${peer.title} wrote there since is replaced.`;
+  const means =
+    'A login that has moved here since would be in two places, and whichever of the two refreshes it logs the other one out: use it there or here, not both.';
+  if (!canAsk() || ui.json) {
+    throw new InvalidArgumentError(`${what} ${means}`, {
+      hint: 'If that is meant: --yes. Other backups: --restore --list',
+    });
+  }
+  ui.say(`${what}\n${means}`, {});
+  const answer = await ask('Put it back? [y/N] ', signal).catch((cause: unknown) => {
+    throw new AbortedError('The question was ended before it was answered; nothing was written.', { cause });
+  });
+  if (!/^y(es)?$/i.test(answer.trim())) throw new LoginCancelledError('Nothing was written.');
+}
+
+function when({ at }: Backup): string {
+  return relativeTime(at, Date.now());
+}
+
+function jsonOf({ name, from, path, at }: Backup) {
+  return { name, peer: from, file: path, at: isoTime(at) };
+}

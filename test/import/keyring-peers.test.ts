@@ -1,0 +1,366 @@
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { KeyringBrokenError, KeyringLockedError } from '../../src/errors.ts';
+import { findLogins, moveLogin } from '../../src/import/move.ts';
+import type { FoundLogin } from '../../src/import/peer.ts';
+import { loadKernelKeyring, RING } from '../../src/system/kernel-keyring.ts';
+import { acquireLock } from '../../src/system/lock.ts';
+import { pause } from '../../src/system/turn.ts';
+import { temporaryDirectory } from '../support/home.ts';
+import { NO_KEYCTL } from '../support/keyctl.ts';
+import { requirement } from '../support/requirement.ts';
+import { type Bus, NO_SECRET_SERVICE, privateBus } from '../support/secret-service.ts';
+import { type Servers, startServers } from '../support/servers.ts';
+import { accepted, expire, stored, vaultAt } from '../support/vault.ts';
+import { type PeerHome, peerHome } from './peer-home.ts';
+
+const NO_LIBRARY = requirement(
+  '@napi-rs/keyring is not installed',
+  await import('@napi-rs/keyring' as string).then(
+    () => true,
+    () => false,
+  ),
+);
+
+let servers: Servers;
+beforeAll(async () => {
+  servers = await startServers();
+});
+afterAll(() => servers.stop());
+
+/** Where the fixture has the tokens that lie in the keyring here. */
+const TOKEN_FILES: Readonly<Record<string, string>> = {
+  codex: '.codex/.credentials.json',
+  gemini: '.gemini',
+  goose: '.config/goose/secrets.yaml',
+  inspector: '.mcp-inspector/secrets.json',
+};
+/** Which attribute the peer's library gives its account: the keyring crate, or keytar (libsecret). */
+const ATTRIBUTE: Readonly<Record<string, string>> = { gemini: 'account' };
+
+interface Item {
+  readonly service: string;
+  readonly account: string;
+  readonly text: string;
+}
+
+/** A peer whose tokens are in the keyring of that bus, and in no file. */
+async function inKeyring(id: string, bus: Bus): Promise<{ at: PeerHome; items: readonly Item[] }> {
+  const at = await peerHome(id, servers);
+  await rm(join(at.directory, TOKEN_FILES[id] ?? ''), { recursive: true });
+  const items = itemsOf(id, at);
+  for (const item of items) keep(bus, item, ATTRIBUTE[id]);
+  return { at: onBus(at, bus), items };
+}
+
+function onBus(at: PeerHome, bus: Bus): PeerHome {
+  const environment = { ...at.place.environment, variables: bus.variables };
+  return { ...at, place: { ...at.place, environment } };
+}
+
+function keep(bus: Bus, { service, account, text }: Item, attribute = 'username'): void {
+  const attributes = ['service', service, attribute, account];
+  execFileSync('secret-tool', ['store', '--label', `keyring:${account}@${service}`, ...attributes], {
+    env: bus.variables,
+    input: text,
+  });
+}
+
+function kept(
+  bus: Bus,
+  { service, account }: Omit<Item, 'text'>,
+  attribute = 'username',
+): string | undefined {
+  try {
+    return execFileSync('secret-tool', ['lookup', 'service', service, attribute, account], {
+      env: bus.variables,
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+  } catch {
+    return undefined;
+  }
+}
+
+/** The login first, then what has to stay. */
+function itemsOf(id: string, { login }: PeerHome): readonly [Item, ...Item[]] {
+  const { access_token, refresh_token } = login.tokens;
+  const wire = { access_token, token_type: 'bearer', expires_in: 3600, refresh_token, scope: 'tools:call' };
+  const client_id = login.client.client_id;
+  const other = { access_token: 'other-access', token_type: 'bearer', refresh_token: 'other-refresh' };
+  const resource = servers.resource;
+  switch (id) {
+    case 'codex': {
+      const service = 'Codex MCP Credentials';
+      const one = { server_name: 'notion', url: resource, client_id, token_response: wire };
+      const two = {
+        server_name: 'other',
+        url: 'https://other.example/mcp',
+        client_id,
+        token_response: other,
+      };
+      return [
+        item(service, 'notion|0123456789abcdef', { ...one, expires_at: Date.now() + 3_600_000 }),
+        item(service, 'other|fedcba9876543210', { ...two, expires_at: 4_102_444_800_000 }),
+        item('Codex Auth', 'cli|0123456789abcdef', { OPENAI_API_KEY: 'sk-not-an-mcp-login' }),
+      ];
+    }
+    case 'goose': {
+      const token_received_at = Math.floor(Date.now() / 1000);
+      return [
+        item('goose', 'secrets', {
+          OPENAI_API_KEY: 'sk-not-an-mcp-login',
+          oauth_creds_notion: { client_id, token_response: wire, granted_scopes: [], token_received_at },
+          oauth_creds_other: { client_id, token_response: other, granted_scopes: [], token_received_at },
+        }),
+      ];
+    }
+    case 'gemini': {
+      const service = 'gemini-cli-oauth';
+      const token = { tokenType: 'Bearer', scope: 'tools:call', expiresAt: Date.now() + 3_600_000 };
+      const own = { accessToken: 'own-access', tokenType: 'Bearer' };
+      return [
+        item(service, 'notion', {
+          serverName: 'notion',
+          token: { accessToken: access_token, refreshToken: refresh_token, ...token },
+          clientId: client_id,
+          tokenUrl: login.tokenEndpoint,
+          mcpServerUrl: resource,
+        }),
+        item(service, 'main-account', { serverName: 'main-account', token: own, mcpServerUrl: resource }),
+        item(service, '__secret__api-key', 'a secret of another kind'),
+      ];
+    }
+    default: {
+      const service = 'mcp-inspector';
+      const prefix = 'oauth+ffab3d56-c197-4198-84cc-81ffee350e3d+';
+      return [
+        item(service, `${prefix}${encodeURIComponent(resource)}:tokens:${login.issuer}`, wire),
+        item(
+          service,
+          `${prefix}${encodeURIComponent('https://other.example/mcp')}:tokens:https://as.x`,
+          other,
+        ),
+      ];
+    }
+  }
+}
+
+function item(service: string, account: string, value: unknown): Item {
+  return { service, account, text: JSON.stringify(value) };
+}
+
+async function only({ peer, place }: PeerHome): Promise<FoundLogin> {
+  const { logins } = await findLogins(peer, place);
+  expect(logins).toHaveLength(1);
+  return logins[0] as FoundLogin;
+}
+
+async function unlockedBus(): Promise<Bus> {
+  const bus = await privateBus();
+  await bus.keyring({ unlock: true });
+  return bus;
+}
+
+describe.skipIf(NO_SECRET_SERVICE)('in the Secret Service', () => {
+  test.each(['codex', 'goose', 'gemini', 'inspector'])(
+    'a login of %s moves: it is refreshed here, is no more there, and everything else stays',
+    async (id) => {
+      const bus = await unlockedBus();
+      const { at, items } = await inKeyring(id, bus);
+      const found = await only(at);
+      expect(found.file).toBe(`Secret Service: ${items[0]?.service}`);
+      const { vault } = vaultAt(at.home);
+      const { outcome, result } = await moveLogin(found, at, vault, {});
+      expect(outcome).toBe('moved');
+      expect(result.credential).toMatchObject({ canRefresh: true, clientId: at.login.client.client_id });
+      const { credential } = await stored(at.home, servers.resource);
+      expect(credential.tokens.refreshToken?.reveal() === at.login.tokens.refresh_token).toBe(true);
+
+      const [moved, ...rest] = items as [Item, ...Item[]];
+      for (const one of rest) expect(kept(bus, one, ATTRIBUTE[id])).toBe(one.text);
+      const left = kept(bus, moved, ATTRIBUTE[id]);
+      if (id === 'goose') {
+        const { oauth_creds_notion: _, ...others } = JSON.parse(moved.text) as Record<string, unknown>;
+        expect(left).toBe(JSON.stringify(others));
+      } else expect(left).toBeUndefined();
+      expect((await findLogins(at.peer, at.place)).logins).toEqual([]);
+
+      await expire(at.home, servers.resource);
+      const { token } = await vault.token(servers.resource);
+      expect(await accepted(servers.resource, token)).toBe(true);
+    },
+  );
+
+  test.skipIf(NO_LIBRARY)(
+    'an item that @napi-rs/keyring wrote is found, as the Inspector writes it',
+    async () => {
+      const bus = await unlockedBus();
+      const at = await peerHome('inspector', servers);
+      await rm(join(at.directory, '.mcp-inspector/secrets.json'));
+      const { service, account, text } = itemsOf('inspector', at)[0];
+      const write = `import { AsyncEntry } from '@napi-rs/keyring';
+      await new AsyncEntry(process.env.SERVICE, process.env.ACCOUNT).setPassword(process.env.TEXT);`;
+      execFileSync(process.execPath, ['--input-type=module', '-e', write], {
+        env: { ...bus.variables, SERVICE: service, ACCOUNT: account, TEXT: text },
+      });
+      const found = await only(onBus(at, bus));
+      expect(await found.take()).toBe('taken');
+      expect(kept(bus, { service, account })).toBeUndefined();
+    },
+  );
+
+  test('both places of Codex count, and each login is taken from where it is', async () => {
+    const bus = await unlockedBus();
+    const at = await peerHome('codex', servers);
+    const [one] = itemsOf('codex', at);
+    keep(bus, { ...one, account: 'renamed|0123456789abcdef' });
+    const { logins } = await findLogins(at.peer, onBus(at, bus).place);
+    expect(logins.map(({ file }) => file)).toEqual([
+      join(at.directory, '.codex/.credentials.json'),
+      'Secret Service: Codex MCP Credentials',
+    ]);
+    expect(await logins[1]?.take()).toBe('taken');
+    const left = (await at.files())['.codex/.credentials.json'] ?? '';
+    expect(left.includes(at.login.tokens.refresh_token)).toBe(true);
+  });
+
+  test('what the peer has refreshed meanwhile stays', async () => {
+    const bus = await unlockedBus();
+    const { at, items } = await inKeyring('codex', bus);
+    const [one] = items as [Item];
+    const found = await only(at);
+    const newer = one.text.replace(at.login.tokens.refresh_token, 'a-newer-refresh-token');
+    keep(bus, { ...one, text: newer });
+    expect(await found.take()).toBe('changed');
+    expect(kept(bus, one)).toBe(newer);
+  });
+
+  test('what the peer has logged out of meanwhile is gone', async () => {
+    const bus = await unlockedBus();
+    const { at, items } = await inKeyring('codex', bus);
+    const [one] = items as [Item];
+    const found = await only(at);
+    execFileSync('secret-tool', ['clear', 'service', one.service, 'username', one.account], {
+      env: bus.variables,
+    });
+    expect(await found.take()).toBe('gone');
+  });
+
+  test('an item with other things than a login is said, and left', async () => {
+    const bus = await unlockedBus();
+    const at = await peerHome('codex', servers);
+    await rm(join(at.directory, '.codex/.credentials.json'));
+    for (const text of ['no JSON', '[]', 'CODEX_CHUNKED:2:{"server_name"']) {
+      keep(bus, { service: 'Codex MCP Credentials', account: `${text.slice(0, 3)}|0`, text });
+    }
+    const { logins, skipped } = await findLogins(at.peer, onBus(at, bus).place);
+    expect(logins).toEqual([]);
+    expect(skipped.map(({ reason }) => reason).toSorted()).toEqual([
+      expect.stringContaining('cut it into several items'),
+      'it is no login to an MCP server',
+      'it is no login to an MCP server',
+    ]);
+  });
+
+  test('an item of goose that is damaged is said, and left', async () => {
+    const bus = await unlockedBus();
+    const { at } = await inKeyring('goose', bus);
+    const damaged = { service: 'goose', account: 'secrets', text: '{"OPENAI_API_KEY":' };
+    keep(bus, damaged);
+    const { logins, skipped } = await findLogins(at.peer, at.place);
+    expect(logins).toEqual([]);
+    expect(skipped).toMatchObject([{ reason: expect.stringContaining('not what that program writes') }]);
+    expect(kept(bus, damaged)).toBe(damaged.text);
+  });
+
+  test('is locked: that is said, and does not read as no login', async () => {
+    const home = await temporaryDirectory();
+    const first = await privateBus({ home });
+    await first.keyring({ unlock: true });
+    const { at } = await inKeyring('codex', first);
+    const later = await privateBus({ home });
+    await later.keyring({ unlock: false });
+    const locked = findLogins(at.peer, onBus(at, later).place);
+    await expect(locked).rejects.toThrow(KeyringLockedError);
+    await expect(locked).rejects.toMatchObject({ hint: expect.stringContaining('Unlock it') });
+
+    const inFile = await peerHome('codex', servers);
+    const { logins, skipped } = await findLogins(inFile.peer, onBus(inFile, later).place);
+    expect(logins).toHaveLength(1);
+    expect(skipped).toMatchObject([
+      { file: 'Secret Service: Codex MCP Credentials', reason: expect.stringContaining('locked') },
+    ]);
+  });
+
+  test('does not answer: that ends in time, as broken', async () => {
+    const bus = await privateBus();
+    const daemon = await bus.keyring({ unlock: true });
+    const { at } = await inKeyring('goose', bus);
+    daemon.kill('SIGSTOP');
+    await expect(findLogins(at.peer, at.place)).rejects.toThrow(KeyringBrokenError);
+    daemon.kill('SIGCONT');
+  });
+
+  test.skipIf(NO_KEYCTL)('the copy in the kernel’s keyring leaves with the login of Codex', async () => {
+    const bus = await unlockedBus();
+    const { at, items } = await inKeyring('codex', bus);
+    const [one] = items as [Item];
+    const kernel = await loadKernelKeyring();
+    const name = `keyring-rs:${one.account}@${one.service}`;
+    const key = kernel.add('user', name, Buffer.from(one.text), RING.user);
+    expect(await (await only(at)).take()).toBe('taken');
+    expect(() => kernel.read(key)).toThrow();
+  });
+
+  test('a login of Codex leaves under the lock that Codex holds while it refreshes it', async () => {
+    const bus = await unlockedBus();
+    const { at, items } = await inKeyring('codex', bus);
+    const [one] = items as [Item];
+    const locks = join(at.directory, '.codex/mcp-oauth-locks');
+    await mkdir(locks, { recursive: true });
+    const found = await only(at);
+    const name = createHash('sha256').update(one.account).digest('hex');
+    const held = await acquireLock(join(locks, `${name}.lock`), { waitMs: 0 });
+    const taken = found.take();
+    // It needs some milliseconds where it does not wait.
+    expect(await Promise.race([taken, pause(500).then(() => 'waits')])).toBe('waits');
+    const refreshed = one.text.replace(at.login.tokens.refresh_token, 'a-newer-refresh-token');
+    keep(bus, { ...one, text: refreshed });
+    await held.release();
+    expect(await taken).toBe('changed');
+    expect(kept(bus, one)).toBe(refreshed);
+  });
+
+  test('a secret of goose leaves under the lock that goose holds while it changes one', async () => {
+    const bus = await unlockedBus();
+    const { at } = await inKeyring('goose', bus);
+    const found = await only(at);
+    const held = await acquireLock(join(at.directory, '.config/goose/secrets.yaml.lock'), { waitMs: 0 });
+    const taken = found.take();
+    expect(await Promise.race([taken, pause(500).then(() => 'waits')])).toBe('waits');
+    await held.release();
+    expect(await taken).toBe('taken');
+  });
+
+  test('a file that the person names is all that is looked at', async () => {
+    const bus = await unlockedBus();
+    const { at } = await inKeyring('codex', bus);
+    const file = join(at.directory, 'another.json');
+    const { logins, places } = await findLogins(at.peer, { ...at.place, file });
+    expect(logins).toEqual([]);
+    expect(places).toEqual([file]);
+  });
+});
+
+test('where there is no session bus the keyring is not touched, and that is said', async () => {
+  const at = await peerHome('goose', servers);
+  const environment = { ...at.place.environment, platform: 'linux' as const, variables: {} };
+  const { logins, skipped, places } = await findLogins(at.peer, { ...at.place, environment });
+  expect(logins).toHaveLength(1);
+  expect(skipped).toEqual([]);
+  expect(places.at(-1)).toBe('Secret Service: goose (there is no Secret Service here)');
+});
