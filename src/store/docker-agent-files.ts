@@ -41,10 +41,11 @@ export async function underLock<T>(
   { layout, lock: path }: DockerAgentLayout,
   environment: Environment,
   step: () => Promise<T>,
+  waitMs = LOCK_WAIT_MS,
 ): Promise<T> {
   await ensurePrivateDirectories([layout.home, layout.temporary], environment);
   const kind = environment.platform === 'win32' ? 'lockfileex' : 'flock';
-  const lock = await acquireLock(path, { waitMs: LOCK_WAIT_MS, kind });
+  const lock = await acquireLock(path, { waitMs, kind });
   try {
     return await step();
   } finally {

@@ -72,6 +72,7 @@ export class DockerAgentStore implements Store {
   readonly #resolution: KeyringResolution;
   readonly #ours: DirectoryStore;
   readonly #beside: Beside;
+  readonly #lockWaitMs: number | undefined;
   #opened: Opened | undefined;
   #lookedForOld = false;
 
@@ -80,6 +81,8 @@ export class DockerAgentStore implements Store {
     environment: Environment;
     keys: SealingKeys;
     resolution: KeyringResolution;
+    /** How long to wait for docker-agent's lock, in milliseconds, where it is not the usual time. */
+    lockWaitMs?: number | undefined;
   }) {
     this.#files = parts.files;
     this.#environment = parts.environment;
@@ -87,6 +90,7 @@ export class DockerAgentStore implements Store {
     this.#resolution = parts.resolution;
     this.#ours = new DirectoryStore(parts.files.layout, parts.environment);
     this.#beside = new Beside(this.#ours);
+    this.#lockWaitMs = parts.lockWaitMs;
   }
 
   async read(address: RecordAddress): Promise<StoredRecord | undefined> {
@@ -234,6 +238,32 @@ export class DockerAgentStore implements Store {
     return this.#ours.close();
   }
 
+  /**
+   * docker-agent's own entries, by the URL as it spells it. Changes nothing: one in an older layout is read where it lies.
+   * Throws what opening the token file throws.
+   */
+  async entries(): Promise<Bundle> {
+    return (await this.#read())?.bundle ?? (await oldLayouts(this.#resolution))?.bundle ?? new Map();
+  }
+
+  /**
+   * Takes one of those out, under docker-agent's lock, and what lies beside it.
+   *
+   * @param isWanted whether the entry, as it is by then, is the one that is meant
+   */
+  async takeOut(url: string, isWanted: (entry: unknown) => boolean): Promise<'taken' | 'changed' | 'gone'> {
+    await this.#open();
+    return this.#locked(async () => {
+      const opened = await this.#read();
+      if (opened === undefined || !opened.bundle.has(url)) return 'gone';
+      if (!isWanted(opened.bundle.get(url))) return 'changed';
+      await this.#write(new Map([...opened.bundle].filter(([name]) => name !== url)), opened.key);
+      const [id] = [...opened.urls].find(([, name]) => name === url) ?? [];
+      if (id !== undefined) await this.#beside.remove(opened.key, id);
+      return 'taken';
+    });
+  }
+
   /** What is there now; an older layout is brought into the file first, as docker-agent itself does. */
   async #open(): Promise<Opened | undefined> {
     const opened = await this.#read();
@@ -307,7 +337,7 @@ export class DockerAgentStore implements Store {
   }
 
   #locked<T>(step: () => Promise<T>): Promise<T> {
-    return underLock(this.#files, this.#environment, step);
+    return underLock(this.#files, this.#environment, step, this.#lockWaitMs);
   }
 
   async #keyOf(kid: string): Promise<SealingKey> {

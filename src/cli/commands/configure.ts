@@ -148,7 +148,7 @@ function warnOf(
   if (scope === 'project' && new URL(resource).search !== '') {
     ui.warn('The URL has a query, and stands in a file that others share.', 'See that it holds no key.');
   }
-  for (const name of ['HOLDFAST_HOME', 'HOLDFAST_KEYRING']) {
+  for (const name of ['HOLDFAST_HOME', 'HOLDFAST_KEYRING', 'HOLDFAST_STORE']) {
     if (environment.variables[name]) {
       ui.warn(
         `${name} is set here, and ${client.title} may be started without it.`,

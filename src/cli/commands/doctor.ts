@@ -2,6 +2,7 @@ import { diagnose } from '../../vault/diagnose.ts';
 import type { Finding } from '../../vault/finding.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
+import { chosenPlace } from '../open-vault.ts';
 import type { Ui } from '../ui.ts';
 import { plural, wrap } from '../words.ts';
 
@@ -12,7 +13,10 @@ const CHECK_WIDTH = 13;
 export async function run(invocation: Invocation): Promise<number> {
   const { ui, environment } = invocation;
   ui.progress('Checking');
-  const { findings, tiers } = await diagnose(environment, { keyring: invocation.text('keyring') });
+  const { findings, tiers } = await diagnose(environment, {
+    keyring: invocation.text('keyring'),
+    ...chosenPlace(invocation),
+  });
   if (ui.json) ui.dataJson({ findings, tiers });
   else for (const finding of findings) ui.data(shown(finding, ui));
   const count = (wanted: Finding['status']) => findings.filter(({ status }) => status === wanted).length;

@@ -4,7 +4,7 @@ import type { Invocation } from '../command.ts';
 import { credentialJson } from '../credential-json.ts';
 import { EXIT } from '../exit-code.ts';
 import { tellKeyring } from '../kept-where.ts';
-import { timeoutMs, withVault } from '../open-vault.ts';
+import { timeoutMs, warnOfHiddenKey, withVault } from '../open-vault.ts';
 import { loginAs } from './login-as.ts';
 import { loginWay } from './login-interaction.ts';
 import { relativeTime } from '../words.ts';
@@ -32,6 +32,7 @@ export async function run(invocation: Invocation): Promise<number> {
   const result = await withVault(invocation, (vault) => vault.login(resource, options));
   if (ui.json) ui.dataJson({ ...result, credential: credentialJson(result.credential) });
   else await tellResult(invocation, result);
+  await warnOfHiddenKey(invocation, result.keyring.id);
   return EXIT.done;
 }
 

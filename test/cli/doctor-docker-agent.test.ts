@@ -1,0 +1,68 @@
+import { readdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { fixtureAt } from '../support/docker-agent.ts';
+import { temporaryHome } from '../support/home.ts';
+import { holdfast, start, TYPESCRIPT } from '../support/process.ts';
+
+/** A directory of docker-agent's, and what `doctor` says of it: for each check what it found. */
+async function place() {
+  const { path } = await temporaryHome();
+  const directory = join(path, '..', 'cagent');
+  const doctor = async () => {
+    const args = ['doctor', '--json', '--store', 'docker-agent', '--docker-agent-dir', directory];
+    const { code, out } = await holdfast(args, { HOLDFAST_HOME: path, HOME: join(path, '..') }).ended;
+    const { findings } = JSON.parse(out) as {
+      findings: { check: string; status: string; message: string; hint?: string }[];
+    };
+    const of = (check: string) => findings.filter((one) => one.check === check);
+    return { code, of };
+  };
+  return { directory, doctor };
+}
+
+describe('holdfast doctor --store docker-agent', () => {
+  it('says where the key is, and that the file opens with so many entries, and changes nothing', async () => {
+    const at = await place();
+    await fixtureAt(at.directory);
+    const before = await readFile(join(at.directory, 'mcp-oauth-tokens.enc'), 'base64');
+    const { code, of } = await at.doctor();
+    expect(code).toBe(0);
+    expect(of('keyring')[0]).toMatchObject({ status: 'ok', message: 'docker-agent’s key is in file.' });
+    expect(of('store')).toMatchObject([{ status: 'ok', message: expect.stringContaining('has 3 entries') }]);
+    expect(of('lock')).toMatchObject([{ status: 'ok' }]);
+    expect(of('home')).toMatchObject([{ status: 'ok' }]);
+    expect(await readFile(join(at.directory, 'mcp-oauth-tokens.enc'), 'base64')).toBe(before);
+  });
+
+  it('says that nothing is there yet, and makes nothing', async () => {
+    const at = await place();
+    const { code, of } = await at.doctor();
+    expect(code).toBe(0);
+    expect(of('keyring')[0]?.message).toContain('no key yet');
+    expect(await readdir(join(at.directory, '..'))).not.toContain('cagent');
+  });
+
+  it('says that the file does not open where its key is gone', async () => {
+    const at = await place();
+    await fixtureAt(at.directory);
+    await rm(join(at.directory, 'mcp-oauth-keyring'), { recursive: true });
+    const { code, of } = await at.doctor();
+    expect(code).toBe(1);
+    expect(of('keyring')[0]).toMatchObject({ status: 'failed', hint: expect.any(String) });
+    expect(of('store')).toMatchObject([{ status: 'failed' }]);
+  });
+
+  it('says that somebody holds the lock, and how to see who', async () => {
+    const at = await place();
+    await fixtureAt(at.directory);
+    const lock = join(at.directory, 'mcp-oauth-tokens.enc.lock');
+    const script = join(import.meta.dirname, '..', 'support', 'lock-holder.ts');
+    const holder = start(process.execPath, [...TYPESCRIPT, script, lock, 'flock']);
+    await holder.says('locked');
+    const { of } = await at.doctor();
+    expect(of('lock')).toMatchObject([{ status: 'warning', hint: expect.stringContaining(lock) }]);
+    holder.kill('SIGKILL');
+    await holder.ended;
+  });
+});
