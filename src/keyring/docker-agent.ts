@@ -1,9 +1,9 @@
-import { InvalidArgumentError, KeyringBrokenError } from '../errors.ts';
+import { InvalidArgumentError, KeyringAbsentError, KeyringBrokenError } from '../errors.ts';
 import type { Environment } from '../system/environment.ts';
 import type { Layout } from '../system/paths.ts';
 import type { Keyring, KeyringOpener, KeyringProbe, Tier } from './keyring.ts';
 import { defaultOpeners } from './open.ts';
-import { SEALING_KEY_ITEM } from './sealing-key.ts';
+import { SEALING_KEY_ITEM } from './key-text.ts';
 
 /*
  * docker-agent's key, as our sealing key: 32 raw bytes under its own service and item, in the layout of 99designs/keyring.
@@ -38,7 +38,7 @@ export function dockerAgentOpeners(
     Object.entries(environment.variables).filter(([name]) => !PASSPHRASES.includes(name)),
   );
   return defaultOpeners({ ...environment, variables }, layout, { as99designs: SERVICE })
-    .filter(({ id }) => !id.startsWith('keyctl'))
+    .filter(({ tier, id }) => tier !== 'shared' && !id.startsWith('keyctl'))
     .map((opener) => ({
       ...opener,
       open: async () => {
@@ -46,6 +46,26 @@ export function dockerAgentOpeners(
         return keyring && new DockerAgentKeyring(keyring, making);
       },
     }));
+}
+
+/**
+ * Whether the desktop's Secret Service is there. docker-agent looks for its key in that first, and makes one there where it
+ * finds none; what a weaker keyring has it then never sees.
+ */
+export async function hasSecretService(environment: Environment, layout: Layout): Promise<boolean> {
+  const opener = defaultOpeners(environment, layout).find(({ id }) => id === 'secret-service');
+  try {
+    const keyring = await opener?.open();
+    if (keyring === undefined) return false;
+    try {
+      return (await keyring.probe()).status !== 'absent';
+    } finally {
+      await keyring.close();
+    }
+  } catch (error) {
+    if (error instanceof KeyringAbsentError) return false;
+    throw error;
+  }
 }
 
 class DockerAgentKeyring implements Keyring {

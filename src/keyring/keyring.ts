@@ -23,8 +23,11 @@ export function lifetimeInWords(lifetime: Lifetime): string {
   }
 }
 
-/** The three tiers, strongest first (DESIGN: native is the operating system's own). */
-export type Tier = 'native' | 'file' | 'memory';
+/**
+ * The tiers, strongest first: native is the operating system's own. `shared` is none that is looked for: a key that many
+ * machines are given, by whoever runs them.
+ */
+export type Tier = 'native' | 'file' | 'memory' | 'shared';
 
 /**
  * What a probe found. Absent, locked, denied and broken are four different answers: a locked keyring is never
@@ -66,6 +69,19 @@ export interface Keyring {
   set(name: string, secret: Uint8Array): Promise<void>;
   /** Removes it; `false` when there was none. */
   delete(name: string): Promise<boolean>;
+  /** Present where only others put secrets: `set` and `delete` then say how that is done. */
+  readonly readOnly?: true;
+  /**
+   * As `set`, if what is there is still that (`undefined`: nothing). Present where other machines write too, whom no lock of
+   * this machine holds off.
+   */
+  setIf?(name: string, expected: Uint8Array | undefined, secret: Uint8Array): Promise<boolean>;
+  /**
+   * Present where others change what is there while this process runs: such a keyring is asked each time, and remembers by
+   * itself for as long as that is right. Makes it look anew; `false` when it has done so since that moment, in ms on the
+   * monotonic clock.
+   */
+  forget?(readBefore: number): boolean;
   /** Frees connections and timers, so that the process can end. Safe to call twice. */
   close(): Promise<void>;
 }
@@ -79,6 +95,8 @@ export interface KeyringOpener {
   readonly tier: Tier;
   /** Never a candidate unless the user names it. */
   readonly onlyWhenNamed?: boolean;
+  /** What fails there, at opening or later, may work again by itself: it is then tried anew, and no verdict stays. */
+  readonly mayRecover?: boolean;
   /** The id of a stronger keyring that is the same store where both are: while that one serves, this is not asked. */
   readonly servedBy?: string;
   open(): Promise<Keyring | undefined>;

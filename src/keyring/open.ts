@@ -11,6 +11,7 @@ import {
   lifetimeInWords,
   type TierReport,
 } from './keyring.ts';
+import { chosenByVariable, sharedOpeners, type WrappedPlace } from './shared-keyrings.ts';
 import { errorOf, statusOf } from './verdict.ts';
 
 /** A keyring of an operating system, and the platforms that have it. */
@@ -19,9 +20,12 @@ interface NativeKeyring extends Omit<KeyringOpener, 'tier' | 'open'> {
   open(environment: Environment, sharing: Sharing): Promise<Keyring | undefined>;
 }
 
-/** With which program a keyring is shared: the service of one built on 99designs/keyring, whose layout then holds. */
+/** With whom a keyring is shared. */
 interface Sharing {
+  /** The service of a program built on 99designs/keyring, whose layout then holds. */
   readonly as99designs?: string | undefined;
+  /** Where the items lie that a KMS wraps. Otherwise in the directory of this machine. */
+  readonly wrapped?: WrappedPlace | undefined;
 }
 
 /**
@@ -64,7 +68,7 @@ const NATIVE: readonly NativeKeyring[] = [
 
 export const NATIVE_KEYRINGS: readonly string[] = NATIVE.map(({ id }) => id);
 
-/** The candidates of this platform: its native keyrings, then the file, then memory. */
+/** The candidates of this platform: its native keyrings, then the file, then memory; and those that are only used by name. */
 export function defaultOpeners(
   environment: Environment,
   layout: Layout,
@@ -85,22 +89,32 @@ export function defaultOpeners(
       open: async () => new (await import('./file.ts')).FileKeyring(layout, environment),
     },
     { id: 'memory', tier: 'memory', open: async () => new (await import('./memory.ts')).MemoryKeyring() },
+    ...sharedOpeners(environment, layout, sharing.wrapped),
   ];
 }
 
 /**
- * The resolution as the user chose it: by the option, else by `HOLDFAST_KEYRING`, else in `config.json`, else `auto`.
+ * The resolution as the user chose it: by the option, else by `HOLDFAST_KEYRING`, else by a variable that gives a sealing
+ * key (`HOLDFAST_SEALING_KEY_FILE` and its like), else in `config.json`, else `auto`.
  *
- * @throws InvalidArgumentError when no keyring has the name; for the one in `config.json` not here but at first use
+ * @param options.wrapped where the items lie that a KMS wraps; in the directory of this machine otherwise
+ * @throws InvalidArgumentError when no keyring has the name, or two of those variables are set; for the one in `config.json`
+ *   not here but at first use
  */
 export function resolveKeyrings(
   environment: Environment,
   layout: Layout,
-  options: { keyring?: string | undefined; openers?: readonly KeyringOpener[] | undefined } = {},
+  options: {
+    keyring?: string | undefined;
+    openers?: readonly KeyringOpener[] | undefined;
+    wrapped?: WrappedPlace | undefined;
+  } = {},
 ): KeyringResolution {
+  const openers = options.openers ?? defaultOpeners(environment, layout, { wrapped: options.wrapped });
+  const named = options.keyring ?? (environment.variables['HOLDFAST_KEYRING'] || undefined);
   return new KeyringResolution({
-    openers: options.openers ?? defaultOpeners(environment, layout),
-    choice: options.keyring ?? (environment.variables['HOLDFAST_KEYRING'] || undefined),
+    openers,
+    choice: named ?? chosenByVariable(environment, openers),
     configured: () => configuredKeyring(layout, environment),
   });
 }
@@ -219,19 +233,25 @@ export class KeyringResolution {
   }
 
   async close(): Promise<void> {
-    for (const found of this.#settled.values()) {
+    for (const finding of this.#found.values()) {
+      const found = await finding;
       if ('usable' in found) await found.usable.keyring.close();
     }
   }
 
   async #resolve(opener: KeyringOpener): Promise<void> {
-    let found = this.#found.get(opener);
-    if (found === undefined) {
-      found = tryOpener(opener);
-      this.#found.set(opener, found);
-      this.#settled.set(opener, await found);
+    const known = this.#found.get(opener);
+    if (known !== undefined) {
+      const found = await known;
+      // Passed over for a failure in use, it gets another try: the keyring itself knows how often to ask.
+      if (opener.mayRecover === true && 'usable' in found) this.#settled.set(opener, found);
+      return;
     }
-    await found;
+    const finding = tryOpener(opener);
+    this.#found.set(opener, finding);
+    const found = await finding;
+    this.#settled.set(opener, found);
+    if (opener.mayRecover === true && 'error' in found) this.#found.delete(opener);
   }
 
   #choose(choice: string, from = ''): void {

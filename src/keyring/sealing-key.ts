@@ -1,29 +1,34 @@
-import { hkdfSync, randomBytes, timingSafeEqual } from 'node:crypto';
+import { hkdfSync } from 'node:crypto';
 import { join } from 'node:path';
-import { HoldfastError, KeyringBrokenError } from '../errors.ts';
+import { HoldfastError, InvalidArgumentError, KeyringBrokenError } from '../errors.ts';
 import type { RecordKey } from '../sealing.ts';
 import type { Environment } from '../system/environment.ts';
 import { acquireLock, lockKindOf } from '../system/lock.ts';
 import type { Layout } from '../system/paths.ts';
 import { ensurePrivateDirectories } from '../system/private-directory.ts';
+import { keyText, newSealingKey, SEALING_KEY_ITEM, writtenKeys } from './key-text.ts';
 import type { Keyring, Lifetime, Tier, TierReport } from './keyring.ts';
 import type { KeyringResolution, UsableKeyring } from './open.ts';
 
 /*
- * The one secret that keyrings hold for us: 32 random bytes that seal the records. A keyring is asked for it once per
- * process, and nothing is made by asking.
+ * The one secret that keyrings hold for us: 32 random bytes that seal the records. A keyring of this machine is asked for it
+ * once per process, and nothing is made by asking. After a `rekey` the item also holds the keys before: what a process sealed
+ * that had read it earlier must open, too.
  */
 
-/**
- * The item's name in every keyring. Its value is the key in base64url; after a `rekey` also the one before, after a space:
- * what a process sealed that had read the item earlier must open, too.
- */
-export const SEALING_KEY_ITEM = 'sealing-key';
-const KEY_BYTES = 32;
 const KID_BYTES = 16;
 
 /** Making a key takes milliseconds, and a keyring that hangs ends at its own deadline. */
 const CREATE_WAIT_MS = 30_000;
+
+/** Machines that have one keyring may make keys at one moment; so often in a row nobody does. */
+const WRITE_ATTEMPTS = 10;
+
+/**
+ * A process on another machine may go on sealing under a key for as long as it remembers the keyring, so where machines share
+ * one, the newest keys stay, needed or not.
+ */
+const KEPT_WHERE_SHARED = 20;
 
 export interface SealingKey extends RecordKey {
   readonly keyringId: string;
@@ -76,7 +81,10 @@ export class SealingKeys {
 
   /**
    * Makes a new key in each keyring that has one and lasts, the strongest first. The one before stays beside it, and what
-   * was sealed under it still opens; of those before that, the ones that `isUsed` says are needed.
+   * was sealed under it still opens; of those before that, the ones that `isUsed` says are needed. Where only others put
+   * keys, the first is the new one.
+   *
+   * @throws InvalidArgumentError when only others put keys there, and there is just one
    */
   async *renew(
     isUsed: (kid: string) => Promise<boolean>,
@@ -103,7 +111,9 @@ export class SealingKeys {
    * read before that moment, on the monotonic clock.
    */
   lookAgain(readBefore: number): boolean {
-    const stale = [...this.#read].filter(([, { at }]) => at < readBefore);
+    const stale = [...this.#read].filter(
+      ([keyring, { at }]) => keyring.forget?.(readBefore) ?? at < readBefore,
+    );
     for (const [keyring] of stale) this.#read.delete(keyring);
     return stale.length > 0;
   }
@@ -134,36 +144,59 @@ export class SealingKeys {
   }
 
   #readOnce(usable: UsableKeyring): Promise<readonly SealingKey[]> {
-    const read = this.#read.get(usable.keyring);
+    const read = usable.keyring.forget === undefined ? this.#read.get(usable.keyring) : undefined;
     return read === undefined ? this.#remember(usable, readKeys(usable)) : read.keys;
   }
 
   /** Under a lock, looking again first: of many processes that come first, one makes the key and all use it. */
   async #create(usable: UsableKeyring): Promise<SealingKey> {
-    const lock = usable.lifetime === 'process' ? undefined : await this.#lock();
+    const lock = await this.#lockFor(usable);
     try {
       const theirs = lock === undefined ? [] : await readKeys(usable);
-      return await firstOf(this.#remember(usable, theirs.length > 0 ? theirs : write(usable, [])));
+      return await firstOf(this.#remember(usable, theirs.length > 0 ? theirs : writeFirst(usable)));
     } finally {
       await lock?.release();
     }
   }
 
   async #renew(usable: UsableKeyring, isUsed: (kid: string) => Promise<boolean>) {
-    const lock = await this.#lock();
+    if (usable.keyring.readOnly === true) return this.#renewedByOthers(usable);
+    const lock = await this.#lockFor(usable);
     try {
-      const [before, ...older] = await readKeys(usable);
-      if (before === undefined) return undefined;
-      const retired = [before];
-      for (const key of older) if (await isUsed(key.kid)) retired.push(key);
-      const key = await firstOf(this.#remember(usable, write(usable, retired)));
-      return { key, retired };
+      for (let attempt = 0; attempt < WRITE_ATTEMPTS; attempt += 1) {
+        const found = await readKeys(usable);
+        const [before, ...older] = found;
+        if (before === undefined) return undefined;
+        const isShared = usable.keyring.setIf !== undefined;
+        const retired = [before];
+        for (const key of older) {
+          if ((isShared && retired.length < KEPT_WHERE_SHARED) || (await isUsed(key.kid))) retired.push(key);
+        }
+        const made = await write(usable, found, retired);
+        // Where another machine was first, what it left is read, and a key made on top of that.
+        if (made !== undefined) return { key: await firstOf(this.#remember(usable, made)), retired };
+      }
+      throw raced(usable);
     } finally {
-      await lock.release();
+      await lock?.release();
     }
   }
 
-  async #lock() {
+  async #renewedByOthers(usable: UsableKeyring) {
+    const [key, ...retired] = await this.#remember(usable, readKeys(usable));
+    if (key !== undefined && retired.length > 0) return { key, retired };
+    const { id } = usable.keyring;
+    throw new InvalidArgumentError(
+      `The keyring ${id} has one key, and Holdfast cannot make another one there.`,
+      {
+        hint: 'Put a new key (holdfast key new) before the one that is there, and keep that one; then try again.',
+      },
+    );
+  }
+
+  /** None where nobody else can write, or where the keyring itself compares and writes. */
+  async #lockFor({ keyring, lifetime }: UsableKeyring) {
+    if (lifetime === 'process' || keyring.setIf !== undefined) return undefined;
     await ensurePrivateDirectories([this.#layout.home, this.#layout.locks], this.#environment);
     return acquireLock(join(this.#layout.locks, 'sealing-key.lock'), {
       waitMs: CREATE_WAIT_MS,
@@ -188,16 +221,38 @@ async function firstOf(keys: Promise<readonly SealingKey[]>): Promise<SealingKey
   return first;
 }
 
-/** Writes a new key before those that are retired, and reads it back. Answers what the keyring then holds. */
-async function write(usable: UsableKeyring, retired: readonly SealingKey[]): Promise<readonly SealingKey[]> {
+/** Makes the first key of a keyring; or finds that another machine has made one meanwhile, which is then the one. */
+async function writeFirst(usable: UsableKeyring): Promise<readonly SealingKey[]> {
+  for (let attempt = 0; attempt < WRITE_ATTEMPTS; attempt += 1) {
+    const made = (await write(usable, [], [])) ?? (await readKeys(usable));
+    if (made.length > 0) return made;
+  }
+  throw raced(usable);
+}
+
+/**
+ * Writes a new key before those that are retired, and reads it back.
+ *
+ * @param found what the keyring holds as far as is known
+ * @returns what the keyring then holds; `undefined` when it held something else than was known, and nothing was written
+ */
+async function write(
+  usable: UsableKeyring,
+  found: readonly SealingKey[],
+  retired: readonly SealingKey[],
+): Promise<readonly SealingKey[] | undefined> {
   const { keyring } = usable;
-  const bytes = randomBytes(KEY_BYTES);
-  const text = [bytes, ...retired.map(({ key }) => Buffer.from(key))]
-    .map((key) => key.toString('base64url'))
-    .join(' ');
-  await keyring.set(SEALING_KEY_ITEM, Buffer.from(text, 'ascii'));
+  const key = newSealingKey();
+  const item = itemOf([key, ...retired.map((one) => one.key)]);
+  if (keyring.setIf === undefined) {
+    await keyring.set(SEALING_KEY_ITEM, item);
+  } else {
+    const expected = found.length === 0 ? undefined : itemOf(found.map((one) => one.key));
+    if (!(await keyring.setIf(SEALING_KEY_ITEM, expected, item))) return undefined;
+  }
   const made = await readKeys(usable);
-  if (made[0] === undefined || !timingSafeEqual(made[0].key, bytes)) {
+  // Not the very key: another machine, whom no lock of this one holds off, may have written since. Then its key is the one.
+  if (made[0] === undefined || made[0].kid === found[0]?.kid) {
     throw new KeyringBrokenError(`The keyring ${keyring.id} did not keep what was written to it.`, {
       hint: 'Choose another one, such as --keyring file',
     });
@@ -205,22 +260,30 @@ async function write(usable: UsableKeyring, retired: readonly SealingKey[]): Pro
   return made;
 }
 
+function itemOf(keys: readonly Uint8Array[]): Buffer {
+  return Buffer.from(keyText(keys), 'ascii');
+}
+
+function raced({ keyring }: UsableKeyring): KeyringBrokenError {
+  return new KeyringBrokenError(
+    `The keyring ${keyring.id} was changed by others each time that it was to be written.`,
+    {
+      hint: 'See which program writes it, then try again.',
+    },
+  );
+}
+
 async function readKeys({ keyring, lifetime }: UsableKeyring): Promise<readonly SealingKey[]> {
   const item = await keyring.get(SEALING_KEY_ITEM);
   if (item === undefined) return [];
-  return Buffer.from(item)
-    .toString('latin1')
-    .split(' ')
-    .map((text) => {
-      const key = Buffer.from(text, 'base64url');
-      if (key.length !== KEY_BYTES || key.toString('base64url') !== text) {
-        throw new KeyringBrokenError(
-          `The sealing key in the keyring ${keyring.id} is damaged; it is left as it is.`,
-          { hint: `Put it back from a backup, or delete the item ${SEALING_KEY_ITEM} and log in again.` },
-        );
-      }
-      return { kid: kidOf(key), key, keyringId: keyring.id, tier: keyring.tier, lifetime };
-    });
+  const keys = writtenKeys(Buffer.from(item).toString('latin1'));
+  if (keys === undefined) {
+    throw new KeyringBrokenError(
+      `The sealing key in the keyring ${keyring.id} is damaged; it is left as it is.`,
+      { hint: `Put it back from a backup, or delete the item ${SEALING_KEY_ITEM} and log in again.` },
+    );
+  }
+  return keys.map((key) => ({ kid: kidOf(key), key, keyringId: keyring.id, tier: keyring.tier, lifetime }));
 }
 
 /** Names the key without telling anything of it: derived by HKDF-SHA256 (RFC 5869), never a plain hash. */

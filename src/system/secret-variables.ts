@@ -1,5 +1,10 @@
 /** What opens the store, or proves the client: no program that we start has any use for it. */
-const SECRETS = new Set(['HOLDFAST_PASSPHRASE', 'HOLDFAST_CLIENT_SECRET', 'HOLDFAST_CLIENT_KEY']);
+const SECRETS = new Set([
+  'HOLDFAST_PASSPHRASE',
+  'HOLDFAST_SEALING_KEY',
+  'HOLDFAST_CLIENT_SECRET',
+  'HOLDFAST_CLIENT_KEY',
+]);
 
 /** The environment for a program that is not Holdfast. */
 export function withoutSecrets(

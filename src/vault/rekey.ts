@@ -17,16 +17,26 @@ export interface RekeyPlace {
   readonly keys: SealingKeys;
   /** The keys of that keyring, or tier, alone. */
   readonly keysOf: (keyring: string) => SealingKeys;
+  /** The keys of what is sealed and is no login, by `kid`. */
+  readonly alsoUsed: () => Promise<readonly string[]>;
 }
 
 export async function rekey(options: RekeyOptions, place: RekeyPlace): Promise<RekeyResult> {
   return options.to === undefined ? renewKeys(options, place) : moveTo(options.to, options, place);
 }
 
-/** A new key in each keyring that has one, and every record of the old one sealed under it. */
-async function renewKeys({ signal }: RekeyOptions, { custody, keys }: RekeyPlace): Promise<RekeyResult> {
+/**
+ * A new key in each keyring that has one, and every record of an older one sealed under it. Where others put the keys, the
+ * first one is the new one.
+ */
+async function renewKeys(
+  { signal }: RekeyOptions,
+  { custody, keys, alsoUsed }: RekeyPlace,
+): Promise<RekeyResult> {
   const result = emptyResult();
-  const isUsed = async (kid: string) => (await custody.list()).held.some(({ key }) => key.kid === kid);
+  let used: Promise<ReadonlySet<string>> | undefined;
+  // Looked up once: records go to newer keys meanwhile, and never to an older one.
+  const isUsed = async (kid: string) => (await (used ??= kidsInUse(custody, alsoUsed))).has(kid);
   for await (const { key, retired } of keys.renew(isUsed)) {
     result.keyrings.push(key.keyringId);
     const { held } = await custody.list();
@@ -34,6 +44,16 @@ async function renewKeys({ signal }: RekeyOptions, { custody, keys }: RekeyPlace
     await moveAll(old, key, custody, result, signal);
   }
   return finished(result, custody);
+}
+
+/** The keys that a record is sealed under, whether it can be opened from here or not. */
+async function kidsInUse(custody: Custody, alsoUsed: RekeyPlace['alsoUsed']): Promise<ReadonlySet<string>> {
+  const { held, unopened } = await custody.list();
+  return new Set([
+    ...held.map(({ key }) => key.kid),
+    ...unopened.map(({ kid }) => kid),
+    ...(await alsoUsed()),
+  ]);
 }
 
 /** Every record that opens, sealed under the key of that keyring. */

@@ -128,7 +128,9 @@ describe('the kernel keyring', () => {
   test('is a candidate only when it is named with its scope', async () => {
     const { environment, layout } = await temporaryHome();
     const openers = defaultOpeners({ ...environment, platform: 'linux' }, layout);
-    const named = openers.filter(({ onlyWhenNamed }) => onlyWhenNamed).map(({ id }) => id);
+    const named = openers
+      .filter(({ tier, onlyWhenNamed }) => tier === 'native' && onlyWhenNamed)
+      .map(({ id }) => id);
     expect(named).toEqual(KEYCTL_SCOPES.map((scope) => `keyctl:${scope}`));
     for (const choice of ['auto', 'native']) {
       const here = [

@@ -97,7 +97,9 @@ describe('which keyring serves', () => {
     const openers = defaultOpeners(environment, layout);
     const native = openers.filter(({ tier }) => tier === 'native').map(({ id }) => id);
     expect(NATIVE_KEYRINGS).toEqual(expect.arrayContaining(native));
-    expect(openers.map(({ id }) => id)).toEqual([...native, 'file', 'memory']);
+    const named = openers.filter(({ tier }) => tier === 'shared');
+    expect(named.every(({ onlyWhenNamed }) => onlyWhenNamed)).toBe(true);
+    expect(openers.map(({ id }) => id)).toEqual([...native, 'file', 'memory', ...named.map(({ id }) => id)]);
   });
 
   test('a native keyring is preferred', async () => {

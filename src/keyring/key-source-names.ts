@@ -1,0 +1,8 @@
+/** Where a sealing key may be given, and the variable that says so. */
+export const KEY_SOURCES = {
+  'key-file': 'HOLDFAST_SEALING_KEY_FILE',
+  'key-variable': 'HOLDFAST_SEALING_KEY',
+  'key-command': 'HOLDFAST_SEALING_KEY_COMMAND',
+} as const;
+
+export type KeySource = keyof typeof KEY_SOURCES;

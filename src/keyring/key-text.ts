@@ -1,0 +1,52 @@
+import { randomBytes } from 'node:crypto';
+
+/*
+ * Sealing keys as text: 32 random bytes each in base64url, the one that seals first, those that only open what was sealed
+ * before after it.
+ */
+
+/** The item's name in every keyring. */
+export const SEALING_KEY_ITEM = 'sealing-key';
+export const SEALING_KEY_BYTES = 32;
+
+/** What is wrong with a text of keys, in words that show nothing of it. */
+export interface KeyTextFault {
+  /** As the end of a sentence: "the second key …". */
+  readonly fault: string;
+}
+
+export function newSealingKey(): Buffer {
+  return randomBytes(SEALING_KEY_BYTES);
+}
+
+export function keyText(keys: readonly Uint8Array[]): string {
+  return keys.map((key) => Buffer.from(key).toString('base64url')).join(' ');
+}
+
+/** The keys of an item that Holdfast wrote; `undefined` when it is spelled in any other way. */
+export function writtenKeys(text: string): Buffer[] | undefined {
+  const keys = text.split(' ').map((word) => Buffer.from(word, 'base64url'));
+  const same = keyText(keys) === text && keys.every((key) => key.length === SEALING_KEY_BYTES);
+  return same ? keys : undefined;
+}
+
+/**
+ * The keys in a text that a person or a program laid out: one a line or with blanks between, in base64url or in base64, as
+ * `openssl rand -base64 32` writes it.
+ */
+export function givenKeys(text: string): Buffer[] | KeyTextFault {
+  const words = text.split(/\s+/).filter((word) => word !== '');
+  if (words.length === 0) return { fault: 'holds no key' };
+  const keys: Buffer[] = [];
+  for (const [index, word] of words.entries()) {
+    const which = words.length === 1 ? 'holds something that' : `holds as key ${index + 1} something that`;
+    const plain = word.replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, '');
+    const key = Buffer.from(plain, 'base64url');
+    if (key.toString('base64url') !== plain) return { fault: `${which} is not base64url` };
+    if (key.length !== SEALING_KEY_BYTES) {
+      return { fault: `${which} has ${key.length} bytes in place of ${SEALING_KEY_BYTES}` };
+    }
+    if (!keys.some((known) => known.equals(key))) keys.push(key);
+  }
+  return keys;
+}

@@ -1,0 +1,28 @@
+/**
+ * The words of a command that somebody wrote on one line: blanks part them, and quotes of either kind hold together what is
+ * between. Nothing else has a meaning, and no shell sees it.
+ *
+ * @returns `undefined` when a quote is not closed
+ */
+export function commandWords(line: string): string[] | undefined {
+  const words: string[] = [];
+  let word: string | undefined;
+  let quoted = '';
+  for (const character of line) {
+    if (quoted !== '') {
+      if (character === quoted) quoted = '';
+      else word += character;
+    } else if (character === '"' || character === "'") {
+      quoted = character;
+      word ??= '';
+    } else if (/\s/.test(character)) {
+      if (word !== undefined) words.push(word);
+      word = undefined;
+    } else {
+      word = (word ?? '') + character;
+    }
+  }
+  if (quoted !== '') return undefined;
+  if (word !== undefined) words.push(word);
+  return words;
+}

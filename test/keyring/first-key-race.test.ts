@@ -1,0 +1,46 @@
+import { randomBytes } from 'node:crypto';
+import { describe, expect, test } from 'vitest';
+import { KeyringBrokenError } from '../../src/errors.ts';
+import { KeyringResolution } from '../../src/keyring/open.ts';
+import { SealingKeys } from '../../src/keyring/sealing-key.ts';
+import { temporaryHome } from '../support/home.ts';
+import { DesktopKeyring, opener } from '../support/keyring.ts';
+
+/** A keyring that other machines write too, without a lock: what it keeps of a write is theirs. */
+class OverwrittenKeyring extends DesktopKeyring {
+  readonly #theirs: Uint8Array | undefined;
+
+  constructor(theirs: Uint8Array | undefined) {
+    super();
+    this.#theirs = theirs;
+  }
+
+  override async set(name: string, secret: Uint8Array) {
+    await super.set(name, secret);
+    if (this.#theirs === undefined) await this.delete(name);
+    else await super.set(name, this.#theirs);
+  }
+}
+
+async function keysOver(keyring: DesktopKeyring): Promise<SealingKeys> {
+  const { environment, layout } = await temporaryHome();
+  return new SealingKeys(
+    new KeyringResolution({ openers: [opener(keyring)], choice: 'desktop' }),
+    layout,
+    environment,
+  );
+}
+
+describe('the first key, where another machine makes one at the same moment', () => {
+  test('is the one that the keyring then holds', async () => {
+    const theirs = randomBytes(32);
+    const keys = await keysOver(new OverwrittenKeyring(Buffer.from(theirs.toString('base64url'))));
+    expect(Buffer.from((await keys.strongest()).key).equals(theirs)).toBe(true);
+  });
+
+  test('is an error where the keyring keeps nothing of it', async () => {
+    const keys = await keysOver(new OverwrittenKeyring(undefined));
+    await expect(keys.strongest()).rejects.toThrow(KeyringBrokenError);
+    await expect(keys.strongest()).rejects.toThrow('did not keep what was written to it');
+  });
+});

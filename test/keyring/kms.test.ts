@@ -1,0 +1,431 @@
+import { randomBytes } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import {
+  InvalidArgumentError,
+  KeyringAbsentError,
+  KeyringBrokenError,
+  KeyringDeniedError,
+  KeyringLockedError,
+} from '../../src/errors.ts';
+import { KmsKeyring } from '../../src/keyring/kms-keyring.ts';
+import { openAwsKms } from '../../src/keyring/kms-aws.ts';
+import { openGcpKms } from '../../src/keyring/kms-gcp.ts';
+import { postJson } from '../../src/keyring/kms-request.ts';
+import { namedKms } from '../../src/keyring/named-kms.ts';
+import { resolveKeyrings } from '../../src/keyring/open.ts';
+import { SealingKeys } from '../../src/keyring/sealing-key.ts';
+import { StoreWrappedItems, WRAPPED_KID } from '../../src/keyring/wrapped-items.ts';
+import { MemoryStore } from '../../src/store/memory.ts';
+import type { Store } from '../../src/store/store.ts';
+import { keyringContract } from '../../src/testing/keyring-contract.ts';
+import { temporaryDirectory, temporaryHome } from '../support/home.ts';
+import { GCP_KEY, type KmsServer, startAwsKms, startGcpKms, startVaultKms } from '../support/kms.ts';
+
+afterEach(() => vi.unstubAllEnvs());
+
+/** A KMS that runs, and the variables that lead to it. */
+interface Here {
+  readonly kms: KmsServer;
+  readonly variables: Readonly<Record<string, string>>;
+}
+
+const SERVICES: Readonly<Record<string, (query?: string) => Promise<Here>>> = {
+  Vault: async (query = '') => {
+    const kms = await startVaultKms();
+    kms.token = 'vault-token';
+    const HOLDFAST_SEALING_KMS = `vault+http://${kms.host}/transit/keys/holdfast${query && `?${query}`}`;
+    return { kms, variables: { HOLDFAST_SEALING_KMS, VAULT_TOKEN: 'vault-token' } };
+  },
+  'AWS KMS': async (query = '') => {
+    const kms = await startAwsKms();
+    vi.stubEnv('AWS_ACCESS_KEY_ID', 'AKIAEXAMPLE');
+    vi.stubEnv('AWS_SECRET_ACCESS_KEY', 'secret-of-aws');
+    const endpoint = encodeURIComponent(`http://${kms.host}`);
+    return {
+      kms,
+      variables: {
+        HOLDFAST_SEALING_KMS: `awskms:///alias/holdfast?region=eu-central-1&endpoint=${endpoint}${query && `&${query}`}`,
+      },
+    };
+  },
+  'Google Cloud KMS': async (query = '') => {
+    const kms = await startGcpKms();
+    kms.token = 'token-of-google';
+    vi.stubEnv('GCE_METADATA_HOST', kms.host);
+    vi.stubEnv('METADATA_SERVER_DETECTION', 'assume-present');
+    // No credentials of the person who runs this test.
+    vi.stubEnv('GOOGLE_APPLICATION_CREDENTIALS', '');
+    vi.stubEnv('CLOUDSDK_CONFIG', await temporaryDirectory());
+    const endpoint = encodeURIComponent(`http://${kms.host}`);
+    return {
+      kms,
+      variables: { HOLDFAST_SEALING_KMS: `gcpkms://${GCP_KEY}?endpoint=${endpoint}${query && `&${query}`}` },
+    };
+  },
+};
+
+/** A keyring over a KMS; every call opens another, as another process would. */
+async function keyringOver({ variables }: Here, store: Store): Promise<KmsKeyring> {
+  const { environment } = await temporaryHome();
+  const named = namedKms(variables['HOLDFAST_SEALING_KMS'] ?? '', { ...environment, variables });
+  return new KmsKeyring(await named.open(), new StoreWrappedItems(store), named);
+}
+
+/** The sealing keys of one machine, whose home nobody else has, over a store that all have. */
+async function machine({ variables }: Here, store: Store): Promise<SealingKeys> {
+  const { environment, layout } = await temporaryHome();
+  const here = { ...environment, variables: { ...environment.variables, ...variables } };
+  return new SealingKeys(
+    resolveKeyrings(here, layout, { wrapped: () => new StoreWrappedItems(store) }),
+    layout,
+    here,
+  );
+}
+
+/** The same records, as those of a tenant. */
+function ofTenant(store: Store, tenant: string): Store {
+  return new Proxy(store, {
+    get: (target, name) => {
+      if (name === 'tenant') return tenant;
+      const value: unknown = Reflect.get(target, name, target);
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+}
+
+function encryptions({ asked }: KmsServer): number {
+  return asked.filter((one) => /encrypt/i.test(one)).length;
+}
+
+async function kidsIn(keys: SealingKeys): Promise<string[]> {
+  const kids: string[] = [];
+  for await (const { kid } of keys.reachable()) kids.push(kid);
+  return kids;
+}
+
+describe.each(Object.entries(SERVICES))('a keyring wrapped by %s', (_name, start) => {
+  describe('holds to the contract of keyrings', () => {
+    const contract = keyringContract(async () => {
+      const here = await start();
+      const store = new MemoryStore();
+      return {
+        keyring: await keyringOver(here, store),
+        reopen: () => keyringOver(here, store),
+        dispose: async () => {},
+      };
+    });
+    for (const { name, run } of contract) test(name, run);
+  });
+
+  test('gives every machine one key, and the store never sees it', async () => {
+    const here = await start();
+    const store = new MemoryStore();
+    const keys = await Promise.all(
+      Array.from({ length: 6 }, async () => (await machine(here, store)).strongest()),
+    );
+    expect(new Set(keys.map(({ kid }) => kid)).size).toBe(1);
+    const [address, ...others] = await store.list();
+    expect(others).toEqual([]);
+    expect(address?.kid).toBe(WRAPPED_KID);
+    const { record = '' } = (await store.read(address ?? { kid: '', id: '' })) ?? {};
+    expect(record).not.toContain(Buffer.from(keys[0]?.key ?? []).toString('base64url'));
+  });
+
+  test('asks the KMS once for many uses, and again when told that the key may be another', async () => {
+    const here = await start();
+    const store = new MemoryStore();
+    await (await machine(here, store)).strongest();
+    const keys = await machine(here, store);
+    await keys.strongest();
+    const asked = here.kms.asked.length;
+    for (let use = 0; use < 5; use += 1) await keys.strongest();
+    expect(here.kms.asked.length).toBe(asked);
+    expect(keys.lookAgain(performance.now())).toBe(true);
+    await keys.strongest();
+    expect(here.kms.asked.length).toBe(asked + 1);
+  });
+
+  test('does not open for another tenant that its item was copied to', async () => {
+    const here = await start();
+    const store = new MemoryStore();
+    await (await machine(here, ofTenant(store, 'one'))).strongest();
+    await expect((await machine(here, ofTenant(store, 'two'))).strongest()).rejects.toThrow(
+      KeyringBrokenError,
+    );
+  });
+
+  test('is absent where the KMS has no such key, and works once it has', async () => {
+    const here = await start();
+    const store = new MemoryStore();
+    const keys = await machine(here, store);
+    const names = [...here.kms.keys];
+    here.kms.keys.clear();
+    await expect(keys.strongest()).rejects.toThrow(KeyringAbsentError);
+    expect(await store.list()).toEqual([]);
+    for (const name of names) here.kms.keys.add(name);
+    expect((await keys.strongest()).keyringId).toBe('kms');
+  });
+
+  test('is broken where the KMS is not reached', async () => {
+    const here = await start();
+    await here.kms.stop();
+    const failing = (await machine(here, new MemoryStore())).strongest();
+    await expect(failing).rejects.toThrow(KeyringBrokenError);
+  });
+
+  test('serves on from memory while the KMS is away, for as long as it may', async () => {
+    const here = await start('cache=0');
+    const store = new MemoryStore();
+    const keys = await machine(here, store);
+    const { kid } = await keys.strongest();
+    const strict = await keyringOver(await withQuery(here, 'outage=0'), store);
+    expect(await strict.get('sealing-key')).toBeDefined();
+    await here.kms.stop();
+    expect((await keys.strongest()).kid).toBe(kid);
+    expect(await kidsIn(keys)).toEqual([kid]);
+    await expect(strict.get('sealing-key')).rejects.toThrow(KeyringBrokenError);
+  });
+});
+
+async function withQuery(here: Here, query: string): Promise<Here> {
+  const url = here.variables['HOLDFAST_SEALING_KMS'] ?? '';
+  return { ...here, variables: { ...here.variables, HOLDFAST_SEALING_KMS: `${url}&${query}` } };
+}
+
+describe('a key that a KMS wraps', () => {
+  test('serves no longer once the KMS refuses it, whatever is remembered', async () => {
+    const here = await SERVICES['Vault']!('cache=0');
+    const keys = await machine(here, new MemoryStore());
+    await keys.strongest();
+    here.kms.token = 'another-token';
+    await expect(keys.strongest()).rejects.toThrow(KeyringDeniedError);
+    // An outage after the refusal brings nothing back.
+    here.kms.fails = { status: 500 };
+    await expect(keys.strongest()).rejects.toThrow(KeyringBrokenError);
+    here.kms.fails = undefined;
+    here.kms.token = 'vault-token';
+    expect((await keys.strongest()).keyringId).toBe('kms');
+  });
+
+  test('is renewed by a new one, and the old one stays for what is sealed under it', async () => {
+    const here = await SERVICES['Vault']!();
+    const store = new MemoryStore();
+    const [one, two] = [await machine(here, store), await machine(here, store)];
+    const before = (await one.strongest()).kid;
+    await two.strongest();
+    const { value } = await one.renew(async () => false).next();
+    expect(value).toMatchObject({ retired: [{ kid: before }] });
+    expect(await kidsIn(one)).toEqual([value?.key.kid, before]);
+    // The other machine remembers the old one, until something is sealed under a key that it has not seen.
+    expect(await kidsIn(two)).toEqual([before]);
+    expect(two.lookAgainFor([value?.key.kid ?? ''], performance.now())).toBe(true);
+    expect(await kidsIn(two)).toEqual([value?.key.kid, before]);
+  });
+
+  test('renewed by several machines at once loses none of their keys', async () => {
+    const here = await SERVICES['Vault']!();
+    const store = new MemoryStore();
+    const machines = await Promise.all(Array.from({ length: 4 }, () => machine(here, store)));
+    const before = (await machines[0]!.strongest()).kid;
+    const renewed = await Promise.all(
+      machines.map(async (keys) => (await keys.renew(async () => false).next()).value?.key.kid),
+    );
+    const there = await kidsIn(await machine(here, store));
+    expect(new Set(there)).toEqual(new Set([...renewed, before]));
+    expect(there).toHaveLength(5);
+  });
+
+  test('is not taken from another item, by a Vault that binds nothing', async () => {
+    const kms = await startVaultKms({ bindsNothing: true });
+    const here = {
+      kms,
+      variables: { HOLDFAST_SEALING_KMS: `vault+http://${kms.host}/transit/keys/holdfast`, VAULT_TOKEN: 't' },
+    };
+    const store = new MemoryStore();
+    await (await keyringOver(here, ofTenant(store, 'one'))).set('sealing-key', randomBytes(43));
+    const other = await keyringOver(here, ofTenant(store, 'two'));
+    await expect(other.get('sealing-key')).rejects.toThrow('belongs to another tenant or item');
+  });
+
+  test('that is damaged, or wrapped by another KMS, is left as it is', async () => {
+    const here = await SERVICES['Vault']!();
+    const store = new MemoryStore();
+    const items = new StoreWrappedItems(store);
+    await items.write('sealing-key', undefined, 'nonsense');
+    const keyring = await keyringOver(here, store);
+    await expect(keyring.get('sealing-key')).rejects.toThrow('damaged');
+    const { version } = (await items.read('sealing-key'))!;
+    await items.write('sealing-key', version, 'holdfast-wrapped-1.awskms.AAAA');
+    await expect(keyring.get('sealing-key')).rejects.toThrow('was wrapped by "awskms"');
+    expect((await items.read('sealing-key'))?.value).toBe('holdfast-wrapped-1.awskms.AAAA');
+  });
+
+  test('lies in the directory of this machine where no other place is given, and is no login there', async () => {
+    const here = await SERVICES['Vault']!();
+    const { environment, layout } = await temporaryHome();
+    const { openVault } = await import('../../src/vault/vault.ts');
+    const there = { ...environment, variables: { ...environment.variables, ...here.variables } };
+    const keys = new SealingKeys(resolveKeyrings(there, layout), layout, there);
+    const { kid } = await keys.strongest();
+    expect(await kidsIn(new SealingKeys(resolveKeyrings(there, layout), layout, there))).toEqual([kid]);
+    const vault = openVault({ environment: there });
+    expect(await vault.list()).toMatchObject({ credentials: [], unopened: [] });
+    await vault.close();
+  });
+});
+
+describe('Vault', () => {
+  test('that is sealed is locked, and says who can open it', async () => {
+    const here = await SERVICES['Vault']!();
+    here.kms.fails = { status: 503, body: { errors: ['Vault is sealed'] } };
+    const failing = (await machine(here, new MemoryStore())).strongest();
+    await expect(failing).rejects.toThrow(KeyringLockedError);
+  });
+
+  test('is logged in to with the pod’s token, once, and again when its token was revoked', async () => {
+    const kms = await startVaultKms();
+    kms.token = 'first';
+    const jwt = join(await temporaryDirectory(), 'token');
+    await writeFile(jwt, 'the-pods-own-token\n');
+    const query = `role=agents&jwt-file=${encodeURIComponent(jwt)}`;
+    const HOLDFAST_SEALING_KMS = `vault+http://${kms.host}/transit/keys/holdfast?${query}`;
+    const keyring = await keyringOver({ kms, variables: { HOLDFAST_SEALING_KMS } }, new MemoryStore());
+    const logins = () => kms.asked.filter((one) => one.endsWith('/login')).length;
+    await keyring.set('item', Buffer.from('one'));
+    await keyring.set('item', Buffer.from('two'));
+    expect(logins()).toBe(1);
+    kms.token = 'second';
+    await keyring.set('item', Buffer.from('three'));
+    expect(logins()).toBe(2);
+    await writeFile(jwt, 'of-another-pod');
+    kms.token = 'third';
+    await expect(keyring.set('item', Buffer.from('four'))).rejects.toThrow(KeyringDeniedError);
+  });
+
+  test('takes its token from a file that is read each time', async () => {
+    const kms = await startVaultKms();
+    const file = join(await temporaryDirectory(), 'vault-token');
+    const variables = {
+      HOLDFAST_SEALING_KMS: `vault+http://${kms.host}/transit/keys/holdfast`,
+      VAULT_TOKEN_FILE: file,
+    };
+    const keyring = await keyringOver({ kms, variables }, new MemoryStore());
+    await expect(keyring.set('item', Buffer.from('one'))).rejects.toThrow('is not there');
+    for (const token of ['one', 'two']) {
+      kms.token = token;
+      await writeFile(file, `${token}\n`);
+      await keyring.set('item', Buffer.from(token));
+    }
+    expect(encryptions(kms)).toBe(2);
+  });
+
+  test('is refused where nothing says who this process is', async () => {
+    const kms = await startVaultKms();
+    const variables = { HOLDFAST_SEALING_KMS: `vault+http://${kms.host}/transit/keys/holdfast` };
+    await expect(keyringOver({ kms, variables }, new MemoryStore())).rejects.toThrow(KeyringDeniedError);
+    expect(kms.asked).toEqual([]);
+  });
+
+  test('that answers escape sequences has them quoted, and no secret is in the error', async () => {
+    const here = await SERVICES['Vault']!();
+    here.kms.fails = { status: 403, body: { errors: ['\u001b[2Jvault'] } };
+    const error = await (await machine(here, new MemoryStore()))
+      .strongest()
+      .catch((thrown: unknown) => thrown);
+    expect(String(error)).toContain('\\u{1b}');
+    expect(String(error)).not.toContain('\u001b');
+    expect(JSON.stringify(error)).not.toContain('vault-token');
+  });
+});
+
+describe('a KMS', () => {
+  test('that answers without end, or never, is given up', async () => {
+    const kms = await startVaultKms();
+    const url = new URL(`http://${kms.host}/v1/transit/encrypt/holdfast`);
+    kms.fails = 'endless';
+    await expect(postJson(url, {})).rejects.toThrow('answered without end');
+    kms.fails = 'silence';
+    await expect(postJson(url, {}, { timeoutMs: 50 })).rejects.toThrow('did not answer within 0.05 s');
+  });
+
+  test('is refused over plain HTTP to another machine, before anything is sent', async () => {
+    for (const url of [
+      'vault+http://vault.example:8200/transit/keys/k',
+      `gcpkms://${GCP_KEY}?endpoint=http%3A%2F%2Fexample.com`,
+      'awskms:///alias/k?endpoint=http%3A%2F%2Fexample.com',
+    ]) {
+      const { environment } = await temporaryHome();
+      const here = { ...environment, variables: { VAULT_TOKEN: 't' } };
+      await expect((async () => namedKms(url, here).open())()).rejects.toThrow(
+        'neither https nor this machine',
+      );
+    }
+  });
+
+  test.each([
+    ['nonsense', 'is no URL'],
+    ['https://kms.example/key', 'no KMS that Holdfast knows: "https:"'],
+    ['vault+https://vault.example/transit/NAME', 'names no key of a transit engine'],
+    ['vault+https://user:hunter2@vault.example/transit/keys/k', 'a user name or a password'],
+    ['vault+https://vault.example/transit/keys/k?rol=x', 'the unknown parameter "rol"'],
+    ['vault+https://vault.example/transit/keys/k?cache=soon', 'cache="soon"'],
+    ['awskms://alias/k', 'names no key of AWS KMS'],
+    ['gcpkms://projects/p/cryptoKeys/k', 'names no key of Google Cloud KMS'],
+  ])('named by %s is an error that says what is wrong', async (url, said) => {
+    const { environment } = await temporaryHome();
+    const here = { ...environment, variables: { VAULT_TOKEN: 't' } };
+    const opening = (async () => namedKms(url, here).open())();
+    await expect(opening).rejects.toThrow(InvalidArgumentError);
+    await expect(opening).rejects.toThrow(said);
+    await expect(opening).rejects.not.toThrow('hunter2');
+  });
+
+  test('whose package is not installed says which one', async () => {
+    const missing = 'package-that-nobody-installed';
+    const load = () => import(/* @vite-ignore */ missing);
+    await expect(openAwsKms(new URL('awskms:///alias/k'), load)).rejects.toMatchObject({
+      code: 'keyring-absent',
+      hint: 'npm install @aws-sdk/client-kms',
+    });
+    await expect(openGcpKms(new URL(`gcpkms://${GCP_KEY}`), load)).rejects.toMatchObject({
+      code: 'keyring-absent',
+      hint: 'npm install google-auth-library',
+    });
+  });
+});
+
+describe('Google Cloud', () => {
+  test('that refuses this process a token is a refusal', async () => {
+    const here = await SERVICES['Google Cloud KMS']!('cache=0');
+    const store = new MemoryStore();
+    await (await machine(here, store)).strongest();
+    const refused = await machine(here, store);
+    here.kms.fails = { status: 403 };
+    await expect(refused.strongest()).rejects.toThrow(KeyringDeniedError);
+  });
+});
+
+describe('AWS', () => {
+  test('where this process has no credentials, the error says so and asks no KMS', async () => {
+    const here = await SERVICES['AWS KMS']!();
+    vi.stubEnv('AWS_ACCESS_KEY_ID', '');
+    vi.stubEnv('AWS_SECRET_ACCESS_KEY', '');
+    vi.stubEnv('AWS_EC2_METADATA_DISABLED', 'true');
+    const nowhere = await temporaryDirectory();
+    vi.stubEnv('AWS_CONFIG_FILE', join(nowhere, 'config'));
+    vi.stubEnv('AWS_SHARED_CREDENTIALS_FILE', join(nowhere, 'credentials'));
+    const failing = (await machine(here, new MemoryStore())).strongest();
+    await expect(failing).rejects.toThrow('AWS gave this process no credentials');
+    expect(here.kms.asked).toEqual([]);
+  });
+
+  test('that refuses is denied, with the name of its error', async () => {
+    const here = await SERVICES['AWS KMS']!();
+    here.kms.fails = { status: 400, body: { __type: 'AccessDeniedException', message: 'a message' } };
+    const failing = (await machine(here, new MemoryStore())).strongest();
+    await expect(failing).rejects.toThrow(KeyringDeniedError);
+    await expect(failing).rejects.toThrow('AccessDeniedException');
+  });
+});
