@@ -1,5 +1,6 @@
 import { LeaseLostError } from '../errors.ts';
 import { type ElapsingMoment, elapsedSince, elapsingMoment } from '../system/clock.ts';
+import { measure } from '../system/metrics.ts';
 import type { Engine } from './engine.ts';
 import type { Lease } from './store.ts';
 
@@ -76,6 +77,7 @@ export class ClaimedLease implements Lease {
       elapsedSince(this.#since) < this.#leaseMs * (1 - GUARD_SHARE)
     )
       return;
+    measure({ name: 'claim', outcome: 'lost' });
     throw new LeaseLostError('This process did not come to send its request while it held the lease.', {
       hint: 'Another one may be refreshing by now; try again.',
     });

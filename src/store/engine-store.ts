@@ -2,9 +2,11 @@ import { randomBytes } from 'node:crypto';
 import { LockTimeoutError, StoreUnreachableError } from '../errors.ts';
 import { elapsingMoment } from '../system/clock.ts';
 import { machineName } from '../system/machine-name.ts';
+import { measure } from '../system/metrics.ts';
 import { pause } from '../system/turn.ts';
 import { ClaimedLease } from './claimed-lease.ts';
 import type { Engine } from './engine.ts';
+import { measured } from './measured-engine.ts';
 import type {
   CasResult,
   Durability,
@@ -64,7 +66,7 @@ export class EngineStore implements Store {
 
   /** @throws InvalidArgumentError when the package that the engine needs is not installed */
   engine(): Promise<Engine> {
-    this.#loading ??= this.#load();
+    this.#loading ??= this.#load().then(measured);
     return this.#loading;
   }
 
@@ -114,6 +116,7 @@ export class EngineStore implements Store {
     const engine = await this.engine();
     const found = await engine.read(address);
     if (found === undefined) return undefined;
+    measure({ name: 'set-aside', why: 'damaged' });
     const aside = await engine.setAside(address, found.record, 'damaged');
     await engine.remove(address, found.version);
     return aside;
@@ -146,6 +149,7 @@ export class EngineStore implements Store {
   }
 
   async journal(address: RecordAddress, record: string): Promise<void> {
+    measure({ name: 'set-aside', why: 'late' });
     await (await this.engine()).setAside(address, record, 'late');
   }
 
@@ -176,14 +180,21 @@ export class EngineStore implements Store {
     const end = performance.now() + waitMs;
     const patienceMs = canWaitMs >= this.#patienceMs ? this.#patienceMs : 0;
     const request = { id, holder: this.#holder, leaseMs: this.#leaseMs, patienceMs, only };
+    let isHeld = false;
     for (let poll = FIRST_POLL_MS; ; poll = Math.min(poll * 2, LONGEST_POLL_MS)) {
       // The lease counts from before it was asked for: nobody knows when in between the engine granted it.
       const asked = elapsingMoment();
       const answer = await engine.claim(request);
       if (answer.outcome === 'claimed') {
+        measure({ name: 'claim', outcome: 'won' });
         return new ClaimedLease(engine, { id, asked, leaseMs: this.#leaseMs, ...answer });
       }
-      if (answer.outcome === 'superseded') return undefined;
+      if (answer.outcome === 'superseded') {
+        measure({ name: 'claim', outcome: 'superseded' });
+        return undefined;
+      }
+      if (!isHeld) measure({ name: 'claim', outcome: 'held' });
+      isHeld = true;
       const left = end - performance.now();
       if (left <= 0) {
         throw new LockTimeoutError(

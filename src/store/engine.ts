@@ -107,6 +107,9 @@ export interface Engine {
   /** What holds of this engine: reachable, schema, durability, eviction, clock. Throws nothing that a finding can say. */
   examine(): Promise<readonly EngineFinding[]>;
   status(): Promise<EngineStatus>;
+  /** Makes, or brings up to date, the tables that it needs, and the text that does so; where it has any. */
+  migrate?(): Promise<void>;
+  migration?(): string;
   /** Frees what it opened itself; a pool or client of the caller's stays open. Safe to call twice. */
   close(): Promise<void>;
 }

@@ -7,6 +7,7 @@ import type { Layout } from '../system/paths.ts';
 import {
   checkPrivateDirectory,
   ensurePrivateDirectories,
+  listPrivateDirectory,
   readPrivateFile,
 } from '../system/private-directory.ts';
 import type { RecordAddress } from './store.ts';
@@ -64,6 +65,16 @@ export class Spill {
     } catch {
       return undefined;
     }
+  }
+
+  /** How many records lie here that no store has taken yet. A place that cannot be read counts as empty. */
+  async count(): Promise<number> {
+    const names = await Promise.all(
+      this.#layout.spills.map((directory) =>
+        listPrivateDirectory(directory, this.#environment).catch(() => []),
+      ),
+    );
+    return names.flat().filter((name) => name.endsWith('.jwe')).length;
   }
 
   /** Removes what was kept for that address, once its store has it. */

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
+import { setTimeout as pause } from 'node:timers/promises';
 import { AbortedError, LockTimeoutError } from '../errors.ts';
-import { MAX_NOTE_BYTES, type Store } from '../store/store.ts';
+import { MAX_NOTE_BYTES, type Lease, type RecordVersion, type Store } from '../store/store.ts';
 import type { ContractTest } from './contract.ts';
 
 /** A store to test, and how to get another one over the same records where they outlive it. */
@@ -9,6 +10,8 @@ export interface StoreUnderTest {
   readonly reopen?: (() => Promise<Store>) | undefined;
   dispose(): Promise<void>;
 }
+
+const DAY_MS = 86_400_000;
 
 const ADDRESS = { kid: 'key-one', id: 'record-one' };
 
@@ -171,6 +174,94 @@ export function storeContract(open: () => Promise<StoreUnderTest>): readonly Con
       assert.equal(await other.note(), undefined);
       await other.release();
     }),
+    duty('claims only a record that is there in that version', async ({ store }) => {
+      if (store.claim === undefined) return;
+      assert.equal(await store.claim(ADDRESS, 'never', { waitMs: 0 }), undefined);
+      const older = await written(store, 'one');
+      const newer = await written(store, 'two', older);
+      assert.equal(await store.claim(ADDRESS, older, { waitMs: 0 }), undefined);
+      assert.equal(await store.claim({ ...ADDRESS, kid: 'key-two' }, newer, { waitMs: 0 }), undefined);
+      assert.equal(await store.locked(ADDRESS.id), false);
+      await (await claimed(store, newer)).release();
+      const to = { kid: 'key-two', id: ADDRESS.id };
+      const moved = await store.move(ADDRESS, to, newer, 'three');
+      if (moved.outcome !== 'ok') throw new assert.AssertionError({ message: 'the record was not moved' });
+      assert.equal(await store.claim(ADDRESS, newer, { waitMs: 0 }), undefined);
+      const lease = await store.claim(to, moved.version, { waitMs: 0 });
+      assert.ok(lease, 'the record can be claimed where it was moved to');
+      await lease.release();
+      await store.remove(to);
+      assert.equal(await store.claim(to, moved.version, { waitMs: 0 }), undefined);
+    }),
+    duty(
+      'makes one who claims wait for the holder, or learn that the record has changed',
+      async ({ store }) => {
+        if (store.claim === undefined) return;
+        const version = await written(store, 'one');
+        const lease = await claimed(store, version);
+        await assert.rejects(store.claim(ADDRESS, version, { waitMs: 0 }), LockTimeoutError);
+        const waiting = store.claim(ADDRESS, version, { waitMs: 10_000 });
+        await written(store, 'two', version, lease);
+        assert.equal(await waiting, undefined);
+      },
+    ),
+    duty('gives a claim back in the step that writes, note and all', async ({ store }) => {
+      if (store.claim === undefined) return;
+      const version = await written(store, 'one');
+      const lease = await claimed(store, version);
+      await lease.setNote('for the next');
+      const next = await claimed(store, await written(store, 'two', version, lease));
+      assert.equal(await next.note(), 'for the next');
+      assert.equal(next.abandonedAt, undefined, 'nothing is in doubt');
+      await lease.release();
+      assert.equal(await store.locked(ADDRESS.id), true, 'who gave a claim back can no longer end another');
+      await next.release();
+    }),
+    duty('does not give a claim back in a write that conflicts', async ({ store }) => {
+      if (store.claim === undefined) return;
+      const version = await written(store, 'one');
+      const lease = await claimed(store, version);
+      const newer = await written(store, 'two', version);
+      assert.deepEqual(await store.cas(ADDRESS, version, 'three', { lease }), { outcome: 'conflict' });
+      assert.equal(await store.locked(ADDRESS.id), true);
+      await assert.rejects(store.claim(ADDRESS, newer, { waitMs: 0 }), LockTimeoutError);
+      await lease.release();
+      assert.equal(await store.locked(ADDRESS.id), false);
+    }),
+    duty('numbers claims upwards, also over a removal of the record', async ({ store }) => {
+      if (store.claim === undefined) return;
+      const epochs: number[] = [];
+      let version = await written(store, 'one');
+      for (const end of ['release', 'write', 'remove', 'release']) {
+        const lease = await claimed(store, version);
+        epochs.push(lease.epoch ?? Number.NaN);
+        if (end === 'write') version = await written(store, 'two', version, lease);
+        else await lease.release();
+        if (end !== 'remove') continue;
+        await store.remove(ADDRESS, version);
+        version = await written(store, 'three');
+      }
+      for (const [index, epoch] of epochs.entries()) {
+        assert.ok(index === 0 || epoch > (epochs[index - 1] ?? epoch), `${epochs.join(', ')} do not grow`);
+        assert.ok(Number.isSafeInteger(epoch));
+      }
+    }),
+    duty('answers how old tokens are: the age that was given, and growing', async ({ store }) => {
+      if (store.claim === undefined) return;
+      const ageOf = async (address = ADDRESS) => (await store.read(address))?.ageMs ?? Number.NaN;
+      const first = await store.cas(ADDRESS, undefined, 'one', { ageMs: DAY_MS });
+      const age = await ageOf();
+      assert.ok(age >= DAY_MS && age < 2 * DAY_MS, `${age} ms`);
+      // The engine's clock may count whole milliseconds.
+      for (let tries = 0; tries < 1000 && (await ageOf()) <= age; tries += 1) await pause(5);
+      assert.ok((await ageOf()) > age);
+      const version = first.outcome === 'ok' ? first.version : undefined;
+      await store.cas(ADDRESS, version, 'two', { ageMs: 0 });
+      assert.ok((await ageOf()) < DAY_MS, 'new tokens are new');
+      const to = { kid: 'key-two', id: ADDRESS.id };
+      await store.move(ADDRESS, to, (await store.version(ADDRESS)) ?? '', 'three', { ageMs: DAY_MS });
+      assert.ok((await ageOf(to)) >= DAY_MS, 'a move keeps the age');
+    }),
     duty('keeps room for a record and gives it back, leaving nothing behind', async ({ store }) => {
       const room = await store.reserve();
       assert.deepEqual(await store.list(), []);
@@ -194,4 +285,22 @@ export function storeContract(open: () => Promise<StoreUnderTest>): readonly Con
       }
     }),
   ];
+}
+
+/** Writes at `ADDRESS`; answers the new version. */
+async function written(
+  store: Store,
+  record: string,
+  expected?: RecordVersion,
+  lease?: Lease,
+): Promise<RecordVersion> {
+  const result = await store.cas(ADDRESS, expected, record, { lease });
+  if (result.outcome === 'ok') return result.version;
+  throw new assert.AssertionError({ message: `a write ended as ${result.outcome}` });
+}
+
+async function claimed(store: Store, version: RecordVersion): Promise<Lease> {
+  const lease = await store.claim?.(ADDRESS, version, { waitMs: 0 });
+  assert.ok(lease, 'the record can be claimed');
+  return lease;
 }

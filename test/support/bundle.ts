@@ -2,6 +2,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
+const INSTALLED = /^(koffi|pg|ioredis|@aws-sdk\/client-kms|google-auth-library)$/;
+
 /** A program as one file of plain JavaScript: 64 processes that each load TypeScript would wait for the compiler. */
 export async function bundled(directory: string, name: string, source: URL): Promise<string> {
   const outfile = join(directory, `${name}.cjs`);
@@ -15,10 +17,10 @@ export async function bundled(directory: string, name: string, source: URL): Pro
     logLevel: 'error',
     plugins: [
       {
-        name: 'native modules stay where they are installed',
+        name: 'what is native, or only there for who wants it, stays where it is installed',
         setup: (builder) => {
-          builder.onResolve({ filter: /^koffi$/ }, () => ({
-            path: fileURLToPath(import.meta.resolve('koffi')),
+          builder.onResolve({ filter: INSTALLED }, ({ path }) => ({
+            path: fileURLToPath(import.meta.resolve(path)),
             external: true,
           }));
         },

@@ -75,7 +75,12 @@ export async function fixtureAt(directory: string): Promise<void> {
 }
 
 /** The vault's own parts over that docker-agent directory and its file keyring, all new. */
-export function dockerAgentParts(directory: string, environment: Environment, spill?: Spill) {
+export function dockerAgentParts(
+  directory: string,
+  environment: Environment,
+  spill?: Spill,
+  lockWaitMs?: number,
+) {
   const files = dockerAgentLayoutOf(environment, directory);
   const openers = dockerAgentOpeners(environment, files.layout, {
     isSealed: () => hasBundle(files),
@@ -83,7 +88,7 @@ export function dockerAgentParts(directory: string, environment: Environment, sp
   });
   const resolution = new KeyringResolution({ openers, choice: 'file' });
   const keys = new SealingKeys(resolution, files.layout, environment);
-  const store = new DockerAgentStore({ files, environment, keys, resolution });
+  const store = new DockerAgentStore({ files, environment, keys, resolution, lockWaitMs });
   return {
     files,
     keys,

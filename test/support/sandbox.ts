@@ -82,12 +82,17 @@ export interface SandboxOptions {
   readonly columns?: number;
 }
 
-export async function place(image: Image, servers: readonly Servers[] = []): Promise<Place> {
+/** @param others ports of 127.0.0.1 outside that the sandboxes reach, besides those of the servers */
+export async function place(
+  image: Image,
+  servers: readonly Servers[] = [],
+  others: readonly number[] = [],
+): Promise<Place> {
   const directory = await temporaryDirectory();
   const [volume, bridge] = [join(directory, 'volume'), join(directory, 'bridge')];
   await Promise.all([mkdir(volume, { mode: 0o700 }), mkdir(bridge)]);
-  for (const url of servers.flatMap(({ resource, issuer }) => [resource, issuer])) {
-    const port = Number(new URL(url).port);
+  const urls = servers.flatMap(({ resource, issuer }) => [resource, issuer]);
+  for (const port of [...urls.map((url) => Number(new URL(url).port)), ...others]) {
     await listening(
       connecting(() => connect(port, '127.0.0.1')),
       { path: join(bridge, `out-${port}`) },

@@ -1,0 +1,98 @@
+import { InvalidArgumentError } from '../errors.ts';
+import { quote } from '../quote.ts';
+import { type Environment, processEnvironment } from '../system/environment.ts';
+import { EngineStore, type EngineStoreOptions } from './engine-store.ts';
+import { PostgresEngine, type PostgresPool } from './postgres.ts';
+import { postgresAddress } from './postgres-address.ts';
+
+/** Where the records lie. Give `connectionString`, or a `pool` of your own, which stays yours to close. */
+export interface PostgresStoreOptions extends EngineStoreOptions {
+  /** `postgres://user@host:port/database?sslmode=verify-full`; `tenant`, `schema` and `pool_max` may stand in it too. */
+  readonly connectionString?: string | undefined;
+  /** A `Pool` of `pg`. Listen to its `error` event, as `pg` asks. */
+  readonly pool?: PostgresPool | undefined;
+  /** Whose records these are. Default `default`. */
+  readonly tenant?: string | undefined;
+  /** The schema of the tables. Default `holdfast`. */
+  readonly schema?: string | undefined;
+  /** TLS, as `pg` takes it, where the URL does not say. */
+  readonly ssl?: boolean | object | undefined;
+  /** The most connections at once. Default 4. */
+  readonly poolMax?: number | undefined;
+  /** How long a statement, or the way to a connection, may take, in milliseconds. Default 5,000. */
+  readonly timeoutMs?: number | undefined;
+}
+
+type Pg = typeof import('pg');
+
+const POOL_MAX = 4;
+const TIMEOUT_MS = 5000;
+
+/**
+ * A store in PostgreSQL. Connects when it is first used.
+ *
+ * @throws InvalidArgumentError for options that cannot be; when it is first used, where the package `pg` is not installed
+ */
+export function openPostgresStore(
+  options: PostgresStoreOptions,
+  environment: Pick<Environment, 'variables'> = processEnvironment(),
+  load: () => Promise<Pg> = () => import('pg'),
+): EngineStore {
+  const { connectionString, pool } = options;
+  if ((connectionString === undefined) === (pool === undefined)) {
+    throw new InvalidArgumentError('A PostgreSQL store takes a connectionString or a pool, one of the two.');
+  }
+  const address = connectionString === undefined ? undefined : postgresAddress(connectionString, environment);
+  const tenant = checked('tenant', options.tenant ?? address?.tenant ?? 'default', /^[\w.:@-]{1,128}$/);
+  const schema = checked('schema', options.schema ?? address?.schema ?? 'holdfast', /^[a-z][a-z0-9_]{0,39}$/);
+  const max = positive('pool_max', options.poolMax ?? address?.poolMax ?? POOL_MAX, 1000);
+  const timeoutMs = positive('timeoutMs', options.timeoutMs ?? TIMEOUT_MS, 600_000);
+  const common = { id: address?.shown ?? 'PostgreSQL', tenant, schema, timeoutMs };
+  const open = async () => {
+    if (address === undefined) {
+      return new PostgresEngine({
+        ...common,
+        pool: pool as PostgresPool,
+        exposed: false,
+        end: async () => {},
+      });
+    }
+    const { Pool } = (await loaded(load)).default;
+    const own = new Pool({
+      connectionString: address.connectionString,
+      max,
+      connectionTimeoutMillis: timeoutMs,
+      allowExitOnIdle: true,
+      application_name: 'holdfast',
+      ...(options.ssl !== undefined && { ssl: options.ssl }),
+    });
+    // A connection that breaks while nobody uses it is replaced when somebody does.
+    own.on('error', () => {});
+    const exposed = address.exposed && (options.ssl === undefined || options.ssl === false);
+    return new PostgresEngine({ ...common, pool: own, exposed, end: () => own.end() });
+  };
+  return new EngineStore({ id: common.id, tenant, load: open }, options);
+}
+
+async function loaded(load: () => Promise<Pg>): Promise<Pg> {
+  try {
+    return await load();
+  } catch (cause) {
+    throw new InvalidArgumentError('A PostgreSQL store needs the package pg, which cannot be loaded.', {
+      cause,
+      hint: 'npm install pg',
+    });
+  }
+}
+
+function checked(what: string, text: string, form: RegExp): string {
+  if (form.test(text)) return text;
+  throw new InvalidArgumentError(`The ${what} of the PostgreSQL store cannot be ${quote(text, 60)}.`, {
+    hint: `It must match ${form.source}.`,
+  });
+}
+
+function positive(what: string, value: number, most: number): number {
+  if (Number.isInteger(value) && value >= 1 && value <= most) return value;
+  throw new InvalidArgumentError(`${what} of the PostgreSQL store must be a whole number from 1 to ${most}.`);
+}

@@ -1,0 +1,150 @@
+/*
+ * The tables that Holdfast keeps in PostgreSQL, and who may do what with them. `holdfast store migrate` runs this text, and
+ * `--print` shows it, for those whose database only an administrator may change.
+ */
+
+/** The version of the tables that this Holdfast reads and writes. */
+export const POSTGRES_SCHEMA_VERSION = 1;
+
+/**
+ * The SQL that brings a database from any earlier version, or from nothing, to `POSTGRES_SCHEMA_VERSION`. It is one
+ * transaction, and may be run again.
+ *
+ * @param schema a plain SQL name; its roles are called after it
+ */
+export function postgresMigration(schema = 'holdfast'): string {
+  return MIGRATION.replaceAll('holdfast', schema);
+}
+
+const MIGRATION = `-- Holdfast in PostgreSQL 12 and later: sealed records, the leases of their refreshes, and what was set aside.
+BEGIN;
+SELECT pg_advisory_xact_lock(hashtext('holdfast migration'));
+
+CREATE SCHEMA IF NOT EXISTS holdfast;
+
+CREATE TABLE IF NOT EXISTS holdfast.schema_version (
+  version integer PRIMARY KEY,
+  migrated_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- One row for each sealed record. The database sees ciphertext, ids and times.
+CREATE TABLE IF NOT EXISTS holdfast.records (
+  tenant text NOT NULL,
+  id text NOT NULL CHECK (octet_length(id) BETWEEN 1 AND 200),
+  kid text NOT NULL CHECK (octet_length(kid) BETWEEN 1 AND 200),
+  version text NOT NULL,
+  obtained_at timestamptz NOT NULL,
+  written_at timestamptz NOT NULL,
+  record text NOT NULL CHECK (octet_length(record) <= 1048576),
+  PRIMARY KEY (tenant, id, kid)
+) WITH (fillfactor = 80);
+
+-- One narrow row for each id, which stays when its records go: the epoch never starts again. It changes twice in each
+-- refresh, in place (no other index, room in each page). It repeats the versions of the records, because a statement
+-- that waited for this row sees it as it is now, and other tables as they were when it began.
+CREATE TABLE IF NOT EXISTS holdfast.leases (
+  tenant text NOT NULL,
+  id text NOT NULL,
+  epoch bigint NOT NULL,
+  released boolean NOT NULL,
+  lease_until timestamptz,
+  claimed_at timestamptz,
+  abandoned_at timestamptz,
+  holder text,
+  note text CHECK (octet_length(note) <= 2048),
+  versions jsonb NOT NULL,
+  PRIMARY KEY (tenant, id)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
+
+-- What was set aside for people: records that did not open, and answers that came too late. Only ever added to.
+CREATE TABLE IF NOT EXISTS holdfast.journal (
+  entry text PRIMARY KEY,
+  tenant text NOT NULL,
+  id text NOT NULL,
+  kid text NOT NULL,
+  why text NOT NULL CHECK (why IN ('damaged', 'late')),
+  record text NOT NULL CHECK (octet_length(record) <= 1048576),
+  written_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- Which tenants a database role may see. The owner of the tables sees all of them.
+-- To admit a role:  GRANT holdfast_app TO acme; INSERT INTO holdfast.tenant_roles (role, tenant) VALUES ('acme', 'acme');
+CREATE TABLE IF NOT EXISTS holdfast.tenant_roles (
+  role name NOT NULL,
+  tenant text NOT NULL,
+  PRIMARY KEY (role, tenant)
+);
+
+ALTER TABLE holdfast.records ENABLE ROW LEVEL SECURITY;
+ALTER TABLE holdfast.leases ENABLE ROW LEVEL SECURITY;
+ALTER TABLE holdfast.journal ENABLE ROW LEVEL SECURITY;
+ALTER TABLE holdfast.tenant_roles ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS own_tenants ON holdfast.records;
+DROP POLICY IF EXISTS own_tenants ON holdfast.leases;
+DROP POLICY IF EXISTS own_tenants ON holdfast.journal;
+DROP POLICY IF EXISTS own_tenants ON holdfast.tenant_roles;
+CREATE POLICY own_tenants ON holdfast.tenant_roles USING (role = current_user);
+CREATE POLICY own_tenants ON holdfast.records
+  USING (EXISTS (SELECT FROM holdfast.tenant_roles r WHERE r.role = current_user AND r.tenant = records.tenant));
+CREATE POLICY own_tenants ON holdfast.leases
+  USING (EXISTS (SELECT FROM holdfast.tenant_roles r WHERE r.role = current_user AND r.tenant = leases.tenant));
+CREATE POLICY own_tenants ON holdfast.journal
+  USING (EXISTS (SELECT FROM holdfast.tenant_roles r WHERE r.role = current_user AND r.tenant = journal.tenant));
+
+-- Counts and times. It runs as the owner, so that nobody who only counts needs to read a table.
+CREATE OR REPLACE FUNCTION holdfast.status(of_tenant text)
+RETURNS TABLE (records bigint, claims bigint, oldest_silent_ms float8, written_last_hour bigint, damaged bigint, late bigint)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $status$
+BEGIN
+  IF NOT pg_has_role(session_user, (SELECT relowner FROM pg_class WHERE oid = 'holdfast.records'::regclass), 'MEMBER')
+     AND NOT EXISTS (SELECT FROM holdfast.tenant_roles r WHERE r.role = session_user AND r.tenant = of_tenant)
+     AND NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'holdfast_status' AND pg_has_role(session_user, oid, 'MEMBER'))
+  THEN
+    RAISE insufficient_privilege USING MESSAGE = 'this role is not admitted to that tenant';
+  END IF;
+  RETURN QUERY SELECT
+    (SELECT count(*) FROM holdfast.records WHERE tenant = of_tenant AND kid <> 'rehearsal'),
+    (SELECT count(*) FROM holdfast.leases WHERE tenant = of_tenant AND NOT released),
+    (SELECT max(extract(epoch FROM clock_timestamp() - lease_until) * 1000)::float8
+      FROM holdfast.leases WHERE tenant = of_tenant AND NOT released AND lease_until < clock_timestamp()),
+    (SELECT count(*) FROM holdfast.records WHERE tenant = of_tenant AND kid <> 'rehearsal'
+      AND written_at > clock_timestamp() - interval '1 hour'),
+    (SELECT count(*) FROM holdfast.journal WHERE tenant = of_tenant AND why = 'damaged'),
+    (SELECT count(*) FROM holdfast.journal WHERE tenant = of_tenant AND why = 'late');
+END
+$status$;
+REVOKE ALL ON FUNCTION holdfast.status(text) FROM PUBLIC;
+
+-- Two roles without login, to be granted. Where this user may not make roles, an administrator runs this text.
+DO $roles$
+DECLARE wanted name;
+BEGIN
+  FOREACH wanted IN ARRAY ARRAY['holdfast_app', 'holdfast_status']::name[] LOOP
+    BEGIN
+      IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted) THEN
+        EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
+      END IF;
+    EXCEPTION
+      WHEN duplicate_object OR unique_violation THEN NULL;
+      WHEN insufficient_privilege THEN
+        RAISE NOTICE 'The role % was not made: this user may not make roles.', wanted;
+    END;
+  END LOOP;
+  IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'holdfast_app') THEN
+    GRANT USAGE ON SCHEMA holdfast TO holdfast_app;
+    GRANT SELECT, INSERT, UPDATE, DELETE ON holdfast.records, holdfast.leases TO holdfast_app;
+    GRANT INSERT ON holdfast.journal TO holdfast_app;
+    GRANT SELECT ON holdfast.schema_version, holdfast.tenant_roles TO holdfast_app;
+    GRANT EXECUTE ON FUNCTION holdfast.status(text) TO holdfast_app;
+  END IF;
+  IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'holdfast_status') THEN
+    GRANT USAGE ON SCHEMA holdfast TO holdfast_status;
+    GRANT SELECT ON holdfast.schema_version TO holdfast_status;
+    GRANT EXECUTE ON FUNCTION holdfast.status(text) TO holdfast_status;
+  END IF;
+END
+$roles$;
+
+INSERT INTO holdfast.schema_version (version) VALUES (1) ON CONFLICT DO NOTHING;
+COMMIT;
+`;

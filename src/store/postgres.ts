@@ -1,0 +1,296 @@
+import { randomBytes, randomUUID } from 'node:crypto';
+import { HoldfastError, StoreUnreachableError, StoreUnsuitableError } from '../errors.ts';
+import type {
+  ClaimAnswer,
+  ClaimRequest,
+  Engine,
+  EngineFinding,
+  EngineStatus,
+  EngineWrite,
+} from './engine.ts';
+import { isCollision, isUndone, postgresError } from './postgres-errors.ts';
+import { examinePostgres, insistOn, type PostgresFinding } from './postgres-examination.ts';
+import { postgresMigration } from './postgres-schema.ts';
+import { type PostgresStatements, postgresStatements } from './postgres-statements.ts';
+import type { RecordAddress, RecordVersion, StoredRecord } from './store.ts';
+
+/** What is used of a pool of `pg`. */
+export interface PostgresPool {
+  query(query: {
+    readonly text: string;
+    readonly values?: unknown[];
+    readonly query_timeout?: number;
+  }): Promise<{ readonly rows: Record<string, unknown>[] }>;
+}
+
+export interface PostgresEngineOptions {
+  readonly pool: PostgresPool;
+  /** For people; no user, no password. */
+  readonly id: string;
+  readonly tenant: string;
+  readonly schema: string;
+  /** How long one statement may take before its connection is given up, in milliseconds. */
+  readonly timeoutMs: number;
+  /** Whether the network between could be listened to. */
+  readonly exposed: boolean;
+  /** Closes what was opened for this engine. */
+  readonly end: () => Promise<void>;
+}
+
+type Row = Record<string, unknown>;
+
+/** So often a statement is said again that met another one, which the server undid for that. */
+const TRIES = 3;
+
+/** No claim has it. */
+const NO_EPOCH = -1;
+
+/** Sealed records in PostgreSQL, 12 and later; PgBouncer may stand between, in any mode. */
+export class PostgresEngine implements Engine {
+  readonly id: string;
+  readonly tenant: string;
+  readonly #options: PostgresEngineOptions;
+  readonly #say: PostgresStatements;
+  #sound: Promise<void> | undefined;
+  #ended: Promise<void> | undefined;
+
+  constructor(options: PostgresEngineOptions) {
+    this.id = options.id;
+    this.tenant = options.tenant;
+    this.#options = options;
+    this.#say = postgresStatements(options.schema);
+  }
+
+  async read({ kid, id }: RecordAddress): Promise<StoredRecord | undefined> {
+    const [row] = await this.#seen(this.#say.read, [this.tenant, id, kid]);
+    return (
+      row && {
+        record: textOf(row, 'record'),
+        version: textOf(row, 'version'),
+        ageMs: numberOf(row, 'age_ms'),
+      }
+    );
+  }
+
+  async version({ kid, id }: RecordAddress): Promise<RecordVersion | undefined> {
+    const [row] = await this.#seen(this.#say.version, [this.tenant, id, kid]);
+    return row && textOf(row, 'version');
+  }
+
+  async write(
+    address: RecordAddress,
+    expected: RecordVersion | undefined,
+    write: EngineWrite,
+  ): Promise<boolean> {
+    await this.#insist();
+    const statement = expected === undefined ? this.#say.create : this.#say.replace;
+    return this.#put(statement, address, write, [expected ?? null, null]);
+  }
+
+  async remove({ kid, id }: RecordAddress, expected: RecordVersion | undefined): Promise<boolean> {
+    await this.#insist();
+    return (await this.#run(this.#say.remove, [this.tenant, id, kid, expected ?? null])).length > 0;
+  }
+
+  async move(
+    from: RecordAddress,
+    to: RecordAddress,
+    expected: RecordVersion,
+    write: EngineWrite,
+  ): Promise<boolean> {
+    await this.#insist();
+    if (from.id !== to.id) throw new TypeError('a record moves between keys, not between ids');
+    return this.#put(this.#say.move, to, write, [expected, from.kid]);
+  }
+
+  async list(): Promise<RecordAddress[]> {
+    const rows = await this.#seen(this.#say.list, [this.tenant]);
+    return rows.map((row) => ({ kid: textOf(row, 'kid'), id: textOf(row, 'id') }));
+  }
+
+  async kidsOf(id: string): Promise<string[]> {
+    return (await this.#seen(this.#say.kidsOf, [this.tenant, id])).map((row) => textOf(row, 'kid'));
+  }
+
+  async claim({ id, holder, leaseMs, patienceMs, only }: ClaimRequest): Promise<ClaimAnswer> {
+    await this.#insist();
+    const values = [this.tenant, id, holder, leaseMs, patienceMs];
+    const [row] =
+      only === undefined
+        ? await this.#run(this.#say.claim, values)
+        : await this.#run(this.#say.claimVersion, [...values, only.address.kid, only.version]);
+    if (row === undefined) return { outcome: 'held' };
+    if (row['epoch'] === null) return { outcome: row['current'] === true ? 'held' : 'superseded' };
+    return {
+      outcome: 'claimed',
+      epoch: numberOf(row, 'epoch'),
+      note: row['note'] === null ? undefined : textOf(row, 'note'),
+      now: numberOf(row, 'now'),
+      abandonedAt: row['abandoned_at'] === null ? undefined : numberOf(row, 'abandoned_at'),
+    };
+  }
+
+  async renew(id: string, epoch: number, leaseMs: number): Promise<boolean> {
+    return (await this.#run(this.#say.renew, [this.tenant, id, epoch, leaseMs])).length > 0;
+  }
+
+  async release(id: string, epoch: number, note: string | undefined): Promise<void> {
+    await this.#run(this.#say.release, [this.tenant, id, epoch, note ?? null]);
+  }
+
+  async leased(id: string): Promise<boolean> {
+    return (await this.#seen(this.#say.leased, [this.tenant, id])).length > 0;
+  }
+
+  async setAside({ kid, id }: RecordAddress, record: string, why: 'damaged' | 'late'): Promise<string> {
+    const entry = randomUUID();
+    await this.#run(this.#say.setAside, [entry, this.tenant, id, kid, why, record]);
+    return `journal entry ${entry}`;
+  }
+
+  async rehearse(): Promise<void> {
+    const address = { kid: 'rehearsal', id: `rehearsal-${randomUUID()}` };
+    const record = randomBytes(1500).toString('base64url');
+    await this.write(address, undefined, { record, version: randomUUID(), ageMs: 0 });
+    const found = await this.read(address);
+    await this.#run(this.#say.forgetRehearsal, [this.tenant, address.id]);
+    if (found?.record === record) return;
+    throw new StoreUnsuitableError(`${this.id} does not give back what was written to it.`, {
+      hint: 'See whether reads go to a replica, or a pooler caches answers.',
+    });
+  }
+
+  async examine(): Promise<readonly EngineFinding[]> {
+    try {
+      return await this.#examine();
+    } catch (error) {
+      if (!(error instanceof HoldfastError)) throw error;
+      return [{ level: 'error', message: error.message, hint: error.hint }];
+    }
+  }
+
+  async status(): Promise<EngineStatus> {
+    const [row = {}] = await this.#run(this.#say.status, [this.tenant]);
+    return {
+      records: numberOf(row, 'records'),
+      claims: numberOf(row, 'claims'),
+      oldestSilentMs: row['oldest_silent_ms'] === null ? undefined : numberOf(row, 'oldest_silent_ms'),
+      writtenLastHour: numberOf(row, 'written_last_hour'),
+      aside: { damaged: numberOf(row, 'damaged'), late: numberOf(row, 'late') },
+      now: numberOf(row, 'now'),
+    };
+  }
+
+  /** The SQL of `migrate`, for those whose database only an administrator may change. */
+  migration(): string {
+    return postgresMigration(this.#options.schema);
+  }
+
+  /**
+   * Brings the tables to the version that this Holdfast needs. Safe to run again, and beside running processes.
+   *
+   * @throws StoreUnreachableError, StoreDeniedError when this role may not
+   */
+  async migrate(): Promise<void> {
+    await this.#run(this.migration(), undefined);
+    this.#sound = undefined;
+  }
+
+  close(): Promise<void> {
+    this.#ended ??= this.#options.end();
+    return this.#ended;
+  }
+
+  async #put(
+    statement: string,
+    { kid, id }: RecordAddress,
+    { record, version, ageMs, releases }: EngineWrite,
+    before: readonly [string | null, string | null],
+  ): Promise<boolean> {
+    const end = [releases?.epoch ?? NO_EPOCH, releases?.note ?? null];
+    const rows = await this.#run(statement, [
+      this.tenant,
+      id,
+      kid,
+      record,
+      version,
+      ageMs,
+      ...before,
+      ...end,
+    ]);
+    return rows.length > 0;
+  }
+
+  async #examine(): Promise<PostgresFinding[]> {
+    const [row = {}] = await this.#run(this.#say.check, [this.tenant]);
+    const { tenant } = this;
+    return examinePostgres(row, { tenant, exposed: this.#options.exposed, localNow: Date.now() });
+  }
+
+  /** Once for each process that found it sound. */
+  #insist(): Promise<void> {
+    const sound = (this.#sound ??= this.#examine().then((findings) => insistOn(findings, this.id)));
+    sound.catch(() => {
+      if (this.#sound === sound) this.#sound = undefined;
+    });
+    return sound;
+  }
+
+  /** A role that is not admitted finds nothing: so what finds nothing is believed only where the role is. */
+  async #seen(text: string, values: unknown[]): Promise<Row[]> {
+    const rows = await this.#run(text, values);
+    if (rows.length === 0) await this.#insist();
+    return rows;
+  }
+
+  async #run(text: string, values: unknown[] | undefined): Promise<Row[]> {
+    for (let tries = 1; ; tries += 1) {
+      try {
+        return await this.#answered(text, values);
+      } catch (error) {
+        if (isUndone(error)) return [];
+        if (isCollision(error) && tries < TRIES) continue;
+        throw postgresError(error, this.id);
+      }
+    }
+  }
+
+  /** `pg` gives a connection up that does not answer; the wait for a connection of the caller's pool is ended here. */
+  async #answered(text: string, values: unknown[] | undefined): Promise<Row[]> {
+    const { pool, timeoutMs } = this.#options;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
+        reject(
+          new StoreUnreachableError(`${this.id} has not answered for ${2 * timeoutMs} ms.`, {
+            hint: 'See whether it runs, and whether its pool has connections to spare; then try again.',
+          }),
+        );
+      }, 2 * timeoutMs);
+    });
+    try {
+      const query = { text, query_timeout: timeoutMs, ...(values && { values }) };
+      return (await Promise.race([pool.query(query), late])).rows;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
+
+function textOf(row: Row, name: string): string {
+  const value = row[name];
+  if (typeof value === 'string') return value;
+  throw new StoreUnsuitableError(`PostgreSQL answered no text for the column ${name}.`, {
+    hint: 'Run `holdfast store migrate`; a pool of your own must parse values as `pg` does by default.',
+  });
+}
+
+/** Counts come as text, since `bigint` may be larger than a number. */
+function numberOf(row: Row, name: string): number {
+  const value = row[name];
+  const number = typeof value === 'string' && value !== '' ? Number(value) : value;
+  if (typeof number === 'number' && Number.isFinite(number)) return number;
+  throw new StoreUnsuitableError(`PostgreSQL answered no number for the column ${name}.`, {
+    hint: 'Run `holdfast store migrate`; a pool of your own must parse values as `pg` does by default.',
+  });
+}

@@ -1,0 +1,215 @@
+import type { Cluster, Redis, RedisOptions } from 'ioredis';
+import { InvalidArgumentError, StoreUnreachableError } from '../errors.ts';
+import type { RedisAddress } from './redis-address.ts';
+import { isUnknownScript, redisError, UNREACHABLE_HINT } from './redis-errors.ts';
+import type { Script } from './redis-scripts.ts';
+
+export type RedisClient = Redis | Cluster;
+
+/** What is used of `ioredis`. */
+export type Package = Pick<typeof import('ioredis'), 'Cluster' | 'Redis'>;
+
+type Tls = RedisOptions['tls'];
+
+/** After a connection broke it is made anew, at least so often. */
+const LONGEST_PAUSE_MS = 500;
+
+/*
+ * Nothing is queued while there is no connection, and nothing is sent twice: whoever asked is told at once that it failed, and
+ * knows better than a queue what is still worth sending.
+ */
+const OWN = {
+  lazyConnect: true,
+  enableOfflineQueue: false,
+  autoResendUnfulfilledCommands: false,
+  maxRetriesPerRequest: 0,
+  enableReadyCheck: false,
+  disableClientInfo: true,
+  connectionName: 'holdfast',
+  protocol: 2,
+  retryStrategy: (times: number) =>
+    Math.min(25 * 2 ** Math.min(times, 10), LONGEST_PAUSE_MS) * (0.5 + Math.random() / 2),
+} satisfies RedisOptions;
+
+/** How often each client has connected: several stores may share one, and need not each listen to it. */
+const SESSIONS = new WeakMap<RedisClient, number>();
+
+/** A way to Redis on which every question ends in time, and every failure says what it means. */
+export class RedisConnection {
+  readonly where: string;
+  readonly isCluster: boolean;
+  readonly #client: RedisClient;
+  readonly #own: boolean;
+  readonly #timeoutMs: number;
+  readonly #waiting = new Set<(error?: Error) => void>();
+  #cause: Error | undefined;
+  #closed = false;
+
+  private constructor(client: RedisClient, where: string, own: boolean, timeoutMs: number) {
+    this.#client = client;
+    this.where = where;
+    this.isCluster = client.isCluster;
+    this.#own = own;
+    this.#timeoutMs = timeoutMs;
+    if (!SESSIONS.has(client)) {
+      SESSIONS.set(client, 0);
+      client.on('ready', () => SESSIONS.set(client, this.session + 1));
+    }
+    if (!own) return;
+    client.on('ready', () => {
+      this.#cause = undefined;
+      this.#settled();
+    });
+    // Without a listener the client prints what fails. The connection is closed right after; the cause is what counts.
+    client.on('error', (error: Error) => {
+      this.#cause = error;
+      this.#settled(error);
+    });
+    client.on('close', () => this.#settled(this.#cause ?? new Error('The connection was closed.')));
+  }
+
+  /** @throws InvalidArgumentError when `ioredis` is not installed */
+  static async open(
+    address: RedisAddress,
+    tls: Tls,
+    timeoutMs: number,
+    load: () => Promise<Package>,
+  ): Promise<RedisConnection> {
+    const { Cluster, Redis } = await loaded(load);
+    const { host, port, username, password, db } = address;
+    const options = {
+      ...OWN,
+      connectTimeout: timeoutMs,
+      ...(username !== undefined && { username }),
+      ...(password !== undefined && { password: password.reveal() }),
+      ...(address.tls && { tls: tls ?? {} }),
+    };
+    const client = address.cluster
+      ? new Cluster([{ host, port }], {
+          lazyConnect: true,
+          enableOfflineQueue: false,
+          slotsRefreshTimeout: timeoutMs,
+          redisOptions: options,
+        })
+      : new Redis({ ...options, host, port, db });
+    return new RedisConnection(client, `Redis at ${address.shown}`, true, timeoutMs);
+  }
+
+  /** @throws InvalidArgumentError for a client that changes the names of keys */
+  static given(client: RedisClient, timeoutMs: number): RedisConnection {
+    if (client.options.keyPrefix) {
+      throw new InvalidArgumentError(
+        'The ioredis client has a keyPrefix, by which a store cannot list its keys.',
+        {
+          hint: 'Pass a client without one, and give the store its own `prefix`.',
+        },
+      );
+    }
+    return new RedisConnection(client, 'Redis', false, timeoutMs);
+  }
+
+  /** Another one to the same place; that one is ours to close, whosever this is. Not for a cluster. */
+  duplicate(): RedisConnection {
+    const client = (this.#client as Redis).duplicate({ ...OWN, connectTimeout: this.#timeoutMs });
+    return new RedisConnection(client, this.where, true, this.#timeoutMs);
+  }
+
+  /** Another number after each new connection: what was learnt of the server may be of another one. */
+  get session(): number {
+    return SESSIONS.get(this.#client) ?? 0;
+  }
+
+  /** Runs the script; sends its text only to a server that has not seen it. */
+  call(script: Script, key: string, args: readonly string[]): Promise<unknown> {
+    return this.run(async (client) => {
+      try {
+        return await client.evalsha(script.sha, 1, key, ...args);
+      } catch (error) {
+        if (!isUnknownScript(error)) throw error;
+        return client.eval(script.text, 1, key, ...args);
+      }
+    });
+  }
+
+  /** Every server that keeps a part of the keys. */
+  async masters(): Promise<Redis[]> {
+    return this.run(async (client) => {
+      if (!client.isCluster) return [client as Redis];
+      const nodes = (client as Cluster).nodes('master');
+      if (nodes.length === 0) throw new Error('No node of the cluster is known.');
+      return nodes;
+    });
+  }
+
+  /** Ms since the epoch, by the server’s clock; in a cluster by that of one of its nodes. */
+  async now(): Promise<number> {
+    const [node] = await this.masters();
+    const time = await this.run(async () => node?.time());
+    return Math.floor(Number(time?.[0]) * 1000 + Number(time?.[1]) / 1000);
+  }
+
+  /** @throws StoreUnreachableError, StoreDeniedError, StoreUnsuitableError, StorageFullError */
+  async run<T>(step: (client: RedisClient) => Promise<T>): Promise<T> {
+    try {
+      return await this.#within(this.#ready().then(() => step(this.#client)));
+    } catch (error) {
+      throw redisError(error, this.where);
+    }
+  }
+
+  close(): void {
+    this.#closed = true;
+    if (this.#own) this.#client.disconnect();
+  }
+
+  async #within<T>(step: Promise<T>): Promise<T> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
+        // A connection on which nothing comes may be dead without anybody having said so.
+        const open = ['ready', 'connect'].includes(this.#client.status);
+        if (this.#own && !this.#closed && open) this.#client.disconnect(true);
+        reject(
+          new StoreUnreachableError(`${this.where} did not answer within ${this.#timeoutMs} ms.`, {
+            hint: UNREACHABLE_HINT,
+          }),
+        );
+      }, this.#timeoutMs);
+    });
+    try {
+      return await Promise.race([step, late]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #ready(): Promise<void> {
+    if (this.#closed)
+      throw new StoreUnreachableError('The Redis store was closed.', { hint: 'Open it again.' });
+    const client = this.#client;
+    if (!this.#own || client.status === 'ready') return;
+    await new Promise<void>((resolve, reject) => {
+      this.#waiting.add((error) => (error === undefined ? resolve() : reject(error)));
+      // How that goes is heard by the listeners.
+      if (['wait', 'end'].includes(client.status)) client.connect().catch(() => {});
+    });
+  }
+
+  /** Tells all who wait for a connection how it went. */
+  #settled(error?: Error): void {
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const tell of waiting) tell(error);
+  }
+}
+
+async function loaded(load: () => Promise<Package>): Promise<Package> {
+  try {
+    return await load();
+  } catch (cause) {
+    throw new InvalidArgumentError('The package ioredis, which the Redis store needs, cannot be loaded.', {
+      cause,
+      hint: 'npm install ioredis',
+    });
+  }
+}

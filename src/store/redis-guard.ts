@@ -1,0 +1,148 @@
+import { HoldfastError, StoreUnreachableError } from '../errors.ts';
+import type { EngineFinding } from './engine.ts';
+import { Barrier } from './redis-barrier.ts';
+import type { RedisConnection } from './redis-connection.ts';
+import { RUN_KNOWN } from './redis-scripts.ts';
+import {
+  type Allowed,
+  checkSuitable,
+  factsOf,
+  findingsOf,
+  needsBarrier,
+  type ServerFacts,
+} from './redis-suitability.ts';
+
+export interface GuardOptions {
+  /** What the name of every key begins with. */
+  readonly prefix: string;
+  readonly allowed: Allowed;
+  /** How long one question may take, in milliseconds. */
+  readonly timeoutMs: number;
+  /** Whether what goes there leaves this machine unencrypted. */
+  readonly exposed: boolean;
+}
+
+/** Lets nothing be written to a server that cannot keep it, and nothing be called written that is not. */
+export class RedisGuard {
+  readonly #connection: RedisConnection;
+  readonly #options: GuardOptions;
+  #checked: { readonly session: number; readonly outcome: Promise<void> } | undefined;
+  #barrier: Barrier | undefined;
+
+  constructor(connection: RedisConnection, options: GuardOptions) {
+    this.#connection = connection;
+    this.#options = options;
+  }
+
+  /**
+   * Before a write. Asks once for each connection: after a fail-over it may be another server.
+   *
+   * @throws StoreUnsuitableError
+   */
+  admit(): Promise<void> {
+    if (this.#checked === undefined || this.#checked.session !== this.#connection.session) {
+      const checked = { session: this.#connection.session, outcome: this.#check() };
+      this.#checked = checked;
+      checked.outcome.then(
+        () => {
+          // The first check has made the connection, and so the session, that it holds for.
+          if (this.#checked === checked) this.#checked = { ...checked, session: this.#connection.session };
+        },
+        () => {
+          if (this.#checked === checked) this.#checked = undefined;
+        },
+      );
+    }
+    return this.#checked.outcome;
+  }
+
+  /** After a write: until it is on the disk, where that takes a question of its own. @throws StoreUnreachableError */
+  async settle(): Promise<void> {
+    try {
+      await this.#barrier?.pass();
+    } catch (error) {
+      // Whatever the reason is: what was written may last.
+      if (!(error instanceof HoldfastError) || error instanceof StoreUnreachableError) throw error;
+      throw new StoreUnreachableError(error.message, {
+        cause: error,
+        ...(error.hint && { hint: error.hint }),
+      });
+    }
+  }
+
+  async examine(): Promise<readonly EngineFinding[]> {
+    try {
+      return [
+        ...(await this.#findings()),
+        ...(await this.#runKnown()),
+        ...this.#secrecy(),
+        await this.#clock(),
+      ];
+    } catch (error) {
+      if (!(error instanceof HoldfastError)) throw error;
+      return [{ level: 'error', message: error.message, hint: error.hint }];
+    }
+  }
+
+  close(): void {
+    this.#barrier?.close();
+  }
+
+  async #check(): Promise<void> {
+    checkSuitable(this.#connection.where, await this.#findings());
+    // Who may not ask for it must learn that before a write, not after.
+    await this.#barrier?.pass();
+  }
+
+  async #findings(): Promise<EngineFinding[]> {
+    const facts: ServerFacts[] = [];
+    for (const node of await this.#connection.masters()) {
+      facts.push(await this.#connection.run(() => factsOf(node)));
+    }
+    if (!this.#connection.isCluster && facts.some(needsBarrier)) {
+      const key = `${this.#options.prefix}:barrier`;
+      this.#barrier ??= new Barrier(this.#connection.duplicate(), key, this.#options.timeoutMs);
+    } else {
+      this.#barrier?.close();
+      this.#barrier = undefined;
+    }
+    // The nodes of a cluster mostly say the same.
+    const all = facts.flatMap((one) => findingsOf(one, this.#options.allowed));
+    return [...new Map(all.map((finding) => [finding.message, finding])).values()];
+  }
+
+  async #runKnown(): Promise<EngineFinding[]> {
+    if ((await this.#connection.call(RUN_KNOWN, `${this.#options.prefix}:barrier`, [])) === '1') return [];
+    return [
+      {
+        level: 'warning',
+        message:
+          'Scripts may not ask it for INFO: whether it was started anew is not known, and a refresh that was under way then may be sent twice.',
+        hint: 'Allow INFO to this user (docs/redis.md).',
+      },
+    ];
+  }
+
+  #secrecy(): EngineFinding[] {
+    if (!this.#options.exposed) return [];
+    return [
+      {
+        level: 'warning',
+        message: 'What goes there is not encrypted, the password included. Records are sealed all the same.',
+        hint: 'Use rediss://.',
+      },
+    ];
+  }
+
+  async #clock(): Promise<EngineFinding> {
+    const ahead = Date.now() - (await this.#connection.now());
+    const off = Math.round(Math.abs(ahead) / 1000);
+    return {
+      level: 'ok',
+      message:
+        off < 2
+          ? 'Its clock and that of this machine agree.'
+          : `Its clock is ${off} s ${ahead > 0 ? 'behind' : 'ahead of'} that of this machine. Only its own counts.`,
+    };
+  }
+}
