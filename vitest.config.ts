@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { configDefaults, defineConfig } from 'vitest/config';
 
-/** 380 MB of other programs, which `npm ci --prefix bench/peers` brings to who wants them. */
+/** 740 MB of other programs, which `npm ci --prefix bench/peers` brings to who wants them. */
 const peers = existsSync(new URL('bench/peers/node_modules', import.meta.url));
 
 const source = (path: string) => new URL(path, import.meta.url).pathname;

@@ -21,6 +21,15 @@ await build({
   target: 'node20',
   minify: true,
   // Native, or bundled to something that does not run; each is loaded from the installed package when it is used.
-  external: ['koffi', 'jsonc-parser', 'toml-eslint-parser', 'yaml'],
+  external: [
+    '@aws-sdk/client-kms',
+    'google-auth-library',
+    'ioredis',
+    'koffi',
+    'jsonc-parser',
+    'pg',
+    'toml-eslint-parser',
+    'yaml',
+  ],
 });
 chmodSync('dist/bin/holdfast.cjs', 0o755);

@@ -97,7 +97,11 @@ export type {
   TokenOptions,
   UnopenedRecord,
   VaultEvent,
+  WarmedLogin,
+  WarmOptions,
+  WarmResult,
+  WarmStates,
 } from './vault/results.ts';
-export type { StoreName } from './vault/docker-agent.ts';
+export type { StoreName } from './vault/place.ts';
 export type { Vault, VaultOptions } from './vault/vault.ts';
 export { openVault } from './vault/vault.ts';

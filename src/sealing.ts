@@ -34,10 +34,16 @@ export function seal(plaintext: Uint8Array, { kid, key }: RecordKey, id: string)
 /**
  * Opens what `seal` made for the same key and record id.
  *
+ * @param maxBytes a larger one is refused before it is decoded
  * @throws RecordDamagedError when anything in it was altered, cut, or belongs to another key or name
  */
-export function unseal(record: string, { kid, key }: RecordKey, id: string): Buffer {
-  const parts = record.length <= MAX_RECORD_BYTES ? record.split('.') : [];
+export function unseal(
+  record: string,
+  { kid, key }: RecordKey,
+  id: string,
+  maxBytes: number = MAX_RECORD_BYTES,
+): Buffer {
+  const parts = record.length <= maxBytes ? record.split('.') : [];
   const [header, encryptedKey, iv, ciphertext, tag] = parts.map((part, index) =>
     index === 0 ? undefined : canonicalBase64url(part),
   );

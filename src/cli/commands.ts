@@ -1,4 +1,5 @@
 import type { Command, Option } from './command.ts';
+import { LOG } from './log-option.ts';
 import { LOGIN_OPTIONS } from './login-options.ts';
 
 /*
@@ -25,8 +26,8 @@ const KEPT: Readonly<Record<string, Option>> = {
   store: {
     type: 'string',
     value: 'NAME',
-    choices: ['directory', 'docker-agent'],
-    summary: 'directory, or docker-agent’s own files (default: $HOLDFAST_STORE, directory)',
+    choices: ['directory', 'docker-agent', 'postgres://', 'redis://', 'rediss://'],
+    summary: 'directory, docker-agent, or an engine’s URL (default: $HOLDFAST_STORE, directory)',
   },
   'docker-agent-dir': {
     type: 'string',
@@ -209,6 +210,7 @@ export const COMMANDS: readonly Command[] = [
         summary: 'of the callback URL: 127.0.0.1 (the default) or localhost',
       },
       debug: { type: 'boolean', summary: 'tell on stderr what happens' },
+      log: LOG,
     },
     examples: [
       [
@@ -378,7 +380,7 @@ export const COMMANDS: readonly Command[] = [
     },
     summary: 'move a login here that another program has made',
     description:
-      'Takes the tokens out of the other program’s file and seals them here; everything else in that file stays. A refresh\ntoken has one holder: what is imported is there no more, unless only the access token is asked for. PEER is one of:\nmcp-remote, claude-code, codex, gemini, opencode, goose, cline, mcporter, inspector; or - for standard input, with what\nholdfast export wrote.',
+      'Takes the tokens out of the other program’s file and seals them here; everything else in that file stays. A refresh\ntoken has one holder: what is imported is there no more, unless only the access token is asked for. PEER is one of:\nmcp-remote, claude-code, codex, gemini, opencode, goose, cline, mcporter, inspector, docker-agent; or - for standard\ninput, with what holdfast export wrote.',
     options: {
       account: ACCOUNT,
       ...KEPT,
@@ -402,7 +404,12 @@ export const COMMANDS: readonly Command[] = [
         value: 'FILE',
         summary: 'another file, or directory, than the program’s usual one',
       },
-      yes: { type: 'boolean', summary: 'move, and do not ask' },
+      restore: {
+        type: 'boolean',
+        summary: 'put the program’s file back as it was before an import; with --list, show the backups',
+      },
+      backup: { type: 'string', value: 'NAME', summary: 'with --restore: that one, not the newest' },
+      yes: { type: 'boolean', summary: 'move, or put back, and do not ask' },
     },
     examples: [
       ['holdfast import --list', 'what other programs have'],
@@ -425,10 +432,15 @@ export const COMMANDS: readonly Command[] = [
       format: {
         type: 'string',
         value: 'NAME',
-        choices: ['json', 'env'],
-        summary: 'json: for holdfast import - (the default); env: HOLDFAST_ACCESS_TOKEN and others',
+        choices: ['json', 'env', 'mcp-remote', 'docker-agent'],
+        summary: 'json (the default, for holdfast import -), env (variables), or whose own files to write',
       },
-      out: { type: 'string', value: 'FILE', summary: 'write to a new file, mode 0600' },
+      out: {
+        type: 'string',
+        value: 'FILE',
+        summary: 'write to a new file, mode 0600; for mcp-remote, its directory',
+      },
+      replace: { type: 'boolean', summary: 'even where that program has a login to the server' },
       move: {
         type: 'boolean',
         summary: 'the whole login, refresh token included, which leaves this machine',
@@ -445,7 +457,7 @@ export const COMMANDS: readonly Command[] = [
     name: 'rekey',
     summary: 'seal every login under a new key, or under another keyring',
     description:
-      'Without --to, makes a new sealing key in each keyring that has one. Interrupted at any moment, every login stays\nreadable; run it again for the rest. New logins go to the strongest keyring all the same, unless one is chosen.',
+      'Without --to, makes a new sealing key in each keyring that has one. Where you give the keys yourself, every login is\nsealed under the first of them: put a new one there before. Interrupted at any moment, every login stays readable; run\nit again for the rest. New logins go to the strongest keyring all the same, unless one is chosen.',
     options: {
       keyring: KEYRING,
       to: {
@@ -461,11 +473,79 @@ export const COMMANDS: readonly Command[] = [
     load: () => import('./commands/rekey.ts'),
   },
   {
+    name: 'key',
+    argument: { name: 'ACTION', required: true, choices: ['new'] },
+    summary: 'make a sealing key for many machines: holdfast key new',
+    description:
+      'Makes a new sealing key, one line, for HOLDFAST_SEALING_KEY_FILE, HOLDFAST_SEALING_KEY or a secret of your platform.\nIt is kept nowhere else. Who has it, and the store, has every login.',
+    options: {
+      out: { type: 'string', value: 'FILE', summary: 'write it to a new file, mode 0600' },
+      reveal: { type: 'boolean', summary: 'print it even where stdout is a terminal' },
+    },
+    examples: [
+      ['holdfast key new --out sealing-key', 'in a file'],
+      [
+        'holdfast key new | kubectl create secret generic holdfast --from-file=sealing-key=/dev/stdin',
+        'a secret of Kubernetes',
+      ],
+    ],
+    load: () => import('./commands/key.ts'),
+  },
+  {
+    name: 'store',
+    argument: { name: 'ACTION', required: true, choices: ['status', 'migrate'] },
+    summary: 'how the store of a fleet is, or make its tables: status, migrate',
+    description:
+      'status counts records, claims and what was set aside, and says whether the store can be trusted with logins; it opens\nno record unless told to. migrate makes or renews the tables of PostgreSQL, once, as their owner. Exits with 6 if the\nstore is not fit for use.',
+    options: {
+      ...KEPT,
+      open: { type: 'boolean', summary: 'status: open every record, and count them by state' },
+      print: { type: 'boolean', summary: 'migrate: print the SQL, and change nothing' },
+    },
+    examples: [
+      ['holdfast store status', 'for people'],
+      ['holdfast store status --open --json', 'for programs, with the logins that need a person'],
+      ['holdfast store migrate --print', 'the SQL, for who runs the database'],
+    ],
+    load: () => import('./commands/store.ts'),
+  },
+  {
+    name: 'refresher',
+    summary: 'keep every login of the store warm: refresh each when it is due',
+    description:
+      'For a fleet, so that nobody waits for a refresh, and logins outlive times without use. Refreshes by the same protocol as\nevery other process, the nearest end first; run as many as you like. Opens no browser. It ends on SIGTERM, when the\nanswers under way are stored.',
+    options: {
+      ...KEPT,
+      every: {
+        type: 'string',
+        value: 'SECONDS',
+        summary: 'how often to look for new logins (default: 30)',
+      },
+      once: { type: 'boolean', summary: 'refresh what is due now, and end' },
+      rate: {
+        type: 'string',
+        value: 'N',
+        summary: 'refreshes begun a minute at one authorization server, at most (default: 600)',
+      },
+      'metrics-port': {
+        type: 'string',
+        value: 'PORT',
+        summary: 'serve metrics for Prometheus on 127.0.0.1:PORT/metrics (0: any free port)',
+      },
+      log: LOG,
+    },
+    examples: [
+      ['holdfast refresher --metrics-port 9464 --log json', 'as a service'],
+      ['holdfast refresher --once', 'from cron'],
+    ],
+    load: () => import('./commands/refresher.ts'),
+  },
+  {
     name: 'doctor',
     summary: 'check keyrings, files, locks, clock and network settings',
     description:
       'Runs independent checks, each with its remedy; among them a real write, read, compare and delete. Shows no secret.\nExits with 1 if a check fails; a warning alone is no failure.',
-    options: { keyring: KEYRING },
+    options: KEPT,
     examples: [
       ['holdfast doctor', 'for people'],
       ['holdfast doctor --json', 'for a bug report'],

@@ -6,17 +6,19 @@ import { nearest, numberOf, parseArguments } from './arguments.ts';
 import type { Command, Invocation } from './command.ts';
 import { COMMANDS } from './commands.ts';
 import { EXIT, exitCodeOf } from './exit-code.ts';
+import { isLog } from './log-option.ts';
 import { Ui } from './ui.ts';
 
 /** Runs one command line. Answers the exit code. */
 export async function main(argv: readonly string[]): Promise<number> {
   const environment = processEnvironment();
-  const uiFor = (json: boolean, quiet: boolean) =>
+  const uiFor = (json: boolean, quiet: boolean, log = false) =>
     new Ui({
       stdout: () => process.stdout,
       stderr: standardError,
       json,
       quiet,
+      log,
       variables: environment.variables,
     });
   // Until the options have been read: an error in them is told in the form that they ask for.
@@ -48,7 +50,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     }
     const command = commandNamed(name);
     const { argument, second, rest: after, values, lists } = parseArguments(command, rest);
-    ui = uiFor(values.has('json'), values.has('quiet'));
+    ui = uiFor(values.has('json'), values.has('quiet'), isLog(values.get('log')));
     if (values.has('help')) {
       ui.data((await import('./help.ts')).helpOf(command));
       return EXIT.done;

@@ -1,16 +1,54 @@
-import { storeNamed } from '../vault/docker-agent.ts';
+import { InvalidArgumentError } from '../errors.ts';
+import type { PeerPlace } from '../import/peer.ts';
+import { dockerAgentLayoutOf } from '../system/paths.ts';
+import { chosenStore, type StoreName, storeNamed } from '../vault/place.ts';
 import { openVault, type Vault } from '../vault/vault.ts';
 import type { Invocation } from './command.ts';
 
+/** Where the command works: what the options say, else the environment. The one place that reads `--store`. */
+export function chosenPlace(invocation: Invocation): {
+  readonly store: StoreName;
+  readonly dockerAgentDir: string | undefined;
+} {
+  const given = invocation.text('store');
+  return {
+    store: given === undefined ? chosenStore(invocation.environment) : storeNamed(given),
+    dockerAgentDir: invocation.text('docker-agent-dir'),
+  };
+}
+
+/** @throws InvalidArgumentError where the logins to import lie in the very store that the command works on */
+export function checkOtherStore(
+  invocation: Invocation,
+  peer: { readonly id: string },
+  from: PeerPlace,
+): void {
+  const { store, dockerAgentDir } = chosenPlace(invocation);
+  if (peer.id !== 'docker-agent' || store !== 'docker-agent') return;
+  const of = (directory: string | undefined) => dockerAgentLayoutOf(invocation.environment, directory).bundle;
+  if (of(dockerAgentDir) !== of(from.file)) return;
+  throw new InvalidArgumentError(
+    'The logins of docker-agent are those that this command works on, since its store is docker-agent’s.',
+    { hint: 'They need no import. To move them into Holdfast’s own store: --store directory' },
+  );
+}
+
+/** Warns where docker-agent would not find the key that its store was just sealed under. */
+export async function warnOfHiddenKey(invocation: Invocation, keyringId: string): Promise<void> {
+  const { store, dockerAgentDir } = chosenPlace(invocation);
+  if (store !== 'docker-agent') return;
+  const { environment, ui } = invocation;
+  const { HIDDEN_KEY, isKeyHidden } = await import('../vault/hidden-key.ts');
+  if (await isKeyHidden(environment, keyringId, dockerAgentDir)) ui.warn(HIDDEN_KEY.message, HIDDEN_KEY.hint);
+}
+
 /** Opens the vault as the options say, runs the step, and closes the vault whatever happens. */
 export async function withVault<T>(invocation: Invocation, step: (vault: Vault) => Promise<T>): Promise<T> {
-  const store = invocation.text('store');
   const vault = openVault({
     environment: invocation.environment,
     keyring: invocation.text('keyring'),
-    store: store === undefined ? undefined : storeNamed(store),
-    dockerAgentDir: invocation.text('docker-agent-dir'),
-    onEvent: ({ message, hint }) => invocation.ui.warn(message, hint),
+    ...chosenPlace(invocation),
+    onEvent: ({ type, message, hint }) => invocation.ui.warn(message, hint, { event: type }),
   });
   try {
     return await step(vault);

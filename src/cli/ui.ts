@@ -8,6 +8,7 @@ import { HoldfastError, type HoldfastErrorCode } from '../errors.ts';
  * - Errors say what happened and why on one line, and what to do next on the second.
  * - With `--json` stderr is JSON too, one object a line: `{"error": …}`, `{"warning": …}`, `{"authorize": …}`; notes and
  *   progress are left out.
+ * - With `--log json`, on commands that run for long, all of stderr is a log: one object a line, each with `time` and `level`.
  * - Colours only on a terminal, and never with NO_COLOR or TERM=dumb.
  * - No stack traces unless HOLDFAST_DEBUG is set.
  * - A token is printed by `token`, `headers` and `export --reveal`, by nothing else.
@@ -26,6 +27,8 @@ export interface UiOptions {
   readonly stderr: () => Output;
   readonly json: boolean;
   readonly quiet: boolean;
+  /** Everything on stderr is a line of a log. */
+  readonly log?: boolean | undefined;
   readonly variables: Readonly<Record<string, string | undefined>>;
 }
 
@@ -52,23 +55,30 @@ export class Ui {
     this.data(JSON.stringify(value, null, 2));
   }
 
-  /** Something worth knowing. */
-  note(text: string): void {
-    if (!this.quiet && !this.json) this.#toStderr(text);
+  /** Something worth knowing. `fields` are for logs alone. */
+  note(text: string, fields: LogFields = {}): void {
+    if (this.quiet) return;
+    if (this.#options.log === true) this.#log('info', { ...fields, message: text });
+    else if (!this.json) this.#toStderr(text);
   }
 
   /** What the person, or with `--json` the program, must see to go on, even with `--quiet`. */
   say(text: string, json: Readonly<Record<string, unknown>>): void {
-    this.#toStderr(this.json ? JSON.stringify(json) : text);
+    if (this.#options.log === true) this.#log('info', { ...json, message: text });
+    else this.#toStderr(this.json ? JSON.stringify(json) : text);
   }
 
   /** A step that may take a while has begun. */
   progress(text: string): void {
-    this.note(this.style('dim', `${text} …`));
+    this.note(this.#options.log === true ? text : this.style('dim', `${text} …`));
   }
 
-  warn(message: string, hint?: string): void {
+  warn(message: string, hint?: string, fields: LogFields = {}): void {
     if (this.quiet) return;
+    if (this.#options.log === true) {
+      this.#log('warning', { ...fields, message, hint });
+      return;
+    }
     this.#toStderr(
       this.json
         ? JSON.stringify({ warning: { message, hint } })
@@ -83,6 +93,10 @@ export class Ui {
   /** As `error`, for a failure that nobody threw. */
   fail(failure: Failure, stack?: string): void {
     const { message, hint } = failure;
+    if (this.#options.log === true) {
+      this.#log('error', { ...failure, stack });
+      return;
+    }
     this.#toStderr(
       this.json
         ? JSON.stringify({ error: { ...failure, stack } })
@@ -104,10 +118,17 @@ export class Ui {
     return stdout.isTTY === true ? stdout.columns : undefined;
   }
 
+  #log(level: 'info' | 'warning' | 'error', fields: LogFields): void {
+    this.#toStderr(JSON.stringify({ time: new Date().toISOString(), level, ...fields }));
+  }
+
   #toStderr(text: string): void {
     this.#options.stderr().write(`${text}\n`);
   }
 }
+
+/** What a line of a log says besides its sentence: never a secret. */
+export type LogFields = Readonly<Record<string, unknown>>;
 
 export interface Failure {
   readonly code: HoldfastErrorCode | 'unexpected';

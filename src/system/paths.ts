@@ -21,6 +21,8 @@ export interface Layout {
   readonly moving: string;
   /** Keys of the hand-over codes that were made here, and blobs of logins that moved away; sealed, and gone within days. */
   readonly handover: string;
+  /** Files of other programs as they were before a login was taken out of them; sealed. */
+  readonly backups: string;
   /** Where a record may lie that could not be written under `credentials`, the best place first. */
   readonly spills: readonly string[];
 }
@@ -29,10 +31,17 @@ export interface Layout {
  * `$HOLDFAST_HOME`, else `$XDG_CONFIG_HOME/holdfast`, else `~/.config/holdfast`; on Windows `%LOCALAPPDATA%\holdfast`.
  *
  * @param home takes the place of all of them
+ * @param options.orTemporary where there is no home at all, a directory below the temporary one: for who keeps nothing there
  * @throws InvalidArgumentError when the path is not absolute: which directory it means would depend on where one stands
  */
-export function layoutOf(environment: Environment, home?: string): Layout {
-  const root = home ?? defaultHome(environment);
+export function layoutOf(
+  environment: Environment,
+  home?: string,
+  { orTemporary = false }: { orTemporary?: boolean } = {},
+): Layout {
+  const usual = home ?? defaultHome(environment);
+  const isHomeless = home === undefined && !isAbsolute(usual) && !environment.variables['HOLDFAST_HOME'];
+  const root = orTemporary && isHomeless ? join(tmpdir(), `holdfast-${environment.uid ?? 'home'}`) : usual;
   if (!isAbsolute(root)) {
     throw new InvalidArgumentError(
       `The directory for credentials, ${quote(root)}, is not an absolute path.`,
@@ -52,6 +61,7 @@ export function layoutOf(environment: Environment, home?: string): Layout {
     temporary: join(root, 'tmp'),
     moving: join(root, 'moving'),
     handover: join(root, 'handover'),
+    backups: join(root, 'backups'),
     spills: [join(root, 'spill'), ...spillsOf(environment)],
   };
 }

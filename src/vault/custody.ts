@@ -16,6 +16,7 @@ import {
   StorageUnwritableError,
 } from '../errors.ts';
 import type { SealingKey, SealingKeys } from '../keyring/sealing-key.ts';
+import { WRAPPED_KID } from '../keyring/wrapped-items.ts';
 import { seal, unseal } from '../sealing.ts';
 import { ageOf, thisMoment } from '../system/clock.ts';
 import type { Spill } from '../store/spill.ts';
@@ -106,8 +107,10 @@ export class Custody {
       } else if (kids.length === 0) {
         return undefined;
       } else if (!this.#keys.lookAgain(begin)) {
-        // Removed since it was looked for, it is not sealed under anything.
-        if ((await this.kidsOf(id)).length === 0) return undefined;
+        // Removed since it was looked for, it is not sealed under anything; moved by a rekey, it is under another key.
+        const kidsNow = await this.kidsOf(id);
+        if (kidsNow.length === 0) return undefined;
+        if (kidsNow.some((kid) => !kids.includes(kid))) continue;
         throw unreachable(`The login to ${name.resource}`, this.#keys.problems());
       }
     }
@@ -166,9 +169,19 @@ export class Custody {
     return lease && { lease, held };
   }
 
+  /** Whether other machines have the same records. */
+  get isShared(): boolean {
+    return this.#lasting.tenant !== undefined;
+  }
+
   /** Whether the lease of that credential can pass to another while its holder lives. */
   hasClaims({ key }: Held): boolean {
     return this.#storeOf(key).claim !== undefined;
+  }
+
+  /** Where what outlives this process lies. */
+  get store(): Store {
+    return this.#lasting;
   }
 
   /** For how long a token in memory is served before the store is asked again, in milliseconds; absent, as usual. */
@@ -325,10 +338,28 @@ export class Custody {
    */
   async list(only?: Name): Promise<{ held: Held[]; unopened: Unopened[] }> {
     const wanted = only && recordId(only.resource, only.account);
-    const all = [...(await this.#lasting.list()), ...(await this.#passing.list())];
+    const all = await this.addresses();
+    return this.open(wanted === undefined ? all : all.filter(({ id }) => id === wanted), only);
+  }
+
+  /** Where every record lies, in no order; touches no keyring. */
+  async addresses(): Promise<RecordAddress[]> {
+    const lists = await Promise.all([this.#lasting.list(), this.#passing.list()]);
+    return lists.flat().filter(({ kid }) => kid !== WRAPPED_KID);
+  }
+
+  /**
+   * What lies there, the strongest key first, and what could not be opened.
+   *
+   * @param name of all of them, where they have one name
+   */
+  async open(
+    addresses: readonly RecordAddress[],
+    name?: Name,
+  ): Promise<{ held: Held[]; unopened: Unopened[] }> {
     const begin = performance.now();
     const byKid = new Map<string, RecordAddress[]>();
-    for (const address of all.filter(({ id }) => wanted === undefined || id === wanted)) {
+    for (const address of addresses) {
       byKid.set(address.kid, [...(byKid.get(address.kid) ?? []), address]);
     }
     const held: Held[] = [];
@@ -337,7 +368,7 @@ export class Custody {
       for await (const key of this.#keys.reachable()) {
         for (const address of byKid.get(key.kid) ?? []) {
           try {
-            const found = await this.#open(address, key, only);
+            const found = await this.#open(address, key, name);
             if (found !== undefined) held.push(found);
           } catch (error) {
             if (!(error instanceof HoldfastError)) throw error;

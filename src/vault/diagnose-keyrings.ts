@@ -12,7 +12,8 @@ export async function keyrings(resolution: KeyringResolution, keys: SealingKeys)
   const findings: Finding[] = [];
   const choice = await resolution.choice();
   if (resolution.explicit) {
-    const says = '--keyring, HOLDFAST_KEYRING or config.json says so';
+    const isGiven = resolution.reports().some(({ id, tier }) => id === choice && tier === 'shared');
+    const says = `${isGiven ? 'its variable is set, or ' : ''}--keyring, HOLDFAST_KEYRING or config.json says so`;
     findings.push(ok('keyring', `Only ${choice} is considered: ${says}.`));
   }
   try {
@@ -37,6 +38,10 @@ async function serving(resolution: KeyringResolution, keys: SealingKeys): Promis
     // What fails is passed over by `keys`.
   }
   for await (const { keyring, lifetime } of resolution.usable()) {
+    if (keyring.readOnly === true) {
+      const message = `New logins are sealed under the key that ${keyring.id} gives; Holdfast only reads it.`;
+      return [ok('keyring', message)];
+    }
     const problem = await rehearseKeyring(keyring);
     if (problem !== undefined) {
       resolution.passOver(keyring.id, problem);

@@ -1,18 +1,19 @@
 import { join } from 'node:path';
 import type { TierReport } from '../keyring/keyring.ts';
-import { resolveKeyrings } from '../keyring/open.ts';
-import { SealingKeys } from '../keyring/sealing-key.ts';
-import { DirectoryStore } from '../store/directory.ts';
+import { EngineStore } from '../store/engine-store.ts';
 import { MemoryStore } from '../store/memory.ts';
 import type { Environment } from '../system/environment.ts';
 import { fileSystemOf } from '../system/file-system.ts';
 import { acquireLock, lockKindOf } from '../system/lock.ts';
-import { type Layout, layoutOf } from '../system/paths.ts';
+import type { Layout } from '../system/paths.ts';
 import { checkPrivateDirectory, listPrivateDirectory } from '../system/private-directory.ts';
 import { shellPath } from '../system/storage-error.ts';
 import { VERSION } from '../version.ts';
 import { Custody, type Unopened } from './custody.ts';
+import { dockerAgentBundle, dockerAgentKey, dockerAgentLock } from './diagnose-docker-agent.ts';
 import { keyrings, passphrase } from './diagnose-keyrings.ts';
+import { engineFindings } from './diagnose-engine.ts';
+import { homeOf, placeOf, type StoreName } from './place.ts';
 import { leniencySettings } from './settings.ts';
 import { type Finding, failed, failureOf, ok, warning } from './finding.ts';
 
@@ -36,14 +37,20 @@ const WRITTEN_AT = Date.UTC(2026, 10, 1);
 
 export async function diagnose(
   environment: Environment,
-  options: { home?: string | undefined; keyring?: string | undefined } = {},
+  options: {
+    home?: string | undefined;
+    keyring?: string | undefined;
+    store?: StoreName | undefined;
+    dockerAgentDir?: string | undefined;
+  } = {},
 ): Promise<Diagnosis> {
-  const layout = layoutOf(environment, options.home);
-  const resolution = resolveKeyrings(environment, layout, { keyring: options.keyring });
-  const keys = new SealingKeys(resolution, layout, environment);
-  const store = new DirectoryStore(layout, environment);
+  const own = homeOf(options, environment);
+  const place = placeOf(options, environment, own);
+  const { layout, resolution, keys, store } = place;
+  const theirs = place.of === 'docker-agent' ? place : undefined;
+  const engine = store instanceof EngineStore ? store : undefined;
   const custody = new Custody({ lasting: store, passing: new MemoryStore() }, keys);
-  const checks: Readonly<Record<string, Check>> = {
+  const checks: Record<string, Check> = {
     versions: async () => versions(environment),
     home: () => home(layout, environment),
     'file system': () => fileSystem(layout, environment),
@@ -57,8 +64,25 @@ export async function diagnose(
     records: () => records(custody, layout, environment),
     clock: async () => clock(Date.now()),
     network: async () => network(environment),
-    leniencies: () => leniencies(custody, layout, environment),
+    leniencies: () => leniencies(custody, own, environment),
+    ...(theirs && {
+      home: () => home(layout, environment, 'is not there; the first login makes it'),
+      store: () => dockerAgentBundle(theirs),
+      lock: () => dockerAgentLock(theirs, environment),
+      keyring: () => dockerAgentKey(theirs, environment),
+      // It is always the one that docker-agent keeps beside its key.
+      passphrase: async () => [],
+    }),
   };
+  if (engine !== undefined) {
+    Object.assign(checks, {
+      // Records lie elsewhere, and the lease with them.
+      home: async () => [],
+      'file system': async () => [],
+      lock: async () => [],
+      store: () => engineFindings(engine),
+    });
+  }
   const findings: Finding[] = [];
   try {
     for (const [check, run] of Object.entries(checks)) {
@@ -78,7 +102,11 @@ function versions({ platform }: Environment): Finding[] {
   return [ok('versions', `Holdfast ${VERSION}, Node ${process.version}, ${platform} ${process.arch}.`)];
 }
 
-async function home(layout: Layout, environment: Environment): Promise<Finding[]> {
+async function home(
+  layout: Layout,
+  environment: Environment,
+  ifAbsent = 'was not there; the next checks make it',
+): Promise<Finding[]> {
   const at = shellPath(layout.home);
   const findings: Finding[] = [];
   for (const directory of [
@@ -92,7 +120,7 @@ async function home(layout: Layout, environment: Environment): Promise<Finding[]
     try {
       const there = await checkPrivateDirectory(directory, environment);
       if (!there && directory === layout.home) {
-        return [ok('home', `${at} was not there; the next checks make it, closed to others.`)];
+        return [ok('home', `${at} ${ifAbsent}, closed to others.`)];
       }
     } catch (error) {
       findings.push(failureOf('home', error, findings));

@@ -1,5 +1,6 @@
 import type { Credential } from '../credential.ts';
 import {
+  InvalidArgumentError,
   KeyringAbsentError,
   StorageUnreadableError,
   StorageUnsafeError,
@@ -24,6 +25,14 @@ export interface LoginPlace {
 /** Finds the keyring that will serve, and whether a record can be written, while nothing has been asked yet. */
 export async function prepareKeeping(place: LoginPlace, name: Name, options: LoginOptions): Promise<void> {
   const { custody, keys, resolution } = place;
+  if (custody.isShared && (await resolution.choice()) === 'auto') {
+    throw new InvalidArgumentError(
+      'These logins are for many machines, and no sealing key is given that all of them have.',
+      {
+        hint: 'Make one, and let each process have it: holdfast key new --out FILE, then HOLDFAST_SEALING_KEY_FILE=FILE. For this machine alone, name its own keyring, such as --keyring file',
+      },
+    );
+  }
   // Reading shows which keyrings work; it creates nothing.
   const found = new Map<string, SealingKey>();
   for await (const key of keys.reachable()) found.set(key.keyringId, key);

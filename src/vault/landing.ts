@@ -1,6 +1,7 @@
 import type { Credential } from '../credential.ts';
 import { HoldfastError, LoginRequiredError } from '../errors.ts';
 import type { Lease } from '../store/store.ts';
+import { measure } from '../system/metrics.ts';
 import { pause } from '../system/turn.ts';
 import type { Custody, Held } from './custody.ts';
 import { loggedOut } from './login-required.ts';
@@ -52,16 +53,19 @@ export class Landing {
       : held;
   }
 
-  /** Whether its newest tokens are in no store yet. */
-  isUnlanded(held: Held): boolean {
-    return this.#unlanded.has(nameOfRecord(held));
+  /** Whether that lease goes on, since what was got under it is in no store yet. */
+  keeps(lease: Lease): boolean {
+    return [...this.#unlanded.values()].some((one) => one.lease === lease);
   }
 
   /**
    * The credential with the newest tokens that exist anywhere: in memory, or spilled by a process whose store did not take
    * them. Those are written where they belong. Only for who holds the lease.
+   *
+   * @param lease goes on where it is a claim, and the store takes nothing now either: nobody may present what they came of
    */
-  async bringHome(stored: Held): Promise<Held> {
+  async bringHome(stored: Held, lease?: Lease): Promise<Held> {
+    const name = nameOfRecord(stored);
     const kept = this.newest(stored).credential;
     const spilled = await this.#custody.spilled(stored);
     const newest = spilled.reduce((a, b) => (supersedes(b, a) ? b : a), kept);
@@ -69,16 +73,30 @@ export class Landing {
       if (spilled.length > 0) await this.#custody.removeSpilled(stored);
       return stored;
     }
+    let at = stored;
     try {
-      const written = await this.#custody.commit(stored, newest);
-      if (written !== undefined) {
-        await this.#landed(nameOfRecord(stored), written, spilled.length > 0);
-        return written;
+      for (;;) {
+        const written = await this.#custody.commit(at, newest);
+        if (written !== undefined) {
+          await this.#landed(name, written, spilled.length > 0);
+          return written;
+        }
+        const now = await this.#custody.reread(at);
+        if (now === undefined) break;
+        if (!supersedes(newest, now.credential)) {
+          await this.#landed(name, now, spilled.length > 0);
+          return now;
+        }
+        at = now;
       }
     } catch {
       // The store still takes nothing; they stay where they are.
+      if (lease?.epoch !== undefined) {
+        this.#unlanded.set(name, { held: { ...at, credential: newest }, lease });
+        this.#retryIn(FIRST_RETRY_MS);
+      }
     }
-    return { ...stored, credential: newest };
+    return { ...at, credential: newest };
   }
 
   /**
@@ -115,6 +133,7 @@ export class Landing {
         if (error instanceof LoginRequiredError) throw error;
         const wait = COMMIT_PAUSES_MS[attempt];
         if (wait === undefined) return await this.#keepElsewhere(name, { ...at, credential }, lease, error);
+        measure({ name: 'commit-retry' });
         await pause(wait);
       }
     }
@@ -180,6 +199,7 @@ export class Landing {
   /** The store does not take it: in memory for this process, and spilled for the others. */
   async #keepElsewhere(name: string, held: Held, lease: Lease, error: unknown): Promise<Held> {
     this.#unlanded.set(name, { held, lease });
+    measure({ name: 'set-aside', why: 'unpersisted' });
     const place = await this.#custody.spill(held, held.credential).catch(() => undefined);
     const known = error instanceof HoldfastError ? error : undefined;
     const kept =

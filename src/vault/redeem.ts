@@ -9,6 +9,8 @@ import { withEndpoints } from './with-endpoints.ts';
 /** What the token endpoint gave, and whether a refresh token that was there has been left behind. */
 export interface Redeemed extends TokenResponse {
   readonly anew?: true | undefined;
+  /** What had to be found out of the server first, and is to be kept with the tokens. */
+  readonly found?: Pick<Credential, 'server' | 'client' | 'resourceParameter'> | undefined;
 }
 
 /**
@@ -23,13 +25,15 @@ export async function redeem(
   environment: Environment,
   { beforeSend, ...wait }: RequestOptions,
 ): Promise<Redeemed> {
-  const { server, client, tokens, grant, resourceParameter, dpopKey } = await withEndpoints(credential, wait);
+  const known = await withEndpoints(credential, wait);
+  const { server, client, tokens, grant, resourceParameter, dpopKey } = known;
+  const found = known === credential ? undefined : { server, client, resourceParameter };
   const options = { ...wait, beforeSend };
   if (tokens.refreshToken !== undefined) {
     const { refreshTokens } = await import('../oauth/token.ts');
     const presented = { refreshToken: tokens.refreshToken, resourceParameter };
     try {
-      return await refreshTokens(server, client, presented, { ...options, dpopKey });
+      return { ...(await refreshTokens(server, client, presented, { ...options, dpopKey })), found };
     } catch (error) {
       if (grant === undefined || !(error instanceof OAuthError) || error.error !== 'invalid_grant')
         throw error;

@@ -3,6 +3,7 @@ import {
   AbortedError,
   HoldfastError,
   LeaseLostError,
+  NetworkError,
   OAuthError,
   TimeoutError,
   VaultClosedError,
@@ -16,6 +17,7 @@ import type { Custody, Held } from './custody.ts';
 import { freshness, wasOfNoUse } from './freshness.ts';
 import { Landing, nameOfRecord } from './landing.ts';
 import { cannotRefresh, loggedOut, refused } from './login-required.ts';
+import { measuredRefresh } from './measured-refresh.ts';
 import type { Redeemed } from './redeem.ts';
 import { Replays } from './replay.ts';
 import type { VaultEvent } from './results.ts';
@@ -43,6 +45,13 @@ export interface RefreshWait {
   readonly signal?: AbortSignal | undefined;
   /** The token at hand is refreshed before its time: its server refused it. */
   readonly refused?: boolean | undefined;
+}
+
+interface RefreshRun extends RefreshWait {
+  readonly lease: Lease;
+  readonly end: number;
+  /** Called when something is about to be presented to the server. */
+  readonly sent: () => void;
 }
 
 /** One run asks the server at most so often; who still has time begins another. */
@@ -156,21 +165,20 @@ export class RefreshOnce {
     }
     const { lease } = claimed;
     step('lease-held');
-    let landed = true;
     try {
       // Gone from where it was, it may have been sealed under another key since.
       const stored = claimed.held ?? (await this.#found(stale));
-      const current = await this.landing.bringHome(stored);
+      const current = await this.landing.bringHome(stored, lease);
       if (moved(current.credential, stale.credential)) return current;
       if (current.credential.loginRequired) throw refused(current.credential);
       if (!isRenewable(current.credential)) throw cannotRefresh(current.credential);
-      const held = await this.#redeemOnce(current, { ...wait, lease, end });
-      landed = !this.landing.isUnlanded(held);
-      return held;
+      return await measuredRefresh(current.credential, lease, (sent) =>
+        this.#redeemOnce(current, { ...wait, lease, end, sent }),
+      );
     } finally {
       // A claim goes on until the answer is in the store, or whoever claimed next would present its spent parent. A lock of the
       // kernel is given back: who takes it finds what was spilled. Where that fails, it is no reason to withhold the token.
-      if (landed || lease.epoch === undefined) await quietly(lease.release());
+      if (lease.epoch === undefined || !this.landing.keeps(lease)) await quietly(lease.release());
       step('lease-released');
     }
   }
@@ -183,30 +191,44 @@ export class RefreshOnce {
   }
 
   /** Under the lease: asks the server until it answers, or the time of the run is over, and keeps the answer. */
-  async #redeemOnce(current: Held, run: RefreshWait & { lease: Lease; end: number }): Promise<Held> {
+  async #redeemOnce(first: Held, run: RefreshRun): Promise<Held> {
+    let current = first;
     const { credential } = current;
     const { lease } = run;
-    let attempts = Attempts.read(await quietly(lease.note()), credential, Date.now());
-    if (run.refused === true && wasOfNoUse(credential, thisMoment()))
-      attempts = attempts.fruitless(Date.now());
-    attempts.checkFruitful(credential, Date.now());
+    // Notes are for other machines, too, whose clocks may be wrong.
+    const now = () => lease.now?.() ?? Date.now();
+    let attempts = Attempts.read(await quietly(lease.note()), credential, now());
+    if (run.refused === true && wasOfNoUse(credential, thisMoment())) attempts = attempts.fruitless(now());
+    attempts.checkFruitful(credential, now());
+    // Whether a request of this run may have been processed although no answer came.
+    let inDoubt = false;
     for (let tries = 1; ; tries += 1) {
-      await this.#waitOut(attempts, credential, run.end);
+      if (await this.#waitOut(attempts, credential, run.end, now)) {
+        // Meanwhile the answer of a holder that was given up may have come, or a login.
+        const stored = await this.#custody.reread(current);
+        if (stored === undefined) throw loggedOut(credential);
+        if (moved(stored.credential, credential)) return stored;
+        if (stored.credential.loginRequired) throw refused(stored.credential);
+        current = stored;
+      }
       const room = await this.#custody.reserve(current);
       step('space-reserved');
       const abandonedAt = attempts.abandonedAt ?? lease.abandonedAt;
-      await note(lease, attempts.sending(Date.now()));
+      await note(lease, attempts.sending(now()));
       step('intent-noted');
-      const outcome = await this.#redeem(credential, () => lease.check?.()).then(
+      const outcome = await this.#redeem(credential, () => {
+        lease.check?.();
+        run.sent();
+      }).then(
         (answer) => ({ answer }),
         (error: unknown) => ({ error }),
       );
       await room.release();
       if ('answer' in outcome) {
         const next = following(credential, outcome.answer, lease.epoch);
-        if (abandonedAt !== undefined) this.#replays.learn(credential, 'taken');
+        if (inDoubt) this.#replays.learn(credential, 'taken');
         attempts = attempts.succeeded(next);
-        if (freshness(next, thisMoment()) === 'lapsed') attempts = attempts.fruitless(Date.now());
+        if (freshness(next, thisMoment()) === 'lapsed') attempts = attempts.fruitless(now());
         // A claim is given back in the step that writes the answer, and its note with it; beside a lock it is a file.
         if (lease.epoch !== undefined) await note(lease, attempts);
         const held = await this.landing.keep(current, next, lease);
@@ -215,29 +237,44 @@ export class RefreshOnce {
         return held;
       }
       const { error } = outcome;
-      if (error instanceof LeaseLostError) throw error;
+      if (error instanceof LeaseLostError) {
+        // Nothing was sent, so nothing of it stays in the note.
+        await note(lease, attempts);
+        throw error;
+      }
+      inDoubt = error instanceof TimeoutError || (error instanceof NetworkError && !error.unsent);
       const mayPass = error instanceof HoldfastError && error.retryable;
       // A grant that is refused is as good as a server in trouble: it is asked again, and not by every caller at once.
       const refusedGrant = error instanceof OAuthError && credential.grant !== undefined;
-      if (mayPass || refusedGrant) attempts = attempts.failed(error, Date.now());
+      if (mayPass || refusedGrant) attempts = attempts.failed(error, now());
       await note(lease, attempts);
       step('outcome-noted');
       if (error instanceof OAuthError && isFinal(error, credential)) {
         if (abandonedAt !== undefined) this.#replays.learn(credential, 'refused');
         return await this.#rejected(current, error, abandonedAt);
       }
-      const over = performance.now() + attempts.pauseMs(Date.now()) > run.end;
+      const over = performance.now() + attempts.pauseMs(now()) > run.end;
       // Who would not wait for the lease does not wait for a server either: the old token has life left.
       if (!mayPass || over || run.leaseMs === 0 || tries === TRIES_A_RUN) throw error;
       this.#report({ type: 'refresh-retry', message: `${error.message} Trying again.`, hint: error.hint });
     }
   }
 
-  /** Lets the pause go by that the last failure asks for; throws that failure when the run has not so much time. */
-  async #waitOut(attempts: Attempts, credential: Credential, end: number): Promise<void> {
-    const pauseMs = attempts.pauseMs(Date.now());
-    if (pauseMs > 0 && performance.now() + pauseMs > end) throw attempts.failure(credential, Date.now());
+  /**
+   * Lets the pause go by that the last failure asks for; throws that failure when the run has not so much time.
+   *
+   * @returns whether there was one
+   */
+  async #waitOut(
+    attempts: Attempts,
+    credential: Credential,
+    end: number,
+    now: () => number,
+  ): Promise<boolean> {
+    const pauseMs = attempts.pauseMs(now());
+    if (pauseMs > 0 && performance.now() + pauseMs > end) throw attempts.failure(credential, now());
     await pause(pauseMs, this.#closing.signal);
+    return pauseMs > 0;
   }
 
   /** The server refused for good. Only the generation that it refused is marked; a later one is simply used. */
@@ -275,12 +312,13 @@ function isFinal({ error }: OAuthError, { grant, client }: Credential): boolean 
 /** RFC 6749 section 6: what the answer leaves out stays as it was; but not a refresh token that was refused. */
 function following(
   credential: Credential,
-  { tokens, scope, anew }: Redeemed,
+  { tokens, scope, anew, found }: Redeemed,
   epoch: number | undefined,
 ): Credential {
   const { loginRequired: _mended, epoch: _before, ...rest } = credential;
   return {
     ...rest,
+    ...found,
     generation: credential.generation + 1,
     ...(epoch === undefined ? {} : { epoch }),
     tokens: {

@@ -8,6 +8,7 @@ import {
   NetworkError,
 } from '../errors.ts';
 import { type Moment, thisMoment } from '../system/clock.ts';
+import { measure } from '../system/metrics.ts';
 import { type Custody, type Found, type Name, nameOf } from './custody.ts';
 import { alive, freshFor, freshness, servedFor } from './freshness.ts';
 import { cannotRefresh, notLoggedIn, refused } from './login-required.ts';
@@ -54,7 +55,9 @@ export class Serving {
   atOnce(resource: string, options: TokenOptions | undefined): AccessToken | undefined {
     const slot = this.#slots.get(resource, options?.account);
     const good = slot !== undefined && slot.access.generation !== options?.refused && isCurrent(slot);
-    return good ? slot.access : undefined;
+    if (!good) return undefined;
+    measure({ name: 'served', from: 'memory' });
+    return slot.access;
   }
 
   /** Looks everything up anew from now on. */
@@ -83,10 +86,12 @@ export class Serving {
     let { held } = found;
     const serve = async (ms: number): Promise<AccessToken> => {
       if (slot?.held === held) {
+        measure({ name: 'served', from: 'memory' });
         slot.servedUntil = performance.now() + ms;
         lookAgainIn(slot, Math.min(ms, lookEveryMs));
         return slot.access;
       }
+      measure({ name: 'served', from: held === found.held ? 'store' : 'refresh' });
       const made = await slotOf(name, options.account, { held, kids: found.kids }, performance.now() + ms);
       lookAgainIn(made, Math.min(ms, lookEveryMs));
       this.#slots.set(epoch, resource, made);
@@ -101,7 +106,10 @@ export class Serving {
       if (state === 'fresh') return serve(freshFor(credential, now));
       const living = !isRefused && alive(credential, now);
       // Its refresh failed a moment ago.
-      if (living && slot?.held === held && performance.now() < slot.servedUntil) return slot.access;
+      if (living && slot?.held === held && performance.now() < slot.servedUntil) {
+        measure({ name: 'served', from: 'memory' });
+        return slot.access;
+      }
       if (!isRenewable(credential)) {
         if (!living) throw cannotRefresh(credential);
         return serve(servedFor(credential, now, Number.POSITIVE_INFINITY));

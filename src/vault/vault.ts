@@ -1,22 +1,21 @@
 import type { Credential } from '../credential.ts';
 import { InvalidArgumentError, VaultClosedError } from '../errors.ts';
-import type { Secret } from '../secret.ts';
 import type { KeyringOpener, TierReport } from '../keyring/keyring.ts';
-import { type KeyringResolution, resolveKeyrings } from '../keyring/open.ts';
+import type { KeyringResolution } from '../keyring/open.ts';
 import { SealingKeys } from '../keyring/sealing-key.ts';
-import { DirectoryStore } from '../store/directory.ts';
+import type { Secret } from '../secret.ts';
 import { MemoryStore } from '../store/memory.ts';
 import { Spill } from '../store/spill.ts';
 import type { Store } from '../store/store.ts';
 import { thisMoment } from '../system/clock.ts';
 import { type Environment, processEnvironment } from '../system/environment.ts';
-import { type Layout, layoutOf } from '../system/paths.ts';
+import type { BackupFiles, Backups, ForeignFile } from './backups.ts';
 import { Custody, type Held, type Name, nameOf } from './custody.ts';
-import { chosenStore, openDockerAgent, type StoreName } from './docker-agent.ts';
 import type { HandoverFiles } from './handover-files.ts';
 import type { LoginPlace } from './keeping.ts';
 import { summaryOf, summaryOfUnopened } from './listing.ts';
 import { loginCommand, notLoggedIn } from './login-required.ts';
+import { homeOf, placeOf, type StoreName } from './place.ts';
 import { RefreshOnce } from './refresh-once.ts';
 import { Replays } from './replay.ts';
 import type {
@@ -42,9 +41,11 @@ import type {
   TokenHeaders,
   TokenOptions,
   VaultEvent,
+  WarmOptions,
+  WarmResult,
 } from './results.ts';
-import type { ServerSettings } from './settings.ts';
 import { Serving } from './serving.ts';
+import type { ServerSettings } from './settings.ts';
 
 /**
  * How long a token endpoint may take, in milliseconds. Long, since a request that is given up may still be processed: a
@@ -60,8 +61,8 @@ export interface VaultOptions {
   /** The keyrings to choose from, the strongest first, in place of those of this platform. */
   readonly openers?: readonly KeyringOpener[] | undefined;
   /**
-   * Where records lie: `directory`, under `home`; `docker-agent`, that program's own files; or a store of the caller's. Else
-   * `$HOLDFAST_STORE`, else `directory`.
+   * Where records lie: `directory`, under `home`; `docker-agent`, that program's own files; a `postgres://` or `redis://` URL;
+   * or a store of the caller's. Else `$HOLDFAST_STORE`, else `directory`.
    */
   readonly store?: Store | StoreName | undefined;
   /** docker-agent's configuration directory, as an absolute path; `~/.config/cagent` otherwise. */
@@ -78,16 +79,11 @@ export interface VaultOptions {
  */
 export function openVault(options: VaultOptions = {}): Vault {
   const environment = options.environment ?? processEnvironment();
-  const home = layoutOf(environment, options.home);
-  const { layout, resolution, keys, store: lasting } = placeOf(options, environment, home);
+  const home = homeOf(options, environment);
+  const { layout, resolve, resolution, keys, store: lasting } = placeOf(options, environment, home);
   const spill = new Spill(layout, environment);
   const custody = new Custody({ lasting, passing: new MemoryStore(), spill }, keys);
-  const keysOf = (keyring: string) =>
-    new SealingKeys(
-      resolveKeyrings(environment, layout, { keyring, openers: options.openers }),
-      layout,
-      environment,
-    );
+  const keysOf = (keyring: string) => new SealingKeys(resolve(keyring), layout, environment);
   const settings = async ({ resource }: Name) =>
     (await import('./settings.ts')).serverSettings(resource, home, environment);
   const report = options.onEvent ?? (() => {});
@@ -98,6 +94,11 @@ export function openVault(options: VaultOptions = {}): Vault {
     );
     return files;
   };
+  let kept: Promise<BackupFiles> | undefined;
+  const backups = () => {
+    kept ??= import('./backups.ts').then(({ BackupFiles }) => new BackupFiles({ keys, layout, environment }));
+    return kept;
+  };
   const inMemory = () =>
     openVault({
       ...options,
@@ -106,17 +107,18 @@ export function openVault(options: VaultOptions = {}): Vault {
       store: new MemoryStore(),
       onEvent: (event) => (event.type === 'memory-only' ? undefined : report(event)),
     });
-  return new Vault({ custody, keys, keysOf, resolution, settings, environment, report, handover, inMemory });
-}
-
-/** Where records lie, under which keys, and where everything else of ours is. */
-function placeOf(options: VaultOptions, environment: Environment, home: Layout) {
-  const choice = chosenStore(options.store, environment);
-  if (choice === 'docker-agent') return openDockerAgent(environment, home, options);
-  const resolution = resolveKeyrings(environment, home, options);
-  const keys = new SealingKeys(resolution, home, environment);
-  const store = choice === 'directory' ? new DirectoryStore(home, environment) : choice;
-  return { layout: home, resolution, keys, store };
+  return new Vault({
+    custody,
+    keys,
+    keysOf,
+    resolution,
+    settings,
+    environment,
+    report,
+    handover,
+    backups,
+    inMemory,
+  });
 }
 
 /** Logins to MCP servers, kept sealed, refreshed once. Made by `openVault`. */
@@ -129,9 +131,11 @@ export class Vault {
   readonly #environment: Environment;
   readonly #report: (event: VaultEvent) => void;
   readonly #handover: () => Promise<HandoverFiles>;
+  readonly #backups: () => Promise<BackupFiles>;
   readonly #inMemory: () => Vault;
   readonly #refresh: RefreshOnce;
   readonly #serving: Serving;
+  readonly #ending = new AbortController();
   #closed: Promise<void> | undefined;
 
   constructor(parts: {
@@ -143,6 +147,7 @@ export class Vault {
     environment: Environment;
     report: (event: VaultEvent) => void;
     handover: () => Promise<HandoverFiles>;
+    backups: () => Promise<BackupFiles>;
     inMemory: () => Vault;
   }) {
     this.#custody = parts.custody;
@@ -153,6 +158,7 @@ export class Vault {
     this.#environment = parts.environment;
     this.#report = parts.report;
     this.#handover = parts.handover;
+    this.#backups = parts.backups;
     this.#inMemory = parts.inMemory;
     this.#refresh = new RefreshOnce(
       parts.custody,
@@ -253,7 +259,12 @@ export class Vault {
     const { rekey } = await import('./rekey.ts');
     this.#custody.checkRekeyable();
     try {
-      return await rekey(options, { custody: this.#custody, keys: this.#keys, keysOf: this.#keysOf });
+      return await rekey(options, {
+        custody: this.#custody,
+        keys: this.#keys,
+        keysOf: this.#keysOf,
+        alsoUsed: async () => (await this.#backups()).kids(),
+      });
     } finally {
       this.#serving.forget();
       this.#keys.lookAgain(Number.POSITIVE_INFINITY);
@@ -329,6 +340,24 @@ export class Vault {
   }
 
   /**
+   * Keeps, sealed, what another program had in a file, before a login is taken out of that. Of each file the newest five stay.
+   *
+   * @returns its name; `undefined` where no key outlives this process, and nothing was kept
+   * @throws InvalidArgumentError for a file that is too large to be kept
+   * @throws StorageFullError, StorageUnwritableError, StorageUnsafeError
+   */
+  async keepBackup(file: ForeignFile): Promise<string | undefined> {
+    this.#mustBeOpen();
+    return (await this.#backups()).keep(file);
+  }
+
+  /** What `keepBackup` has kept and opens from here, the newest first. */
+  async backups(): Promise<Backups> {
+    this.#mustBeOpen();
+    return (await this.#backups()).list();
+  }
+
+  /**
    * Hands a login out, in the clear, to who asks for it.
    *
    * @throws LoginRequiredError where there is no login
@@ -382,6 +411,25 @@ export class Vault {
     };
   }
 
+  /**
+   * Keeps every login of the store warm, until the signal or `close`: each is refreshed when it is due, the nearest end
+   * first, and never with a browser. Any number of processes may do so at one store. A store that goes away is waited for.
+   *
+   * @throws what `list` throws, when the first look fails in a way that does not pass
+   */
+  async warm(options: WarmOptions = {}): Promise<WarmResult> {
+    this.#mustBeOpen();
+    const { Warming } = await import('./warming.ts');
+    const parts = { custody: this.#custody, refresh: this.#refresh, report: this.#report };
+    const ends = [this.#ending.signal, ...(options.signal === undefined ? [] : [options.signal])];
+    return new Warming(parts, options).run(AbortSignal.any(ends));
+  }
+
+  /** Where its records lie. */
+  get store(): Store {
+    return this.#custody.store;
+  }
+
   /** The keyrings that were considered so far, the strongest first, and why each was passed over. */
   tiers(): readonly TierReport[] {
     return this.#keys.reports();
@@ -397,6 +445,7 @@ export class Vault {
   }
 
   async #close(): Promise<void> {
+    this.#ending.abort();
     this.#serving.forget();
     for (const { resource, account } of await this.#refresh.close()) {
       this.#report({

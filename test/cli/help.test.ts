@@ -29,6 +29,9 @@ describe('help', () => {
         import [PEER]             move a login here that another program has made
         export URL                write a login in the clear, for another program
         rekey                     seal every login under a new key, or under another keyring
+        key ACTION                make a sealing key for many machines: holdfast key new
+        store ACTION              how the store of a fleet is, or make its tables: status, migrate
+        refresher                 keep every login of the store warm: refresh each when it is due
         doctor                    check keyrings, files, locks, clock and network settings
         completion SHELL          print a completion script for bash, zsh or fish
 
@@ -44,6 +47,9 @@ describe('help', () => {
         HOLDFAST_LOCK                 flock or lease-file, for file systems where the kernel’s lock does not hold
         HOLDFAST_PASSPHRASE           what opens the file keyring, in place of the passphrase that Holdfast makes
         HOLDFAST_PASSPHRASE_FILE      a file that holds it, such as a mounted secret
+        HOLDFAST_SEALING_KEY_FILE     a file that holds the sealing key of many machines; see holdfast key
+        HOLDFAST_SEALING_KEY          the key itself; HOLDFAST_SEALING_KEY_COMMAND a command that prints it
+        HOLDFAST_SEALING_KMS          a key of a KMS that wraps it: vault+https://…, awskms:///…, gcpkms://…
         HOLDFAST_CLIENT_ID            as --client-id of login, for every server; with the two below
         HOLDFAST_CLIENT_SECRET        its secret; HOLDFAST_CLIENT_SECRET_FILE names a file that holds it
         HOLDFAST_CLIENT_KEY           its private key; HOLDFAST_CLIENT_KEY_FILE names a file that holds it
@@ -75,7 +81,7 @@ describe('help', () => {
       Options:
         -a, --account LABEL                which login, where there are several at one server (default: "default")
         -k, --keyring NAME                 auto, native, file, memory, or a name (default: $HOLDFAST_KEYRING, config.json)
-            --store NAME                   directory, or docker-agent’s own files (default: $HOLDFAST_STORE, directory)
+            --store NAME                   directory, docker-agent, or an engine’s URL (default: $HOLDFAST_STORE, directory)
             --docker-agent-dir DIR         docker-agent’s configuration directory (default: ~/.config/cagent)
         -t, --timeout SECONDS              how long the login in the browser may take (default: 300)
             --scope SCOPES                 scopes to ask for, by spaces or commas, in place of what the server suggests

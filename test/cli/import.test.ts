@@ -100,7 +100,7 @@ describe('holdfast import', () => {
       --- stderr
       opencode, "notion": left out; nobody is logged in there.
       error: opencode has no login to http://127.0.0.1:MCP-1/mcp that could be imported. 1 entry was left out.
-        Looked in ~/.local/share/opencode/mcp-auth.json. If it keeps them elsewhere: --file FILE. A login in the OS keyring is not read yet; log in here instead: holdfast login URL"
+        Looked in ~/.local/share/opencode/mcp-auth.json. If it keeps them elsewhere: --file FILE. Or log in here: holdfast login URL"
     `);
   });
 
@@ -149,19 +149,19 @@ describe('holdfast import', () => {
       "exit 2
       --- stderr
       error: holdfast import needs the name of a program.
-        One of: mcp-remote, claude-code, codex, gemini, opencode, goose, cline, mcporter, inspector. What is there shows: holdfast import --list"
+        One of: mcp-remote, claude-code, codex, gemini, opencode, goose, cline, mcporter, inspector, docker-agent. What is there shows: holdfast import --list"
     `);
     expect(await told(['import', 'netscape'])).toMatchInlineSnapshot(`
       "exit 2
       --- stderr
       error: "netscape" is no program whose logins Holdfast can import.
-        Choose one of: mcp-remote, claude-code, codex, gemini, opencode, goose, cline, mcporter, inspector; or - for what holdfast export printed"
+        Choose one of: mcp-remote, claude-code, codex, gemini, opencode, goose, cline, mcporter, inspector, docker-agent; or - for what holdfast export printed"
     `);
     expect(await told(['import', 'gemini', '--yes'])).toMatchInlineSnapshot(`
       "exit 2
       --- stderr
       error: Gemini CLI has no login that could be imported.
-        Looked in ~/.gemini/mcp-oauth-tokens.json, ~/.gemini/gemini-credentials.json. If it keeps them elsewhere: --file FILE. A login in the OS keyring is not read yet; log in here instead: holdfast login URL"
+        Looked in ~/.gemini/mcp-oauth-tokens.json, ~/.gemini/gemini-credentials.json, 'Secret Service: gemini-cli-oauth (there is no Secret Service here)'. If it keeps them elsewhere: --file FILE. Or log in here: holdfast login URL"
     `);
     expect(await told(['import', 'codex', '--file', '/nonexistent/file', '--yes'])).toMatchInlineSnapshot(`
       "exit 2

@@ -9,6 +9,7 @@ import { type Environment, processEnvironment } from '../../src/system/environme
 import { openVault } from '../../src/vault/vault.ts';
 import { buildWitness, fixtureAt, NO_WITNESS, witness, witnessWith } from '../support/docker-agent.ts';
 import { temporaryDirectory } from '../support/home.ts';
+import { holdfast } from '../support/process.ts';
 import { callKWallet, NO_KWALLET, startKWallet, writeKWalletSettings } from '../support/kwallet.ts';
 import { type Bus, NO_SECRET_SERVICE, privateBus } from '../support/secret-service.ts';
 import { type Servers, startServers } from '../support/servers.ts';
@@ -117,6 +118,29 @@ describe.skipIf(NO_WITNESS)('docker-agent’s key in a keyring of the desktop', 
       expect(Object.keys(JSON.parse(witness(program, directory, 'read')))).toHaveLength(4);
       const lookup = spawnSync('secret-tool', ['lookup', 'profile', ITEM], { env: bus.variables });
       expect([lookup.status, lookup.stdout.length]).toEqual([1, 0]);
+    },
+  );
+
+  test.skipIf(NO_SECRET_SERVICE)(
+    'lies where docker-agent would not look first, if Holdfast comes first there: login and doctor say so',
+    async () => {
+      const bus = await privateBus();
+      await bus.keyring({ unlock: true });
+      const environment = await environmentOf(bus);
+      const directory = join(await temporaryDirectory(), 'cagent');
+      const run = (...args: string[]) =>
+        holdfast([...args, '--store', 'docker-agent', '--docker-agent-dir', directory], {
+          ...Object.fromEntries(
+            Object.entries(environment.variables).flatMap(([name, value]) => (value ? [[name, value]] : [])),
+          ),
+          BROWSER: join(import.meta.dirname, '..', 'support', 'scripted-browser.mjs'),
+        }).ended;
+      const login = await run('login', servers.resource);
+      expect([login.code, login.err]).toEqual([0, expect.stringContaining('where docker-agent looks first')]);
+      const { code, out } = await run('doctor');
+      expect(code).toBe(0);
+      expect(out).toContain('docker-agent’s key is in file.');
+      expect(out).toContain('where docker-agent looks first');
     },
   );
 

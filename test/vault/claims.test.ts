@@ -1,12 +1,13 @@
 import { describe, expect, onTestFinished, test } from 'vitest';
 import type { Credential } from '../../src/credential.ts';
-import { OAuthError, StoreUnreachableError } from '../../src/errors.ts';
+import { LockTimeoutError, NetworkError, OAuthError, StoreUnreachableError } from '../../src/errors.ts';
 import { MemoryKeyring } from '../../src/keyring/memory.ts';
 import { KeyringResolution } from '../../src/keyring/open.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
 import { Secret } from '../../src/secret.ts';
 import { EngineStore } from '../../src/store/engine-store.ts';
 import { MemoryStore } from '../../src/store/memory.ts';
+import { Spill } from '../../src/store/spill.ts';
 import { thisMoment } from '../../src/system/clock.ts';
 import { Custody, type Held, nameOf } from '../../src/vault/custody.ts';
 import { type Redeem, RefreshOnce } from '../../src/vault/refresh-once.ts';
@@ -66,7 +67,8 @@ async function fleet() {
     });
     const keys = new SealingKeys(resolution, home.layout, home.environment);
     const store = new EngineStore(engine, { leaseMs: LEASE_MS, patienceMs: 5000 });
-    const custody = new Custody({ lasting: store, passing: new MemoryStore() }, keys);
+    const spill = new Spill(home.layout, home.environment);
+    const custody = new Custody({ lasting: store, passing: new MemoryStore(), spill }, keys);
     const said: string[] = [];
     const replays = new Replays();
     const refresh = new RefreshOnce(custody, redeem, (event) => void said.push(event.type), replays);
@@ -214,10 +216,12 @@ describe('holders of one credential at one engine', () => {
     const { shared, open, find } = await fleet();
     const one = open();
     const held = await find(one);
-    const { write } = one.engine;
+    const write = one.engine.write.bind(one.engine);
+    let lost = false;
     one.engine.write = async (...arguments_) => {
-      one.engine.write = write;
-      await write.apply(one.engine, arguments_);
+      const written = await write(...arguments_);
+      if (lost) return written;
+      lost = true;
       // The record cannot be read again at first, either.
       one.engine.cut.add('read');
       setTimeout(() => one.engine.cut.delete('read'), 10);
@@ -227,6 +231,62 @@ describe('holders of one credential at one engine', () => {
     expect(got.credential.generation).toBe(2);
     expect(one.said).toEqual([]);
     expect(shared.aside).toEqual([]);
+  });
+
+  test('tokens that a dead process spilled, and that cannot be written yet, keep the claim of who found them', async () => {
+    const { shared, server, open, find } = await fleet();
+    const held = await find(open());
+    const dead = open();
+    dead.engine.cut.add('write').add('read').add('renew');
+    const got = await dead.refresh.refresh(held, WAIT);
+    shared.advance(LEASE_MS + 100);
+    const next = open();
+    next.engine.cut.add('write');
+    const found = await next.refresh.refresh(await find(next), WAIT);
+    expect(found.credential.tokens.accessToken.equals(got.credential.tokens.accessToken)).toBe(true);
+    const other = open();
+    const claim = other.refresh.refresh(await find(other), { leaseMs: 0, waitMs: 1000 });
+    await expect(claim).rejects.toBeInstanceOf(LockTimeoutError);
+    next.engine.cut.clear();
+    await expect.poll(async () => (await find(open())).credential.generation).toBe(2);
+    expect(server.presented).toHaveLength(1);
+  });
+
+  test('who paused after a failure looks again before it presents anything', async () => {
+    const { server, open, find } = await fleet();
+    const failed = gate();
+    const pausing = open(async () => {
+      failed.open();
+      throw new NetworkError('No connection.', { unsent: true });
+    });
+    const held = await find(pausing);
+    const waiting = pausing.refresh.refresh(held, WAIT);
+    await failed.opened;
+    // The answer of a holder that was given up comes after all.
+    const late = open();
+    const answer = server.answer(held.credential);
+    await late.custody.commit(held, { ...held.credential, generation: 2, tokens: answer.tokens });
+    expect((await waiting).credential.tokens.accessToken.equals(answer.tokens.accessToken)).toBe(true);
+    expect(server.presented).toHaveLength(1);
+  });
+
+  test('a request that was never sent teaches nothing of the server', async () => {
+    const { server, open, find } = await fleet();
+    let lapsed = 0;
+    const one = open(async (credential, beforeSend) => {
+      if (lapsed < 3) {
+        lapsed += 1;
+        one.engine.cut.add('renew');
+        await new Promise((resolve) => setTimeout(resolve, LEASE_MS));
+        one.engine.cut.delete('renew');
+      }
+      beforeSend();
+      return server.answer(credential);
+    });
+    const { credential } = await one.refresh.refresh(await find(one), WAIT);
+    expect(lapsed).toBe(3);
+    expect(server.presented).toHaveLength(1);
+    expect(await one.replays.of(credential)).toBe('unknown');
   });
 
   test('an engine that forgot what it had acknowledged is told again', async () => {

@@ -1,0 +1,66 @@
+import type { WarmedLogin, WarmResult, WarmStates } from '../../vault/results.ts';
+import type { Invocation } from '../command.ts';
+import { EXIT, exitCodeOf } from '../exit-code.ts';
+import { withVault } from '../open-vault.ts';
+import type { Ui } from '../ui.ts';
+import { plural } from '../words.ts';
+
+export async function run(invocation: Invocation): Promise<number> {
+  const { ui, signal } = invocation;
+  const everyS = invocation.number('every', { min: 1, max: 86_400 });
+  const ratePerMinute = invocation.number('rate', { min: 1, max: 1_000_000 });
+  const port = invocation.number('metrics-port', { min: 0, max: 65_535 });
+  const once = invocation.flag('once');
+  const metrics =
+    port === undefined ? undefined : await (await import('../../vault/metrics-server.ts')).serveMetrics(port);
+  if (metrics !== undefined) ui.note(`Metrics: ${metrics.url}`, { event: 'metrics', url: metrics.url });
+  let told = '';
+  try {
+    const result = await withVault(invocation, (vault) =>
+      vault.warm({
+        everyMs: everyS === undefined ? undefined : everyS * 1000,
+        ratePerMinute,
+        once,
+        signal,
+        onRefresh: (login) => tell(ui, login),
+        onLook: (states) => {
+          // What has not changed is no news.
+          const text = counts(states);
+          if (!once && text !== told) ui.note(text, { event: 'states', states });
+          told = text;
+        },
+      }),
+    );
+    return once ? toldOnce(ui, result) : EXIT.done;
+  } finally {
+    await metrics?.close();
+  }
+}
+
+function tell(ui: Ui, { resource, account, outcome, error }: WarmedLogin): void {
+  const login = `${resource}${account === 'default' ? '' : ` as ${account}`}`;
+  const fields = { event: outcome, resource, account, code: error?.code };
+  if (outcome === 'refreshed') ui.note(`${login} has new tokens.`, fields);
+  else ui.warn(`${login} was not refreshed. ${error?.message ?? ''}`.trim(), error?.hint, fields);
+}
+
+function toldOnce(ui: Ui, { states, refreshed, failures }: WarmResult): number {
+  if (ui.json) ui.dataJson({ states, refreshed, failed: failures.length });
+  else ui.note(`${plural(refreshed, 'login has', 'logins have')} new tokens. ${counts(states)}`);
+  const [first] = failures;
+  if (first !== undefined) return exitCodeOf(first);
+  // Some may be another session's; where none opens, the key is not the one that this store needs.
+  const others = states.fresh + states.due + states['login-required'];
+  return states.unopened > 0 && others === 0 ? EXIT.keyring : EXIT.done;
+}
+
+function counts(states: WarmStates): string {
+  const all = Object.values(states).reduce((sum, count) => sum + count, 0);
+  const parts = [
+    `${states.fresh} fresh`,
+    `${states.due} due`,
+    ...(states['login-required'] > 0 ? [`${states['login-required']} login required`] : []),
+    ...(states.unopened > 0 ? [`${states.unopened} that do not open here`] : []),
+  ];
+  return `${plural(all, 'login', 'logins')}: ${parts.join(', ')}.`;
+}

@@ -1,0 +1,39 @@
+import { InvalidArgumentError } from '../errors.ts';
+import { EngineStore } from '../store/engine-store.ts';
+import type { Environment } from '../system/environment.ts';
+
+const SCHEMES = ['postgres', 'postgresql', 'redis', 'rediss'] as const;
+
+/** The URL of an engine that many machines share. */
+export type EngineUrl = `${(typeof SCHEMES)[number]}://${string}`;
+
+export function isEngineUrl(text: string): text is EngineUrl {
+  return SCHEMES.some((scheme) => text.startsWith(`${scheme}://`));
+}
+
+/**
+ * The store that a URL names. Nothing of the engine is loaded, nor is the URL looked at closely, until the store is first
+ * used: the way to a token in another store must not pass through it.
+ *
+ * @throws InvalidArgumentError when it is no URL; when it is first used, for what the engine cannot take of it
+ */
+export function engineStoreAt(url: EngineUrl, environment: Environment): EngineStore {
+  if (!URL.canParse(url)) {
+    throw new InvalidArgumentError('The URL of the store cannot be read.', {
+      hint: 'Characters such as @, / and # in a password must be percent-encoded; or leave it to PGPASSWORD or REDISCLI_AUTH.',
+    });
+  }
+  const { protocol, host, searchParams } = new URL(url);
+  return new EngineStore({
+    id: `${protocol}//${host}`,
+    tenant: searchParams.get('tenant') ?? 'default',
+    load: async () => {
+      if (protocol.startsWith('postgres')) {
+        const { openPostgresStore } = await import('../store/postgres-pool.ts');
+        return openPostgresStore({ connectionString: url }, environment).engine();
+      }
+      const { openRedisStore } = await import('../store/redis-open.ts');
+      return openRedisStore({ url }, environment).engine();
+    },
+  });
+}

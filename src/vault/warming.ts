@@ -1,0 +1,340 @@
+import { type Credential, isRenewable } from '../credential.ts';
+import {
+  AbortedError,
+  HoldfastError,
+  LockTimeoutError,
+  LoginRequiredError,
+  NetworkError,
+} from '../errors.ts';
+import type { RecordAddress } from '../store/store.ts';
+import { thisMoment } from '../system/clock.ts';
+import { measure, type WarmState } from '../system/metrics.ts';
+import { pause } from '../system/turn.ts';
+import type { Custody, Held } from './custody.ts';
+import { freshFor, freshness, lapsesAt } from './freshness.ts';
+import type { RefreshOnce } from './refresh-once.ts';
+import type { VaultEvent, WarmedLogin, WarmOptions, WarmResult } from './results.ts';
+import { TokenBucket } from './token-bucket.ts';
+
+/*
+ * Keeps every credential of a store warm: each is refreshed when it is due, by the same protocol as for a caller, so that
+ * any number of processes may do this to one store. A record is read when something may have to be done for it, and not
+ * kept in memory: what is remembered is when to look again.
+ */
+
+const EVERY_MS = 30_000;
+const RATE_PER_MINUTE = 600;
+
+/** A record may be replaced by a login whose tokens live shorter, so it is looked at again after so long at the latest, in ms. */
+const LOOK_AGAIN_MS = 10 * 60_000;
+
+/** How long a refresh is waited for, in milliseconds. It goes on without that. */
+const WAIT_MS = 120_000;
+
+/** After a refresh that failed, in milliseconds, doubled each time. */
+const FIRST_RETRY_MS = 5_000;
+const LONGEST_RETRY_MS = 60_000;
+
+/** When another process is at it, in milliseconds. */
+const OTHERS_PAUSE_MS = 1_000;
+
+/** Between two listings goes so many times the time that one takes. */
+const LISTING_SHARE = 20;
+
+/** Between two rounds, in milliseconds, so that a great many credentials do not keep a core busy. */
+const SHORTEST_PAUSE_MS = 100;
+
+/** So many refreshes at one authorization server run at once: one that hangs must not hold up the others. */
+const MOST_AT_AN_ISSUER = 16;
+
+/** So many records are opened before what is due among them is begun. */
+const CHUNK = 500;
+
+/** So many reasons why records do not open are told; more are of no help. */
+const MOST_REASONS = 20;
+
+interface Entry {
+  readonly address: RecordAddress;
+  /** When to read it again, on the monotonic clock, in milliseconds. */
+  lookAt: number;
+  state: WarmState;
+  isBusy: boolean;
+  failures: number;
+  isTried: boolean;
+}
+
+interface Issuer {
+  readonly bucket: TokenBucket;
+  running: number;
+}
+
+export class Warming {
+  readonly #custody: Custody;
+  readonly #refresh: RefreshOnce;
+  readonly #report: (event: VaultEvent) => void;
+  readonly #options: WarmOptions;
+  readonly #entries = new Map<string, Entry>();
+  readonly #issuers = new Map<string, Issuer>();
+  readonly #running = new Set<Promise<void>>();
+  #refreshed = 0;
+  #failed: HoldfastError[] = [];
+  readonly #told = new Set<string>();
+  #isAway = false;
+  #defect: { readonly error: unknown } | undefined;
+  #wake: () => void = () => {};
+
+  constructor(
+    parts: { custody: Custody; refresh: RefreshOnce; report: (event: VaultEvent) => void },
+    options: WarmOptions,
+  ) {
+    this.#custody = parts.custody;
+    this.#refresh = parts.refresh;
+    this.#report = parts.report;
+    this.#options = options;
+  }
+
+  /**
+   * Until the signal, or with `once` until what is due has been tried.
+   *
+   * @throws what listing the store throws the first time, unless that may pass
+   */
+  async run(signal: AbortSignal): Promise<WarmResult> {
+    const { once = false, everyMs = EVERY_MS } = this.#options;
+    let listAt = 0;
+    let isFirst = true;
+    while (!signal.aborted) {
+      if (this.#defect !== undefined) throw this.#defect.error;
+      try {
+        if (performance.now() >= listAt) {
+          const begin = performance.now();
+          await this.#list();
+          const end = performance.now();
+          // A store so large that listing it takes long is listed less often.
+          listAt = end + Math.max(everyMs, LISTING_SHARE * (end - begin));
+        }
+        await this.#look(signal);
+        if (this.#isAway) this.#back();
+        isFirst = false;
+      } catch (error) {
+        if (signal.aborted) break;
+        if (!(error instanceof HoldfastError) || (isFirst && (once || !error.retryable))) throw error;
+        this.#away(error);
+        await quietPause(Math.min(everyMs, FIRST_RETRY_MS) * (0.5 + Math.random()), signal);
+        continue;
+      }
+      this.#tell();
+      if (once && this.#isDone()) break;
+      await this.#untilSomethingIsDue(listAt, signal);
+    }
+    if (once) await Promise.all(this.#running);
+    return this.#result();
+  }
+
+  /** Which records there are. Those that are gone are forgotten. */
+  async #list(): Promise<void> {
+    const gone = new Set(this.#entries.keys());
+    for (const address of await this.#custody.addresses()) {
+      const key = `${address.kid}/${address.id}`;
+      gone.delete(key);
+      if (this.#entries.has(key)) continue;
+      this.#entries.set(key, {
+        address,
+        lookAt: 0,
+        state: 'fresh',
+        isBusy: false,
+        failures: 0,
+        isTried: false,
+      });
+    }
+    for (const key of gone) this.#entries.delete(key);
+  }
+
+  /** Reads what may be due, and begins what is, the nearest end first. */
+  async #look(signal: AbortSignal): Promise<void> {
+    const now = performance.now();
+    const wanted = [...this.#entries.values()].filter((entry) => !entry.isBusy && entry.lookAt <= now);
+    for (let begin = 0; begin < wanted.length && !signal.aborted; begin += CHUNK) {
+      const chunk = wanted.slice(begin, begin + CHUNK);
+      // Set first: one that was removed meanwhile comes back as nothing.
+      for (const entry of chunk) lookIn(entry, LOOK_AGAIN_MS);
+      const { held, unopened } = await this.#custody.open(chunk.map(({ address }) => address));
+      for (const one of unopened) {
+        const entry = this.#entry(one);
+        if (entry !== undefined) entry.state = 'unopened';
+        this.#doesNotOpen(one.error);
+      }
+      const due = held.filter((one) => this.#settle(one) === 'due');
+      const moment = thisMoment();
+      const endOf = ({ credential }: Held) => lapsesAt(credential, moment) ?? 0;
+      due.sort((a, b) => endOf(a) - endOf(b));
+      const withheld = new Map<string, number>();
+      for (const one of due) this.#begin(one, withheld, signal);
+    }
+  }
+
+  #entry({ kid, id }: RecordAddress): Entry | undefined {
+    return this.#entries.get(`${kid}/${id}`);
+  }
+
+  /** Remembers what that record needs next. */
+  #settle(held: Held): WarmState | undefined {
+    const entry = this.#entry(held.address);
+    if (entry === undefined) return undefined;
+    const { credential } = this.#refresh.landing.newest(held);
+    const moment = thisMoment();
+    const state = stateOf(credential);
+    entry.state = state;
+    const isLasting = state !== 'fresh' || !isRenewable(credential);
+    lookIn(entry, isLasting ? LOOK_AGAIN_MS : Math.min(LOOK_AGAIN_MS, freshFor(credential, moment)));
+    return state;
+  }
+
+  /** Begins a refresh if its server may be asked now; else it is looked at again when its turn has come. */
+  #begin(held: Held, withheld: Map<string, number>, signal: AbortSignal): void {
+    const entry = this.#entry(held.address);
+    if (entry === undefined) return;
+    if (this.#options.once === true && entry.isTried) return;
+    const { issuer } = held.credential.server;
+    const at = this.#issuer(issuer);
+    const before = withheld.get(issuer) ?? 0;
+    if (before > 0 || at.running >= MOST_AT_AN_ISSUER || !at.bucket.take()) {
+      withheld.set(issuer, before + 1);
+      const rounds = Math.ceil((before + 1) / MOST_AT_AN_ISSUER);
+      lookIn(entry, Math.max(rounds * SHORTEST_PAUSE_MS, at.bucket.waitMs(before + 1)));
+      return;
+    }
+    entry.isBusy = true;
+    entry.isTried = true;
+    at.running += 1;
+    const run = this.#refreshOne(held, entry, signal).finally(() => {
+      entry.isBusy = false;
+      at.running -= 1;
+      this.#running.delete(run);
+      // It may have to be looked at sooner than anything else.
+      this.#wake();
+    });
+    this.#running.add(run);
+  }
+
+  async #refreshOne(held: Held, entry: Entry, signal: AbortSignal): Promise<void> {
+    const { resource, account } = held.credential;
+    const login = { resource, account };
+    try {
+      // Who is not waited for has the lease, or the server's patience; either way there is another time.
+      const next = await this.#refresh.refresh(held, { leaseMs: 0, waitMs: WAIT_MS, signal });
+      entry.failures = 0;
+      this.#settle(next);
+      this.#refreshed += 1;
+      this.#hear({ ...login, outcome: 'refreshed' });
+    } catch (error) {
+      if (!(error instanceof HoldfastError)) {
+        // A defect: the loop ends with it.
+        this.#defect = { error };
+        return;
+      }
+      if (error instanceof AbortedError) return;
+      if (error instanceof LockTimeoutError) {
+        lookIn(entry, OTHERS_PAUSE_MS * (0.5 + Math.random()));
+        return;
+      }
+      if (error instanceof LoginRequiredError) {
+        entry.state = 'login-required';
+        lookIn(entry, LOOK_AGAIN_MS);
+        this.#hear({ ...login, outcome: 'login-required', error });
+        return;
+      }
+      entry.failures += 1;
+      const grown = Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** Math.min(entry.failures - 1, 10));
+      const asked = error instanceof NetworkError ? (error.retryAfterMs ?? 0) : 0;
+      lookIn(entry, Math.max(asked, grown * (0.75 + Math.random() / 2)));
+      this.#failed.push(error);
+      this.#hear({ ...login, outcome: 'failed', error });
+    }
+  }
+
+  #issuer(name: string): Issuer {
+    const { ratePerMinute = RATE_PER_MINUTE } = this.#options;
+    const issuer = this.#issuers.get(name) ?? { bucket: new TokenBucket(ratePerMinute), running: 0 };
+    this.#issuers.set(name, issuer);
+    return issuer;
+  }
+
+  /** Whether everything that is due has been tried. */
+  #isDone(): boolean {
+    return [...this.#entries.values()].every(({ state, isTried }) => state !== 'due' || isTried);
+  }
+
+  async #untilSomethingIsDue(listAt: number, signal: AbortSignal): Promise<void> {
+    await quietPause(SHORTEST_PAUSE_MS, signal);
+    let next = listAt;
+    for (const { isBusy, lookAt } of this.#entries.values()) if (!isBusy) next = Math.min(next, lookAt);
+    const ms = next - performance.now();
+    if (ms <= 0) return;
+    const over = new AbortController();
+    this.#wake = () => over.abort();
+    await quietPause(ms, AbortSignal.any([signal, over.signal]));
+  }
+
+  #tell(): void {
+    const states = this.#states();
+    measure({ name: 'warm', states });
+    this.#options.onLook?.(states);
+  }
+
+  #states(): Record<WarmState, number> {
+    const states = { fresh: 0, due: 0, 'login-required': 0, unopened: 0 };
+    for (const { state } of this.#entries.values()) states[state] += 1;
+    return states;
+  }
+
+  #result(): WarmResult {
+    return { states: this.#states(), refreshed: this.#refreshed, failures: this.#failed };
+  }
+
+  #hear(login: WarmedLogin): void {
+    // A process that runs for months keeps no list of what once failed.
+    if (this.#options.once !== true) this.#failed = this.#failed.slice(-1);
+    this.#options.onRefresh?.(login);
+  }
+
+  /** Told once for each reason: nobody else would notice that a key is not the one that the store needs. */
+  #doesNotOpen({ message, hint }: HoldfastError): void {
+    if (this.#told.has(message) || this.#told.size >= MOST_REASONS) return;
+    this.#told.add(message);
+    this.#report({ type: 'unopened', message: `A record is not kept warm. ${message}`, hint });
+  }
+
+  #away(error: HoldfastError): void {
+    if (this.#isAway) return;
+    this.#isAway = true;
+    this.#report({
+      type: 'store-away',
+      message: `${error.message} Trying again until it is back.`,
+      hint: error.hint,
+    });
+  }
+
+  #back(): void {
+    this.#isAway = false;
+    this.#report({ type: 'store-back', message: 'The store is back.' });
+  }
+}
+
+function stateOf(credential: Credential): WarmState {
+  if (credential.loginRequired !== undefined) return 'login-required';
+  const state = freshness(credential, thisMoment());
+  if (isRenewable(credential)) return state === 'fresh' ? 'fresh' : 'due';
+  return state === 'lapsed' ? 'login-required' : 'fresh';
+}
+
+function lookIn(entry: Entry, ms: number): void {
+  entry.lookAt = performance.now() + ms;
+}
+
+async function quietPause(ms: number, signal: AbortSignal): Promise<void> {
+  try {
+    await pause(ms, signal);
+  } catch {
+    // The loop looks at the signal itself.
+  }
+}

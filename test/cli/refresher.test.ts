@@ -1,0 +1,48 @@
+import { describe, expect, it } from 'vitest';
+import { seededHome } from '../support/seeded-home.ts';
+import { temporaryHome } from '../support/home.ts';
+import { commandLine } from '../support/transcript.ts';
+
+describe('holdfast refresher --once', () => {
+  it('says what there is, with nothing to do', async () => {
+    const at = commandLine((await seededHome()).path);
+    expect(await at.told(['refresher', '--once', '--keyring', 'file'])).toMatchInlineSnapshot(`
+      "exit 0
+      --- stderr
+      0 logins have new tokens. 1 login: 1 fresh, 0 due."
+    `);
+    expect(await at.told(['refresher', '--once', '--keyring', 'file', '--quiet'])).toBe('exit 0');
+  });
+
+  it('prints counts with --json', async () => {
+    const at = commandLine((await seededHome()).path);
+    const { code, out, err } = await at.run(['refresher', '--once', '--keyring', 'file', '--json']);
+    expect({ code, err, ...JSON.parse(out) }).toEqual({
+      code: 0,
+      err: '',
+      states: { fresh: 1, due: 0, 'login-required': 0, unopened: 0 },
+      refreshed: 0,
+      failed: 0,
+    });
+  });
+
+  it('ends at once where there is no login', async () => {
+    const at = commandLine((await temporaryHome()).path);
+    expect(await at.told(['refresher', '--once'])).toMatchInlineSnapshot(`
+      "exit 0
+      --- stderr
+      0 logins have new tokens. 0 logins: 0 fresh, 0 due."
+    `);
+  });
+
+  it('says why nothing opens here, and what to do, with an exit code of its own', async () => {
+    const at = commandLine((await seededHome()).path);
+    expect(await at.told(['refresher', '--once'], { HOLDFAST_PASSPHRASE: 'another' })).toMatchInlineSnapshot(`
+      "exit 4
+      --- stderr
+      warning: A record is not kept warm. This record is sealed under a key that cannot be read now. $HOME/keyring/sealing-key: The keyring file does not open: the passphrase is another, or the file is damaged.
+        Check HOLDFAST_PASSPHRASE, or put the passphrase file that belongs to it back. The file is left as it is.
+      0 logins have new tokens. 1 login: 0 fresh, 0 due, 1 that do not open here."
+    `);
+  });
+});
