@@ -70,13 +70,21 @@ export class ClaimedLease implements Lease {
     return this.#note;
   }
 
+  async followed(): Promise<boolean> {
+    if (!this.#lost && !this.#isOver) return false;
+    try {
+      return !(await this.#engine.renew(this.#id, this.epoch, this.#leaseMs));
+    } catch {
+      return false;
+    }
+  }
+
+  get #isOver(): boolean {
+    return elapsedSince(this.#since) >= this.#leaseMs * (1 - GUARD_SHARE);
+  }
+
   check(): void {
-    if (
-      !this.#lost &&
-      this.#ended === undefined &&
-      elapsedSince(this.#since) < this.#leaseMs * (1 - GUARD_SHARE)
-    )
-      return;
+    if (!this.#lost && this.#ended === undefined && !this.#isOver) return;
     measure({ name: 'claim', outcome: 'lost' });
     throw new LeaseLostError('This process did not come to send its request while it held the lease.', {
       hint: 'Another one may be refreshing by now; try again.',

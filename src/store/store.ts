@@ -35,6 +35,8 @@ export interface Lease {
    * @throws LeaseLostError when another may hold the lease by now
    */
   check?(): void;
+  /** Whether a later claim has been made since. `false` where that cannot be found out now. */
+  followed?(): Promise<boolean>;
   /**
    * What earlier holders left for later ones: how their tries went. No secret, and no promise: it may be lost at any
    * time, and then reads as `undefined`.

@@ -29,15 +29,22 @@ interface Unlanded {
 export class Landing {
   readonly #custody: Custody;
   readonly #report: (event: VaultEvent) => void;
+  readonly #hasWindow: (credential: Credential) => Promise<boolean>;
   readonly #unlanded = new Map<string, Unlanded>();
   /** The last that this process saw written of each: an engine that lost a write, and forgot, is told again. */
   readonly #written = new Map<string, Held>();
   #persisting: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(custody: Custody, report: (event: VaultEvent) => void) {
+  /** @param hasWindow whether the server of a credential takes a refresh token again that was presented a moment ago */
+  constructor(
+    custody: Custody,
+    report: (event: VaultEvent) => void,
+    hasWindow: (credential: Credential) => Promise<boolean>,
+  ) {
     this.#custody = custody;
     this.#report = report;
+    this.#hasWindow = hasWindow;
   }
 
   /** The credential with the newest tokens that this process knows of. */
@@ -111,6 +118,13 @@ export class Landing {
     let at = base;
     for (let attempt = 0; ; attempt += 1) {
       try {
+        if (await this.#isOvertaken(credential, lease)) {
+          await this.#custody.journal(at, credential);
+          this.#unlanded.delete(name);
+          const stored = await this.#custody.reread(at);
+          if (stored === undefined) throw loggedOut(credential);
+          return stored;
+        }
         const written = await this.#custody.commit(at, credential, lease);
         if (written !== undefined) {
           await this.#landed(name, written, false);
@@ -170,7 +184,9 @@ export class Landing {
       try {
         const stored = await this.#custody.reread(held);
         const written =
-          stored === undefined || !supersedes(held.credential, stored.credential)
+          stored === undefined ||
+          !supersedes(held.credential, stored.credential) ||
+          (await this.#isOvertaken(held.credential, lease))
             ? stored
             : await this.#custody.commit(stored, held.credential, lease);
         const settled = stored === undefined || written !== undefined;
@@ -184,6 +200,16 @@ export class Landing {
         // It was said when it happened first, and the next try may do better.
       }
     }
+  }
+
+  /**
+   * Whether another holder has claimed since, at a server that answers twice and lets the newest answer count. Whatever that one
+   * was given, and could not write, makes this answer worthless; but the refresh token that both came of is good for another one,
+   * for as long as the window is open. At other servers this may be the only answer that there is.
+   */
+  async #isOvertaken(credential: Credential, lease: Lease | undefined): Promise<boolean> {
+    if (lease?.followed === undefined || !(await lease.followed())) return false;
+    return this.#hasWindow(credential);
   }
 
   async #landed(name: string, written: Held | undefined, removeSpilled: boolean): Promise<void> {

@@ -75,7 +75,11 @@ export class RefreshOnce {
     report: (event: VaultEvent) => void,
     replays: Replays = new Replays(),
   ) {
-    this.landing = new Landing(custody, report);
+    this.landing = new Landing(
+      custody,
+      report,
+      async (credential) => (await replays.of(credential)) === 'window',
+    );
     this.#custody = custody;
     this.#redeem = redeem;
     this.#replays = replays;

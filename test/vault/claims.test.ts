@@ -74,7 +74,8 @@ async function fleet() {
     const refresh = new RefreshOnce(custody, redeem, (event) => void said.push(event.type), replays);
     onTestFinished(async () => {
       engine.cut.clear();
-      await refresh.close();
+      // One whose server never answers does not end.
+      await Promise.race([refresh.close(), new Promise((resolve) => setTimeout(resolve, 1000))]);
       await custody.close();
     });
     return { engine, keys, custody, refresh, replays, said };
@@ -287,6 +288,40 @@ describe('holders of one credential at one engine', () => {
     expect(lapsed).toBe(3);
     expect(server.presented).toHaveLength(1);
     expect(await one.replays.of(credential)).toBe('unknown');
+  });
+
+  test('where the newest answer counts, an older one does not take the place of one that died with its holder', async () => {
+    const { shared, server, open, find } = await fleet();
+    const [answered, go] = [gate(), gate()];
+    const stopped = open(async (credential) => {
+      const answer = server.answer(credential);
+      answered.open();
+      await go.opened;
+      return answer;
+    });
+    stopped.engine.cut.add('renew');
+    for (let times = 0; times < 2; times += 1)
+      stopped.replays.learn((await find(stopped)).credential, 'taken');
+    const older = stopped.refresh.refresh(await find(stopped), WAIT);
+    await answered.opened;
+    shared.advance(LEASE_MS + 100);
+    const killed = open(async (credential) => {
+      server.answer(credential);
+      return new Promise(() => {});
+    });
+    void killed.refresh.refresh(await find(killed), WAIT).catch(() => {});
+    await expect.poll(() => server.presented.length).toBe(2);
+    await new Promise((resolve) => setTimeout(resolve, LEASE_MS));
+    stopped.engine.cut.delete('renew');
+    go.open();
+    expect((await older).credential.generation).toBe(1);
+    expect(shared.aside.map(({ why }) => why)).toEqual(['late']);
+    killed.engine.cut.add('renew');
+    shared.advance(LEASE_MS + 100);
+    const next = open();
+    const { credential } = await next.refresh.refresh(await find(next), WAIT);
+    expect(credential.tokens.refreshToken?.reveal()).toBe('refresh-3');
+    expect(new Set(server.presented).size).toBe(1);
   });
 
   test('an engine that forgot what it had acknowledged is told again', async () => {
