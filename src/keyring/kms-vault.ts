@@ -68,7 +68,7 @@ function settingsOf(url: URL, { variables }: Environment): Settings {
       hint: 'Set VAULT_TOKEN or VAULT_TOKEN_FILE; in Kubernetes add ?role=ROLE to HOLDFAST_SEALING_KMS.',
     });
   }
-  if ('auth' in access && !/^[\w-]+(\/[\w-]+)*$/.test(access.auth)) {
+  if ('auth' in access && access.auth !== undefined && !/^[\w-]+(\/[\w-]+)*$/.test(access.auth)) {
     throw new InvalidArgumentError(`HOLDFAST_SEALING_KMS names no auth method: ${quote(access.auth, 80)}.`, {
       hint: 'Write the path that it is mounted at, such as auth=kubernetes.',
     });

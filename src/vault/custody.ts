@@ -18,7 +18,7 @@ import {
 import type { SealingKey, SealingKeys } from '../keyring/sealing-key.ts';
 import { WRAPPED_KID } from '../keyring/wrapped-items.ts';
 import { seal, unseal } from '../sealing.ts';
-import { ageOf, thisMoment } from '../system/clock.ts';
+import { ageOf, type Moment, thisMoment } from '../system/clock.ts';
 import type { Spill } from '../store/spill.ts';
 import type {
   Lease,
@@ -404,10 +404,12 @@ export class Custody {
   }
 
   async #open(address: RecordAddress, key: SealingKey, name: Name | undefined): Promise<Held | undefined> {
+    // From before it was asked for: a token may be older than it looks here, and never younger.
+    const asked = thisMoment();
     const found = await this.#storeOf(key).read(address);
     if (found === undefined) return undefined;
     try {
-      const credential = redated(this.#unsealed(address, key, found.record), found.ageMs);
+      const credential = redated(this.#unsealed(address, key, found.record), found.ageMs, asked);
       return { credential, address, version: found.version, key };
     } catch (error) {
       throw error instanceof RecordDamagedError ? damaged(error, name) : error;
@@ -451,9 +453,8 @@ function ageMsOf({ tokens }: Credential): number {
 }
 
 /** The tokens as old as the engine says, by the clocks of this machine: those of other machines may be wrong. */
-function redated(credential: Credential, ageMs: number | undefined): Credential {
+function redated(credential: Credential, ageMs: number | undefined, { wall, boot }: Moment): Credential {
   if (ageMs === undefined) return credential;
-  const { wall, boot } = thisMoment();
   const { obtainedBoot: _theirs, ...tokens } = credential.tokens;
   const obtainedAt = Math.max(0, Math.round(wall - ageMs));
   const life = tokens.expiresAt === undefined ? undefined : tokens.expiresAt - tokens.obtainedAt;

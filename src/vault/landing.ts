@@ -74,7 +74,7 @@ export class Landing {
   async bringHome(stored: Held, lease?: Lease): Promise<Held> {
     const name = nameOfRecord(stored);
     const kept = this.newest(stored).credential;
-    const spilled = await this.#custody.spilled(stored);
+    const spilled = await this.#withoutOvertaken(stored, await this.#custody.spilled(stored), lease);
     const newest = spilled.reduce((a, b) => (supersedes(b, a) ? b : a), kept);
     if (newest === stored.credential) {
       if (spilled.length > 0) await this.#custody.removeSpilled(stored);
@@ -210,6 +210,23 @@ export class Landing {
   async #isOvertaken(credential: Credential, lease: Lease | undefined): Promise<boolean> {
     if (lease?.followed === undefined || !(await lease.followed())) return false;
     return this.#hasWindow(credential);
+  }
+
+  /** What was spilled, but for what another holder has claimed after, as above. */
+  async #withoutOvertaken(
+    held: Held,
+    spilled: readonly Credential[],
+    lease: Lease | undefined,
+  ): Promise<readonly Credential[]> {
+    const { epoch } = lease ?? {};
+    const isLate = (one: Credential) =>
+      epoch !== undefined && one.epoch !== undefined && epoch > one.epoch + 1;
+    const late = spilled.filter(isLate);
+    if (late.length === 0 || !(await this.#hasWindow(held.credential))) return spilled;
+    for (const one of late) await this.#custody.journal(held, one);
+    const rest = spilled.filter((one) => !isLate(one));
+    if (rest.length === 0) await this.#custody.removeSpilled(held);
+    return rest;
   }
 
   async #landed(name: string, written: Held | undefined, removeSpilled: boolean): Promise<void> {

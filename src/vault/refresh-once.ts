@@ -3,6 +3,7 @@ import {
   AbortedError,
   HoldfastError,
   LeaseLostError,
+  LockTimeoutError,
   NetworkError,
   OAuthError,
   TimeoutError,
@@ -14,7 +15,7 @@ import { step } from '../system/steps.ts';
 import { pause } from '../system/turn.ts';
 import { Attempts } from './attempts.ts';
 import type { Custody, Held } from './custody.ts';
-import { freshness, wasOfNoUse } from './freshness.ts';
+import { alive, freshness, wasOfNoUse } from './freshness.ts';
 import { Landing, nameOfRecord } from './landing.ts';
 import { cannotRefresh, loggedOut, refused } from './login-required.ts';
 import { measuredRefresh } from './measured-refresh.ts';
@@ -56,6 +57,9 @@ interface RefreshRun extends RefreshWait {
 
 /** One run asks the server at most so often; who still has time begins another. */
 const TRIES_A_RUN = 5;
+
+/** So long a request of a killed process is given to be processed, in milliseconds, where nobody waits for the new token. */
+const LEFT_BEHIND_MS = 2_000;
 
 /** The answers of RFC 6749 section 5.2 that no later attempt can turn: the grant, or the client, is gone. */
 const FINAL = new Set(['invalid_grant', 'invalid_client']);
@@ -204,6 +208,7 @@ export class RefreshOnce {
     let attempts = Attempts.read(await quietly(lease.note()), credential, now());
     if (run.refused === true && wasOfNoUse(credential, thisMoment())) attempts = attempts.fruitless(now());
     attempts.checkFruitful(credential, now());
+    await this.#letPass(attempts, current, run, now);
     // Whether a request of this run may have been processed although no answer came.
     let inDoubt = false;
     for (let tries = 1; ; tries += 1) {
@@ -262,6 +267,24 @@ export class RefreshOnce {
       if (!mayPass || over || run.leaseMs === 0 || tries === TRIES_A_RUN) throw error;
       this.#report({ type: 'refresh-retry', message: `${error.message} Trying again.`, hint: error.hint });
     }
+  }
+
+  /**
+   * A holder that was killed may have left a request behind that the server has not come to yet. If it came to it after ours,
+   * that answer would count, and nobody has it. A lease that lapses gives it the time; a lock of the kernel is free at once.
+   */
+  async #letPass(attempts: Attempts, held: Held, run: RefreshRun, now: () => number): Promise<void> {
+    const { abandonedAt } = attempts;
+    if (run.lease.epoch !== undefined || abandonedAt === undefined) return;
+    const left = Math.min(abandonedAt + LEFT_BEHIND_MS - now(), LEFT_BEHIND_MS);
+    // Without a token that serves, whoever waits would rather have one now.
+    if (left <= 0 || !alive(held.credential, thisMoment())) return;
+    if (run.leaseMs === 0 || performance.now() + left > run.end) {
+      throw new LockTimeoutError('A process ended in the middle of refreshing this login a moment ago.', {
+        hint: 'Try again in a few seconds; the token that is there serves meanwhile.',
+      });
+    }
+    await pause(left, this.#closing.signal);
   }
 
   /**

@@ -73,11 +73,12 @@ export class Serving {
     const slot = this.#slots.get(resource, options.account);
     const name = slot?.name ?? nameOf(resource, options.account);
     const found = await this.#current(slot, name).catch((error: unknown) => {
-      // A store that does not answer now takes no token away that this process has.
+      // A store that does not answer now takes no token away that this process has, from whichever of its calls.
       const passes = error instanceof HoldfastError && error.retryable;
-      const good = slot !== undefined && slot.access.generation !== options.refused;
-      if (!passes || !good || !alive(slot.held.credential, thisMoment())) throw error;
-      return { held: slot.held, kids: slot.kids === '' ? [] : slot.kids.split(',') };
+      const known = this.#slots.get(resource, options.account);
+      const good = known !== undefined && known.access.generation !== options.refused;
+      if (!passes || !good || !alive(known.held.credential, thisMoment())) throw error;
+      return { held: known.held, kids: known.kids === '' ? [] : known.kids.split(',') };
     });
     if (found === undefined) {
       this.#slots.delete(resource, options.account);

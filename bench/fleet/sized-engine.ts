@@ -1,0 +1,42 @@
+import pg from 'pg';
+import { postgresMigration } from '../../src/postgres.ts';
+import { startPostgres } from '../../test/support/postgres.ts';
+import { startRedis } from '../../test/support/redis.ts';
+
+/** An engine of its own, and how much room its records take. */
+export interface SizedEngine {
+  readonly url: string;
+  /** On the disk, with indexes, for PostgreSQL; in memory for Redis. */
+  bytes(): Promise<number>;
+  close(): Promise<void>;
+}
+
+const POOL = 'pool_max=16';
+const SIZE = `SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::float8 AS bytes FROM pg_class c
+  JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'holdfast' AND c.relkind = 'r'`;
+
+/** @param name `postgres` or `redis` */
+export async function startSized(name: string): Promise<SizedEngine> {
+  if (name === 'postgres') {
+    const postgres = await startPostgres();
+    const client = new pg.Client({ connectionString: postgres.url() });
+    await client.connect();
+    await client.query(postgresMigration());
+    return {
+      url: postgres.url(`?${POOL}`),
+      bytes: async () => Number((await client.query(SIZE)).rows[0]?.bytes),
+      close: async () => {
+        await client.end();
+        await postgres.dispose();
+      },
+    };
+  }
+  if (name !== 'redis') throw new Error(`--engine takes postgres and redis, and not ${name}.`);
+  const redis = await startRedis();
+  const client = redis.client();
+  return {
+    url: redis.url,
+    bytes: async () => Number(/used_memory:(\d+)/.exec(await client.info('memory'))?.[1]),
+    close: () => redis.stop(),
+  };
+}

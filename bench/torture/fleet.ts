@@ -1,0 +1,190 @@
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, openSync, closeSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { WORKERS } from './plan.ts';
+import { sharedNow } from './shared-clock.ts';
+import type { WorkerSettings } from './worker.ts';
+
+/** One process of a worker, and what was done to it. Times are milliseconds of the shared clock. */
+export interface Incarnation {
+  readonly tag: string;
+  readonly worker: number;
+  readonly out: string;
+  killedAt: number | undefined;
+  /** It ended by itself. */
+  crashed: boolean;
+  readonly stops: { from: number; to: number }[];
+}
+
+interface Slot {
+  child: ChildProcess | undefined;
+  incarnation: Incarnation | undefined;
+  count: number;
+  resume: NodeJS.Timeout | undefined;
+  /** It is not stopped before then, so that somebody makes progress. */
+  spareUntil: number;
+}
+
+const MOST_CRASHES = 20;
+
+/** libfaketime, where it is installed. */
+const FAKETIME = ['/usr/lib/x86_64-linux-gnu', '/usr/lib/aarch64-linux-gnu']
+  .map((directory) => join(directory, 'faketime/libfaketime.so.1'))
+  .find((path) => existsSync(path));
+
+/** In a time namespace of its own a process takes itself for one of another boot: another machine. */
+const elsewhere = (): readonly string[] =>
+  spawnSync('unshare', ['-rT', 'true'], { stdio: 'ignore' }).status === 0 ? ['unshare', '-rT'] : [];
+
+/** The worker processes: started, killed, stopped. The first one’s wall clock is ten minutes ahead. */
+export class Fleet {
+  readonly incarnations: Incarnation[] = [];
+  readonly wrongClock = FAKETIME !== undefined;
+  readonly otherBoots: boolean;
+  readonly #launcher: readonly string[];
+  readonly #directory: string;
+  readonly #program: string;
+  readonly #settingsOf: (worker: number) => Omit<WorkerSettings, 'tag' | 'out' | 'seed'>;
+  readonly #variablesOf: (worker: number) => Readonly<Record<string, string>>;
+  readonly #seed: number;
+  readonly #slots: Slot[];
+  #ending = false;
+
+  constructor(options: {
+    readonly directory: string;
+    /** worker.ts as one file of plain JavaScript. */
+    readonly program: string;
+    readonly settingsOf: (worker: number) => Omit<WorkerSettings, 'tag' | 'out' | 'seed'>;
+    readonly variablesOf: (worker: number) => Readonly<Record<string, string>>;
+    readonly seed: number;
+    /** Each worker on a machine of its own, as far as its clocks say. */
+    readonly apart: boolean;
+  }) {
+    this.#directory = options.directory;
+    this.#program = options.program;
+    this.#settingsOf = options.settingsOf;
+    this.#variablesOf = options.variablesOf;
+    this.#seed = options.seed;
+    this.#launcher = options.apart ? elsewhere() : [];
+    this.otherBoots = this.#launcher.length > 0;
+    this.#slots = Array.from({ length: WORKERS }, () => ({
+      child: undefined,
+      incarnation: undefined,
+      count: 0,
+      resume: undefined,
+      spareUntil: 0,
+    }));
+    for (let worker = 0; worker < WORKERS; worker += 1) this.#start(worker);
+  }
+
+  /** The living processes. */
+  get pids(): readonly number[] {
+    return this.#slots.flatMap(({ child }) => (child?.pid === undefined ? [] : [child.pid]));
+  }
+
+  kill(worker: number): void {
+    const slot = this.#slots[worker];
+    if (slot?.incarnation === undefined || slot.incarnation.killedAt !== undefined) return;
+    slot.incarnation.killedAt = sharedNow();
+    slot.child?.kill('SIGKILL');
+  }
+
+  stop(worker: number, forMs: number): void {
+    const slot = this.#slots[worker];
+    if (slot?.child === undefined || slot.incarnation === undefined || slot.resume !== undefined) return;
+    if (sharedNow() < slot.spareUntil) return;
+    const { child, incarnation } = slot;
+    const stop = { from: sharedNow(), to: Number.POSITIVE_INFINITY };
+    incarnation.stops.push(stop);
+    child.kill('SIGSTOP');
+    slot.resume = setTimeout(() => {
+      slot.resume = undefined;
+      slot.spareUntil = sharedNow() + 300;
+      child.kill('SIGCONT');
+      stop.to = sharedNow();
+    }, forMs);
+  }
+
+  /** Lets every process end what it is at, and waits for that. */
+  async end(): Promise<void> {
+    this.#ending = true;
+    while (this.#slots.some(({ resume }) => resume !== undefined)) await sleep(50);
+    await Promise.all(
+      this.#slots.map(async ({ child }) => {
+        if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+        const gone = once(child, 'exit');
+        child.kill('SIGTERM');
+        const late = setTimeout(() => child.kill('SIGKILL'), 20_000);
+        await gone;
+        clearTimeout(late);
+      }),
+    );
+  }
+
+  /** At once. */
+  async abort(): Promise<void> {
+    this.#ending = true;
+    for (const { child, resume } of this.#slots) {
+      clearTimeout(resume);
+      child?.kill('SIGKILL');
+    }
+    await Promise.all(
+      this.#slots.map(async ({ child }) => {
+        if (child !== undefined && child.exitCode === null && child.signalCode === null)
+          await once(child, 'exit');
+      }),
+    );
+  }
+
+  #start(worker: number): void {
+    const slot = this.#slots[worker];
+    if (slot === undefined) return;
+    slot.count += 1;
+    const tag = `${worker}.${slot.count}`;
+    const out = join(this.#directory, `worker-${tag}.jsonl`);
+    const incarnation: Incarnation = { tag, worker, out, killedAt: undefined, crashed: false, stops: [] };
+    const settings: WorkerSettings = {
+      ...this.#settingsOf(worker),
+      tag,
+      out,
+      seed: this.#seed + worker * 1000 + slot.count * 10,
+    };
+    const said = openSync(join(this.#directory, `worker-${tag}.said`), 'a', 0o600);
+    const command = [...this.#launcher, process.execPath, this.#program, JSON.stringify(settings)];
+    const [program = '', ...args] = command;
+    const child = spawn(program, args, {
+      env: {
+        PATH: process.env['PATH'] ?? '',
+        HOME: '/nonexistent',
+        ...this.#variablesOf(worker),
+        ...(worker === 0 && FAKETIME !== undefined && clockAhead(FAKETIME)),
+      },
+      stdio: ['ignore', said, said],
+    });
+    closeSync(said);
+    slot.child = child;
+    slot.incarnation = incarnation;
+    this.incarnations.push(incarnation);
+    child.once('exit', () => {
+      clearTimeout(slot.resume);
+      slot.resume = undefined;
+      for (const stop of incarnation.stops) stop.to = Math.min(stop.to, sharedNow());
+      if (this.#ending) return;
+      if (incarnation.killedAt === undefined) incarnation.crashed = true;
+      const crashes = this.incarnations.filter(({ crashed }) => crashed).length;
+      // One that cannot even start would be started for ever.
+      if (crashes < MOST_CRASHES) this.#start(worker);
+    });
+  }
+}
+
+function clockAhead(library: string): Readonly<Record<string, string>> {
+  return {
+    LD_PRELOAD: library,
+    FAKETIME: '+10m',
+    FAKETIME_DONT_FAKE_MONOTONIC: '1',
+    DONT_FAKE_MONOTONIC: '1',
+  };
+}

@@ -1,0 +1,23 @@
+import type { EngineStoreOptions } from '../../src/store/engine-store.ts';
+import type { Store } from '../../src/store/store.ts';
+
+/** One question to an engine may take so long, in milliseconds: these engines are near, and die often. */
+const TIMEOUT_MS = 2_000;
+
+/** The store of that URL, as any program opens it; `undefined` for the directory, which a vault opens by itself. */
+export async function openStore(
+  url: string,
+  options: EngineStoreOptions,
+  timeoutMs = TIMEOUT_MS,
+): Promise<Store | undefined> {
+  if (url.startsWith('postgres:')) {
+    const { postgresStore } = await import('../../src/postgres.ts');
+    return postgresStore({ ...options, connectionString: url, timeoutMs });
+  }
+  if (url.startsWith('redis:')) {
+    const { redisStore } = await import('../../src/redis.ts');
+    return redisStore({ ...options, url, timeoutMs });
+  }
+  if (url === 'directory:') return undefined;
+  throw new Error(`There is no engine behind ${url}.`);
+}
