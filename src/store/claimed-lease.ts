@@ -97,6 +97,10 @@ export class ClaimedLease implements Lease {
     clearTimeout(this.#timer);
   }
 
+  abandon(): void {
+    this.ended();
+  }
+
   release(): Promise<void> {
     clearTimeout(this.#timer);
     this.#ended ??= this.#engine.release(this.#id, this.epoch, this.#note);

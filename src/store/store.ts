@@ -44,6 +44,8 @@ export interface Lease {
   note(): Promise<string | undefined>;
   /** @param text at most `MAX_NOTE_BYTES` in UTF-8; the empty text removes the note */
   setNote(text: string): Promise<void>;
+  /** Holds on to it no longer, and gives nothing back: it lapses, as if its holder had died. */
+  abandon?(): void;
   /** Safe to call twice. */
   release(): Promise<void>;
 }

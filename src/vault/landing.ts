@@ -35,6 +35,7 @@ export class Landing {
   readonly #written = new Map<string, Held>();
   #persisting: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #closed = false;
 
   /** @param hasWindow whether the server of a credential takes a refresh token again that was presented a moment ago */
   constructor(
@@ -171,8 +172,11 @@ export class Landing {
     await this.#persisting;
     await this.#persist();
     clearTimeout(this.#timer);
+    this.#closed = true;
     const lost: Credential[] = [];
-    for (const { held } of this.#unlanded.values()) {
+    for (const { held, lease } of this.#unlanded.values()) {
+      // It lapses by itself: whoever follows looks for what was spilled first.
+      lease?.abandon?.();
       const spilled = await this.#custody.spilled(held);
       if (!spilled.some((one) => !supersedes(held.credential, one))) lost.push(held.credential);
     }
@@ -260,6 +264,7 @@ export class Landing {
 
   #retryIn(ms: number): void {
     clearTimeout(this.#timer);
+    if (this.#closed) return;
     this.#timer = setTimeout(() => {
       this.persistSoon();
       void this.#persisting?.then(() => {
