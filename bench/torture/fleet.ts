@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, openSync, closeSync } from 'node:fs';
+import { closeSync, existsSync, openSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WORKERS } from './plan.ts';
@@ -171,6 +171,7 @@ export class Fleet {
       clearTimeout(slot.resume);
       slot.resume = undefined;
       for (const stop of incarnation.stops) stop.to = Math.min(stop.to, sharedNow());
+      if (worker === 0 && FAKETIME !== undefined) forgetClock(child.pid);
       if (this.#ending) return;
       if (incarnation.killedAt === undefined) incarnation.crashed = true;
       const crashes = this.incarnations.filter(({ crashed }) => crashed).length;
@@ -178,6 +179,12 @@ export class Fleet {
       if (crashes < MOST_CRASHES) this.#start(worker);
     });
   }
+}
+
+/** What libfaketime leaves of a process that was killed. */
+function forgetClock(pid: number | undefined): void {
+  for (const name of ['faketime_shm_', 'sem.faketime_sem_'])
+    rmSync(`/dev/shm/${name}${pid}`, { force: true });
 }
 
 function clockAhead(library: string): Readonly<Record<string, string>> {
