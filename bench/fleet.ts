@@ -35,7 +35,11 @@ for (const name of values.engine.split(',')) {
       if (!(store instanceof EngineStore)) throw new Error(`${name} is no engine of many machines.`);
       const credentials = new Credentials(store, Number(values.callers));
       const before = await engine.bytes();
-      await credentials.fill(size);
+      if (engine.fill === undefined) await credentials.fill(size);
+      else {
+        await engine.fill(size);
+        credentials.filled(size);
+      }
       const bytes = ((await engine.bytes()) - before) / size;
       const ms = Number(values.seconds) * 1000;
       const reads = await credentials.reads(ms);

@@ -8,10 +8,18 @@ export interface SizedEngine {
   readonly url: string;
   /** On the disk, with indexes, for PostgreSQL; in memory for Redis. */
   bytes(): Promise<number>;
+  /** Puts many records there at once, as `Credentials.fill` would one by one; absent where that is quick enough. */
+  readonly fill?: ((count: number) => Promise<void>) | undefined;
   close(): Promise<void>;
 }
 
 const POOL = 'pool_max=16';
+/** Of the tenant, ids, key, versions and length that `Credentials` expects. */
+const FILL_RECORDS = `INSERT INTO holdfast.records (tenant, id, kid, record, version, obtained_at, written_at)
+  SELECT 'default', 'credential-' || i, 'bench', repeat(md5(random()::text), 45), 'filled', now(), now()
+  FROM generate_series(0, $1::int - 1) i`;
+const FILL_LEASES = `INSERT INTO holdfast.leases (tenant, id, epoch, released, versions)
+  SELECT 'default', 'credential-' || i, 0, true, '{"bench": "filled"}' FROM generate_series(0, $1::int - 1) i`;
 const SIZE = `SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::float8 AS bytes FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'holdfast' AND c.relkind = 'r'`;
 
@@ -24,6 +32,11 @@ export async function startSized(name: string): Promise<SizedEngine> {
     await client.query(postgresMigration());
     return {
       url: postgres.url(`?${POOL}`),
+      fill: async (count) => {
+        await client.query(FILL_RECORDS, [count]);
+        await client.query(FILL_LEASES, [count]);
+        await client.query('VACUUM ANALYZE holdfast.records, holdfast.leases');
+      },
       bytes: async () => Number((await client.query(SIZE)).rows[0]?.bytes),
       close: async () => {
         await client.end();
