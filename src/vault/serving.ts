@@ -136,6 +136,10 @@ export class Serving {
         const over = error instanceof LoginRequiredError || options.signal?.aborted === true || isRefused;
         const then: Moment = thisMoment();
         if (!over && alive(credential, then)) return serve(servedFor(credential, then, retryPauseMs(error)));
+        // Another call of this process may have been luckier meanwhile.
+        const known = this.#slots.get(resource, options.account);
+        if (!over && known !== undefined && known !== slot && alive(known.held.credential, then))
+          return known.access;
         throw error instanceof LockTimeoutError ? refreshTakesLong(error, name) : error;
       }
     }
