@@ -17,7 +17,7 @@ import { noRedis } from '../support/redis.ts';
  * the judge knows of.
  */
 
-const FAULTS = 60;
+const FAULTS = 100;
 const LONGEST_MS = 180_000;
 
 function storm(engine: EngineName, mode: Mode, seed: number): Promise<Report> {
