@@ -1,7 +1,7 @@
 import { InvalidArgumentError } from '../errors.ts';
 import { quote } from '../quote.ts';
 import { type Environment, processEnvironment } from '../system/environment.ts';
-import { EngineStore, type EngineStoreOptions } from './engine-store.ts';
+import { EngineStore, type EngineStoreOptions, type LazyEngine } from './engine-store.ts';
 import { PostgresEngine, type PostgresPool } from './postgres.ts';
 import { postgresAddress } from './postgres-address.ts';
 
@@ -35,9 +35,18 @@ const TIMEOUT_MS = 5000;
  */
 export function openPostgresStore(
   options: PostgresStoreOptions,
+  environment?: Pick<Environment, 'variables'>,
+  load?: () => Promise<Pg>,
+): EngineStore {
+  return new EngineStore(postgresEngine(options, environment, load), options);
+}
+
+/** The engine of such a store. Throws what `openPostgresStore` throws. */
+export function postgresEngine(
+  options: PostgresStoreOptions,
   environment: Pick<Environment, 'variables'> = processEnvironment(),
   load: () => Promise<Pg> = () => import('pg'),
-): EngineStore {
+): LazyEngine {
   const { connectionString, pool } = options;
   if ((connectionString === undefined) === (pool === undefined)) {
     throw new InvalidArgumentError('A PostgreSQL store takes a connectionString or a pool, one of the two.');
@@ -71,7 +80,7 @@ export function openPostgresStore(
     const exposed = address.exposed && (options.ssl === undefined || options.ssl === false);
     return new PostgresEngine({ ...common, pool: own, exposed, end: () => own.end() });
   };
-  return new EngineStore({ id: common.id, tenant, load: open }, options);
+  return { id: common.id, tenant, load: open };
 }
 
 async function loaded(load: () => Promise<Pg>): Promise<Pg> {

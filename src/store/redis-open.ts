@@ -1,7 +1,7 @@
 import type { Cluster, Redis, RedisOptions } from 'ioredis';
 import { InvalidArgumentError } from '../errors.ts';
 import { type Environment, processEnvironment } from '../system/environment.ts';
-import { EngineStore, type EngineStoreOptions } from './engine-store.ts';
+import { EngineStore, type EngineStoreOptions, type LazyEngine } from './engine-store.ts';
 import { RedisEngine } from './redis.ts';
 import { checkedName, redisAddress } from './redis-address.ts';
 import { type Package, RedisConnection } from './redis-connection.ts';
@@ -35,9 +35,18 @@ const TIMEOUT_MS = 5000;
  */
 export function openRedisStore(
   options: RedisStoreOptions,
+  environment?: Pick<Environment, 'variables'>,
+  load?: () => Promise<Package>,
+): EngineStore {
+  return new EngineStore(redisEngine(options, environment, load), options);
+}
+
+/** The engine of such a store. Throws what `openRedisStore` throws. */
+export function redisEngine(
+  options: RedisStoreOptions,
   environment: Pick<Environment, 'variables'> = processEnvironment(),
   load: () => Promise<Package> = () => import('ioredis'),
-): EngineStore {
+): LazyEngine {
   const { url, client, timeoutMs = TIMEOUT_MS } = options;
   if ((url === undefined) === (client === undefined)) {
     throw new InvalidArgumentError('The Redis store takes either a `url` or a `client`.', {
@@ -68,8 +77,5 @@ export function openRedisStore(
     if (address === undefined) throw new TypeError('There is an address where there is no client.');
     return RedisConnection.open(address, options.tls, timeoutMs, load);
   };
-  return new EngineStore(
-    { id: engine.id, tenant, load: async () => new RedisEngine(await connect(), engine) },
-    options,
-  );
+  return { id: engine.id, tenant, load: async () => new RedisEngine(await connect(), engine) };
 }

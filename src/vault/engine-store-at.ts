@@ -29,11 +29,11 @@ export function engineStoreAt(url: EngineUrl, environment: Environment): EngineS
     tenant: searchParams.get('tenant') ?? 'default',
     load: async () => {
       if (protocol.startsWith('postgres')) {
-        const { openPostgresStore } = await import('../store/postgres-pool.ts');
-        return openPostgresStore({ connectionString: url }, environment).engine();
+        const { postgresEngine } = await import('../store/postgres-pool.ts');
+        return postgresEngine({ connectionString: url }, environment).load();
       }
-      const { openRedisStore } = await import('../store/redis-open.ts');
-      return openRedisStore({ url }, environment).engine();
+      const { redisEngine } = await import('../store/redis-open.ts');
+      return redisEngine({ url }, environment).load();
     },
   });
 }

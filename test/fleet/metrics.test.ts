@@ -119,6 +119,15 @@ describe('what is measured', () => {
     for (const secret of [accessToken, refreshToken]) expect(text).not.toContain(secret?.reveal());
   });
 
+  test('each call of an engine that a URL names, once', async () => {
+    const all = heard();
+    const { vault } = vaultAt(await temporaryHome(), { store: 'redis://127.0.0.1:1' });
+    await expect(vault.list()).rejects.toThrow();
+    expect(all).toEqual([
+      { name: 'engine-call', operation: 'list', ms: expect.any(Number), code: 'store-unreachable' },
+    ]);
+  });
+
   test('no more series than a bound, however many servers there are, and none that an odd name breaks', () => {
     const collected = counted();
     const refresh = {
