@@ -11,6 +11,14 @@ export function chosenPlace(invocation: Invocation): {
   readonly dockerAgentDir: string | undefined;
 } {
   const given = invocation.text('store');
+  if (given !== undefined && URL.canParse(given) && new URL(given).password !== '') {
+    throw new InvalidArgumentError(
+      'The URL of --store has a password in it, which every user sees in the list of processes.',
+      {
+        hint: 'Leave it to PGPASSWORD or REDISCLI_AUTH, or give the URL as HOLDFAST_STORE.',
+      },
+    );
+  }
   return {
     store: given === undefined ? chosenStore(invocation.environment) : storeNamed(given),
     dockerAgentDir: invocation.text('docker-agent-dir'),

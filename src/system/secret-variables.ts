@@ -6,9 +6,29 @@ const SECRETS = new Set([
   'HOLDFAST_CLIENT_KEY',
 ]);
 
+/** Variables of other programs that open our store where another one of ours names such an engine, or such a KMS. */
+const OPENS: readonly (readonly [secret: string, variable: string, named: RegExp])[] = [
+  ['PGPASSWORD', 'HOLDFAST_STORE', /^postgres(ql)?:/],
+  ['REDISCLI_AUTH', 'HOLDFAST_STORE', /^rediss?:/],
+  ['VAULT_TOKEN', 'HOLDFAST_SEALING_KMS', /^vault\+/],
+];
+
 /** The environment for a program that is not Holdfast. */
 export function withoutSecrets(
   variables: Readonly<Record<string, string | undefined>>,
 ): Record<string, string | undefined> {
-  return Object.fromEntries(Object.entries(variables).filter(([name]) => !SECRETS.has(name)));
+  const ours = OPENS.filter(([, variable, named]) => named.test(variables[variable] ?? ''));
+  const left = new Set([...SECRETS, ...ours.map(([secret]) => secret)]);
+  const kept = Object.fromEntries(Object.entries(variables).filter(([name]) => !left.has(name)));
+  const store = variables['HOLDFAST_STORE'];
+  return store === undefined ? kept : { ...kept, HOLDFAST_STORE: withoutPassword(store) };
+}
+
+/** A Holdfast that such a program starts is refused by that store, then; it does not take another one for it. */
+function withoutPassword(store: string): string | undefined {
+  if (!store.includes('@')) return store;
+  if (!URL.canParse(store)) return undefined;
+  const url = new URL(store);
+  url.password = '';
+  return url.href;
 }

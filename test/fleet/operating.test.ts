@@ -224,13 +224,23 @@ for (const { name, missing, start } of ENGINES) {
       url.port = '9';
       url.password = 'the-password';
       for (const args of [
-        ['store', 'status', '--store', url.href],
-        ['refresher', '--once', '--store', url.href],
+        ['store', 'status'],
+        ['refresher', '--once'],
       ]) {
-        const { code, out, err } = await commandLine(path).run(args);
+        const { code, out, err } = await commandLine(path).run(args, { HOLDFAST_STORE: url.href });
         expect({ args: args[0], code, out }).toEqual({ args: args[0], code: 5, out: '' });
         expect(err).not.toContain('the-password');
       }
+    });
+
+    test('a password in --store, which every user would see, is refused before anything is asked', async () => {
+      const url = new URL(engine.url);
+      url.password = 'the-password';
+      const at = commandLine((await temporaryHome()).path);
+      const { code, err } = await at.run(['store', 'status', '--store', url.href]);
+      expect(code).toBe(2);
+      expect(err).toContain('HOLDFAST_STORE');
+      expect(err).not.toContain('the-password');
     });
   });
 }

@@ -2,6 +2,7 @@ import { AbortedError, InvalidArgumentError, LoginCancelledError } from '../../e
 import { backupsOf, restoreBackup } from '../../import/backup.ts';
 import type { Peer, PeerPlace } from '../../import/peer.ts';
 import { quote } from '../../quote.ts';
+import { shellPath } from '../../system/storage-error.ts';
 import type { Backup, Backups } from '../../vault/backups.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
@@ -30,7 +31,7 @@ export function restore(
     if (invocation.ui.json) invocation.ui.dataJson({ restored: jsonOf(backup) });
     else {
       invocation.ui.note(
-        `${invocation.ui.style('green', 'Put back')} ${backup.path} as it was ${when(backup)}. What was there until now is a backup too.`,
+        `${invocation.ui.style('green', 'Put back')} ${shellPath(backup.path)} as it was ${when(backup)}. What was there until now is a backup too.`,
       );
     }
     return EXIT.done;
@@ -45,7 +46,7 @@ function list({ ui }: Invocation, { backups, unopened }: Backups): number {
   if (unopened > 0) ui.warn(...unopenedBackups(unopened));
   if (backups.length === 0) ui.note('There is no backup of a file of that program.');
   else {
-    const rows = backups.map((one) => [one.name, when(one), one.path]);
+    const rows = backups.map((one) => [one.name, when(one), shellPath(one.path)]);
     ui.data(table([['NAME', 'FROM', 'FILE'], ...rows]));
   }
   return EXIT.done;
@@ -73,7 +74,7 @@ function unopenedBackups(count: number): [message: string, hint: string] {
 async function confirm(invocation: Invocation, peer: Peer, backup: Backup): Promise<void> {
   const { ui, signal } = invocation;
   if (invocation.flag('yes')) return;
-  const what = `This puts ${backup.path} back as ${peer.title} had it ${when(backup)}; what ${peer.title} wrote there since is replaced.`;
+  const what = `This puts ${shellPath(backup.path)} back as ${peer.title} had it ${when(backup)}; what ${peer.title} wrote there since is replaced.`;
   const means =
     'A login that has moved here since would be in two places, and whichever of the two refreshes it logs the other one out: use it there or here, not both.';
   if (!canAsk() || ui.json) {
