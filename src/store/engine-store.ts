@@ -89,7 +89,12 @@ export class EngineStore implements Store {
     return outcomeOf(version, async () => {
       const releases = claimed && { epoch: claimed.epoch, note: claimed.pendingNote };
       const engine = await this.engine();
-      const written = await engine.write(address, expected, { record, version, ageMs, releases });
+      const written = await engine.write(address, expected, {
+        record,
+        version,
+        ageMs: Math.max(0, ageMs),
+        releases,
+      });
       if (written) claimed?.ended();
       return written;
     });
@@ -108,7 +113,7 @@ export class EngineStore implements Store {
   ): Promise<CasResult> {
     const version = newVersion();
     return outcomeOf(version, async () =>
-      (await this.engine()).move(from, to, expected, { record, version, ageMs }),
+      (await this.engine()).move(from, to, expected, { record, version, ageMs: Math.max(0, ageMs) }),
     );
   }
 

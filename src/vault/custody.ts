@@ -18,7 +18,7 @@ import {
 import type { SealingKey, SealingKeys } from '../keyring/sealing-key.ts';
 import { WRAPPED_KID } from '../keyring/wrapped-items.ts';
 import { seal, unseal } from '../sealing.ts';
-import { ageOf, type Moment, thisMoment } from '../system/clock.ts';
+import { thisMoment } from '../system/clock.ts';
 import type { Spill } from '../store/spill.ts';
 import type {
   Lease,
@@ -29,6 +29,7 @@ import type {
   Store,
   WriteOptions,
 } from '../store/store.ts';
+import { dated, tokenAge } from './freshness.ts';
 import { loginCommand } from './login-required.ts';
 
 /*
@@ -258,7 +259,7 @@ export class Custody {
       const to = { kid: key.kid, id };
       if ((await this.#lasting.version(to)) !== undefined) return 'occupied';
       const record = this.#sealed(to, key, current.credential);
-      const options = { ageMs: ageMsOf(current.credential) };
+      const options = { ageMs: tokenAge(current.credential.tokens, thisMoment()) };
       const result = await this.#lasting.move(held.address, to, current.version, record, options);
       if (result.outcome === 'unknown') throw result.cause;
       return result.outcome === 'ok' ? 'moved' : 'gone';
@@ -409,7 +410,7 @@ export class Custody {
     const found = await this.#storeOf(key).read(address);
     if (found === undefined) return undefined;
     try {
-      const credential = redated(this.#unsealed(address, key, found.record), found.ageMs, asked);
+      const credential = dated(this.#unsealed(address, key, found.record), found.ageMs, asked);
       return { credential, address, version: found.version, key };
     } catch (error) {
       throw error instanceof RecordDamagedError ? damaged(error, name) : error;
@@ -425,7 +426,7 @@ export class Custody {
   ): Promise<Held | undefined> {
     const record = this.#sealed(address, key, credential);
     const store = this.#storeOf(key);
-    const options: WriteOptions = { ageMs: ageMsOf(credential), lease };
+    const options: WriteOptions = { ageMs: tokenAge(credential.tokens, thisMoment()), lease };
     const result = await store.cas(address, expected, record, options);
     if (result.outcome === 'ok') return { credential, address, version: result.version, key };
     if (result.outcome === 'conflict') return undefined;
@@ -445,31 +446,6 @@ export class Custody {
 
 function subjectOf({ id }: RecordAddress, { tenant }: Store): string {
   return tenant === undefined ? id : `${tenant}/${id}`;
-}
-
-function ageMsOf({ tokens }: Credential): number {
-  const then = { wall: tokens.obtainedAt, boot: tokens.obtainedBoot };
-  return Math.max(0, ageOf(then, thisMoment()));
-}
-
-/** The tokens as old as the engine says, by the clocks of this machine: those of other machines may be wrong. */
-function redated(credential: Credential, ageMs: number | undefined, { wall, boot }: Moment): Credential {
-  if (ageMs === undefined) return credential;
-  const { obtainedBoot: _theirs, ...tokens } = credential.tokens;
-  const obtainedAt = Math.max(0, Math.round(wall - ageMs));
-  const life = tokens.expiresAt === undefined ? undefined : tokens.expiresAt - tokens.obtainedAt;
-  return {
-    ...credential,
-    tokens: {
-      ...tokens,
-      obtainedAt,
-      ...(life === undefined ? {} : { expiresAt: obtainedAt + life }),
-      // What is older than this boot has no moment in it.
-      ...(boot !== undefined && boot.ms >= ageMs
-        ? { obtainedBoot: { id: boot.id, ms: Math.round(boot.ms - ageMs) } }
-        : {}),
-    },
-  };
 }
 
 function damaged(error: RecordDamagedError, name: Name | undefined): RecordDamagedError {

@@ -33,6 +33,29 @@ export function tokenAge({ obtainedAt, obtainedBoot }: Tokens, now: Moment): num
   return age < -CLOCK_TOLERANCE_MS ? undefined : age;
 }
 
+/**
+ * The tokens as old as a store says that has a clock of its own, by the clocks of this machine: those of other machines may be
+ * wrong.
+ */
+export function dated(credential: Credential, ageMs: number | undefined, { wall, boot }: Moment): Credential {
+  if (ageMs === undefined) return credential;
+  const { obtainedBoot: _theirs, ...tokens } = credential.tokens;
+  const life = lifeOf(credential.tokens);
+  const obtainedAt = Math.max(0, Math.round(wall - ageMs));
+  return {
+    ...credential,
+    tokens: {
+      ...tokens,
+      obtainedAt,
+      ...(life === undefined ? {} : { expiresAt: obtainedAt + life }),
+      // What is older than this boot has no moment in it.
+      ...(boot !== undefined && boot.ms >= ageMs
+        ? { obtainedBoot: { id: boot.id, ms: Math.round(boot.ms - ageMs) } }
+        : {}),
+    },
+  };
+}
+
 export function freshness({ tokens }: Credential, now: Moment): Freshness {
   const life = lifeOf(tokens);
   if (life === undefined) return 'fresh';

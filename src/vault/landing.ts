@@ -4,6 +4,7 @@ import type { Lease } from '../store/store.ts';
 import { measure } from '../system/metrics.ts';
 import { pause } from '../system/turn.ts';
 import type { Custody, Held } from './custody.ts';
+import { hasSameTokens, supersedes } from './lineage.ts';
 import { loggedOut } from './login-required.ts';
 import type { VaultEvent } from './results.ts';
 
@@ -132,7 +133,7 @@ export class Landing {
           return written;
         }
         const stored = await this.#custody.reread(at);
-        if (stored !== undefined && isSame(stored.credential, credential)) {
+        if (stored !== undefined && hasSameTokens(stored.credential, credential)) {
           // An earlier try had landed, and its answer had not come.
           await this.#landed(name, stored, false);
           return stored;
@@ -196,7 +197,7 @@ export class Landing {
         const settled = stored === undefined || written !== undefined;
         if (!settled || this.#unlanded.get(name)?.held !== held) continue;
         await this.#landed(name, written, true);
-        if (written !== undefined && !isSame(written.credential, held.credential)) {
+        if (written !== undefined && !hasSameTokens(written.credential, held.credential)) {
           await this.#custody.journal(held, held.credential);
         }
         await lease?.release();
@@ -273,21 +274,6 @@ export class Landing {
     }, ms);
     this.#timer.unref();
   }
-}
-
-/**
- * Whether `answer`, which followed from an earlier state of `stored`, should stand in its place: when it is the later
- * generation of the same login; or the same generation, asked for under a later claim, since of two answers to one refresh
- * token the later one is good at every server. Another login than its own was made after it, whatever the clocks say.
- */
-function supersedes(answer: Credential, stored: Credential): boolean {
-  if (answer.loggedInAt !== stored.loggedInAt) return false;
-  if (answer.generation !== stored.generation) return answer.generation > stored.generation;
-  return (answer.epoch ?? 0) > (stored.epoch ?? 0);
-}
-
-function isSame(a: Credential, b: Credential): boolean {
-  return a.tokens.accessToken.equals(b.tokens.accessToken);
 }
 
 export function nameOfRecord({ address }: Held): string {

@@ -17,6 +17,7 @@ import { Attempts } from './attempts.ts';
 import type { Custody, Held } from './custody.ts';
 import { alive, freshness, wasOfNoUse } from './freshness.ts';
 import { Landing, nameOfRecord } from './landing.ts';
+import { following, hasMoved } from './lineage.ts';
 import { cannotRefresh, loggedOut, refused } from './login-required.ts';
 import { measuredRefresh } from './measured-refresh.ts';
 import type { Redeemed } from './redeem.ts';
@@ -166,7 +167,7 @@ export class RefreshOnce {
     });
     if (claimed === undefined) {
       const stored = await this.#found(stale);
-      if (moved(stored.credential, stale.credential)) return stored;
+      if (hasMoved(stored.credential, stale.credential)) return stored;
       if (stored.credential.loginRequired) throw refused(stored.credential);
       // The same tokens, written anew.
       return this.#runOnce(stored, wait, end);
@@ -177,7 +178,7 @@ export class RefreshOnce {
       // Gone from where it was, it may have been sealed under another key since.
       const stored = claimed.held ?? (await this.#found(stale));
       const current = await this.landing.bringHome(stored, lease);
-      if (moved(current.credential, stale.credential)) return current;
+      if (hasMoved(current.credential, stale.credential)) return current;
       if (current.credential.loginRequired) throw refused(current.credential);
       if (!isRenewable(current.credential)) throw cannotRefresh(current.credential);
       return await measuredRefresh(current.credential, lease, (sent) =>
@@ -216,7 +217,7 @@ export class RefreshOnce {
         // Meanwhile the answer of a holder that was given up may have come, or a login.
         const stored = await this.#custody.reread(current);
         if (stored === undefined) throw loggedOut(credential);
-        if (moved(stored.credential, credential)) return stored;
+        if (hasMoved(stored.credential, credential)) return stored;
         if (stored.credential.loginRequired) throw refused(stored.credential);
         current = stored;
       }
@@ -309,7 +310,7 @@ export class RefreshOnce {
     for (;;) {
       const stored = await this.#custody.reread(current);
       if (stored === undefined) throw loggedOut(current.credential);
-      if (moved(stored.credential, current.credential)) return stored;
+      if (hasMoved(stored.credential, current.credential)) return stored;
       if (stored.credential.loginRequired) throw refused(stored.credential);
       const marked: Credential = {
         ...stored.credential,
@@ -334,31 +335,6 @@ export class RefreshOnce {
 function isFinal({ error }: OAuthError, { grant, client }: Credential): boolean {
   if (grant !== undefined || !FINAL.has(error)) return false;
   return error === 'invalid_grant' || client.authMethod !== 'private_key_jwt';
-}
-
-/** RFC 6749 section 6: what the answer leaves out stays as it was; but not a refresh token that was refused. */
-function following(
-  credential: Credential,
-  { tokens, scope, anew, found }: Redeemed,
-  epoch: number | undefined,
-): Credential {
-  const { loginRequired: _mended, epoch: _before, ...rest } = credential;
-  return {
-    ...rest,
-    ...found,
-    generation: credential.generation + 1,
-    ...(epoch === undefined ? {} : { epoch }),
-    tokens: {
-      ...tokens,
-      refreshToken: tokens.refreshToken ?? (anew ? undefined : credential.tokens.refreshToken),
-    },
-    grantedScope: scope ?? credential.grantedScope,
-  };
-}
-
-/** Whether these are other tokens. A login after a logout begins to count anew, so the tokens themselves are compared. */
-function moved(now: Credential, before: Credential): boolean {
-  return now.generation !== before.generation || !now.tokens.accessToken.equals(before.tokens.accessToken);
 }
 
 function reasonOf(error: OAuthError, abandonedAt: number | undefined): string {

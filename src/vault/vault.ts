@@ -1,7 +1,6 @@
 import type { Credential } from '../credential.ts';
 import { InvalidArgumentError, VaultClosedError } from '../errors.ts';
 import type { KeyringOpener, TierReport } from '../keyring/keyring.ts';
-import type { KeyringResolution } from '../keyring/open.ts';
 import { SealingKeys } from '../keyring/sealing-key.ts';
 import type { Secret } from '../secret.ts';
 import { MemoryStore } from '../store/memory.ts';
@@ -121,45 +120,25 @@ export function openVault(options: VaultOptions = {}): Vault {
   });
 }
 
+/** What a vault is made of. */
+interface VaultParts extends LoginPlace {
+  readonly keysOf: (keyring: string) => SealingKeys;
+  readonly settings: (name: Name) => Promise<ServerSettings>;
+  readonly handover: () => Promise<HandoverFiles>;
+  readonly backups: () => Promise<BackupFiles>;
+  readonly inMemory: () => Vault;
+}
+
 /** Logins to MCP servers, kept sealed, refreshed once. Made by `openVault`. */
 export class Vault {
-  readonly #custody: Custody;
-  readonly #keys: SealingKeys;
-  readonly #keysOf: (keyring: string) => SealingKeys;
-  readonly #resolution: KeyringResolution;
-  readonly #settings: (name: Name) => Promise<ServerSettings>;
-  readonly #environment: Environment;
-  readonly #report: (event: VaultEvent) => void;
-  readonly #handover: () => Promise<HandoverFiles>;
-  readonly #backups: () => Promise<BackupFiles>;
-  readonly #inMemory: () => Vault;
+  readonly #parts: VaultParts;
   readonly #refresh: RefreshOnce;
   readonly #serving: Serving;
   readonly #ending = new AbortController();
   #closed: Promise<void> | undefined;
 
-  constructor(parts: {
-    custody: Custody;
-    keys: SealingKeys;
-    keysOf: (keyring: string) => SealingKeys;
-    resolution: KeyringResolution;
-    settings: (name: Name) => Promise<ServerSettings>;
-    environment: Environment;
-    report: (event: VaultEvent) => void;
-    handover: () => Promise<HandoverFiles>;
-    backups: () => Promise<BackupFiles>;
-    inMemory: () => Vault;
-  }) {
-    this.#custody = parts.custody;
-    this.#keys = parts.keys;
-    this.#keysOf = parts.keysOf;
-    this.#resolution = parts.resolution;
-    this.#settings = parts.settings;
-    this.#environment = parts.environment;
-    this.#report = parts.report;
-    this.#handover = parts.handover;
-    this.#backups = parts.backups;
-    this.#inMemory = parts.inMemory;
+  constructor(parts: VaultParts) {
+    this.#parts = parts;
     this.#refresh = new RefreshOnce(
       parts.custody,
       async (credential, beforeSend) => {
@@ -212,7 +191,7 @@ export class Vault {
   async login(resource: string, options: LoginOptions): Promise<LoginResult> {
     this.#mustBeOpen();
     const name = nameOf(resource, options.account);
-    const settings = await this.#settings(name);
+    const settings = await this.#parts.settings(name);
     const merged: LoginOptions = {
       ...options,
       client: options.client ?? settings.client,
@@ -223,7 +202,7 @@ export class Vault {
       lenient: { ...settings.lenient, ...options.lenient },
       headers: { ...settings.headers, ...options.headers },
     };
-    const place = this.#place();
+    const place = this.#parts;
     const { grant } = merged;
     const held =
       grant === undefined
@@ -240,7 +219,9 @@ export class Vault {
     const { logOut } = await import('./logout.ts');
     this.#serving.forget();
     try {
-      return await logOut(name, options, this.#custody, (held) => this.#refresh.landing.bringHome(held));
+      return await logOut(name, options, this.#parts.custody, (held) =>
+        this.#refresh.landing.bringHome(held),
+      );
     } finally {
       // Who looked it up meanwhile may have found it still there.
       this.#serving.forget();
@@ -257,17 +238,17 @@ export class Vault {
   async rekey(options: RekeyOptions = {}): Promise<RekeyResult> {
     this.#mustBeOpen();
     const { rekey } = await import('./rekey.ts');
-    this.#custody.checkRekeyable();
+    this.#parts.custody.checkRekeyable();
     try {
       return await rekey(options, {
-        custody: this.#custody,
-        keys: this.#keys,
-        keysOf: this.#keysOf,
-        alsoUsed: async () => (await this.#backups()).kids(),
+        custody: this.#parts.custody,
+        keys: this.#parts.keys,
+        keysOf: this.#parts.keysOf,
+        alsoUsed: async () => (await this.#parts.backups()).kids(),
       });
     } finally {
       this.#serving.forget();
-      this.#keys.lookAgain(Number.POSITIVE_INFINITY);
+      this.#parts.keys.lookAgain(Number.POSITIVE_INFINITY);
     }
   }
 
@@ -282,14 +263,10 @@ export class Vault {
     this.#mustBeOpen();
     const name = nameOf(resource, options.account);
     const { send } = await import('./transfer.ts');
-    const { account, deadlineMs, signal } = options;
     try {
       return await send(name, options, {
-        custody: this.#custody,
-        files: await this.#handover(),
-        renew: () => this.token(resource, { account, deadlineMs, signal }),
-        bringHome: (held) => this.#refresh.landing.bringHome(held),
-        newest: (held) => this.#refresh.landing.newest(held),
+        ...this.#leaving(resource, options),
+        files: await this.#parts.handover(),
         logInElsewhere: () => this.#logInElsewhere(name, options),
       });
     } finally {
@@ -304,7 +281,7 @@ export class Vault {
   async invite(options: InviteOptions = {}): Promise<HandoverInvitation> {
     this.#mustBeOpen();
     const { invite } = await import('./receive.ts');
-    return invite(options, { ...this.#place(), files: await this.#handover() });
+    return invite(options, { ...this.#parts, files: await this.#parts.handover() });
   }
 
   /**
@@ -317,7 +294,7 @@ export class Vault {
   async receive(blob: string, options: ReceiveOptions = {}): Promise<ReceiveResult> {
     this.#mustBeOpen();
     const { receive } = await import('./receive.ts');
-    const place = { ...this.#place(), files: await this.#handover() };
+    const place = { ...this.#parts, files: await this.#parts.handover() };
     const { held, header, words } = await receive(blob, options, place);
     this.#serving.forget();
     return { ...this.#kept(held), mode: header.mode, blobWords: words };
@@ -333,8 +310,8 @@ export class Vault {
   async adopt(foreign: ForeignLogin, options: AdoptOptions = {}): Promise<AdoptResult> {
     this.#mustBeOpen();
     const { adopt } = await import('./adopt.ts');
-    const settings = await this.#settings(nameOf(foreign.resource, options.account));
-    const { held, outcome } = await adopt(foreign, options, { ...this.#place(), settings });
+    const settings = await this.#parts.settings(nameOf(foreign.resource, options.account));
+    const { held, outcome } = await adopt(foreign, options, { ...this.#parts, settings });
     this.#serving.forget();
     return { ...this.#kept(held), outcome };
   }
@@ -348,13 +325,13 @@ export class Vault {
    */
   async keepBackup(file: ForeignFile): Promise<string | undefined> {
     this.#mustBeOpen();
-    return (await this.#backups()).keep(file);
+    return (await this.#parts.backups()).keep(file);
   }
 
   /** What `keepBackup` has kept and opens from here, the newest first. */
   async backups(): Promise<Backups> {
     this.#mustBeOpen();
-    return (await this.#backups()).list();
+    return (await this.#parts.backups()).list();
   }
 
   /**
@@ -367,14 +344,8 @@ export class Vault {
     this.#mustBeOpen();
     const name = nameOf(resource, options.account);
     const { exportLogin } = await import('./export.ts');
-    const { account, deadlineMs, signal } = options;
     try {
-      await exportLogin(name, options, {
-        custody: this.#custody,
-        renew: () => this.token(resource, { account, deadlineMs, signal }),
-        bringHome: (held) => this.#refresh.landing.bringHome(held),
-        newest: (held) => this.#refresh.landing.newest(held),
-      });
+      await exportLogin(name, options, this.#leaving(resource, options));
     } finally {
       if (options.mode === 'move') this.#serving.forget();
     }
@@ -391,7 +362,7 @@ export class Vault {
   ): Promise<LoginResult> {
     this.#mustBeOpen();
     const { importExported } = await import('./adopt.ts');
-    const held = await importExported(json, options, this.#place());
+    const held = await importExported(json, options, this.#parts);
     this.#serving.forget();
     return this.#kept(held);
   }
@@ -399,10 +370,10 @@ export class Vault {
   /** Every login that is here, and every record that could not be opened, with the reason. */
   async list(): Promise<Listing> {
     this.#mustBeOpen();
-    const { held, unopened } = await this.#custody.list();
+    const { held, unopened } = await this.#parts.custody.list();
     const now = thisMoment();
     // Nothing that a lock could say is worth failing a listing for.
-    const leased = await Promise.all(held.map((one) => this.#custody.leased(one).catch(() => false)));
+    const leased = await Promise.all(held.map((one) => this.#parts.custody.leased(one).catch(() => false)));
     return {
       credentials: held
         .map((one, index) => summaryOf(this.#refresh.landing.newest(one), now, leased[index] === true))
@@ -420,19 +391,19 @@ export class Vault {
   async warm(options: WarmOptions = {}): Promise<WarmResult> {
     this.#mustBeOpen();
     const { Warming } = await import('./warming.ts');
-    const parts = { custody: this.#custody, refresh: this.#refresh, report: this.#report };
+    const parts = { custody: this.#parts.custody, refresh: this.#refresh, report: this.#parts.report };
     const ends = [this.#ending.signal, ...(options.signal === undefined ? [] : [options.signal])];
     return new Warming(parts, options).run(AbortSignal.any(ends));
   }
 
   /** Where its records lie. */
   get store(): Store {
-    return this.#custody.store;
+    return this.#parts.custody.store;
   }
 
   /** The keyrings that were considered so far, the strongest first, and why each was passed over. */
   tiers(): readonly TierReport[] {
-    return this.#keys.reports();
+    return this.#parts.keys.reports();
   }
 
   /**
@@ -448,22 +419,22 @@ export class Vault {
     this.#ending.abort();
     this.#serving.forget();
     for (const { resource, account } of await this.#refresh.close()) {
-      this.#report({
+      this.#parts.report({
         type: 'unpersisted',
         message: `The new tokens of ${resource} could still not be stored, and end with this process.`,
         hint: `If the login does not work any more: ${loginCommand(resource, account)}`,
       });
     }
-    await this.#custody.close();
+    await this.#parts.custody.close();
   }
 
-  #place(): LoginPlace {
+  /** What a login needs that is to leave this machine. */
+  #leaving(resource: string, { account, deadlineMs, signal }: TokenOptions) {
     return {
-      custody: this.#custody,
-      keys: this.#keys,
-      resolution: this.#resolution,
-      environment: this.#environment,
-      report: this.#report,
+      custody: this.#parts.custody,
+      renew: () => this.token(resource, { account, deadlineMs, signal }),
+      bringHome: (held: Held) => this.#refresh.landing.bringHome(held),
+      newest: (held: Held) => this.#refresh.landing.newest(held),
     };
   }
 
@@ -471,16 +442,16 @@ export class Vault {
     return {
       credential: summaryOf(held, thisMoment(), false),
       keyring: { id: held.key.keyringId, tier: held.key.tier, lifetime: held.key.lifetime },
-      tiers: this.#keys.reports(),
+      tiers: this.#parts.keys.reports(),
     };
   }
 
   /** A login that is made here for another machine: in memory, and gone from there when it has been handed out. */
   async #logInElsewhere(name: Name, { login, signal }: SendOptions): Promise<Credential> {
-    const other = this.#inMemory();
+    const other = this.#parts.inMemory();
     try {
       await other.login(name.resource, { ...login, account: name.account, signal });
-      const found = await other.#custody.find(name);
+      const found = await other.#parts.custody.find(name);
       if (found === undefined) throw notLoggedIn(name);
       return found.held.credential;
     } finally {
