@@ -1,8 +1,9 @@
 import { constants, type Stats } from 'node:fs';
-import { access, type FileHandle, open } from 'node:fs/promises';
-import { StorageUnreadableError, StorageUnsafeError } from '../errors.ts';
+import { access } from 'node:fs/promises';
+import { StorageUnsafeError } from '../errors.ts';
 import type { Environment } from './environment.ts';
-import { shellPath, storageError, systemErrorCode } from './storage-error.ts';
+import { readGivenFile } from './private-directory.ts';
+import { shellPath, systemErrorCode } from './storage-error.ts';
 
 /**
  * Reads a secret that a platform mounts, or a person laid out, as a whole and anew. Links are followed: Kubernetes mounts
@@ -20,40 +21,18 @@ export async function readMountedSecret(
   environment: Environment,
   { maxBytes }: { readonly maxBytes: number },
 ): Promise<Buffer | undefined> {
-  let file: FileHandle;
-  try {
-    // O_NONBLOCK: a FIFO must not hang the open.
-    file = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
-  } catch (error) {
-    if (systemErrorCode(error) === 'ENOENT') return undefined;
-    throw storageError(error, 'read', path);
-  }
-  try {
-    const stats = await file.stat();
-    if (!stats.isFile()) {
-      throw new StorageUnsafeError(`${shellPath(path)} is not a plain file.`, {
-        hint: 'Name the file that the secret is in.',
-      });
-    }
-    if (environment.uid !== undefined) await checkModes(path, stats, environment.uid);
-    if (stats.size > maxBytes) {
-      throw new StorageUnreadableError(`${shellPath(path)} is larger than ${maxBytes} bytes.`, {
-        hint: 'Check that this is the file that was meant.',
-      });
-    }
-    const bytes = Buffer.alloc(maxBytes);
-    let filled = 0;
-    while (filled < maxBytes) {
-      const { bytesRead } = await file.read(bytes, filled, maxBytes - filled);
-      if (bytesRead === 0) break;
-      filled += bytesRead;
-    }
-    return bytes.subarray(0, filled);
-  } catch (error) {
-    throw storageError(error, 'read', path);
-  } finally {
-    await file.close();
-  }
+  const { uid } = environment;
+  return readGivenFile(path, {
+    maxBytes,
+    check: async (stats) => {
+      if (!stats.isFile()) {
+        throw new StorageUnsafeError(`${shellPath(path)} is not a plain file.`, {
+          hint: 'Name the file that the secret is in.',
+        });
+      }
+      if (uid !== undefined) await checkModes(path, stats, uid);
+    },
+  });
 }
 
 async function checkModes(path: string, stats: Stats, uid: number): Promise<void> {

@@ -247,20 +247,23 @@ export async function checkCanMakeDirectory(path: string): Promise<void> {
  * Reads a file that someone else laid out for us, such as a mounted secret: whoever did chose its owner, its modes, and
  * whether it is a link. `undefined` when it is not there.
  *
+ * @param options.check looks at what was opened, and throws where it may not be read; then a pipe is not waited for
  * @throws StorageUnreadableError
  */
 export async function readGivenFile(
   path: string,
-  options: { maxBytes: number },
+  options: { maxBytes: number; check?: (stats: Stats) => void | Promise<void> },
 ): Promise<Buffer | undefined> {
   let file: Awaited<ReturnType<typeof open>>;
   try {
-    file = await open(path, constants.O_RDONLY);
+    const flags = options.check === undefined ? 0 : (constants.O_NONBLOCK ?? 0);
+    file = await open(path, constants.O_RDONLY | flags);
   } catch (error) {
     if (systemErrorCode(error) === 'ENOENT') return undefined;
     throw storageError(error, 'read', path);
   }
   try {
+    await options.check?.(await file.stat());
     // One byte more than allowed tells a file that is too large from one that just fits.
     const bytes = Buffer.alloc(options.maxBytes + 1);
     let filled = 0;
