@@ -12,7 +12,7 @@ import { type Servers, startServers } from '../support/servers.ts';
 import { NO_SMALL_DISK, type SmallDisk, smallDisk } from '../support/small-disk.ts';
 import { gatedTokenEndpoint, useTokenEndpoint } from '../support/token-endpoint.ts';
 import { accepted, expire, leave, loggedIn, stored, vaultAt } from '../support/vault.ts';
-import { Site } from './crash/site.ts';
+import { Site, untilStopped } from './crash/site.ts';
 import { type Family, startTokenServer, type TokenServer } from './crash/token-server.ts';
 
 let servers: Servers;
@@ -116,7 +116,7 @@ async function answerInHand() {
   // A lease file, since a file system with a lock file open for writing does not become read-only.
   const holder = site.start({ resource: RESOURCE, stopAt: 'response-received' }, 'lease-file');
   onTestFinished(() => holder.kill('SIGKILL'));
-  await holder.says('stopping\n');
+  await untilStopped(holder);
   return { disk, site, family, holder, runtime };
 }
 

@@ -6,7 +6,7 @@ import type { Step } from '../../src/system/steps.ts';
 import { bundled } from '../support/bundle.ts';
 import { temporaryHome } from '../support/home.ts';
 import { holdfast, type Running } from '../support/process.ts';
-import { type LockName, Site } from './crash/site.ts';
+import { type LockName, Site, untilStopped } from './crash/site.ts';
 import { type Family, startTokenServer, type TokenServer } from './crash/token-server.ts';
 
 /* A holder of the lease that is stopped, for longer than anyone would wait: by a debugger, a frozen container, SIGSTOP. */
@@ -42,7 +42,7 @@ async function stoppedAt(step: Step, lock: LockName, leftMs = -1000): Promise<St
   await site.keep(RESOURCE, family, leftMs);
   const holder = site.start({ resource: RESOURCE, stopAt: step }, lock);
   onTestFinished(() => holder.kill('SIGKILL'));
-  await holder.says('stopping\n');
+  await untilStopped(holder);
   return { site, family, holder, home: path };
 }
 

@@ -10,6 +10,7 @@ import { MemoryStore } from '../../../src/store/memory.ts';
 import { type Environment, processEnvironment } from '../../../src/system/environment.ts';
 import { type Layout, layoutOf } from '../../../src/system/paths.ts';
 import { Custody, nameOf } from '../../../src/vault/custody.ts';
+import { pause } from '../../../src/system/turn.ts';
 import { openVault, type Vault } from '../../../src/vault/vault.ts';
 import { type Running, start } from '../../support/process.ts';
 import type { Family } from './token-server.ts';
@@ -101,5 +102,18 @@ export class Site {
 
   #environment(more: Readonly<Record<string, string>> = {}): Environment {
     return { ...processEnvironment(), variables: { ...this.#variables, ...more } };
+  }
+}
+
+/**
+ * Until a worker that says that it is stopping has stopped. It says so before: one that is woken in between stops afterwards,
+ * and for ever. Where there is no /proc to see it in, its word is taken.
+ */
+export async function untilStopped(holder: Running): Promise<void> {
+  await holder.says('stopping\n');
+  while (process.platform === 'linux') {
+    // The state is the letter after the name (proc(5)).
+    if (/\) T/.test(await readFile(`/proc/${holder.pid}/stat`, 'latin1'))) return;
+    await pause(5);
   }
 }
