@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import {
+  CLOSED_CHECKOUT,
   freshUser,
   keyctlChild,
   keyctlCommand,
@@ -61,7 +62,7 @@ describe.skipIf(NO_KEYCTL)('the kernel keyring', () => {
   });
 });
 
-describe.skipIf(NO_KEYCTL ?? NOT_ROOT)('the kernel keyring of an ordinary user', () => {
+describe.skipIf(NO_KEYCTL ?? NOT_ROOT ?? CLOSED_CHECKOUT)('the kernel keyring of an ordinary user', () => {
   test.each([
     ['user', 'boot'],
     ['usersession', 'boot'],

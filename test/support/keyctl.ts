@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { onTestFinished } from 'vitest';
 import { openKernelKeyring } from '../../src/keyring/keyctl.ts';
@@ -12,6 +13,12 @@ export const NO_KEYCTL = requirement(
 export const NOT_ROOT = requirement(
   'this is not root, or setpriv is not installed: other users cannot be tried',
   process.getuid?.() === 0 && installed('setpriv'),
+);
+
+/** The child runs from the sources, with the loader beside them. */
+export const CLOSED_CHECKOUT = requirement(
+  'this checkout lies where other users may not go (as below mktemp -d)',
+  NOT_ROOT !== undefined || isOpenToOthers(),
 );
 
 const CHILD = fileURLToPath(new URL('keyctl-child.ts', import.meta.url));
@@ -79,6 +86,12 @@ export async function keyctlTool(script: string, { uid }: Surroundings = {}): Pr
 
 function asUser(uid: number | undefined): string[] {
   return uid === undefined ? [] : ['setpriv', `--reuid=${uid}`, `--regid=${uid}`, '--clear-groups'];
+}
+
+function isOpenToOthers(): boolean {
+  const [program = '', ...as] = asUser(65_534);
+  const here = fileURLToPath(import.meta.url);
+  return spawnSync(program, [...as, 'test', '-r', here], { stdio: 'ignore' }).status === 0;
 }
 
 async function works(): Promise<boolean> {
