@@ -2,6 +2,7 @@
 const LAYERS = [
   'core',
   'system',
+  'http',
   'mechanism',
   'vault',
   'mcp',
@@ -14,6 +15,7 @@ const LAYERS = [
 const PATHS = {
   core: '^src/(errors|secret|quote|credential|version)\\.ts$',
   system: '^src/system/',
+  http: '^src/http/',
   mechanism: '^src/(sealing\\.ts|handover/|keyring/|store/|oauth/)',
   vault: '^src/vault/',
   mcp: '^src/mcp/',

@@ -2,9 +2,9 @@ import { randomUUID } from 'node:crypto';
 import * as oauth from 'oauth4webapi';
 import type { ClientRegistration } from '../credential.ts';
 import { InvalidArgumentError } from '../errors.ts';
+import { type RequestOptions, send } from '../http/request.ts';
 import { quote } from '../quote.ts';
 import { Secret } from '../secret.ts';
-import { type RequestOptions, send } from './http.ts';
 import { signingKey, signJwt } from './jwt.ts';
 import { checkServerUp } from './protocol-error.ts';
 

@@ -11,16 +11,16 @@ import {
   OAuthError,
   TimeoutError,
 } from '../errors.ts';
+import type { RequestOptions } from '../http/request.ts';
+import { checkPublishedUrl } from '../http/safe-url.ts';
 import { quote } from '../quote.ts';
 import { Secret } from '../secret.ts';
 import { pause } from '../system/turn.ts';
 import { clientOf, through } from './client-authentication.ts';
 import { DEVICE_GRANT } from './client-metadata.ts';
 import { errorResponse } from './error-response.ts';
-import type { RequestOptions } from './http.ts';
 import { jsonObject } from './json-object.ts';
 import { protocolError } from './protocol-error.ts';
-import { checkPublishedUrl } from './safe-url.ts';
 import { type TokenRequestOptions, type TokenResponse, type TokenServer, tokenRequest } from './token.ts';
 
 /*

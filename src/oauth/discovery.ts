@@ -1,14 +1,14 @@
 import * as v from 'valibot';
 import type { Reach } from '../credential.ts';
 import { AbortedError, type HoldfastError, InvalidResponseError, NotAnMcpServerError } from '../errors.ts';
+import { type HttpResponse, type RequestOptions, send } from '../http/request.ts';
+import { checkPublishedUrl } from '../http/safe-url.ts';
 import { quote } from '../quote.ts';
 import { VERSION } from '../version.ts';
 import { type BearerChallenge, bearerChallenge } from './challenge.ts';
-import { type HttpResponse, type RequestOptions, send } from './http.ts';
 import type { LeniencyUsed } from './leniency.ts';
 import { metadataDocument, Scopes } from './metadata-document.ts';
 import { checkServerUp } from './protocol-error.ts';
-import { checkPublishedUrl } from './safe-url.ts';
 import {
   legacyServer,
   type ServerMetadata,

@@ -1,8 +1,8 @@
 import type { ClientRegistration } from '../credential.ts';
 import { InvalidResponseError } from '../errors.ts';
+import type { RequestOptions } from '../http/request.ts';
 import { quote } from '../quote.ts';
 import type { Secret } from '../secret.ts';
-import type { RequestOptions } from './http.ts';
 import { jsonObject } from './json-object.ts';
 import { type TokenRequestOptions, type TokenResponse, type TokenServer, tokenRequest } from './token.ts';
 

@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 import { InvalidResponseError } from '../errors.ts';
+import { type RequestOptions, send } from '../http/request.ts';
 import { quote } from '../quote.ts';
-import { type RequestOptions, send } from './http.ts';
 import { jsonObject } from './json-object.ts';
 import { checkServerUp } from './protocol-error.ts';
 

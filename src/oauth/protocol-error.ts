@@ -1,7 +1,7 @@
 import { OperationProcessingError } from 'oauth4webapi';
 import { HoldfastError, InvalidResponseError, NetworkError, OAuthError } from '../errors.ts';
+import { type HttpResponse, retryAfterMs } from '../http/request.ts';
 import { quote } from '../quote.ts';
-import { type HttpResponse, retryAfterMs } from './http.ts';
 
 /** The `error` codes of RFC 6749 section 5.2 are made of these characters. */
 const ERROR_CODE = /^[\x20-\x21\x23-\x5b\x5d-\x7e]{1,64}$/;

@@ -1,10 +1,10 @@
 import * as v from 'valibot';
 import type { ClientAuthMethod, ClientRegistration } from '../credential.ts';
 import { type HoldfastError, InvalidResponseError, OAuthError, ServerUnsupportedError } from '../errors.ts';
+import { type RequestOptions, send } from '../http/request.ts';
 import { quote } from '../quote.ts';
 import { Secret } from '../secret.ts';
 import { clientMetadata } from './client-metadata.ts';
-import { type RequestOptions, send } from './http.ts';
 import { type JsonObject, jsonObject } from './json-object.ts';
 import { checkServerUp, oauthError } from './protocol-error.ts';
 import type { ServerMetadata } from './server-metadata.ts';

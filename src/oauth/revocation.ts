@@ -1,10 +1,10 @@
 import * as oauth from 'oauth4webapi';
 import type { AuthorizationServer, ClientRegistration } from '../credential.ts';
+import type { RequestOptions } from '../http/request.ts';
 import { quote } from '../quote.ts';
 import type { Secret } from '../secret.ts';
 import { clientOf, through } from './client-authentication.ts';
 import { errorResponse } from './error-response.ts';
-import type { RequestOptions } from './http.ts';
 import { jsonObject } from './json-object.ts';
 import { protocolError } from './protocol-error.ts';
 

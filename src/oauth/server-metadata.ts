@@ -5,12 +5,12 @@ import {
   ServerUnsupportedError,
   UnsafeUrlError,
 } from '../errors.ts';
+import { checkHost } from '../http/connection.ts';
+import type { RequestOptions } from '../http/request.ts';
+import { checkPublishedUrl, checkUrl } from '../http/safe-url.ts';
 import { quote } from '../quote.ts';
-import { checkHost } from './connection.ts';
-import type { RequestOptions } from './http.ts';
 import type { Leniency, LeniencyUsed } from './leniency.ts';
 import { metadataDocument, Scopes } from './metadata-document.ts';
-import { checkPublishedUrl, checkUrl } from './safe-url.ts';
 
 /** What a login needs of the authorization server's metadata (RFC 8414 section 2). */
 export interface ServerMetadata {

@@ -1,6 +1,7 @@
 import * as oauth from 'oauth4webapi';
 import type { AuthorizationServer, ClientRegistration, Tokens } from '../credential.ts';
 import { type HoldfastError, InvalidResponseError, OAuthError } from '../errors.ts';
+import type { RequestOptions } from '../http/request.ts';
 import { quote } from '../quote.ts';
 import { Secret } from '../secret.ts';
 import { type Moment, thisMoment } from '../system/clock.ts';
@@ -8,7 +9,6 @@ import { parseChallenges } from './challenge.ts';
 import { clientOf, through } from './client-authentication.ts';
 import { DpopNonces, dpopProof } from './dpop.ts';
 import { errorResponse } from './error-response.ts';
-import type { RequestOptions } from './http.ts';
 import { jsonObject } from './json-object.ts';
 import { protocolError } from './protocol-error.ts';
 import { scopesIn } from './scope.ts';

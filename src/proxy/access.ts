@@ -1,4 +1,5 @@
 import { HoldfastError, InsufficientScopeError, LoginRequiredError, NetworkError } from '../errors.ts';
+import type { HttpResponse } from '../http/fetch.ts';
 import { authorizedFetch } from '../mcp/fetch.ts';
 import { type Fetch, followWithinOrigin, outgoing } from '../mcp/outgoing.ts';
 import { sharedLogin } from '../mcp/shared-login.ts';
@@ -7,7 +8,6 @@ import type { Name } from '../vault/custody.ts';
 import { loginCommand } from '../vault/login-required.ts';
 import type { LoginOptions } from '../vault/results.ts';
 import type { Vault } from '../vault/vault.ts';
-import type { HttpResponse } from './http-fetch.ts';
 import { type LoginDesk, LoginOvertaken } from './login-desk.ts';
 import type { Send } from './wire.ts';
 

@@ -1,6 +1,6 @@
 import { NetworkError } from '../errors.ts';
+import type { HttpResponse } from '../http/fetch.ts';
 import { EventStream } from './event-stream.ts';
-import type { HttpResponse } from './http-fetch.ts';
 import { readMessage } from './message.ts';
 import { type Deliver, pump } from './wire.ts';
 

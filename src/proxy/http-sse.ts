@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { InvalidResponseError, LoginRequiredError, NetworkError, UnsafeUrlError } from '../errors.ts';
+import type { HttpResponse } from '../http/fetch.ts';
 import { quote } from '../quote.ts';
 import { EventStream } from './event-stream.ts';
-import type { HttpResponse } from './http-fetch.ts';
 import { type Incoming, isObject, isRequest, readMessage } from './message.ts';
 import { SessionState } from './session.ts';
 import {

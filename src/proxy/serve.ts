@@ -1,12 +1,12 @@
 import { setMaxListeners } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
+import { createHttpFetch } from '../http/fetch.ts';
 import type { Fetch } from '../mcp/outgoing.ts';
 import { quote } from '../quote.ts';
 import type { Environment } from '../system/environment.ts';
 import { nameOf } from '../vault/custody.ts';
 import type { Vault } from '../vault/vault.ts';
 import { Access, persistently, sendPlain } from './access.ts';
-import { createHttpFetch } from './http-fetch.ts';
 import { LineReader } from './lines.ts';
 import { LoginDesk } from './login-desk.ts';
 import { CODE, errorText } from './message.ts';

@@ -1,10 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { LoginRequiredError, NetworkError, ResponseTooLargeError } from '../errors.ts';
+import type { HttpResponse } from '../http/fetch.ts';
 import { brokenOff, type Position, readEvents } from './answer-stream.ts';
-import type { HttpResponse } from './http-fetch.ts';
 import { claimedVersion, type Incoming, isObject, isRequest, type Message, readMessage } from './message.ts';
 import type { RequestHeaders } from './request-headers.ts';
-import { endsSession, type Session, sessionHeaders, SessionState } from './session.ts';
+import { endsSession, type Session, SessionState, sessionHeaders } from './session.ts';
 import {
   backOffMs,
   type Deliver,

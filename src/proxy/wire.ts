@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream';
 import { InvalidResponseError } from '../errors.ts';
+import type { HttpResponse } from '../http/fetch.ts';
 import { quote } from '../quote.ts';
-import type { HttpResponse } from './http-fetch.ts';
 import { type Incoming, isObject } from './message.ts';
 
 /* What the transports have in common: how they are used, and how they read and wait. */

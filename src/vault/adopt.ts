@@ -8,8 +8,8 @@ import {
   type Tokens,
 } from '../credential.ts';
 import { HoldfastError, InvalidArgumentError, IssuerMismatchError, UnsafeUrlError } from '../errors.ts';
+import { checkPublishedUrl } from '../http/safe-url.ts';
 import type { Discovery } from '../oauth/discovery.ts';
-import { checkPublishedUrl } from '../oauth/safe-url.ts';
 import { quote } from '../quote.ts';
 import type { Secret } from '../secret.ts';
 import { type Held, type Name, nameOf } from './custody.ts';

@@ -21,7 +21,7 @@ import {
 import { type BlobHeader, generateHandoverKeys, openBlob, readBlob } from '../handover/blob.ts';
 import { codeOf } from '../handover/code.ts';
 import { fourWords } from '../handover/words.ts';
-import { checkPublishedUrl } from '../oauth/safe-url.ts';
+import { checkPublishedUrl } from '../http/safe-url.ts';
 import { quote } from '../quote.ts';
 import { Secret } from '../secret.ts';
 import { type Held, type Name, nameOf } from './custody.ts';

@@ -1,6 +1,6 @@
 import type { Credential } from '../credential.ts';
 import { OAuthError } from '../errors.ts';
-import type { RequestOptions } from '../oauth/http.ts';
+import type { RequestOptions } from '../http/request.ts';
 import type { TokenResponse } from '../oauth/token.ts';
 import type { Environment } from '../system/environment.ts';
 import { cannotRefresh } from './login-required.ts';

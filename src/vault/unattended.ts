@@ -7,7 +7,7 @@ import type {
   Grant,
 } from '../credential.ts';
 import { InvalidArgumentError, OAuthError, ServerUnsupportedError } from '../errors.ts';
-import type { RequestOptions } from '../oauth/http.ts';
+import type { RequestOptions } from '../http/request.ts';
 import type { TokenResponse, TokenServer } from '../oauth/token.ts';
 import { quote } from '../quote.ts';
 import type { Secret } from '../secret.ts';
@@ -162,7 +162,7 @@ async function identityProviderOf(
   client: ClientOptions,
   signal: AbortSignal | undefined,
 ): Promise<{ server: AuthorizationServer; client: ClientRegistration }> {
-  const { checkUrl } = await import('../oauth/safe-url.ts');
+  const { checkUrl } = await import('../http/safe-url.ts');
   const url = checkUrl(issuer);
   if (client.issuer !== undefined && client.issuer !== issuer) {
     throw new InvalidArgumentError(

@@ -1,6 +1,6 @@
 import type { AuthorizationServer, Credential } from '../credential.ts';
 import { IssuerMismatchError } from '../errors.ts';
-import type { RequestOptions } from '../oauth/http.ts';
+import type { RequestOptions } from '../http/request.ts';
 import { quote } from '../quote.ts';
 import { loginCommand } from './login-required.ts';
 

@@ -15,6 +15,7 @@ const DIST = join(ROOT, 'dist');
 const LAYERS = [
   /^(errors|secret|quote|credential|version)\.js$/,
   /^system\//,
+  /^http\//,
   /^(sealing\.js$|handover\/|keyring\/|store\/|oauth\/)/,
   /^vault\//,
   /^mcp\//,
@@ -105,7 +106,7 @@ describe('the built library', () => {
     async (entry) => {
       const loaded = [...(await loadedWith(entry))];
       expect(loaded).toContain('errors.js');
-      expect(loaded.filter((name) => /^(oauth|cli)\//.test(name))).toEqual([]);
+      expect(loaded.filter((name) => /^(http|oauth|cli)\//.test(name))).toEqual([]);
       const packages = loaded.filter((name) => !name.endsWith('.js'));
       expect(packages.filter((name) => /^(https?|net|tls|dns|child_process)$/.test(name))).toEqual([]);
       const builtin = new Set(builtinModules);

@@ -1,5 +1,5 @@
 import { HoldfastError, NetworkError } from '../../src/errors.ts';
-import { send } from '../../src/oauth/http.ts';
+import { send } from '../../src/http/request.ts';
 
 /** Sends one request to the URL in its arguments, within the milliseconds there, and says as JSON how that went. */
 const [url = '', timeoutMs] = process.argv.slice(2);

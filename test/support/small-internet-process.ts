@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:https';
 import { type AddressInfo, isIPv6 } from 'node:net';
 import { HoldfastError } from '../../src/errors.ts';
-import { send } from '../../src/oauth/http.ts';
+import { send } from '../../src/http/request.ts';
 import type { Visit, Visited } from './small-internet.ts';
 
 /* Runs inside the namespace that small-internet.ts makes. */

@@ -5,11 +5,10 @@ import type { Duplex, Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import { createBrotliDecompress, createUnzip } from 'node:zlib';
 import { HoldfastError, InvalidArgumentError, NetworkError } from '../errors.ts';
-import type { Fetch } from '../mcp/outgoing.ts';
-import { codeOf, isAboutCertificate, openSocket } from '../oauth/connection.ts';
-import { openTunnel, proxyFor } from '../oauth/proxy.ts';
 import { quote } from '../quote.ts';
 import { VERSION } from '../version.ts';
+import { codeOf, isAboutCertificate, openSocket } from './connection.ts';
+import { openTunnel, proxyFor } from './tunnel.ts';
 
 /*
  * `fetch` over node:http, for one MCP server. The global one of Node 20 goes through no proxy, costs more for each request than
@@ -88,6 +87,9 @@ export class HttpResponse {
     return { cancel: async () => this.discard() };
   }
 }
+
+/** The global `fetch`, or anything that looks like it from outside. */
+type Fetch = typeof globalThis.fetch;
 
 export interface HttpFetch {
   /** Sends one request, follows no redirect. Answers an `HttpResponse`. Throws NetworkError, or the signal's reason. */

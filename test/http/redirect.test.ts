@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { TimeoutError, UnsafeUrlError } from '../../src/errors.ts';
-import { type Request, send } from '../../src/oauth/http.ts';
+import { type Request, send } from '../../src/http/request.ts';
 import { failing } from '../support/failing.ts';
 import { answer, type Handler, hostileServer } from '../support/hostile-server.ts';
 import { remoteHost } from '../support/remote-host.ts';

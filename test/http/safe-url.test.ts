@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { UnsafeUrlError } from '../../src/errors.ts';
-import { type Request, send } from '../../src/oauth/http.ts';
-import { checkPublishedUrl, checkUrl, pointsHere } from '../../src/oauth/safe-url.ts';
+import { type Request, send } from '../../src/http/request.ts';
+import { checkPublishedUrl, checkUrl, pointsHere } from '../../src/http/safe-url.ts';
 import { failing } from '../support/failing.ts';
 
 function get(url: string, request: Partial<Request> = {}) {

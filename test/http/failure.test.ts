@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { InvalidResponseError, NetworkError, TimeoutError } from '../../src/errors.ts';
-import { type Request, send } from '../../src/oauth/http.ts';
+import { type Request, send } from '../../src/http/request.ts';
 import { failing } from '../support/failing.ts';
 import { answer, hang, hostileServer, raw } from '../support/hostile-server.ts';
 import { remoteHost } from '../support/remote-host.ts';

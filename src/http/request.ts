@@ -18,8 +18,8 @@ import { step } from '../system/steps.ts';
 import { VERSION } from '../version.ts';
 import { classify } from './addresses.ts';
 import { checkHost, codeOf, isAboutCertificate, openSocket } from './connection.ts';
-import { openTunnel, type Proxy, proxyFor } from './proxy.ts';
 import { checkUrl, isRedirect, redirectTarget } from './safe-url.ts';
+import { openTunnel, type Proxy, proxyFor } from './tunnel.ts';
 
 /*
  * Every request of the protocol goes through here. What answers is hostile until proven otherwise: bounded in size and

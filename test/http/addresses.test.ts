@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { classify, holds } from '../../src/oauth/addresses.ts';
+import { classify, holds } from '../../src/http/addresses.ts';
 
 describe('an address', () => {
   it.each([

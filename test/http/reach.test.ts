@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { UnsafeUrlError } from '../../src/errors.ts';
-import { type Request, send } from '../../src/oauth/http.ts';
+import { type Request, send } from '../../src/http/request.ts';
 import { failing } from '../support/failing.ts';
 import { answer, hostileServer } from '../support/hostile-server.ts';
 import { namesLeadTo } from '../support/name-lookup.ts';

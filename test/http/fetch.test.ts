@@ -1,7 +1,7 @@
 import { gzipSync } from 'node:zlib';
 import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { NetworkError } from '../../src/errors.ts';
-import { createHttpFetch, type HttpResponse } from '../../src/proxy/http-fetch.ts';
+import { createHttpFetch, type HttpResponse } from '../../src/http/fetch.ts';
 import { textOf } from '../../src/proxy/wire.ts';
 import { connectProxy } from '../support/connect-proxy.ts';
 import { failing } from '../support/failing.ts';

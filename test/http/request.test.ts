@@ -1,7 +1,7 @@
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { AbortedError, InvalidResponseError, ResponseTooLargeError, TimeoutError } from '../../src/errors.ts';
-import { MAX_RESPONSE_BYTES, type Request, retryAfterMs, send } from '../../src/oauth/http.ts';
+import { MAX_RESPONSE_BYTES, type Request, retryAfterMs, send } from '../../src/http/request.ts';
 import { failing } from '../support/failing.ts';
 import { answer, hostileServer, raw, stream } from '../support/hostile-server.ts';
 
