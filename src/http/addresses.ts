@@ -88,6 +88,18 @@ export function classify(address: string): AddressClass {
   return version === 'ipv4' || GLOBAL_UNICAST.check(bare, 'ipv6') ? PUBLIC : RESERVED;
 }
 
+const LOOPBACK = list([
+  ['127.0.0.0', 8],
+  ['::1', 128],
+]);
+
+/** Whether a connection to that address ends at this machine. One that stands for such an address elsewhere (NAT64) does not. */
+export function isLoopbackAddress(address: string): boolean {
+  const bare = address.replace(/^::ffff:(?=\d+\.)/i, '');
+  const family = isIP(bare);
+  return family !== 0 && LOOPBACK.check(bare, family === 6 ? 'ipv6' : 'ipv4');
+}
+
 const WIDTH: Readonly<Record<Reach, number>> = { public: 0, private: 1, anywhere: 2 };
 
 /** Whether a request that may go as far as `reach` may go to that address. */

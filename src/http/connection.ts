@@ -1,100 +1,52 @@
-import { lookup as dnsLookup } from 'node:dns';
-import { globalAgent } from 'node:https';
-import { isIP, type LookupFunction, connect as overTcp, type Socket } from 'node:net';
-import { connect as overTls } from 'node:tls';
+import type { Socket } from 'node:net';
 import type { Reach } from '../credential.ts';
-import { UnsafeUrlError } from '../errors.ts';
-import { quote } from '../quote.ts';
-import { classify, holds } from './addresses.ts';
+import { checkHost, openSocket } from './socket.ts';
+import { openTunnel, type Proxy } from './tunnel.ts';
 
-/*
- * The connection that a request goes over. How far it may reach is decided by the address that is connected to, at the
- * moment of connecting: a name that is looked up first and connected to later can lead elsewhere by then (DNS rebinding).
- */
+/** A peer that is gone without a word is noticed by TCP, as a stream may be silent for long. */
+const PROBE_AFTER_MS = 30_000;
 
-/**
- * Refuses a host that is itself an address beyond the reach: for such a host nothing is ever looked up.
- *
- * @throws UnsafeUrlError
- */
-export function checkHost(url: URL, reach: Reach): void {
-  const host = hostOf(url);
-  if (isIP(host) !== 0 && !holds(reach, host)) throw beyond(host, host);
+export interface Connecting {
+  readonly reach: Reach;
+  /** What `proxyFor` says of the URL. */
+  readonly proxy: Proxy | undefined;
+  /** Gives up; what is thrown then is any error, as the caller knows the reason. */
+  readonly signal: AbortSignal;
 }
 
 /**
- * Opens a connection to the host of a URL; for https, with TLS on it. An address beyond the reach is not connected to: the
- * socket fails with an UnsafeUrlError.
+ * A connection to the host of a URL that is ready for the first byte of a request: through the proxy, if there is one, and with
+ * TLS. Nothing of the request has left when it fails.
  *
- * @param tunnel a connection to that host which a proxy has made already: the addresses were the proxy's to choose
+ * @throws UnsafeUrlError for an address beyond the reach; NetworkError, `unsent`, for what the proxy did; else what Node throws
  */
-export function openSocket(url: URL, reach: Reach, tunnel?: Socket): Socket {
-  const host = hostOf(url);
-  const secure = url.protocol === 'https:';
-  const port = Number(url.port || (secure ? 443 : 80));
-  const lookup = lookupWithin(reach);
-  const socket = secure
-    ? overTls({
-        // What the program around us has set for its TLS, such as a CA or a client certificate, holds here too.
-        ...globalAgent.options,
-        host,
-        port,
-        lookup,
-        ...(tunnel && { socket: tunnel }),
-        servername: isIP(host) === 0 ? host : '',
-        ALPNProtocols: ['http/1.1'],
-      })
-    : overTcp({ host, port, lookup, noDelay: true });
-  if (tunnel !== undefined) return socket;
-  // The last word: where the connection really ends. It comes before the first byte of TLS and of HTTP.
-  return socket.prependOnceListener('connect', () => {
-    const { remoteAddress } = socket;
-    if (remoteAddress === undefined) socket.destroy();
-    else if (!holds(reach, remoteAddress)) socket.destroy(beyond(host, remoteAddress));
-  });
+export async function connect(url: URL, { reach, proxy, signal }: Connecting): Promise<Socket> {
+  checkHost(url, reach);
+  signal.throwIfAborted();
+  const tunnel = proxy && (await openTunnel(proxy, url, signal));
+  if (signal.aborted) tunnel?.destroy();
+  signal.throwIfAborted();
+  const socket = openSocket(url, reach, tunnel);
+  // For as long as it lasts: between two listeners of others, an error would be nobody's, and end the process.
+  socket.on('error', () => {});
+  if (socket !== tunnel) await ready(socket, url.protocol === 'https:' ? 'secureConnect' : 'connect', signal);
+  // Who is at the other end, beyond what the certificate and the address say, can be asked here: nothing was sent yet.
+  socket.setNoDelay(true);
+  socket.setKeepAlive(true, PROBE_AFTER_MS);
+  return socket;
 }
 
-/** Looks a name up as the system does, and keeps of its addresses those within reach; several are tried as before. */
-function lookupWithin(reach: Reach): LookupFunction {
-  const lookup = globalAgent.options.lookup ?? (dnsLookup as LookupFunction);
-  return (host, options, callback) =>
-    lookup(host, { ...options, all: true }, (error, found, family) => {
-      if (error !== null) return callback(error, []);
-      const answers = typeof found === 'string' ? [{ address: found, family: family ?? isIP(found) }] : found;
-      const allowed = answers.filter(({ address }) => holds(reach, address));
-      const [first] = allowed;
-      if (first === undefined) {
-        callback(beyond(host, answers[0]?.address ?? 'no address'), []);
-      } else if (options.all === true) {
-        callback(null, allowed);
-      } else {
-        callback(null, first.address, first.family);
-      }
+async function ready(socket: Socket, event: 'connect' | 'secureConnect', signal: AbortSignal): Promise<void> {
+  const giveUp = () => socket.destroy(new Error('The connection was given up.'));
+  signal.addEventListener('abort', giveUp, { once: true });
+  try {
+    await new Promise<void>((resolve, reject) => {
+      socket
+        .once(event, () => resolve())
+        .once('error', reject)
+        .once('close', () => reject(new Error('The connection was closed.')));
     });
+  } finally {
+    signal.removeEventListener('abort', giveUp);
+  }
 }
-
-function beyond(host: string, address: string): UnsafeUrlError {
-  const leads = host === address ? 'is' : `leads to ${quote(address)},`;
-  return new UnsafeUrlError(
-    `${quote(host)} ${leads} ${classify(address).kind}; nothing was sent there, because a server farther out named it.`,
-    { hint: 'If you trust that server with your network: holdfast login URL --lenient private-addresses' },
-  );
-}
-
-/** As sockets take it: an IPv6 address without its brackets. */
-function hostOf(url: URL): string {
-  return url.hostname.replace(/^\[|\]$/g, '');
-}
-
-/** The code that Node gives an error, such as `ECONNREFUSED`. */
-export function codeOf(error: unknown): string | undefined {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
-}
-
-/** Whether the code says that the other side's certificate is not trusted. */
-export function isAboutCertificate(code: string | undefined): boolean {
-  return code !== undefined && CERTIFICATE.test(code);
-}
-
-const CERTIFICATE =
-  /^(ERR_TLS_CERT_\w+|CERT_\w+|DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_\w+)$/;

@@ -1,19 +1,19 @@
-import { type ClientRequest, Agent as HttpAgent, type IncomingMessage, request as overHttp } from 'node:http';
-import { Agent as HttpsAgent, request as overTls } from 'node:https';
-import type { Socket } from 'node:net';
-import type { Duplex, Readable } from 'node:stream';
+import type { Agent, IncomingMessage } from 'node:http';
+import type { Readable } from 'node:stream';
 import { promisify } from 'node:util';
-import { createBrotliDecompress, createUnzip } from 'node:zlib';
-import { HoldfastError, InvalidArgumentError, NetworkError } from '../errors.ts';
-import { quote } from '../quote.ts';
+import { InvalidArgumentError, ResponseTooLargeError } from '../errors.ts';
 import { VERSION } from '../version.ts';
-import { codeOf, isAboutCertificate, openSocket } from './connection.ts';
-import { openTunnel, proxyFor } from './tunnel.ts';
+import { beginning, decoded, discard, pump, whole } from './body.ts';
+import { connect } from './connection.ts';
+import { agentOver, Flight, headersOf } from './exchange.ts';
+import { networkFailure, noConnection, shownHost } from './failure.ts';
+import { headersFor, type OwnHeaders } from './own-headers.ts';
+import { type Proxy, proxyFor } from './tunnel.ts';
 
 /*
- * `fetch` over node:http, for one MCP server. The global one of Node 20 goes through no proxy, costs more for each request than
- * everything else here together, and does not tell whether a request had left when it failed. Bodies are streams that
- * nobody holds up; no answer is too large, and none takes too long: a tool may work for an hour.
+ * `fetch` for one MCP server: connections are kept, and bodies are streams that nobody holds up. None takes too long: a tool may
+ * work for an hour. The global one of Node 20 goes through no proxy, costs more for each request than everything else here
+ * together, and does not tell whether a request had left when it failed.
  */
 
 /** Idle connections are closed before servers do it (Node's own: after 5 s), so that no request meets one that is closing. */
@@ -21,29 +21,28 @@ const IDLE_MS = 4_000;
 
 const CONNECT_MS = 30_000;
 
-/** A peer that is gone without a word is noticed by TCP, as a stream may be silent for long. */
-const PROBE_AFTER_MS = 30_000;
-
 const MAX_HEADER_BYTES = 64 * 1024;
 
-const MOST_DISCARDED = 64 * 1024;
+/** The whole of an answer, decompressed: as much as one event or one line may have. */
+export const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
 
-/** What `createHttpFetch` answers with: as much of a `Response` as is used, and the stream as Node has it. */
+/** What `createHttpFetch` answers with: as much of a `Response` as is used, and the body as Node has it. */
 export class HttpResponse {
   readonly status: number;
   readonly statusText: string;
   readonly url: string;
-  /** The body, decompressed. */
-  readonly stream: Readable;
   readonly #incoming: IncomingMessage;
+  /** How messages name the server. */
+  readonly #host: string;
+  #stream: Readable | undefined;
   #headers: Headers | undefined;
 
-  constructor(incoming: IncomingMessage, url: string) {
+  constructor(incoming: IncomingMessage, url: string, host: string) {
     this.#incoming = incoming;
     this.status = incoming.statusCode ?? 0;
     this.statusText = incoming.statusMessage ?? '';
     this.url = url;
-    this.stream = decompressed(incoming);
+    this.#host = host;
   }
 
   get ok(): boolean {
@@ -57,29 +56,60 @@ export class HttpResponse {
   }
 
   get headers(): Headers {
-    if (this.#headers !== undefined) return this.#headers;
-    const headers = new Headers();
-    const { rawHeaders } = this.#incoming;
-    for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
-      try {
-        headers.append(rawHeaders[i] ?? '', rawHeaders[i + 1] ?? '');
-      } catch {
-        // No name or value that HTTP knows, so none that anything looks for.
-      }
-    }
-    this.#headers = headers;
-    return headers;
+    this.#headers ??= headersOf(this.#incoming);
+    return this.#headers;
   }
 
-  /** Reads what is left and forgets it, so that the connection can be used again; closes it where that is much. */
+  get #body(): Readable {
+    this.#stream ??= decoded(this.#incoming, this.#host);
+    return this.#stream;
+  }
+
+  /**
+   * Hands on each chunk of the body, decompressed, to its end. Whoever takes them bounds what is kept of them.
+   *
+   * @throws NetworkError when it breaks off, InvalidResponseError when it cannot be decompressed, and what `onChunk` throws
+   */
+  async chunks(onChunk: (chunk: Buffer) => void): Promise<void> {
+    await this.#known(pump(this.#body, onChunk));
+  }
+
+  /**
+   * All of the body.
+   *
+   * @throws ResponseTooLargeError beyond 64 MiB; else what `chunks` throws
+   */
+  async text(): Promise<string> {
+    const tooLarge = () =>
+      new ResponseTooLargeError(
+        `${this.#host} answered with more than ${MAX_ANSWER_BYTES / (1024 * 1024)} MiB; reading stopped there.`,
+        { hint: 'Ask for less at a time, or tell who runs the server.' },
+      );
+    return (await this.#known(whole(this.#body, MAX_ANSWER_BYTES, tooLarge))).toString('utf8');
+  }
+
+  /** The beginning of the body, however it ends. */
+  async beginning(limit: number): Promise<string> {
+    return (await beginning(this.#body, limit)).toString('utf8');
+  }
+
+  async #known<T>(reading: Promise<T>): Promise<T> {
+    try {
+      return await reading;
+    } catch (error) {
+      throw networkFailure(error, { host: this.#host, connected: true, answered: true });
+    }
+  }
+
+  /** Leaves the body; the connection is used again where little is left of it. */
   discard(): void {
-    let size = 0;
-    this.stream
-      .on('error', () => {})
-      .on('data', (chunk: Buffer) => {
-        size += chunk.byteLength;
-        if (size > MOST_DISCARDED) this.stream.destroy();
-      });
+    discard(this.#incoming);
+  }
+
+  /** Leaves the body and closes the connection. */
+  destroy(): void {
+    this.#stream?.destroy();
+    this.#incoming.destroy();
   }
 
   /** All that `authorizedFetch` does with a body is to leave it. */
@@ -98,38 +128,69 @@ export interface HttpFetch {
   close(): void;
 }
 
+/** The connections to one origin that are kept. */
+interface Line {
+  readonly agent: Agent;
+  proxy: Proxy | undefined;
+}
+
 /** @param ownHeaders go to that origin with every request */
-export function createHttpFetch(ownHeaders: {
-  origin: string;
-  headers: Readonly<Record<string, string>>;
-}): HttpFetch {
-  const agents = { 'http:': agentFor(HttpAgent), 'https:': agentFor(HttpsAgent) };
+export function createHttpFetch(ownHeaders: OwnHeaders): HttpFetch {
+  const lines = new Map<string, Line>();
   return {
     fetch: (async (input, init = {}) => {
       const url = new URL(input instanceof Request ? input.url : input);
-      const headers: Record<string, string> = {
-        'user-agent': `holdfast/${VERSION}`,
-        ...(url.origin === ownHeaders.origin && ownHeaders.headers),
-        ...headersOf(init.headers),
-        'accept-encoding': 'identity',
-      };
       const { body = null, signal } = init;
       if (body !== null && typeof body !== 'string')
         throw new InvalidArgumentError('Only text is sent from here.');
-      const agent = agents[url.protocol === 'https:' ? 'https:' : 'http:'];
-      await dropEnded(agent);
-      const incoming = await exchange(
-        url,
-        { method: init.method ?? 'GET', headers, agent },
-        body,
-        signal ?? undefined,
-      );
-      return new HttpResponse(incoming, url.href) as unknown as Response;
+      const line = lines.get(url.origin) ?? lineTo(url);
+      lines.set(url.origin, line);
+      await dropEnded(line.agent);
+      signal?.throwIfAborted();
+      const flight = new Flight(url, {
+        method: init.method ?? 'GET',
+        headers: {
+          'user-agent': `holdfast/${VERSION}`,
+          ...headersFor(url, ownHeaders, plain(init.headers)),
+        },
+        body: body ?? undefined,
+        agent: line.agent,
+        maxHeaderBytes: MAX_HEADER_BYTES,
+      });
+      const giveUp = () => flight.outgoing.destroy();
+      signal?.addEventListener('abort', giveUp, { once: true });
+      // After an answer, its stream tells what becomes of it, and the signal still ends that.
+      flight.outgoing.once('close', () => signal?.removeEventListener('abort', giveUp));
+      try {
+        const incoming = await flight.answer;
+        return new HttpResponse(incoming, url.href, shownHost(url, line.proxy)) as unknown as Response;
+      } catch (error) {
+        signal?.throwIfAborted();
+        const { connected, answered } = flight;
+        throw networkFailure(error, { host: shownHost(url, line.proxy), connected, answered });
+      }
     }) satisfies Fetch,
     close: () => {
-      for (const agent of Object.values(agents)) agent.destroy();
+      for (const { agent } of lines.values()) agent.destroy();
     },
   };
+}
+
+function lineTo(url: URL): Line {
+  const line: Line = {
+    agent: agentOver(url, { keepAlive: true, timeout: IDLE_MS }, async () => {
+      line.proxy = await proxyFor(url);
+      // Whoever gives the request up does not know the connection yet.
+      const signal = AbortSignal.timeout(CONNECT_MS);
+      try {
+        return await connect(url, { reach: 'anywhere', proxy: line.proxy, signal });
+      } catch (error) {
+        throw signal.aborted ? noConnection(shownHost(url, line.proxy), CONNECT_MS) : error;
+      }
+    }),
+    proxy: undefined,
+  };
+  return line;
 }
 
 const turn = promisify(setImmediate);
@@ -138,7 +199,7 @@ const turn = promisify(setImmediate);
  * Lets go of kept connections that the server has closed a moment ago. Two turns of the loop tell of it, and Node's agent
  * takes some more to notice; a request that went out over one would have to fail, since it might have been seen.
  */
-async function dropEnded(agent: HttpAgent): Promise<void> {
+async function dropEnded(agent: Agent): Promise<void> {
   if (Object.keys(agent.freeSockets).length === 0) return;
   await turn();
   await turn();
@@ -147,124 +208,10 @@ async function dropEnded(agent: HttpAgent): Promise<void> {
   }
 }
 
-function headersOf(given: NonNullable<Parameters<Fetch>[1]>['headers']): Record<string, string> {
+function plain(given: NonNullable<Parameters<Fetch>[1]>['headers']): Record<string, string> {
   if (given == null) return {};
   if (given instanceof Headers) return Object.fromEntries(given);
   return Array.isArray(given)
     ? (Object.fromEntries(given) as Record<string, string>)
     : { ...(given as Record<string, string>) };
-}
-
-function exchange(
-  url: URL,
-  options: { method: string; headers: Record<string, string>; agent: HttpAgent },
-  body: string | null,
-  signal: AbortSignal | undefined,
-): Promise<IncomingMessage> {
-  return new Promise((resolve, reject) => {
-    if (signal?.aborted === true) return reject(signal.reason);
-    let connected = false;
-    let answered = false;
-    const request: ClientRequest = (url.protocol === 'https:' ? overTls : overHttp)(url, {
-      ...options,
-      maxHeaderSize: MAX_HEADER_BYTES,
-    });
-    const giveUp = () => request.destroy();
-    const late = setTimeout(
-      () => request.destroy(new Error(`no connection within ${CONNECT_MS / 1000} s`)),
-      CONNECT_MS,
-    );
-    signal?.addEventListener('abort', giveUp, { once: true });
-    const done = () => {
-      clearTimeout(late);
-      signal?.removeEventListener('abort', giveUp);
-    };
-    const fail = (error: Error) => {
-      done();
-      reject(signal?.aborted === true ? signal.reason : failure(error, url, connected));
-    };
-    request
-      .on('socket', (socket: Socket) => {
-        const open = () => {
-          connected = true;
-          clearTimeout(late);
-        };
-        // Over a connection that is used again, or that is ready already, the request is on its way.
-        if (request.reusedSocket) open();
-        else if (url.protocol === 'https:') socket.once('secureConnect', open);
-        else if (socket.connecting) socket.once('connect', open);
-        else open();
-      })
-      .on('response', (incoming) => {
-        answered = true;
-        clearTimeout(late);
-        incoming.once('close', done);
-        resolve(incoming);
-      })
-      .on('error', fail)
-      .on('close', () => {
-        // After an answer, its stream tells what becomes of it, and the signal still ends that.
-        if (!answered) fail(new Error('The connection was closed.'));
-      })
-      .end(body ?? undefined);
-  });
-}
-
-/** Connections that are kept, each opened as the environment says: straight, or through a proxy. */
-function agentFor<T extends typeof HttpAgent>(Kind: T): HttpAgent {
-  const agent = new Kind({ keepAlive: true, timeout: IDLE_MS });
-  agent.createConnection = ((options: unknown, opened: (error: Error | null, socket?: Duplex) => void) => {
-    const {
-      host = '',
-      port = '',
-      protocol,
-    } = options as { host?: string; port?: number | string; protocol?: string };
-    const url = new URL(`${protocol ?? 'http:'}//${host.includes(':') ? `[${host}]` : host}:${port}`);
-    connect(url).then(
-      (socket) => opened(null, socket),
-      (error: Error) => opened(error),
-    );
-    return undefined;
-  }) as never;
-  return agent;
-}
-
-async function connect(url: URL): Promise<Socket> {
-  const proxy = await proxyFor(url);
-  // Whoever gives the request up does not know the tunnel yet.
-  const tunnel = proxy && (await openTunnel(proxy, url, AbortSignal.timeout(CONNECT_MS)));
-  const socket = openSocket(url, 'anywhere', tunnel);
-  socket.setNoDelay(true);
-  socket.setKeepAlive(true, PROBE_AFTER_MS);
-  return socket;
-}
-
-/** Some servers compress although nobody asked for it. */
-function decompressed(incoming: IncomingMessage): Readable {
-  const coding = incoming.headers['content-encoding']?.trim().toLowerCase() ?? '';
-  if (coding === '' || coding === 'identity') return incoming;
-  const decoder = coding === 'br' ? createBrotliDecompress() : createUnzip();
-  incoming.on('error', (error) => decoder.destroy(error));
-  decoder.on('close', () => incoming.destroy());
-  return incoming.pipe(decoder);
-}
-
-/** A failure below HTTP. Its `unsent` says whether the request may be sent again without repeating anything. */
-function failure(error: Error, url: URL, connected: boolean): HoldfastError {
-  if (error instanceof HoldfastError) return error;
-  const code = codeOf(error);
-  const certificate = isAboutCertificate(code);
-  const why = code === undefined ? '' : ` (${code})`;
-  return new NetworkError(
-    connected
-      ? `The connection to ${quote(url.host)} broke off before an answer came${why}.`
-      : `${quote(url.host)} cannot be reached${why}${certificate ? ': its certificate is not trusted here' : ''}.`,
-    {
-      cause: error,
-      unsent: !connected,
-      hint: certificate
-        ? 'If your network has a certificate authority of its own: export NODE_EXTRA_CA_CERTS=/path/to/ca.pem'
-        : 'Check the address and the network connection, then try again.',
-    },
-  );
 }

@@ -6,8 +6,9 @@ import { quote } from '../quote.ts';
 import { Secret } from '../secret.ts';
 import { type ProxyVariable, proxyVariable } from '../system/proxy-environment.ts';
 import { VERSION } from '../version.ts';
-import { codeOf, isAboutCertificate, openSocket } from './connection.ts';
+import { certificateHint, whyOf } from './failure.ts';
 import { pointsHere } from './safe-url.ts';
+import { openProxySocket } from './socket.ts';
 
 /*
  * Requests through the proxy that the environment names, by CONNECT (RFC 9110 section 9.3.6), so that TLS ends at the server
@@ -79,14 +80,14 @@ function decoded(text: string): string {
 }
 
 /**
- * A connection through the proxy to the host of an https URL; TLS is still to come. Nothing of the request has left when it
+ * A connection through the proxy to the host of a URL; TLS is still to come. Nothing of the request has left when it
  * fails.
  *
  * @param ended gives up and closes the connection; the error is then any, as the caller knows the reason
  * @throws NetworkError, `unsent`, when the proxy is not reached or does not connect
  */
 export async function openTunnel(proxy: Proxy, target: URL, ended: AbortSignal): Promise<Socket> {
-  const authority = `${target.hostname}:${target.port || 443}`;
+  const authority = `${target.hostname}:${target.port || (target.protocol === 'https:' ? 443 : 80)}`;
   const start = proxy.url.protocol === 'https:' ? overTls : overHttp;
   const outgoing = start(proxy.url, {
     method: 'CONNECT',
@@ -97,8 +98,7 @@ export async function openTunnel(proxy: Proxy, target: URL, ended: AbortSignal):
       'user-agent': `holdfast/${VERSION}`,
       ...(proxy.authorization && { 'proxy-authorization': proxy.authorization.reveal() }),
     },
-    // The user has named the proxy, so it may be anywhere.
-    createConnection: () => openSocket(proxy.url, 'anywhere'),
+    createConnection: () => openProxySocket(proxy.url),
   });
   const giveUp = () => outgoing.destroy();
   ended.addEventListener('abort', giveUp, { once: true });
@@ -128,17 +128,14 @@ export async function openTunnel(proxy: Proxy, target: URL, ended: AbortSignal):
 }
 
 function unreachable(proxy: Proxy, target: URL, cause: Error): NetworkError {
-  const code = codeOf(cause);
-  const certificate = isAboutCertificate(code);
-  const why = `${code === undefined ? '' : ` (${code})`}${certificate ? ': its certificate is not trusted here' : ''}`;
   return new NetworkError(
-    `The proxy ${quote(proxy.url.host)}, which leads to ${quote(target.host)}, cannot be reached${why}.`,
+    `The proxy ${quote(proxy.url.host)}, which leads to ${quote(target.host)}, cannot be reached${whyOf(cause)}.`,
     {
       cause,
       unsent: true,
-      hint: certificate
-        ? 'If your network has a certificate authority of its own: export NODE_EXTRA_CA_CERTS=/path/to/ca.pem'
-        : `The environment variable ${proxy.variable} names it: check it, or list the host in NO_PROXY.`,
+      hint:
+        certificateHint(cause) ??
+        `The environment variable ${proxy.variable} names it: check it, or list the host in NO_PROXY.`,
     },
   );
 }

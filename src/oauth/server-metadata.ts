@@ -5,9 +5,9 @@ import {
   ServerUnsupportedError,
   UnsafeUrlError,
 } from '../errors.ts';
-import { checkHost } from '../http/connection.ts';
 import type { RequestOptions } from '../http/request.ts';
 import { checkPublishedUrl, checkUrl } from '../http/safe-url.ts';
+import { checkHost } from '../http/socket.ts';
 import { quote } from '../quote.ts';
 import type { Leniency, LeniencyUsed } from './leniency.ts';
 import { metadataDocument, Scopes } from './metadata-document.ts';

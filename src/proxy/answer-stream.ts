@@ -2,7 +2,7 @@ import { NetworkError } from '../errors.ts';
 import type { HttpResponse } from '../http/fetch.ts';
 import { EventStream } from './event-stream.ts';
 import { readMessage } from './message.ts';
-import { type Deliver, pump } from './wire.ts';
+import type { Deliver } from './wire.ts';
 
 /* A stream of messages, which may have to be taken up again where it broke off. */
 
@@ -23,7 +23,7 @@ export async function readEvents(
     const incoming = readMessage(data);
     if (incoming !== undefined) deliver(incoming);
   });
-  await pump(response.stream, (chunk) => {
+  await response.chunks((chunk) => {
     events.write(chunk);
     if (events.lastEventId !== undefined) position.lastEventId = events.lastEventId;
     if (events.retryMs !== undefined) position.retryMs = events.retryMs;

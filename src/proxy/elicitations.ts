@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
+import type { AskingClient, Elicited } from './login-desk.ts';
 import type { Id, Message } from './message.ts';
 import { isObject } from './message.ts';
-import type { AskingClient, Elicited } from './login-desk.ts';
 
 /* Requests of our own to the client: `elicitation/create` in URL mode (MCP revision 2025-11-25). */
 

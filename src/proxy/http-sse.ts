@@ -12,7 +12,6 @@ import {
   httpFailure,
   mediaType,
   notMcp,
-  pump,
   type Send,
   type SendOptions,
   type Wire,
@@ -137,7 +136,7 @@ export class HttpSse implements Wire {
     );
     if (!response.ok) throw await httpFailure(response);
     if (mediaType(response) !== 'text/event-stream') {
-      response.stream.destroy();
+      response.destroy();
       throw notMcp(response, 'has no stream of events there');
     }
     const connection = await this.#endpoint(response);
@@ -152,7 +151,7 @@ export class HttpSse implements Wire {
       const waiting: Connection['waiting'] = new Set();
       let lose: (error: Error) => void = () => {};
       const late = setTimeout(() => {
-        response.stream.destroy();
+        response.destroy();
         reject(notMcp(response, 'named no URL for messages in time'));
       }, ENDPOINT_MS);
       const events = new EventStream(({ type, data }) => {
@@ -164,17 +163,19 @@ export class HttpSse implements Wire {
             if (connection !== undefined) connection.lost = error;
             for (const tell of waiting) tell(error);
           });
-          connection = { endpoint, over, waiting, end: () => response.stream.destroy() };
+          connection = { endpoint, over, waiting, end: () => response.destroy() };
           resolve(connection);
         } else if (type === 'message') {
           const incoming = readMessage(data);
           if (incoming !== undefined) this.#receive(incoming, connection);
         }
       });
-      pump(response.stream, (chunk) => events.write(chunk)).then(
-        () => lost(new Error('The server ended the stream.')),
-        (error: Error) => lost(error),
-      );
+      response
+        .chunks((chunk) => events.write(chunk))
+        .then(
+          () => lost(new Error('The server ended the stream.')),
+          (error: Error) => lost(error),
+        );
       const lost = (cause: Error) => {
         clearTimeout(late);
         lose(

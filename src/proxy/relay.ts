@@ -1,9 +1,12 @@
+import { quote } from '../quote.ts';
 import { Elicitations } from './elicitations.ts';
 import { InFlight, type Pending, pendingOf, type Request } from './in-flight.ts';
+import { InputRequests } from './input-requests.ts';
+import { LoginAsked } from './login-desk.ts';
 import {
+  CODE,
   capabilitiesOf,
   claimedVersion,
-  CODE,
   errorText,
   type Incoming,
   isNotification,
@@ -12,13 +15,10 @@ import {
   type Message,
   readMessage,
 } from './message.ts';
-import { quote } from '../quote.ts';
-import { InputRequests } from './input-requests.ts';
-import { LoginAsked } from './login-desk.ts';
 import { Reception, type RelayLogin } from './reception.ts';
 import type { RequestHeaders } from './request-headers.ts';
 import { describe, isForPerson, rpcError } from './rpc-error.ts';
-import { loggedInAnswer, LOGIN_TOOL } from './stand-in.ts';
+import { LOGIN_TOOL, loggedInAnswer } from './stand-in.ts';
 import type { Wire } from './wire.ts';
 
 /*

@@ -1,6 +1,6 @@
 import { VERSION } from '../version.ts';
 import type { Request } from './in-flight.ts';
-import { claimedVersion, CODE, errorText, resultText } from './message.ts';
+import { CODE, claimedVersion, errorText, resultText } from './message.ts';
 
 /*
  * What is answered in the server's place while nobody is logged in: enough for a client to start, to show one tool that says

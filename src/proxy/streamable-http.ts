@@ -14,7 +14,6 @@ import {
   notMcp,
   type Send,
   type SendOptions,
-  textOf,
   type Wire,
 } from './wire.ts';
 
@@ -138,12 +137,12 @@ export class StreamableHttp implements Wire {
     } else if (type === 'text/event-stream') {
       await this.#follow(response, session, deliver, { signal, person, isAnswered });
     } else if (type === 'application/json') {
-      const answer = readMessage(await textOf(response));
+      const answer = readMessage(await response.text());
       if (answer === undefined) throw notMcp(response, 'answered with what is no JSON-RPC message');
       deliver(answer);
       if (!isAnswered()) throw notMcp(response, 'did not answer what it was asked');
     } else {
-      response.stream.destroy();
+      response.destroy();
       throw notMcp(response, 'answered with neither JSON nor a stream of events');
     }
   }
@@ -220,7 +219,7 @@ export class StreamableHttp implements Wire {
     const response = await this.#send(this.#url, { method: 'GET', headers: resumed, signal }, person);
     if (!response.ok) throw await httpFailure(response);
     if (mediaType(response) === 'text/event-stream') return response;
-    response.stream.destroy();
+    response.destroy();
     // A page or a document: there is no stream to be had, which is what 405 says.
     throw new HttpFailure(new URL(this.#url).host, { status: 405, statusText: 'no stream of events' }, '');
   }

@@ -1,5 +1,5 @@
-import type { Incoming } from './message.ts';
 import { HttpSse } from './http-sse.ts';
+import type { Incoming } from './message.ts';
 import type { RequestHeaders } from './request-headers.ts';
 import { isForPerson } from './rpc-error.ts';
 import { StreamableHttp } from './streamable-http.ts';

@@ -1,4 +1,3 @@
-import type { Readable } from 'node:stream';
 import { InvalidResponseError } from '../errors.ts';
 import type { HttpResponse } from '../http/fetch.ts';
 import { quote } from '../quote.ts';
@@ -73,41 +72,8 @@ function rpcErrorIn(body: string): Readonly<Record<string, unknown>> | undefined
 const MOST_OF_AN_ERROR = 256 * 1024;
 
 export async function httpFailure(response: HttpResponse): Promise<HttpFailure> {
-  let body = '';
-  try {
-    await pump(response.stream, (chunk) => {
-      body += chunk.toString('utf8');
-      if (body.length > MOST_OF_AN_ERROR) response.stream.destroy();
-    });
-  } catch {
-    // What has come is enough.
-  }
+  const body = await response.beginning(MOST_OF_AN_ERROR);
   return new HttpFailure(new URL(response.url).host, response, body);
-}
-
-/** Hands on each chunk; resolves at the end of the stream, rejects when it breaks off or `onChunk` throws. */
-export function pump(stream: Readable, onChunk: (chunk: Buffer) => void): Promise<void> {
-  return new Promise((resolve, reject) => {
-    stream
-      .on('data', (chunk: Buffer) => {
-        try {
-          onChunk(chunk);
-        } catch (error) {
-          reject(error instanceof Error ? error : new Error(String(error)));
-          stream.destroy();
-        }
-      })
-      .on('end', resolve)
-      .on('error', reject)
-      .on('close', () => reject(new Error('The stream broke off.')));
-  });
-}
-
-/** The whole body as text. Its size is the server's business: a result may be large. */
-export async function textOf(response: HttpResponse): Promise<string> {
-  const chunks: Buffer[] = [];
-  await pump(response.stream, (chunk) => void chunks.push(chunk));
-  return (chunks.length === 1 ? (chunks[0] ?? Buffer.of()) : Buffer.concat(chunks)).toString('utf8');
 }
 
 /** `text/event-stream` of `text/event-stream; charset=utf-8`. */

@@ -2,7 +2,6 @@ import { gzipSync } from 'node:zlib';
 import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { NetworkError } from '../../src/errors.ts';
 import { createHttpFetch, type HttpResponse } from '../../src/http/fetch.ts';
-import { textOf } from '../../src/proxy/wire.ts';
 import { connectProxy } from '../support/connect-proxy.ts';
 import { failing } from '../support/failing.ts';
 import { answer, hostileServer, type Routes } from '../support/hostile-server.ts';
@@ -35,7 +34,7 @@ test('sends what it is given, and keeps the connection for the next', async () =
   for (const body of ['one', 'two', 'three']) {
     const response = await send(`${server.origin}/mcp`, { method: 'POST', body, headers: { 'x-a': 'b' } });
     expect([response.status, response.header('x-method')]).toEqual([200, 'POST']);
-    expect(await textOf(response)).toBe(`got ${body}`);
+    expect(await response.text()).toBe(`got ${body}`);
   }
   expect(server.log[0]?.headers).toMatchObject({ 'x-a': 'b', 'content-length': '3' });
   expect(ports.size).toBe(1);
@@ -54,7 +53,7 @@ test('undoes a compression that nobody asked for', async () => {
   const server = await hostileServer({
     '*': (_, response) => void response.setHeader('content-encoding', 'gzip').end(gzipSync('plain')),
   });
-  expect(await textOf(await client()(`${server.origin}/`))).toBe('plain');
+  expect(await (await client()(`${server.origin}/`)).text()).toBe('plain');
 });
 
 test('a signal ends the request, before the answer and within it', async () => {
@@ -68,7 +67,7 @@ test('a signal ends the request, before the answer and within it', async () => {
   before.abort(new Error('enough'));
   await expect(never).rejects.toThrow('enough');
   const within = new AbortController();
-  const half = textOf(await send(`${server.origin}/half`, { signal: within.signal }));
+  const half = (await send(`${server.origin}/half`, { signal: within.signal })).text();
   within.abort();
   await expect(half).rejects.toThrow();
 });
@@ -91,7 +90,8 @@ describe('through a proxy', () => {
     vi.stubEnv('no_proxy', undefined);
     vi.stubEnv('HTTPS_PROXY', `http://127.0.0.1:${proxy.port}`);
     const send = client();
-    for (const path of ['/1', '/2']) expect(await textOf(await send(`${server.origin}${path}`))).toBe('here');
+    for (const path of ['/1', '/2'])
+      expect(await (await send(`${server.origin}${path}`)).text()).toBe('here');
     expect(proxy.targets).toEqual([`mcp.example.com:${server.port}`]);
     expect(server.requests).toEqual(['GET /1', 'GET /2']);
   });
