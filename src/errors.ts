@@ -1,3 +1,5 @@
+import { bareError } from './bare-error.ts';
+
 /**
  * Every failure that a caller can act on has a class with a stable `code`. The message says what happened and why;
  * `hint` says what to do next. Neither ever holds a secret, and text from a server is quoted before it goes in.
@@ -51,6 +53,7 @@ export type HoldfastErrorCode =
 export interface HoldfastErrorOptions {
   /** What to do next, as a sentence or a command. */
   hint?: string;
+  /** One of ours is kept as it is; of any other only what `bareError` leaves of it. */
   cause?: unknown;
 }
 
@@ -64,10 +67,16 @@ export abstract class HoldfastError extends Error {
   readonly retryable: boolean = false;
 
   constructor(message: string, options: HoldfastErrorOptions = {}) {
-    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    const { cause } = options;
+    super(message, cause === undefined ? undefined : { cause: keptCause(cause) });
     this.name = new.target.name;
     this.hint = options.hint;
   }
+}
+
+/** What may stand as the cause of an error: one of ours, or what `bareError` leaves of any other. */
+export function keptCause(cause: unknown): Error {
+  return cause instanceof HoldfastError ? cause : bareError(cause);
 }
 
 /** The caller gave something unusable; nothing was touched. */

@@ -1,5 +1,5 @@
 import { canonicalResource } from '../credential.ts';
-import { HoldfastError } from '../errors.ts';
+import { HoldfastError, keptCause } from '../errors.ts';
 import type { AdoptOptions, AdoptResult } from '../vault/results.ts';
 import type { Vault } from '../vault/vault.ts';
 import { backupKeeper } from './backup.ts';
@@ -82,7 +82,9 @@ export class StillThere extends Error {
   readonly file: string;
 
   constructor(result: AdoptResult, { file }: FoundLogin, cause: unknown) {
-    super('The login was stored, and could not be taken out of the other program’s file.', { cause });
+    super('The login was stored, and could not be taken out of the other program’s file.', {
+      cause: keptCause(cause),
+    });
     this.result = result;
     this.file = file;
   }

@@ -248,6 +248,5 @@ function lateError(deadlineMs: number): KeyringBrokenError {
 
 /** errSecDuplicateItem. */
 function isDuplicate(error: unknown): boolean {
-  const cause = error instanceof KeyringBrokenError ? error.cause : undefined;
-  return cause instanceof Error && /already exists|-25299/i.test(cause.message);
+  return error instanceof KeyringBrokenError && /already exists|-25299/i.test(error.message);
 }

@@ -69,7 +69,10 @@ class GcpKms implements Kms {
   async #token(): Promise<string> {
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => reject(new Error('It took too long.')), KMS_TIMEOUT_MS);
+      timer = setTimeout(
+        () => reject(Object.assign(new Error('It took too long.'), { code: 'ETIMEDOUT' })),
+        KMS_TIMEOUT_MS,
+      );
     });
     let token: string | null | undefined;
     let cause: unknown;
@@ -81,7 +84,7 @@ class GcpKms implements Kms {
       clearTimeout(timer);
     }
     if (typeof token === 'string' && /^[\x21-\x7e]+$/.test(token)) return token;
-    // What the library says may hold what a credential file holds, so it stays in the cause.
+    // What the library says may hold what a credential file holds, so its words are not shown.
     const status = statusOf(cause);
     if (status !== undefined && status >= 400 && status < 500 && status !== 429) {
       throw new KeyringDeniedError(`Google Cloud refused this process an access token (status ${status}).`, {

@@ -6,7 +6,21 @@ function visible(error: unknown): string {
   for (let at = error, depth = 0; at instanceof Error && depth < 10; at = at.cause, depth += 1) {
     text += `\n${at.name} ${at.message} ${at.stack ?? ''} ${JSON.stringify(at, Object.getOwnPropertyNames(at))}`;
   }
-  return text;
+  return `${text}\n${everything(error)}`;
+}
+
+/** The text of all that can be reached from a value by its own properties, those that are not enumerable too, and of all bytes. */
+function everything(value: unknown, seen = new Set<unknown>()): string {
+  if (typeof value === 'string') return `${value}\n`;
+  if (typeof value !== 'object' || value === null || seen.has(value)) return '';
+  seen.add(value);
+  if (ArrayBuffer.isView(value)) {
+    return `${Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('latin1')}\n`;
+  }
+  return Reflect.ownKeys(value)
+    .map((key) => Object.getOwnPropertyDescriptor(value, key))
+    .map((property) => everything(property?.value, seen))
+    .join('');
 }
 
 /** How many of the secrets can be seen in an error, as they are or encoded. A count, so that no failing test prints one. */
