@@ -5,7 +5,7 @@ import { CallbackRejectedError, LoginDeniedError, ServerUnsupportedError } from 
 import { quote } from '../quote.ts';
 import { Secret } from '../secret.ts';
 import type { Discovery } from './discovery.ts';
-import { withoutSecrets } from './error-response.ts';
+import { codeWithoutSecrets, withoutSecrets } from './error-response.ts';
 import { oauthError } from './protocol-error.ts';
 import { OFFLINE_ACCESS, type ScopeOptions, scopesToAskFor } from './scope-choice.ts';
 
@@ -118,7 +118,7 @@ export function readAuthorizationResponse(
     }
     throw oauthError(
       `The authorization endpoint of ${quote(request.issuer)}`,
-      withoutSecrets(hidden, error),
+      codeWithoutSecrets(hidden, error),
       description,
     );
   }

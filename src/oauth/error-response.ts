@@ -1,6 +1,6 @@
 import { type HoldfastError, InvalidResponseError, OAuthError } from '../errors.ts';
 import { Secret } from '../secret.ts';
-import { oauthError } from './protocol-error.ts';
+import { isStandardError, oauthError } from './protocol-error.ts';
 
 /** What an answer may give beside its error, and then repeat in the error's words. */
 const GIVEN = ['access_token', 'refresh_token', 'id_token'];
@@ -22,7 +22,7 @@ export function errorResponse(
     const given = GIVEN.map((name) => answer?.[name]).filter((value) => typeof value === 'string');
     const hidden = [...secrets, ...given.map((value) => new Secret(value))];
     const said = typeof description === 'string' ? withoutSecrets(hidden, description) : undefined;
-    return oauthError(what, withoutSecrets(hidden, error), said);
+    return oauthError(what, codeWithoutSecrets(hidden, error), said);
   }
   if (status === 401 && headers.has('www-authenticate')) {
     // A client that authenticates by header may be refused by a challenge.
@@ -31,6 +31,11 @@ export function errorResponse(
   return new InvalidResponseError(`${what} answered HTTP ${status} without saying why.`, {
     hint: 'Tell who runs the server.',
   });
+}
+
+/** An error code: one of a standard as it is, as its letters say nothing of a secret that is spelt like a part of it. */
+export function codeWithoutSecrets(secrets: readonly (Secret | undefined)[], code: string): string {
+  return isStandardError(code) ? code : withoutSecrets(secrets, code);
 }
 
 /** The text with `[secret]` in place of each of them, as it is or as it stands in a form or a URL. */

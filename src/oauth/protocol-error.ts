@@ -7,6 +7,45 @@ import { quote } from '../quote.ts';
 const ERROR_CODE = /^[\x20-\x21\x23-\x5b\x5d-\x7e]{1,64}$/;
 
 /**
+ * The codes of the standards (RFC 6749, 7009, 7591, 8628, 8707, 9449 and OpenID Connect). They are no secret, whatever one of
+ * ours happens to be spelt like, and programs branch on them.
+ */
+const STANDARD_ERRORS = new Set([
+  'invalid_request',
+  'invalid_client',
+  'invalid_grant',
+  'unauthorized_client',
+  'unsupported_grant_type',
+  'invalid_scope',
+  'access_denied',
+  'unsupported_response_type',
+  'server_error',
+  'temporarily_unavailable',
+  'unsupported_token_type',
+  'invalid_redirect_uri',
+  'invalid_client_metadata',
+  'invalid_software_statement',
+  'unapproved_software_statement',
+  'authorization_pending',
+  'slow_down',
+  'expired_token',
+  'invalid_target',
+  'invalid_dpop_proof',
+  'use_dpop_nonce',
+  'invalid_token',
+  'insufficient_scope',
+  'interaction_required',
+  'login_required',
+  'account_selection_required',
+  'consent_required',
+]);
+
+/** Whether a standard has that error code. */
+export function isStandardError(code: string): boolean {
+  return STANDARD_ERRORS.has(code);
+}
+
+/**
  * Turns what a request through `oauth4webapi` threw into our error. That one is never kept as the cause: it may carry the
  * whole exchange, tokens and all, and would print it.
  *

@@ -138,6 +138,18 @@ describe('waiting for the person', () => {
     await expect(result).rejects.toBeInstanceOf(type);
   });
 
+  it('is refused by the server’s word, whatever letters the device code is made of', async () => {
+    for (const code of ['d', 'access', 'access_denied', '_']) {
+      const refusal = json({ error: 'access_denied', error_description: `Not ${code}.` }, 400);
+      const { result } = await poll([refusal], { deviceCode: new Secret(code) });
+      await expect(result).rejects.toBeInstanceOf(LoginDeniedError);
+    }
+    const { result } = await poll([json({ error: 'no-dc-4711' }, 400)], {
+      deviceCode: new Secret('dc-4711'),
+    });
+    await expect(result).rejects.toMatchObject({ error: 'no-[secret]' });
+  });
+
   it('ends with its caller', async () => {
     const stop = new AbortController();
     const { result } = await poll([PENDING], { intervalMs: 60_000 / 2 }, { signal: stop.signal });
