@@ -11,11 +11,11 @@ import { shellPath } from '../system/storage-error.ts';
 import { VERSION } from '../version.ts';
 import { Custody, type Unopened } from './custody.ts';
 import { dockerAgentBundle, dockerAgentKey, dockerAgentLock } from './diagnose-docker-agent.ts';
-import { keyrings, passphrase } from './diagnose-keyrings.ts';
 import { engineFindings } from './diagnose-engine.ts';
+import { keyrings, passphrase } from './diagnose-keyrings.ts';
+import { type Finding, failed, failureOf, ok, warning } from './finding.ts';
 import { homeOf, placeOf, type StoreName } from './place.ts';
 import { leniencySettings } from './settings.ts';
-import { type Finding, failed, failureOf, ok, warning } from './finding.ts';
 
 /*
  * Independent checks of everything that a login stands on. One that fails does not stop the others; each says what to do.
@@ -240,6 +240,16 @@ function network({ variables }: Environment): Finding[] {
     findings.push(
       ok('network', `Requests go through the proxy of ${proxies.join(', ')}, but for the hosts of NO_PROXY.`),
     );
+  }
+  if (variables['NODE_TLS_REJECT_UNAUTHORIZED'] === '0') {
+    findings.push(
+      failed(
+        'network',
+        'NODE_TLS_REJECT_UNAUTHORIZED=0 tells Node to check no certificates. Requests of OAuth and MCP check them all the same; connections to engines and to a KMS, and other programs started here, do not.',
+        'Trust the authority of your network instead: export NODE_EXTRA_CA_CERTS=/path/to/ca.pem; unset NODE_TLS_REJECT_UNAUTHORIZED',
+      ),
+    );
+    return findings;
   }
   const authorities = named(['NODE_EXTRA_CA_CERTS', 'SSL_CERT_FILE', 'SSL_CERT_DIR']);
   findings.push(

@@ -255,6 +255,16 @@ describe('holdfast doctor', () => {
     `);
   });
 
+  it('fails where NODE_TLS_REJECT_UNAUTHORIZED=0 turns the check of certificates off', async () => {
+    const told = await checks(await loggedIn(), /^network/, { NODE_TLS_REJECT_UNAUTHORIZED: '0' });
+    expect(told).toMatch(/^exit 1\b/);
+    expect(told).toContain(
+      'fail  network      NODE_TLS_REJECT_UNAUTHORIZED=0 tells Node to check no certificates.',
+    );
+    expect(told).toContain('unset NODE_TLS_REJECT_UNAUTHORIZED');
+    expect(told).not.toContain('Certificates are checked');
+  });
+
   it('names proxy and certificate settings, and not what they hold', async () => {
     const at = await loggedIn();
     const told = await checks(at, /^network/, {
