@@ -10,6 +10,7 @@ import {
   type Deliver,
   HttpFailure,
   httpFailure,
+  LASTING_MS,
   mediaType,
   notMcp,
   type Send,
@@ -45,6 +46,8 @@ export class HttpSse implements Wire {
   readonly #closed = new AbortController();
   #connection: Promise<Connection> | undefined;
   #state = new SessionState(undefined);
+  /** How many streams in a row have ended soon after they began. */
+  #failures = 0;
   /** While a session is begun anew, its answers are for nobody. */
   #replaying = new Map<string | number, () => void>();
 
@@ -98,9 +101,10 @@ export class HttpSse implements Wire {
   #connected(signal: AbortSignal, person: boolean): Promise<Connection> {
     if (this.#connection === undefined) {
       const connection = this.#open(person);
+      const began = performance.now();
       this.#connection = connection;
       connection.then(
-        ({ over }) => over.catch(() => this.#lost(connection)),
+        ({ over }) => over.catch(() => this.#lost(connection, performance.now() - began)),
         () => this.#forget(connection),
       );
     }
@@ -114,12 +118,14 @@ export class HttpSse implements Wire {
   }
 
   /** The stream broke off: the next is opened, and the server told again who is there. */
-  async #lost(connection: Promise<Connection>): Promise<void> {
+  async #lost(connection: Promise<Connection>, lastedMs: number): Promise<void> {
     if (!this.#forget(connection) || this.#state.initialized === undefined) return;
     const { signal } = this.#closed;
-    for (let failures = 1; !signal.aborted && this.#connection === undefined; failures += 1) {
+    if (lastedMs > LASTING_MS) this.#failures = 0;
+    while (!signal.aborted && this.#connection === undefined) {
+      this.#failures += 1;
       try {
-        await delay(backOffMs(failures), undefined, { signal, ref: false });
+        await delay(backOffMs(this.#failures), undefined, { signal, ref: false });
         await this.#connected(signal, false);
       } catch (error) {
         if (error instanceof LoginRequiredError) return;

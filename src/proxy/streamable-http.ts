@@ -10,6 +10,7 @@ import {
   type Deliver,
   HttpFailure,
   httpFailure,
+  LASTING_MS,
   mediaType,
   notMcp,
   type Send,
@@ -26,8 +27,8 @@ import {
 /** How often in a row an answer's stream is asked for again before the request counts as failed. */
 const MOST_RESUMPTIONS = 8;
 
-/** A stream that ended sooner than this counts as a failure, so that the next is not asked for at once. */
-const LASTING_MS = 5_000;
+/** And how often in all without a message: each time after a second at least, so for an hour or more. */
+const MOST_SILENT_RESUMPTIONS = 3_600;
 
 /** So many sessions within a minute; a server that ends each at once is not asked for ever. */
 const MOST_RENEWALS = 5;
@@ -156,20 +157,26 @@ export class StreamableHttp implements Wire {
   ): Promise<void> {
     const position: Position = {};
     let response: HttpResponse | undefined = first;
+    let silent = 0;
+    const heard: Deliver = (incoming) => {
+      silent = 0;
+      deliver(incoming);
+    };
     for (let failures = 0; ; ) {
       let cause: unknown;
       const seen = position.lastEventId;
       try {
-        if (response !== undefined) await readEvents(response, position, deliver);
+        if (response !== undefined) await readEvents(response, position, heard);
       } catch (error) {
         if (signal.aborted || error instanceof ResponseTooLargeError) throw error;
         cause = error;
       }
       if (isAnswered()) return;
-      if (position.lastEventId === undefined || failures === MOST_RESUMPTIONS)
-        throw brokenOff(this.#url, cause);
+      silent += 1;
+      const isHopeless = failures === MOST_RESUMPTIONS || silent > MOST_SILENT_RESUMPTIONS;
+      if (position.lastEventId === undefined || isHopeless) throw brokenOff(this.#url, cause);
       failures = position.lastEventId === seen ? failures + 1 : 1;
-      await delay(position.retryMs ?? backOffMs(failures), undefined, { signal });
+      await delay(backOffMs(failures, position.retryMs), undefined, { signal });
       if (isAnswered()) return;
       response = await this.#stream(session, position, signal, person).catch((error: unknown) => {
         if (error instanceof NetworkError) return undefined;
@@ -200,7 +207,7 @@ export class StreamableHttp implements Wire {
           }
         }
         failures = performance.now() - began > LASTING_MS ? 1 : failures + 1;
-        await delay(position.retryMs ?? backOffMs(failures), undefined, { signal, ref: false });
+        await delay(backOffMs(failures, position.retryMs), undefined, { signal, ref: false });
       }
     };
     void run()

@@ -87,7 +87,19 @@ export function notMcp(response: HttpResponse, what: string): InvalidResponseErr
   });
 }
 
-/** How long to wait before the next try, in milliseconds: 1 s at first, 30 s at last, with jitter. */
-export function backOffMs(failures: number): number {
-  return Math.min(30_000, 1_000 * 1.5 ** Math.max(0, failures - 1)) * (0.8 + 0.4 * Math.random());
+/** A stream that ended sooner than this counts as a failure, so that the next is not asked for at once. */
+export const LASTING_MS = 5_000;
+
+/** Whoever asks us to wait for longer than that, in milliseconds, is not heeded. */
+const LONGEST_RETRY_MS = 3_600_000;
+
+/**
+ * How long to wait before the next try, in milliseconds: 1 s at first, 30 s at last, with jitter; longer where the server asks
+ * for it, and never shorter.
+ *
+ * @param retryMs what the server asked for: `retry` of an event stream
+ */
+export function backOffMs(failures: number, retryMs = 0): number {
+  const own = Math.min(30_000, 1_000 * 1.5 ** Math.max(0, failures - 1)) * (1 + 0.4 * Math.random());
+  return Math.max(own, Math.min(retryMs, LONGEST_RETRY_MS));
 }
