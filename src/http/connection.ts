@@ -42,7 +42,10 @@ async function ready(socket: Socket, event: 'connect' | 'secureConnect', signal:
   try {
     await new Promise<void>((resolve, reject) => {
       socket
-        .once(event, () => resolve())
+        .once(event, () => {
+          // Where the address turned out to be wrong, that error comes next.
+          if (!socket.destroyed) resolve();
+        })
         .once('error', reject)
         .once('close', () => reject(new Error('The connection was closed.')));
     });

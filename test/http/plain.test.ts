@@ -1,0 +1,126 @@
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
+import { networkInterfaces } from 'node:os';
+import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest';
+import { UnsafeUrlError } from '../../src/errors.ts';
+import { isLoopbackAddress } from '../../src/http/addresses.ts';
+import { createHttpFetch } from '../../src/http/fetch.ts';
+import { send } from '../../src/http/request.ts';
+import { connectProxy } from '../support/connect-proxy.ts';
+import { failing } from '../support/failing.ts';
+import { answer, hostileServer } from '../support/hostile-server.ts';
+import { namesLeadTo } from '../support/name-lookup.ts';
+import { requirement } from '../support/requirement.ts';
+
+afterEach(() => void vi.unstubAllEnvs());
+
+/** An address of this machine that is not a loopback one: another machine, as far as an address can tell. */
+const elsewhere = Object.values(networkInterfaces())
+  .flat()
+  .find((one) => one !== undefined && one.family === 'IPv4' && !one.internal)?.address;
+const noAddress = requirement('this machine has no address but loopback', elsewhere !== undefined);
+
+function both(url: string): Promise<unknown>[] {
+  const http = createHttpFetch({ origin: '', headers: {} });
+  onTestFinished(() => http.close());
+  return [send(url, { method: 'POST', body: 'secret' }), http.fetch(url, { method: 'POST', body: 'secret' })];
+}
+
+describe('plain http to localhost', () => {
+  it('is sent to this machine, by IPv4 and by the form of it inside IPv6', async () => {
+    const server = await hostileServer({ '*': answer(200) });
+    for (const address of ['127.0.0.1', '::ffff:127.0.0.1']) {
+      namesLeadTo(() => [address]);
+      for (const request of both(`http://localhost:${server.port}/`)) {
+        expect(await request).toMatchObject({ status: 200 });
+      }
+    }
+  });
+
+  it.each(['192.0.2.1', '10.0.0.1', '0.0.0.0', '8.8.8.8', '2001:db8::1', '64:ff9b::7f00:1'])(
+    'is not sent where the resolver says that the name leads to %s',
+    async (address) => {
+      namesLeadTo(() => [address]);
+      for (const request of both('http://localhost:1/')) {
+        const error = await failing(request);
+        expect(error).toBeInstanceOf(UnsafeUrlError);
+        expect(error.message).toContain(`"localhost" leads to "${address}", which is not this machine`);
+      }
+    },
+  );
+
+  it('goes to those of several addresses that are this machine', async () => {
+    const server = await hostileServer({ '*': answer(200) });
+    namesLeadTo(() => ['192.0.2.1', '127.0.0.1']);
+    for (const request of both(`http://localhost:${server.port}/`)) {
+      expect(await request).toMatchObject({ status: 200 });
+    }
+  });
+
+  it.skipIf(noAddress)('sends not one byte when the address changes after it was looked at', async () => {
+    const server = createServer().listen(0, elsewhere);
+    await once(server, 'listening');
+    onTestFinished(() => void server.close());
+    const received: unknown[] = [];
+    const { port } = server.address() as AddressInfo;
+    for (let client = 0; client < 2; client += 1) {
+      const over = new Promise<void>((resolve) => {
+        server.once('connection', (socket) => {
+          socket
+            .on('data', (bytes) => received.push(bytes))
+            .on('error', () => {})
+            .on('close', () => resolve());
+        });
+      });
+      let looks = 0;
+      const fickle = {
+        get address() {
+          looks += 1;
+          return looks === 1 ? '127.0.0.1' : (elsewhere ?? '');
+        },
+        family: 4,
+      };
+      namesLeadTo(() => [fickle]);
+      const url = `http://localhost:${port}/`;
+      const http = createHttpFetch({ origin: '', headers: {} });
+      onTestFinished(() => http.close());
+      const error = await failing(
+        client === 0
+          ? send(url, { method: 'POST', body: 'secret' })
+          : http.fetch(url, { method: 'POST', body: 'secret' }),
+      );
+      expect(error).toBeInstanceOf(UnsafeUrlError);
+      await over;
+    }
+    expect(received).toEqual([]);
+  });
+
+  it('goes through no proxy, which would make it another machine', async () => {
+    const server = await hostileServer({ '*': answer(200) });
+    const proxy = await connectProxy();
+    for (const name of ['NO_PROXY', 'no_proxy']) vi.stubEnv(name, undefined);
+    vi.stubEnv('HTTP_PROXY', `http://127.0.0.1:${proxy.port}`);
+    for (const request of both(`http://localhost:${server.port}/`)) {
+      expect(await request).toMatchObject({ status: 200 });
+    }
+    expect([proxy.targets, proxy.others]).toEqual([[], []]);
+  });
+});
+
+describe('an address', () => {
+  it.each([
+    ['127.0.0.1', true],
+    ['127.255.1.2', true],
+    ['::1', true],
+    ['::ffff:127.0.0.1', true],
+    ['128.0.0.1', false],
+    ['::ffff:8.8.8.8', false],
+    ['::127.0.0.1', false],
+    ['64:ff9b::7f00:1', false],
+    ['2002:7f00:1::', false],
+    ['localhost', false],
+    ['', false],
+  ])('%j is this machine’s own: %s', (address, expected) => {
+    expect(isLoopbackAddress(address)).toBe(expected);
+  });
+});
