@@ -1,0 +1,196 @@
+import { type FileHandle, open } from 'node:fs/promises';
+import { isIPv4 } from 'node:net';
+import { endianness } from 'node:os';
+
+/*
+ * Which user holds the other end of a TCP connection on this machine: by the tables of the kernel (proc_net(5)), on Linux.
+ * A loopback address says "this machine"; it does not say "this user".
+ *
+ * What the tables do not tell, and what this file makes of it:
+ * - A socket that its process has closed, one in TIME_WAIT, and one that nobody has accepted yet have no inode, and most
+ *   kernels print user 0 for them. That is not root. A client without an inode is `gone`: it sent something and left before
+ *   anybody could look. A server without one is judged by the socket that listens at its port.
+ * - A client that resets its connection leaves no row at all. So a missing row means `unlisted` only while our own end
+ *   still stands in the table as established, in a second reading.
+ * - A peer in another network namespace (a container, the far end of a tunnel) has no row here: `unlisted`.
+ * - In a user namespace, every user that is not mapped into it shows as the overflow user (65534), the host's root included.
+ *   That user is treated as any other: it cannot be told from somebody else.
+ */
+
+/** Both ends of a connection as `net.Socket` names them. */
+export interface TcpConnection {
+  readonly localAddress?: string | undefined;
+  readonly localPort?: number | undefined;
+  readonly remoteAddress?: string | undefined;
+  readonly remotePort?: number | undefined;
+}
+
+export type TcpPeer =
+  /** The numeric id of the user, as this process's user namespace shows it. */
+  | { readonly kind: 'user'; readonly uid: number }
+  /** The system does not list the peer: another network namespace, or a system without these tables. */
+  | { readonly kind: 'unlisted' }
+  /** The connection ended before its peer could be looked up, or the tables are too long to read. */
+  | { readonly kind: 'gone' };
+
+/** What stands for one connection in the tables, and for the sockets that listen at the peer's port. */
+interface Rows {
+  peer: Row | undefined;
+  own: Row | undefined;
+  /** The one at the very address counts for more than the one at every address. */
+  listener: { readonly row: Row; readonly isExact: boolean } | undefined;
+}
+
+interface Row {
+  readonly state: string;
+  readonly uid: number;
+  readonly inode: string;
+}
+
+/** From include/net/tcp_states.h. */
+const ESTABLISHED = '01';
+const LISTEN = '0A';
+
+/** Some 400,000 connections; a longer table is not read to its end. */
+const MAX_TABLE_BYTES = 64 * 1024 * 1024;
+const TABLES = ['/proc/self/net/tcp', '/proc/self/net/tcp6'];
+
+/** Finds the user whose client has connected to us. Throws nothing. */
+export async function tcpClientOf(connection: TcpConnection): Promise<TcpPeer> {
+  return lookUp(connection, ({ peer }) => peer);
+}
+
+/**
+ * Finds the user whose server we are connected to. Throws nothing.
+ *
+ * A server that listens as root and accepts as another user counts as root's: root handed the socket over (nginx, systemd).
+ */
+export async function tcpServerOf(connection: TcpConnection): Promise<TcpPeer> {
+  return lookUp(connection, ({ peer, listener }) => {
+    if (peer === undefined || peer.inode === '0') return listener?.row ?? peer;
+    return isForeign(peer.uid) && listener?.row.uid === 0 ? listener.row : peer;
+  });
+}
+
+/** Whether the peer is a listed user who is neither this process's user nor root. */
+export function isAnotherUser(peer: TcpPeer): peer is { readonly kind: 'user'; readonly uid: number } {
+  return peer.kind === 'user' && isForeign(peer.uid);
+}
+
+function isForeign(uid: number): boolean {
+  return uid !== 0 && uid !== process.geteuid?.();
+}
+
+async function lookUp(connection: TcpConnection, choose: (rows: Rows) => Row | undefined): Promise<TcpPeer> {
+  const ends = endsOf(connection);
+  if (ends === undefined) return { kind: 'gone' };
+  try {
+    let row = choose(await readRows(ends));
+    if (row === undefined) {
+      const again = await readRows(ends);
+      row = choose(again);
+      if (row === undefined) return { kind: again.own?.state === ESTABLISHED ? 'unlisted' : 'gone' };
+    }
+    return row.inode === '0' ? { kind: 'gone' } : { kind: 'user', uid: row.uid };
+  } catch (error) {
+    return { kind: error instanceof TableTooLong ? 'gone' : 'unlisted' };
+  }
+}
+
+interface Ends {
+  readonly local: readonly string[];
+  readonly remote: readonly string[];
+  readonly everywhere: readonly string[];
+}
+
+function endsOf({ localAddress, localPort, remoteAddress, remotePort }: TcpConnection): Ends | undefined {
+  if (localAddress === undefined || remoteAddress === undefined) return undefined;
+  if (localPort === undefined || remotePort === undefined) return undefined;
+  const port = portText(remotePort);
+  return {
+    local: spellings(localAddress).map((address) => `${address}:${portText(localPort)}`),
+    remote: spellings(remoteAddress).map((address) => `${address}:${port}`),
+    everywhere: [`${'0'.repeat(8)}:${port}`, `${'0'.repeat(32)}:${port}`],
+  };
+}
+
+async function readRows({ local, remote, everywhere }: Ends): Promise<Rows> {
+  const rows: Rows = { peer: undefined, own: undefined, listener: undefined };
+  let listed = 0;
+  for (const path of TABLES) {
+    let table: FileHandle;
+    try {
+      table = await open(path, 'r');
+    } catch {
+      continue;
+    }
+    listed += 1;
+    try {
+      for await (const line of linesOf(table)) {
+        const [, from = '', to = '', state = '', , , , uid = '', , inode = ''] = line.trim().split(/\s+/);
+        const row = { state, uid: Number(uid), inode };
+        if (state === LISTEN) {
+          const isExact = remote.includes(from);
+          if (isExact || (everywhere.includes(from) && rows.listener?.isExact !== true)) {
+            rows.listener = { row, isExact };
+          }
+        } else if (remote.includes(from) && local.includes(to)) rows.peer = row;
+        else if (local.includes(from) && remote.includes(to)) rows.own = row;
+      }
+    } finally {
+      await table.close();
+    }
+  }
+  if (listed === 0) throw new Error('This system has no table of TCP connections.');
+  return rows;
+}
+
+class TableTooLong extends Error {}
+
+async function* linesOf(table: FileHandle): AsyncGenerator<string> {
+  const buffer = Buffer.alloc(64 * 1024);
+  let rest = '';
+  for (let size = 0; size < MAX_TABLE_BYTES; ) {
+    const { bytesRead } = await table.read(buffer, 0, buffer.length, null);
+    if (bytesRead === 0) return;
+    size += bytesRead;
+    const lines = (rest + buffer.toString('latin1', 0, bytesRead)).split('\n');
+    rest = lines.pop() ?? '';
+    yield* lines;
+  }
+  throw new TableTooLong();
+}
+
+/**
+ * How the tables may spell an address: as 32-bit words of hex digits in the byte order of the machine. An IPv4 connection
+ * of an IPv6 socket stands in the table of IPv6, as a mapped address (RFC 4291 section 2.5.5.2).
+ */
+function spellings(address: string): string[] {
+  const bare = address.replace(/%.*$/s, '');
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(bare)?.[1];
+  const ipv4 = mapped ?? bare;
+  if (isIPv4(ipv4)) {
+    const bytes = ipv4.split('.').map(Number);
+    return [words(bytes), words([...Array<number>(10).fill(0), 0xff, 0xff, ...bytes])];
+  }
+  const written = new URL(`http://[${bare}]`).hostname.slice(1, -1);
+  const [head = [], tail = []] = written
+    .split('::')
+    .map((half) => (half === '' ? [] : half.split(':').map((group) => Number.parseInt(group, 16))));
+  const groups = [...head, ...Array<number>(8 - head.length - tail.length).fill(0), ...tail];
+  return [words(groups.flatMap((group) => [group >> 8, group & 255]))];
+}
+
+function words(bytes: readonly number[]): string {
+  const hex = bytes.map((byte) => byte.toString(16).padStart(2, '0').toUpperCase());
+  let text = '';
+  for (let at = 0; at < hex.length; at += 4) {
+    const word = hex.slice(at, at + 4);
+    text += (endianness() === 'LE' ? word.toReversed() : word).join('');
+  }
+  return text;
+}
+
+function portText(port: number): string {
+  return port.toString(16).padStart(4, '0').toUpperCase();
+}
