@@ -1,16 +1,24 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { DEFAULT_ACCOUNT } from '../credential.ts';
 import { InvalidArgumentError, LoginCancelledError, LoginTimeoutError } from '../errors.ts';
+import { isAnotherUser, type TcpPeer, tcpClientOf } from '../system/tcp-peer.ts';
 import { PAGE_HEADERS, type Page, renderPage } from './callback-page.ts';
 
 /*
- * Where the browser comes back to (RFC 8252 section 7.3): a server on 127.0.0.1, for one redirect. A request that does
- * not belong to the login is refused and does not end it, or anything on this machine could.
+ * Where the browser comes back to (RFC 8252 section 7.3): a server on the loopback addresses, for one redirect. A request
+ * that does not belong to the login is refused and does not end it, or anything on this machine could.
+ *
+ * - It listens at one port of 127.0.0.1 and of ::1. A redirect to `localhost` goes to either, ::1 first in most browsers, and
+ *   whoever has that port there would get the code (RFC 8252 section 8.3).
+ * - It refuses a redirect of another user of this machine. The `state` is no proof: the authorization URL is an argument of
+ *   the browser's process, which every user may read. So another user could send a code of their own login.
  */
 
 /** The redirect that belongs to the login. The browser waits for its page until one of the two is called. */
 export interface Callback {
   readonly parameters: URLSearchParams;
+  /** Whose program has sent it, as far as this system tells. */
+  readonly peer: TcpPeer;
   /** Says that the login is done. Call it once the credential is stored. */
   succeed(login: LoginName): Promise<void>;
   fail(page: { title: string; text: readonly string[]; login?: LoginName | undefined }): Promise<void>;
@@ -40,10 +48,18 @@ export interface CallbackServerOptions {
   readonly port?: number | undefined;
   /** Whether a redirect with these parameters belongs to the login: its `state` is the one that was sent. */
   readonly belongs: (parameters: URLSearchParams) => boolean;
+  /** Hears that another user of this machine has sent a redirect with the right parameters, which was refused. */
+  readonly onOtherUser?: ((uid: number) => void) | undefined;
+  /** Take a redirect whichever user sends it. Default `false`. */
+  readonly anyUser?: boolean | undefined;
 }
 
 const PATH = '/callback';
 const HOST = '127.0.0.1';
+const HOST_6 = '::1';
+
+/** How often a free port is looked for that both addresses have. */
+const PORT_TRIES = 20;
 
 /** A code and a state have a few hundred characters. */
 const MAX_HEADER_BYTES = 16 * 1024;
@@ -52,53 +68,65 @@ const REQUEST_TIMEOUT_MS = 10_000;
 /** @throws InvalidArgumentError when the port cannot be had */
 export async function openCallbackServer(options: CallbackServerOptions): Promise<CallbackServer> {
   let taken = false;
-  let refused = 0;
+  const refused = { state: 0, user: 0 };
   let arrived: (callback: Callback) => void = () => {};
   const arrival = new Promise<Callback>((resolve) => {
     arrived = resolve;
   });
 
-  const server = createServer(
-    {
-      maxHeaderSize: MAX_HEADER_BYTES,
-      requestTimeout: REQUEST_TIMEOUT_MS,
-      headersTimeout: REQUEST_TIMEOUT_MS,
-      connectionsCheckingInterval: 1000,
-    },
-    (request, response) => {
-      if (!isAskedForHere(request, server)) return answer(response, 421, NOT_HERE);
-      const query = queryOf(request);
-      if (query === undefined) return answer(response, 404, NOT_HERE);
-      if (request.method !== 'GET') return answer(response, 405, NOT_HERE, { allow: 'GET' });
-      // Nobody sees what was fetched ahead. Refused, the browser comes again when the person does.
-      if (isPrefetch(request)) return answer(response, 503, NOT_HERE);
-      if (taken) return answer(response, 410, ALREADY_USED);
-      const parameters = new URLSearchParams(query);
-      if (!options.belongs(parameters)) {
-        refused += 1;
-        return answer(response, 400, NOT_OURS);
+  const handle = async (request: IncomingMessage, response: ServerResponse) => {
+    if (!isAskedForHere(request)) return answer(response, 421, NOT_HERE);
+    const query = queryOf(request);
+    if (query === undefined) return answer(response, 404, NOT_HERE);
+    if (request.method !== 'GET') return answer(response, 405, NOT_HERE, { allow: 'GET' });
+    // Nobody sees what was fetched ahead. Refused, the browser comes again when the person does.
+    if (isPrefetch(request)) return answer(response, 503, NOT_HERE);
+    if (taken) return answer(response, 410, ALREADY_USED);
+    const parameters = new URLSearchParams(query);
+    if (!options.belongs(parameters)) {
+      refused.state += 1;
+      return answer(response, 400, NOT_OURS);
+    }
+    const peer = await tcpClientOf(request.socket);
+    if (options.anyUser !== true && (isAnotherUser(peer) || peer.kind === 'gone')) {
+      if (peer.kind === 'user') {
+        refused.user += 1;
+        options.onOtherUser?.(peer.uid);
       }
-      taken = true;
-      arrived(callbackOf(parameters, response));
-    },
+      return answer(response, 403, OTHER_USER);
+    }
+    // Another redirect may have been taken meanwhile.
+    if (taken) return answer(response, 410, ALREADY_USED);
+    taken = true;
+    arrived(callbackOf(parameters, peer, response));
+  };
+  const servers = await listenOnBoth(
+    () => createServer(LIMITS, (request, response) => void handle(request, response)),
+    options.port,
   );
-  await listen(server, options.port);
+  const [{ port }] = servers;
   return {
-    redirectUri: `http://${HOST}:${portOf(server)}${PATH}`,
-    next: ({ timeoutMs, signal }) => waitFor(arrival, timeoutMs, signal, () => refused),
-    close: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve());
-        server.closeAllConnections();
-      }),
+    redirectUri: `http://${HOST}:${port}${PATH}`,
+    next: ({ timeoutMs, signal }) => waitFor(arrival, timeoutMs, signal, refused),
+    close: async () => {
+      await Promise.all(servers.map(({ server }) => closed(server)));
+    },
   };
 }
 
+const LIMITS = {
+  maxHeaderSize: MAX_HEADER_BYTES,
+  requestTimeout: REQUEST_TIMEOUT_MS,
+  headersTimeout: REQUEST_TIMEOUT_MS,
+  connectionsCheckingInterval: 1000,
+};
+
 /** Whether the request names this very server; one for a name that was rebound to this address does not. */
-function isAskedForHere({ headers }: IncomingMessage, server: Server): boolean {
+function isAskedForHere({ headers, socket }: IncomingMessage): boolean {
+  const address = socket.localAddress === HOST_6 ? `[${HOST_6}]` : HOST;
   // The URL parser leaves out port 80, as a browser does.
-  return [HOST, 'localhost'].some(
-    (name) => headers.host === new URL(`http://${name}:${portOf(server)}`).host,
+  return [address, 'localhost'].some(
+    (name) => headers.host === new URL(`http://${name}:${socket.localPort}`).host,
   );
 }
 
@@ -114,9 +142,10 @@ function isPrefetch({ headers }: IncomingMessage): boolean {
   );
 }
 
-function callbackOf(parameters: URLSearchParams, response: ServerResponse): Callback {
+function callbackOf(parameters: URLSearchParams, peer: TcpPeer, response: ServerResponse): Callback {
   return {
     parameters,
+    peer,
     succeed: (login) =>
       answered(response, 200, {
         kind: 'success',
@@ -146,6 +175,14 @@ const NOT_OURS: Page = {
     'If you have several tabs of it open, use the newest one. The terminal is still waiting.',
   ],
 };
+const OTHER_USER: Page = {
+  kind: 'failure',
+  title: 'This comes from another user',
+  text: [
+    'Another user of this machine has started the login than the one whose browser this is, so nothing was done.',
+    'If both are you, log in again with --paste, and copy the address of the page that the browser ends at into the terminal.',
+  ],
+};
 const ALREADY_USED: Page = {
   kind: 'notice',
   title: 'This login was used before',
@@ -171,12 +208,39 @@ function answered(response: ServerResponse, status: number, page: Page): Promise
   });
 }
 
-async function listen(server: Server, port: number | undefined): Promise<void> {
+interface Listening {
+  readonly server: Server;
+  readonly port: number;
+}
+
+/** Opens the same port of both loopback addresses; of 127.0.0.1 alone where the machine has no IPv6. */
+async function listenOnBoth(
+  make: () => Server,
+  port: number | undefined,
+): Promise<readonly [Listening, ...Listening[]]> {
+  for (let tries = 1; ; tries += 1) {
+    const first = await listen(make(), HOST, port);
+    try {
+      return [first, await listen(make(), HOST_6, first.port)];
+    } catch (error) {
+      if (error instanceof NoSuchAddress) return [first];
+      await closed(first.server);
+      if (port !== undefined || tries === PORT_TRIES) throw error;
+    }
+  }
+}
+
+/** The machine has no such address. */
+class NoSuchAddress extends Error {}
+
+async function listen(server: Server, host: string, port: number | undefined): Promise<Listening> {
   await new Promise<void>((resolve, reject) => {
     // It stays: a connection that cannot be accepted later is the browser's to repeat.
     server.on('error', (cause) => {
-      const why = 'code' in cause && cause.code === 'EADDRINUSE' ? 'is in use' : 'cannot be opened';
-      const what = port === undefined ? `No port on ${HOST} can be opened` : `Port ${port} on ${HOST} ${why}`;
+      const code = 'code' in cause ? cause.code : undefined;
+      if (code === 'EADDRNOTAVAIL' || code === 'EAFNOSUPPORT') reject(new NoSuchAddress());
+      const why = code === 'EADDRINUSE' ? 'is in use' : 'cannot be opened';
+      const what = port === undefined ? `No port on ${host} can be opened` : `Port ${port} on ${host} ${why}`;
       reject(
         new InvalidArgumentError(`${what}, so the browser could not come back.`, {
           cause,
@@ -187,33 +251,43 @@ async function listen(server: Server, port: number | undefined): Promise<void> {
         }),
       );
     });
-    server.listen({ host: HOST, port: port ?? 0, exclusive: true }, () => resolve());
+    server.listen({ host, port: port ?? 0, exclusive: true, ipv6Only: true }, () => resolve());
   });
+  const address = server.address();
+  return { server, port: typeof address === 'object' && address !== null ? address.port : 0 };
 }
 
-function portOf(server: Server): number {
-  const address = server.address();
-  return typeof address === 'object' && address !== null ? address.port : 0;
+function closed(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => resolve());
+    server.closeAllConnections();
+  });
 }
 
 async function waitFor(
   arrival: Promise<Callback>,
   timeoutMs: number,
   signal: AbortSignal | undefined,
-  refused: () => number,
+  refused: { readonly state: number; readonly user: number },
 ): Promise<Callback> {
   let cleanUp = () => {};
   const ended = new Promise<never>((_resolve, reject) => {
     const cancel = () => reject(new LoginCancelledError('The login was cancelled. Nothing was stored.'));
     const timer = setTimeout(() => {
-      const others =
-        refused() === 0
-          ? ''
-          : ` ${refused()} redirect${refused() === 1 ? '' : 's'} with the wrong state came and did not belong to this login.`;
+      const { state, user } = refused;
+      const redirects = (count: number) => `${count} redirect${count === 1 ? '' : 's'}`;
+      const strays =
+        state === 0 ? '' : ` ${redirects(state)} with the wrong state came and did not belong to this login.`;
+      const others = user === 0 ? '' : ` ${redirects(user)} of another user of this machine: refused.`;
       reject(
         new LoginTimeoutError(
-          `Nobody finished the login in the browser within ${Math.round(timeoutMs / 1000)} s.${others} Nothing was stored.`,
-          { hint: 'Log in again; --timeout SECONDS gives more time.' },
+          `Nobody finished the login in the browser within ${Math.round(timeoutMs / 1000)} s.${strays}${others} Nothing was stored.`,
+          {
+            hint:
+              user === 0
+                ? 'Log in again; --timeout SECONDS gives more time.'
+                : 'If that user is you, copy the address that the browser ends at into the terminal: holdfast login URL --paste',
+          },
         ),
       );
     }, timeoutMs);

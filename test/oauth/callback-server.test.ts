@@ -1,12 +1,14 @@
-import { getEventListeners } from 'node:events';
+import { getEventListeners, once } from 'node:events';
 import { type IncomingHttpHeaders, request as sendRequest } from 'node:http';
-import { connect, createServer, type Socket } from 'node:net';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { InvalidArgumentError, LoginCancelledError, LoginTimeoutError } from '../../src/errors.ts';
 import { type CallbackServer, openCallbackServer } from '../../src/oauth/callback-server.ts';
-import { runScript } from '../support/process.ts';
+import { NO_IPV6 } from '../support/ipv6.ts';
+import { runScript, start, TYPESCRIPT } from '../support/process.ts';
 import { requirement } from '../support/requirement.ts';
+import { NO_SMALL_INTERNET } from '../support/small-internet.ts';
 
 const STATE = 'the-state';
 const LOGIN = { resource: 'https://mcp.example/mcp', account: 'default' };
@@ -38,12 +40,19 @@ interface Answer {
 function ask(
   server: CallbackServer,
   path: string,
-  options: { method?: string; headers?: Record<string, string>; body?: string } = {},
+  options: { host?: string; method?: string; headers?: Record<string, string>; body?: string } = {},
 ): Promise<Answer> {
   const { hostname, port } = new URL(server.redirectUri);
   return new Promise((resolve, reject) => {
     const request = sendRequest(
-      { host: hostname, port, path, method: options.method ?? 'GET', headers: options.headers, agent: false },
+      {
+        host: options.host ?? hostname,
+        port,
+        path,
+        method: options.method ?? 'GET',
+        headers: options.headers,
+        agent: false,
+      },
       (response) => {
         let body = '';
         response.setEncoding('utf8').on('data', (chunk: string) => {
@@ -89,19 +98,67 @@ async function say(server: CallbackServer, bytes: string): Promise<string> {
 }
 
 describe('where it listens', () => {
-  test('is 127.0.0.1, at a free port, and nowhere else', async () => {
+  test('is one free port of 127.0.0.1 and of ::1, and nowhere else', async () => {
     const server = await opened();
     const { hostname, port, pathname } = new URL(server.redirectUri);
     expect([hostname, pathname]).toEqual(['127.0.0.1', '/callback']);
     expect(Number(port)).toBeGreaterThan(0);
     const others = Object.values(networkInterfaces())
       .flatMap((addresses) => addresses ?? [])
-      .filter(({ address, scopeid }) => address !== '127.0.0.1' && !scopeid)
+      .filter(({ address, scopeid }) => address !== '127.0.0.1' && address !== '::1' && !scopeid)
       .map(({ address }) => address);
     if (process.platform === 'linux') others.push('127.0.0.2');
     expect(others.length).toBeGreaterThan(0);
     for (const other of others) await expect(socketTo(other, Number(port))).rejects.toThrow();
     await socketTo(hostname, Number(port));
+    if (!NO_IPV6) await socketTo('::1', Number(port));
+  });
+
+  test.skipIf(NO_IPV6)(
+    'gives a redirect to localhost to this login, whichever address the browser tries',
+    async () => {
+      for (const host of ['127.0.0.1', '::1']) {
+        const server = await opened();
+        const { port } = new URL(server.redirectUri);
+        const page = ask(server, `/callback?code=good&state=${STATE}`, {
+          host,
+          headers: { host: `localhost:${port}` },
+        });
+        await (await server.next(WAIT)).succeed(LOGIN);
+        expect((await page).status, host).toBe(200);
+      }
+    },
+  );
+
+  test.skipIf(NO_IPV6)('is refused by name when another program has it on ::1', async () => {
+    const squatter = createServer().listen(0, '::1');
+    onTestFinished(() => void squatter.close());
+    await once(squatter, 'listening');
+    const { port } = squatter.address() as AddressInfo;
+    const failure = opened(port);
+    await expect(failure).rejects.toThrow(InvalidArgumentError);
+    await expect(failure).rejects.toThrow(`Port ${port} on ::1 is in use`);
+    await expect(failure).rejects.toMatchObject({ hint: expect.stringContaining('--callback-port') });
+    // And is free again on the other address.
+    expect(await canOpen(port)).toBe(true);
+  });
+
+  test.skipIf(NO_SMALL_INTERNET)('is 127.0.0.1 alone on a machine without IPv6', async () => {
+    const { out, err } = await start('unshare', [
+      '--user',
+      '--map-root-user',
+      '--net',
+      '--fork',
+      '--kill-child',
+      'sh',
+      '-ec',
+      'sysctl -qw net.ipv6.conf.lo.disable_ipv6=1 || echo 1 >/proc/sys/net/ipv6/conf/lo/disable_ipv6; ip link set lo up; exec "$@"',
+      'sh',
+      process.execPath,
+      ...TYPESCRIPT,
+      new URL('../support/callback-once.ts', import.meta.url).pathname,
+    ]).ended;
+    expect(out, err).toBe('closed\n');
   });
 
   test('is another port for each login', async () => {
