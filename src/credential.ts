@@ -19,7 +19,8 @@ export type Reach = 'public' | 'private' | 'anywhere';
 /**
  * What a server may do that a strict client refuses, each only where the user has allowed it for that server: to have an
  * issuer other than its metadata's URL says, to keep silent about PKCE, to refuse the `resource` parameter, to publish its
- * metadata elsewhere or none, to name addresses of private networks.
+ * metadata elsewhere or none, to name addresses of private networks, to have its login page on another host, to be run, or
+ * sent our redirect, by other users of this machine.
  */
 export const LENIENCIES = [
   'trusted-issuer',
@@ -28,6 +29,8 @@ export const LENIENCIES = [
   'metadata-url',
   'legacy-endpoints',
   'private-addresses',
+  'split-endpoints',
+  'other-local-users',
 ] as const;
 export type LeniencyName = (typeof LENIENCIES)[number];
 

@@ -81,6 +81,7 @@ export type {
   HeadersOptions,
   InviteOptions,
   Listing,
+  LoginHosts,
   LoginInteraction,
   LoginOptions,
   LoginResult,

@@ -27,7 +27,14 @@ export const LOGIN_OPTIONS: Readonly<Record<string, Option>> = {
   dpop: { type: 'boolean', summary: 'bind the tokens to a key (DPoP, RFC 9449)' },
   lenient: {
     ...text('NAMES', 'what this server is allowed: see docs/conformance.md; separated by commas'),
-    choices: ['pkce-not-advertised', 'resource-omitted', 'legacy-endpoints', 'private-addresses'],
+    choices: [
+      'pkce-not-advertised',
+      'resource-omitted',
+      'legacy-endpoints',
+      'private-addresses',
+      'split-endpoints',
+      'other-local-users',
+    ],
   },
   'trusted-issuer': text('ISSUER', 'the issuer that its metadata may name in place of the right one'),
   'metadata-url': text('URL', 'where the authorization server’s metadata lies'),

@@ -20,6 +20,13 @@ export interface Leniency {
   readonly legacyEndpoints?: boolean | undefined;
   /** Metadata of a server on the internet may name addresses of private networks and of this machine. */
   readonly privateAddresses?: boolean | undefined;
+  /**
+   * A login page, or a device code, of another origin than the issuer's, where the server does not promise `iss` (RFC 9207):
+   * without either, the issuer may be posing as the client of an honest server (mix-up, RFC 9700 section 4.4).
+   */
+  readonly splitEndpoints?: boolean | undefined;
+  /** Other users of this machine may run the server at a loopback address, and send the redirect of the login. */
+  readonly otherLocalUsers?: boolean | undefined;
 }
 
 /** What a leniency did: for the listing, and for whoever watches. */

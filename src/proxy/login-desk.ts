@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { recordId } from '../credential.ts';
 import { AbortedError, HoldfastError, LoginCancelledError, LoginRequiredError } from '../errors.ts';
 import { sharedLogin } from '../mcp/shared-login.ts';
+import { quote } from '../quote.ts';
 import { openBrowser, openerOf } from '../system/browser.ts';
 import type { Environment } from '../system/environment.ts';
 import { acquireLock, type Lock, lockKindOf } from '../system/lock.ts';
@@ -9,7 +10,7 @@ import { layoutOf } from '../system/paths.ts';
 import { ensurePrivateDirectories } from '../system/private-directory.ts';
 import type { Name } from '../vault/custody.ts';
 import { loginCommand } from '../vault/login-required.ts';
-import type { LoginInteraction } from '../vault/results.ts';
+import type { LoginHosts, LoginInteraction } from '../vault/results.ts';
 import type { Vault } from '../vault/vault.ts';
 
 /*
@@ -124,7 +125,7 @@ export class LoginDesk {
   }
 
   readonly interaction: LoginInteraction = {
-    authorize: async (url) => {
+    authorize: async (url, hosts) => {
       const running = this.#running;
       const lock = await this.#turn();
       void running
@@ -136,11 +137,11 @@ export class LoginDesk {
       const { vault, name } = this.#parts;
       const now = await vault.token(name.resource, { account: name.account }).catch(() => undefined);
       if (now !== undefined && now.generation !== this.#before) throw new LoginOvertaken();
-      await this.#show(url);
+      await this.#show(url, hosts);
     },
   };
 
-  async #show(url: string): Promise<void> {
+  async #show(url: string, { issuer }: LoginHosts): Promise<void> {
     const { environment, name, note } = this.#parts;
     if (this.client !== undefined) {
       const asked = this.client.ask(url);
@@ -154,7 +155,9 @@ export class LoginDesk {
         { hint: `Log in: ${loginCommand(name.resource, name.account)}` },
       );
     }
-    note(`Opening a browser for the login to ${name.resource}. If nothing shows, open this URL:\n  ${url}`);
+    note(
+      `Opening a browser for the login to ${name.resource} at ${quote(issuer)}. If nothing shows, open this URL:\n  ${url}`,
+    );
     if (await openBrowser(url, environment)) return;
     throw new LoginRequiredError(
       `There is no login to ${name.resource}, and no browser could be opened here.`,

@@ -28,8 +28,10 @@ export interface TcpConnection {
 export type TcpPeer =
   /** The numeric id of the user, as this process's user namespace shows it. */
   | { readonly kind: 'user'; readonly uid: number }
-  /** The system does not list the peer: another network namespace, or a system without these tables. */
+  /** The system lists the connections of this machine, and not the peer: it is in another network namespace. */
   | { readonly kind: 'unlisted' }
+  /** The system has no such tables. */
+  | { readonly kind: 'unknown' }
   /** The connection ended before its peer could be looked up, or the tables are too long to read. */
   | { readonly kind: 'gone' };
 
@@ -93,7 +95,7 @@ async function lookUp(connection: TcpConnection, choose: (rows: Rows) => Row | u
     }
     return row.inode === '0' ? { kind: 'gone' } : { kind: 'user', uid: row.uid };
   } catch (error) {
-    return { kind: error instanceof TableTooLong ? 'gone' : 'unlisted' };
+    return { kind: error instanceof TableTooLong ? 'gone' : 'unknown' };
   }
 }
 

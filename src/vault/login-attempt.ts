@@ -4,7 +4,7 @@ import type { TokenResponse } from '../oauth/token.ts';
 import type { Secret } from '../secret.ts';
 import type { Held, Name } from './custody.ts';
 import type { ClientPlan } from './login-client.ts';
-import type { LoginInteraction, LoginOptions } from './results.ts';
+import type { LoginInteraction, LoginOptions, VaultEvent } from './results.ts';
 
 /** What each way of logging in needs to know. */
 export interface Attempt {
@@ -17,6 +17,7 @@ export interface Attempt {
   /** What was asked for before, at the same authorization server. */
   readonly formerScope: string | undefined;
   readonly dpop: { readonly secret: Secret; readonly thumbprint: string } | undefined;
+  readonly report: (event: VaultEvent) => void;
   /** Seals what the server gave. */
   readonly keep: (granted: Granted) => Promise<Held>;
 }

@@ -9,9 +9,11 @@ import { type Callback, openCallbackServer } from '../oauth/callback-server.ts';
 import { readPasted } from '../oauth/pasted-redirect.ts';
 import { exchangeCode } from '../oauth/token.ts';
 import { quote } from '../quote.ts';
+import { isAnotherUser, type TcpPeer } from '../system/tcp-peer.ts';
 import type { Held, Name } from './custody.ts';
 import type { Attempt } from './login-attempt.ts';
 import { clientFor, openServerFor } from './login-client.ts';
+import { hostsOf } from './login-hosts.ts';
 import type { LoginInteraction } from './results.ts';
 
 /*
@@ -26,10 +28,19 @@ interface Arrival {
 }
 
 export async function logInByBrowser(attempt: Attempt): Promise<Held> {
-  const { name, options, discovery, interaction, plan, dpop } = attempt;
+  const { name, options, discovery, interaction, plan, dpop, report } = attempt;
   let request: AuthorizationRequest | undefined;
   const belongs = (parameters: URLSearchParams) => request !== undefined && belongsTo(request, parameters);
-  const server = await openServerFor(plan, openCallbackServer, options, belongs);
+  const server = await openServerFor(plan, openCallbackServer, options, {
+    belongs,
+    anyUser: options.lenient?.otherLocalUsers,
+    onOtherUser: (uid) =>
+      report({
+        type: 'redirect-refused',
+        message: `A program of user ${uid} on this machine sent a redirect that belongs to this login. It was refused; the login goes on.`,
+        hint: 'If that user is you, copy the address that the browser ends at into the terminal: holdfast login URL --paste. To take redirects of every user: --lenient other-local-users',
+      }),
+  });
   try {
     const back = redirectUriOf(server.redirectUri, options.callbackUrl);
     const { client, redirectUri } = await clientFor(plan, back, discovery, options);
@@ -40,6 +51,7 @@ export async function logInByBrowser(attempt: Attempt): Promise<Held> {
       dpopThumbprint: dpop?.thumbprint,
     });
     const { code, page } = await arrivalOf(server, request, attempt);
+    if (page !== undefined) tellPeer(page.peer, attempt);
     try {
       interaction.progress?.('Fetching the tokens');
       const { codeVerifier, requestedScope } = request;
@@ -66,7 +78,7 @@ export async function logInByBrowser(attempt: Attempt): Promise<Held> {
 async function arrivalOf(
   server: Awaited<ReturnType<typeof openCallbackServer>>,
   request: AuthorizationRequest,
-  { interaction, options, timeoutMs, name }: Attempt,
+  { interaction, options, timeoutMs, name, discovery }: Attempt,
 ): Promise<Arrival> {
   const over = new AbortController();
   const signal = options.signal === undefined ? over.signal : AbortSignal.any([options.signal, over.signal]);
@@ -85,10 +97,25 @@ async function arrivalOf(
     interaction.progress?.('Waiting for you to log in with the browser');
     // The answer may come while whoever shows the URL is still at it, and then nobody waits for them.
     const arrival = Promise.race([redirect, ...pasted]);
-    const shown = interaction.authorize(request.url);
+    const shown = interaction.authorize(request.url, hostsOf(discovery, 'browser'));
     return await Promise.race([arrival, shown.then(() => arrival)]);
   } finally {
     over.abort();
+  }
+}
+
+/** Where the redirect was not checked for its user, or was another user's, that is said. */
+function tellPeer(peer: TcpPeer, { interaction, report }: Attempt): void {
+  if (isAnotherUser(peer)) {
+    report({
+      type: 'leniency',
+      message: `The redirect came from user ${peer.uid} of this machine. (lenient: other-local-users)`,
+    });
+  }
+  if (peer.kind === 'unlisted') {
+    interaction.progress?.(
+      'The redirect came through a tunnel or from a container, so its user is not known',
+    );
   }
 }
 

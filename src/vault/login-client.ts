@@ -51,19 +51,19 @@ export function planClient(
 export async function openServerFor(
   plan: ClientPlan,
   open: (options: CallbackServerOptions) => Promise<CallbackServer>,
-  options: Pick<LoginOptions, 'callbackPort'>,
-  belongs: CallbackServerOptions['belongs'],
+  { callbackPort }: Pick<LoginOptions, 'callbackPort'>,
+  options: Omit<CallbackServerOptions, 'port'>,
 ): Promise<CallbackServer> {
-  if (options.callbackPort !== undefined) return open({ port: options.callbackPort, belongs });
+  if (callbackPort !== undefined) return open({ ...options, port: callbackPort });
   const { DOCUMENT_PORTS } = await import('../oauth/client-metadata.ts');
   for (const port of plan.by === 'document' ? DOCUMENT_PORTS : registeredPorts(plan)) {
     try {
-      return await open({ port, belongs });
+      return await open({ ...options, port });
     } catch (error) {
       if (!(error instanceof HoldfastError)) throw error;
     }
   }
-  return open({ belongs });
+  return open(options);
 }
 
 /** The client with a redirect URI that its server takes; registers one where the plan says so, or its port was not to be had. */
@@ -84,7 +84,7 @@ export async function clientFor(
     );
     if (registered !== undefined) return { client: plan.client, redirectUri: registered };
   }
-  options.interaction?.progress?.(`Registering with ${server.issuer}`);
+  options.interaction?.progress?.(`Registering with ${quote(server.issuer)}`);
   const { registerClient } = await import('../oauth/registration.ts');
   const limits = { signal: options.signal, scope: scopeToRegister(discovery, options), reach };
   try {
@@ -114,7 +114,7 @@ export async function deviceClientFor(
   if (plan.by === 'document' && server.registrationEndpoint === undefined) {
     return { clientId: plan.url, authMethod: 'none', redirectUris: [], source: 'metadata-document' };
   }
-  options.interaction?.progress?.(`Registering with ${server.issuer}`);
+  options.interaction?.progress?.(`Registering with ${quote(server.issuer)}`);
   const { registerClient } = await import('../oauth/registration.ts');
   return registerClient(server, undefined, {
     signal: options.signal,

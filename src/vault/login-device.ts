@@ -3,6 +3,7 @@ import { scopesToAskFor } from '../oauth/scope-choice.ts';
 import type { Held } from './custody.ts';
 import type { Attempt } from './login-attempt.ts';
 import { deviceClientFor } from './login-client.ts';
+import { hostsOf } from './login-hosts.ts';
 
 /** The device authorization grant (RFC 8628): no browser here, and no way back to this machine. */
 export async function logInByDevice(attempt: Attempt): Promise<Held> {
@@ -25,6 +26,7 @@ export async function logInByDevice(attempt: Attempt): Promise<Held> {
     { signal },
   );
   await interaction.device?.({
+    issuerHost: hostsOf(discovery, 'device').issuer,
     userCode: device.userCode,
     verificationUri: device.verificationUri,
     verificationUriComplete: device.verificationUriComplete,

@@ -7,6 +7,7 @@ import type { Custody, Held, Name } from './custody.ts';
 import { keep, type LoginPlace, prepareKeeping } from './keeping.ts';
 import type { Attempt } from './login-attempt.ts';
 import { planClient } from './login-client.ts';
+import { agreeOnHosts } from './login-hosts.ts';
 import type { LoginInteraction, LoginOptions } from './results.ts';
 
 /*
@@ -34,18 +35,21 @@ export async function logIn(name: Name, options: LoginOptions, place: LoginPlace
   await prepareKeeping(place, name, options);
   const former = await formerLogin(place.custody, name);
   const dpop = await dpopKeyFor(discovery, options);
+  const plan = planClient(discovery, former, options);
+  const agreed = await agreeOnHosts(discovery, way, options, place.report);
   const attempt: Attempt = {
     name,
     options,
     interaction,
     timeoutMs,
-    discovery,
-    plan: planClient(discovery, former, options),
+    discovery: agreed,
+    plan,
     formerScope: former?.server.issuer === discovery.server.issuer ? former.requestedScope : undefined,
     dpop,
+    report: place.report,
     keep: ({ answer, client, requestedScope }) =>
       keep(place, name, options, (generation) => ({
-        ...credentialOf(name, discovery, answer, { generation, requestedScope, client }),
+        ...credentialOf(name, agreed, answer, { generation, requestedScope, client }),
         dpopKey: dpop?.secret,
       })),
   };

@@ -81,8 +81,18 @@ export type GrantOptions =
       readonly identityClient: ClientOptions;
     };
 
+/** Whose page a person logs in at, and who gets what comes of it. Hosts as in a URL, with the port where it is not the default. */
+export interface LoginHosts {
+  /** The authorization server's: that of its issuer. */
+  readonly issuer: string;
+  /** That of the page to log in at, or, for a device code, of the server that gives the code. */
+  readonly page: string;
+}
+
 /** What a person enters, with a browser on any machine (RFC 8628 section 3.3). */
 export interface DeviceCode {
+  /** The authorization server's host: who asks for the code to be entered. */
+  readonly issuerHost: string;
   readonly userCode: string;
   readonly verificationUri: string;
   /** The same with the code in it, for a QR code; absent when the server gave none. */
@@ -94,7 +104,12 @@ export interface DeviceCode {
 /** What a login shows while it runs, and how it reaches the person. */
 export interface LoginInteraction {
   /** Shows or opens the authorization URL. The login waits for the redirect meanwhile. */
-  authorize(url: string): Promise<void>;
+  authorize(url: string, hosts: LoginHosts): Promise<void>;
+  /**
+   * Asks whether the two hosts belong together, where the server gives no other proof of it. Without it, such a login needs
+   * the leniency `splitEndpoints`.
+   */
+  confirmHosts?(hosts: LoginHosts): Promise<boolean>;
   /** Shows a code and where to enter it. The login waits meanwhile. Without it, no login is made that way. */
   device?(code: DeviceCode): Promise<void>;
   /**
@@ -431,6 +446,7 @@ export interface VaultEvent {
     | 'refresh-retry'
     | 'unpersisted'
     | 'leniency'
+    | 'redirect-refused'
     | 'unopened'
     | 'store-away'
     | 'store-back';

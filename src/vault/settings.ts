@@ -53,6 +53,8 @@ const Server = v.strictObject({
       resourceOmitted: v.optional(v.boolean()),
       legacyEndpoints: v.optional(v.boolean()),
       privateAddresses: v.optional(v.boolean()),
+      splitEndpoints: v.optional(v.boolean()),
+      otherLocalUsers: v.optional(v.boolean()),
     }),
   ),
 });

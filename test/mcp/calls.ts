@@ -64,9 +64,9 @@ export function later(): void {
 export function countingBrowser(): LoginInteraction & { readonly opened: number } {
   let opened = 0;
   return {
-    authorize: async (url) => {
+    authorize: async (url, hosts) => {
       opened += 1;
-      await scripted?.authorize(url);
+      await scripted?.authorize(url, hosts);
     },
     get opened() {
       return opened;

@@ -133,7 +133,14 @@ describe('a client that was given', () => {
 
 describe('the redirect', () => {
   it('of a document comes to a port that the document names', async () => {
-    const server = await openServerFor({ by: 'document', url: DOCUMENT }, openCallbackServer, {}, () => true);
+    const server = await openServerFor(
+      { by: 'document', url: DOCUMENT },
+      openCallbackServer,
+      {},
+      {
+        belongs: () => true,
+      },
+    );
     try {
       expect(clientMetadataDocument(DOCUMENT)['redirect_uris']).toContain(server.redirectUri);
     } finally {

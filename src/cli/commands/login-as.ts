@@ -87,6 +87,8 @@ function leniencyOf(invocation: Invocation): Leniency {
     'resource-omitted': 'resourceOmitted',
     'legacy-endpoints': 'legacyEndpoints',
     'private-addresses': 'privateAddresses',
+    'split-endpoints': 'splitEndpoints',
+    'other-local-users': 'otherLocalUsers',
   };
   const allowed = names.map((name) => {
     const leniency = Object.hasOwn(known, name) ? known[name] : undefined;

@@ -1,8 +1,9 @@
 import { AbortedError, InvalidArgumentError, LoginCancelledError, LoginRequiredError } from '../../errors.ts';
+import { quote } from '../../quote.ts';
 import { openBrowser } from '../../system/browser.ts';
 import { whyElsewhere, whyNoBrowser } from '../../system/surroundings.ts';
 import { loginCommand } from '../../vault/login-required.ts';
-import type { DeviceCode, LoginInteraction, LoginOptions } from '../../vault/results.ts';
+import type { DeviceCode, LoginHosts, LoginInteraction, LoginOptions } from '../../vault/results.ts';
 import type { Invocation } from '../command.ts';
 import { ask, canAsk, canTell, qrCode } from '../terminal.ts';
 import { relativeTime } from '../words.ts';
@@ -42,8 +43,9 @@ export function loginWay(invocation: Invocation, resource: string): LoginWay {
   const opens = way === 'browser' || (way === undefined && lacking === undefined);
   // Whoever names it may be a program that writes to our standard input.
   const pastes = way === 'paste' || (canAsk() && !ui.json);
-  const question = questionAfter((url) => {
-    if (opens) return openOrShow(invocation, url, pastes);
+  const question = questionAfter((url, { issuer }) => {
+    const json = { authorize: { url, issuerHost: issuer } };
+    if (opens) return openOrShow(invocation, { url, pastes, json });
     // There is no device code either, and nothing says that the redirect could ever come here.
     if (way === undefined && !pastes && !ui.json) {
       throw nobody(
@@ -52,7 +54,7 @@ export function loginWay(invocation: Invocation, resource: string): LoginWay {
         `${lacking}, and standard input is no terminal to paste an address into`,
       );
     }
-    return show(invocation, url, pastes);
+    return show(invocation, { url, pastes, json });
   });
   return {
     way: way === 'device' ? 'device' : way === undefined && lacking !== undefined ? 'no-browser' : 'browser',
@@ -60,6 +62,7 @@ export function loginWay(invocation: Invocation, resource: string): LoginWay {
       progress: (message) => ui.progress(message),
       authorize: question.authorize,
       device: (code) => showCode(invocation, code),
+      ...(canAsk() && !ui.json ? { confirmHosts: (hosts) => confirmHosts(invocation, hosts) } : {}),
       ...(pastes
         ? {
             paste: async ({ problem, signal }) => {
@@ -73,13 +76,13 @@ export function loginWay(invocation: Invocation, resource: string): LoginWay {
 }
 
 /** Whether anything is to be pasted is known once the URL is shown; until then, and where nothing is, nobody is asked. */
-function questionAfter(showing: (url: string) => Promise<boolean>) {
+function questionAfter(showing: (url: string, hosts: LoginHosts) => Promise<boolean>) {
   let settle: (isDue: boolean) => void = () => {};
   const due = new Promise<boolean>((resolve) => {
     settle = resolve;
   });
   return {
-    authorize: async (url: string) => settle(await showing(url)),
+    authorize: async (url: string, hosts: LoginHosts) => settle(await showing(url, hosts)),
     isDue: async (signal: AbortSignal): Promise<void> => {
       if (await due) return;
       await new Promise((_resolve, reject) => {
@@ -90,10 +93,30 @@ function questionAfter(showing: (url: string) => Promise<boolean>) {
   };
 }
 
+/** Asked for by the person who sees both hosts: a question that goes unread is answered with no. */
+async function confirmHosts({ ui, signal }: Invocation, { issuer, page }: LoginHosts): Promise<boolean> {
+  const [server, other] = [quote(issuer), quote(page)];
+  ui.say(
+    `${ui.style('yellow', 'warning:')} The page to log in at is on ${other}, but the login goes to ${server}.\n  If they do not belong together, ${server} can take over what you have at ${other}.`,
+    {},
+  );
+  const answer = await ask('Do they belong together? [y/N] ', signal).catch((cause: unknown) => {
+    throw new LoginCancelledError('The login was cancelled. Nothing was stored.', { cause });
+  });
+  return /^y(es)?$/i.test(answer.trim());
+}
+
+/** What the person is shown, and a program that reads JSON. */
+interface Shown {
+  readonly url: string;
+  /** Whether the address that the browser ends at may be pasted. */
+  readonly pastes: boolean;
+  readonly json: Readonly<Record<string, unknown>>;
+}
+
 /** @returns whether the browser may be one that does not come back to this machine, so that its address is asked for */
-async function openOrShow(invocation: Invocation, url: string, pastes: boolean): Promise<boolean> {
+async function openOrShow(invocation: Invocation, { url, pastes, json }: Shown): Promise<boolean> {
   const { ui, environment } = invocation;
-  const json = { authorize: { url } };
   const isElsewhere = whyElsewhere(environment) !== undefined;
   // Shown before it is tried: the redirect may come back while the browser still starts.
   if (ui.json) ui.say('', json);
@@ -107,8 +130,8 @@ async function openOrShow(invocation: Invocation, url: string, pastes: boolean):
   return true;
 }
 
-async function show(invocation: Invocation, url: string, pastes: boolean): Promise<boolean> {
-  invocation.ui.say(urlText('Open this URL', url, !pastes), { authorize: { url } });
+async function show(invocation: Invocation, { url, pastes, json }: Shown): Promise<boolean> {
+  invocation.ui.say(urlText('Open this URL', url, !pastes), json);
   if (!pastes || invocation.flag('no-browser')) tellTunnel(invocation, url);
   return true;
 }
