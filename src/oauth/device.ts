@@ -10,6 +10,7 @@ import {
   NetworkError,
   OAuthError,
   TimeoutError,
+  UnsafeUrlError,
 } from '../errors.ts';
 import type { RequestOptions } from '../http/request.ts';
 import { checkPublishedUrl } from '../http/safe-url.ts';
@@ -21,6 +22,7 @@ import { DEVICE_GRANT } from './client-metadata.ts';
 import { errorResponse } from './error-response.ts';
 import { jsonObject } from './json-object.ts';
 import { protocolError } from './protocol-error.ts';
+import { FOR_A_SHELL } from './server-metadata.ts';
 import { type TokenRequestOptions, type TokenResponse, type TokenServer, tokenRequest } from './token.ts';
 
 /*
@@ -32,7 +34,7 @@ import { type TokenRequestOptions, type TokenResponse, type TokenServer, tokenRe
 export interface DeviceAuthorization {
   readonly userCode: string;
   readonly verificationUri: string;
-  /** The same with the code in it, for a QR code. */
+  /** The same page with the code in it, for a QR code; absent where the server's is of another origin, or unfit for a URL. */
   readonly verificationUriComplete: string | undefined;
   readonly deviceCode: Secret;
   /** How long the code is good for, in milliseconds. */
@@ -41,10 +43,13 @@ export interface DeviceAuthorization {
   readonly intervalMs: number;
 }
 
-/** RFC 8628 section 3.2. The code is for people, who read and type it: a long one, or an unreadable one, is none. */
+/**
+ * RFC 8628 section 3.2. The code is for people, who read and type it (section 6.1): letters and digits of ASCII in at most two
+ * groups. A longer one would be a sentence of the server's on the person's terminal.
+ */
 const Answer = v.object({
   device_code: v.pipe(v.string(), v.regex(/^[\x21-\x7e]{1,4096}$/)),
-  user_code: v.pipe(v.string(), v.regex(/^[\p{L}\p{N} ._-]{1,64}$/u)),
+  user_code: v.pipe(v.string(), v.regex(/^(?=.{1,20}$)[\w.-]+( [\w.-]+)?$/)),
   verification_uri: v.pipe(v.string(), v.maxLength(2048)),
   verification_uri_complete: v.optional(v.pipe(v.string(), v.maxLength(2048))),
   expires_in: v.pipe(v.number(), v.minValue(1)),
@@ -103,13 +108,11 @@ export async function requestDeviceCode(
   }
   const { device_code, user_code, verification_uri, verification_uri_complete, expires_in, interval } =
     parsed.output;
+  const verificationUri = checkShown(verification_uri, server.issuer);
   return {
     userCode: user_code,
-    verificationUri: checkShown(verification_uri, server.issuer),
-    verificationUriComplete:
-      verification_uri_complete === undefined
-        ? undefined
-        : checkShown(verification_uri_complete, server.issuer),
+    verificationUri,
+    verificationUriComplete: completeOf(verification_uri_complete, verificationUri),
     deviceCode: new Secret(device_code),
     lifeMs: Math.min(expires_in, LONGEST_LIFE_S) * 1000,
     intervalMs: Math.min(Math.max(interval ?? DEFAULT_INTERVAL_S, 1), LONGEST_INTERVAL_S) * 1000,
@@ -174,9 +177,22 @@ async function wait(ms: number, signal: AbortSignal | undefined): Promise<void> 
   }
 }
 
-/** A URL that a person is to open, in whichever browser. */
+/** A URL that a person is to open, in whichever browser, or to paste into a terminal. */
 function checkShown(text: string, issuer: string): string {
-  return checkPublishedUrl(text, 'verification page', new URL(issuer)).href;
+  const { href } = checkPublishedUrl(text, 'verification page', new URL(issuer));
+  if (!FOR_A_SHELL.test(href)) return href;
+  throw new UnsafeUrlError(
+    `The verification page of ${quote(issuer)} holds characters that a shell would act on: ${quote(href)}.`,
+    { hint: 'It was not shown. Tell who runs the server.' },
+  );
+}
+
+/** It is optional (RFC 8628 section 3.2), so one that cannot be trusted is left out. What a QR code leads to is read by nobody. */
+function completeOf(text: string | undefined, verificationUri: string): string | undefined {
+  if (text === undefined || /[\s\p{Cc}]/u.test(text) || !URL.canParse(text)) return undefined;
+  const { origin, href, username } = new URL(text);
+  const isSame = origin === new URL(verificationUri).origin && username === '';
+  return isSame && !FOR_A_SHELL.test(href) ? href : undefined;
 }
 
 function lapsed(isTimeOurs: boolean): LoginTimeoutError {

@@ -56,10 +56,10 @@ const AuthorizationServerMetadata = v.object({
 type Metadata = v.InferOutput<typeof AuthorizationServerMetadata>;
 
 /**
- * Characters that no authorization endpoint needs and that a shell, or a careless opener, would act on. `&`, `?`, `#`
+ * Characters that no page to log in at needs in its URL and that a shell, or a careless opener, would act on. `&`, `?`, `#`
  * and `%` belong to URLs; nothing of ours gives a URL to a shell either.
  */
-const SUSPICIOUS = /[\s"'`$()<>|\\^{};]|\p{Cc}/u;
+export const FOR_A_SHELL = /[\s"'`$()<>|\\^{};]|\p{Cc}/u;
 
 /**
  * The metadata that stands for an issuer, from the first place that has a document (RFC 8414, OpenID Connect Discovery).
@@ -223,7 +223,7 @@ function checkForBrowser(
     checkPublishedUrl(authorization, 'authorization endpoint', resource, lenient?.privateAddresses),
     reach ?? 'anywhere',
   );
-  if (SUSPICIOUS.test(authorization)) {
+  if (FOR_A_SHELL.test(authorization)) {
     throw new UnsafeUrlError(
       `The authorization endpoint of ${quote(issuer)} holds characters that a shell would act on: ${quote(authorization)}.`,
       { hint: 'It was not opened. Tell who runs the server.' },

@@ -3,9 +3,9 @@ import { HoldfastError, InvalidArgumentError, IssuerMismatchError, OAuthError } 
 import type { CallbackServer, CallbackServerOptions } from '../oauth/callback-server.ts';
 import type { Discovery } from '../oauth/discovery.ts';
 import { signingAlgorithmOf } from '../oauth/jwt.ts';
+import { scopesToAskFor } from '../oauth/scope-choice.ts';
 import { quote } from '../quote.ts';
 import type { ClientOptions, LoginOptions } from './results.ts';
-import { scopesToAskFor } from '../oauth/scope-choice.ts';
 
 /*
  * As which client a login goes (MCP authorization, "Client Registration Approaches"): one that was registered beforehand;

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
-import { writeFile, mkdir } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
-import { hostileServer, type HostileServer, json } from '../support/hostile-server.ts';
 import { temporaryHome } from '../support/home.ts';
+import { type HostileServer, hostileServer, json } from '../support/hostile-server.ts';
 import { HOLDFAST, NO_TERMINAL, terminal } from '../support/sandbox-terminal.ts';
 import { commandLine, SCRIPTED_BROWSER } from '../support/transcript.ts';
 

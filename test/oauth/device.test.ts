@@ -92,12 +92,41 @@ describe('a device code', () => {
     ['without a device code', { device_code: undefined }, InvalidResponseError],
     ['with a user code that moves the cursor', { user_code: '\u001b[2J' }, InvalidResponseError],
     ['with a user code that nobody can type', { user_code: 'x'.repeat(100) }, InvalidResponseError],
+    ['with a sentence for a user code', { user_code: 'Call 1-800 now' }, InvalidResponseError],
+    ['with a user code of many letters', { user_code: 'x'.repeat(21) }, InvalidResponseError],
+    ['with a user code of letters that look alike', { user_code: 'АВС' }, InvalidResponseError],
+    ['with a user code that begins with a blank', { user_code: ' AB' }, InvalidResponseError],
+    [
+      'with a page that a shell would act on',
+      { verification_uri: 'https://as.example/$(id)' },
+      UnsafeUrlError,
+    ],
     ['that is good for no time', { expires_in: 0 }, InvalidResponseError],
     ['with a script to open', { verification_uri: 'javascript:alert(1)' }, UnsafeUrlError],
     ['with plain http to another host', { verification_uri: 'http://as.example/device' }, UnsafeUrlError],
     ['with a user name in the URL', { verification_uri: 'https://a@as.example/' }, UnsafeUrlError],
   ])('%s is refused', async (_what, changes, type) => {
     await expect(codeFrom(json({ ...GOOD, ...changes }))).rejects.toBeInstanceOf(type);
+  });
+
+  it.each(['AB12', '123-456-789', '1234 5678', 'ABCDEFGH-IJKLMNOP'])('may look like %j', async (code) => {
+    expect((await codeFrom(json({ ...GOOD, user_code: code }))).device.userCode).toBe(code);
+  });
+
+  it.each([
+    'https://elsewhere.example/device?user_code=WDJB-MJHT',
+    'https://as.example:444/device',
+    'https://a:b@as.example/device',
+    'https://as.example/$(id)`x`',
+    'https://as.example/a b',
+    'javascript:alert(1)',
+    'device?c=1',
+  ])('is shown without the link %j, which a QR code would hide', async (link) => {
+    const { device } = await codeFrom(json({ ...GOOD, verification_uri_complete: link }));
+    expect(device).toMatchObject({
+      verificationUri: 'https://as.example/device',
+      verificationUriComplete: undefined,
+    });
   });
 
   it('that the server refuses is its error', async () => {

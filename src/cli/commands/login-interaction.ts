@@ -146,16 +146,23 @@ function tellTunnel({ ui, environment }: Pick<Invocation, 'ui' | 'environment'>,
 }
 
 async function showCode({ ui }: Invocation, code: DeviceCode): Promise<void> {
-  const { userCode, verificationUri, verificationUriComplete, expiresAt } = code;
+  const { userCode, verificationUri, verificationUriComplete, expiresAt, issuerHost } = code;
+  const doubt = doubtAbout(new URL(verificationUri).host, issuerHost);
   const picture =
     canTell() && !ui.json && !ui.quiet ? await qrCode(verificationUriComplete ?? verificationUri) : undefined;
   if (picture !== undefined) ui.note(`Scan this with a phone:\n\n${picture}\n`);
   const start = picture === undefined ? 'Open' : 'Or open';
   const life = relativeTime(expiresAt + 1000, Date.now()).replace(/^in /, '');
   ui.say(
-    `${start} this URL in a browser on any machine:\n\n  ${verificationUri}\n\nand enter this code there, within ${life}:\n\n  ${ui.style('bold', userCode)}\n`,
-    { device: { ...code, expiresAt: new Date(expiresAt).toISOString() } },
+    `${doubt === undefined ? '' : `${ui.style('yellow', 'warning:')} ${doubt}\n`}${start} this URL in a browser on any machine:\n\n  ${verificationUri}\n\nand enter this code there, within ${life}:\n\n  ${ui.style('bold', userCode)}\n`,
+    { device: { ...code, warning: doubt, expiresAt: new Date(expiresAt).toISOString() } },
   );
+}
+
+/** Whoever shows somebody else's page and code gets what is allowed there (RFC 8628 section 5.4). Part of what must be seen. */
+function doubtAbout(page: string, issuer: string): string | undefined {
+  if (page === issuer || page.endsWith(`.${issuer}`)) return undefined;
+  return `The page to enter the code at is on ${quote(page)}, but the login goes to ${quote(issuer)}.\n  If they do not belong together, do not enter it: ${quote(issuer)} could take over what you have at ${quote(page)}.`;
 }
 
 async function askForRedirect(
