@@ -15,7 +15,7 @@ export function ownHeaders(
   lines: readonly string[],
   variables: Readonly<Record<string, string | undefined>>,
 ): Record<string, string> {
-  const headers: Record<string, string> = {};
+  const headers = new Map<string, string>();
   for (const line of lines) {
     const [, name, written] = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*(.*)$/s.exec(line) ?? [];
     if (name === undefined || written === undefined) {
@@ -29,7 +29,7 @@ export function ownHeaders(
       });
     }
     const value = written.replace(/\$\{([^}]*)\}/g, (_, variable: string) => {
-      const found = variables[variable];
+      const found = Object.hasOwn(variables, variable) ? variables[variable] : undefined;
       if (found !== undefined) return found;
       throw new InvalidArgumentError(
         `The header ${quote(name, 40)} needs the environment variable ${quote(variable, 60)}, which is not set.`,
@@ -41,7 +41,7 @@ export function ownHeaders(
         hint: 'Line breaks and characters beyond Latin-1 are none.',
       });
     }
-    headers[name.toLowerCase()] = value.trim();
+    headers.set(name.toLowerCase(), value.trim());
   }
-  return headers;
+  return Object.fromEntries(headers);
 }

@@ -15,21 +15,23 @@ import { quote } from '../quote.ts';
 
 const CHECK_PASSWORD = 'Check the user and the password: in the URL, in PGPASSWORD, or in ~/.pgpass.';
 
-const DENIED: Readonly<Record<string, string>> = {
-  '28000': 'Check the user, the database and pg_hba.conf.',
-  '28P01': CHECK_PASSWORD,
-  '42501':
+const DENIED: ReadonlyMap<string, string> = new Map([
+  ['28000', 'Check the user, the database and pg_hba.conf.'],
+  ['28P01', CHECK_PASSWORD],
+  [
+    '42501',
     'Grant it the role that the migration made, and admit it to the tenant; `holdfast store migrate --print` shows how.',
-};
+  ],
+]);
 
-const UNSUITABLE: Readonly<Record<string, string>> = {
-  '25006': 'Connect to the primary; with several hosts behind one name, to the one that writes.',
-  '3D000': 'Create the database, or name another one in the URL; then run `holdfast store migrate`.',
-  '3F000': 'Run `holdfast store migrate`.',
-  '42P01': 'Run `holdfast store migrate`.',
-  '42703': 'Run `holdfast store migrate`.',
-  '42883': 'Run `holdfast store migrate`.',
-};
+const UNSUITABLE: ReadonlyMap<string, string> = new Map([
+  ['25006', 'Connect to the primary; with several hosts behind one name, to the one that writes.'],
+  ['3D000', 'Create the database, or name another one in the URL; then run `holdfast store migrate`.'],
+  ['3F000', 'Run `holdfast store migrate`.'],
+  ['42P01', 'Run `holdfast store migrate`.'],
+  ['42703', 'Run `holdfast store migrate`.'],
+  ['42883', 'Run `holdfast store migrate`.'],
+]);
 
 /** Two statements met; the server undid one of them, and it may be said again at once. */
 export function isCollision(error: unknown): boolean {
@@ -53,12 +55,14 @@ export function postgresError(error: unknown, where: string): HoldfastError {
       hint: 'Make room on the database server; until then what was refreshed is kept by this process.',
     });
   }
-  if (DENIED[code] !== undefined) {
-    return new StoreDeniedError(`${where} refuses${by}${said}.`, { hint: DENIED[code] });
+  const denied = DENIED.get(code);
+  if (denied !== undefined) {
+    return new StoreDeniedError(`${where} refuses${by}${said}.`, { hint: denied });
   }
-  if (UNSUITABLE[code] !== undefined) {
+  const unsuitable = UNSUITABLE.get(code);
+  if (unsuitable !== undefined) {
     return new StoreUnsuitableError(`${where} cannot keep records as it is${by}${said}.`, {
-      hint: UNSUITABLE[code],
+      hint: unsuitable,
     });
   }
   // Only the client knows that the server asked for a password which nobody gave.

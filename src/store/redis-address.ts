@@ -46,7 +46,7 @@ export function redisAddress(
     });
   }
   for (const [name, value] of url.searchParams) {
-    const allowed = SETTINGS[name];
+    const allowed = Object.hasOwn(SETTINGS, name) ? SETTINGS[name] : undefined;
     if (allowed === undefined) {
       throw new InvalidArgumentError(`The Redis URL has a setting that is not known: ${quote(name, 60)}.`, {
         hint: `These are: ${Object.keys(SETTINGS).join(', ')}.`,

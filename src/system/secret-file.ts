@@ -26,7 +26,9 @@ export async function readSecret(
   environment: Environment,
 ): Promise<Secret> {
   if (file !== undefined) return await readSecretFile(file);
-  const value = variable === undefined ? undefined : environment.variables[variable];
+  const { variables } = environment;
+  const value =
+    variable !== undefined && Object.hasOwn(variables, variable) ? variables[variable] : undefined;
   if (value) return new Secret(value);
   throw new InvalidArgumentError(
     `The variable ${variable ?? '(none)'}, which should hold a secret, is not set.`,

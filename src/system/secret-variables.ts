@@ -19,9 +19,12 @@ export function withoutSecrets(
 ): Record<string, string | undefined> {
   const ours = OPENS.filter(([, variable, named]) => named.test(variables[variable] ?? ''));
   const left = new Set([...SECRETS, ...ours.map(([secret]) => secret)]);
-  const kept = Object.fromEntries(Object.entries(variables).filter(([name]) => !left.has(name)));
+  // Without a prototype: Node gives a child process what the object inherits, too.
+  const kept = Object.create(null) as Record<string, string | undefined>;
+  for (const [name, value] of Object.entries(variables)) if (!left.has(name)) kept[name] = value;
   const store = variables['HOLDFAST_STORE'];
-  return store === undefined ? kept : { ...kept, HOLDFAST_STORE: withoutPassword(store) };
+  if (store !== undefined) kept['HOLDFAST_STORE'] = withoutPassword(store);
+  return kept;
 }
 
 /** A Holdfast that such a program starts is refused by that store, then; it does not take another one for it. */

@@ -7,7 +7,7 @@ import type { Secret } from '../secret.ts';
 import type { Environment } from '../system/environment.ts';
 import type { Layout } from '../system/paths.ts';
 import { readSecret } from '../system/secret-file.ts';
-import { type SettingsFile, readSettings } from '../system/settings-file.ts';
+import { readSettings, type SettingsFile } from '../system/settings-file.ts';
 import type { ClientOptions } from './results.ts';
 
 /*
@@ -84,9 +84,9 @@ export async function serverSettings(
   const privateKey = fromEnvironment
     ? await secretOf('HOLDFAST_CLIENT_KEY', environment)
     : await read(server.clientKey, environment);
-  const headers: Record<string, string> = {};
+  const headers: [name: string, value: string][] = [];
   for (const [name, place] of Object.entries(server.headers ?? {})) {
-    headers[name] = (await read(place, environment))?.reveal() ?? '';
+    headers.push([name, (await read(place, environment))?.reveal() ?? '']);
   }
   return {
     client:
@@ -106,7 +106,7 @@ export async function serverSettings(
     callbackPort: server.callbackPort,
     lenient: server.lenient,
     replay: server.replay,
-    headers: server.headers === undefined ? undefined : headers,
+    headers: server.headers === undefined ? undefined : Object.fromEntries(headers),
   };
 }
 
