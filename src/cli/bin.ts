@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import './closed-prototypes.ts';
 import { main } from './main.ts';
 
 // Whoever read our output has enough: that is how `| head` ends, and no failure of ours.
