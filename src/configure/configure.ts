@@ -1,5 +1,5 @@
-import { isDeepStrictEqual } from 'node:util';
 import { InvalidArgumentError } from '../errors.ts';
+import { sameValues } from '../plain-values.ts';
 import { quote } from '../quote.ts';
 import { type ClientFile, isThere, readClientFile, replaceClientFile } from '../system/client-file.ts';
 import { shellPath } from '../system/storage-error.ts';
@@ -60,7 +60,7 @@ export function configure(wanted: Wanted): Promise<Outcome> {
     if (own !== undefined && isSameLogin(own, wanted.login)) {
       const keys = keysToSet(wanted, existing, own);
       const entry = without({ ...existing, ...keys });
-      if (isDeepStrictEqual(entry, existing)) return { action: 'unchanged', name, entry, slot };
+      if (sameValues(entry, existing)) return { action: 'unchanged', name, entry, slot };
       return { action: 'updated', name, entry, slot, change: { kind: 'change', keys } };
     }
     if (wanted.force !== true) throw taken(wanted, name, existing);

@@ -1,5 +1,5 @@
-import { isDeepStrictEqual } from 'node:util';
 import { InvalidArgumentError } from '../errors.ts';
+import { HostileValuesError, type PlainObject, plainCopy, plainObject, sameValues } from '../plain-values.ts';
 import { shellPath } from '../system/storage-error.ts';
 import {
   type ConfigFormat,
@@ -46,7 +46,7 @@ export function edited(format: ConfigFormat, text: string, slot: Slot, change: C
   } catch (cause) {
     throw byHand(path, 'its layout is one that Holdfast cannot edit', cause);
   }
-  if (!isDeepStrictEqual(pruned(after, slot.holder), pruned(expected(before, slot, change), slot.holder))) {
+  if (!sameValues(pruned(after, slot.holder), pruned(expected(before, slot, change), slot.holder))) {
     throw byHand(path, 'more than the entry would change');
   }
   return text.startsWith(MARK) ? MARK + next : next;
@@ -67,14 +67,14 @@ function apply(format: ConfigFormat, text: string, slot: Slot, change: Change): 
 
 /** What the values should be afterwards. */
 function expected(before: unknown, { holder, key }: Slot, change: Change): unknown {
-  const values = structuredClone(before ?? {}) as Record<string, unknown>;
+  const values = plainCopy(before ?? {}) as PlainObject;
   let at = values;
   for (const [depth, name] of holder.entries()) {
     // A list that is not there yet begins with the entry.
     if (!Object.hasOwn(at, name) || at[name] === null) {
-      at[name] = typeof key === 'number' && depth === holder.length - 1 ? [] : {};
+      at[name] = typeof key === 'number' && depth === holder.length - 1 ? [] : plainObject();
     }
-    at = at[name] as Record<string, unknown>;
+    at = at[name] as PlainObject;
   }
   if (Array.isArray(at)) {
     const entry = entryAfter(at[Number(key)], change);
@@ -100,7 +100,7 @@ function entryAfter(before: unknown, change: Change): unknown {
 function pruned(values: unknown, holder: readonly string[]): unknown {
   const [name, ...rest] = holder;
   if (typeof values !== 'object' || values === null || name === undefined) return values;
-  const copy = { ...values } as Record<string, unknown>;
+  const copy = Object.assign(plainObject(), values);
   if (!Object.hasOwn(copy, name)) return copy;
   const inner = pruned(copy[name], rest);
   if (inner === null || (typeof inner === 'object' && Object.keys(inner).length === 0)) delete copy[name];
@@ -121,6 +121,12 @@ function explained<T>(format: ConfigFormat, path: string, step: () => T): T {
         `${shellPath(path)} is not ${format.name}: line ${error.line}, column ${error.column}. Nothing was touched.`,
         { cause: error, hint: 'Mend it there, or print the entry: add --print' },
       );
+    }
+    if (error instanceof HostileValuesError) {
+      throw new InvalidArgumentError(`${shellPath(path)} was left as it is: ${error.message}.`, {
+        cause: error,
+        hint: 'See who wrote it, or print the entry: add --print',
+      });
     }
     if (error instanceof UnsupportedLayoutError) throw byHand(path, error.message, error);
     throw error;

@@ -1,9 +1,17 @@
-import { type AST, getStaticTOMLValue, ParseError, parseTOML } from 'toml-eslint-parser';
+import { type AST, ParseError, parseTOML } from 'toml-eslint-parser';
+import {
+  checkDepth,
+  checkKey,
+  checkLength,
+  HostileValuesError,
+  type PlainObject,
+  plainObject,
+} from '../plain-values.ts';
 import {
   type ConfigFormat,
   ConfigSyntaxError,
-  endOfLine,
   type Entry,
+  endOfLine,
   inverse,
   lineEnd,
   type Slot,
@@ -13,13 +21,56 @@ import {
 
 /*
  * TOML. The parser says where each table lies, and nothing else is written: an entry is a table of its own at the end of
- * the file, where no other table can follow by mistake.
+ * the file, where no other table can follow by mistake. The values are built here: the parser's own builder writes through
+ * `__proto__` into the prototype of every object.
  */
 
 export const TOML_FORMAT: ConfigFormat = { name: 'TOML', parse, add, remove, change, snippet };
 
 function parse(text: string): unknown {
-  return getStaticTOMLValue(read(text));
+  const root = plainObject();
+  for (const item of read(text).body[0].body) {
+    if (item.type === 'TOMLTable') {
+      const table = tableAt(root, item.resolvedKey);
+      for (const pair of item.body) put(table, pair, item.resolvedKey.length);
+    } else put(root, item, 0);
+  }
+  return root;
+}
+
+/** The object at that path, made where it is missing; a number is a position in an array of tables. */
+function tableAt(root: PlainObject, path: readonly (string | number)[]): PlainObject {
+  let at: PlainObject | unknown[] = root;
+  checkDepth(path.length);
+  for (const [depth, key] of path.entries()) {
+    if (typeof key === 'string') checkKey(key);
+    const holder = at as PlainObject;
+    holder[key] ??= typeof path[depth + 1] === 'number' ? [] : plainObject();
+    at = holder[key] as PlainObject | unknown[];
+  }
+  return at as PlainObject;
+}
+
+function put(table: PlainObject, { key, value }: AST.TOMLKeyValue, depth: number): void {
+  const names = key.keys.map(nameOf);
+  const last = names.pop() ?? '';
+  checkKey(last);
+  tableAt(table, names)[last] = valueIn(value, depth + names.length + 1);
+}
+
+function valueIn(node: AST.TOMLContentNode, depth: number): unknown {
+  checkDepth(depth);
+  switch (node.type) {
+    case 'TOMLArray':
+      return node.elements.map((element) => valueIn(element, depth + 1));
+    case 'TOMLInlineTable': {
+      const table = plainObject();
+      for (const pair of node.body) put(table, pair, depth);
+      return table;
+    }
+    default:
+      return node.value;
+  }
 }
 
 function add(text: string, { holder, key }: Slot, entry: Entry): string {
@@ -60,19 +111,24 @@ function remove(text: string, slot: Slot): string {
 function change(text: string, slot: Slot, keys: Readonly<Record<string, unknown>>): string {
   const [table] = tablesOf(text, slot);
   const edits = Object.entries(keys).flatMap(([name, value]) => {
-    const pair = table?.body.find((one) => one.key.keys.length === 1 && nameOf(one.key.keys[0]) === name);
+    const pair = table?.body.find((one) => one.key.keys.map(nameOf).join('\0') === name);
     if (pair === undefined) throw new UnsupportedLayoutError(`"${name}" is not in the table itself`);
-    if (JSON.stringify(getStaticTOMLValue(pair.value)) === JSON.stringify(value)) return [];
+    if (JSON.stringify(valueIn(pair.value, 0)) === JSON.stringify(value)) return [];
     return [{ from: pair.value.range[0], to: pair.value.range[1], by: valueOf(value) }];
   });
   return splice(text, ...edits);
 }
 
 function read(text: string): AST.TOMLProgram {
+  checkLength(text);
   try {
     return parseTOML(text, { tomlVersion: 'latest' });
   } catch (error) {
     if (error instanceof ParseError) throw new ConfigSyntaxError(error.lineNumber, error.column + 1);
+    // It calls itself for each level, and passes each character of a text as an argument.
+    if (error instanceof RangeError) {
+      throw new HostileValuesError('it is nested too deeply, or holds a text that is too long');
+    }
     throw error;
   }
 }
@@ -93,12 +149,12 @@ function tablesOf(text: string, { holder, key }: Slot): AST.TOMLTable[] {
 
 function entryOf(table: AST.TOMLTable): Entry {
   return Object.fromEntries(
-    table.body.map((pair) => [pair.key.keys.map(nameOf).join('.'), getStaticTOMLValue(pair.value)]),
+    table.body.map((pair) => [pair.key.keys.map(nameOf).join('.'), valueIn(pair.value, 0)]),
   );
 }
 
-function nameOf(key: AST.TOMLBare | AST.TOMLQuoted | undefined): string | undefined {
-  return key?.type === 'TOMLBare' ? key.name : key?.value;
+function nameOf(key: AST.TOMLBare | AST.TOMLQuoted): string {
+  return key.type === 'TOMLBare' ? key.name : key.value;
 }
 
 /** A basic string escapes what a JSON string does, and DEL. */

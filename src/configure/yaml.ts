@@ -10,11 +10,12 @@ import {
   type YAMLMap,
   type YAMLSeq,
 } from 'yaml';
+import { checkLength, HostileValuesError, plainCopy } from '../plain-values.ts';
 import {
   type ConfigFormat,
   ConfigSyntaxError,
-  endOfLine,
   type Entry,
+  endOfLine,
   indentAt,
   inverse,
   lineEnd,
@@ -31,7 +32,7 @@ import {
 export const YAML_FORMAT: ConfigFormat = { name: 'YAML', parse, add, remove, change, snippet };
 
 function parse(text: string): unknown {
-  return documentOf(text).toJS();
+  return valueIn(documentOf(text));
 }
 
 function add(text: string, { holder }: Slot, entry: Entry): string {
@@ -68,7 +69,7 @@ function snippet({ holder }: Slot, entry: Entry): string {
 function remove(text: string, slot: Slot): string {
   const { holder, key } = slot;
   const { list, item, pair } = itemAt(text, slot);
-  const entry = item.toJS(documentOf(text)) as Entry;
+  const entry = valueIn(documentOf(text), item) as Entry;
   const again = (candidate: string) => add(candidate, { holder, key: 0 }, entry);
   if (list.flow === true) {
     const next = list.items[Number(key) + 1] as Node | undefined;
@@ -97,15 +98,33 @@ function change(text: string, slot: Slot, keys: Readonly<Record<string, unknown>
     const node = pairOf(item, name)?.value as Node | null | undefined;
     if (!node?.range || isAlias(node))
       throw new UnsupportedLayoutError(`"${name}" is not in the entry itself`);
-    if (JSON.stringify(node.toJS(documentOf(text))) === JSON.stringify(value)) return [];
+    if (JSON.stringify(valueIn(documentOf(text), node)) === JSON.stringify(value)) return [];
     const [from, end] = node.range;
     return [{ from, to: isSeq(node) && node.flow !== true ? endOf(text, node) : end, by: flowOf(value) }];
   });
   return splice(text, ...edits);
 }
 
+/** As `Map`s, so that no key of a stranger becomes one of an object before it is checked. */
+function valueIn(document: Document, node?: Node): unknown {
+  const options = { mapAsMap: true };
+  return sized(() => plainCopy(node === undefined ? document.toJS(options) : node.toJS(document, options)));
+}
+
+/** The library calls itself for each level, and refuses aliases that would expand to more than a hundred copies each. */
+function sized<T>(step: () => T): T {
+  try {
+    return step();
+  } catch (error) {
+    if (error instanceof RangeError) throw new HostileValuesError('its values are nested too deeply');
+    if (error instanceof ReferenceError) throw new HostileValuesError('its aliases expand without end');
+    throw error;
+  }
+}
+
 function documentOf(text: string): Document {
-  const documents = parseAllDocuments(text, { prettyErrors: true });
+  checkLength(text);
+  const documents = sized(() => parseAllDocuments(text, { prettyErrors: true }));
   const [document] = documents;
   if (!Array.isArray(documents) || document === undefined) throw new ConfigSyntaxError(1, 1);
   if (documents.length > 1) throw new UnsupportedLayoutError('it holds several documents');

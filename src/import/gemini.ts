@@ -1,5 +1,6 @@
 import { createCipheriv, createDecipheriv, randomBytes, scryptSync } from 'node:crypto';
 import { join } from 'node:path';
+import { parsePlainJson } from '../plain-values.ts';
 import { machineName } from '../system/machine-name.ts';
 import { urlOf } from './configured-servers.ts';
 import { momentAt, objectAt, objectOf, secretAt, textAt } from './fields.ts';
@@ -122,7 +123,7 @@ const SEALED_CODEC: Codec = {
     const decipher = createDecipheriv('aes-256-gcm', key(), Buffer.from(iv, 'hex'), { authTagLength: 16 });
     decipher.setAuthTag(Buffer.from(tag, 'hex'));
     const plain = Buffer.concat([decipher.update(Buffer.from(sealed, 'hex')), decipher.final()]);
-    return JSON.parse(plain.toString('utf8'));
+    return parsePlainJson(plain.toString('utf8'));
   },
   remove: (text, path) => {
     const values = SEALED_CODEC.parse(text) as Record<string, Record<string, string>>;

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { isMap, isNode, isScalar, parseDocument } from 'yaml';
+import { YAML_FORMAT } from '../configure/yaml.ts';
 import { gooseDirectory, urlOf } from './configured-servers.ts';
 import { momentAt, objectAt, objectOf, scopeAt, textAt, wireTokens } from './fields.ts';
 import type { Peer, PeerPlace } from './peer.ts';
@@ -86,11 +87,7 @@ async function entryOf(key: string, value: unknown, place: PeerPlace): Promise<S
 
 /** A map at the top, line by line, as goose writes it. */
 const YAML_CODEC: Codec = {
-  parse: (text) => {
-    const document = parseDocument(text);
-    if (document.errors.length > 0) throw new SyntaxError('not YAML');
-    return document.toJS();
-  },
+  parse: (text) => YAML_FORMAT.parse(text),
   remove: (text, [key]) => {
     const root = parseDocument(text).contents;
     if (!isMap(root)) return text;

@@ -1,4 +1,5 @@
 import { dirname, join } from 'node:path';
+import { parsePlainJson } from '../plain-values.ts';
 import { readClientFile } from '../system/client-file.ts';
 import { underLockDirectory } from '../system/foreign-lock.ts';
 import { type Fields, objectAt, objectOf, secretAt, textAt, wireClient, wireTokens } from './fields.ts';
@@ -145,7 +146,7 @@ function entryOf(
 async function valuesIn(path: string): Promise<unknown> {
   const { text } = await readClientFile(path);
   try {
-    return text === undefined ? undefined : JSON.parse(text);
+    return text === undefined ? undefined : parsePlainJson(text);
   } catch {
     return undefined;
   }

@@ -1,6 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { HoldfastError, InvalidArgumentError, LockTimeoutError } from '../errors.ts';
+import { parsePlainJson } from '../plain-values.ts';
 import { removeFileDurably } from '../system/atomic-file.ts';
 import { namesIn, readClientFile } from '../system/client-file.ts';
 import { createFile } from '../system/created-file.ts';
@@ -133,10 +134,10 @@ async function readJson(path: string): Promise<{ fields: Fields; writtenAt: numb
   const { text, stats } = await readClientFile(path);
   if (text === undefined || stats === undefined) return undefined;
   try {
-    const fields = objectOf(JSON.parse(text));
+    const fields = objectOf(parsePlainJson(text));
     if (fields !== undefined) return { fields, writtenAt: Math.floor(stats.mtimeMs) };
   } catch {
-    // JSON.parse quotes its input in the message, so its error is no cause to keep.
+    // It quotes what it read in its message, so its error is no cause to keep.
   }
   throw new InvalidArgumentError(`${shellPath(path)} is not what mcp-remote writes; it was left as it is.`, {
     hint: 'It may be damaged. mcp-remote makes it anew at its next login.',

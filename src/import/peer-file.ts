@@ -1,7 +1,8 @@
 import { basename } from 'node:path';
-import { isDeepStrictEqual } from 'node:util';
-import { findNodeAtLocation, type ParseError, parse, parseTree } from 'jsonc-parser';
+import { findNodeAtLocation, parseTree } from 'jsonc-parser';
+import { parseJsonc } from '../configure/json.ts';
 import { HoldfastError, InvalidArgumentError } from '../errors.ts';
+import { HostileValuesError, type PlainObject, plainCopy, sameValues } from '../plain-values.ts';
 import { type ClientFile, readClientFile, replaceClientFile } from '../system/client-file.ts';
 import { shellPath } from '../system/storage-error.ts';
 import type { ForeignLogin } from '../vault/results.ts';
@@ -86,7 +87,12 @@ async function read(store: StoreFile): Promise<{
   let values: unknown;
   try {
     values = store.codec.parse(file.text);
-  } catch {
+  } catch (error) {
+    if (error instanceof HostileValuesError) {
+      throw new InvalidArgumentError(`${shellPath(file.path)} was left as it is: ${error.message}.`, {
+        hint: 'See who wrote it, or name another file: --file FILE',
+      });
+    }
     // A parser may quote what it read, so its error is no cause to keep.
     throw new InvalidArgumentError(
       `${shellPath(file.path)} is not what that program writes; it was left as it is.`,
@@ -113,7 +119,7 @@ async function take(
     outcome = now === undefined ? 'gone' : sameTokens(now, login) ? 'taken' : 'changed';
     if (outcome !== 'taken' || entry === undefined || file.text === undefined) return true;
     const text = store.codec.remove(file.text, entry.path);
-    if (!isDeepStrictEqual(store.codec.parse(text), without(values, entry.path))) {
+    if (!sameValues(store.codec.parse(text), without(values, entry.path))) {
       throw new InvalidArgumentError(
         `The entry cannot be taken out of ${shellPath(path)} without touching more; it was left as it is.`,
         { hint: 'Take it out by hand, or log out in that program without revoking.' },
@@ -135,9 +141,9 @@ async function take(
 
 /** The values without what lies at the path. */
 export function without(values: unknown, path: Path): unknown {
-  const copy = structuredClone(values);
-  let at = copy as Record<string | number, unknown>;
-  for (const key of path.slice(0, -1)) at = at[key] as Record<string | number, unknown>;
+  const copy = plainCopy(values);
+  let at = copy as PlainObject;
+  for (const key of path.slice(0, -1)) at = at[key] as PlainObject;
   const last = path.at(-1) ?? '';
   if (Array.isArray(at)) at.splice(Number(last), 1);
   else delete at[last];
@@ -146,12 +152,7 @@ export function without(values: unknown, path: Path): unknown {
 
 /** JSON, with the comments that a person may have put into a file of settings. */
 export const JSON_CODEC: Codec = {
-  parse: (text) => {
-    const errors: ParseError[] = [];
-    const values: unknown = parse(text, errors, { allowTrailingComma: true });
-    if (errors.length > 0) throw new SyntaxError('not JSON');
-    return values;
-  },
+  parse: parseJsonc,
   remove: (text, path) => {
     const root = parseTree(text, [], { allowTrailingComma: true });
     const value = root && findNodeAtLocation(root, [...path]);

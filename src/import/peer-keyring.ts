@@ -1,8 +1,8 @@
-import { isDeepStrictEqual } from 'node:util';
 import { InvalidArgumentError, KeyringAbsentError, KeyringDeniedError } from '../errors.ts';
 import type { ForeignItem, ForeignItems, ForeignLayout } from '../keyring/foreign-item.ts';
 import { forgetKernelCopy } from '../keyring/kernel-copy.ts';
 import { openForeignItems, osKeyringName } from '../keyring/open-foreign-items.ts';
+import { parsePlainJson, sameValues } from '../plain-values.ts';
 import type { Environment } from '../system/environment.ts';
 import { type Findings, type FoundLogin, type PeerPlace, type Skipped, sameTokens } from './peer.ts';
 import { JSON_CODEC, type StoredEntry, without } from './peer-file.ts';
@@ -99,7 +99,7 @@ function remainder(
 ): string | undefined {
   if (path.length === 0) return undefined;
   const rest = JSON_CODEC.remove(text, path);
-  if (isDeepStrictEqual(JSON_CODEC.parse(rest), without(JSON_CODEC.parse(text), path))) return rest;
+  if (sameValues(JSON_CODEC.parse(rest), without(JSON_CODEC.parse(text), path))) return rest;
   throw new InvalidArgumentError(
     `The entry cannot be taken out of the keyring’s item of ${service} without touching more; it was left as it is.`,
     { hint: 'Log out in that program without revoking.' },
@@ -136,7 +136,7 @@ export const UNKNOWN: StoredEntry = {
 /** The JSON in an item; nothing where it is none. */
 export function jsonIn(text: string): unknown {
   try {
-    return JSON.parse(text);
+    return parsePlainJson(text);
   } catch {
     return undefined;
   }

@@ -1,4 +1,5 @@
 import { InvalidArgumentError } from '../errors.ts';
+import { HostileValuesError, parsePlainJson } from '../plain-values.ts';
 import type { Environment } from './environment.ts';
 import type { Layout } from './paths.ts';
 import { readPrivateFile } from './private-directory.ts';
@@ -38,8 +39,13 @@ export async function readSettings(
 
 function parse(text: string, path: string): unknown {
   try {
-    return JSON.parse(text);
+    return parsePlainJson(text);
   } catch (error) {
+    if (error instanceof HostileValuesError) {
+      throw new InvalidArgumentError(`${path} cannot be used: ${error.message}.`, {
+        hint: 'Remove that from the file.',
+      });
+    }
     const [line, column] = placeOf(text);
     throw new InvalidArgumentError(`${path} is not JSON: line ${line}, column ${column}.`, {
       cause: error,
