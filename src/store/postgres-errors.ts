@@ -7,6 +7,7 @@ import {
   StoreUnsuitableError,
 } from '../errors.ts';
 import { quote } from '../quote.ts';
+import { FOREIGN_OBJECTS } from './postgres-ownership.ts';
 
 /*
  * What a failure of PostgreSQL means to us: by its SQLSTATE (appendix A of its manual), or by the code of the socket that broke.
@@ -53,6 +54,11 @@ export function postgresError(error: unknown, where: string): HoldfastError {
   if (code === '53100') {
     return new StorageFullError(`The disk of ${where} is full${said}.`, {
       hint: 'Make room on the database server; until then what was refreshed is kept by this process.',
+    });
+  }
+  if (code === FOREIGN_OBJECTS) {
+    return new StoreDeniedError(`Nothing was changed in ${where}: ${quote(message, 600)}.`, {
+      hint: 'Code in these objects would run with your rights. If another role of yours owns the tables, migrate as that role. Otherwise find out who made them, and drop them.',
     });
   }
   const denied = DENIED.get(code);

@@ -67,6 +67,12 @@ export function examinePostgres(
     const message = `The role ${role} is not admitted to the tenant ${quote(tenant)}.`;
     refuse(message, 'As the owner of the tables, insert both into tenant_roles.');
   }
+  const foreign = row['foreign_objects'];
+  for (const what of typeof foreign === 'string' ? foreign.split('\n') : []) {
+    if (what === '') continue;
+    const message = `Another role has a hand in its tables, which belong to ${quote(String(row['owner']), 63)}: ${quote(what)}.`;
+    refuse(message, 'Find out who made that, and drop it; then run `holdfast store migrate` as the owner.');
+  }
   if (exposed) {
     const message =
       'The way to it is not encrypted: who listens learns the password, or can alter what is written.';

@@ -1,3 +1,5 @@
+import { ownershipCheck, TABLES } from './postgres-ownership.ts';
+
 /*
  * The tables that Holdfast keeps in PostgreSQL, and who may do what with them. `holdfast store migrate` runs this text, and
  * `--print` shows it, for those whose database only an administrator may change.
@@ -13,14 +15,28 @@ export const POSTGRES_SCHEMA_VERSION = 1;
  * @param schema a plain SQL name; its roles are called after it
  */
 export function postgresMigration(schema = 'holdfast'): string {
+  return `-- Holdfast in PostgreSQL 12 and later: sealed records, the leases of their refreshes, and what was set aside.
+BEGIN;
+${postgresMigrationSteps(schema)}COMMIT;
+`;
+}
+
+/** The same to be sent as one query, which is one transaction, and leaves none open on its connection when it fails. */
+export function postgresMigrationSteps(schema: string): string {
   return MIGRATION.replaceAll('holdfast', schema);
 }
 
-const MIGRATION = `-- Holdfast in PostgreSQL 12 and later: sealed records, the leases of their refreshes, and what was set aside.
-BEGIN;
+/** Twice: before waiting for any lock of a table, and once the locks are held, under which nobody can add to the tables. */
+const CHECK = ownershipCheck('holdfast');
+
+const MIGRATION = `-- No name below means an object of another schema.
+SET LOCAL search_path = pg_catalog, pg_temp;
 SELECT pg_advisory_xact_lock(hashtext('holdfast migration'));
 
 CREATE SCHEMA IF NOT EXISTS holdfast;
+
+-- Refuses where somebody else made the schema, or an object in it: their code would run as this user. Asked again below.
+${CHECK}
 
 CREATE TABLE IF NOT EXISTS holdfast.schema_version (
   version integer PRIMARY KEY,
@@ -75,6 +91,9 @@ CREATE TABLE IF NOT EXISTS holdfast.tenant_roles (
   PRIMARY KEY (role, tenant)
 );
 
+LOCK TABLE ${TABLES.map((name) => `holdfast.${name}`).join(', ')} IN ACCESS EXCLUSIVE MODE;
+${CHECK}
+
 ALTER TABLE holdfast.records ENABLE ROW LEVEL SECURITY;
 ALTER TABLE holdfast.leases ENABLE ROW LEVEL SECURITY;
 ALTER TABLE holdfast.journal ENABLE ROW LEVEL SECURITY;
@@ -92,7 +111,9 @@ CREATE POLICY own_tenants ON holdfast.journal
   USING (EXISTS (SELECT FROM holdfast.tenant_roles r WHERE r.role = current_user AND r.tenant = journal.tenant));
 
 -- Counts and times. It runs as the owner, so that nobody who only counts needs to read a table.
-CREATE OR REPLACE FUNCTION holdfast.status(of_tenant text)
+-- Never replaced: a function keeps its owner when it is.
+DROP FUNCTION IF EXISTS holdfast.status(text);
+CREATE FUNCTION holdfast.status(of_tenant text)
 RETURNS TABLE (records bigint, claims bigint, oldest_silent_ms float8, written_last_hour bigint, damaged bigint, late bigint)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $status$
 BEGIN
@@ -146,5 +167,4 @@ END
 $roles$;
 
 INSERT INTO holdfast.schema_version (version) VALUES (1) ON CONFLICT DO NOTHING;
-COMMIT;
 `;

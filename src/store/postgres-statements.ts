@@ -1,3 +1,5 @@
+import { foreignObjectsOf } from './postgres-ownership.ts';
+
 /*
  * What the engine says to PostgreSQL: each is one statement, committed by itself, that needs no session. Times are those of
  * `clock_timestamp()`, the clock of the server at that very moment, also after a wait for a row.
@@ -98,6 +100,8 @@ export function postgresStatements(schema: string) {
           AND has_table_privilege('${schema}.journal', 'INSERT') AS privileged,
         NOT row_security_active('${records}') OR EXISTS (SELECT FROM ${schema}.tenant_roles
           WHERE role = current_user AND tenant = $1) AS admitted,
+        (SELECT relowner::regrole::text FROM pg_class WHERE oid = '${records}'::regclass) AS owner,
+        ${foreignObjectsOf(schema)} AS foreign_objects,
         ${epochMs('clock_timestamp()')} AS now`,
   };
 }

@@ -10,7 +10,7 @@ import type {
 } from './engine.ts';
 import { isCollision, isUndone, postgresError } from './postgres-errors.ts';
 import { examinePostgres, insistOn, type PostgresFinding } from './postgres-examination.ts';
-import { postgresMigration } from './postgres-schema.ts';
+import { postgresMigration, postgresMigrationSteps } from './postgres-schema.ts';
 import { type PostgresStatements, postgresStatements } from './postgres-statements.ts';
 import type { RecordAddress, RecordVersion, StoredRecord } from './store.ts';
 
@@ -189,10 +189,10 @@ export class PostgresEngine implements Engine {
   /**
    * Brings the tables to the version that this Holdfast needs. Safe to run again, and beside running processes.
    *
-   * @throws StoreUnreachableError, StoreDeniedError when this role may not
+   * @throws StoreUnreachableError, StoreDeniedError when this role may not, or somebody else made objects in the schema
    */
   async migrate(): Promise<void> {
-    await this.#run(this.migration(), undefined);
+    await this.#run(postgresMigrationSteps(this.#options.schema), undefined);
     this.#sound = undefined;
   }
 
