@@ -3,8 +3,8 @@ import { StoreUnreachableError } from '../errors.ts';
 import type { RedisConnection } from './redis-connection.ts';
 
 /**
- * Waits until what was written before is on the server's disk, where that is not so with each answer (`appendfsync
- * everysec`). WAITAOF (Redis 7.2) holds its connection up, and answers for the writes of that connection only: so there is
+ * Waits until what was written before is on the server's disk, where an answer does not mean that (`appendfsync everysec`),
+ * or the server does not tell. WAITAOF (Redis 7.2) holds its connection up, and answers for the writes of that connection only: so there is
  * one of its own, with a write of its own, which comes after those that wait for it. However many wait, one at a time is asked.
  */
 export class Barrier {
@@ -46,7 +46,7 @@ export class Barrier {
     if (Array.isArray(answer) && Number(answer[0]) >= 1) return;
     throw new StoreUnreachableError(
       `${this.#connection.where} did not bring what was written to its disk within ${this.#waitMs} ms.`,
-      { hint: 'See how busy its disk is.' },
+      { hint: 'See how busy its disk is, and that `appendfsync` is not `no`.' },
     );
   }
 }

@@ -99,7 +99,7 @@ export class RedisGuard {
     for (const node of await this.#connection.masters()) {
       facts.push(await this.#connection.run(() => factsOf(node)));
     }
-    if (!this.#connection.isCluster && facts.some(needsBarrier)) {
+    if (!this.#connection.isCluster && facts.some((one) => needsBarrier(one, this.#options.allowed))) {
       const key = `${this.#options.prefix}:barrier`;
       this.#barrier ??= new Barrier(this.#connection.duplicate(), key, this.#options.timeoutMs);
     } else {

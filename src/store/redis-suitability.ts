@@ -54,10 +54,15 @@ export async function factsOf(node: Redis): Promise<ServerFacts> {
   };
 }
 
-/** Whether a write can be waited for until it is on the disk (WAITAOF), and has to be. */
-export function needsBarrier({ version, appendOnly, fsync, cluster }: ServerFacts): boolean {
+/**
+ * Whether a write can be waited for until it is on the disk (WAITAOF), and has to be: where each answer does not mean that, or
+ * where the server does not tell, as CONFIG would also show its passwords.
+ */
+export function needsBarrier(facts: ServerFacts, { durability }: Allowed): boolean {
+  const { version, appendOnly, fsync, cluster } = facts;
   const known = version !== undefined && (version[0] > 7 || (version[0] === 7 && version[1] >= 2));
-  return known && appendOnly === true && fsync === 'everysec' && !cluster;
+  if (!known || appendOnly !== true || cluster) return false;
+  return fsync === 'everysec' || (fsync === undefined && durability !== 'none');
 }
 
 /** @throws StoreUnsuitableError for the first finding that is an error */
@@ -105,8 +110,9 @@ function roleOf({ role }: ServerFacts): EngineFinding[] {
   ];
 }
 
-function durabilityOf(facts: ServerFacts, { durability }: Allowed): EngineFinding[] {
+function durabilityOf(facts: ServerFacts, allowed: Allowed): EngineFinding[] {
   const { appendOnly, fsync } = facts;
+  const { durability } = allowed;
   if (facts.failing) {
     return [
       {
@@ -137,12 +143,15 @@ function durabilityOf(facts: ServerFacts, { durability }: Allowed): EngineFindin
       },
     ];
   }
+  if (fsync === undefined && needsBarrier(facts, allowed)) {
+    return [{ level: 'ok', message: 'Every claim and write waits until it is on its disk (WAITAOF).' }];
+  }
   if (fsync === undefined) {
     return [
       {
         level: 'warning',
         message: 'It keeps a log, but does not tell how soon a write is on its disk.',
-        hint: 'See to it that it is `appendfsync always`, or ask whoever runs it.',
+        hint: 'Set `appendfsync always`, or ask its operator to. From Redis 7.2 on, Holdfast waits for the disk (docs/redis.md).',
       },
     ];
   }
@@ -150,7 +159,7 @@ function durabilityOf(facts: ServerFacts, { durability }: Allowed): EngineFindin
     return [
       {
         level: 'warning',
-        message: needsBarrier(facts)
+        message: needsBarrier(facts, allowed)
           ? 'It writes to its disk each second (appendfsync everysec): every claim and write waits for that.'
           : 'It writes to its disk each second (appendfsync everysec): a crash loses the logins and refreshes of that second.',
         hint: 'Set `appendfsync always`.',
