@@ -1,8 +1,10 @@
 import { bareError } from './bare-error.ts';
+import { withDisplayUrls } from './display-url.ts';
 
 /**
  * Every failure that a caller can act on has a class with a stable `code`. The message says what happened and why;
- * `hint` says what to do next. Neither ever holds a secret, and text from a server is quoted before it goes in.
+ * `hint` says what to do next. Neither ever holds a secret: URLs are shortened here, since some are one, and text from a
+ * server is quoted before it goes in.
  */
 
 export type HoldfastErrorCode =
@@ -68,9 +70,9 @@ export abstract class HoldfastError extends Error {
 
   constructor(message: string, options: HoldfastErrorOptions = {}) {
     const { cause } = options;
-    super(message, cause === undefined ? undefined : { cause: keptCause(cause) });
+    super(withDisplayUrls(message), cause === undefined ? undefined : { cause: keptCause(cause) });
     this.name = new.target.name;
-    this.hint = options.hint;
+    this.hint = options.hint === undefined ? undefined : withDisplayUrls(options.hint);
   }
 }
 

@@ -3,7 +3,41 @@
  * escape sequences could redraw the screen, and a page of HTML could bury the message.
  */
 
-const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/gu;
+/**
+ * What a terminal acts on or does not show: controls (C0, C1), format and bidi characters, line and paragraph separators,
+ * lone surrogates, whatever has no glyph by definition (Default_Ignorable_Code_Point), private use and unassigned.
+ */
+const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Cn}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu;
+
+/** Whether every character of it shows as itself, on one line. */
+export function isPrintable(text: string): boolean {
+  return text.search(UNPRINTABLE) < 0;
+}
+
+/** One line, with whatever is not printable text escaped as `\u{1b}`. */
+export function printable(text: string): string {
+  return text.replace(UNPRINTABLE, (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`);
+}
+
+/** As `printable`, for text of several lines: line feeds stay. */
+export function printableLines(text: string): string {
+  return text.split('\n').map(printable).join('\n');
+}
+
+/** JSON of the same meaning, with whatever is not printable text escaped as `\u001b`. */
+export function printableJson(json: string): string {
+  return json
+    .split('\n')
+    .map((line) =>
+      line.replace(UNPRINTABLE, (character) =>
+        character
+          .split('')
+          .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+          .join(''),
+      ),
+    )
+    .join('\n');
+}
 
 /**
  * Foreign text made safe to show: control and formatting characters escaped, bounded in length, in double quotes.
@@ -13,8 +47,5 @@ const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/gu;
  */
 export function quote(text: string, limit = 200): string {
   const cut = text.length > limit ? `${text.slice(0, limit)}…` : text;
-  const escaped = cut
-    .replace(/["\\]/g, '\\$&')
-    .replace(UNPRINTABLE, (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`);
-  return `"${escaped}"`;
+  return `"${printable(cut.replace(/["\\]/g, '\\$&'))}"`;
 }

@@ -1,6 +1,7 @@
 import { createInterface } from 'node:readline/promises';
 import { PassThrough } from 'node:stream';
 import { AbortedError } from '../errors.ts';
+import { printable } from '../quote.ts';
 
 /** Whether a person can be asked something: both ends are a terminal. */
 export function canAsk(): boolean {
@@ -32,7 +33,7 @@ export async function ask(question: string, signal: AbortSignal): Promise<string
   const closed = new AbortController();
   lines.once('close', () => closed.abort());
   try {
-    return await lines.question(question, { signal: AbortSignal.any([signal, closed.signal]) });
+    return await lines.question(printable(question), { signal: AbortSignal.any([signal, closed.signal]) });
   } catch (error) {
     if (signal.aborted || !closed.signal.aborted) throw error;
     throw new AbortedError('The input ended before there was an answer.', { cause: error });

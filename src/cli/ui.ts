@@ -1,7 +1,18 @@
-import { HoldfastError, type HoldfastErrorCode } from '../errors.ts';
+import { withDisplayUrls } from '../display-url.ts';
+import { HoldfastError, type HoldfastErrorCode, RecordDamagedError } from '../errors.ts';
+import { isPrintable, printable, printableJson, printableLines } from '../quote.ts';
 
 /*
- * The rules of output.
+ * The rules of output. Everything that Holdfast writes to stdout and stderr goes through this class; a test forbids the rest
+ * of `cli/` to write to them.
+ * - Whatever is not printable text (controls but line feeds, format and bidi characters, lone surrogates) is escaped here, in
+ *   every line, whoever it came from: `\u{1b}` for people, `\u001b` in JSON. Styles are put on after that. So `quote()` in a
+ *   message is for looks, and for what stays on one line.
+ * - What a program takes byte for byte is checked, not escaped: `dataLine` writes a token or a header as it is or not at all;
+ *   `dataExact` is for what Holdfast made itself.
+ * - URLs can be secrets (a key in the path or the query), so notes, warnings, errors and logs show them shortened
+ *   (`displayUrl`), and tables do so cell by cell. Whole URLs: the ones that a person has to open (`say`, `showUrl`), and
+ *   `resource` in JSON data, which programs need.
  * - Data goes to stdout, and nothing else does: `holdfast token URL | …` must always be safe.
  * - Everything else goes to stderr: notes, progress, warnings, errors. `--quiet` leaves the errors, and what a person must
  *   see to go on.
@@ -12,13 +23,16 @@ import { HoldfastError, type HoldfastErrorCode } from '../errors.ts';
  * - Colours only on a terminal, and never with NO_COLOR or TERM=dumb.
  * - No stack traces unless HOLDFAST_DEBUG is set.
  * - A token is printed by `token`, `headers` and `export --reveal`, by nothing else.
+ * - The one other writer: `proxy` owns stdout while it runs, and what it writes there is the MCP protocol.
  */
 
 /** The part of a stream that is needed to write to it. */
 export interface Output {
   readonly isTTY?: boolean | undefined;
   readonly columns?: number | undefined;
-  write(text: string): unknown;
+  write(text: string, done?: (error?: Error | null) => void): unknown;
+  once?(event: 'error', listener: (error: Error) => void): unknown;
+  off?(event: 'error', listener: (error: Error) => void): unknown;
 }
 
 export interface UiOptions {
@@ -38,6 +52,8 @@ export class Ui {
   readonly json: boolean;
   readonly quiet: boolean;
   readonly #options: UiOptions;
+  /** Stands for a style until the line around it has been escaped. Random, so that no foreign text can hold it. */
+  #mark: string | undefined;
 
   constructor(options: UiOptions) {
     this.json = options.json;
@@ -45,27 +61,64 @@ export class Ui {
     this.#options = options;
   }
 
-  /** The answer, as text. */
+  /** The answer, as text for people. */
   data(text: string): void {
-    this.#options.stdout().write(`${text}\n`);
+    this.dataExact(this.#printable(text));
   }
 
   /** The answer, as JSON. */
   dataJson(value: unknown): void {
-    this.data(JSON.stringify(value, null, 2));
+    this.dataExact(printableJson(JSON.stringify(value, null, 2)));
+  }
+
+  /**
+   * The answer that a program takes as it is: one line of printable text.
+   *
+   * @throws RecordDamagedError, and writes nothing, when it is none
+   */
+  dataLine(text: string): void {
+    checkPrintable(text);
+    this.dataExact(text);
+  }
+
+  /** The answer byte for byte: text that Holdfast made itself, such as a script. */
+  dataExact(text: string): void {
+    this.#options.stdout().write(`${text}\n`);
+  }
+
+  /**
+   * As `dataLine`, for lines that must not be lost: resolves when the reader has taken them.
+   *
+   * @throws RecordDamagedError, and writes nothing, when one is not printable
+   */
+  async dataTaken(text: string): Promise<void> {
+    for (const line of text.split('\n')) checkPrintable(line);
+    const stdout = this.#options.stdout();
+    await new Promise<void>((done, failed) => {
+      stdout.once?.('error', failed);
+      stdout.write(`${text}\n`, (error) => {
+        if (error) return;
+        stdout.off?.('error', failed);
+        done();
+      });
+    });
   }
 
   /** Something worth knowing. `fields` are for logs alone. */
   note(text: string, fields: LogFields = {}): void {
-    if (this.quiet) return;
-    if (this.#options.log === true) this.#log('info', { ...fields, message: text });
-    else if (!this.json) this.#toStderr(text);
+    this.#note(withDisplayUrls(text), fields);
   }
 
-  /** What the person, or with `--json` the program, must see to go on, even with `--quiet`. */
+  /** As `note`, with the URL that a person has to open whole. */
+  showUrl(text: string): void {
+    this.#note(text, {});
+  }
+
+  /** What the person, or with `--json` the program, must see to go on, even with `--quiet`. URLs stay whole. */
   say(text: string, json: Readonly<Record<string, unknown>>): void {
     if (this.#options.log === true) this.#log('info', { ...json, message: text });
-    else this.#toStderr(this.json ? JSON.stringify(json) : text);
+    else if (this.json) this.#jsonToStderr(json);
+    else this.#toStderr(text);
   }
 
   /** A step that may take a while has begun. */
@@ -73,17 +126,13 @@ export class Ui {
     this.note(this.#options.log === true ? text : this.style('dim', `${text} …`));
   }
 
-  warn(message: string, hint?: string, fields: LogFields = {}): void {
+  warn(text: string, advice?: string, fields: LogFields = {}): void {
     if (this.quiet) return;
-    if (this.#options.log === true) {
-      this.#log('warning', { ...fields, message, hint });
-      return;
-    }
-    this.#toStderr(
-      this.json
-        ? JSON.stringify({ warning: { message, hint } })
-        : `${this.style('yellow', 'warning:')} ${message}${indented(hint)}`,
-    );
+    const message = withDisplayUrls(text);
+    const hint = advice && withDisplayUrls(advice);
+    if (this.#options.log === true) this.#log('warning', { ...fields, message, hint });
+    else if (this.json) this.#jsonToStderr({ warning: { message, hint } });
+    else this.#toStderr(`${this.style('yellow', 'warning:')} ${printable(message)}${indented(hint)}`);
   }
 
   error(error: unknown): void {
@@ -91,25 +140,29 @@ export class Ui {
   }
 
   /** As `error`, for a failure that nobody threw. */
-  fail(failure: Failure, stack?: string): void {
-    const { message, hint } = failure;
-    if (this.#options.log === true) {
-      this.#log('error', { ...failure, stack });
-      return;
+  fail(failure: Failure, trace?: string): void {
+    const message = withDisplayUrls(failure.message);
+    const hint = failure.hint && withDisplayUrls(failure.hint);
+    const stack = trace && withDisplayUrls(trace);
+    const told = { ...failure, message, hint, stack };
+    if (this.#options.log === true) this.#log('error', told);
+    else if (this.json) this.#jsonToStderr({ error: told });
+    else {
+      this.#toStderr(
+        `${this.style('red', 'error:')} ${printable(message)}${indented(hint)}${stack === undefined ? '' : `\n${stack}`}`,
+      );
     }
-    this.#toStderr(
-      this.json
-        ? JSON.stringify({ error: { ...failure, stack } })
-        : `${this.style('red', 'error:')} ${message}${indented(hint)}${stack === undefined ? '' : `\n${stack}`}`,
-    );
   }
 
+  /** Text in a style, for a line that is written by this object. */
   style(style: keyof typeof STYLES, text: string, stream: 'stdout' | 'stderr' = 'stderr'): string {
     const { variables } = this.#options;
     const [on, off] = STYLES[style];
     const coloured =
       this.#options[stream]().isTTY === true && !variables['NO_COLOR'] && variables['TERM'] !== 'dumb';
-    return coloured ? `\u001b[${on}m${text}\u001b[${off}m` : text;
+    if (!coloured) return text;
+    this.#mark ??= crypto.randomUUID();
+    return `${this.#mark}${on}m${text}${this.#mark}${off}m`;
   }
 
   /** How many characters a line of stdout holds; `undefined` where it is no terminal, and lines have no end. */
@@ -118,12 +171,44 @@ export class Ui {
     return stdout.isTTY === true ? stdout.columns : undefined;
   }
 
+  /** Whether the answer is shown to a person. */
+  get isTerminal(): boolean {
+    return this.#options.stdout().isTTY === true;
+  }
+
+  #note(text: string, fields: LogFields): void {
+    if (this.quiet) return;
+    if (this.#options.log === true) this.#log('info', { ...fields, message: text });
+    else if (!this.json) this.#toStderr(text);
+  }
+
   #log(level: 'info' | 'warning' | 'error', fields: LogFields): void {
-    this.#toStderr(JSON.stringify({ time: new Date().toISOString(), level, ...fields }));
+    this.#jsonToStderr({ time: new Date().toISOString(), level, ...fields });
+  }
+
+  #jsonToStderr(value: object): void {
+    this.#write(printableJson(JSON.stringify(value)));
   }
 
   #toStderr(text: string): void {
+    this.#write(this.#printable(text));
+  }
+
+  #write(text: string): void {
     this.#options.stderr().write(`${text}\n`);
+  }
+
+  /** The text with nothing in it that a terminal acts on, and the styles in place of their marks. */
+  #printable(text: string): string {
+    if (this.#mark === undefined) return printableLines(text);
+    const [first = '', ...rest] = text.split(this.#mark);
+    return [
+      printableLines(first),
+      ...rest.map(
+        (part) =>
+          `\u001b[${part.slice(0, part.indexOf('m') + 1)}${printableLines(part.slice(part.indexOf('m') + 1))}`,
+      ),
+    ].join('');
   }
 }
 
@@ -158,6 +243,21 @@ function stackOf(error: unknown): string | undefined {
   return stacks.length === 0 ? undefined : stacks.join('\n');
 }
 
+function checkPrintable(line: string): void {
+  if (isPrintable(line)) return;
+  throw new RecordDamagedError(
+    'The stored login holds characters that no token or header can have, so nothing was printed.',
+    { hint: 'Log in again: holdfast login URL' },
+  );
+}
+
+/** A command in which a URL was shortened works with the whole one alone. */
+const SHORTENED_COMMAND = /\bholdfast [a-z]+ '?https?:\/\/[^\s']*…/;
+
 function indented(hint: string | undefined): string {
-  return hint ? `\n  ${hint}` : '';
+  if (!hint) return '';
+  const shortened = SHORTENED_COMMAND.test(hint)
+    ? '\n  Give the whole URL: … hides what may be a key in it.'
+    : '';
+  return `\n  ${hint}${shortened}`;
 }

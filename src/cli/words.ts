@@ -1,3 +1,5 @@
+import { printable } from '../quote.ts';
+
 const UNITS = [
   ['year', 31_536_000_000],
   ['month', 2_592_000_000],
@@ -22,8 +24,9 @@ export function isoTime(moment: number | undefined): string | undefined {
   return moment === undefined ? undefined : new Date(moment).toISOString();
 }
 
-/** Columns as wide as their widest cell; the last one is left as it is. */
-export function table(rows: readonly (readonly string[])[]): string {
+/** Columns as wide as their widest cell; the last one is left as it is. A cell stays on its line, whatever is in it. */
+export function table(cells: readonly (readonly string[])[]): string {
+  const rows = cells.map((row) => row.map(printable));
   const widths: number[] = [];
   for (const row of rows) {
     for (const [index, cell] of row.entries()) widths[index] = Math.max(widths[index] ?? 0, cell.length);

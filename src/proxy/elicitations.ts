@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { displayUrl } from '../display-url.ts';
 import type { AskingClient, Elicited } from './login-desk.ts';
 import type { Id, Message } from './message.ts';
 import { isObject } from './message.ts';
@@ -31,7 +32,7 @@ export class Elicitations implements AskingClient {
       stop = () => resolve('cancel');
       this.#closed.addEventListener('abort', stop, { once: true });
     });
-    const message = `Log in to ${this.#resource} to go on.`;
+    const message = `Log in to ${displayUrl(this.#resource)} to go on.`;
     const params = { mode: 'url', message, url, elicitationId };
     this.#write(JSON.stringify({ jsonrpc: '2.0', id, method: 'elicitation/create', params }));
     try {

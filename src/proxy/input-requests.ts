@@ -1,3 +1,4 @@
+import { displayUrl } from '../display-url.ts';
 import { randomUUID } from 'node:crypto';
 import type { Request } from './in-flight.ts';
 import { type AskingClient, type Elicited, LoginAsked } from './login-desk.ts';
@@ -42,7 +43,7 @@ export class InputRequests implements AskingClient {
 
   /** The answer to a request that has to wait for the person. */
   answer({ id }: Request, { url, elicitationId }: LoginAsked): string {
-    const message = `Log in to ${this.#resource} to go on.`;
+    const message = `Log in to ${displayUrl(this.#resource)} to go on.`;
     const params = { mode: 'url', message, url, elicitationId };
     return resultText(id, {
       resultType: 'input_required',

@@ -1,4 +1,6 @@
+import { withDisplayUrls } from '../display-url.ts';
 import { HoldfastError } from '../errors.ts';
+import { printableLines } from '../quote.ts';
 import { CODE } from './message.ts';
 import { HttpFailure } from './wire.ts';
 
@@ -14,15 +16,20 @@ export function isForPerson(error: unknown): error is HoldfastError {
 export function rpcError(error: unknown): object {
   if (error instanceof HttpFailure) {
     if (error.rpcError !== undefined) return error.rpcError;
-    const data = { status: error.status, ...(error.body === '' ? {} : { body: error.body.slice(0, 2000) }) };
-    return { code: CODE.unreachable, message: error.message, data };
+    const body = printableLines(error.body.slice(0, 2000));
+    const data = { status: error.status, ...(body === '' ? {} : { body }) };
+    return { code: CODE.unreachable, message: describe(error), data };
   }
   const data = error instanceof HoldfastError ? { code: error.code } : undefined;
   return { code: CODE.unreachable, message: describe(error), ...(data && { data }) };
 }
 
 export function describe(error: unknown): string {
-  if (error instanceof HoldfastError)
-    return `${error.message}${error.hint === undefined ? '' : ` ${error.hint}`}`;
-  return error instanceof Error ? error.message : String(error);
+  const text =
+    error instanceof HoldfastError
+      ? `${error.message}${error.hint === undefined ? '' : ` ${error.hint}`}`
+      : error instanceof Error
+        ? error.message
+        : String(error);
+  return printableLines(withDisplayUrls(text));
 }

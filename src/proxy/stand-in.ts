@@ -1,3 +1,5 @@
+import { displayUrl, withDisplayUrls } from '../display-url.ts';
+import { printableLines } from '../quote.ts';
 import { VERSION } from '../version.ts';
 import type { Request } from './in-flight.ts';
 import { CODE, claimedVersion, errorText, resultText } from './message.ts';
@@ -29,9 +31,13 @@ export interface Problem {
   readonly command: string;
 }
 
+/** In characters. A model reads it, and a server has words in it. */
+const LONGEST_TEXT = 2000;
+
 /** The answer, as text. */
-export function standInAnswer(request: Request, problem: Problem): string {
+export function standInAnswer(request: Request, known: Problem): string {
   const { id } = request;
+  const problem = presentable(known);
   const isModern = claimedVersion(request) !== undefined;
   const complete = (result: object) =>
     resultText(id, { ...(isModern && { resultType: 'complete' }), ...result });
@@ -62,6 +68,15 @@ export function standInAnswer(request: Request, problem: Problem): string {
   }
 }
 
+/** The problem as the client's person and model may see it: no escapes, no key in a URL, not without end. */
+function presentable({ text, resource, command }: Problem): Problem {
+  return {
+    text: printableLines(withDisplayUrls(text)).slice(0, LONGEST_TEXT),
+    resource: displayUrl(resource),
+    command: withDisplayUrls(command),
+  };
+}
+
 /** What an empty list looks like, for a server that has no such thing and never said that it has. */
 export function emptyList(request: Request): string | undefined {
   const lists: Readonly<Record<string, object>> = {
@@ -76,7 +91,7 @@ export function emptyList(request: Request): string | undefined {
 
 /** What the login tool says when the login is there. */
 export function loggedInAnswer(request: Request, resource: string): string {
-  const text = `You are logged in to ${resource}. Its tools are available now.`;
+  const text = `You are logged in to ${displayUrl(resource)}. Its tools are available now.`;
   const isModern = claimedVersion(request) !== undefined;
   return resultText(request.id, {
     ...(isModern && { resultType: 'complete' }),

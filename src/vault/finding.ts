@@ -1,3 +1,4 @@
+import { withDisplayUrls } from '../display-url.ts';
 import { HoldfastError } from '../errors.ts';
 import { quote } from '../quote.ts';
 
@@ -10,15 +11,15 @@ export interface Finding {
 }
 
 export function ok(check: string, message: string): Finding {
-  return { check, status: 'ok', message };
+  return { check, status: 'ok', message: withDisplayUrls(message) };
 }
 
 export function warning(check: string, message: string, hint?: string): Finding {
-  return { check, status: 'warning', message, hint };
+  return { check, status: 'warning', message: withDisplayUrls(message), hint: hint && withDisplayUrls(hint) };
 }
 
 export function failed(check: string, message: string, hint?: string): Finding {
-  return { check, status: 'failed', message, hint };
+  return { check, status: 'failed', message: withDisplayUrls(message), hint: hint && withDisplayUrls(hint) };
 }
 
 /** One cause makes many checks fail; its reason and remedy are told once. */

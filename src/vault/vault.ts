@@ -1,4 +1,5 @@
 import type { Credential } from '../credential.ts';
+import { withDisplayUrls } from '../display-url.ts';
 import { InvalidArgumentError, VaultClosedError } from '../errors.ts';
 import type { KeyringOpener, TierReport } from '../keyring/keyring.ts';
 import { SealingKeys } from '../keyring/sealing-key.ts';
@@ -85,7 +86,12 @@ export function openVault(options: VaultOptions = {}): Vault {
   const keysOf = (keyring: string) => new SealingKeys(resolve(keyring), layout, environment);
   const settings = async ({ resource }: Name) =>
     (await import('./settings.ts')).serverSettings(resource, home, environment);
-  const report = options.onEvent ?? (() => {});
+  const report = ({ type, message, hint }: VaultEvent) =>
+    options.onEvent?.({
+      type,
+      message: withDisplayUrls(message),
+      hint: hint === undefined ? undefined : withDisplayUrls(hint),
+    });
   let files: Promise<HandoverFiles> | undefined;
   const handover = () => {
     files ??= import('./handover-files.ts').then(

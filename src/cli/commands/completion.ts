@@ -15,7 +15,7 @@ export async function run({ argument = '', table, ui }: Invocation): Promise<num
       hint: 'Choose one of: bash, zsh, fish',
     });
   }
-  ui.data(script(table));
+  ui.dataExact(script(table));
   return EXIT.done;
 }
 

@@ -10,6 +10,7 @@ import {
   type Wanted,
 } from '../../configure/configure.ts';
 import { accountLabel, canonicalResource } from '../../credential.ts';
+import { displayUrl } from '../../display-url.ts';
 import { HoldfastError, InvalidArgumentError } from '../../errors.ts';
 import { quote } from '../../quote.ts';
 import { isThere, programOnPath } from '../../system/client-file.ts';
@@ -268,7 +269,7 @@ async function list(invocation: Invocation): Promise<number> {
       for (const { name, resource, account, kind } of entries) {
         const as = account === 'default' ? '' : ` as ${quote(account, 80)}`;
         ui.data(
-          `    ${quote(name, 80).slice(1, -1)}: ${resource}${as}${kind === 'headers' ? ' (headers)' : ''}`,
+          `    ${quote(name, 80).slice(1, -1)}: ${displayUrl(resource)}${as}${kind === 'headers' ? ' (headers)' : ''}`,
         );
       }
     }

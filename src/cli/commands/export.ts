@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { canonicalResource } from '../../credential.ts';
+import { displayUrl } from '../../display-url.ts';
 import {
   AbortedError,
   InvalidArgumentError,
@@ -9,7 +10,7 @@ import {
 import type { Recipient } from '../../import/recipient.ts';
 import { dockerAgent } from '../../import/to-docker-agent.ts';
 import { mcpRemote } from '../../import/to-mcp-remote.ts';
-import { quote } from '../../quote.ts';
+import { printableJson, quote } from '../../quote.ts';
 import { checkCanCreate, createFile } from '../../system/created-file.ts';
 import type { ExportedLogin } from '../../vault/results.ts';
 import type { Invocation } from '../command.ts';
@@ -49,8 +50,8 @@ export async function run(invocation: Invocation): Promise<number> {
       deliver: async (login) => {
         given = login;
         if (recipient !== undefined) return recipient.put(login);
-        const text = format === 'env' ? variables(login) : `${login.json.reveal()}\n`;
-        await (path === undefined ? print(text) : createFile(path, text));
+        const text = format === 'env' ? variables(login) : `${printableJson(login.json.reveal())}\n`;
+        await (path === undefined ? print(invocation, text) : createFile(path, text));
       },
     }),
   );
@@ -130,8 +131,8 @@ async function confirm(
   }
   const what =
     mode === 'move'
-      ? `The whole login to ${resource} leaves: it is here no more afterwards`
-      : `An access token of ${resource} is shown, with nothing to renew it`;
+      ? `The whole login to ${displayUrl(resource)} leaves: it is here no more afterwards`
+      : `An access token of ${displayUrl(resource)} is shown, with nothing to renew it`;
   ui.say(
     `${what}. It goes ${path === undefined ? 'to this terminal, or where its output goes' : `to ${path}`}.`,
     {},
@@ -155,22 +156,15 @@ function variables({ accessToken, resource, expiresAt }: ExportedLogin): string 
 }
 
 /** Written before the login may leave: a pipe that nobody reads any more must not cost it. */
-function print(text: string): Promise<void> {
-  return new Promise((done, failed) => {
-    const refuse = (cause: Error) =>
-      failed(
-        new StorageUnwritableError('Standard output took no more, so nothing was exported.', {
-          cause,
-          hint: 'Write a file instead: --out FILE',
-        }),
-      );
-    process.stdout.once('error', refuse);
-    process.stdout.write(text, (error) => {
-      if (error) return;
-      process.stdout.off('error', refuse);
-      done();
+async function print({ ui }: Invocation, text: string): Promise<void> {
+  try {
+    await ui.dataTaken(text.trimEnd());
+  } catch (cause) {
+    throw new StorageUnwritableError('Standard output took no more, so nothing was exported.', {
+      cause,
+      hint: 'Write a file instead: --out FILE',
     });
-  });
+  }
 }
 
 function tell(

@@ -18,7 +18,7 @@ export async function run(invocation: Invocation): Promise<number> {
   await withVault(invocation, async (vault) => {
     const headers = await vault.headers(argument, options);
     if (ui.json) ui.dataJson(headers);
-    else for (const [name, value] of Object.entries(headers)) ui.data(`${name}: ${value}`);
+    else for (const [name, value] of Object.entries(headers)) ui.dataLine(`${name}: ${value}`);
   });
   return EXIT.done;
 }

@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { accountLabel, canonicalResource } from '../../credential.ts';
+import { displayUrl } from '../../display-url.ts';
 import { AbortedError, HoldfastError, InvalidArgumentError, LoginCancelledError } from '../../errors.ts';
 import { backupKeeper } from '../../import/backup.ts';
 import { configuredServers } from '../../import/configured-servers.ts';
@@ -130,7 +131,7 @@ async function list({ ui, argument }: Invocation, place: PeerPlace): Promise<num
   }
   const rows = logins.map(({ peer, login, file }) => [
     peer.id,
-    login.resource,
+    displayUrl(login.resource),
     login.expiresAt === undefined ? 'unknown' : relativeTime(login.expiresAt, Date.now()),
     login.refreshToken === undefined ? 'no' : 'yes',
     file,
@@ -167,7 +168,7 @@ async function confirm(invocation: Invocation, peer: Peer, logins: readonly Foun
       { hint: 'If that is meant: --yes. To leave them there: --access-token-only. To look only: --list' },
     );
   }
-  for (const { login, file } of logins) ui.say(`  ${login.resource}   ${file}`, {});
+  for (const { login, file } of logins) ui.say(`  ${displayUrl(login.resource)}   ${file}`, {});
   ui.say(
     `To import moves ${what}: the tokens are sealed here and taken out of that file, and no copy of them is kept there.\nAfterwards ${peer.afterwards}, or is made to use the login that is here: holdfast configure.`,
     {},

@@ -22,13 +22,13 @@ export async function run(invocation: Invocation): Promise<number> {
     ui.note(`A new sealing key is in ${path}, which only you can read.`);
     return EXIT.done;
   }
-  if (process.stdout.isTTY === true && !invocation.flag('reveal')) {
+  if (ui.isTerminal && !invocation.flag('reveal')) {
     throw new InvalidArgumentError('A sealing key opens every login, and this is a terminal that shows it.', {
       hint: 'Write it to a file: holdfast key new --out FILE. If it is to be seen: --reveal',
     });
   }
   const key = keyText([newSealingKey()]);
   if (ui.json) ui.dataJson({ key });
-  else ui.data(key);
+  else ui.dataLine(key);
   return EXIT.done;
 }

@@ -1,3 +1,5 @@
+import { displayUrl } from '../../display-url.ts';
+import { printable } from '../../quote.ts';
 import { loginCommand } from '../../vault/login-required.ts';
 import type { CredentialSummary, UnopenedRecord } from '../../vault/results.ts';
 import { credentialJson } from '../credential-json.ts';
@@ -27,7 +29,7 @@ export async function run(invocation: Invocation): Promise<number> {
 
 function cellsOf(one: CredentialSummary): readonly string[] {
   return [
-    one.resource,
+    displayUrl(one.resource),
     one.account,
     STATES[one.state],
     one.expiresAt === undefined ? 'not said' : relativeTime(one.expiresAt, Date.now()),
@@ -41,6 +43,7 @@ function tableOrBlocks(rows: readonly (readonly string[])[], columns: number | u
   const text = table([COLUMNS, ...rows]);
   if (columns === undefined || text.split('\n').every((line) => line.length <= columns)) return text;
   return rows
+    .map((row) => row.map(printable))
     .map(([resource = '', ...cells]) =>
       [
         resource,

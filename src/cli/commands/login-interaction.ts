@@ -121,7 +121,9 @@ async function openOrShow(invocation: Invocation, { url, pastes, json }: Shown):
   // Shown before it is tried: the redirect may come back while the browser still starts.
   if (ui.json) ui.say('', json);
   else
-    ui.note(urlText('Opening your browser. If nothing shows, open this URL', url, !(pastes && isElsewhere)));
+    ui.showUrl(
+      urlText('Opening your browser. If nothing shows, open this URL', url, !(pastes && isElsewhere)),
+    );
   if (await openBrowser(url, environment)) return isElsewhere;
   // Without the URL the login cannot be finished, so --quiet does not hide it.
   if (ui.quiet && !ui.json) ui.say(urlText('Open this URL', url, !pastes), json);

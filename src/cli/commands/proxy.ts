@@ -30,7 +30,7 @@ export async function run(invocation: Invocation): Promise<number> {
     input: process.stdin,
     output: process.stdout,
     warn: (message: string) => ui.warn(message),
-    note: (message: string) => ui.note(message),
+    note: (message: string) => ui.showUrl(message),
     debug: (message: string) => isDebug && ui.note(`debug: ${message}`),
   };
   // A login of one's own in a header takes the place of ours.

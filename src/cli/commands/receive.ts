@@ -1,4 +1,5 @@
 import { canonicalResource } from '../../credential.ts';
+import { displayUrl } from '../../display-url.ts';
 import { HandoverExpiredError, HoldfastError, InvalidArgumentError } from '../../errors.ts';
 import { shellPath } from '../../system/storage-error.ts';
 import { loginCommand } from '../../vault/login-required.ts';
@@ -141,7 +142,7 @@ function leaveCode(
 }
 
 function sendCommand(code: string, resource: string | undefined): string {
-  return `holdfast send ${resource ?? 'URL'} --to ${code}`;
+  return `holdfast send ${resource === undefined ? 'URL' : displayUrl(resource)} --to ${code}`;
 }
 
 function forWords(moment: number): string {

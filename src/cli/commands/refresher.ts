@@ -1,3 +1,4 @@
+import { displayUrl } from '../../display-url.ts';
 import type { WarmedLogin, WarmResult, WarmStates } from '../../vault/results.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT, exitCodeOf } from '../exit-code.ts';
@@ -39,7 +40,7 @@ export async function run(invocation: Invocation): Promise<number> {
 
 function tell(ui: Ui, { resource, account, outcome, error }: WarmedLogin): void {
   const login = `${resource}${account === 'default' ? '' : ` as ${account}`}`;
-  const fields = { event: outcome, resource, account, code: error?.code };
+  const fields = { event: outcome, resource: displayUrl(resource), account, code: error?.code };
   if (outcome === 'refreshed') ui.note(`${login} has new tokens.`, fields);
   else ui.warn(`${login} was not refreshed. ${error?.message ?? ''}`.trim(), error?.hint, fields);
 }

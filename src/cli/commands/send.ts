@@ -43,7 +43,7 @@ export async function run(invocation: Invocation): Promise<number> {
     const shown = { ...rest, expiresAt: isoTime(expiresAt), tokenExpiresAt: isoTime(tokenExpiresAt) };
     ui.dataJson(path === undefined ? { ...shown, blob } : { ...shown, out: path });
   } else if (path === undefined) {
-    ui.data(result.blob);
+    ui.dataExact(result.blob);
   }
   return EXIT.done;
 }

@@ -52,7 +52,7 @@ async function migrate(invocation: Invocation): Promise<number> {
   return withVault(invocation, async (vault) => {
     const engine = await migratable(vault.store);
     if (invocation.flag('print')) {
-      ui.data(engine.migration().trimEnd());
+      ui.dataExact(engine.migration().trimEnd());
       return EXIT.done;
     }
     await sayingIfLong(ui, 'Making the tables', engine.migrate());

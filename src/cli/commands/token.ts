@@ -17,7 +17,7 @@ export async function run(invocation: Invocation): Promise<number> {
     if (ui.json) {
       ui.dataJson({ token: token.reveal(), tokenType, expiresAt: isoTime(expiresAt) ?? null, generation });
     } else {
-      ui.data(token.reveal());
+      ui.dataLine(token.reveal());
     }
   });
   return EXIT.done;
