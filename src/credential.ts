@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import * as v from 'valibot';
 import { InvalidArgumentError, RecordDamagedError, RecordNewerError } from './errors.ts';
-import { quote } from './quote.ts';
+import { isPrintable, quote } from './quote.ts';
 import { Secret } from './secret.ts';
 
 /** The account label of a login that was given none. */
@@ -156,7 +156,7 @@ export interface Credential {
 }
 
 /** Whether new tokens can be had without a person: by the refresh token, or because the grant needs none. */
-export function isRenewable({ tokens, grant }: Credential): boolean {
+export function isRenewable({ tokens, grant }: Pick<Credential, 'tokens' | 'grant'>): boolean {
   return tokens.refreshToken !== undefined || grant !== undefined;
 }
 
@@ -320,12 +320,12 @@ export function isLoopback(url: URL): boolean {
   return url.hostname === 'localhost' || url.hostname === '[::1]' || /^127(\.\d{1,3}){3}$/.test(url.hostname);
 }
 
-/** `default` unless given; no control characters, at most 128 characters. */
+/** `default` unless given; 1 to 128 printable characters, so that two labels that look alike are the same label. */
 export function accountLabel(account: string | undefined): string {
   const label = account ?? DEFAULT_ACCOUNT;
-  if (label === '' || label.length > 128 || /\p{Cc}/u.test(label)) {
+  if (label === '' || label.length > 128 || !isPrintable(label)) {
     throw new InvalidArgumentError(`${quote(label)} cannot name an account.`, {
-      hint: 'Use 1 to 128 characters without control characters, such as --account work',
+      hint: 'Use 1 to 128 printable characters, such as --account work',
     });
   }
   return label;

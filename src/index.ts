@@ -88,6 +88,7 @@ export type {
   LogoutOptions,
   LogoutResult,
   ProofRequest,
+  ReceiveOffer,
   ReceiveOptions,
   ReceiveResult,
   RekeyOptions,

@@ -333,7 +333,7 @@ export const COMMANDS: readonly Command[] = [
     argument: { name: 'URL', required: false },
     summary: 'show a code that a login can be sent to, and take the login',
     description:
-      'Shows a code, and waits for the blob that holdfast send makes for it on a machine that has the login: pasted, or on\nstandard input, or in a file. The code is public, and good for one login. With a URL, the login to that server alone is\ntaken.',
+      'Shows a code, and waits for the blob that holdfast send makes for it on a machine that has the login: pasted, or on\nstandard input, or in a file. The code is public, and good for one login. With a URL, the login to that server alone is\ntaken. On a terminal you compare the words of the blob before anything is stored.',
     options: {
       account: { ...ACCOUNT, summary: 'take the login for that account alone (default: whichever comes)' },
       ...KEPT,
@@ -348,6 +348,10 @@ export const COMMANDS: readonly Command[] = [
         type: 'string',
         value: 'FILE',
         summary: 'open the blob in that file, or on standard input: --blob -',
+      },
+      replace: {
+        type: 'boolean',
+        summary: 'even where there is a login to that server here, unless an access token comes alone',
       },
       'allow-memory': {
         type: 'boolean',

@@ -193,8 +193,11 @@ function parseHeader(bytes: Uint8Array): BlobHeader {
     typeof json === 'object' && json !== null && 'v' in json && typeof json.v === 'number' ? json.v : 0;
   if (version > VERSION) {
     throw new HandoverNewerError(
-      `The hand-over blob has version ${version}; this Holdfast reads up to ${VERSION}.`,
-      { hint: 'Update Holdfast here: npm install --global holdfast@latest' },
+      'The hand-over blob says that a newer Holdfast made it, and cannot be read here.',
+      // Nothing of it is authentic yet, so it must not make anybody install anything.
+      {
+        hint: 'Ask the sender which version it has. If that is newer, update Holdfast here as you installed it.',
+      },
     );
   }
   const parsed = v.safeParse(Header, json);

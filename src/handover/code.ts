@@ -68,7 +68,7 @@ export function parseCode(input: string): HandoverCode {
   }
   if (content >> KEY_BITS !== VERSION) {
     throw new InvalidArgumentError('The hand-over code was made by a newer Holdfast than this one.', {
-      hint: 'Update Holdfast here: npm install --global holdfast@latest',
+      hint: 'Ask which version shows the code. If it is newer, update Holdfast here as you installed it.',
     });
   }
   const key = content & (2n ** KEY_BITS - 1n);

@@ -1,7 +1,7 @@
 import { InvalidArgumentError } from '../errors.ts';
 import { bearerChallenge, parseChallenges } from '../oauth/challenge.ts';
 import { DpopNonces } from '../oauth/dpop.ts';
-import { scopesIn } from '../oauth/scope.ts';
+import { scopesIn } from '../oauth-syntax.ts';
 import { quote } from '../quote.ts';
 import type { Name } from '../vault/custody.ts';
 import type { AccessToken } from '../vault/results.ts';

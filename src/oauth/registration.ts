@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import type { ClientAuthMethod, ClientRegistration } from '../credential.ts';
 import { type HoldfastError, InvalidResponseError, OAuthError, ServerUnsupportedError } from '../errors.ts';
 import { type RequestOptions, send } from '../http/request.ts';
+import { isClientId } from '../oauth-syntax.ts';
 import { quote } from '../quote.ts';
 import { Secret } from '../secret.ts';
 import { clientMetadata } from './client-metadata.ts';
@@ -18,7 +19,7 @@ const TELL = 'Tell who runs the server.';
 
 /** RFC 7591 section 3.2.1. */
 const Registered = v.object({
-  client_id: v.pipe(v.string(), v.regex(/^[\x20-\x7e]{1,2048}$/)),
+  client_id: v.pipe(v.string(), v.check(isClientId)),
   client_secret: v.optional(v.pipe(v.string(), v.maxLength(65_536)), ''),
   client_secret_expires_at: v.optional(v.unknown()),
   token_endpoint_auth_method: v.optional(v.string()),

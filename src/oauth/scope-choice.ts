@@ -1,7 +1,7 @@
 import { InvalidArgumentError, InvalidResponseError } from '../errors.ts';
+import { isScope, scopesIn } from '../oauth-syntax.ts';
 import { quote } from '../quote.ts';
 import type { Discovery } from './discovery.ts';
-import { isScope, scopesIn } from './scope.ts';
 
 export const OFFLINE_ACCESS = 'offline_access';
 

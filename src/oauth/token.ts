@@ -2,6 +2,7 @@ import * as oauth from 'oauth4webapi';
 import type { AuthorizationServer, ClientRegistration, Tokens } from '../credential.ts';
 import { type HoldfastError, InvalidResponseError, OAuthError } from '../errors.ts';
 import type { RequestOptions } from '../http/request.ts';
+import { isToken, LONGEST_LIFE_S, scopesIn } from '../oauth-syntax.ts';
 import { quote } from '../quote.ts';
 import { Secret } from '../secret.ts';
 import { type Moment, thisMoment } from '../system/clock.ts';
@@ -11,7 +12,6 @@ import { DpopNonces, dpopProof } from './dpop.ts';
 import { errorResponse } from './error-response.ts';
 import { jsonObject } from './json-object.ts';
 import { protocolError } from './protocol-error.ts';
-import { scopesIn } from './scope.ts';
 
 /** What the token endpoint gave (RFC 6749 section 5.1). */
 export interface TokenResponse {
@@ -38,17 +38,8 @@ export interface TokenRequestOptions extends RequestOptions {
   readonly tokenTypes?: readonly string[] | undefined;
 }
 
-/** A token is a line of visible ASCII (RFC 6750 section 2.1); longer than this fits no request header. */
-const TOKEN = /^[\x21-\x7e]{1,65536}$/;
-
 /** A token type identifier is a URI (RFC 8693 section 3). */
 const TOKEN_TYPE_URI = /^[a-z][a-z0-9+.-]{0,31}:[\x21-\x7e]{1,256}$/i;
-
-/** In characters. What a server grants is kept in every record of the login. */
-const LONGEST_SCOPE = 16 * 1024;
-
-/** Ten years: a lifetime beyond is a mistake, and its date might not be a date. */
-const LONGEST_LIFE_S = 315_360_000;
 
 /** Of every token endpoint that this process has asked with a proof. */
 const nonces = new DpopNonces();
@@ -207,7 +198,7 @@ function read(answer: Answer, obtained: Moment, tokenTypes: readonly string[], w
       obtainedBoot: obtained.boot,
       expiresAt: lifeMs === undefined ? undefined : obtained.wall + lifeMs,
     },
-    scope: typeof scope === 'string' ? scopesIn(scope.slice(0, LONGEST_SCOPE)).join(' ') : undefined,
+    scope: typeof scope === 'string' ? scopesIn(scope).join(' ') : undefined,
     issuedTokenType: typeof issued === 'string' && TOKEN_TYPE_URI.test(issued) ? issued : undefined,
   };
 }
@@ -230,7 +221,7 @@ function tokenTypeOf(type: unknown, good: readonly string[], what: string): stri
 function token(answer: Answer, name: string, what: string): Secret | undefined {
   const value = answer[name] ?? '';
   if (value === '') return undefined;
-  if (typeof value !== 'string' || !TOKEN.test(value)) {
+  if (typeof value !== 'string' || !isToken(value)) {
     throw unusable(what, `gave as ${name} what can be no token`);
   }
   return new Secret(value);

@@ -1,5 +1,5 @@
-import { displayUrl } from '../display-url.ts';
 import { randomUUID } from 'node:crypto';
+import { displayUrl } from '../display-url.ts';
 import type { Request } from './in-flight.ts';
 import { type AskingClient, type Elicited, LoginAsked } from './login-desk.ts';
 import { type Incoming, isObject, readMessage, resultText } from './message.ts';

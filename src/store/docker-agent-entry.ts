@@ -9,6 +9,7 @@ import {
   type Tokens,
 } from '../credential.ts';
 import { RecordDamagedError } from '../errors.ts';
+import { isClientId, isToken, knownTokenType, scopesIn } from '../oauth-syntax.ts';
 import { quote } from '../quote.ts';
 import { Secret } from '../secret.ts';
 import { isObject } from './docker-agent-bundle.ts';
@@ -41,6 +42,26 @@ const Entry = v.object({
   requested_scopes: v.nullish(v.array(v.string()), []),
 });
 type Entry = v.InferOutput<typeof Entry>;
+
+/** docker-agent keeps what a server said as it was said; what it makes of it here goes into headers, requests and lists. */
+const Wellformed = v.object({
+  ...Entry.entries,
+  access_token: v.pipe(v.string(), v.check(isToken)),
+  refresh_token: v.pipe(
+    optionalText,
+    v.check((token) => token === '' || isToken(token)),
+  ),
+  token_type: v.pipe(
+    optionalText,
+    v.check((type) => type === '' || knownTokenType(type) !== undefined),
+  ),
+  client_id: v.pipe(
+    optionalText,
+    v.check((id) => id === '' || isClientId(id)),
+  ),
+  client_secret: v.pipe(optionalText, v.maxLength(65_536)),
+  auth_server: v.pipe(optionalText, v.regex(/^[\x21-\x7e]{0,2048}$/)),
+});
 
 /** Go's zero time: no expiry is known. */
 const ZERO_TIME = '0001-01-01T00:00:00Z';
@@ -156,7 +177,7 @@ export function belongs(json: unknown, state: State): boolean {
 }
 
 function parseEntry(url: string, json: unknown): Entry {
-  const parsed = v.safeParse(Entry, json);
+  const parsed = v.safeParse(Wellformed, json);
   if (parsed.success) return parsed.output;
   const where = parsed.issues.map((issue) => v.getDotPath(issue) ?? 'the whole').slice(0, 3);
   throw new RecordDamagedError(
@@ -211,12 +232,12 @@ function ownCredential(
     },
     tokens: {
       ...secrets,
-      tokenType: entry.token_type || 'Bearer',
+      tokenType: knownTokenType(entry.token_type) ?? 'Bearer',
       obtainedAt,
       expiresAt: expiresAt === undefined ? undefined : Math.max(0, expiresAt),
     },
-    requestedScope: entry.requested_scopes.join(' ') || undefined,
-    grantedScope: entry.scope || undefined,
+    requestedScope: scopesIn(entry.requested_scopes.join(' ')).join(' ') || undefined,
+    grantedScope: scopesIn(entry.scope).join(' ') || undefined,
     loggedInAt: obtainedAt,
   };
 }

@@ -7,16 +7,18 @@ import {
   parseCredential,
   type Tokens,
 } from '../credential.ts';
-import { HoldfastError, InvalidArgumentError, IssuerMismatchError, UnsafeUrlError } from '../errors.ts';
-import { checkPublishedUrl } from '../http/safe-url.ts';
+import { HoldfastError, InvalidArgumentError, IssuerMismatchError } from '../errors.ts';
 import type { Discovery } from '../oauth/discovery.ts';
 import { quote } from '../quote.ts';
 import type { Secret } from '../secret.ts';
-import { type Held, type Name, nameOf } from './custody.ts';
+import { acceptForeignCredential } from './accept-foreign.ts';
+import { type Held, nameOf } from './custody.ts';
 import { EXPORT_FORMAT } from './export.ts';
+import { type ForeignPlace, reachOf } from './foreign-reach.ts';
 import { keep, type LoginPlace, prepareKeeping } from './keeping.ts';
 import { credentialOf, discoverFor } from './login.ts';
 import { givenClient } from './login-client.ts';
+import { checkMayReplace, goodLogin } from './replacing.ts';
 import type { AdoptOptions, ForeignClient, ForeignLogin } from './results.ts';
 import type { ServerSettings } from './settings.ts';
 
@@ -37,50 +39,52 @@ export async function adopt(
   const name = nameOf(foreign.resource, options.account);
   const mode = options.accessTokenOnly === true ? 'access-token' : 'move';
   const imported = { from: foreign.from, mode, at: Date.now(), origin: originOf(foreign) } as const;
-  const before = await goodLogin(name, place);
+  const before = await goodLogin(name, place.custody);
   const earlier = before?.credential.imported;
   if (before !== undefined && earlier?.origin === imported.origin && earlier.mode === mode) {
     return { held: before, outcome: 'already' };
   }
-  // An access token alone is no login that could be lost.
-  if (before !== undefined && options.replace !== true && earlier?.mode !== 'access-token') throw taken(name);
+  // An access token that came from another program is replaced by its next one.
+  checkMayReplace(before, { tokens: tokensOf(foreign, mode), grant: undefined }, options.replace === true);
   checkUsable(foreign, options);
   await prepareKeeping(place, name, options);
   const { lenient, headers } = place.settings;
   const discovery = await discoverFor(name, { lenient, headers, signal: options.signal }, place, false);
   checkIssuer(foreign, discovery);
   const client = clientOf(foreign.client, discovery);
-  const tokens = tokensOf(foreign, mode);
-  const answer = { tokens, scope: foreign.scope, issuedTokenType: undefined };
+  const answer = { tokens: tokensOf(foreign, mode), scope: foreign.scope, issuedTokenType: undefined };
   const { requestedScope } = foreign;
-  const held = await keep(place, name, options, (generation) => ({
-    ...credentialOf(name, discovery, answer, {
-      generation,
+  const credential = await acceptForeignCredential(
+    credentialOf(name, discovery, answer, {
+      generation: 1,
       requestedScope,
       client: mode === 'move' ? client : publicPart(client),
     }),
-    imported,
-  }));
+    { reach: discovery.reach, refuse: (why) => cannotImport(foreign, why) },
+  );
+  const held = await keep(place, name, options, (generation) => ({ ...credential, generation, imported }));
   return { held, outcome: 'stored' };
 }
 
 /** Keeps what `exportLogin` made, after the checks of a hand-over: whoever wrote it may be anybody. */
-export async function importExported(json: Secret, options: AdoptOptions, place: LoginPlace): Promise<Held> {
-  const credential = exportedCredential(json);
+export async function importExported(
+  json: Secret,
+  options: AdoptOptions,
+  place: ForeignPlace,
+): Promise<Held> {
+  const credential = await exportedCredential(json, place);
   const name = nameOf(credential.resource, options.account ?? credential.account);
-  const before = await goodLogin(name, place);
-  if (before !== undefined && options.replace !== true && isRenewable(before.credential)) throw taken(name);
+  checkMayReplace(await goodLogin(name, place.custody), credential, options.replace === true);
   await prepareKeeping(place, name, options);
   return keep(place, name, options, (generation) => ({
     ...credential,
     ...name,
     generation,
-    loggedInAt: Date.now(),
-    received: { mode: isRenewable(credential) ? 'move' : 'access-token', at: Date.now() },
+    received: { mode: isRenewable(credential) ? 'move' : 'access-token', at: credential.loggedInAt },
   }));
 }
 
-function exportedCredential(json: Secret): Credential {
+async function exportedCredential(json: Secret, place: ForeignPlace): Promise<Credential> {
   const refuse = (why: string) =>
     new InvalidArgumentError(`That is no login as holdfast export writes it: ${why}.`, {
       hint: 'Give the whole JSON, such as: holdfast import - < FILE',
@@ -100,40 +104,16 @@ function exportedCredential(json: Secret): Credential {
   ) {
     throw refuse(`its format is not ${EXPORT_FORMAT}`);
   }
-  let credential: Credential;
+  let written: Credential;
   try {
-    credential = parseCredential(Buffer.from(json.reveal(), 'utf8'));
-    const { resource } = nameOf(credential.resource, credential.account);
-    if (resource !== credential.resource) throw refuse('its resource is not written as it should be');
-    const { issuer, tokenEndpoint, revocationEndpoint } = credential.server;
-    const at = new URL(resource);
-    checkPublishedUrl(issuer, 'issuer', at);
-    checkPublishedUrl(tokenEndpoint, 'token endpoint', at);
-    if (revocationEndpoint !== undefined) checkPublishedUrl(revocationEndpoint, 'revocation endpoint', at);
+    written = parseCredential(Buffer.from(json.reveal(), 'utf8'));
   } catch (error) {
-    if (error instanceof UnsafeUrlError) throw refuse(error.message.replace(/\.$/, ''));
     if (error instanceof HoldfastError && error.code === 'record-damaged') {
       throw refuse('a field is missing, or has another type');
     }
     throw error;
   }
-  // An assertion would be read from a file or a variable of this machine, and sent to a server that the writer names.
-  if (credential.grant !== undefined) throw refuse('it holds a grant that never leaves its machine');
-  if (credential.loginRequired !== undefined) throw refuse('that login has ended');
-  const { imported: _imported, ...rest } = credential;
-  return { ...rest, tokens: { ...rest.tokens, obtainedBoot: undefined } };
-}
-
-/** What is there under that name and still serves; what cannot be opened is for `keep` to judge. */
-async function goodLogin(name: Name, { custody }: LoginPlace): Promise<Held | undefined> {
-  const held = (await custody.find(name))?.held;
-  return held === undefined || held.credential.loginRequired !== undefined ? undefined : held;
-}
-
-function taken({ resource }: Name): InvalidArgumentError {
-  return new InvalidArgumentError(`There is a login to ${resource} here already, and it was left as it is.`, {
-    hint: 'Give the other one a name of its own: --account LABEL. Or put it in the place of this one: --replace',
-  });
+  return acceptForeignCredential(written, { reach: await reachOf(written, place), refuse });
 }
 
 /** Which tokens they are, in a form that gives nothing away. */
@@ -143,11 +123,20 @@ function originOf({ accessToken, refreshToken }: ForeignLogin): string {
     .digest('base64url');
 }
 
+function logInHere({ resource }: ForeignLogin): string {
+  return `Log in here: holdfast login ${resource}`;
+}
+
+function cannotImport(foreign: ForeignLogin, why: string, hint = logInHere(foreign)): InvalidArgumentError {
+  return new InvalidArgumentError(`The login to ${quote(foreign.resource)} cannot be imported: ${why}.`, {
+    hint,
+  });
+}
+
 function checkUsable(foreign: ForeignLogin, { accessTokenOnly }: AdoptOptions): void {
-  const { resource, tokenType = 'Bearer', refreshToken, expiresAt, client } = foreign;
-  const refuse = (why: string, hint: string) =>
-    new InvalidArgumentError(`The login to ${quote(resource)} cannot be imported: ${why}.`, { hint });
-  const again = `Log in here: holdfast login ${resource}`;
+  const { tokenType = 'Bearer', refreshToken, expiresAt, client } = foreign;
+  const refuse = (why: string, hint: string) => cannotImport(foreign, why, hint);
+  const again = logInHere(foreign);
   if (tokenType.toLowerCase() !== 'bearer') {
     throw refuse(`its token is of type ${quote(tokenType, 40)}, and what it is bound to is not there`, again);
   }

@@ -18,7 +18,6 @@ import {
 import type { SealingKey, SealingKeys } from '../keyring/sealing-key.ts';
 import { WRAPPED_KID } from '../keyring/wrapped-items.ts';
 import { seal, unseal } from '../sealing.ts';
-import { thisMoment } from '../system/clock.ts';
 import type { Spill } from '../store/spill.ts';
 import type {
   Lease,
@@ -29,6 +28,7 @@ import type {
   Store,
   WriteOptions,
 } from '../store/store.ts';
+import { thisMoment } from '../system/clock.ts';
 import { dated, tokenAge } from './freshness.ts';
 import { loginCommand } from './login-required.ts';
 

@@ -3,8 +3,8 @@ import { hasBundle, underLock } from '../store/docker-agent-files.ts';
 import type { Environment } from '../system/environment.ts';
 import { shellPath } from '../system/storage-error.ts';
 import type { openDockerAgent } from './docker-agent.ts';
-import { HIDDEN_KEY, isKeyHidden } from './hidden-key.ts';
 import { type Finding, failed, failureOf, ok, warning } from './finding.ts';
+import { HIDDEN_KEY, isKeyHidden } from './hidden-key.ts';
 
 /* What `doctor` looks at in docker-agent's own files, in place of what it looks at in ours. No key is made, none is tried. */
 

@@ -15,20 +15,28 @@ import {
   HoldfastError,
   InvalidArgumentError,
   KeyringAbsentError,
+  LoginCancelledError,
   RecordNewerError,
-  UnsafeUrlError,
 } from '../errors.ts';
-import { type BlobHeader, generateHandoverKeys, openBlob, readBlob } from '../handover/blob.ts';
+import {
+  type BlobHeader,
+  generateHandoverKeys,
+  openBlob,
+  readBlob,
+  type SealedBlob,
+} from '../handover/blob.ts';
 import { codeOf } from '../handover/code.ts';
 import { fourWords } from '../handover/words.ts';
-import { checkPublishedUrl } from '../http/safe-url.ts';
 import { quote } from '../quote.ts';
 import { Secret } from '../secret.ts';
-import { type Held, type Name, nameOf } from './custody.ts';
+import { acceptForeignCredential } from './accept-foreign.ts';
+import { type Held, nameOf } from './custody.ts';
+import { type ForeignPlace, reachOf } from './foreign-reach.ts';
 import type { FoundHandover, HandoverFiles } from './handover-files.ts';
 import { endInvitations, type Invitation, parseInvitation, writeInvitation } from './invitation.ts';
-import { keep, type LoginPlace, prepareKeeping } from './keeping.ts';
-import type { HandoverInvitation, InviteOptions, ReceiveOptions } from './results.ts';
+import { keep, prepareKeeping } from './keeping.ts';
+import { checkMayReplace, endsLogin, goodLogin } from './replacing.ts';
+import type { HandoverInvitation, InviteOptions, ReceiveOffer, ReceiveOptions } from './results.ts';
 
 /* The receiving end of a hand-over: a code, and a blob that opens here only, once, in its time. */
 
@@ -38,7 +46,7 @@ const LONGEST_LIFETIME_MS = 86_400_000;
 /** How far the clocks of the two machines may be apart, in milliseconds. */
 const CLOCK_TOLERANCE_MS = 60_000;
 
-export interface ReceivePlace extends LoginPlace {
+export interface ReceivePlace extends ForeignPlace {
   readonly files: HandoverFiles;
 }
 
@@ -88,23 +96,29 @@ export interface Received {
   readonly words: string;
 }
 
-/** Opens the blob and keeps the login. Whatever refuses it leaves the code as it is, for the right blob. */
+/**
+ * Opens the blob and keeps the login. Whatever refuses it leaves the code as it is, for the right blob. Whoever is asked has
+ * compared the words before the store is touched.
+ */
 export async function receive(text: string, options: ReceiveOptions, place: ReceivePlace): Promise<Received> {
   const blob = readBlob(text);
   const { header } = blob;
+  const words = await fourWords('blob', blob.digest);
+  let replace = options.replace === true;
+  if (options.confirm !== undefined) {
+    // The person is asked without the lock, which others wait for.
+    const offer = await place.files.exclusively(() => offerOf(blob, options, place));
+    if (offer !== undefined) {
+      if (!(await options.confirm({ ...offer, words }))) throw declined();
+      replace ||= offer.replaces;
+    }
+  }
   const held = await place.files.exclusively(async () => {
-    const found = await place.files.find('code', header.to);
-    if (found === undefined) throw wrongKey();
-    const invitation = parseInvitation(found);
+    const { found, invitation } = await invitationFor(blob, place);
     if (invitation.opened !== undefined) return keepOpened(found, invitation, options, place);
-    if (invitation.openedAt !== undefined) throw openedBefore(invitation.openedAt);
-    checkExpected(header, invitation);
-    checkExpected(header, options);
-    const { privateKey } = invitation;
-    checkInTime(header, invitation);
-    if (privateKey === undefined) throw codeExpired(invitation);
-    await prepareKeeping(place, claimed(header), options);
-    const credential = credentialIn(await openBlob(blob, { ...invitation, privateKey }), header);
+    const credential = await opened(blob, invitation, options, place);
+    await prepareKeeping(place, credential, options);
+    checkMayReplace(await goodLogin(credential, place.custody), credential, replace);
     // From here on the key is gone, and the login is here: in one step.
     const used: Invitation = {
       ...invitation,
@@ -115,7 +129,52 @@ export async function receive(text: string, options: ReceiveOptions, place: Rece
     await writeInvitation(place.files, found, used);
     return keepOpened(found, used, options, place);
   });
-  return { held, header, words: await fourWords('blob', blob.digest) };
+  return { held, header, words };
+}
+
+/** What the blob would bring; `undefined` where an earlier call has opened it already, and was interrupted. */
+async function offerOf(
+  blob: SealedBlob,
+  options: ReceiveOptions,
+  place: ReceivePlace,
+): Promise<Omit<ReceiveOffer, 'words'> | undefined> {
+  const { invitation } = await invitationFor(blob, place);
+  if (invitation.opened !== undefined) return undefined;
+  const credential = await opened(blob, invitation, options, place);
+  const before = await goodLogin(credential, place.custody);
+  checkMayReplace(before, credential, true);
+  const { resource, account } = credential;
+  return { resource, account, mode: blob.header.mode, replaces: endsLogin(before) };
+}
+
+async function invitationFor(
+  { header }: SealedBlob,
+  { files }: ReceivePlace,
+): Promise<{ found: FoundHandover; invitation: Invitation }> {
+  const found = await files.find('code', header.to);
+  if (found === undefined) throw wrongKey();
+  const invitation = parseInvitation(found);
+  if (invitation.opened === undefined && invitation.openedAt !== undefined) {
+    throw openedBefore(invitation.openedAt);
+  }
+  return { found, invitation };
+}
+
+/** The login in the blob, when it is one that may be stored; nothing is changed by that. */
+async function opened(
+  blob: SealedBlob,
+  invitation: Invitation,
+  options: ReceiveOptions,
+  place: ReceivePlace,
+): Promise<Credential> {
+  const { header } = blob;
+  checkExpected(header, invitation);
+  checkExpected(header, options);
+  const { privateKey } = invitation;
+  checkInTime(header, invitation);
+  if (privateKey === undefined) throw codeExpired(invitation);
+  checkNamed(header);
+  return credentialIn(await openBlob(blob, { ...invitation, privateKey }), header, place);
 }
 
 /** Stores what was opened: now, or by an earlier call that did not get so far. */
@@ -151,59 +210,57 @@ async function storedAs(credential: Credential, { custody }: ReceivePlace): Prom
 }
 
 /** What the blob holds, if it is what the header says. Its sender is checked as a server is: it may be anybody. */
-function credentialIn(plaintext: Uint8Array, header: BlobHeader): Credential {
+async function credentialIn(
+  plaintext: Uint8Array,
+  header: BlobHeader,
+  place: ReceivePlace,
+): Promise<Credential> {
   const refuse = (why: string) =>
     new HandoverDamagedError(`The hand-over blob opens, and was refused: ${why}.`, {
       hint: 'It was not used. Find out who sealed it.',
     });
-  let credential: Credential;
+  let sent: Credential;
   try {
-    credential = parseCredential(plaintext);
+    sent = parseCredential(plaintext);
   } catch (error) {
     if (error instanceof RecordNewerError) {
       throw new HandoverNewerError('The login in the blob was written by a newer Holdfast.', {
         cause: error,
-        hint: 'Update Holdfast here: npm install --global holdfast@latest',
+        hint: 'Update Holdfast here, as you installed it. The blob can still be opened then.',
       });
     }
     throw error instanceof HoldfastError ? refuse('what it holds is no login') : error;
   }
-  const { resource, account, grant, server, client, tokens, dpopKey } = credential;
+  const { resource, account, client, dpopKey } = sent;
   if (resource !== header.resource || account !== header.account) throw refuse('it holds another login');
-  // An assertion would be read from a file or a variable of this machine, and sent to a server that the sender names.
-  if (grant !== undefined) throw refuse('it holds a grant that is never handed over');
-  const more = isRenewable(credential) || client.clientSecret || client.privateKey || dpopKey;
+  const more = isRenewable(sent) || client.clientSecret || client.privateKey || dpopKey;
   if (header.mode === 'access-token' && more) throw refuse('it holds more than an access token');
-  try {
-    const at = new URL(resource);
-    checkPublishedUrl(server.issuer, 'issuer', at);
-    checkPublishedUrl(server.tokenEndpoint, 'token endpoint', at);
-    if (server.revocationEndpoint !== undefined) {
-      checkPublishedUrl(server.revocationEndpoint, 'revocation endpoint', at);
-    }
-  } catch (error) {
-    throw error instanceof UnsafeUrlError ? refuse(error.message.replace(/\.$/, '')) : error;
-  }
-  return {
-    ...credential,
-    generation: 1,
-    // The sender's boot is none of ours, and its clock is checked by the wall.
-    tokens: { ...tokens, obtainedBoot: undefined },
-    // When it came here: from now on it goes its own way.
-    loggedInAt: Date.now(),
-    received: { mode: header.mode, at: Date.now() },
-    loginRequired: undefined,
-  };
+  const reach = await reachOf(sent, place);
+  const credential = await acceptForeignCredential(sent, { reach, refuse });
+  // From now on it goes its own way.
+  return { ...credential, received: { mode: header.mode, at: credential.loggedInAt } };
 }
 
-function claimed({ resource, account }: BlobHeader): Name {
+/** @throws HandoverDamagedError where the header names no server, or no account, that a login could be of */
+function checkNamed({ resource, account }: BlobHeader): void {
   try {
-    const name = nameOf(resource, account);
-    if (name.resource === resource) return name;
+    if (nameOf(resource, account).resource === resource) return;
   } catch (error) {
     if (!(error instanceof InvalidArgumentError)) throw error;
   }
-  throw new HandoverDamagedError(`The hand-over blob is for ${quote(resource)}, which names no MCP server.`);
+  throw new HandoverDamagedError(
+    `The hand-over blob is for ${quote(resource)} as ${quote(account)}, which names no login to an MCP server.`,
+  );
+}
+
+/** After its words were compared. */
+function declined(): LoginCancelledError {
+  return new LoginCancelledError(
+    'The words differ, so the blob is not the one that was sealed for this code: nothing was stored.',
+    {
+      hint: 'Whoever could change it on its way must not choose the login. Copy the blob by another way; the code stays good.',
+    },
+  );
 }
 
 /** The resource in any spelling; the account as it is called at both ends. */

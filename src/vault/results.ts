@@ -325,6 +325,24 @@ export interface ReceiveOptions {
   readonly resource?: string | undefined;
   readonly account?: string | undefined;
   readonly mustLast?: boolean | undefined;
+  /** Even where there is a login of that name that can be refreshed. An access token alone never replaces one. Default `false`. */
+  readonly replace?: boolean | undefined;
+  /**
+   * Asks, before anything is stored, whether the sender shows the same words, and whether a login that is here may be replaced.
+   * Where it answers no, nothing is stored and the code stays good.
+   */
+  readonly confirm?: ((offer: ReceiveOffer) => Promise<boolean>) | undefined;
+}
+
+/** What a blob would bring. */
+export interface ReceiveOffer {
+  readonly resource: string;
+  readonly account: string;
+  readonly mode: TransferMode;
+  /** Four words. The sender shows the same ones where the blob is the one that it made. */
+  readonly words: string;
+  /** Whether a login that can be refreshed is here, and would end. */
+  readonly replaces: boolean;
 }
 
 export interface ReceiveResult extends LoginResult {

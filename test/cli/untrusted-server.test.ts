@@ -33,14 +33,14 @@ describe('a login that names no server it could trust', () => {
     [
       'a URL with a fragment',
       ['https://mcp.example.com/mcp#x'],
-      '"https://mcp.example.com/mcp#x" has a fragment.',
+      '"https://mcp.example.com/mcp#…" has a fragment.',
       'An MCP server is named without one (RFC 8707 section 2): leave out the # and what follows.',
     ],
     [
       'a control character in an account',
       [URL_OF_A_SERVER, '--account', 'a\u001b[2Jb'],
       '"a\\u{1b}[2Jb" cannot name an account.',
-      'Use 1 to 128 characters without control characters, such as --account work',
+      'Use 1 to 128 printable characters, such as --account work',
     ],
     [
       'a time that is none',

@@ -1,17 +1,18 @@
 import { canonicalResource } from '../../credential.ts';
 import { displayUrl } from '../../display-url.ts';
-import { HandoverExpiredError, HoldfastError, InvalidArgumentError } from '../../errors.ts';
+import { AbortedError, HandoverExpiredError, HoldfastError, InvalidArgumentError } from '../../errors.ts';
+import { quote } from '../../quote.ts';
 import { shellPath } from '../../system/storage-error.ts';
 import { loginCommand } from '../../vault/login-required.ts';
-import type { HandoverInvitation, ReceiveResult } from '../../vault/results.ts';
+import type { HandoverInvitation, ReceiveOffer, ReceiveOptions, ReceiveResult } from '../../vault/results.ts';
 import type { Vault } from '../../vault/vault.ts';
-import { blobsFrom, readBlobFile } from '../blob-input.ts';
+import { type BlobSource, blobsFrom, readBlobFile } from '../blob-input.ts';
 import type { Invocation } from '../command.ts';
 import { credentialJson } from '../credential-json.ts';
 import { EXIT } from '../exit-code.ts';
 import { tellKeyring } from '../kept-where.ts';
 import { timeoutMs, withVault } from '../open-vault.ts';
-import { canAsk, qrCode } from '../terminal.ts';
+import { ask, canAsk, qrCode } from '../terminal.ts';
 import type { Ui } from '../ui.ts';
 import { isoTime, relativeTime } from '../words.ts';
 
@@ -28,11 +29,19 @@ export async function run(invocation: Invocation): Promise<number> {
     });
   }
   const mustLast = later || !invocation.flag('allow-memory');
-  const options = { resource, account, mustLast };
+  const isAsked = canAsk() && !ui.json && !ui.quiet;
+  const options: ReceiveOptions = {
+    resource,
+    account,
+    mustLast,
+    replace: invocation.flag('replace'),
+    confirm: isAsked ? (offer) => confirm(invocation, offer) : undefined,
+  };
   if (blob !== undefined) {
     const text = blob === '-' ? await oneFromStdin(ui, signal) : await readBlobFile(blob);
     if (text === undefined) throw noFile(blob);
-    await tellResult(invocation, await withVault(invocation, (vault) => vault.receive(text, options)));
+    const result = await withVault(invocation, (vault) => vault.receive(text, options));
+    await tellResult(invocation, result, isAsked);
     return EXIT.done;
   }
   await withVault(invocation, async (vault) => {
@@ -43,11 +52,10 @@ export async function run(invocation: Invocation): Promise<number> {
     }
     await showCode(invocation, invitation, file);
     const over = AbortSignal.timeout(Math.max(0, invitation.expiresAt - Date.now()));
-    const blobs = file === undefined ? blobsFrom({ signal, over }) : blobsFrom({ file, signal, over });
-    await tellResult(
-      invocation,
-      await firstThatOpens(invocation, vault, blobs, { ...options, over, invitation, file }),
-    );
+    const source = { file, signal, over };
+    const blobs = isAsked && file === undefined ? oneByOne(source) : blobsFrom(source);
+    const result = await firstThatOpens(invocation, vault, blobs, { ...options, over, invitation, file });
+    await tellResult(invocation, result, isAsked);
   });
   return EXIT.done;
 }
@@ -58,15 +66,42 @@ function noFile(path: string): InvalidArgumentError {
   });
 }
 
+/** Pasted blobs, each from a reader of its own: while a question about one is open, nothing else reads what is typed. */
+async function* oneByOne(source: BlobSource): AsyncGenerator<string> {
+  const next = async () => {
+    for await (const text of blobsFrom(source)) return text;
+    return undefined;
+  };
+  for (let text = await next(); text !== undefined; text = await next()) yield text;
+}
+
+/** Asked before anything is stored: whether the blob is the sender's, and whether a login that is here may go. */
+async function confirm({ ui, signal }: Invocation, offer: ReceiveOffer): Promise<boolean> {
+  const { resource, account, words, replaces } = offer;
+  const login = `${ui.style('bold', displayUrl(resource))}${account === 'default' ? '' : ` as ${quote(account, 128)}`}`;
+  ui.say(
+    `The blob holds a login to ${login}.${replaces ? ` ${ui.style('yellow', 'It replaces the one that is here')}, which can be refreshed.` : ''}
+The words of the blob: ${ui.style('bold', words)}`,
+    {},
+  );
+  for (;;) {
+    const answer = await ask(
+      `Does holdfast send show the same words there?${replaces ? ' Then the login here is replaced.' : ''} [y/n] `,
+      signal,
+    ).catch((cause: unknown) => {
+      throw new AbortedError('The question was ended before it was answered; nothing was stored.', { cause });
+    });
+    // The line break after a pasted blob is no answer.
+    if (/^(y(es)?|no?)$/i.test(answer.trim())) return /^y/i.test(answer.trim());
+  }
+}
+
 /** The first blob that opens. A person, or a file that changes, gets another chance until the code runs out. */
 async function firstThatOpens(
   { ui }: Invocation,
   vault: Vault,
   blobs: AsyncIterable<string>,
-  waiting: {
-    readonly resource: string | undefined;
-    readonly account: string | undefined;
-    readonly mustLast: boolean;
+  waiting: ReceiveOptions & {
     readonly over: AbortSignal;
     readonly invitation: HandoverInvitation;
     readonly file: string | undefined;
@@ -150,7 +185,11 @@ function forWords(moment: number): string {
   return relativeTime(moment + 1000, Date.now()).replace(/^in /, 'for ');
 }
 
-async function tellResult({ ui, environment }: Invocation, result: ReceiveResult): Promise<void> {
+async function tellResult(
+  { ui, environment }: Invocation,
+  result: ReceiveResult,
+  isCompared: boolean,
+): Promise<void> {
   const { credential, mode, blobWords } = result;
   if (ui.json) {
     ui.dataJson({ ...result, credential: credentialJson(credential) });
@@ -170,8 +209,9 @@ async function tellResult({ ui, environment }: Invocation, result: ReceiveResult
       `The access token expires ${ends}, ${canRefresh ? 'and is refreshed by itself' : 'and the server gave no way to refresh it'}.`,
     );
   }
-  ui.note(
-    `The words of the blob: ${ui.style('bold', blobWords)}\nIf holdfast send showed other ones, somebody has put another login in its place: holdfast logout ${resource}`,
-  );
+  if (!isCompared)
+    ui.note(
+      `The words of the blob: ${ui.style('bold', blobWords)}\nIf holdfast send showed other ones, somebody has put another login in its place: holdfast logout ${resource}`,
+    );
   await tellKeyring({ ui, environment }, result);
 }
