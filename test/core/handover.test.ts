@@ -170,7 +170,7 @@ describe('a blob', () => {
     }
     const newer = Buffer.from(JSON.stringify({ ...plain, v: 2 })).toString('base64url');
     expect(() => readBlob([begin, [newer, ...parts].join('.'), end].join('\n'))).toThrow(
-      'The hand-over blob has version 2; this Holdfast reads up to 1.',
+      'The hand-over blob says that a newer Holdfast made it',
     );
   });
 

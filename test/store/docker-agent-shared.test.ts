@@ -80,8 +80,8 @@ describe('the endpoints of a login that docker-agent alone has made', () => {
     const { generation } = await vaultOf(at).token(servers.resource);
     await vaultOf(at).token(servers.resource, { refused: generation });
     await changeEntry(at, {
-      access_token: 'of another',
-      refresh_token: 'of another',
+      access_token: 'of-another',
+      refresh_token: 'of-another',
       auth_server: 'https://other.example',
     });
     const before = await servers.counters();

@@ -251,10 +251,10 @@ describe('a login in docker-agent’s store', () => {
     await vault.login(servers.resource, { interaction: scripted });
     const before = await vault.token(servers.resource);
     const bundle = new Map(await bundleAt(at.directory, at.environment));
-    const entry = { ...Object(bundle.get(servers.resource)), access_token: 'a newer one' };
+    const entry = { ...Object(bundle.get(servers.resource)), access_token: 'a-newer-one' };
     await writeBundle(at.directory, at.environment, bundle.set(servers.resource, entry));
     const after = await vaultOf(at).token(servers.resource);
-    expect(after.token.reveal()).toBe('a newer one');
+    expect(after.token.reveal()).toBe('a-newer-one');
     expect(after).toMatchObject({ generation: before.generation + 1, issuer: servers.issuer });
   });
 

@@ -23,9 +23,9 @@ export function sampleCredential(resource: string, changes: Partial<Credential> 
       source: 'dynamic',
     },
     tokens: {
-      accessToken: new Secret(`access-token of ${resource}`),
+      accessToken: new Secret(`access-token-of-${resource.replaceAll(' ', '-')}`),
       tokenType: 'Bearer',
-      refreshToken: new Secret(`refresh-token of ${resource}`),
+      refreshToken: new Secret(`refresh-token-of-${resource.replaceAll(' ', '-')}`),
       obtainedAt: now,
       expiresAt: now + 3_600_000,
     },

@@ -405,7 +405,7 @@ describe('a blob whose sender is not to be trusted', () => {
       'has a file of this machine sent to it',
       { grant: { type: 'workload-identity', assertion: { file: '/etc/passwd' } } },
       {},
-      'a grant that is never handed over',
+      'a grant that never leaves its machine',
     ],
     [
       'has tokens sent to a service of this machine',
@@ -431,7 +431,8 @@ describe('a blob whose sender is not to be trusted', () => {
     const { vault, blob } = await sealedBy(good, { resource: 'javascript:alert(1)' });
     await expect(vault.receive(blob)).rejects.toMatchObject({
       code: 'handover-damaged',
-      message: 'The hand-over blob is for "javascript:alert(1)", which names no MCP server.',
+      message:
+        'The hand-over blob is for "javascript:alert(1)" as "default", which names no login to an MCP server.',
     });
   });
 

@@ -49,7 +49,7 @@ describe('holdfast on Windows', () => {
     await custody.close();
     const { code, out } = await holdfast('token', resource);
     assert.equal(code, 0);
-    assert.ok(out === `access-token of ${resource}\n`);
+    assert.ok(out === `access-token-of-${resource}\n`);
     const list = await holdfast('list', '--json');
     assert.equal(JSON.parse(list.out).credentials.length, 1);
   });
