@@ -19,7 +19,7 @@ export interface BusKeyring {
 /**
  * Connects to the session bus.
  *
- * @throws KeyringAbsentError where there is none; KeyringBrokenError when it does not answer in time
+ * @throws KeyringAbsentError where there is none, or another user's; KeyringBrokenError when it does not answer in time
  */
 export async function sessionBus(
   environment: Environment,
@@ -39,6 +39,14 @@ export async function sessionBus(
       throw new KeyringAbsentError(
         `${keyring.name} is not reachable: the session bus is not there (${quote(error.message)}).`,
         { hint: 'Check DBUS_SESSION_BUS_ADDRESS, or unset it.' },
+      );
+    }
+    if (error instanceof BusError && error.errorName === 'foreign') {
+      throw new KeyringAbsentError(
+        `${keyring.name} is not used: this is another user's session bus (${quote(error.message)}).`,
+        {
+          hint: 'The address may be of a session that is over. Unset DBUS_SESSION_BUS_ADDRESS, or set it to the bus of your own session: export DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/$(id -u)/bus',
+        },
       );
     }
     throw busFailure(error, keyring);

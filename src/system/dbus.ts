@@ -1,7 +1,8 @@
 import { existsSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
-import { connectUnixSocket, type SocketAddress } from './unix-socket.ts';
+import { ForeignSocketError } from './unix-peer.ts';
+import { connectOwnSocket, type SocketAddress } from './unix-socket.ts';
 import {
   decodeMessage,
   encodeCall,
@@ -20,7 +21,7 @@ import type { Environment } from './environment.ts';
  * as Node itself.
  */
 
-/** A call that did not succeed, by its D-Bus error name. `timeout`, `disconnected` and `nonsense` are ours. */
+/** A call that did not succeed, by its D-Bus error name. `timeout`, `disconnected`, `foreign` and `nonsense` are ours. */
 export class BusError extends Error {
   readonly errorName: string;
 
@@ -61,7 +62,7 @@ export function sessionBusAddress({ variables }: Environment): string | undefine
 }
 
 /**
- * Connects to the bus.
+ * Connects to the bus, if this user or root runs it: whoever runs a bus reads what is sent over it.
  *
  * @param address as in DBUS_SESSION_BUS_ADDRESS: several, of which the first that answers is taken
  * @throws BusError
@@ -71,9 +72,10 @@ export async function connectBus(address: string, deadline: Deadline): Promise<B
   for (const socket of socketAddresses(address)) {
     let connection: Connection;
     try {
-      connection = new Connection(await connectUnixSocket(socket));
+      connection = new Connection(await connectOwnSocket(socket));
     } catch (error) {
-      failure = new BusError('disconnected', error instanceof Error ? error.message : String(error));
+      const name = error instanceof ForeignSocketError ? 'foreign' : 'disconnected';
+      failure = new BusError(name, error instanceof Error ? error.message : String(error));
       continue;
     }
     try {

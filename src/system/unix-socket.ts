@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { connect, Socket } from 'node:net';
+import { insistOnPeer, isGuarded, loadPeerUser, ownSocketPath, type PeerUser } from './unix-peer.ts';
 
 /*
  * Unix sockets by either kind of name. Node 20 fills the name of an abstract socket (unix(7)) with zero bytes up to the
@@ -17,22 +19,56 @@ export interface SocketAddress {
   readonly abstract?: string;
 }
 
-/** Connects; a failure is an `error` event, as with `connect`, or a rejection. */
-export async function connectUnixSocket({ path, abstract }: SocketAddress): Promise<Socket> {
-  if (abstract === undefined) return connect(path ?? '');
+/**
+ * Connects to a socket that belongs to this user or to root. Sends nothing.
+ *
+ * @throws ForeignSocketError when it belongs to another user; Error when nothing answers there
+ */
+export async function connectOwnSocket({ path = '', abstract }: SocketAddress): Promise<Socket> {
+  const uid = process.geteuid?.();
+  if (uid === undefined) return connected(path);
+  if (abstract !== undefined) return checked(await loadPeerUser(), connectAbstract(abstract), abstract, uid);
+  const real = ownSocketPath(path, uid);
+  if (isGuarded(real, uid)) return connected(real);
+  return checked(await loadPeerUser(), connected(real), path, uid);
+}
+
+async function connected(path: string): Promise<Socket> {
+  const socket = connect(path);
+  await once(socket, 'connect');
+  return socket;
+}
+
+async function checked(
+  peerUser: PeerUser,
+  connecting: Promise<Socket>,
+  name: string,
+  uid: number,
+): Promise<Socket> {
+  const socket = await connecting;
+  try {
+    insistOnPeer(name, peerUser(socket), uid);
+    return socket;
+  } catch (error) {
+    socket.destroy();
+    throw error;
+  }
+}
+
+async function connectAbstract(name: string): Promise<Socket> {
   const { default: koffi } = await import('koffi');
   const program = koffi.load(null);
   const socket = program.func('int socket(int, int, int)');
   const connectTo = program.func('int connect(int, const void *, uint32_t)');
   const family = Buffer.alloc(2);
   new Uint16Array(family.buffer, family.byteOffset, 1)[0] = AF_UNIX;
-  const address = Buffer.concat([family, Buffer.alloc(1), Buffer.from(abstract, 'utf8')]);
+  const address = Buffer.concat([family, Buffer.alloc(1), Buffer.from(name, 'utf8')]);
   const descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (descriptor === -1) throw new Error(`socket: errno ${koffi.errno()}`);
-  const connected = connectTo(descriptor, address, address.length) === 0;
+  const reached = connectTo(descriptor, address, address.length) === 0;
   const errno = koffi.errno();
   const stream = new Socket({ fd: descriptor });
-  if (connected) return stream;
+  if (reached) return stream;
   stream.destroy();
-  throw new Error(`connect to the abstract socket ${abstract}: errno ${errno}`);
+  throw new Error(`connect to the abstract socket ${name}: errno ${errno}`);
 }

@@ -49,14 +49,18 @@ describe.skipIf(NO_DBUS)('the address of a bus', () => {
     expect(await reaches(several)).toBe(true);
   });
 
-  test.each(['', 'tcp:host=127.0.0.1,port=1', 'unix:', 'nonsense'])(
-    'that names no Unix socket is not connected: %j',
-    async (address) => {
-      await expect(connectBus(address, deadlineIn(5_000))).rejects.toMatchObject({
-        errorName: 'disconnected',
-      });
-    },
-  );
+  test.each([
+    '',
+    'tcp:host=127.0.0.1,port=1',
+    'autolaunch:',
+    'unixexec:path=/bin/false',
+    'unix:',
+    'nonsense',
+  ])('that names no Unix socket is not connected: %j', async (address) => {
+    await expect(connectBus(address, deadlineIn(5_000))).rejects.toMatchObject({
+      errorName: 'disconnected',
+    });
+  });
 });
 
 describe('a connection to a bus', () => {
