@@ -49,6 +49,7 @@ export class Flight {
       this.outgoing
         .on('socket', (socket: Socket) => this.#pass(socket, fence, reject))
         .on('finish', () => {
+          if (!this.connected) return;
           step('request-sent');
           fence.afterSend?.();
         })
