@@ -17,18 +17,18 @@ export interface Redeemed extends TokenResponse {
  * Asks for the next tokens of a credential: by its refresh token, or by the grant that needs none. A refresh token that came of
  * such a grant, and is refused, ends nothing: the grant is asked again.
  *
- * @param options.beforeSend called before what presents something leaves, and not before what only asks
+ * @param options.beforeSend called before what presents something leaves, and not before what only asks; so `afterSend`
  * @throws OAuthError, NetworkError, TimeoutError, InvalidResponseError for what the server did
  */
 export async function redeem(
   credential: Credential,
   environment: Environment,
-  { beforeSend, ...wait }: RequestOptions,
+  { beforeSend, afterSend, ...wait }: RequestOptions,
 ): Promise<Redeemed> {
   const known = await withEndpoints(credential, wait);
   const { server, client, tokens, grant, resourceParameter, dpopKey } = known;
   const found = known === credential ? undefined : { server, client, resourceParameter };
-  const options = { ...wait, beforeSend };
+  const options = { ...wait, beforeSend, afterSend };
   if (tokens.refreshToken !== undefined) {
     const { refreshTokens } = await import('../oauth/token.ts');
     const presented = { refreshToken: tokens.refreshToken, resourceParameter };

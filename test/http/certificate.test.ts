@@ -1,7 +1,11 @@
 import { writeFile } from 'node:fs/promises';
+import { globalAgent } from 'node:https';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { createHttpFetch } from '../../src/http/fetch.ts';
+import { send } from '../../src/http/request.ts';
 import { connectProxy } from '../support/connect-proxy.ts';
+import { failing } from '../support/failing.ts';
 import { temporaryDirectory } from '../support/home.ts';
 import { answer, hostileServer } from '../support/hostile-server.ts';
 import { runScript } from '../support/process.ts';
@@ -60,5 +64,49 @@ describe('a server with a certificate authority of its own', () => {
       code: 'network',
       message: expect.stringContaining('it answered with status 403'),
     });
+  });
+});
+
+describe('a certificate that nobody trusts', () => {
+  it('is refused although NODE_TLS_REJECT_UNAUTHORIZED=0 is set, and the hint says so', async () => {
+    const server = await hostileServer({ '*': answer(200) }, remoteHost('localhost', { trusted: false }));
+    expect(await request(server.origin, { NODE_TLS_REJECT_UNAUTHORIZED: '0' })).toEqual({
+      ...refused,
+      hint: expect.stringContaining('even with NODE_TLS_REJECT_UNAUTHORIZED=0'),
+    });
+    expect(server.log).toEqual([]);
+  });
+
+  it('is refused although the program around us checks none, by both clients', async () => {
+    const server = await hostileServer({ '*': answer(200) }, remoteHost('localhost', { trusted: false }));
+    const other = await hostileServer({ '*': answer(200) }, remoteHost('other.example.com'));
+    const before = { ...globalAgent.options };
+    onTestFinished(() => {
+      globalAgent.options.rejectUnauthorized = before.rejectUnauthorized;
+      globalAgent.options.checkServerIdentity = before.checkServerIdentity;
+    });
+    globalAgent.options.rejectUnauthorized = false;
+    globalAgent.options.checkServerIdentity = () => undefined;
+    const http = createHttpFetch({ origin: '', headers: {} });
+    onTestFinished(() => http.close());
+    for (const url of [server.origin, `https://mcp.example.com:${other.port}`]) {
+      for (const ask of [() => send(url, { method: 'GET' }), () => http.fetch(url)]) {
+        const error = await failing(ask());
+        expect(error.message).toContain('its certificate is not trusted here');
+      }
+    }
+    expect([...server.log, ...other.log]).toEqual([]);
+  });
+
+  it('may be one that the program around us refuses for a reason of its own', async () => {
+    const server = await hostileServer({ '*': answer(200) }, remoteHost('mcp.example.com'));
+    const { checkServerIdentity } = globalAgent.options;
+    onTestFinished(() => void (globalAgent.options.checkServerIdentity = checkServerIdentity));
+    globalAgent.options.checkServerIdentity = () => new Error('It is not the pinned one.');
+    expect(await failing(send(server.origin, { method: 'GET' }))).toMatchObject({
+      code: 'network',
+      unsent: true,
+    });
+    expect(server.log).toEqual([]);
   });
 });
