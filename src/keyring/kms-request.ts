@@ -38,6 +38,8 @@ export function postJson(
     const outgoing = start(url, {
       method: 'POST',
       agent: false,
+      // Whatever NODE_TLS_REJECT_UNAUTHORIZED says: keys and a credential go there.
+      rejectUnauthorized: true,
       headers: { ...headers, 'content-type': 'application/json', 'content-length': text.byteLength },
       ...(authority && { ca: authority }),
     });

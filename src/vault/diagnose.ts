@@ -245,7 +245,7 @@ function network({ variables }: Environment): Finding[] {
     findings.push(
       failed(
         'network',
-        'NODE_TLS_REJECT_UNAUTHORIZED=0 tells Node to check no certificates. Requests of OAuth and MCP check them all the same; connections to engines and to a KMS, and other programs started here, do not.',
+        'NODE_TLS_REJECT_UNAUTHORIZED=0 tells Node to check no certificates. Requests of OAuth and MCP check them all the same; connections to engines, the libraries of clouds, and other programs started here do not.',
         'Trust the authority of your network instead: export NODE_EXTRA_CA_CERTS=/path/to/ca.pem; unset NODE_TLS_REJECT_UNAUTHORIZED',
       ),
     );
