@@ -6,7 +6,7 @@ import { shellPath } from '../system/storage-error.ts';
 import type { Client, Place, Scope } from './clients.ts';
 import type { ConfigFormat, Entry, Slot } from './config-format.ts';
 import { type Change, edited, valuesOf } from './edit.ts';
-import { helperCommand, type Login, ownEntry, proxyArguments } from './entry.ts';
+import { additionsIn, helperCommand, type Login, type OwnEntry, ownEntry, proxyArguments } from './entry.ts';
 import { formatOf } from './open-format.ts';
 import { checkedName, serverName } from './server-name.ts';
 
@@ -41,6 +41,8 @@ export interface Outcome {
   readonly entry: Entry;
   /** Where it was really written: links followed. */
   readonly file: string;
+  /** The names of keys, variables and options of the entry that Holdfast does not write, if any; they stay. */
+  readonly additions?: readonly string[] | undefined;
 }
 
 /**
@@ -57,11 +59,13 @@ export function configure(wanted: Wanted): Promise<Outcome> {
       return { action: 'added', name, entry, slot, change: { kind: 'add', entry } };
     }
     const own = ownEntry(existing, wanted.program);
-    if (own !== undefined && isSameLogin(own, wanted.login)) {
+    const isOurs = own !== undefined && isSameLogin(own, wanted.login);
+    const additions = isOurs ? additionsOf(wanted.client, existing, own) : undefined;
+    if (isOurs && (additions === undefined || wanted.force !== true)) {
       const keys = keysToSet(wanted, existing, own);
       const entry = without({ ...existing, ...keys });
-      if (sameValues(entry, existing)) return { action: 'unchanged', name, entry, slot };
-      return { action: 'updated', name, entry, slot, change: { kind: 'change', keys } };
+      if (sameValues(entry, existing)) return { action: 'unchanged', name, entry, slot, additions };
+      return { action: 'updated', name, entry, slot, additions, change: { kind: 'change', keys } };
     }
     if (wanted.force !== true) throw taken(wanted, name, existing);
     const entry = entryFor(wanted, wanted.name);
@@ -105,6 +109,8 @@ export async function fileOf(client: Client, scope: Scope, place: Place): Promis
 export interface ListedEntry extends Login {
   readonly name: string;
   readonly kind: 'proxy' | 'headers';
+  /** As in an `Outcome`. */
+  readonly additions?: readonly string[] | undefined;
 }
 
 /**
@@ -123,7 +129,9 @@ export async function entriesOf(
   const values = valuesOf(format, text, path);
   return entriesAt(values, client.holder(values, undefined)).flatMap(({ name, value }) => {
     const own = ownEntry(value, program);
-    return own === undefined ? [] : [{ name, resource: own.resource, account: own.account, kind: own.kind }];
+    if (own === undefined) return [];
+    const { resource, account, kind } = own;
+    return [{ name, resource, account, kind, additions: additionsOf(client, value, own) }];
   });
 }
 
@@ -138,6 +146,7 @@ interface Plan {
   readonly name: string;
   readonly entry: Entry;
   readonly slot: Slot;
+  readonly additions?: readonly string[] | undefined;
   readonly change?: Change;
 }
 
@@ -146,8 +155,8 @@ async function changed(wanted: Wanted, plan: (found: Found) => Plan): Promise<Ou
   const deadline = performance.now() + PATIENCE_MS;
   do {
     const file = await readClientFile(wanted.file);
-    const { action, name, entry, slot, change } = plan(find(wanted, format, file));
-    const outcome = { action, name, entry, file: file.path };
+    const { action, name, entry, slot, change, additions } = plan(find(wanted, format, file));
+    const outcome = { action, name, entry, file: file.path, additions };
     if (change === undefined) return outcome;
     const text = edited(format, file.text ?? '', slot, change, file.path);
     if (wanted.dryRun === true) return outcome;
@@ -220,6 +229,13 @@ function entryFor({ client, program, login, helper }: Wanted, name: string | und
     return { type: 'http', url: login.resource, headersHelper: helperCommand(program, login) };
   }
   return client.entry(program, proxyArguments(login), name);
+}
+
+function additionsOf(client: Client, entry: Entry, own: OwnEntry): readonly string[] | undefined {
+  const keys = Object.keys(client.entry(['holdfast'], [], 'name'));
+  const helper = own.kind === 'headers' ? ['url', 'headersHelper'] : [];
+  const additions = additionsIn(entry, own, [...keys, ...helper, 'type']);
+  return additions.length === 0 ? undefined : additions;
 }
 
 /** What differs from the entry as it should be; the person's own keys, and options of the proxy, stay. */

@@ -47,6 +47,40 @@ export function ownEntry(entry: unknown, program: readonly string[]): OwnEntry |
   return words.every((word) => typeof word === 'string') ? fromWords(words, 'proxy', program) : undefined;
 }
 
+/**
+ * What an entry of ours has that Holdfast does not write: keys, variables and options, by their names. Their values may be
+ * secrets. Whoever wrote the file may have put them there to run code in Holdfast, or to send its requests elsewhere.
+ *
+ * @param keys those that Holdfast writes
+ */
+export function additionsIn(entry: Entry, own: OwnEntry, keys: readonly string[]): readonly string[] {
+  const others = Object.entries(entry).filter(([key]) => !keys.includes(key));
+  return [
+    ...others.flatMap(([key, value]) =>
+      key === 'env' && typeof value === 'object' && value !== null && !Array.isArray(value)
+        ? Object.keys(value).map((name) => `env ${name}`)
+        : [key],
+    ),
+    ...addedWords(own),
+  ];
+}
+
+function addedWords({ rest, resource, kind }: OwnEntry): string[] {
+  const added: string[] = [];
+  let isUrlSeen = false;
+  for (const [at, word] of rest.entries()) {
+    const before = rest[at - 1] ?? '';
+    const isValue = /^-[^=]*$/.test(before) && before !== '--json';
+    if (word.startsWith('-')) {
+      const name = word.split('=')[0] ?? word;
+      const isOurs = name === '--account' || name === '-a' || (name === '--json' && kind === 'headers');
+      if (!isOurs) added.push(name);
+    } else if (!isUrlSeen && resourceOf(word) === resource) isUrlSeen = true;
+    else if (!isValue) added.push('another argument');
+  }
+  return added;
+}
+
 function fromWords(
   words: readonly string[],
   kind: OwnEntry['kind'],

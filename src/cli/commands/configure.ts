@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import { type Client, CLIENTS, type Place, type Scope } from '../../configure/clients.ts';
+import { CLIENTS, type Client, type Place, type Scope } from '../../configure/clients.ts';
 import {
   configure,
   entriesOf,
@@ -190,18 +190,20 @@ async function print({ ui, ...invocation }: Invocation, wanted: Wanted): Promise
     const { action } = outcome;
     const would = action in verb ? verb[action as keyof typeof verb] : 'is there already in';
     ui.note(`${outcome.name} ${would} ${shellPath(outcome.file)}. Nothing was touched.`);
+    warnOfAdditions(ui, outcome.name, outcome.additions);
   }
   return EXIT.done;
 }
 
 function tell({ ui, ...invocation }: Invocation, wanted: Wanted, outcome: Outcome): void {
   const { client, login } = wanted;
-  const { action, name, entry, file } = outcome;
+  const { action, name, entry, file, additions } = outcome;
   const isDry = wanted.dryRun === true;
   if (ui.json) {
     // What another program had in its entry is its own affair, and may be secret.
     const shown = action === 'removed' || action === 'absent' ? {} : { entry };
-    ui.dataJson({ action, client: client.id, scope: wanted.scope, file, name, ...shown, dryRun: isDry });
+    const { id } = client;
+    ui.dataJson({ action, client: id, scope: wanted.scope, file, name, ...shown, additions, dryRun: isDry });
     return;
   }
   const place = `${shellPath(file)}${file === wanted.file ? '' : ` (through ${shellPath(wanted.file)})`}`;
@@ -215,10 +217,12 @@ function tell({ ui, ...invocation }: Invocation, wanted: Wanted, outcome: Outcom
   }
   if (action === 'unchanged') {
     ui.note(`${name} is in ${place} already; nothing was changed.`);
+    warnOfAdditions(ui, name, additions);
     return;
   }
   const verb = { added: 'Added', updated: 'Updated', replaced: 'Replaced' }[action];
   ui.note(`${verb} ${name} in ${place}.`);
+  warnOfAdditions(ui, name, additions);
   ui.note(
     `  Start ${client.title} again, and log in if you have not: ${loginCommand(login.resource, login.account)}`,
   );
@@ -228,6 +232,20 @@ function tell({ ui, ...invocation }: Invocation, wanted: Wanted, outcome: Outcom
   ui.note(
     `  To take it out: holdfast configure ${client.id} ${shellPath(login.resource)}${account}${scope}${own} --remove`,
   );
+}
+
+/** A repository may bring an entry that starts Holdfast as its author wants it. */
+function warnOfAdditions(ui: Invocation['ui'], name: string, additions: readonly string[] | undefined): void {
+  if (additions === undefined) return;
+  ui.warn(
+    `${name} also has ${namesOf(additions)}, which Holdfast did not write.`,
+    'Keep them only if you put them there. To write the entry without them: add --force',
+  );
+}
+
+function namesOf(additions: readonly string[]): string {
+  const [shown, more] = [additions.slice(0, 8), additions.length - 8];
+  return shown.map((one) => quote(one, 60)).join(', ') + (more > 0 ? ` and ${more} more` : '');
 }
 
 async function list(invocation: Invocation): Promise<number> {
@@ -266,10 +284,11 @@ async function list(invocation: Invocation): Promise<number> {
     for (const { path, entries, problem } of files) {
       ui.data(`  ${shellPath(path)}`);
       if (problem !== undefined) ui.data(`    ${problem}`);
-      for (const { name, resource, account, kind } of entries) {
+      for (const { name, resource, account, kind, additions } of entries) {
+        const also = additions === undefined ? '' : ` (also has ${namesOf(additions)})`;
         const as = account === 'default' ? '' : ` as ${quote(account, 80)}`;
         ui.data(
-          `    ${quote(name, 80).slice(1, -1)}: ${displayUrl(resource)}${as}${kind === 'headers' ? ' (headers)' : ''}`,
+          `    ${quote(name, 80).slice(1, -1)}: ${displayUrl(resource)}${as}${kind === 'headers' ? ' (headers)' : ''}${also}`,
         );
       }
     }
