@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { isAbsolute, join } from 'node:path';
 import { CLIENTS } from '../configure/clients.ts';
 import { formatOf } from '../configure/open-format.ts';
 import { HoldfastError } from '../errors.ts';
@@ -7,8 +7,9 @@ import type { Environment } from '../system/environment.ts';
 import { type Fields, objectAt, objectOf, textAt } from './fields.ts';
 
 /*
- * The MCP servers that stand in the clients' configuration, for the peers whose own store does not say which server a login
- * is for. A file that cannot be read says nothing; it is no store of logins.
+ * The MCP servers in the person's own configuration of the clients, for the peers whose store does not say which server a
+ * login is for. Files of a project do not count: whoever wrote a cloned repository would say where the person's tokens go.
+ * A file that cannot be read says nothing; it is no store of logins.
  */
 
 export interface ConfiguredServer {
@@ -21,16 +22,12 @@ export interface ConfiguredServer {
   readonly args: readonly string[];
 }
 
-/** @param directory the project whose configuration counts too; absolute */
-export async function configuredServers(
-  environment: Environment,
-  directory: string,
-): Promise<readonly ConfiguredServer[]> {
-  const place = { environment, directory };
+export async function configuredServers(environment: Environment): Promise<readonly ConfiguredServer[]> {
+  // What a client's own files are does not depend on the directory.
+  const place = { environment, directory: environment.homeDirectory };
   const found: ConfiguredServer[] = [];
   for (const client of CLIENTS) {
-    const files = [...(client.files.user?.(place) ?? []), ...(client.files.project?.(place) ?? [])];
-    for (const file of files) {
+    for (const file of client.files.user?.(place) ?? []) {
       const values = await valuesIn(file, client.format);
       if (values === undefined) continue;
       found.push(...serversIn(client.id, objectAt(values, ...client.holder(values, undefined))));
@@ -51,7 +48,8 @@ export function gooseDirectory({ platform, variables, homeDirectory }: Environme
     const roaming = variables['APPDATA'] || join(homeDirectory, 'AppData', 'Roaming');
     return join(roaming, 'Block', 'goose', 'config');
   }
-  return join(variables['XDG_CONFIG_HOME'] || join(homeDirectory, '.config'), 'goose');
+  const given = variables['XDG_CONFIG_HOME'];
+  return join(given && isAbsolute(given) ? given : join(homeDirectory, '.config'), 'goose');
 }
 
 /** The URL that a client's configuration gives that server, if it does. */

@@ -93,7 +93,11 @@ async function entryOf(value: unknown, path: Path, place: PeerPlace): Promise<St
   if (name === OWN_ACCOUNT) return { name, path, content: { reason: 'it is no login to an MCP server' } };
   if (accessToken === undefined) return { name, path, content: { reason: 'it holds no access token' } };
   if (url === undefined) {
-    return { name, path, content: { reason: 'nothing says which server it is for: name it with --url URL' } };
+    return {
+      name,
+      path,
+      content: { reason: 'nothing of your own says which server it is for: name it with --url URL' },
+    };
   }
   const id = textAt(entry, 'clientId');
   return {

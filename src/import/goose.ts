@@ -69,7 +69,7 @@ async function entryOf(key: string, value: unknown, place: PeerPlace): Promise<S
       name,
       path,
       content: {
-        reason: 'goose’s configuration does not say which server it is for: name it with --url URL',
+        reason: 'your configuration of goose does not say which server it is for: name it with --url URL',
       },
     };
   }

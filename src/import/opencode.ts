@@ -71,7 +71,11 @@ async function entryOf(name: string, value: unknown, place: PeerPlace): Promise<
     urlOf(await place.configured(), 'opencode', name) ??
     onlyUrl(place);
   if (url === undefined) {
-    return { name, path, content: { reason: 'nothing says which server it is for: name it with --url URL' } };
+    return {
+      name,
+      path,
+      content: { reason: 'nothing of your own says which server it is for: name it with --url URL' },
+    };
   }
   const client = objectAt(value, 'clientInfo');
   const id = textAt(client, 'clientId');

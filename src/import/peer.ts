@@ -14,7 +14,7 @@ export interface PeerPlace {
   readonly file: string | undefined;
   /** URLs that the person named, as they were typed. */
   readonly urls: readonly string[];
-  /** The servers in the clients' own configuration. Read when they are asked for. */
+  /** The servers in the person's own configuration of the clients. Read when they are asked for. */
   readonly configured: () => Promise<readonly ConfiguredServer[]>;
 }
 

@@ -11,7 +11,7 @@ import {
   unlink,
   writeFile,
 } from 'node:fs/promises';
-import { basename, delimiter, dirname, join } from 'node:path';
+import { basename, delimiter, dirname, isAbsolute, join } from 'node:path';
 import {
   InvalidArgumentError,
   LockTimeoutError,
@@ -47,10 +47,20 @@ export interface ClientFile {
 }
 
 /**
- * @throws InvalidArgumentError when it is no plain file, is too large, or is not UTF-8
+ * @param options.maxBytes smaller than usual where somebody else may have written it
+ * @throws InvalidArgumentError when it is no plain file, is too large, or is not UTF-8; when the path is relative
  * @throws StorageUnreadableError
  */
-export async function readClientFile(path: string): Promise<ClientFile> {
+export async function readClientFile(
+  path: string,
+  { maxBytes = MAX_BYTES }: { readonly maxBytes?: number | undefined } = {},
+): Promise<ClientFile> {
+  if (!isAbsolute(path)) {
+    // Without HOME a program's own file would be looked for in the current directory, which may be anybody's.
+    throw new InvalidArgumentError(`${shellPath(path)} is not an absolute path, so it was not read.`, {
+      hint: 'Set HOME to your home directory, or name the file: --file FILE',
+    });
+  }
   try {
     const target = await targetOf(path);
     const file = await open(target, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)).catch(
@@ -63,7 +73,7 @@ export async function readClientFile(path: string): Promise<ClientFile> {
     try {
       const stats = await file.stat();
       if (!stats.isFile()) throw unusable(target, 'is not a plain file');
-      if (stats.size > MAX_BYTES) throw unusable(target, `has ${stats.size} bytes`);
+      if (stats.size > maxBytes) throw unusable(target, `has ${stats.size} bytes`);
       return { path: target, text: utf8(await file.readFile(), target), stats };
     } finally {
       await file.close();
@@ -125,11 +135,12 @@ export async function replaceClientFile(
 
 /** Whether something, a file or a directory, has that name. */
 export async function isThere(path: string): Promise<boolean> {
-  return (await stat(path).catch(() => undefined)) !== undefined;
+  return isAbsolute(path) && (await stat(path).catch(() => undefined)) !== undefined;
 }
 
-/** The names in a directory of another program, sorted; none when it is not there. */
+/** The names in a directory of another program, sorted; none when it is not there, or when the path is relative. */
 export async function namesIn(path: string): Promise<string[]> {
+  if (!isAbsolute(path)) return [];
   try {
     return (await readdir(path)).toSorted();
   } catch (error) {

@@ -72,7 +72,7 @@ export async function peerHome(
       environment,
       file: undefined,
       urls: options.urls ?? [servers.resource],
-      configured: () => configuredServers(environment, directory),
+      configured: () => configuredServers(environment),
     },
     files: () => filesIn(directory),
   };
