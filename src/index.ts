@@ -16,11 +16,11 @@ export {
   InvalidArgumentError,
   InvalidResponseError,
   IssuerMismatchError,
-  KeyUnavailableError,
   KeyringAbsentError,
   KeyringBrokenError,
   KeyringDeniedError,
   KeyringLockedError,
+  KeyUnavailableError,
   LeaseLostError,
   LockTimeoutError,
   LockUnsupportedError,
@@ -64,6 +64,7 @@ export type {
   StoredRecord,
 } from './store/store.ts';
 export type { Environment } from './system/environment.ts';
+export type { StoreName } from './vault/place.ts';
 export type {
   AccessToken,
   AdoptOptions,
@@ -87,6 +88,7 @@ export type {
   LoginResult,
   LogoutOptions,
   LogoutResult,
+  NamedIssuer,
   ProofRequest,
   ReceiveOffer,
   ReceiveOptions,
@@ -104,6 +106,5 @@ export type {
   WarmResult,
   WarmStates,
 } from './vault/results.ts';
-export type { StoreName } from './vault/place.ts';
 export type { Vault, VaultOptions } from './vault/vault.ts';
 export { openVault } from './vault/vault.ts';

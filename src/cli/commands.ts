@@ -379,6 +379,7 @@ export const COMMANDS: readonly Command[] = [
         'cline',
         'mcporter',
         'inspector',
+        'docker-agent',
         '-',
       ],
     },
@@ -397,6 +398,11 @@ export const COMMANDS: readonly Command[] = [
         value: 'URL',
         repeats: true,
         summary: 'the login to that server alone; mcp-remote’s own files do not say which server',
+      },
+      issuer: {
+        type: 'string',
+        value: 'URL',
+        summary: 'the authorization server that you logged in at, where the program has not recorded it',
       },
       'access-token-only': {
         type: 'boolean',

@@ -36,7 +36,7 @@ export interface Moved {
   readonly result: AdoptResult;
   /**
    * `moved`; `finished`, where an earlier import had stored it and had ended before it took it out; `access-token`: the peer
-   * keeps its login; `kept-there`: it is here, and what was to be taken out there is another login by now, or none.
+   * keeps its login, because that was asked for or because nothing says who issued it; `kept-there`: it is here, and what was to be taken out there is another login by now, or none.
    */
   readonly outcome: 'moved' | 'finished' | 'access-token' | 'kept-there';
 }
@@ -56,8 +56,11 @@ export async function moveLogin(
   keep: KeepBackup = backupKeeper(from.peer, vault),
 ): Promise<Moved> {
   let current = found;
-  let result = await vault.adopt(current.login, options);
-  if (options.accessTokenOnly === true) return { result, outcome: 'access-token' };
+  const answer = rememberedAnswer(options);
+  let result = await vault.adopt(current.login, { ...options, ...answer() });
+  if (options.accessTokenOnly === true || result.unconfirmed !== undefined) {
+    return { result, outcome: 'access-token' };
+  }
   for (let attempt = 1; ; attempt += 1) {
     const taken = await current.take(keep).catch((cause: unknown) => {
       throw new StillThere(result, current, cause);
@@ -72,8 +75,26 @@ export async function moveLogin(
           );
     if (again === undefined) return { result, outcome: 'kept-there' };
     current = again;
-    result = await vault.adopt(current.login, { ...options, replace: true });
+    result = await vault.adopt(current.login, { ...options, ...answer(), replace: true });
   }
+}
+
+/** Of one login the question is asked once; the answer is good for the server that was shown with it, and no other. */
+function rememberedAnswer({
+  issuer,
+  confirmIssuer,
+}: AdoptOptions): () => Pick<AdoptOptions, 'issuer' | 'confirmIssuer'> {
+  let known = issuer;
+  return () => ({
+    issuer: known,
+    confirmIssuer:
+      confirmIssuer &&
+      (async (server) => {
+        const isConfirmed = await confirmIssuer(server);
+        if (isConfirmed) known = server.issuer;
+        return isConfirmed;
+      }),
+  });
 }
 
 /** The login was stored here, and could not be taken out there: two programs have it. */

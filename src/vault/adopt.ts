@@ -11,6 +11,7 @@ import { HoldfastError, InvalidArgumentError, IssuerMismatchError } from '../err
 import type { Discovery } from '../oauth/discovery.ts';
 import { quote } from '../quote.ts';
 import type { Secret } from '../secret.ts';
+import { shellPath } from '../system/storage-error.ts';
 import { acceptForeignCredential } from './accept-foreign.ts';
 import { type Held, nameOf } from './custody.ts';
 import { EXPORT_FORMAT } from './export.ts';
@@ -19,7 +20,7 @@ import { keep, type LoginPlace, prepareKeeping } from './keeping.ts';
 import { credentialOf, discoverFor } from './login.ts';
 import { givenClient } from './login-client.ts';
 import { checkMayReplace, goodLogin } from './replacing.ts';
-import type { AdoptOptions, ForeignClient, ForeignLogin } from './results.ts';
+import type { AdoptOptions, ForeignClient, ForeignLogin, NamedIssuer } from './results.ts';
 import type { ServerSettings } from './settings.ts';
 
 /*
@@ -35,22 +36,28 @@ export async function adopt(
   foreign: ForeignLogin,
   options: AdoptOptions,
   place: AdoptPlace,
-): Promise<{ held: Held; outcome: 'stored' | 'already' }> {
+): Promise<{ held: Held; outcome: 'stored' | 'already'; unconfirmed?: NamedIssuer | undefined }> {
   const name = nameOf(foreign.resource, options.account);
-  const mode = options.accessTokenOnly === true ? 'access-token' : 'move';
-  const imported = { from: foreign.from, mode, at: Date.now(), origin: originOf(foreign) } as const;
+  const wanted = options.accessTokenOnly === true ? 'access-token' : 'move';
+  const origin = originOf(foreign);
   const before = await goodLogin(name, place.custody);
   const earlier = before?.credential.imported;
-  if (before !== undefined && earlier?.origin === imported.origin && earlier.mode === mode) {
+  if (before !== undefined && earlier?.origin === origin && earlier.mode === wanted) {
     return { held: before, outcome: 'already' };
   }
   // An access token that came from another program is replaced by its next one.
-  checkMayReplace(before, { tokens: tokensOf(foreign, mode), grant: undefined }, options.replace === true);
+  const checkReplaces = (mode: 'access-token' | 'move') =>
+    checkMayReplace(before, { tokens: tokensOf(foreign, mode), grant: undefined }, options.replace === true);
+  checkReplaces(wanted);
   checkUsable(foreign, options);
   await prepareKeeping(place, name, options);
   const { lenient, headers } = place.settings;
   const discovery = await discoverFor(name, { lenient, headers, signal: options.signal }, place, false);
-  checkIssuer(foreign, discovery);
+  checkIssuer(foreign, discovery, options.issuer);
+  const unconfirmed = wanted === 'move' ? await unconfirmedIssuer(foreign, options, discovery) : undefined;
+  const mode = unconfirmed === undefined ? wanted : 'access-token';
+  checkReplaces(mode);
+  const imported = { from: foreign.from, mode, at: Date.now(), origin } as const;
   const client = clientOf(foreign.client, discovery);
   const answer = { tokens: tokensOf(foreign, mode), scope: foreign.scope, issuedTokenType: undefined };
   const { requestedScope } = foreign;
@@ -63,7 +70,7 @@ export async function adopt(
     { reach: discovery.reach, refuse: (why) => cannotImport(foreign, why) },
   );
   const held = await keep(place, name, options, (generation) => ({ ...credential, generation, imported }));
-  return { held, outcome: 'stored' };
+  return { held, outcome: 'stored', unconfirmed };
 }
 
 /** Keeps what `exportLogin` made, after the checks of a hand-over: whoever wrote it may be anybody. */
@@ -156,9 +163,19 @@ function checkUsable(foreign: ForeignLogin, { accessTokenOnly }: AdoptOptions): 
 }
 
 /** The refresh token goes to nobody but who issued it. */
-function checkIssuer({ issuer, tokenEndpoint, from }: ForeignLogin, { server }: Discovery): void {
+function checkIssuer(
+  { resource, issuer, tokenEndpoint, from }: ForeignLogin,
+  { server }: Discovery,
+  given: string | undefined,
+): void {
   // Some programs keep the issuer as a URL object writes it, with a slash at its end.
   const bare = (text: string) => text.replace(/\/$/, '');
+  if (given !== undefined && bare(given) !== bare(server.issuer)) {
+    throw new IssuerMismatchError(
+      `You name ${quote(given)} as the issuer, and ${quote(resource)} names ${quote(server.issuer)}.`,
+      { hint: `Nothing was sent there, and nothing was moved. Log in again: holdfast login ${resource}` },
+    );
+  }
   const differs =
     (issuer !== undefined && bare(issuer) !== bare(server.issuer) && `was issued by ${quote(issuer)}`) ||
     (tokenEndpoint !== undefined &&
@@ -168,6 +185,30 @@ function checkIssuer({ issuer, tokenEndpoint, from }: ForeignLogin, { server }: 
   throw new IssuerMismatchError(
     `The login that ${from} has ${differs}, and the MCP server now names ${quote(server.issuer)}.`,
     { hint: 'Nothing was sent there, and nothing was moved. Log in anew: holdfast login URL' },
+  );
+}
+
+/**
+ * The server that would get the refresh token, where nothing but the MCP server's present word says that it issued the login:
+ * neither the program, nor the person. An MCP server never sees a refresh token otherwise.
+ *
+ * @throws InvalidArgumentError when the access token alone is of no use
+ */
+async function unconfirmedIssuer(
+  foreign: ForeignLogin,
+  options: AdoptOptions,
+  { server }: Discovery,
+): Promise<NamedIssuer | undefined> {
+  const { refreshToken, issuer, tokenEndpoint, expiresAt, from, resource } = foreign;
+  if (refreshToken === undefined || (issuer ?? tokenEndpoint ?? options.issuer) !== undefined)
+    return undefined;
+  const named = { issuer: server.issuer, tokenEndpoint: server.tokenEndpoint };
+  if ((await options.confirmIssuer?.(named)) === true) return undefined;
+  if (expiresAt === undefined || expiresAt > Date.now()) return named;
+  throw new InvalidArgumentError(
+    `${from} has not recorded who issued the login to ${resource}, and its access token has expired. ` +
+      `The refresh token would be sent to ${new URL(server.tokenEndpoint).host}, because the MCP server names it now.`,
+    { hint: `If that is where you logged in, add: --issuer ${shellPath(server.issuer)}` },
   );
 }
 

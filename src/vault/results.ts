@@ -387,14 +387,30 @@ export interface AdoptOptions {
   readonly accessTokenOnly?: boolean | undefined;
   /** Even where there is a good login of that name. Default `false`. */
   readonly replace?: boolean | undefined;
+  /** The authorization server that issued the login. It must be the one that the MCP server names. */
+  readonly issuer?: string | undefined;
+  /**
+   * Asked where neither the program nor `issuer` says who issued the login: whether its refresh token may be sent to that
+   * server. Only the access token is taken when the answer is no, and when nobody can be asked.
+   */
+  readonly confirmIssuer?: ((server: NamedIssuer) => Promise<boolean>) | undefined;
   /** Refuse where the login could only be kept in this process's memory. */
   readonly mustLast?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
+/** The authorization server that an MCP server names now. */
+export interface NamedIssuer {
+  readonly issuer: string;
+  /** Where the refresh token would be sent. */
+  readonly tokenEndpoint: string;
+}
+
 export interface AdoptResult extends LoginResult {
   /** `already`: an earlier call has stored this very login, and it may have been refreshed here since. */
   readonly outcome: 'stored' | 'already';
+  /** The server that the refresh token was not entrusted to, because nothing says that it issued the login. */
+  readonly unconfirmed?: NamedIssuer | undefined;
 }
 
 export interface ExportOptions {

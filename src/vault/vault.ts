@@ -317,9 +317,9 @@ export class Vault {
     this.#mustBeOpen();
     const { adopt } = await import('./adopt.ts');
     const settings = await this.#parts.settings(nameOf(foreign.resource, options.account));
-    const { held, outcome } = await adopt(foreign, options, { ...this.#parts, settings });
+    const { held, outcome, unconfirmed } = await adopt(foreign, options, { ...this.#parts, settings });
     this.#serving.forget();
-    return { ...this.#kept(held), outcome };
+    return { ...this.#kept(held), outcome, unconfirmed };
   }
 
   /**

@@ -4,10 +4,16 @@ import type { RequestOptions } from '../http/request.ts';
 import { quote } from '../quote.ts';
 import { loginCommand } from './login-required.ts';
 
+/*
+ * docker-agent before it recorded `auth_server` did not note who issued a login. Its refresh token is then sent to nobody:
+ * only the MCP server's present word would say where to.
+ */
+
 /**
  * The same credential with its server's endpoints, where only docker-agent has ever logged in: its files do not hold them.
  *
- * @throws IssuerMismatchError when the MCP server names another authorization server now; nothing was sent to that one
+ * @throws IssuerMismatchError when the MCP server names another authorization server now, or the login does not say which one
+ *   it is of; nothing was sent to that one
  * @throws NetworkError and whatever discovery throws
  */
 export async function withEndpoints(credential: Credential, options: RequestOptions): Promise<Credential> {
@@ -18,10 +24,17 @@ export async function withEndpoints(credential: Credential, options: RequestOpti
     signal: options.signal,
     timeoutMs: options.timeoutMs,
   });
-  if (known.issuer !== '' && withoutSlash(known.issuer) !== withoutSlash(server.issuer)) {
+  const hint = `The tokens were not sent there. Log in again: ${loginCommand(resource, credential.account)}`;
+  if (known.issuer === '') {
+    throw new IssuerMismatchError(
+      `docker-agent has not recorded who issued the login to ${resource}, and the MCP server now names ${quote(server.issuer)}.`,
+      { hint },
+    );
+  }
+  if (withoutSlash(known.issuer) !== withoutSlash(server.issuer)) {
     throw new IssuerMismatchError(
       `docker-agent logged in to ${resource} at ${quote(known.issuer)}, and the MCP server now names ${quote(server.issuer)}.`,
-      { hint: `The tokens were not sent there. Log in again: ${loginCommand(resource, credential.account)}` },
+      { hint },
     );
   }
   const found: AuthorizationServer = {

@@ -24,7 +24,9 @@ async function person() {
     }
     return ended;
   };
-  expect(await run(['import', 'codex', '--yes', '--url', servers.resource])).toMatchObject({ code: 0 });
+  expect(
+    await run(['import', 'codex', '--yes', '--url', servers.resource, '--issuer', servers.issuer]),
+  ).toMatchObject({ code: 0 });
   expect(await peer.files()).not.toEqual(before);
   const told = async (args: readonly string[]) => at.transcript(await run(args));
   return { peer, before, run, told, home: at.home };

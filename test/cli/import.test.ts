@@ -1,6 +1,6 @@
+import { createHash } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { peerHome } from '../import/peer-home.ts';
 import { temporaryHome } from '../support/home.ts';
@@ -84,7 +84,8 @@ describe('holdfast import', () => {
 
   it('moves the login, which then works here, and says where it is no more', async () => {
     const { peer, told, run } = await person('opencode', { expiresAt: Date.now() - 1000 });
-    expect(await told(['import', 'opencode', '--yes', '--url', servers.resource])).toMatchInlineSnapshot(`
+    const args = ['import', 'opencode', '--yes', '--url', servers.resource, '--issuer', servers.issuer];
+    expect(await told(args)).toMatchInlineSnapshot(`
       "exit 0
       --- stderr
       Moved the login to http://127.0.0.1:MCP-1/mcp from opencode. ~/.local/share/opencode/mcp-auth.json has it no more.
@@ -95,7 +96,7 @@ describe('holdfast import', () => {
     expect(code).toBe(0);
     expect(out.trim().length).toBeGreaterThan(20);
     expect(out.trim()).not.toBe(peer.login.tokens.access_token);
-    expect(await told(['import', 'opencode', '--yes', '--url', servers.resource])).toMatchInlineSnapshot(`
+    expect(await told(args)).toMatchInlineSnapshot(`
       "exit 2
       --- stderr
       opencode, "notion": left out; nobody is logged in there.
@@ -133,7 +134,15 @@ describe('holdfast import', () => {
     });
     await writeFile(join(peer.directory, '.codex', '.credentials.json'), text);
     const urls = [servers.resource, 'http://127.0.0.1:1/mcp'].flatMap((url) => ['--url', url]);
-    const { code, out, err } = await run(['import', 'codex', '--yes', '--json', ...urls]);
+    const { code, out, err } = await run([
+      'import',
+      'codex',
+      '--yes',
+      '--json',
+      '--issuer',
+      servers.issuer,
+      ...urls,
+    ]);
     expect(code).toBe(5);
     expect(JSON.parse(err.trim().split('\n').at(-1) ?? '')).toMatchObject({ error: { code: 'network' } });
     expect(JSON.parse(out)).toMatchObject({

@@ -26,7 +26,7 @@ async function moved(at: PeerHome) {
   const { logins } = await findLogins(at.peer, at.place);
   expect(logins).toHaveLength(1);
   const found = logins[0] as FoundLogin;
-  expect(await moveLogin(found, at, vault, {})).toMatchObject({ outcome: 'moved' });
+  expect(await moveLogin(found, at, vault, { issuer: servers.issuer })).toMatchObject({ outcome: 'moved' });
   return { vault, found };
 }
 
@@ -91,7 +91,7 @@ describe('a backup', () => {
         return found.take(keep);
       },
     };
-    await moveLogin(interrupted, at, vault, {});
+    await moveLogin(interrupted, at, vault, { issuer: servers.issuer });
     const { backups } = await vault.backups();
     expect(backups[0]?.text.reveal()).toContain('"later": true');
     expect(await readFile(found.file, 'utf8')).toContain('"later": true');
@@ -147,12 +147,16 @@ describe('a backup', () => {
     await partsAt(at.home).keys.strongest();
     await symlink(await temporaryDirectory(), at.home.layout.backups);
     const [found] = (await findLogins(at.peer, at.place)).logins;
-    const refused = await moveLogin(found as FoundLogin, at, vault, {}).catch((error: unknown) => error);
+    const refused = await moveLogin(found as FoundLogin, at, vault, { issuer: servers.issuer }).catch(
+      (error: unknown) => error,
+    );
     expect(refused).toBeInstanceOf(StillThere);
     expect(refused).toMatchObject({ cause: { code: 'storage-unsafe' } });
     expect(await at.files()).toEqual(before);
     await rm(at.home.layout.backups);
-    expect(await moveLogin(found as FoundLogin, at, vault, {})).toMatchObject({ outcome: 'finished' });
+    expect(await moveLogin(found as FoundLogin, at, vault, { issuer: servers.issuer })).toMatchObject({
+      outcome: 'finished',
+    });
   });
 
   test('of a file that is too large is refused, and nothing is taken out', async () => {
@@ -162,9 +166,9 @@ describe('a backup', () => {
     const text = await readFile(file, 'utf8');
     await writeFile(file, text + ' '.repeat(17 * 1024 * 1024));
     const [found] = (await findLogins(at.peer, at.place)).logins;
-    const refused = await moveLogin(found as FoundLogin, at, vaultAt(at.home).vault, {}).catch(
-      (e: unknown) => e,
-    );
+    const refused = await moveLogin(found as FoundLogin, at, vaultAt(at.home).vault, {
+      issuer: servers.issuer,
+    }).catch((e: unknown) => e);
     expect(refused).toMatchObject({ cause: { message: expect.stringContaining('too large for a backup') } });
     expect((await readFile(file, 'utf8')).trim()).toBe(text.trim());
   });
@@ -234,7 +238,9 @@ describe('a lock of the program', () => {
     const holding = setInterval(() => void utimes(lock, new Date(), new Date()), 1_000);
     try {
       const { vault } = vaultAt(at.home);
-      const refused = await moveLogin(found as FoundLogin, at, vault, {}).catch((error: unknown) => error);
+      const refused = await moveLogin(found as FoundLogin, at, vault, { issuer: servers.issuer }).catch(
+        (error: unknown) => error,
+      );
       expect(refused).toBeInstanceOf(StillThere);
       expect(refused).toMatchObject({ cause: { code: 'lock-timeout' } });
       expect(await at.files()).toMatchObject(before);

@@ -2,10 +2,10 @@ import { mkdir, readFile, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { peerLogin } from '../../bench/storm/peer-login.ts';
-import { FileKeyring } from '../../src/keyring/file.ts';
 import { findLogins, moveLogin } from '../../src/import/move.ts';
 import type { FoundLogin, PeerPlace } from '../../src/import/peer.ts';
 import { peerNamed } from '../../src/import/peers.ts';
+import { FileKeyring } from '../../src/keyring/file.ts';
 import { openVault } from '../../src/vault/vault.ts';
 import { bundleAt, dockerAgentParts, writeBundle } from '../support/docker-agent.ts';
 import { temporaryDirectory, temporaryHome } from '../support/home.ts';
@@ -201,7 +201,8 @@ describe('with --store docker-agent, a login of another program', () => {
     const { environment } = at.place;
     const { vault } = vaultAt(at.home, { environment, store: 'docker-agent', dockerAgentDir });
     for (const found of (await findLogins(at.peer, at.place)).logins) {
-      expect(await moveLogin(found, at, vault, {})).toMatchObject({ outcome: 'moved' });
+      const moved = await moveLogin(found, at, vault, { issuer: servers.issuer });
+      expect(moved).toMatchObject({ outcome: 'moved' });
     }
     const [[url, entry] = []] = [...(await bundleAt(dockerAgentDir, environment))];
     expect(url).toBe(servers.resource);
@@ -225,7 +226,7 @@ describe('with --store docker-agent, a login of another program', () => {
     const { environment } = at.place;
     await dockerAgentParts(dockerAgentDir, environment).keys.strongest();
     const script = join(import.meta.dirname, '..', 'support', 'import-process.ts');
-    const args = [at.directory, dockerAgentDir, 'codex', servers.resource, step, String(count)];
+    const args = [at.directory, dockerAgentDir, 'codex', servers.resource, servers.issuer, step, `${count}`];
     const killed = await start(process.execPath, [...TYPESCRIPT, script, ...args], {
       HOLDFAST_HOME: at.home.path,
     }).ended;
@@ -235,7 +236,8 @@ describe('with --store docker-agent, a login of another program', () => {
     const bundle = await readFile(join(dockerAgentDir, 'mcp-oauth-tokens.enc')).catch(() => undefined);
     expect(bundle !== undefined).toBe(expected === 'finished');
     const vault = openVault({ environment, keyring: 'file', store: 'docker-agent', dockerAgentDir });
-    expect(await moveLogin(found, at, vault, {})).toMatchObject({ outcome: expected });
+    const again = await moveLogin(found, at, vault, { issuer: servers.issuer });
+    expect(again).toMatchObject({ outcome: expected });
     expect((await findLogins(at.peer, at.place)).logins).toEqual([]);
     expect((await vault.token(servers.resource, { refused: 1 })).generation).toBe(2);
     await vault.close();

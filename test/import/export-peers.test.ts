@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { findLogins, moveLogin } from '../../src/import/move.ts';
 import { peerNamed } from '../../src/import/peers.ts';
-import { bundleAt, buildWitness, NO_WITNESS, witness, writeBundle } from '../support/docker-agent.ts';
+import { buildWitness, bundleAt, NO_WITNESS, witness, writeBundle } from '../support/docker-agent.ts';
 import { temporaryDirectory, temporaryHome } from '../support/home.ts';
 import { holdfast } from '../support/process.ts';
 import { type Servers, startServers } from '../support/servers.ts';

@@ -174,7 +174,7 @@ describe.skipIf(NO_SECRET_SERVICE)('in the Secret Service', () => {
       const found = await only(at);
       expect(found.file).toBe(`Secret Service: ${items[0]?.service}`);
       const { vault } = vaultAt(at.home);
-      const { outcome, result } = await moveLogin(found, at, vault, {});
+      const { outcome, result } = await moveLogin(found, at, vault, { issuer: servers.issuer });
       expect(outcome).toBe('moved');
       expect(result.credential).toMatchObject({ canRefresh: true, clientId: at.login.client.client_id });
       const { credential } = await stored(at.home, servers.resource);

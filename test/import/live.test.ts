@@ -77,7 +77,7 @@ describe.skipIf(NO_PEERS)('mcp-remote (where bench/peers is installed)', () => {
     const [found] = (await findLogins(at.peer, { ...at.place, urls })).logins;
     const { vault } = vaultAt(at.home);
     if (found === undefined) throw new Error('Its login was not found.');
-    expect(await moveLogin(found, at, vault, {})).toMatchObject({ outcome: 'moved' });
+    expect(await moveLogin(found, at, vault, { issuer: servers.issuer })).toMatchObject({ outcome: 'moved' });
     const { token } = await vault.token(servers.resource, { refused: 1 });
     expect(await accepted(servers.resource, token)).toBe(true);
     expect(await start(at, others)).toMatchObject({ code: 0, opened: 0 });
@@ -132,7 +132,9 @@ describe.skipIf(NO_PEERS)('Gemini CLI (where bench/peers is installed)', () => {
       expect(logins.map(({ name }) => name)).toEqual(['notion']);
       const { vault } = vaultAt(at.home);
       for (const found of logins) {
-        expect(await moveLogin(found, at, vault, {})).toMatchObject({ outcome: 'moved' });
+        expect(await moveLogin(found, at, vault, { issuer: servers.issuer })).toMatchObject({
+          outcome: 'moved',
+        });
       }
       expect(await accepted(servers.resource, (await vault.token(servers.resource)).token)).toBe(true);
 
@@ -246,7 +248,9 @@ describe.each([
       const { logins } = await findLogins(at.peer, { ...at.place, urls: [servers.resource] });
       expect(logins).toHaveLength(1);
       for (const found of logins) {
-        expect(await moveLogin(found, at, vault, {})).toMatchObject({ outcome: 'moved' });
+        expect(await moveLogin(found, at, vault, { issuer: servers.issuer })).toMatchObject({
+          outcome: 'moved',
+        });
       }
       const { token } = await vault.token(servers.resource, { refused: 1 });
       expect(await accepted(servers.resource, token)).toBe(true);
@@ -257,7 +261,8 @@ describe.each([
       // Another login of its own, which moves, and comes back before either of the two has refreshed it.
       expect(await program.logIn(at, 'notion')).toMatchObject({ code: 0, opened: 1 });
       const again = await findLogins(at.peer, { ...at.place, urls: [servers.resource] });
-      for (const found of again.logins) await moveLogin(found, at, vault, { replace: true });
+      for (const found of again.logins)
+        await moveLogin(found, at, vault, { issuer: servers.issuer, replace: true });
       expect(await program.uses(at, 'notion')).toBe(false);
       const [backup] = (await vault.backups()).backups;
       if (backup === undefined) throw new Error('It was to be kept.');

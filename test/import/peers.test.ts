@@ -27,7 +27,7 @@ describe.each(PEERS.map(({ id }) => id).filter((id) => id !== 'docker-agent'))('
     const at = await peerHome(id, servers);
     const before = await at.files();
     const { vault } = vaultAt(at.home);
-    const { result, outcome } = await moveLogin(await only(at), at, vault, {});
+    const { result, outcome } = await moveLogin(await only(at), at, vault, { issuer: servers.issuer });
     expect(outcome).toBe('moved');
     expect(result.credential).toMatchObject({
       resource: servers.resource,
@@ -73,7 +73,7 @@ describe.each(PEERS.map(({ id }) => id).filter((id) => id !== 'docker-agent'))('
   test('keeps the mode of its file', async () => {
     const at = await peerHome(id, servers);
     const found = await only(at);
-    await moveLogin(found, at, vaultAt(at.home).vault, {});
+    await moveLogin(found, at, vaultAt(at.home).vault, { issuer: servers.issuer });
     const left = await stat(found.file).catch(() => undefined);
     if (left !== undefined) expect(left.mode & 0o777).toBe(0o600);
     else expect(id).toBe('mcp-remote');
@@ -84,7 +84,7 @@ describe('the rest of the file', () => {
   test('is the same byte for byte, the product’s own login among it (Claude Code)', async () => {
     const at = await peerHome('claude-code', servers);
     const [text = ''] = Object.values(await at.files());
-    await moveLogin(await only(at), at, vaultAt(at.home).vault, {});
+    await moveLogin(await only(at), at, vaultAt(at.home).vault, { issuer: servers.issuer });
     const [left = ''] = Object.values(await at.files());
     expect(left).toContain('the-product-refresh');
     const entry = text.slice(text.indexOf('"notion|'), text.indexOf('"registered|'));
@@ -94,7 +94,7 @@ describe('the rest of the file', () => {
   test('keeps the secrets that are no logins to MCP servers (goose)', async () => {
     const at = await peerHome('goose', servers);
     const text = (await at.files())['.config/goose/secrets.yaml'] ?? '';
-    await moveLogin(await only(at), at, vaultAt(at.home).vault, {});
+    await moveLogin(await only(at), at, vaultAt(at.home).vault, { issuer: servers.issuer });
     const entry = text.slice(text.indexOf('oauth_creds_notion'), text.indexOf('oauth_creds_other'));
     expect((await at.files())['.config/goose/secrets.yaml']).toBe(text.replace(entry, ''));
   });
@@ -151,7 +151,9 @@ describe('a login that mcp-remote has under a hash', () => {
     const { login } = await only(at);
     expect(Math.abs((login.expiresAt ?? 0) - writtenAt - 3_600_000)).toBeLessThan(2_000);
     expect(login.client).toBeUndefined();
-    await expect(moveLogin(await only(at), at, vaultAt(at.home).vault, {})).rejects.toMatchObject({
+    await expect(
+      moveLogin(await only(at), at, vaultAt(at.home).vault, { issuer: servers.issuer }),
+    ).rejects.toMatchObject({
       code: 'invalid-argument',
       hint: expect.stringContaining('--access-token-only'),
     });
@@ -196,10 +198,12 @@ describe('an import', () => {
     const at = await peerHome('codex', servers);
     const found = await only(at);
     const { vault } = vaultAt(at.home);
-    await vault.adopt(found.login);
+    await vault.adopt(found.login, { issuer: servers.issuer });
     await expire(at.home, servers.resource);
     const { generation } = await vault.token(servers.resource);
-    expect(await moveLogin(await only(at), at, vault, {})).toMatchObject({ outcome: 'finished' });
+    expect(await moveLogin(await only(at), at, vault, { issuer: servers.issuer })).toMatchObject({
+      outcome: 'finished',
+    });
     expect((await findLogins(at.peer, at.place)).logins).toEqual([]);
     expect((await vault.token(servers.resource)).generation).toBe(generation);
   });
@@ -210,25 +214,31 @@ describe('an import', () => {
     const { vault } = vaultAt(at.home);
     const cause = new StorageUnwritableError('The disk is read-only.');
     const failing: FoundLogin = { ...found, take: () => Promise.reject(cause) };
-    const refused = await moveLogin(failing, at, vault, {}).catch((error: unknown) => error);
+    const refused = await moveLogin(failing, at, vault, { issuer: servers.issuer }).catch(
+      (error: unknown) => error,
+    );
     expect(refused).toBeInstanceOf(StillThere);
     expect(refused).toMatchObject({ cause, file: found.file });
     expect((await vault.list()).credentials).toHaveLength(1);
-    expect(await moveLogin(await only(at), at, vault, {})).toMatchObject({ outcome: 'finished' });
+    expect(await moveLogin(await only(at), at, vault, { issuer: servers.issuer })).toMatchObject({
+      outcome: 'finished',
+    });
   });
 
   test('leaves the login that is here, and the one that is there, unless it may replace it', async () => {
     const at = await peerHome('codex', servers);
     const { vault } = vaultAt(at.home);
-    await moveLogin(await only(at), at, vault, {});
+    await moveLogin(await only(at), at, vault, { issuer: servers.issuer });
     const second = await peerHome('opencode', servers);
     const before = await second.files();
-    await expect(moveLogin(await only(second), second, vault, {})).rejects.toMatchObject({
+    await expect(
+      moveLogin(await only(second), second, vault, { issuer: servers.issuer }),
+    ).rejects.toMatchObject({
       code: 'invalid-argument',
       hint: expect.stringContaining('--replace'),
     });
     expect(await second.files()).toEqual(before);
-    await moveLogin(await only(second), second, vault, { replace: true });
+    await moveLogin(await only(second), second, vault, { issuer: servers.issuer, replace: true });
     expect((await stored(at.home, servers.resource)).credential.imported).toMatchObject({ from: 'opencode' });
     await moveLogin(await only(await peerHome('cline', servers)), at, vault, { account: 'work' });
     expect((await vault.list()).credentials.map(({ account }) => account)).toEqual(['default', 'work']);
@@ -247,7 +257,9 @@ describe('an import', () => {
         return found.take();
       },
     };
-    expect(await moveLogin(interrupted, at, vault, {})).toMatchObject({ outcome: 'moved' });
+    expect(await moveLogin(interrupted, at, vault, { issuer: servers.issuer })).toMatchObject({
+      outcome: 'moved',
+    });
     const { credential } = await stored(at.home, servers.resource);
     expect(credential.tokens.refreshToken?.reveal()).toBe(newer.login.tokens.refresh_token);
     expect((await findLogins(at.peer, at.place)).logins).toEqual([]);

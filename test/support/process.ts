@@ -17,13 +17,15 @@ export interface Running {
   kill(signal: NodeJS.Signals): void;
 }
 
-/** Starts a program. `variables` is its whole environment, but for PATH. */
+/** Starts a program. `variables` is its whole environment, but for PATH; it runs in our directory unless another is given. */
 export function start(
   program: string,
   args: readonly string[],
   variables: Readonly<Record<string, string>> = {},
+  directory?: string,
 ): Running {
   const child = spawn(program, args, {
+    cwd: directory,
     env: { PATH: process.env['PATH'] ?? '', ...variables },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
@@ -84,7 +86,12 @@ export async function runScript(
 export const TYPESCRIPT = ['--no-warnings', '--import', import.meta.resolve('tsx')];
 
 /** `holdfast`, run from its sources, with nothing of this machine's environment but what is given. */
-export function holdfast(args: readonly string[], variables: Readonly<Record<string, string>> = {}): Running {
+export function holdfast(
+  args: readonly string[],
+  variables: Readonly<Record<string, string>> = {},
+  directory?: string,
+): Running {
   const bin = fileURLToPath(new URL('../../src/cli/bin.ts', import.meta.url));
-  return start(process.execPath, [...TYPESCRIPT, bin, ...args], { HOME: '/nonexistent', ...variables });
+  const own = { HOME: '/nonexistent', ...variables };
+  return start(process.execPath, [...TYPESCRIPT, bin, ...args], own, directory);
 }

@@ -11,7 +11,7 @@ import { quote } from '../../quote.ts';
 import { Secret } from '../../secret.ts';
 import { isThere } from '../../system/client-file.ts';
 import { shellPath } from '../../system/storage-error.ts';
-import type { AdoptOptions } from '../../vault/results.ts';
+import type { AdoptOptions, NamedIssuer } from '../../vault/results.ts';
 import type { Vault } from '../../vault/vault.ts';
 import type { Invocation } from '../command.ts';
 import { credentialJson } from '../credential-json.ts';
@@ -48,11 +48,21 @@ export async function run(invocation: Invocation): Promise<number> {
     account: invocation.text('account'),
     accessTokenOnly: invocation.flag('access-token-only'),
     replace: invocation.flag('replace'),
+    issuer: issuerOf(invocation),
     mustLast: true,
     signal: invocation.signal,
   };
   if (options.accessTokenOnly !== true) await confirm(invocation, peer, logins);
   return withVault(invocation, (vault) => importAll(invocation, { peer, place }, logins, vault, options));
+}
+
+function issuerOf(invocation: Invocation): string | undefined {
+  const given = invocation.text('issuer');
+  if (given === undefined || /^https?:$/.test(URL.canParse(given) ? new URL(given).protocol : ''))
+    return given;
+  throw new InvalidArgumentError(`--issuer ${quote(given)} is not a URL.`, {
+    hint: 'Give the URL of the authorization server, such as: --issuer https://auth.example.com',
+  });
 }
 
 function checkBackup(invocation: Invocation): void {
@@ -72,7 +82,7 @@ function placeOf(invocation: Invocation): PeerPlace {
     urls,
     file: file === undefined ? undefined : resolve(file),
     configured: () => {
-      configured ??= configuredServers(environment, process.cwd());
+      configured ??= configuredServers(environment);
       return configured;
     },
   };
@@ -198,9 +208,11 @@ async function importAll(
   for (const found of logins) {
     const { resource } = found.login;
     try {
-      last = await moveLogin(found, from, vault, options, keep);
+      const confirmIssuer = issuerQuestion(invocation, from.peer, resource);
+      last = await moveLogin(found, from, vault, { ...options, confirmIssuer }, keep);
       const { result, outcome } = last;
-      told.push({ resource, file: found.file, outcome, credential: credentialJson(result.credential) });
+      const credential = credentialJson(result.credential);
+      told.push({ resource, file: found.file, outcome, unconfirmed: result.unconfirmed, credential });
       tell(invocation, from.peer, found, last);
     } catch (error) {
       // One that cannot be moved must not keep the others from it.
@@ -215,6 +227,29 @@ async function importAll(
   return code;
 }
 
+/** Asked where the other program has not recorded who issued the login: the server may be any that the MCP server names. */
+function issuerQuestion(
+  invocation: Invocation,
+  { title }: Peer,
+  resource: string,
+): AdoptOptions['confirmIssuer'] {
+  const { ui, signal } = invocation;
+  if (invocation.flag('yes') || ui.json || !canAsk()) return undefined;
+  return async ({ issuer, tokenEndpoint }) => {
+    const host = quote(new URL(tokenEndpoint).host);
+    ui.say(
+      `${title} has not recorded who issued the login to ${resource}. Its refresh token will be sent to ${host} (${quote(issuer)}).`,
+      {},
+    );
+    const answer = await ask('Did you log in there? [y/N] ', signal).catch((cause: unknown) => {
+      throw new AbortedError('The question was ended before it was answered; that login was not moved.', {
+        cause,
+      });
+    });
+    return /^y(es)?$/i.test(answer.trim());
+  };
+}
+
 function stillThere({ cause, file }: StillThere, peer: Peer, resource: string): HoldfastError {
   if (!(cause instanceof HoldfastError)) throw cause;
   const Known = cause.constructor as new (message: string, options: object) => HoldfastError;
@@ -227,7 +262,8 @@ function stillThere({ cause, file }: StillThere, peer: Peer, resource: string): 
   );
 }
 
-function tell({ ui }: Invocation, peer: Peer, { file }: FoundLogin, { result, outcome }: Moved): void {
+function tell(invocation: Invocation, peer: Peer, { file }: FoundLogin, { result, outcome }: Moved): void {
+  const { ui } = invocation;
   const { resource, account, expiresAt, canRefresh } = result.credential;
   const login = `${ui.style('bold', resource)}${account === 'default' ? '' : ` as ${account}`}`;
   if (outcome === 'moved') {
@@ -241,6 +277,7 @@ function tell({ ui }: Invocation, peer: Peer, { file }: FoundLogin, { result, ou
   } else if (outcome === 'access-token') {
     const ends = expiresAt === undefined ? '' : ` It ends ${relativeTime(expiresAt, Date.now())}.`;
     ui.note(`Took the access token of ${login} from ${peer.title}, and nothing to renew it with.${ends}`);
+    if (result.unconfirmed !== undefined) tellUnconfirmed(invocation, peer, resource, result.unconfirmed);
   } else {
     ui.warn(
       `The login to ${resource} is here now. What ${peer.title} has for it changed meanwhile, and was left alone.`,
@@ -252,17 +289,27 @@ function tell({ ui }: Invocation, peer: Peer, { file }: FoundLogin, { result, ou
   }
 }
 
+function tellUnconfirmed(
+  { ui }: Invocation,
+  { id, title }: Peer,
+  resource: string,
+  { issuer, tokenEndpoint }: NamedIssuer,
+): void {
+  ui.warn(
+    `${title} has not recorded who issued that login, so its refresh token stays there. It would be sent to ${quote(new URL(tokenEndpoint).host)}, because the MCP server names it now.`,
+    `If that is where you logged in: holdfast import ${id} --url ${shellPath(resource)} --issuer ${shellPath(issuer)}`,
+  );
+}
+
 /** What `holdfast export` printed. */
 async function fromStandardInput(invocation: Invocation): Promise<number> {
   const { ui, signal } = invocation;
   const wrong = ['list', 'access-token-only', 'restore'].find((name) => invocation.flag(name));
-  if (wrong !== undefined || invocation.text('file') !== undefined || invocation.texts('url').length > 0) {
-    throw new InvalidArgumentError(
-      `--${wrong ?? (invocation.text('file') ? 'file' : 'url')} does not go with -.`,
-      {
-        hint: 'holdfast import - reads one login, as holdfast export printed it.',
-      },
-    );
+  const text = ['file', 'issuer'].find((name) => invocation.text(name) !== undefined);
+  if (wrong !== undefined || text !== undefined || invocation.texts('url').length > 0) {
+    throw new InvalidArgumentError(`--${wrong ?? text ?? 'url'} does not go with -.`, {
+      hint: 'holdfast import - reads one login, as holdfast export printed it.',
+    });
   }
   if (canAsk()) ui.note('Paste what holdfast export printed, then press Ctrl-D.');
   const json = await readStandardInput(signal);

@@ -1,0 +1,190 @@
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { COMMANDS } from '../../src/cli/commands.ts';
+import { PEERS } from '../../src/import/peers.ts';
+import { peerHome } from '../import/peer-home.ts';
+import { temporaryDirectory, temporaryHome } from '../support/home.ts';
+import { holdfast as start } from '../support/process.ts';
+import { ENTER, HOLDFAST, NO_TERMINAL, terminal } from '../support/sandbox-terminal.ts';
+import { type Servers, startServers } from '../support/servers.ts';
+
+/* A login of another program goes to nobody but the server that issued it. */
+
+let servers: Servers;
+beforeAll(async () => {
+  servers = await startServers();
+});
+afterAll(() => servers.stop());
+
+async function person(id: string, options: { expiresAt?: number } = {}) {
+  const peer = await peerHome(id, servers, options);
+  const { path } = await temporaryHome();
+  const variables = { HOME: peer.directory, HOLDFAST_HOME: path, HOLDFAST_KEYRING: 'file' };
+  return {
+    peer,
+    variables,
+    holdfast: (args: readonly string[], directory = peer.directory) =>
+      start(args, variables, directory).ended,
+  };
+}
+
+/** The login without what says which server it is for, and a repository that says so. */
+const NAMELESS = {
+  opencode: {
+    store: '.local/share/opencode/mcp-auth.json',
+    without: (text: string) => text.replaceAll(/,\s*"serverUrl": "[^"]*"/g, ''),
+    repository: {
+      'opencode.json': (url: string) => JSON.stringify({ mcp: { notion: { type: 'remote', url } } }),
+      'opencode.jsonc': (url: string) =>
+        JSON.stringify({ mcp: { servers: { notion: { type: 'remote', url } } } }),
+    },
+  },
+  gemini: {
+    store: '.gemini/mcp-oauth-tokens.json',
+    without: (text: string) => text.replaceAll(/"mcpServerUrl": "[^"]*",?/g, ''),
+    repository: {
+      '.gemini/settings.json': (url: string) => JSON.stringify({ mcpServers: { notion: { httpUrl: url } } }),
+    },
+  },
+  goose: {
+    store: '.config/goose/secrets.yaml',
+    without: (text: string) => text,
+    repository: {
+      '.config/goose/config.yaml': (url: string) => `extensions:\n  notion:\n    uri: ${url}\n`,
+      'goose/config.yaml': (url: string) => `extensions:\n  notion:\n    uri: ${url}\n`,
+    },
+  },
+  'mcp-remote': {
+    store: '',
+    without: (text: string) => text,
+    repository: {
+      '.mcp.json': (url: string) => JSON.stringify({ mcpServers: { notion: { type: 'http', url } } }),
+      '.cursor/mcp.json': (url: string) => JSON.stringify({ mcpServers: { notion: { url } } }),
+      '.vscode/mcp.json': (url: string) => JSON.stringify({ servers: { notion: { url } } }),
+      '.codex/config.toml': (url: string) => `[mcp_servers.notion]\nurl = "${url}"\n`,
+      'opencode.json': (url: string) => JSON.stringify({ mcp: { notion: { type: 'remote', url } } }),
+      '.gemini/settings.json': (url: string) => JSON.stringify({ mcpServers: { notion: { httpUrl: url } } }),
+    },
+  },
+} as const;
+
+describe('files of the current directory', () => {
+  it.each(Object.entries(NAMELESS))('do not say which server a login of %s is for', async (id, about) => {
+    const { peer, holdfast } = await person(id);
+    const { store, without, repository } = about;
+    if (store !== '') {
+      const file = join(peer.directory, store);
+      await writeFile(file, without(await readFile(file, 'utf8')));
+    }
+    // The person's own configuration of goose would say it.
+    await writeFile(join(peer.directory, '.config/goose/config.yaml'), '').catch(() => {});
+    const clone = await temporaryDirectory();
+    for (const [name, text] of Object.entries(repository)) {
+      await mkdir(dirname(join(clone, name)), { recursive: true });
+      await writeFile(join(clone, name), text(servers.resource));
+    }
+    const { code, err } = await holdfast(['import', id, '--yes', '--keyring', 'file'], clone);
+    expect(code).not.toBe(0);
+    expect(err).toContain('name it with --url URL');
+    expect(err).not.toContain('Moved');
+    expect(err).not.toContain('Took');
+    const named = ['import', id, '--yes', '--url', servers.resource, '--issuer', servers.issuer];
+    expect((await holdfast(named, clone)).err).toContain('Moved');
+  });
+
+  it('are not read in place of the person’s own when HOME is empty', async () => {
+    const { holdfast, peer, variables } = await person('opencode');
+    const args = ['import', 'opencode', '--yes', '--json'];
+    const { code, err } = await start(args, { ...variables, HOME: '' }, peer.directory).ended;
+    expect(code).toBe(2);
+    expect(JSON.parse(err)).toMatchObject({
+      error: { message: expect.stringContaining('not an absolute path') },
+    });
+    expect(Object.values(await peer.files()).join()).toContain(peer.login.tokens.refresh_token);
+    expect(JSON.parse((await holdfast(['list', '--json'])).out)).toMatchObject({ credentials: [] });
+  });
+});
+
+describe('a login that does not say who issued it', () => {
+  it('leaves its refresh token where it is, says why and which host would get it, when nobody is asked', async () => {
+    const { peer, holdfast } = await person('opencode');
+    const before = await peer.files();
+    const args = ['import', 'opencode', '--yes', '--url', servers.resource];
+    const { code, err } = await holdfast(args);
+    expect(code).toBe(0);
+    expect(err).toContain('Took the access token');
+    const host = new URL(servers.issuer).host;
+    expect(err).toContain(
+      `opencode has not recorded who issued that login, so its refresh token stays there. It would be sent to "${host}"`,
+    );
+    expect(err).toContain(`--issuer ${servers.issuer}`);
+    expect(await peer.files()).toEqual(before);
+    expect((await holdfast(['token', servers.resource])).out.trim()).toBe(peer.login.tokens.access_token);
+
+    const moved = await holdfast([...args, '--issuer', servers.issuer]);
+    expect(moved).toMatchObject({ code: 0, err: expect.stringContaining('Moved the login') });
+    expect(Object.values(await peer.files()).join()).not.toContain(peer.login.tokens.refresh_token);
+  });
+
+  it('says so in JSON', async () => {
+    const { holdfast } = await person('codex');
+    const { out } = await holdfast(['import', 'codex', '--yes', '--json', '--url', servers.resource]);
+    expect(JSON.parse(out)).toMatchObject({
+      imported: [
+        {
+          outcome: 'access-token',
+          unconfirmed: { issuer: servers.issuer, tokenEndpoint: expect.stringMatching(/^http/) },
+          credential: { canRefresh: false },
+        },
+      ],
+    });
+  });
+
+  it('is not imported at all when its access token has expired, and nothing is sent', async () => {
+    const { peer, holdfast } = await person('claude-code', { expiresAt: Date.now() - 1000 });
+    const before = await peer.files();
+    const { code, err } = await holdfast(['import', 'claude-code', '--yes', '--url', servers.resource]);
+    expect(code).toBe(2);
+    expect(err).toContain('has not recorded who issued the login');
+    expect(err).toContain(new URL(servers.issuer).host);
+    expect(await peer.files()).toEqual(before);
+  });
+
+  it('goes nowhere when the issuer that the person names is not the one that the server names', async () => {
+    const { peer, holdfast } = await person('opencode');
+    const before = await peer.files();
+    const args = ['import', 'opencode', '--yes', '--url', servers.resource, '--issuer'];
+    const { code, err } = await holdfast([...args, 'https://auth.example.com']);
+    expect(code).toBe(5);
+    expect(err).toContain('"https://auth.example.com"');
+    expect(err).toContain(servers.issuer);
+    expect(await peer.files()).toEqual(before);
+    expect(await holdfast([...args, 'auth.example.com'])).toMatchObject({ code: 2 });
+  });
+});
+
+describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, a login that does not say who issued it', () => {
+  it.each([
+    ['y', 'Moved the login'],
+    ['n', 'refresh token stays there'],
+  ])('shows the host that would get the refresh token, and after %s: %s', async (answer, told) => {
+    const { variables, peer } = await person('opencode');
+    const shown = terminal(`${HOLDFAST} import opencode --url ${servers.resource}`, variables);
+    onTestFinished(() => void shown.type('\u0003'));
+    await shown.shows('Move? [y/N]');
+    shown.type(`y${ENTER}`);
+    await shown.shows('Did you log in there? [y/N]');
+    expect(shown.shown()).toContain(new URL(servers.issuer).host);
+    shown.type(`${answer}${ENTER}`);
+    expect(await shown.ended).toBe(0);
+    expect(shown.shown().replaceAll(/\s+/g, ' ')).toContain(told);
+    const left = Object.values(await peer.files()).join();
+    expect(left.includes(peer.login.tokens.refresh_token)).toBe(answer === 'n');
+  });
+});
+
+it('holdfast import completes the name of every program whose logins it takes', () => {
+  const { argument } = COMMANDS.find(({ name }) => name === 'import') ?? {};
+  expect(argument?.choices?.toSorted()).toEqual([...PEERS.map(({ id }) => id), '-'].toSorted());
+});
