@@ -265,7 +265,9 @@ export function parseCredential(plaintext: Uint8Array): Credential {
   if (version > SCHEMA_VERSION) {
     throw new RecordNewerError(
       `The record has schema version ${version}; this Holdfast reads up to ${SCHEMA_VERSION}.`,
-      { hint: 'Update Holdfast: npm install --global holdfast@latest' },
+      {
+        hint: 'Update the Holdfast that you run here to the version that wrote it. To see this one’s: holdfast --version',
+      },
     );
   }
   const parsed = v.safeParse(Record1, json);

@@ -138,12 +138,12 @@ function warnOf(
   if (isAbsolute && /[\\/]_npx[\\/]/.test(program.join(' '))) {
     ui.warn(
       'The entry starts Holdfast out of the cache of npx, which npm may clear.',
-      'Install it, npm install -g holdfast, and configure again; or name another program with --command.',
+      'Put holdfast on PATH and configure again, or name another program with --command.',
     );
   } else if (isAbsolute && scope === 'project') {
     ui.warn(
       'holdfast is not on PATH, so the entry names its place on this machine, in a file that others share.',
-      'Install it, npm install -g holdfast, and configure again; or name another program with --command.',
+      'Put holdfast on PATH and configure again, or name another program with --command.',
     );
   }
   if (scope === 'project' && new URL(resource).search !== '') {

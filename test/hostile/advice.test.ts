@@ -1,0 +1,68 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+
+/* The name `holdfast` is nobody's on any registry: whoever takes it would be installed by whoever follows such advice. */
+
+const ROOT = join(import.meta.dirname, '../..');
+const PLACES = [
+  'src',
+  'docs',
+  'examples',
+  'demo',
+  'dist',
+  'README.md',
+  'SECURITY.md',
+  'CONTRIBUTING.md',
+  'CHANGELOG.md',
+];
+
+/** A package manager, options and other packages on the same line, and the bare name. */
+const INSTALLS =
+  /\b(npm|pnpm|yarn|bun|deno)\s+(install|i|add|exec|x|dlx|update|up|upgrade|create|init|global\s+add)\b[^\n`'"]*\s(npm:)?holdfast(@[\w.^~-]+)?(?![\w/.-])|\b(npx|bunx|pnpx|uvx|pipx?|brew|cargo|gem|go)\s+(install\s+)?(-\S+\s+)*holdfast(@[\w.^~-]+)?(?![\w/.-])/;
+
+async function texts(place: string): Promise<readonly (readonly [string, string])[]> {
+  const path = join(ROOT, place);
+  const names = await readdir(path, { recursive: true, withFileTypes: true }).catch(() => undefined);
+  const files =
+    names === undefined
+      ? [path]
+      : names.filter((one) => one.isFile()).map((one) => join(one.parentPath, one.name));
+  const read = files
+    .filter((file) => /\.(c?[jt]s|mjs|md|json|ya?ml)$/.test(file))
+    .map(
+      async (file) => [file.slice(ROOT.length + 1), await readFile(file, 'utf8').catch(() => '')] as const,
+    );
+  return Promise.all(read);
+}
+
+describe('advice to install Holdfast', () => {
+  it.each([
+    'npm install --global holdfast@latest',
+    'npm i -g holdfast',
+    'npx holdfast login',
+    'npx -y holdfast@0.2 login',
+    'pnpm dlx holdfast',
+    'yarn global add holdfast',
+    'npm install pg holdfast',
+  ])('is found in: %s', (text) => {
+    expect(INSTALLS.test(text)).toBe(true);
+  });
+
+  it.each([
+    'npm install --global .',
+    'npm install pg',
+    'npx tsx examples/holdfast.ts',
+    'npm install holdfast-0.1.0.tgz',
+  ])('is not found in: %s', (text) => {
+    expect(INSTALLS.test(text)).toBe(false);
+  });
+
+  it.each(PLACES)('names no package of a registry, in %s', async (place) => {
+    const found = (await texts(place)).flatMap(([file, text]) => {
+      const hit = INSTALLS.exec(text);
+      return hit === null ? [] : [`${file}: ${hit[0]}`];
+    });
+    expect(found).toEqual([]);
+  });
+});
