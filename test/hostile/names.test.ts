@@ -1,0 +1,57 @@
+import { describe, expect, it } from 'vitest';
+import { numberOf, parseArguments } from '../../src/cli/arguments.ts';
+import { COMMANDS } from '../../src/cli/commands.ts';
+import { CLIENTS } from '../../src/configure/clients.ts';
+import { peerNamed } from '../../src/import/peers.ts';
+import { storeNamed } from '../../src/vault/place.ts';
+import { temporaryHome } from '../support/home.ts';
+import { holdfast } from '../support/process.ts';
+
+/* Names that every object has are no names of commands, options, programs, keyrings, stores or settings. */
+
+const NAMES = ['__proto__', 'constructor', 'prototype', 'toString', 'hasOwnProperty', 'valueOf'];
+const URL_ = 'http://127.0.0.1:1/mcp';
+
+describe.each(NAMES)('the name %s', (name) => {
+  it('is no option of any command', () => {
+    for (const command of COMMANDS) {
+      expect(() => parseArguments(command, [`--${name}`])).toThrow('has no option');
+      expect(() => parseArguments(command, [`--${name}=x`])).toThrow('has no option');
+      expect(() => numberOf(command, 'timeout', name, { min: 1, max: 2 })).toThrow('is not a whole number');
+    }
+  });
+
+  it('is no program to import from, no store, and no client', () => {
+    expect(() => peerNamed(name)).toThrow();
+    expect(() => storeNamed(name)).toThrow();
+    expect(CLIENTS.some(({ id }) => id === name)).toBe(false);
+  });
+
+  it('is refused as a command and in every place of a command line where one of ours is expected', async () => {
+    const { path } = await temporaryHome();
+    const calls = [
+      [name],
+      ['help', name],
+      ['key', name],
+      ['store', name],
+      ['completion', name],
+      ['configure', name, URL_],
+      ['configure', 'cursor', URL_, '--scope', name],
+      ['import', name],
+      ['export', URL_, '--reveal', '--yes', '--format', name],
+      ['list', '--store', name],
+      ['login', URL_, '--keyring', name],
+      ['login', URL_, '--lenient', name],
+      ['proxy', URL_, '--transport', name],
+    ];
+    const codes = await Promise.all(
+      calls.map((args) =>
+        holdfast(args, { HOLDFAST_HOME: path }).ended.then(({ code, err }) => [args, code, err]),
+      ),
+    );
+    for (const [args, code, err] of codes) {
+      expect([args, code]).toEqual([args, 2]);
+      expect(err).not.toMatch(/TypeError|is a bug|defect/);
+    }
+  });
+});
