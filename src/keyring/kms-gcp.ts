@@ -1,7 +1,7 @@
 import type { GoogleAuth } from 'google-auth-library';
 import { KeyringBrokenError, KeyringDeniedError } from '../errors.ts';
 import { quote } from '../quote.ts';
-import { type Binding, checkedEndpoint, checkParameters, invalid, type Kms, KMS_TIMEOUT_MS } from './kms.ts';
+import { type Binding, checkedEndpoint, checkParameters, invalid, KMS_TIMEOUT_MS, type Kms } from './kms.ts';
 import { bytesOf, objectOf, postJson, refusalOf } from './kms-request.ts';
 import { optionalPackage } from './optional-package.ts';
 
