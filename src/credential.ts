@@ -12,9 +12,10 @@ export type ClientAuthMethod = 'none' | 'client_secret_basic' | 'client_secret_p
 
 /**
  * Which addresses a request may go to: those of the internet; those of private networks too; or any, this machine's own
- * and link-local ones included.
+ * and link-local ones included. `anywhere` at a loopback address, over plain http, means a server of our own user, or root's;
+ * `anyone` those of other users too.
  */
-export type Reach = 'public' | 'private' | 'anywhere';
+export type Reach = 'public' | 'private' | 'anywhere' | 'anyone';
 
 /**
  * What a server may do that a strict client refuses, each only where the user has allowed it for that server: to have an
@@ -174,7 +175,7 @@ const Server1 = v.object({
   issuer: v.string(),
   tokenEndpoint: v.string(),
   revocationEndpoint: v.optional(v.string()),
-  reach: v.optional(v.picklist(['public', 'private', 'anywhere'])),
+  reach: v.optional(v.picklist(['public', 'private', 'anywhere', 'anyone'])),
   signingAlgorithms: v.optional(v.array(v.string())),
 });
 const Client1 = v.object({

@@ -100,7 +100,7 @@ export function isLoopbackAddress(address: string): boolean {
   return family !== 0 && LOOPBACK.check(bare, family === 6 ? 'ipv6' : 'ipv4');
 }
 
-const WIDTH: Readonly<Record<Reach, number>> = { public: 0, private: 1, anywhere: 2 };
+const WIDTH: Readonly<Record<Reach, number>> = { public: 0, private: 1, anywhere: 2, anyone: 3 };
 
 /** Whether a request that may go as far as `reach` may go to that address. */
 export function holds(reach: Reach, address: string): boolean {

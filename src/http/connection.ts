@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import type { Reach } from '../credential.ts';
+import { checkServerUser } from './server-user.ts';
 import { checkHost, openSocket } from './socket.ts';
 import { openTunnel, type Proxy } from './tunnel.ts';
 
@@ -18,7 +19,7 @@ export interface Connecting {
  * A connection to the host of a URL that is ready for the first byte of a request: through the proxy, if there is one, and with
  * TLS. Nothing of the request has left when it fails.
  *
- * @throws UnsafeUrlError for an address beyond the reach; NetworkError, `unsent`, for what the proxy did; else what Node throws
+ * @throws UnsafeUrlError for an address beyond the reach, or another user's server on this machine; NetworkError, `unsent`, for what the proxy did; else what Node throws
  */
 export async function connect(url: URL, { reach, proxy, signal }: Connecting): Promise<Socket> {
   checkHost(url, reach);
@@ -30,7 +31,9 @@ export async function connect(url: URL, { reach, proxy, signal }: Connecting): P
   // For as long as it lasts: between two listeners of others, an error would be nobody's, and end the process.
   socket.on('error', () => {});
   if (socket !== tunnel) await ready(socket, url.protocol === 'https:' ? 'secureConnect' : 'connect', signal);
-  // Who is at the other end, beyond what the certificate and the address say, can be asked here: nothing was sent yet.
+  // Nothing was sent yet. Behind a proxy, the server is on another machine; with TLS, its certificate says whose it is.
+  if (tunnel === undefined && url.protocol === 'http:' && reach !== 'anyone')
+    await checkServerUser(url, socket);
   socket.setNoDelay(true);
   socket.setKeepAlive(true, PROBE_AFTER_MS);
   return socket;

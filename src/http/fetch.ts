@@ -1,6 +1,7 @@
 import type { Agent, IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
 import { promisify } from 'node:util';
+import type { Reach } from '../credential.ts';
 import { InvalidArgumentError, ResponseTooLargeError } from '../errors.ts';
 import { VERSION } from '../version.ts';
 import { beginning, decoded, discard, pump, whole } from './body.ts';
@@ -134,8 +135,11 @@ interface Line {
   proxy: Proxy | undefined;
 }
 
-/** @param ownHeaders go to that origin with every request */
-export function createHttpFetch(ownHeaders: OwnHeaders): HttpFetch {
+/**
+ * @param ownHeaders go to that origin with every request
+ * @param reach how far the requests may go
+ */
+export function createHttpFetch(ownHeaders: OwnHeaders, reach: Reach = 'anywhere'): HttpFetch {
   const lines = new Map<string, Line>();
   return {
     fetch: (async (input, init = {}) => {
@@ -143,7 +147,7 @@ export function createHttpFetch(ownHeaders: OwnHeaders): HttpFetch {
       const { body = null, signal } = init;
       if (body !== null && typeof body !== 'string')
         throw new InvalidArgumentError('Only text is sent from here.');
-      const line = lines.get(url.origin) ?? lineTo(url);
+      const line = lines.get(url.origin) ?? lineTo(url, reach);
       lines.set(url.origin, line);
       await dropEnded(line.agent);
       signal?.throwIfAborted();
@@ -176,14 +180,14 @@ export function createHttpFetch(ownHeaders: OwnHeaders): HttpFetch {
   };
 }
 
-function lineTo(url: URL): Line {
+function lineTo(url: URL, reach: Reach): Line {
   const line: Line = {
     agent: agentOver(url, { keepAlive: true, timeout: IDLE_MS }, async () => {
       line.proxy = await proxyFor(url);
       // Whoever gives the request up does not know the connection yet.
       const signal = AbortSignal.timeout(CONNECT_MS);
       try {
-        return await connect(url, { reach: 'anywhere', proxy: line.proxy, signal });
+        return await connect(url, { reach, proxy: line.proxy, signal });
       } catch (error) {
         throw signal.aborted ? noConnection(shownHost(url, line.proxy), CONNECT_MS) : error;
       }

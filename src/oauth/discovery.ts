@@ -69,7 +69,13 @@ export async function discover(resource: string, options: DiscoveryOptions = {})
   const url = new URL(resource);
   const { challenge: answered, headers, lenient = {}, ...rest } = options;
   const ownHeaders = headers && { origin: url.origin, headers };
-  const probe = await probeServer(url, { signal: rest.signal, timeoutMs: rest.timeoutMs, ownHeaders });
+  const isAnyones = lenient.otherLocalUsers === true;
+  const probe = await probeServer(url, {
+    signal: rest.signal,
+    timeoutMs: rest.timeoutMs,
+    ownHeaders,
+    reach: isAnyones ? 'anyone' : 'anywhere',
+  });
   const refused = probe.status === 401 || probe.status === 403;
   const challenge = bearerChallenge(answered ?? (refused ? probe.headers.get('www-authenticate') : null));
   const leniencies: LeniencyUsed[] = [];
@@ -77,7 +83,8 @@ export async function discover(resource: string, options: DiscoveryOptions = {})
     if (!leniencies.some(({ name }) => name === leniency.name)) leniencies.push(leniency);
   };
   // A server may name what is as far away as itself, and no nearer: one on the internet none of this network's services.
-  const reach = lenient.privateAddresses === true ? 'anywhere' : (probe.reached ?? 'public');
+  const far = lenient.privateAddresses === true ? 'anywhere' : (probe.reached ?? 'public');
+  const reach = far === 'anywhere' && isAnyones ? 'anyone' : far;
   const limits = { ...rest, lenient, reach, used };
   const published = await resourceMetadata(url, challenge, { ...limits, ownHeaders });
   const issuers = published?.authorization_servers ?? [];
@@ -88,10 +95,16 @@ export async function discover(resource: string, options: DiscoveryOptions = {})
         ((await serverMetadata(url.origin, url, limits)) ??
         (lenient.legacyEndpoints === true ? legacyServer(url, limits) : undefined));
   if (server === undefined) throw notMcp(resource, probe, published !== undefined);
-  if (reach === 'anywhere' && probe.reached !== 'anywhere') {
+  if (far === 'anywhere' && probe.reached !== 'anywhere') {
     used({
       name: 'private-addresses',
       message: `${quote(url.host)} may name addresses of private networks.`,
+    });
+  }
+  if (reach === 'anyone') {
+    used({
+      name: 'other-local-users',
+      message: `Other users of this machine may run what ${quote(url.host)} names here.`,
     });
   }
   if (lenient.resourceOmitted === true) {

@@ -130,7 +130,7 @@ async function fromOverride(
   options: ServerMetadataOptions,
 ): Promise<ServerMetadata> {
   // The user's own word, so it may lie anywhere.
-  const reach = 'anywhere';
+  const reach = options.reach === 'anyone' ? 'anyone' : 'anywhere';
   const metadata = await metadataDocument(checkUrl(place).href, AuthorizationServerMetadata, {
     ...options,
     reach,

@@ -1,10 +1,13 @@
 import { setMaxListeners } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
+import { canonicalResource, isLoopback } from '../credential.ts';
 import { createHttpFetch } from '../http/fetch.ts';
 import type { Fetch } from '../mcp/outgoing.ts';
 import { quote } from '../quote.ts';
 import type { Environment } from '../system/environment.ts';
+import { layoutOf } from '../system/paths.ts';
 import { nameOf } from '../vault/custody.ts';
+import { serverSettings } from '../vault/settings.ts';
 import type { Vault } from '../vault/vault.ts';
 import { Access, persistently, sendPlain } from './access.ts';
 import { LineReader } from './lines.ts';
@@ -42,11 +45,18 @@ export interface ServeOptions {
   readonly debug: (message: string) => void;
 }
 
+/** Another user's server on this machine is sent no token, unless the settings say that it may be. */
+async function reachOf({ url, environment }: ServeOptions): Promise<'anywhere' | 'anyone'> {
+  if (!isLoopback(new URL(url))) return 'anywhere';
+  const { lenient } = await serverSettings(canonicalResource(url), layoutOf(environment), environment);
+  return lenient?.otherLocalUsers === true ? 'anyone' : 'anywhere';
+}
+
 /** Is that server on `input` and `output` until the input ends. */
 export async function serve(options: ServeOptions): Promise<void> {
   const { url, headers, input, output, signal, warn, debug } = options;
   const { origin } = new URL(url);
-  const http = createHttpFetch({ origin, headers });
+  const http = createHttpFetch({ origin, headers }, await reachOf(options));
   const requestHeaders = new RequestHeaders();
   const gone = new AbortController();
   const over = new AbortController();

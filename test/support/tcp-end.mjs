@@ -1,6 +1,6 @@
 /**
- * One end of a TCP connection, for a process that runs as another user. `listen HOST` prints its port and tells each
- * client that it was accepted; `ask PORT HOST PATH` prints the status of the answer; `leave PORT HOST PATH how` asks as well
+ * One end of a TCP connection, for a process that runs as another user. `listen HOST` prints its port, then all that it is
+ * sent, and answers with a token; `ask PORT HOST PATH` prints the status of the answer; `leave PORT HOST PATH how` asks as well
  * and then closes (`fin`) or resets (`rst`) the connection at once. Ends when standard input does.
  */
 import { connect, createServer } from 'node:net';
@@ -11,7 +11,13 @@ process.stdin.resume().on('end', () => process.exit());
 if (what === 'listen') {
   const server = createServer((socket) => {
     socket.on('error', () => {});
-    socket.write('accepted\n');
+    socket.on('data', (chunk) => {
+      process.stdout.write(chunk);
+      const body = '{"access_token":"theirs","token_type":"Bearer","expires_in":60}';
+      socket.end(
+        `HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+      );
+    });
   });
   server.listen(0, first, () => process.stdout.write(`${server.address().port}\n`));
 } else {
