@@ -85,7 +85,17 @@ export async function discoverFor(
   for (const { name, message } of discovery.leniencies) {
     report({ type: 'leniency', message: `${message} (lenient: ${name})` });
   }
+  const { resourceParameter: published = resource } = discovery;
+  if (withSlash(published) !== withSlash(resource)) {
+    // RFC 9728 section 3.3 wants them identical. Many servers publish their origin, so it is said, and not refused.
+    interaction?.progress?.(`The tokens will be good for all of ${quote(published)}`);
+  }
   return discovery;
+}
+
+function withSlash(url: string): string {
+  const { href } = new URL(url);
+  return href.endsWith('/') ? href : `${href}/`;
 }
 
 /** What every login keeps, whoever it was by. */
