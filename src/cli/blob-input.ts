@@ -2,6 +2,7 @@ import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AbortedError } from '../errors.ts';
 import { isWholeBlob, MAX_BLOB_CHARACTERS } from '../handover/blob.ts';
+import { printable } from '../quote.ts';
 import { readGivenFile } from '../system/private-directory.ts';
 import { canAsk } from './terminal.ts';
 
@@ -16,7 +17,12 @@ export interface BlobSource {
   readonly signal: AbortSignal;
   /** Ends the wait without an error. */
   readonly over?: AbortSignal | undefined;
+  /** Where blobs are pasted: hears how to ask there about one, since nothing else may read what is typed meanwhile. */
+  readonly onReader?: ((ask: Ask) => void) | undefined;
 }
+
+/** Asks, and answers the line that is typed. Rejects with an AbortedError when the input, or the wait, ends first. */
+export type Ask = (question: string) => Promise<string>;
 
 /**
  * The texts that may be a blob, one after the other, as they come.
@@ -27,7 +33,7 @@ export interface BlobSource {
 export async function* blobsFrom(source: BlobSource): AsyncGenerator<string> {
   const { file, signal, over } = source;
   const end = over === undefined ? signal : AbortSignal.any([signal, over]);
-  yield* file === undefined ? pasted(end) : written(file, end);
+  yield* file === undefined ? pasted(end, source.onReader) : written(file, end);
   if (signal.aborted) throw new AbortedError('The wait for a blob was ended.', { cause: signal.reason });
 }
 
@@ -37,13 +43,19 @@ export async function readBlobFile(path: string): Promise<string | undefined> {
 }
 
 /** Lines up to the last one of a blob; up to an empty one after others, for what was cut; or up to the end. */
-async function* pasted(end: AbortSignal): AsyncGenerator<string> {
+async function* pasted(end: AbortSignal, onReader?: (ask: Ask) => void): AsyncGenerator<string> {
   // As a terminal, lines may have any length: by itself it cuts them at 4,096 characters.
   const lines = createInterface({ input: process.stdin, output: process.stderr, terminal: canAsk() });
   // Ctrl-C reaches the terminal as a character while lines are read from it.
   lines.on('SIGINT', () => process.kill(process.pid, 'SIGINT'));
   const close = () => lines.close();
   end.addEventListener('abort', close);
+  onReader?.((question) => {
+    return new Promise((resolve, reject) => {
+      lines.once('close', () => reject(new AbortedError('The input ended before there was an answer.')));
+      lines.question(printable(question), resolve);
+    });
+  });
   try {
     if (end.aborted) return;
     let text = '';

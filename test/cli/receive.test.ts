@@ -218,6 +218,34 @@ describe('holdfast receive', () => {
   });
 });
 
+describe('a login that can be refreshed', () => {
+  it('is replaced with --replace alone, and by an access token never; the blob stays good', async () => {
+    const at = await sandbox();
+    const sent = async (...options: string[]) => {
+      const code = codeIn((await at.run(['receive', '--later'])).out);
+      return fileWith(await blobFor(code, ...options));
+    };
+    expect((await at.run(['receive', '--blob', await sent('--fresh')])).code).toBe(0);
+    const before = (await at.run(['token', servers.resource])).out;
+    const token = await sent();
+    for (const options of [[], ['--replace']]) {
+      const { code, err } = await at.run(['receive', '--blob', token, ...options]);
+      expect(code).toBe(2);
+      expect(err).toContain('an access token alone never replaces one');
+    }
+    const whole = await sent('--fresh');
+    expect(await told(at, ['receive', '--blob', whole])).toMatchInlineSnapshot(`
+      "exit 2
+      --- stderr
+      error: There is a login to http://127.0.0.1:MCP-1/mcp here already, and it was left as it is.
+        Give the other one a name of its own: --account LABEL. Or put it in the place of this one: --replace"
+    `);
+    expect((await at.run(['token', servers.resource])).out).toBe(before);
+    expect((await at.run(['receive', '--blob', whole, '--replace'])).code).toBe(0);
+    expect((await at.run(['token', servers.resource])).out).not.toBe(before);
+  });
+});
+
 describe.skipIf(NO_TERMINAL !== undefined)('on a terminal', () => {
   const on = (at: CommandLine, command: string, options?: { columns: number }) =>
     terminal(`${HOLDFAST} ${command}`, { HOME: '/nonexistent', HOLDFAST_HOME: at.home }, options);
@@ -232,10 +260,37 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal', () => {
     await receiving.shows('it was cut: the line -----END HOLDFAST HAND-OVER----- is missing');
     await receiving.shows('Paste the right one');
     receiving.type(`${blob.replaceAll('\n', '')}${ENTER}`);
+    await receiving.shows('Does holdfast send show the same words there? [y/n]');
+    expect((await at.run(['token', servers.resource])).code).toBe(3);
+    receiving.type(`${ENTER}y${ENTER}`);
     expect(await receiving.ended).toBe(0);
     expect(receiving.shown()).toContain(`Received the login to ${servers.resource}.`);
     expect(receiving.shown()).toContain('and is refreshed by itself');
     expect((await at.run(['token', servers.resource])).code).toBe(0);
+  });
+
+  it('stores nothing when the words differ, and asks before a login that can be refreshed is replaced', async () => {
+    const at = await sandbox();
+    const first = await fileWith(
+      await blobFor(codeIn((await at.run(['receive', '--later'])).out), '--fresh'),
+    );
+    expect((await at.run(['receive', '--blob', first])).code).toBe(0);
+    const before = (await at.run(['token', servers.resource])).out;
+    const second = await fileWith(
+      await blobFor(codeIn((await at.run(['receive', '--later'])).out), '--fresh'),
+    );
+    for (const [answer, code] of [
+      ['n', 130],
+      ['y', 0],
+    ] as const) {
+      const receiving = on(at, `receive --blob ${second}`);
+      await receiving.shows('Then the login here is replaced. [y/n]');
+      expect(receiving.shown()).toContain('It replaces the one that is here, which can be refreshed.');
+      expect((await at.run(['token', servers.resource])).out).toBe(before);
+      receiving.type(`${answer}${ENTER}`);
+      expect(await receiving.ended).toBe(code);
+    }
+    expect((await at.run(['token', servers.resource])).out).not.toBe(before);
   });
 
   it('can be interrupted, and the code stays good', async () => {

@@ -6,7 +6,7 @@ import { shellPath } from '../../system/storage-error.ts';
 import { loginCommand } from '../../vault/login-required.ts';
 import type { HandoverInvitation, ReceiveOffer, ReceiveOptions, ReceiveResult } from '../../vault/results.ts';
 import type { Vault } from '../../vault/vault.ts';
-import { type BlobSource, blobsFrom, readBlobFile } from '../blob-input.ts';
+import { type Ask, blobsFrom, readBlobFile } from '../blob-input.ts';
 import type { Invocation } from '../command.ts';
 import { credentialJson } from '../credential-json.ts';
 import { EXIT } from '../exit-code.ts';
@@ -30,12 +30,13 @@ export async function run(invocation: Invocation): Promise<number> {
   }
   const mustLast = later || !invocation.flag('allow-memory');
   const isAsked = canAsk() && !ui.json && !ui.quiet;
+  let reader: Ask = (question) => ask(question, signal);
   const options: ReceiveOptions = {
     resource,
     account,
     mustLast,
     replace: invocation.flag('replace'),
-    confirm: isAsked ? (offer) => confirm(invocation, offer) : undefined,
+    confirm: isAsked ? (offer) => confirm(invocation, offer, reader) : undefined,
   };
   if (blob !== undefined) {
     const text = blob === '-' ? await oneFromStdin(ui, signal) : await readBlobFile(blob);
@@ -53,7 +54,7 @@ export async function run(invocation: Invocation): Promise<number> {
     await showCode(invocation, invitation, file);
     const over = AbortSignal.timeout(Math.max(0, invitation.expiresAt - Date.now()));
     const source = { file, signal, over };
-    const blobs = isAsked && file === undefined ? oneByOne(source) : blobsFrom(source);
+    const blobs = blobsFrom({ ...source, onReader: (askThere) => (reader = askThere) });
     const result = await firstThatOpens(invocation, vault, blobs, { ...options, over, invitation, file });
     await tellResult(invocation, result, isAsked);
   });
@@ -66,17 +67,8 @@ function noFile(path: string): InvalidArgumentError {
   });
 }
 
-/** Pasted blobs, each from a reader of its own: while a question about one is open, nothing else reads what is typed. */
-async function* oneByOne(source: BlobSource): AsyncGenerator<string> {
-  const next = async () => {
-    for await (const text of blobsFrom(source)) return text;
-    return undefined;
-  };
-  for (let text = await next(); text !== undefined; text = await next()) yield text;
-}
-
 /** Asked before anything is stored: whether the blob is the sender's, and whether a login that is here may go. */
-async function confirm({ ui, signal }: Invocation, offer: ReceiveOffer): Promise<boolean> {
+async function confirm({ ui }: Invocation, offer: ReceiveOffer, askThere: Ask): Promise<boolean> {
   const { resource, account, words, replaces } = offer;
   const login = `${ui.style('bold', displayUrl(resource))}${account === 'default' ? '' : ` as ${quote(account, 128)}`}`;
   ui.say(
@@ -85,9 +77,8 @@ The words of the blob: ${ui.style('bold', words)}`,
     {},
   );
   for (;;) {
-    const answer = await ask(
+    const answer = await askThere(
       `Does holdfast send show the same words there?${replaces ? ' Then the login here is replaced.' : ''} [y/n] `,
-      signal,
     ).catch((cause: unknown) => {
       throw new AbortedError('The question was ended before it was answered; nothing was stored.', { cause });
     });
