@@ -62,7 +62,6 @@ export async function acceptForeignCredential(
   return {
     resource: credential.resource,
     account,
-    resourceParameter: resourceParameterOf(credential, resource, refuse),
     generation: 1,
     server: {
       issuer: endpoint(server.issuer, 'issuer'),
@@ -71,6 +70,7 @@ export async function acceptForeignCredential(
       reach,
       signingAlgorithms: signingAlgorithms?.slice(0, LONGEST_LIST).filter((name) => ALGORITHM.test(name)),
     },
+    resourceParameter: resourceParameterOf(credential, resource, refuse),
     client: await clientOf(credential.client, signingAlgorithms, refuse),
     dpopKey: await dpopKeyOf(credential, refuse),
     // They say what the login needed, and weaken nothing: what a server is allowed here, config.json says.

@@ -262,7 +262,11 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal', () => {
     receiving.type(`${blob.replaceAll('\n', '')}${ENTER}`);
     await receiving.shows('Does holdfast send show the same words there? [y/n]');
     expect((await at.run(['token', servers.resource])).code).toBe(3);
-    receiving.type(`${ENTER}y${ENTER}`);
+    // The line break after a paste is no answer.
+    const asked = receiving.shown().length;
+    receiving.type(ENTER);
+    await receiving.shows('the same words there? [y/n]', asked);
+    receiving.type(`y${ENTER}`);
     expect(await receiving.ended).toBe(0);
     expect(receiving.shown()).toContain(`Received the login to ${servers.resource}.`);
     expect(receiving.shown()).toContain('and is refreshed by itself');

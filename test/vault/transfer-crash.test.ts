@@ -51,7 +51,7 @@ describe('a move that is killed at any step of it', () => {
       const { blob, again } = await vaultAt(home).vault.send(home.resource, { to: code, mode: 'move' });
       expect(again).toBe(!isHere);
       expect(await holds(home, home.resource)).toBe(false);
-      await sandbox.receive(blob);
+      await sandbox.receive(blob, { replace: true });
       expect(await holds(there, home.resource)).toBe(true);
     }
     // Both happened, or the kills were not where they should be.
