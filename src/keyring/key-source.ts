@@ -101,7 +101,10 @@ function given(source: KeySource, { variables }: Environment): string {
 
 async function fromFile(environment: Environment): Promise<string> {
   const path = given('key-file', environment);
-  const bytes = await readMountedSecret(path, environment, { maxBytes: MAX_BYTES });
+  const bytes = await readMountedSecret(path, environment, {
+    maxBytes: MAX_BYTES,
+    says: KEY_SOURCES['key-file'],
+  });
   if (bytes === undefined) {
     throw new KeyringAbsentError(`HOLDFAST_SEALING_KEY_FILE names ${shellPath(path)}, which is not there.`, {
       hint: `Mount the secret there. To make one: holdfast key new --out ${shellPath(path)}`,

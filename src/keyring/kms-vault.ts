@@ -8,6 +8,7 @@ import {
 import { quote } from '../quote.ts';
 import { Secret } from '../secret.ts';
 import type { Environment } from '../system/environment.ts';
+import { readMountedSecret } from '../system/mounted-secret.ts';
 import { readGivenFile } from '../system/private-directory.ts';
 import { shellPath } from '../system/storage-error.ts';
 import { type Binding, checkedEndpoint, checkParameters, invalid, type Kms } from './kms.ts';
@@ -41,7 +42,7 @@ type Access =
 
 /** @throws InvalidArgumentError; KeyringDeniedError when nothing says who this process is to Vault */
 export function openVaultKms(url: URL, environment: Environment): Kms {
-  return new VaultKms(settingsOf(url, environment));
+  return new VaultKms(settingsOf(url, environment), environment);
 }
 
 function settingsOf(url: URL, { variables }: Environment): Settings {
@@ -86,10 +87,12 @@ function settingsOf(url: URL, { variables }: Environment): Settings {
 class VaultKms implements Kms {
   readonly name: string;
   readonly #settings: Settings;
+  readonly #environment: Environment;
   /** What a login at Vault yielded. */
   #session: { readonly token: Secret; readonly endsAt: number } | undefined;
 
-  constructor(settings: Settings) {
+  constructor(settings: Settings, environment: Environment) {
+    this.#environment = environment;
     this.name = `Vault at ${quote(settings.base.host)}`;
     this.#settings = settings;
   }
@@ -132,10 +135,11 @@ class VaultKms implements Kms {
   async #token(): Promise<Secret> {
     const { access } = this.#settings;
     if ('token' in access) return access.token;
-    if ('tokenFile' in access) return readToken(access.tokenFile, 'VAULT_TOKEN_FILE names');
+    if ('tokenFile' in access)
+      return readToken(access.tokenFile, 'VAULT_TOKEN_FILE names', this.#environment);
     if (this.#session !== undefined && performance.now() < this.#session.endsAt) return this.#session.token;
     const { auth, role, jwtFile } = access;
-    const jwt = await readToken(jwtFile, 'The token for Vault should be in');
+    const jwt = await readToken(jwtFile, 'The token for Vault should be in', this.#environment);
     const answer = await this.#post(`v1/auth/${auth}/login`, { role, jwt: jwt.reveal() }, undefined);
     const given = objectOf(answer.json?.['auth']);
     const token = given?.['client_token'];
@@ -192,8 +196,8 @@ function base64(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString('base64');
 }
 
-async function readToken(path: string, says: string): Promise<Secret> {
-  const bytes = await readGivenFile(path, { maxBytes: MAX_TOKEN_BYTES });
+async function readToken(path: string, says: string, environment: Environment): Promise<Secret> {
+  const bytes = await readMountedSecret(path, environment, { maxBytes: MAX_TOKEN_BYTES });
   const text = bytes?.toString('utf8').trim() ?? '';
   if (/^[\x21-\x7e]+$/.test(text)) return new Secret(text);
   const state = bytes === undefined ? 'is not there' : 'holds no token';

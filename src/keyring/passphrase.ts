@@ -3,11 +3,11 @@ import { join } from 'node:path';
 import { KeyringAbsentError, KeyringBrokenError } from '../errors.ts';
 import { writeFileAtomically } from '../system/atomic-file.ts';
 import type { Environment } from '../system/environment.ts';
+import { readMountedSecret } from '../system/mounted-secret.ts';
 import type { Layout } from '../system/paths.ts';
 import {
   ensurePrivateDirectories,
   listPrivateDirectory,
-  readGivenFile,
   readPrivateFile,
 } from '../system/private-directory.ts';
 import { shellPath } from '../system/storage-error.ts';
@@ -78,7 +78,10 @@ async function givenPassphrase(environment: Environment): Promise<Passphrase | u
   if (text !== undefined) return given(text, 'HOLDFAST_PASSPHRASE');
   const file = variables['HOLDFAST_PASSPHRASE_FILE'];
   if (file) {
-    const bytes = await readGivenFile(file, { maxBytes: MAX_BYTES });
+    const bytes = await readMountedSecret(file, environment, {
+      maxBytes: MAX_BYTES,
+      says: 'HOLDFAST_PASSPHRASE_FILE',
+    });
     if (bytes === undefined) {
       // Falling back to another passphrase would seal the login under a key that nobody expects.
       throw new KeyringAbsentError(`HOLDFAST_PASSPHRASE_FILE names ${shellPath(file)}, which is not there.`, {
@@ -90,7 +93,10 @@ async function givenPassphrase(environment: Environment): Promise<Passphrase | u
   const credentials = variables['CREDENTIALS_DIRECTORY'];
   if (credentials) {
     const path = join(credentials, 'holdfast-passphrase');
-    const bytes = await readGivenFile(path, { maxBytes: MAX_BYTES });
+    const bytes = await readMountedSecret(path, environment, {
+      maxBytes: MAX_BYTES,
+      says: '$CREDENTIALS_DIRECTORY',
+    });
     if (bytes !== undefined) return given(firstLine(bytes), `$CREDENTIALS_DIRECTORY (${shellPath(path)})`);
   }
   return undefined;

@@ -5,6 +5,7 @@ import { StorageUnreadableError, StorageUnsafeError } from '../errors.ts';
 import { syncDirectory } from './atomic-file.ts';
 import type { Environment } from './environment.ts';
 import { shellPath, storageError, systemErrorCode } from './storage-error.ts';
+import { pause } from './turn.ts';
 import { whenShared } from './windows-sharing.ts';
 
 /*
@@ -243,37 +244,61 @@ export async function checkCanMakeDirectory(path: string): Promise<void> {
   }
 }
 
+/** How long a pipe may keep us waiting, in milliseconds. */
+const PIPE_DEADLINE_MS = 10_000;
+const PIPE_POLL_MS = 20;
+
 /**
  * Reads a file that someone else laid out for us, such as a mounted secret: whoever did chose its owner, its modes, and
- * whether it is a link. `undefined` when it is not there.
+ * whether it is a link. `undefined` when it is not there. Ends in time whatever is there.
  *
- * @param options.check looks at what was opened, and throws where it may not be read; then a pipe is not waited for
- * @throws StorageUnreadableError
+ * @param options.pipes whether a pipe will do, such as `/dev/stdin` or `<(command)`: it gives what it has only once
+ * @param options.check looks at what was opened, and throws where it may not be read
+ * @param options.says what named the file, such as a variable, for the errors
+ * @throws StorageUnreadableError when it is too large, no plain file, or a pipe that brings nothing for ten seconds
  */
 export async function readGivenFile(
   path: string,
-  options: { maxBytes: number; check?: (stats: Stats) => void | Promise<void> },
+  options: {
+    maxBytes: number;
+    pipes?: boolean;
+    says?: string | undefined;
+    check?: (stats: Stats) => void | Promise<void>;
+  },
 ): Promise<Buffer | undefined> {
-  let file: Awaited<ReturnType<typeof open>>;
+  const { maxBytes, pipes = true, says, check } = options;
+  const named = says === undefined ? shellPath(path) : `${says} names ${shellPath(path)}, which`;
+  let file: FileHandle;
   try {
-    const flags = options.check === undefined ? 0 : (constants.O_NONBLOCK ?? 0);
-    file = await open(path, constants.O_RDONLY | flags);
+    // O_NONBLOCK: the open of a FIFO that nobody writes to would wait for ever.
+    file = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
   } catch (error) {
     if (systemErrorCode(error) === 'ENOENT') return undefined;
+    if (systemErrorCode(error) === 'ENXIO') throw notPlain(named, 'a socket', pipes);
     throw storageError(error, 'read', path);
   }
   try {
-    await options.check?.(await file.stat());
+    const stats = await file.stat();
+    const kind = kindOf(stats);
+    if (kind !== undefined && !(pipes && stats.isFIFO())) throw notPlain(named, kind, pipes);
+    await check?.(stats);
+    const deadline = performance.now() + PIPE_DEADLINE_MS;
     // One byte more than allowed tells a file that is too large from one that just fits.
-    const bytes = Buffer.alloc(options.maxBytes + 1);
+    const bytes = Buffer.alloc(maxBytes + 1);
     let filled = 0;
     while (filled < bytes.length) {
-      const { bytesRead } = await file.read(bytes, filled, bytes.length - filled);
+      const bytesRead = await readSome(file, bytes, filled);
       if (bytesRead === 0) break;
-      filled += bytesRead;
+      if (bytesRead !== undefined) filled += bytesRead;
+      else if (performance.now() < deadline) await pause(PIPE_POLL_MS);
+      else {
+        throw new StorageUnreadableError(`${named} is a pipe that did not end within 10 s.`, {
+          hint: 'See whether the program that writes to it runs.',
+        });
+      }
     }
-    if (filled > options.maxBytes) {
-      throw new StorageUnreadableError(`${shellPath(path)} is larger than ${options.maxBytes} bytes.`, {
+    if (filled > maxBytes) {
+      throw new StorageUnreadableError(`${shellPath(path)} is larger than ${maxBytes} bytes.`, {
         hint: 'Check that this is the file that was meant.',
       });
     }
@@ -283,4 +308,28 @@ export async function readGivenFile(
   } finally {
     await file.close();
   }
+}
+
+/** `undefined` where a pipe has nothing yet. */
+async function readSome(file: FileHandle, bytes: Buffer, from: number): Promise<number | undefined> {
+  try {
+    return (await file.read(bytes, from, bytes.length - from)).bytesRead;
+  } catch (error) {
+    if (systemErrorCode(error) === 'EAGAIN') return undefined;
+    throw error;
+  }
+}
+
+/** What it is, where it is no plain file. */
+function kindOf(stats: Stats): string | undefined {
+  if (stats.isFile()) return undefined;
+  if (stats.isDirectory()) return 'a directory';
+  return stats.isFIFO() ? 'a pipe' : 'a device';
+}
+
+function notPlain(named: string, kind: string, pipes: boolean): StorageUnreadableError {
+  const once = kind === 'a pipe' ? ' It is read more than once, and a pipe gives its content only once.' : '';
+  return new StorageUnreadableError(`${named} is ${kind}.${once}`, {
+    hint: `Name a plain file${pipes ? ' or a pipe' : ''}.`,
+  });
 }

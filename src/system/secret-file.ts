@@ -1,7 +1,7 @@
 import { InvalidArgumentError } from '../errors.ts';
 import { Secret } from '../secret.ts';
 import type { Environment } from './environment.ts';
-import { readGivenFile } from './private-directory.ts';
+import { readMountedSecret } from './mounted-secret.ts';
 import { shellPath } from './storage-error.ts';
 
 /* Secrets that others hand over: in a file, as Docker, Kubernetes and systemd mount them, or in a variable. */
@@ -19,13 +19,13 @@ export interface SecretSource {
  * The secret, without the line feed that files end with.
  *
  * @throws InvalidArgumentError when it is not there, or empty
- * @throws StorageUnreadableError when the file cannot be read
+ * @throws StorageUnreadableError when the file cannot be read; StorageUnsafeError when other users can read or write it
  */
 export async function readSecret(
   { file, variable }: SecretSource,
   environment: Environment,
 ): Promise<Secret> {
-  if (file !== undefined) return await readSecretFile(file);
+  if (file !== undefined) return await readSecretFile(file, environment);
   const { variables } = environment;
   const value =
     variable !== undefined && Object.hasOwn(variables, variable) ? variables[variable] : undefined;
@@ -38,8 +38,8 @@ export async function readSecret(
   );
 }
 
-async function readSecretFile(path: string): Promise<Secret> {
-  const bytes = await readGivenFile(path, { maxBytes: MAX_BYTES });
+async function readSecretFile(path: string, environment: Environment): Promise<Secret> {
+  const bytes = await readMountedSecret(path, environment, { maxBytes: MAX_BYTES, pipes: true });
   const text = bytes?.toString('utf8').replace(/\r?\n$/, '');
   if (text) return new Secret(text);
   throw new InvalidArgumentError(

@@ -288,7 +288,7 @@ describe('Vault', () => {
     const kms = await startVaultKms();
     kms.token = 'first';
     const jwt = join(await temporaryDirectory(), 'token');
-    await writeFile(jwt, 'the-pods-own-token\n');
+    await writeFile(jwt, 'the-pods-own-token\n', { mode: 0o600 });
     const query = `role=agents&jwt-file=${encodeURIComponent(jwt)}`;
     const HOLDFAST_SEALING_KMS = `vault+http://${kms.host}/transit/keys/holdfast?${query}`;
     const keyring = await keyringOver({ kms, variables: { HOLDFAST_SEALING_KMS } }, new MemoryStore());
@@ -315,7 +315,7 @@ describe('Vault', () => {
     await expect(keyring.set('item', Buffer.from('one'))).rejects.toThrow('is not there');
     for (const token of ['one', 'two']) {
       kms.token = token;
-      await writeFile(file, `${token}\n`);
+      await writeFile(file, `${token}\n`, { mode: 0o600 });
       await keyring.set('item', Buffer.from(token));
     }
     expect(encryptions(kms)).toBe(2);

@@ -381,7 +381,7 @@ describe('a passphrase from outside', () => {
     const { home, keyring } = await keyringWith((at) => ({
       HOLDFAST_PASSPHRASE_FILE: join(at.path, 'secret'),
     }));
-    await writeFile(join(home.path, 'secret'), 'from a file\n');
+    await writeFile(join(home.path, 'secret'), 'from a file\n', { mode: 0o600 });
     await keyring.set('item', Buffer.from('x'));
     const same = new FileKeyring(home.layout, {
       ...home.environment,
@@ -398,7 +398,7 @@ describe('a passphrase from outside', () => {
 
   test('systemd’s credentials directory serves', async () => {
     const { home, keyring } = await keyringWith((at) => ({ CREDENTIALS_DIRECTORY: at.path }));
-    await writeFile(join(home.path, 'holdfast-passphrase'), 'from systemd');
+    await writeFile(join(home.path, 'holdfast-passphrase'), 'from systemd', { mode: 0o600 });
     await keyring.set('item', Buffer.from('x'));
     expect((await header(home)).p2c).toBe(600_000);
   });

@@ -33,7 +33,7 @@ describe('the settings of a server', () => {
   it('name the client, and where its secret is', async () => {
     const home = await homeWith({});
     const file = join(home.path, 'key.pem');
-    await writeFile(file, 'the key\n');
+    await writeFile(file, 'the key\n', { mode: 0o600 });
     await writeFile(
       home.layout.config,
       JSON.stringify({
@@ -78,7 +78,7 @@ describe('the settings of a server', () => {
       },
     });
     const file = join(home.path, 'secret');
-    await writeFile(file, 'from a mounted file\n');
+    await writeFile(file, 'from a mounted file\n', { mode: 0o600 });
     const { client } = await settingsIn(home, {
       HOLDFAST_CLIENT_ID: 'in the environment',
       HOLDFAST_CLIENT_SECRET_FILE: file,
