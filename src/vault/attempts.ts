@@ -28,6 +28,9 @@ const IN_DOUBT_PAUSE_MS = 60_000;
 const MOST_FRUITLESS = 5;
 const FRUITLESS_WITHIN_MS = 60_000;
 
+/** No server is waited for longer, whoever wrote the note: one who can write to the engine needs no key for that. */
+const LONGEST_TOLD_PAUSE_MS = 3_600_000;
+
 const time = v.pipe(v.number(), v.safeInteger());
 
 const Note = v.object({
@@ -75,7 +78,8 @@ export class Attempts {
   /** How long to wait before the next try, in milliseconds. */
   pauseMs(now: number): number {
     const { failedAt, pauseMs } = this.#note;
-    return failedAt === undefined ? 0 : Math.max(0, failedAt + (pauseMs ?? 0) - now);
+    const pause = Math.min(pauseMs ?? 0, LONGEST_TOLD_PAUSE_MS);
+    return failedAt === undefined ? 0 : Math.max(0, failedAt + pause - now);
   }
 
   /** For who cannot wait so long: what happened, and when the next try will be made. */

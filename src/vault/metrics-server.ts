@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { createServer } from 'node:http';
+import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { InvalidArgumentError } from '../errors.ts';
 import { PROMETHEUS_CONTENT_TYPE, PrometheusMetrics } from './prometheus.ts';
@@ -10,6 +10,29 @@ export interface MetricsServer {
 }
 
 /**
+ * A connection without a whole request is closed in time. There is no limit to their number: with one, so many connections
+ * that say nothing would keep the scraper out.
+ */
+const TIMES = {
+  headersTimeout: 5_000,
+  requestTimeout: 10_000,
+  keepAliveTimeout: 5_000,
+  connectionsCheckingInterval: 1_000,
+  maxHeaderSize: 8 * 1024,
+};
+
+/**
+ * Whether the request names this very server. A web page whose name was rebound to this address names another: for the
+ * browser the answer would be of that page's own origin, and the page could read it.
+ */
+function isAskedForHere({ headers, socket }: IncomingMessage): boolean {
+  // The URL parser leaves out port 80, as a client does.
+  return ['127.0.0.1', 'localhost'].some(
+    (name) => headers.host === new URL(`http://${name}:${socket.localPort}`).host,
+  );
+}
+
+/**
  * Serves the metrics of this process at `/metrics` on 127.0.0.1, to nobody on another machine.
  *
  * @param port 0 for any free one
@@ -17,17 +40,17 @@ export interface MetricsServer {
  */
 export async function serveMetrics(port: number): Promise<MetricsServer> {
   const metrics = new PrometheusMetrics();
-  const server = createServer({ requestTimeout: 10_000 }, ({ method, url }, response) => {
-    // A web page that rebinds its name to this address learns nothing: what is here is counts, and no browser may read them.
+  const server = createServer(TIMES, (request, response) => {
+    const { method, url } = request;
     response.setHeader('X-Content-Type-Options', 'nosniff');
-    if (url?.split('?')[0] !== '/metrics') response.writeHead(404).end();
+    if (!isAskedForHere(request)) response.writeHead(421).end();
+    else if (url?.split('?')[0] !== '/metrics') response.writeHead(404).end();
     else if (method !== 'GET' && method !== 'HEAD') response.writeHead(405, { Allow: 'GET, HEAD' }).end();
     else
       response
         .writeHead(200, { 'Content-Type': PROMETHEUS_CONTENT_TYPE })
         .end(method === 'HEAD' ? undefined : metrics.text());
   });
-  server.maxConnections = 32;
   server.listen(port, '127.0.0.1');
   try {
     await once(server, 'listening');

@@ -1,5 +1,8 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
+import { request } from 'node:http';
+import { connect } from 'node:net';
 import { type Context, context, metrics, ROOT_CONTEXT, type Span, trace } from '@opentelemetry/api';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { EngineStore } from '../../src/store/engine-store.ts';
@@ -193,6 +196,45 @@ describe('the metrics server', () => {
     expect((await fetch(server.url, { method: 'POST' })).status).toBe(405);
     await server.close();
     await expect(fetch(server.url)).rejects.toThrow();
+  });
+
+  test('tells a web page whose name was rebound to its address nothing', async () => {
+    const server = await serveMetrics(0);
+    onTestFinished(() => server.close());
+    const { port } = new URL(server.url);
+    const status = (host: string) =>
+      new Promise<number | undefined>((settle, fail) => {
+        const asked = request({ host: '127.0.0.1', port, path: '/metrics', headers: { host } }, (answer) => {
+          answer.resume();
+          settle(answer.statusCode);
+        });
+        asked.on('error', fail).end();
+      });
+    expect(await status(`127.0.0.1:${port}`)).toBe(200);
+    expect(await status(`localhost:${port}`)).toBe(200);
+    for (const host of [`rebound.example:${port}`, '127.0.0.1', `127.0.0.1:1`, `[::1]:${port}`]) {
+      expect(await status(host)).toBe(421);
+    }
+  });
+
+  test('answers while many connections say nothing, and closes those', async () => {
+    const server = await serveMetrics(0);
+    onTestFinished(() => server.close());
+    const { port } = new URL(server.url);
+    const idle = await Promise.all(
+      Array.from({ length: 200 }, async (_, at) => {
+        const socket = connect(Number(port), '127.0.0.1');
+        socket.on('error', () => {});
+        onTestFinished(() => void socket.destroy());
+        await once(socket, 'connect');
+        if (at % 2 === 1) socket.write('GET /metrics HTTP/1.1\r\n');
+        return socket;
+      }),
+    );
+    expect((await fetch(server.url)).status).toBe(200);
+    const closed = idle.map((socket) => socket.resume() && once(socket, 'close'));
+    await Promise.all(closed);
+    expect((await fetch(server.url)).status).toBe(200);
   });
 
   test('is part of `holdfast refresher`, which says where', async () => {
