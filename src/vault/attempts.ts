@@ -28,8 +28,8 @@ const IN_DOUBT_PAUSE_MS = 60_000;
 const MOST_FRUITLESS = 5;
 const FRUITLESS_WITHIN_MS = 60_000;
 
-/** No server is waited for longer, whoever wrote the note: one who can write to the engine needs no key for that. */
-const LONGEST_TOLD_PAUSE_MS = 3_600_000;
+/** No server's `Retry-After` is believed for longer (http/request.ts), in milliseconds. */
+const LONGEST_NOTED_PAUSE_MS = 3_600_000;
 
 const time = v.pipe(v.number(), v.safeInteger());
 
@@ -42,10 +42,12 @@ const Note = v.object({
   failures: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
   failedAt: v.optional(time),
   /** How long after that the next try may be made. */
-  pauseMs: v.optional(v.pipe(v.number(), v.minValue(0))),
+  pauseMs: v.optional(v.pipe(v.number(), v.minValue(0), v.maxValue(LONGEST_NOTED_PAUSE_MS))),
   inDoubt: v.optional(v.boolean()),
-  /** Why, as it was said; made of our own words and quoted ones. */
-  why: v.optional(v.pipe(v.string(), v.maxLength(600))),
+  /** Why, as it was said: our own words and quoted ones, so a note with anything else is not ours. */
+  why: v.optional(
+    v.pipe(v.string(), v.maxLength(600), v.regex(/^[^\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]*$/u)),
+  ),
   /** When refreshes were made that yielded nothing usable. */
   fruitless: v.pipe(v.array(time), v.maxLength(MOST_FRUITLESS)),
 });
@@ -78,7 +80,7 @@ export class Attempts {
   /** How long to wait before the next try, in milliseconds. */
   pauseMs(now: number): number {
     const { failedAt, pauseMs } = this.#note;
-    const pause = Math.min(pauseMs ?? 0, LONGEST_TOLD_PAUSE_MS);
+    const pause = pauseMs ?? 0;
     return failedAt === undefined ? 0 : Math.max(0, failedAt + pause - now);
   }
 
@@ -128,7 +130,8 @@ export class Attempts {
       failedAt: now,
       inDoubt,
       pauseMs: Math.round(inDoubt ? IN_DOUBT_PAUSE_MS : pauseAfter(error, failures)),
-      why: error.message.slice(0, 200),
+      // Not half of a character.
+      why: error.message.slice(0, 200).replace(/[\ud800-\udbff]$/, ''),
     });
   }
 
