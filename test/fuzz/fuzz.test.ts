@@ -1,0 +1,22 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { RUNS } from './target.ts';
+import { TARGETS } from './targets.ts';
+
+test.each(TARGETS.map((target) => [target.name, target.title, target] as const))(
+  '%s: %s',
+  async (_name, _title, target) => {
+    const opened = await target.open();
+    try {
+      await fc.assert(opened.property(), { numRuns: target.runs ?? RUNS });
+      opened.reached?.();
+    } finally {
+      await opened.close?.();
+    }
+  },
+);
+
+test('no two targets of the fuzzer have one name', () => {
+  const names = TARGETS.map(({ name }) => name);
+  expect(new Set(names).size).toBe(names.length);
+});

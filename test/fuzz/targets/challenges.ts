@@ -1,0 +1,112 @@
+import assert from 'node:assert/strict';
+import fc from 'fast-check';
+import { bearerChallenge, type Challenge, parseChallenges } from '../../../src/oauth/challenge.ts';
+import { answering } from '../answering.ts';
+import { damage, damaged, hostileTexts } from '../inputs.ts';
+import { feed, type Target } from '../target.ts';
+
+/* `WWW-Authenticate` (RFC 9110 section 11.6.1, RFC 6750 section 3). */
+
+const TOKEN = Array.from("!#$%&'*+-.^_`|~019azAZ");
+const name = fc.string({ unit: fc.constantFrom(...TOKEN), minLength: 1, maxLength: 8 });
+const value = fc.string({
+  unit: fc.oneof(
+    fc.constantFrom('"', '\\', ',', '=', ' ', '\t'),
+    fc.integer({ min: 0x20, max: 0xff }).map((code) => (code === 0x7f ? 'x' : String.fromCharCode(code))),
+  ),
+  maxLength: 16,
+});
+const wellFormed = fc
+  .array(
+    fc.record({
+      scheme: name,
+      parameters: fc.uniqueArray(fc.tuple(name, value), {
+        selector: ([key]) => key.toLowerCase(),
+        minLength: 1,
+        maxLength: 4,
+      }),
+    }),
+    { minLength: 1, maxLength: 4 },
+  )
+  .map((list) =>
+    list.map(({ scheme, parameters }) => ({
+      scheme: scheme.toLowerCase(),
+      parameters: new Map(parameters.map(([key, text]) => [key.toLowerCase(), text])),
+    })),
+  );
+
+/** RFC 9110 section 11.6.1, every value as a quoted string. */
+function written(challenges: readonly Challenge[]): string {
+  return challenges
+    .map(({ scheme, parameters }) => {
+      const list = Array.from(parameters, ([key, text]) => `${key}="${text.replace(/["\\]/g, '\\$&')}"`);
+      return `${scheme} ${list.join(', ')}`.trim();
+    })
+    .join(', ');
+}
+
+const GOOD = [
+  'Bearer resource_metadata="https://mcp.example/.well-known/oauth-protected-resource", scope="a b"',
+  'DPoP algs="ES256", error="use_dpop_nonce", Bearer error="insufficient_scope", scope=read',
+  'Basic realm="x", Negotiate YII==, Bearer',
+];
+const anything = fc.oneof(
+  // As much as Node takes of headers.
+  hostileTexts(GOOD, ['Bearer', ' ', '=', '"', '\\', ',', 'a', '\t', '==', 'é', 'scope="', 'error='], 16_384),
+  fc.tuple(wellFormed, damage).map(([challenges, change]) => damaged(written(challenges), change)),
+);
+
+export const CHALLENGES: readonly Target[] = [
+  {
+    name: 'challenge',
+    title: 'a challenge yields no more than its text holds, and what was understood reads back as the same',
+    runs: 1500,
+    open: () => ({
+      property: feed(anything, (header) => {
+        const found = parseChallenges(header);
+        const sizes = found.flatMap(({ scheme, parameters }) => [
+          scheme,
+          ...parameters.keys(),
+          ...parameters.values(),
+        ]);
+        assert.ok(sizes.reduce((sum, text) => sum + text.length, 0) <= header.length);
+        assert.deepEqual(parseChallenges(written(found)), found);
+        bearerChallenge(header);
+      }),
+    }),
+  },
+  {
+    name: 'challenge-rubbish',
+    title: 'well-formed challenges are kept whatever rubbish follows them',
+    runs: 500,
+    open: () => ({
+      property: feed(fc.tuple(wellFormed, anything), ([challenges, rubbish]) => {
+        const found = parseChallenges(`${written(challenges)}, ${rubbish}`);
+        // Rubbish may add parameters to the last challenge, and never change one that is there.
+        for (const [index, { scheme, parameters }] of challenges.entries()) {
+          assert.equal(found[index]?.scheme, scheme);
+          for (const [key, text] of parameters) assert.equal(found[index]?.parameters.get(key), text);
+        }
+      }),
+    }),
+  },
+  {
+    name: 'challenge-wire',
+    title: 'a challenge that comes over the wire in several headers reads as it was meant',
+    runs: 60,
+    async open() {
+      const headers: string[] = [];
+      const server = await answering((_request, response) => {
+        response.writeHead(401, { 'www-authenticate': headers }).end();
+      });
+      return {
+        property: feed(wellFormed, async (challenges) => {
+          headers.splice(0, headers.length, ...challenges.map((one) => written([one])));
+          const answer = await fetch(server.origin);
+          assert.deepEqual(parseChallenges(answer.headers.get('www-authenticate') ?? ''), challenges);
+        }),
+        close: server.close,
+      };
+    },
+  },
+];
