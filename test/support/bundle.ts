@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
-const INSTALLED = /^(koffi|pg|ioredis|@aws-sdk\/client-kms|google-auth-library)$/;
+const INSTALLED = /^(koffi|jsonc-parser|pg|ioredis|@aws-sdk\/client-kms|google-auth-library)$/;
 
 /** A program as one file of plain JavaScript: 64 processes that each load TypeScript would wait for the compiler. */
 export async function bundled(directory: string, name: string, source: URL): Promise<string> {
@@ -17,7 +17,7 @@ export async function bundled(directory: string, name: string, source: URL): Pro
     logLevel: 'error',
     plugins: [
       {
-        name: 'what is native, or only there for who wants it, stays where it is installed',
+        name: 'what is native, cannot be bundled, or is only there for who wants it, stays where it is installed',
         setup: (builder) => {
           builder.onResolve({ filter: INSTALLED }, ({ path }) => ({
             path: fileURLToPath(import.meta.resolve(path)),

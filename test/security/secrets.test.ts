@@ -1,0 +1,139 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { inspect } from 'node:util';
+import { deserialize, serialize } from 'node:v8';
+import { describe, expect, test } from 'vitest';
+import * as holdfastErrors from '../../src/errors.ts';
+import { HoldfastError } from '../../src/errors.ts';
+import { Secret } from '../../src/secret.ts';
+import { secretsSeen } from '../support/leaks.ts';
+import { requirement } from '../support/requirement.ts';
+import { seededHome } from '../support/seeded-home.ts';
+import { vaultAt } from '../support/vault.ts';
+import { command, exported, RESOURCE, TOKEN, userHome } from './command.ts';
+
+/* Where a secret could show itself: in what is printed, in what other programs see, in errors. */
+
+const holdfast = command();
+const NO_PROC = requirement('there is no /proc', process.platform === 'linux');
+
+describe('a secret does not show itself', () => {
+  const secret = new Secret('SEKRET');
+  const quietly = (show: () => unknown): string => {
+    try {
+      return String(show());
+    } catch (error) {
+      return inspect(error);
+    }
+  };
+  test.each<[string, () => unknown]>([
+    ['as a string', () => String(secret)],
+    ['in a template', () => `${secret.toString()}`],
+    ['as JSON', () => JSON.stringify({ secret })],
+    ['in inspect', () => inspect(secret)],
+    [
+      'deep in inspect',
+      () => inspect([{ secret }], { showHidden: true, depth: 9, getters: true, showProxy: true }),
+    ],
+    ['in inspect without its own way', () => inspect(secret, { customInspect: false, showHidden: true })],
+    ['as the cause of an error', () => inspect(new Error('x', { cause: secret }))],
+    ['by all that a loop finds in it', () => inspect(Object.fromEntries(Object.entries(secret)))],
+    ['by its entries', () => JSON.stringify(Object.entries(secret))],
+    ['by its own keys', () => JSON.stringify(Reflect.ownKeys(secret))],
+    ['assigned to another object', () => inspect(Object.assign({}, secret))],
+    ['serialized by V8', () => serialize(secret).toString('latin1')],
+    ['serialized by V8 and back', () => inspect(deserialize(serialize(secret)))],
+    ['cloned', () => inspect(structuredClone(secret))],
+    ['as a value', () => inspect(secret.valueOf())],
+  ])('%s', (_, show) => {
+    expect(quietly(show)).not.toContain('SEKRET');
+  });
+});
+
+test('an open vault, its tokens and its list show no secret when they are inspected', async () => {
+  const home = await seededHome();
+  const { vault } = vaultAt(home);
+  const token = await vault.token(home.resource);
+  const shown = inspect([vault, token, await vault.list()], { depth: 20, showHidden: true });
+  expect(shown.includes(home.token) || shown.includes('the-refresh-token')).toBe(false);
+});
+
+test('no debugging variable of Node, of a library or of Holdfast brings a token to standard error', async () => {
+  const home = await userHome();
+  await holdfast.run(['import', '-'], { home, input: exported() });
+  const variables = {
+    HOLDFAST_DEBUG: '1',
+    NODE_DEBUG: 'http,https,net,tls,module,child_process,fs',
+    DEBUG: '*',
+  };
+  for (const args of [['token', RESOURCE], ['headers', RESOURCE], ['list'], ['doctor']]) {
+    const { err } = await holdfast.run(args, { home, variables });
+    expect([args[0], err.includes('SECRET')]).toEqual([args[0], false]);
+  }
+});
+
+describe.skipIf(NO_PROC)('the list of processes', () => {
+  test('holds no token in any argument while a command runs with one', async () => {
+    const home = await userHome();
+    await holdfast.run(['import', '-'], { home, input: exported() });
+    // What the command sees of all processes of the machine: its parent above all.
+    const look = `const fs = require('fs');
+for (const pid of fs.readdirSync('/proc')) if (/^\\d+$/.test(pid)) try {
+  process.stdout.write(pid + ' ' + fs.readFileSync('/proc/' + pid + '/cmdline', 'utf8').replaceAll('\\0', ' ') + '\\n');
+} catch {}`;
+    const script = join(home, 'look.cjs');
+    await writeFile(script, look);
+    const { code, out } = await holdfast.run(['run', RESOURCE, '--', process.execPath, script], { home });
+    expect(code).toBe(0);
+    expect(out).toContain(`${holdfast.file()} run ${RESOURCE}`);
+    expect(out.includes('SECRET')).toBe(false);
+  });
+
+  test('gives the command of `holdfast run` the access token in its environment, and no secret of the client', async () => {
+    const home = await userHome();
+    await holdfast.run(['import', '-'], { home, input: exported() });
+    const variables = {
+      HOLDFAST_CLIENT_ID: 'c',
+      HOLDFAST_CLIENT_SECRET: 'CS-SECRET',
+      HOLDFAST_CLIENT_KEY: 'CK-SECRET',
+    };
+    const { out } = await holdfast.run(['run', RESOURCE, '--', 'env'], { home, variables });
+    expect(out).toContain(`HOLDFAST_ACCESS_TOKEN=${TOKEN}`);
+    expect(['CS-SECRET', 'CK-SECRET', 'refresh-SECRET'].filter((secret) => out.includes(secret))).toEqual([]);
+  });
+
+  test('holds no password of a store: one in --store is refused', async () => {
+    const home = await userHome();
+    const store = 'postgres://user:PASSWORD-SECRET@127.0.0.1:1/db';
+    const { code, err } = await holdfast.run(['list', '--store', store], { home });
+    expect([code, err.includes('SECRET')]).toEqual([2, false]);
+  });
+});
+
+describe('every error that Holdfast exports', () => {
+  type Made = new (message: string, options?: object) => HoldfastError;
+  const classes = Object.entries(holdfastErrors).filter(
+    ([, one]) => typeof one === 'function' && one.prototype instanceof HoldfastError,
+  ) as unknown as [string, Made][];
+
+  test.each(classes)(
+    '%s has a code of its own, its name, a hint, and shows no secret that is its cause',
+    (name, Class) => {
+      const error = new Class('What happened.', {
+        hint: 'What to do: holdfast doctor',
+        cause: { code: 'ECONNRESET', token: new Secret('SEKRET') },
+        error: 'invalid_grant',
+      });
+      expect(error).toMatchObject({ name, message: 'What happened.', hint: 'What to do: holdfast doctor' });
+      expect(error.code).toMatch(/^[a-z]+(-[a-z0-9]+)*$/);
+      expect(typeof error.retryable).toBe('boolean');
+      expect(secretsSeen(error, ['SEKRET'])).toBe(0);
+    },
+  );
+
+  test('tells itself from all others by its code', () => {
+    const codes = classes.map(([, Class]) => new Class('x', { error: 'x' }).code);
+    expect(new Set(codes).size).toBe(classes.length);
+    expect(classes.length).toBeGreaterThan(30);
+  });
+});
