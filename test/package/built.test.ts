@@ -198,3 +198,54 @@ describe('the package', () => {
     );
   });
 });
+
+test('no command loads a module, a setting or a variable that lies in the working directory', async () => {
+  const directory = await temporaryDirectory();
+  const mark = join(directory, 'LOADED');
+  // Every package that is there, or may be.
+  const { dependencies, optionalDependencies, peerDependencies } = JSON.parse(
+    await readFile(join(ROOT, 'package.json'), 'utf8'),
+  ) as Record<string, Record<string, string>>;
+  for (const name of Object.keys({ ...dependencies, ...optionalDependencies, ...peerDependencies })) {
+    const planted = join(directory, 'node_modules', name);
+    await mkdir(planted, { recursive: true });
+    await writeFile(
+      join(planted, 'package.json'),
+      JSON.stringify({ name, main: 'i.cjs', exports: './i.cjs' }),
+    );
+    const code = `require('node:fs').writeFileSync(${JSON.stringify(mark)}, ${JSON.stringify(name)});`;
+    await writeFile(join(planted, 'i.cjs'), code);
+  }
+  await writeFile(join(directory, 'config.json'), '{"keyring":"memory","store":"redis://127.0.0.1:1"}');
+  await writeFile(join(directory, '.env'), `HOLDFAST_SEALING_KEY_COMMAND=touch ${mark}`);
+  await writeFile(join(directory, 'passphrase'), 'planted');
+  const home = await seededHome();
+  const variables = { HOLDFAST_HOME: home.path, HOLDFAST_KEYRING: 'file', HOME: home.path };
+  const kms = {
+    HOLDFAST_SEALING_KMS: 'awskms:///k?region=x',
+    HOLDFAST_KEYRING: 'kms',
+    AWS_ACCESS_KEY_ID: 'a',
+    AWS_SECRET_ACCESS_KEY: 'b',
+    AWS_ENDPOINT_URL: 'http://127.0.0.1:9',
+  };
+  const runs: [string[], Record<string, string>][] = [
+    [['token', home.resource], {}],
+    [['list'], {}],
+    [['doctor'], {}],
+    [['receive', '--later'], {}],
+    [['configure', '--list'], {}],
+    [['import', '--list'], {}],
+    [['list', '--store', 'postgres://127.0.0.1:1/x'], {}],
+    [['list', '--store', 'redis://127.0.0.1:1'], {}],
+    [['list'], { HTTPS_PROXY: 'http://127.0.0.1:9' }],
+    [['doctor'], kms],
+  ];
+  const program = join(DIST, 'bin/holdfast.cjs');
+  for (const [args, more] of runs) {
+    const words = [program, ...args].map((word) => `'${word}'`).join(' ');
+    const script = `cd '${directory}' && exec '${process.execPath}' ${words}`;
+    const { out } = await start('sh', ['-c', script], { ...variables, ...more }).ended;
+    if (args[0] === 'token') expect(out.trim()).toBe(home.token);
+    expect([args, await readFile(mark, 'utf8').catch(() => 'nothing')]).toEqual([args, 'nothing']);
+  }
+});
