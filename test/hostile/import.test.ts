@@ -171,7 +171,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, a login that does not
   ])('shows the host that would get the refresh token, and after %s: %s', async (answer, told) => {
     const { variables, peer } = await person('opencode');
     const shown = terminal(`${HOLDFAST} import opencode --url ${servers.resource}`, variables);
-    onTestFinished(() => void shown.type('\u0003'));
+    onTestFinished(() => shown.type('\u0003'));
     await shown.shows('Move? [y/N]');
     shown.type(`y${ENTER}`);
     await shown.shows('Did you log in there? [y/N]');

@@ -40,7 +40,6 @@ describe.each(NAMES)('the name %s', (name) => {
       ['import', name],
       ['export', URL_, '--reveal', '--yes', '--format', name],
       ['list', '--store', name],
-      ['login', URL_, '--keyring', name],
       ['login', URL_, '--lenient', name],
       ['proxy', URL_, '--transport', name],
     ];
