@@ -12,6 +12,8 @@ import { checkedName, serverName } from './server-name.ts';
 
 /** For how long a file is read again that somebody else wrote meanwhile. */
 const PATIENCE_MS = 5_000;
+/** A project's file may be anybody's, and JSON of the size of a person's own would take seconds and gigabytes. */
+const MAX_PROJECT_BYTES = 1024 * 1024;
 
 export interface Wanted {
   readonly client: Client;
@@ -122,8 +124,9 @@ export async function entriesOf(
   client: Client,
   file: string,
   program: readonly string[],
+  scope: Scope = 'user',
 ): Promise<readonly ListedEntry[]> {
-  const { text, path } = await readClientFile(file);
+  const { text, path } = await readClientFile(file, limitOf(scope));
   if (text === undefined) return [];
   const format = await formatOf(client.format);
   const values = valuesOf(format, text, path);
@@ -133,6 +136,10 @@ export async function entriesOf(
     const { resource, account, kind } = own;
     return [{ name, resource, account, kind, additions: additionsOf(client, value, own) }];
   });
+}
+
+function limitOf(scope: Scope): { readonly maxBytes?: number } {
+  return scope === 'project' ? { maxBytes: MAX_PROJECT_BYTES } : {};
 }
 
 interface Found {
@@ -154,7 +161,7 @@ async function changed(wanted: Wanted, plan: (found: Found) => Plan): Promise<Ou
   const format = await formatOf(wanted.client.format);
   const deadline = performance.now() + PATIENCE_MS;
   do {
-    const file = await readClientFile(wanted.file);
+    const file = await readClientFile(wanted.file, limitOf(wanted.scope));
     const { action, name, entry, slot, change, additions } = plan(find(wanted, format, file));
     const outcome = { action, name, entry, file: file.path, additions };
     if (change === undefined) return outcome;

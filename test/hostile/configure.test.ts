@@ -80,3 +80,11 @@ describe('an entry that starts Holdfast for that login', () => {
     expect(err).not.toContain('did not write');
   });
 });
+
+it('a file of a project that is far too large is refused before it is parsed', async () => {
+  const { file, run } = await repository({});
+  await writeFile(file, `{"mcpServers": {}, "x": "${'x'.repeat(1024 * 1024)}"}`);
+  const { code, err } = await run(URL, '--scope', 'project', '--command', 'holdfast');
+  expect([code, err]).toEqual([2, expect.stringContaining('bytes, so it is left alone')]);
+  expect((await run('--list')).out).toContain('bytes, so it is left alone');
+});

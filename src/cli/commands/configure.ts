@@ -268,7 +268,7 @@ async function list(invocation: Invocation): Promise<number> {
     for (const scope of ['user', 'project'] as const) {
       const path = own ?? (await fileOf(client, scope, place));
       if (path === undefined || files.some((one) => one.path === path) || !(await isThere(path))) continue;
-      files.push({ scope, path, ...(await entriesOrProblem(client, path, program)) });
+      files.push({ scope, path, ...(await entriesOrProblem(client, path, program, scope)) });
     }
     const found = marks.includes(true) || onPath !== undefined || files.some(({ scope }) => scope === 'user');
     rows.push({ client: client.id, title: client.title, found, files });
@@ -296,9 +296,9 @@ async function list(invocation: Invocation): Promise<number> {
   return EXIT.done;
 }
 
-async function entriesOrProblem(client: Client, path: string, program: readonly string[]) {
+async function entriesOrProblem(client: Client, path: string, program: readonly string[], scope: Scope) {
   try {
-    return { entries: await entriesOf(client, path, program), problem: undefined };
+    return { entries: await entriesOf(client, path, program, scope), problem: undefined };
   } catch (error) {
     if (!(error instanceof HoldfastError)) throw error;
     return { entries: [], problem: error.message };
