@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import * as v from 'valibot';
 import {
-  canonicalResource,
   type Credential,
+  canonicalResource,
   DEFAULT_ACCOUNT,
   parseCredential,
   serializeCredential,
