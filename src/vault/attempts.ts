@@ -79,9 +79,8 @@ export class Attempts {
 
   /** How long to wait before the next try, in milliseconds. */
   pauseMs(now: number): number {
-    const { failedAt, pauseMs } = this.#note;
-    const pause = pauseMs ?? 0;
-    return failedAt === undefined ? 0 : Math.max(0, failedAt + pause - now);
+    const { failedAt, pauseMs = 0 } = this.#note;
+    return failedAt === undefined ? 0 : Math.max(0, failedAt + pauseMs - now);
   }
 
   /** For who cannot wait so long: what happened, and when the next try will be made. */

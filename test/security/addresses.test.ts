@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { holds } from '../../src/oauth/addresses.ts';
+import { holds } from '../../src/http/addresses.ts';
 import { discover } from '../../src/oauth/discovery.ts';
 import { hostileServer } from '../support/hostile-server.ts';
 import { challenge, metadata, OAUTH, RESOURCE } from '../support/mcp-routes.ts';

@@ -57,7 +57,7 @@ export const PEER_FILES: readonly Target[] = PEERS.map((id) => ({
       environment,
       file: undefined,
       urls: [RESOURCE],
-      configured: () => configuredServers(environment, directory),
+      configured: () => configuredServers(environment),
     };
     const files = await fixtures(id);
     for (const { path } of files) await mkdir(dirname(join(directory, path)), { recursive: true });
