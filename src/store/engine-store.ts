@@ -128,11 +128,11 @@ export class EngineStore implements Store {
   }
 
   async list(): Promise<RecordAddress[]> {
-    return (await this.engine()).list();
+    return (await (await this.engine()).list()).filter(({ kid, id }) => isName(kid) && isName(id));
   }
 
   async kidsOf(id: string): Promise<string[]> {
-    return (await this.engine()).kidsOf(id);
+    return (await (await this.engine()).kidsOf(id)).filter(isName);
   }
 
   async lock(id: string, options: LeaseOptions): Promise<Lease> {
@@ -212,6 +212,14 @@ export class EngineStore implements Store {
       await pause(Math.min(left, poll * (0.5 + Math.random())), signal);
     }
   }
+}
+
+/**
+ * Ids and kids of ours are base64url. Whoever can write to the engine needs no key to give a record another name, and names are
+ * shown to people.
+ */
+function isName(name: string): boolean {
+  return /^[\w-]{1,200}$/.test(name);
 }
 
 function newVersion(): RecordVersion {

@@ -15,8 +15,8 @@ export interface PostgresAddress {
   readonly tenant: string | undefined;
   readonly schema: string | undefined;
   readonly poolMax: number | undefined;
-  /** Whether the way there is encrypted, or leaves this machine at all. */
-  readonly exposed: boolean;
+  /** What somebody on the way there could do: read all, or stand between, as no certificate is checked; else nothing. */
+  readonly exposed: 'plain' | 'unchecked' | undefined;
 }
 
 const OURS = ['tenant', 'schema', 'pool_max'];
@@ -76,8 +76,14 @@ export function postgresAddress(
     tenant,
     schema,
     poolMax,
-    exposed: !local && [undefined, '', 'disable', 'prefer', 'allow', 'false', '0'].includes(mode),
+    exposed: local ? undefined : exposureOf(mode, parameters.get('uselibpqcompat') === 'true'),
   };
+}
+
+/** `pg` checks certificates with `prefer`, `require` and `verify-ca` too, unless it is told to do as libpq does. */
+function exposureOf(mode: string | undefined, asLibpq: boolean): 'plain' | 'unchecked' | undefined {
+  if ([undefined, '', 'disable', 'prefer', 'allow', 'false', '0'].includes(mode)) return 'plain';
+  return mode === 'no-verify' || (asLibpq && mode === 'require') ? 'unchecked' : undefined;
 }
 
 function decoded(text: string): string {

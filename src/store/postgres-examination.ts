@@ -1,6 +1,7 @@
 import { StoreDeniedError, StoreUnsuitableError } from '../errors.ts';
 import { quote } from '../quote.ts';
 import type { EngineFinding } from './engine.ts';
+import type { PostgresAddress } from './postgres-address.ts';
 import { POSTGRES_SCHEMA_VERSION } from './postgres-schema.ts';
 
 /* What a PostgreSQL server must be, before a login is trusted to it. */
@@ -18,7 +19,7 @@ export interface PostgresFinding extends EngineFinding {
 /** @param row the answer to the statement `check` */
 export function examinePostgres(
   row: Readonly<Record<string, unknown>>,
-  { tenant, exposed, localNow }: { tenant: string; exposed: boolean; localNow: number },
+  { tenant, exposed, localNow }: { tenant: string; exposed: PostgresAddress['exposed']; localNow: number },
 ): PostgresFinding[] {
   const findings: PostgresFinding[] = [];
   const say = (level: EngineFinding['level'], message: string, hint?: string) =>
@@ -73,9 +74,11 @@ export function examinePostgres(
     const message = `Another role has a hand in its tables, which belong to ${quote(String(row['owner']), 63)}: ${quote(what)}.`;
     refuse(message, 'Find out who made that, and drop it; then run `holdfast store migrate` as the owner.');
   }
-  if (exposed) {
+  if (exposed !== undefined) {
     const message =
-      'The way to it is not encrypted: who listens learns the password, or can alter what is written.';
+      exposed === 'plain'
+        ? 'The way to it is not encrypted: who listens learns the password, or can alter what is written.'
+        : 'The certificate of the server is not checked: who stands between learns the password, or can alter what is written.';
     say('warning', message, 'Add sslmode=verify-full to the URL.');
   }
   const skewMs = Math.round(localNow - Number(row['now']));

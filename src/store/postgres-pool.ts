@@ -3,7 +3,7 @@ import { quote } from '../quote.ts';
 import { type Environment, processEnvironment } from '../system/environment.ts';
 import { EngineStore, type EngineStoreOptions, type LazyEngine } from './engine-store.ts';
 import { PostgresEngine, type PostgresPool } from './postgres.ts';
-import { postgresAddress } from './postgres-address.ts';
+import { type PostgresAddress, postgresAddress } from './postgres-address.ts';
 
 /** Where the records lie. Give `connectionString`, or a `pool` of your own, which stays yours to close. */
 export interface PostgresStoreOptions extends EngineStoreOptions {
@@ -62,7 +62,7 @@ export function postgresEngine(
       return new PostgresEngine({
         ...common,
         pool: pool as PostgresPool,
-        exposed: false,
+        exposed: undefined,
         end: async () => {},
       });
     }
@@ -77,7 +77,7 @@ export function postgresEngine(
     });
     // A connection that breaks while nobody uses it is replaced when somebody does.
     own.on('error', () => {});
-    const exposed = address.exposed && (options.ssl === undefined || options.ssl === false);
+    const exposed = exposedBy(options.ssl, address.exposed);
     return new PostgresEngine({ ...common, pool: own, exposed, end: () => own.end() });
   };
   return { id: common.id, tenant, load: open };
@@ -104,4 +104,15 @@ function checked(what: string, text: string, form: RegExp): string {
 function positive(what: string, value: number, most: number): number {
   if (Number.isInteger(value) && value >= 1 && value <= most) return value;
   throw new InvalidArgumentError(`${what} of the PostgreSQL store must be a whole number from 1 to ${most}.`);
+}
+
+/** TLS options of the caller's decide where there are any: they may leave the certificate unchecked too. */
+function exposedBy(
+  ssl: PostgresStoreOptions['ssl'],
+  address: PostgresAddress['exposed'],
+): PostgresAddress['exposed'] {
+  if (ssl === undefined || ssl === false) return address;
+  const unchecked =
+    typeof ssl === 'object' && 'rejectUnauthorized' in ssl && ssl.rejectUnauthorized === false;
+  return unchecked ? 'unchecked' : undefined;
 }

@@ -8,6 +8,7 @@ import type {
   EngineStatus,
   EngineWrite,
 } from './engine.ts';
+import type { PostgresAddress } from './postgres-address.ts';
 import { isCollision, isUndone, postgresError } from './postgres-errors.ts';
 import { examinePostgres, insistOn, type PostgresFinding } from './postgres-examination.ts';
 import { postgresMigration, postgresMigrationSteps } from './postgres-schema.ts';
@@ -31,8 +32,8 @@ export interface PostgresEngineOptions {
   readonly schema: string;
   /** How long one statement may take before its connection is given up, in milliseconds. */
   readonly timeoutMs: number;
-  /** Whether the network between could be listened to. */
-  readonly exposed: boolean;
+  /** What somebody on the network between could do. */
+  readonly exposed: PostgresAddress['exposed'];
   /** Closes what was opened for this engine. */
   readonly end: () => Promise<void>;
 }
