@@ -1,19 +1,19 @@
 import { existsSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
-import { ForeignSocketError } from './unix-peer.ts';
-import { connectOwnSocket, type SocketAddress } from './unix-socket.ts';
 import {
   decodeMessage,
-  encodeCall,
   ERROR,
+  encodeCall,
   HEADER_BYTES,
   type IncomingMessage,
+  METHOD_RETURN,
   type MethodCall,
   messageLength,
-  METHOD_RETURN,
 } from './dbus-message.ts';
 import type { Environment } from './environment.ts';
+import { ForeignSocketError } from './unix-peer.ts';
+import { connectOwnSocket, type SocketAddress } from './unix-socket.ts';
 
 /*
  * A connection to the session bus whose every call ends in time, and that holds nothing open once it is closed: a stopped

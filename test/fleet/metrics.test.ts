@@ -13,8 +13,8 @@ import { serveMetrics } from '../../src/vault/metrics-server.ts';
 import { temporaryHome } from '../support/home.ts';
 import { memoryEngine, SharedMemory } from '../support/memory-engine.ts';
 import { type Servers, startServers } from '../support/servers.ts';
-import { expire, loggedIn, scripted, stored, vaultAt } from '../support/vault.ts';
 import { commandLine } from '../support/transcript.ts';
+import { expire, loggedIn, scripted, stored, vaultAt } from '../support/vault.ts';
 
 let servers: Servers;
 beforeAll(async () => {

@@ -9,9 +9,9 @@ import {
   KeyringDeniedError,
   KeyringLockedError,
 } from '../../src/errors.ts';
-import { KmsKeyring } from '../../src/keyring/kms-keyring.ts';
 import { openAwsKms } from '../../src/keyring/kms-aws.ts';
 import { openGcpKms } from '../../src/keyring/kms-gcp.ts';
+import { KmsKeyring } from '../../src/keyring/kms-keyring.ts';
 import { postJson } from '../../src/keyring/kms-request.ts';
 import { namedKms } from '../../src/keyring/named-kms.ts';
 import { resolveKeyrings } from '../../src/keyring/open.ts';

@@ -6,8 +6,8 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { BusError, canBeStarted, connectBus, deadlineIn } from '../../src/system/dbus.ts';
 import { temporaryDirectory } from '../support/home.ts';
 import { installed, requirement } from '../support/requirement.ts';
-import { babblingBus } from '../support/slow-bus.ts';
 import { end } from '../support/secret-service.ts';
+import { babblingBus } from '../support/slow-bus.ts';
 
 const NO_DBUS = requirement('dbus-daemon is not installed', installed('dbus-daemon'));
 
