@@ -173,7 +173,11 @@ describe.skipIf(NO_CHROOT !== undefined)('in a bare chroot, without /proc, /dev 
     await chown(store, uid, uid);
     const secret = join(root, 'mcp-secret');
     await writeFile(secret, SECRET, { mode: 0o444 });
-    const mounts = binds.map(([from, to]) => `mount --bind '${from}' '${join(root, to)}'`).join(' && ');
+    // Docker mounts its secrets read-only: then it decided who may read them.
+    const closed = `mount --bind '${secret}' '${secret}' && mount -o remount,bind,ro '${secret}'`;
+    const mounts = [...binds.map(([from, to]) => `mount --bind '${from}' '${join(root, to)}'`), closed].join(
+      ' && ',
+    );
     const inside = async (...args: string[]) =>
       start('unshare', [
         '--mount',

@@ -136,7 +136,7 @@ describe('workload identity', () => {
     );
     const home = await temporaryHome();
     const file = join(home.path, '..', 'token.jwt');
-    if (content !== undefined) await writeFile(file, content);
+    if (content !== undefined) await writeFile(file, content, { mode: 0o600 });
     const before = await servers.resourceCounters();
     const error: unknown = await vaultAt(home)
       .vault.login(servers.resource, workload({ file }))
