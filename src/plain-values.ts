@@ -40,14 +40,17 @@ export function checkDepth(depth: number): void {
   if (depth > MAX_DEPTH) throw new HostileValuesError('its values are nested too deeply');
 }
 
+/** What becomes of keys that would reach the prototype of an ordinary object. In an object of ours they are names like any. */
+export type HostileKeys = 'refused' | 'kept';
+
 /**
  * Reads JSON.
  *
  * @throws SyntaxError, which quotes what was read
  * @throws HostileValuesError
  */
-export function parsePlainJson(text: string): unknown {
-  return plainCopy(JSON.parse(text));
+export function parsePlainJson(text: string, keys: HostileKeys = 'refused'): unknown {
+  return plainCopy(JSON.parse(text), keys);
 }
 
 /**
@@ -55,8 +58,8 @@ export function parsePlainJson(text: string): unknown {
  *
  * @throws HostileValuesError
  */
-export function plainCopy(value: unknown): unknown {
-  return copied(value, new Map(), 0);
+export function plainCopy(value: unknown, keys: HostileKeys = 'refused'): unknown {
+  return copied(value, keys, new Map(), 0);
 }
 
 /** Whether the two hold the same, whatever prototypes their objects have. */
@@ -64,22 +67,22 @@ export function sameValues(a: unknown, b: unknown): boolean {
   return isDeepStrictEqual(plainCopy(a), plainCopy(b));
 }
 
-function copied(value: unknown, done: Map<object, unknown>, depth: number): unknown {
+function copied(value: unknown, keys: HostileKeys, done: Map<object, unknown>, depth: number): unknown {
   if (typeof value !== 'object' || value === null || value instanceof Date) return value;
   if (done.has(value)) return done.get(value);
   checkDepth(depth);
   if (Array.isArray(value)) {
     const list: unknown[] = [];
     done.set(value, list);
-    for (const one of value as unknown[]) list.push(copied(one, done, depth + 1));
+    for (const one of value as unknown[]) list.push(copied(one, keys, done, depth + 1));
     return list;
   }
   const object = plainObject();
   done.set(value, object);
   for (const [key, one] of value instanceof Map ? value : Object.entries(value)) {
     const name = nameOf(key);
-    checkKey(name);
-    object[name] = copied(one, done, depth + 1);
+    if (keys === 'refused') checkKey(name);
+    object[name] = copied(one, keys, done, depth + 1);
   }
   return object;
 }

@@ -2,6 +2,7 @@ import { createScanner, type Node, type ParseError, parseTree, visit } from 'jso
 import {
   checkDepth,
   checkKey,
+  type HostileKeys,
   HostileValuesError,
   type PlainObject,
   parsePlainJson,
@@ -123,10 +124,10 @@ function treeOf(text: string, errors: ParseError[]): Node | undefined {
  * @throws SyntaxError when it is none
  * @throws HostileValuesError
  */
-export function parseJsonc(text: string): unknown {
+export function parseJsonc(text: string, keys: HostileKeys = 'refused'): unknown {
   try {
     // Mostly it is plain, and the engine's own parser takes a tenth of the time.
-    return parsePlainJson(text);
+    return parsePlainJson(text, keys);
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
   }
@@ -151,7 +152,7 @@ export function parseJsonc(text: string): unknown {
     {
       onObjectBegin: () => begin(plainObject()),
       onObjectProperty: (key) => {
-        checkKey(key);
+        if (keys === 'refused') checkKey(key);
         name = key;
       },
       onObjectEnd: end,

@@ -86,7 +86,7 @@ async function read(store: StoreFile): Promise<{
   }
   let values: unknown;
   try {
-    values = store.codec.parse(file.text);
+    values = plainCopy(store.codec.parse(file.text));
   } catch (error) {
     if (error instanceof HostileValuesError) {
       throw new InvalidArgumentError(`${shellPath(file.path)} was left as it is: ${error.message}.`, {
@@ -152,7 +152,7 @@ export function without(values: unknown, path: Path): unknown {
 
 /** JSON, with the comments that a person may have put into a file of settings. */
 export const JSON_CODEC: Codec = {
-  parse: parseJsonc,
+  parse: (text) => parseJsonc(text, 'kept'),
   remove: (text, path) => {
     const root = parseTree(text, [], { allowTrailingComma: true });
     const value = root && findNodeAtLocation(root, [...path]);
