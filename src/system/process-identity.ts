@@ -10,7 +10,10 @@ import { hostname } from 'node:os';
 export interface ProcessIdentity {
   /** The boot of the kernel it runs on; empty where the platform names none. */
   readonly boot: string;
-  /** The PID namespace that its number belongs to; empty where the platform has none. */
+  /**
+   * The PID namespace of its number and the time namespace of its start time, with a blank between them; empty where the
+   * platform has none. Identities written before the time namespace was recorded hold the first alone.
+   */
   readonly namespace: string;
   readonly host: string;
   readonly pid: number;
@@ -26,7 +29,7 @@ let own: ProcessIdentity | undefined;
 export function thisProcess(): ProcessIdentity {
   own ??= {
     boot: quietly(() => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()),
-    namespace: quietly(() => readlinkSync('/proc/self/ns/pid')),
+    namespace: quietly(() => [readlinkSync('/proc/self/ns/pid'), timeNamespace()].join(' ').trim()),
     host: hostname(),
     pid: process.pid,
     started: quietly(() => startOf(readFileSync('/proc/self/stat', 'utf8'))),
@@ -46,15 +49,18 @@ export async function livenessOf(
   const self = thisProcess();
   if (other.host !== self.host && !options.sameMachine) return 'unknown';
   if (other.boot !== self.boot) return options.sameMachine && self.boot !== '' ? 'dead' : 'unknown';
-  if (other.namespace !== self.namespace) return 'unknown';
-  if (other.pid === self.pid) return other.started === self.started ? 'alive' : 'dead';
+  const [theirs, ours] = [namespacesOf(other), namespacesOf(self)];
+  if (theirs.pid !== ours.pid) return 'unknown';
+  // The kernel shows start times shifted by the time namespace of the reader: those of two namespaces cannot be compared.
+  const comparable = other.started !== '' && theirs.time === ours.time;
+  if (other.pid === self.pid) return comparable && other.started === self.started ? 'alive' : 'dead';
   try {
     // Signal 0 asks whether the process exists; EPERM means that it does, and is someone else's.
     process.kill(other.pid, 0);
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ESRCH') return 'dead';
   }
-  if (other.started === '') return 'unknown';
+  if (!comparable) return 'unknown';
   try {
     const stat = await readFile(`/proc/${other.pid}/stat`, 'utf8');
     return startOf(stat) === other.started && !isZombie(stat) ? 'alive' : 'dead';
@@ -62,6 +68,16 @@ export async function livenessOf(
     // Hidden (hidepid), or gone since: the next look will tell.
     return 'unknown';
   }
+}
+
+function namespacesOf({ namespace }: ProcessIdentity): { readonly pid: string; readonly time: string } {
+  const [pid = '', time = ''] = namespace.split(' ');
+  return { pid, time };
+}
+
+/** Kernels before 5.6 have no time namespaces. */
+function timeNamespace(): string {
+  return quietly(() => readlinkSync('/proc/self/ns/time'));
 }
 
 /** Field 22 of proc(5) stat. The name in field 2 may hold spaces and brackets, so counting begins after its last one. */

@@ -156,9 +156,18 @@ describe('the lock by lease file', () => {
   const ownedBy = (parts: readonly (string | number)[]) => parts.map(encodeURIComponent).join('&');
   const { boot, namespace, host, pid, started } = thisProcess();
 
+  const [pidNamespace = ''] = namespace.split(' ');
+  const elsewhere = `${pidNamespace} time:[1]`;
+  const nobody = 2 ** 22 + 1;
+
   it.each([
     ['of an earlier boot', ['another-boot', namespace, host, 1, '1', 'n']],
     ['whose number is another process’s now', [boot, namespace, host, pid, 'earlier', 'n']],
+    ['of another time namespace whose number no process has', [boot, elsewhere, host, nobody, '1', 'n']],
+    [
+      'whose time namespace is unknown and whose number no process has',
+      [boot, pidNamespace, host, nobody, '1', 'n'],
+    ],
   ])('is taken over from an owner %s', async (_what, parts) => {
     const path = await lockPath();
     await symlink(ownedBy(parts), `${path}.owner`);
@@ -168,6 +177,7 @@ describe('the lock by lease file', () => {
 
   it.each([
     ['of another container', [boot, 'pid:[1]', host, pid, started, 'n']],
+    ['that lives in another time namespace', [boot, elsewhere, host, process.ppid, '1', 'n']],
     ['that is not an identity', ['who knows']],
   ])('is not taken from an owner %s, and the error says how to free it', async (_what, parts) => {
     const path = await lockPath();
