@@ -2,8 +2,10 @@ import { readFileSync, readlinkSync } from 'node:fs';
 import { uptime } from 'node:os';
 
 /*
- * How old something is, whatever happens to the wall clock. The kernel's boot-time clock cannot be set and goes on while
- * a laptop sleeps, but it means something only within one boot; across boots the wall clock is all there is.
+ * How old something is, by the clock that says more. Within one boot the kernel's boot-time clock cannot be set and goes on
+ * while a laptop sleeps, so a wall clock that is set back makes nothing younger. It stands still while a virtual machine is
+ * suspended, so a wall clock that is ahead counts too: if it is wrong, that costs one early refresh. Across boots the wall
+ * clock is all there is.
  */
 
 /** A moment, by both clocks. */
@@ -41,13 +43,13 @@ export function thisMoment(): Moment {
 }
 
 /**
- * How long ago, in milliseconds. By the wall clock alone it may be negative: then one of the two moments was taken by a
- * clock that was wrong, and the age is not known.
+ * How long ago, in milliseconds: the greater of the two ages within one boot. Across boots it may be negative: then a wrong
+ * clock took one of the two moments, and the age is not known.
  */
 export function ageOf(then: Moment, now: Moment): number {
-  return then.boot !== undefined && then.boot.id === now.boot?.id
-    ? now.boot.ms - then.boot.ms
-    : now.wall - then.wall;
+  const byWall = now.wall - then.wall;
+  if (then.boot === undefined || then.boot.id !== now.boot?.id) return byWall;
+  return Math.max(byWall, now.boot.ms - then.boot.ms);
 }
 
 /** The boot, and the time namespace, whose boot-time clock may be shifted. */

@@ -41,7 +41,7 @@ async function expireByBoot(home: Home): Promise<void> {
 }
 
 describe.skipIf(NO_FAKETIME)('a process whose wall clock is wrong', () => {
-  test.each(['+10m', '-10m', '+365d', '-365d'])(
+  test.each(['+10m', '-10m', '-365d'])(
     'by %s is served the fresh token like everyone, and nobody refreshes',
     async (offset) => {
       const { home } = await loggedIn(await temporaryHome(), servers.resource);
@@ -53,24 +53,40 @@ describe.skipIf(NO_FAKETIME)('a process whose wall clock is wrong', () => {
     },
   );
 
-  test.each(['+365d', '-365d'])(
-    'by %s refreshes once, and the others go on with what it got',
-    async (offset) => {
-      const { home } = await loggedIn(await temporaryHome(), servers.resource);
-      await expireByBoot(home);
-      const before = (await servers.counters()).tokenRequests;
+  test('by +365d refreshes once, and the others go on with what it got', async () => {
+    const { home } = await loggedIn(await temporaryHome(), servers.resource);
+    await expireByBoot(home);
+    const before = (await servers.counters()).tokenRequests;
+    expect(JSON.parse(await tokenAt('+365d', home.path))).toMatchObject({ generation: 2 });
+    expect(await vaultAt(home).vault.token(servers.resource)).toMatchObject({ generation: 2 });
+    expect(JSON.parse(await tokenAt('+0', home.path))).toMatchObject({ generation: 2 });
+    expect((await servers.counters()).tokenRequests).toBe(before + 1);
+  });
+
+  test('by -365d refreshes once, and when the clock is set right, that costs one refresh more', async () => {
+    const { home } = await loggedIn(await temporaryHome(), servers.resource);
+    await expireByBoot(home);
+    const before = (await servers.counters()).tokenRequests;
+    expect(JSON.parse(await tokenAt('-365d', home.path))).toMatchObject({ generation: 2 });
+    expect(await vaultAt(home).vault.token(servers.resource)).toMatchObject({ generation: 3 });
+    expect(JSON.parse(await tokenAt('+0', home.path))).toMatchObject({ generation: 3 });
+    expect((await servers.counters()).tokenRequests).toBe(before + 2);
+  });
+
+  test('by +365d refreshes once, as if this machine had been suspended, and never again', async () => {
+    const { home } = await loggedIn(await temporaryHome(), servers.resource);
+    const before = (await servers.counters()).tokenRequests;
+    for (const offset of ['+365d', '+365d', '+0', '+365d']) {
       expect(JSON.parse(await tokenAt(offset, home.path))).toMatchObject({ generation: 2 });
-      expect(await vaultAt(home).vault.token(servers.resource)).toMatchObject({ generation: 2 });
-      expect(JSON.parse(await tokenAt('+0', home.path))).toMatchObject({ generation: 2 });
-      expect((await servers.counters()).tokenRequests).toBe(before + 1);
-    },
-  );
+    }
+    expect((await servers.counters()).tokenRequests).toBe(before + 1);
+  });
 
   test('among others, each by something else, all at an expired token: one of them refreshes it', async () => {
     const { home } = await loggedIn(await temporaryHome(), servers.resource);
     await expireByBoot(home);
     const before = (await servers.counters()).tokenRequests;
-    const offsets = ['+0', '+10m', '-10m', '+365d', '-365d', '+0'];
+    const offsets = ['+0', '+10m', '-10m', '+5m', '+0'];
     const told = await Promise.all(offsets.map((offset) => tokenAt(offset, home.path)));
     expect(new Set(told).size).toBe(1);
     expect(JSON.parse(told[0] ?? '')).toMatchObject({ generation: 2 });
