@@ -9,7 +9,9 @@ export const EXIT = {
   keyring: 4,
   network: 5,
   store: 6,
-  /** 128 + SIGINT, as a shell reports it. */
+  /** 128 + SIGHUP, as a shell reports it. */
+  hungUp: 129,
+  /** 128 + SIGINT. */
   interrupted: 130,
   /** 128 + SIGTERM. */
   terminated: 143,

@@ -6,8 +6,12 @@ import { nearest, numberOf, parseArguments } from './arguments.ts';
 import type { Command, Invocation } from './command.ts';
 import { COMMANDS } from './commands.ts';
 import { EXIT, exitCodeOf } from './exit-code.ts';
+import { Interruption } from './interruption.ts';
 import { isLog } from './log-option.ts';
 import { Ui } from './ui.ts';
+
+/** What a write answers when nobody reads any more: a pipe whose reader has ended, a terminal that was closed. */
+const OUTPUT_CLOSED = new Set<string | undefined>(['EPIPE', 'EIO']);
 
 /** Runs one command line. Answers the exit code. */
 export async function main(argv: readonly string[]): Promise<number> {
@@ -23,17 +27,11 @@ export async function main(argv: readonly string[]): Promise<number> {
     });
   // Until the options have been read: an error in them is told in the form that they ask for.
   let ui = uiFor(argv.includes('--json'), false);
-  const stop = new AbortController();
-  let terminated = false;
-  const interrupt = (signal: NodeJS.Signals) => {
-    // A second Ctrl-C finds the default again, and ends the process at once.
-    process.off('SIGINT', interrupt);
-    process.off('SIGTERM', interrupt);
-    terminated = signal === 'SIGTERM';
-    stop.abort();
-  };
-  process.on('SIGINT', interrupt);
-  process.on('SIGTERM', interrupt);
+  const interruption = new Interruption((text) => ui.note(text));
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (!OUTPUT_CLOSED.has(error.code)) throw error;
+    interruption.outputClosed();
+  });
   try {
     const [name, ...rest] = argv;
     if (name === '--version' || name === '-V') {
@@ -62,7 +60,7 @@ export async function main(argv: readonly string[]): Promise<number> {
       table: COMMANDS,
       ui,
       environment,
-      signal: stop.signal,
+      signal: interruption.signal,
       text: (option) => {
         const value = values.get(option);
         return typeof value === 'string' ? value : undefined;
@@ -74,13 +72,14 @@ export async function main(argv: readonly string[]): Promise<number> {
     const { run } = await command.load();
     return await run(invocation);
   } catch (error) {
-    // Which request or wait was broken off is no news to whoever pressed Ctrl-C.
-    ui.error(stop.signal.aborted && error instanceof AbortedError ? new AbortedError('Interrupted.') : error);
     const code = exitCodeOf(error);
-    return code === EXIT.interrupted && terminated ? EXIT.terminated : code;
+    const wasInterrupted = interruption.exitCode !== undefined && code === EXIT.interrupted;
+    if (wasInterrupted && interruption.exitCode === EXIT.done) return EXIT.done;
+    // Which request or wait was broken off is no news to whoever pressed Ctrl-C.
+    ui.error(wasInterrupted && error instanceof AbortedError ? new AbortedError('Interrupted.') : error);
+    return wasInterrupted ? (interruption.exitCode ?? code) : code;
   } finally {
-    process.off('SIGINT', interrupt);
-    process.off('SIGTERM', interrupt);
+    interruption.dispose();
   }
 }
 
