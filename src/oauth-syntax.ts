@@ -18,8 +18,8 @@ const LONGEST_SCOPE_LIST = 16 * 1024;
 /** Ten years, in seconds: a lifetime beyond is a mistake, and its date might not be a date. */
 export const LONGEST_LIFE_S = 315_360_000;
 
-export function isToken(text: string): boolean {
-  return TOKEN.test(text);
+export function isToken(value: unknown): value is string {
+  return typeof value === 'string' && TOKEN.test(value);
 }
 
 export function isClientId(text: string): boolean {

@@ -34,7 +34,7 @@ export function overview(version: string, table: readonly Command[]): string {
     'holdfast <command> --help says more. holdfast --version prints the version.',
     '',
     'Exit codes: 0 done, 1 failed, 2 usage, 3 login required, 4 keyring locked, denied or missing,',
-    '            5 network or server, 6 store damaged, unsafe or full, 130 interrupted, 143 terminated.',
+    '            5 network or server, 6 store damaged, unsafe or full, 129 hung up, 130 interrupted, 143 terminated.',
     '',
     'Environment:',
     ...ENVIRONMENT.map(([name, what]) => `  ${name.padEnd(28)}  ${what}`),

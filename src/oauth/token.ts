@@ -22,6 +22,19 @@ export interface TokenResponse {
   readonly issuedTokenType: string | undefined;
 }
 
+/**
+ * A successful answer to a refresh whose access token is missing or unusable, with the next refresh token in it. A server that
+ * rotates refresh tokens takes no other one from then on.
+ */
+export class IncompleteTokensError extends InvalidResponseError {
+  readonly refreshToken: Secret;
+
+  constructor({ message, hint }: InvalidResponseError, refreshToken: Secret) {
+    super(message, hint === undefined ? {} : { hint });
+    this.refreshToken = refreshToken;
+  }
+}
+
 export interface TokenServer extends Pick<AuthorizationServer, 'issuer' | 'tokenEndpoint' | 'reach'> {
   /** `token_endpoint_auth_signing_alg_values_supported` of RFC 8414 section 2, where known. */
   readonly signingAlgorithms?: readonly string[] | undefined;
@@ -36,6 +49,8 @@ export interface TokenRequestOptions extends RequestOptions {
    * `Bearer`, or with a key `DPoP`. What comes of a token exchange may be no access token, and `N_A` (RFC 8693 section 2.2.1).
    */
   readonly tokenTypes?: readonly string[] | undefined;
+  /** What an answer without `token_type` means. By default it is refused (RFC 6749 section 5.1). */
+  readonly typeIfAbsent?: string | undefined;
 }
 
 /** A token type identifier is a URI (RFC 8693 section 3). */
@@ -73,11 +88,15 @@ export function exchangeCode(
 /**
  * Presents a refresh token (RFC 6749 section 6). With `resource`, as MCP requires of every token request.
  *
+ * An answer without `token_type` means the type that was asked for, where only one was: some servers name it at the login and
+ * leave it out afterwards.
+ *
  * @param grant without `resourceParameter`, no `resource` is sent
  * @throws OAuthError (`invalid_grant`: the refresh token is used up, revoked or expired), NetworkError, TimeoutError,
  *   InvalidResponseError
+ * @throws IncompleteTokensError for a successful answer with a refresh token and no usable access token
  */
-export function refreshTokens(
+export async function refreshTokens(
   server: TokenServer,
   client: ClientRegistration,
   grant: { refreshToken: Secret; resourceParameter: string | undefined },
@@ -89,7 +108,9 @@ export function refreshTokens(
     'refresh_token',
     { refresh_token: grant.refreshToken, resource: grant.resourceParameter },
     // A server that has given up binding tokens answers with the next refresh token all the same, and that is not dropped.
-    options.dpopKey === undefined ? options : { tokenTypes: ['DPoP', 'Bearer'], ...options },
+    options.dpopKey === undefined
+      ? { typeIfAbsent: 'Bearer', ...options }
+      : { tokenTypes: ['DPoP', 'Bearer'], ...options },
   );
 }
 
@@ -107,7 +128,12 @@ export async function tokenRequest(
   parameters: Readonly<Record<string, string | Secret | undefined>>,
   options: TokenRequestOptions = {},
 ): Promise<TokenResponse> {
-  const { dpopKey, tokenTypes = [dpopKey === undefined ? 'Bearer' : 'DPoP'], ...limits } = options;
+  const {
+    dpopKey,
+    tokenTypes = [dpopKey === undefined ? 'Bearer' : 'DPoP'],
+    typeIfAbsent,
+    ...limits
+  } = options;
   const what = `The token endpoint of ${quote(server.issuer)}`;
   const as = { issuer: server.issuer, token_endpoint: server.tokenEndpoint };
   const { client, authentication, proofs } = clientOf(registration, server.signingAlgorithms);
@@ -136,12 +162,18 @@ export async function tokenRequest(
       // is not used up, so to send it again repeats nothing. Once: whoever wants yet another nonce will never be content.
       if (nonce !== undefined && !repeated && wantsNonce(response, answer)) continue;
     }
-    if (!response.ok || typeof answer?.['error'] === 'string') {
+    // GitHub sends errors with status 200. One beside the next refresh token is none: that token must not be lost.
+    const carriesNext = grantType === 'refresh_token' && isToken(answer?.['refresh_token']);
+    if (!response.ok || (typeof answer?.['error'] === 'string' && !carriesNext)) {
       const sent = Object.values(parameters).filter((value) => value instanceof Secret);
       throw explained(errorResponse(what, response, answer, [...proofs, ...sent]), registration);
     }
     if (answer === undefined) throw unusable(what, 'did not answer with a JSON object');
-    return read(answer, obtained, tokenTypes, what);
+    const typed =
+      typeIfAbsent === undefined
+        ? answer
+        : { token_type: typeIfAbsent, ...withoutNull(answer, 'token_type') };
+    return readAnswer(typed, obtained, tokenTypes, what, grantType === 'refresh_token');
   }
 }
 
@@ -182,6 +214,29 @@ function explained(error: HoldfastError, { authMethod }: ClientRegistration): Ho
 
 type Answer = Readonly<Record<string, unknown>>;
 
+/** `null` means absent. */
+function withoutNull(answer: Answer, name: string): Answer {
+  const { [name]: value, ...rest } = answer;
+  return value === null ? rest : answer;
+}
+
+/** As `read`. The next refresh token is kept whatever else is wrong with the answer to a refresh. */
+function readAnswer(
+  answer: Answer,
+  obtained: Moment,
+  tokenTypes: readonly string[],
+  what: string,
+  isRefresh: boolean,
+): TokenResponse {
+  try {
+    return read(answer, obtained, tokenTypes, what);
+  } catch (error) {
+    const next = answer['refresh_token'];
+    if (!isRefresh || !(error instanceof InvalidResponseError) || !isToken(next)) throw error;
+    throw new IncompleteTokensError(error, new Secret(next));
+  }
+}
+
 /** RFC 6749 section 5.1. An optional member of which no use could be made counts as absent. */
 function read(answer: Answer, obtained: Moment, tokenTypes: readonly string[], what: string): TokenResponse {
   const tokenType = tokenTypeOf(answer['token_type'], tokenTypes, what);
@@ -221,9 +276,7 @@ function tokenTypeOf(type: unknown, good: readonly string[], what: string): stri
 function token(answer: Answer, name: string, what: string): Secret | undefined {
   const value = answer[name] ?? '';
   if (value === '') return undefined;
-  if (typeof value !== 'string' || !isToken(value)) {
-    throw unusable(what, `gave as ${name} what can be no token`);
-  }
+  if (!isToken(value)) throw unusable(what, `gave as ${name} what can be no token`);
   return new Secret(value);
 }
 

@@ -38,7 +38,7 @@ describe('help', () => {
       holdfast <command> --help says more. holdfast --version prints the version.
 
       Exit codes: 0 done, 1 failed, 2 usage, 3 login required, 4 keyring locked, denied or missing,
-                  5 network or server, 6 store damaged, unsafe or full, 130 interrupted, 143 terminated.
+                  5 network or server, 6 store damaged, unsafe or full, 129 hung up, 130 interrupted, 143 terminated.
 
       Environment:
         HOLDFAST_HOME                 where everything lies (default: $XDG_CONFIG_HOME/holdfast, else ~/.config/holdfast)

@@ -12,7 +12,13 @@ import { createAuthorizationRequest, readAuthorizationResponse } from '../../src
 import { openCallbackServer } from '../../src/oauth/callback-server.ts';
 import { discover } from '../../src/oauth/discovery.ts';
 import { registerClient } from '../../src/oauth/registration.ts';
-import { exchangeCode, refreshTokens, tokenRequest, type TokenResponse } from '../../src/oauth/token.ts';
+import {
+  exchangeCode,
+  IncompleteTokensError,
+  refreshTokens,
+  tokenRequest,
+  type TokenResponse,
+} from '../../src/oauth/token.ts';
 import { Secret } from '../../src/secret.ts';
 import {
   answer,
@@ -355,17 +361,50 @@ describe('a request of another grant', () => {
   });
 });
 
+describe('an answer to a refresh with something odd in it', () => {
+  const rotated = { ...GOOD, refresh_token: GIVEN.refreshToken };
+
+  test.each([undefined, null])(
+    'is of the type that was asked for when its token_type is %s',
+    async (type) => {
+      const { tokens } = await refresh(await endpoint({ ...rotated, token_type: type }));
+      expect(tokens.tokenType).toBe('Bearer');
+      const login = await failure(exchange(await endpoint({ ...rotated, token_type: type })));
+      expect(login.message).toContain('without a type');
+    },
+  );
+
+  test.each(['', 'slow_down', 'invalid_grant'])(
+    'is taken although the error %j stands beside the next refresh token',
+    async (error) => {
+      const { tokens } = await refresh(await endpoint({ ...rotated, error }));
+      expect(tokens.refreshToken?.reveal() === GIVEN.refreshToken).toBe(true);
+    },
+  );
+
+  test.each([
+    { access_token: undefined },
+    { access_token: null },
+    { access_token: [GIVEN.accessToken] },
+    { access_token: 'two words' },
+    { token_type: 'JWT' },
+    { token_type: ['Bearer'] },
+  ])('keeps the next refresh token when the rest cannot be used: %j', async (odd) => {
+    const error = await failure(refresh(await endpoint({ ...rotated, ...odd })));
+    expect(error).toBeInstanceOf(IncompleteTokensError);
+    expect((error as IncompleteTokensError).refreshToken.reveal() === GIVEN.refreshToken).toBe(true);
+    expect(secretsSeen(error, SECRETS)).toBe(0);
+  });
+});
+
 describe('an answer that is no good', () => {
   test.each([
     {},
-    { ...GOOD, access_token: undefined, refresh_token: GIVEN.refreshToken },
     { ...GOOD, access_token: null },
     { ...GOOD, access_token: '' },
     { ...GOOD, access_token: 7 },
     { ...GOOD, access_token: { value: GIVEN.accessToken } },
     { ...GOOD, refresh_token: 7 },
-    { ...GOOD, token_type: undefined },
-    { ...GOOD, token_type: null },
     { ...GOOD, token_type: 'mac' },
     { ...GOOD, token_type: 'DPoP' },
     { ...GOOD, token_type: ['Bearer'] },

@@ -65,6 +65,8 @@ const Case = v.strictObject({
   expect: v.string(),
   /** What the message must say, so that the code comes of the right check. */
   says: v.optional(v.string()),
+  /** Of a token response that a code exchange refuses: a refresh takes it, since its tokens exist nowhere else. */
+  takenAtRefresh: v.optional(v.boolean()),
   /** What success must yield, among others. */
   outcome: v.optional(v.record(v.string(), v.unknown())),
   /** Every request that may be made, in order. */
