@@ -2,15 +2,21 @@ import { fileURLToPath } from 'node:url';
 import { storeContract } from 'holdfast/testing';
 import {
   type ClaimAnswer,
+  type ClaimEnd,
   type ClaimRequest,
+  type DueRecord,
   type Engine,
   type EngineFinding,
   type EngineStatus,
   EngineStore,
   type EngineWrite,
+  MAX_OUTBOX_ENTRIES,
+  type OutboxEntry,
   type RecordAddress,
   type RecordVersion,
+  type StoredOutboxEntry,
   type StoredRecord,
+  type WriteAnswer,
 } from 'holdfast/stores';
 
 /*
@@ -24,20 +30,31 @@ interface Row {
   readonly version: RecordVersion;
   readonly obtainedAt: number;
   readonly writtenAt: number;
+  readonly dueAt: number;
 }
 
 interface Claim {
   epoch: number;
+  name: string;
   until: number;
+  leaseMs: number;
   at: number;
+  /** When the claim before was made, if that was never released. */
+  abandonedAt: number | undefined;
   released: boolean;
+  /** The last claim that said it would send, or may have. */
+  sentEpoch: number;
   note: string | undefined;
 }
+
+/** What `due` never answers. */
+const NEVER = Number.MAX_SAFE_INTEGER;
 
 /** The engine itself: its rows, its claims, and its clock, which is the only one that decides. */
 export class SharedMemory {
   readonly rows = new Map<string, Row>();
   readonly claims = new Map<string, Claim>();
+  readonly outbox = new Map<string, Map<string, StoredOutboxEntry>>();
   readonly aside: { readonly why: string; readonly record: string }[] = [];
   startedAt = Number.NEGATIVE_INFINITY;
   #ahead = 0;
@@ -63,7 +80,10 @@ export class MemoryEngine implements Engine {
 
   async read(address: RecordAddress): Promise<StoredRecord | undefined> {
     const row = this.#shared.rows.get(key(address));
-    return row && { record: row.record, version: row.version, ageMs: this.#shared.now() - row.obtainedAt };
+    if (row === undefined) return undefined;
+    // An engine whose clock was set back knows no better age than the one that the tokens had when they were written.
+    const seen = Math.max(this.#shared.now(), row.writtenAt);
+    return { record: row.record, version: row.version, ageMs: seen - row.obtainedAt };
   }
 
   async version(address: RecordAddress): Promise<RecordVersion | undefined> {
@@ -74,17 +94,28 @@ export class MemoryEngine implements Engine {
     address: RecordAddress,
     expected: RecordVersion | undefined,
     write: EngineWrite,
-  ): Promise<boolean> {
-    if (this.#shared.rows.get(key(address))?.version !== expected) return false;
+  ): Promise<WriteAnswer> {
+    const there = this.#shared.rows.get(key(address))?.version;
+    if (there === write.version) return { outcome: 'written' };
+    if (there !== expected) return { outcome: 'conflict' };
+    const followed = this.#followed(address.id, write.onlyIfLast);
+    if (followed !== undefined) return followed;
     this.#put(address, write);
-    if (write.releases !== undefined) this.#release(address.id, write.releases.epoch, write.releases.note);
-    return true;
+    return { outcome: 'written' };
   }
 
-  async remove(address: RecordAddress, expected: RecordVersion | undefined): Promise<boolean> {
+  async remove(
+    address: RecordAddress,
+    expected: RecordVersion | undefined,
+    onlyIfLast?: number,
+  ): Promise<WriteAnswer> {
     const row = this.#shared.rows.get(key(address));
-    if (row === undefined || (expected !== undefined && row.version !== expected)) return false;
-    return this.#shared.rows.delete(key(address));
+    if (row === undefined || (expected !== undefined && row.version !== expected))
+      return { outcome: 'conflict' };
+    const followed = this.#followed(address.id, onlyIfLast);
+    if (followed !== undefined) return followed;
+    this.#shared.rows.delete(key(address));
+    return { outcome: 'written' };
   }
 
   async move(
@@ -92,12 +123,15 @@ export class MemoryEngine implements Engine {
     to: RecordAddress,
     expected: RecordVersion,
     write: EngineWrite,
-  ): Promise<boolean> {
+  ): Promise<WriteAnswer> {
     const { rows } = this.#shared;
-    if (rows.get(key(from))?.version !== expected || rows.has(key(to))) return false;
+    if (rows.get(key(to))?.version === write.version) return { outcome: 'written' };
+    if (rows.get(key(from))?.version !== expected || rows.has(key(to))) return { outcome: 'conflict' };
+    const followed = this.#followed(from.id, write.onlyIfLast);
+    if (followed !== undefined) return followed;
     rows.delete(key(from));
     this.#put(to, write);
-    return true;
+    return { outcome: 'written' };
   }
 
   async list(): Promise<RecordAddress[]> {
@@ -108,40 +142,87 @@ export class MemoryEngine implements Engine {
     return [...this.#shared.rows.keys()].map(addressOf).flatMap((one) => (one.id === id ? [one.kid] : []));
   }
 
-  async claim({ id, leaseMs, patienceMs, only }: ClaimRequest): Promise<ClaimAnswer> {
+  async due(withinMs: number, limit: number, after?: DueRecord): Promise<DueRecord[]> {
+    const before = this.#shared.now() + withinMs;
+    return [...this.#shared.rows]
+      .map(([at, { version, dueAt }]) => ({ ...addressOf(at), version, dueAt }))
+      .filter(({ dueAt }) => dueAt < NEVER && dueAt <= before)
+      .sort(inOrder)
+      .filter((one) => after === undefined || inOrder(one, after) > 0)
+      .slice(0, limit);
+  }
+
+  async reschedule(address: RecordAddress, version: RecordVersion, dueInMs: number): Promise<boolean> {
+    const row = this.#shared.rows.get(key(address));
+    if (row?.version !== version) return false;
+    this.#shared.rows.set(key(address), { ...row, dueAt: this.#dueAt(dueInMs) });
+    return true;
+  }
+
+  async claim({ id, name, leaseMs, patienceMs, only }: ClaimRequest): Promise<ClaimAnswer> {
     const { rows, claims, startedAt } = this.#shared;
     const now = this.#shared.now();
     if (only !== undefined && rows.get(key(only.address))?.version !== only.version) {
       return { outcome: 'superseded' };
     }
     const before = claims.get(id);
+    if (before?.name === name) {
+      if (before.released) return { outcome: 'held' };
+      before.until = now + leaseMs;
+      const { epoch, note, abandonedAt } = before;
+      return { outcome: 'claimed', epoch, now, note, abandonedAt };
+    }
     const silent = before !== undefined && !before.released;
-    if (silent && now <= Math.max(before.until, startedAt + leaseMs) + patienceMs) return { outcome: 'held' };
-    const claim = { epoch: (before?.epoch ?? 0) + 1, until: now + leaseMs, at: now, released: false };
-    claims.set(id, { ...claim, note: before?.note });
-    return {
-      outcome: 'claimed',
-      epoch: claim.epoch,
-      now,
-      note: before?.note,
-      abandonedAt: silent ? before.at : undefined,
-    };
+    if (silent) {
+      before.until = Math.min(before.until, now + before.leaseMs);
+      if (now <= Math.max(before.until, startedAt + leaseMs) + patienceMs) return { outcome: 'held' };
+    }
+    const epoch = Math.max((before?.epoch ?? 0) + 1, Math.floor(now));
+    const kept = { note: before?.note, sentEpoch: before?.sentEpoch ?? 0 };
+    const abandonedAt = silent ? before.at : undefined;
+    const until = now + leaseMs;
+    claims.set(id, { ...kept, epoch, name, until, leaseMs, at: now, abandonedAt, released: false });
+    return { outcome: 'claimed', epoch, now, note: kept.note, abandonedAt };
   }
 
-  async renew(id: string, epoch: number, leaseMs: number): Promise<boolean> {
+  async withdraw(id: string, name: string): Promise<void> {
+    const claim = this.#shared.claims.get(id);
+    if (claim?.name === name) claim.released = true;
+  }
+
+  async renew(id: string, epoch: number, leaseMs: number, sending = false): Promise<boolean> {
     const claim = this.#shared.claims.get(id);
     if (claim?.epoch !== epoch || claim.released) return false;
     claim.until = this.#shared.now() + leaseMs;
+    claim.leaseMs = leaseMs;
+    if (sending) claim.sentEpoch = epoch;
     return true;
   }
 
-  async release(id: string, epoch: number, note: string | undefined): Promise<void> {
-    this.#release(id, epoch, note);
+  async release(id: string, end: ClaimEnd): Promise<void> {
+    this.#release(id, end);
   }
 
   async leased(id: string): Promise<boolean> {
     const claim = this.#shared.claims.get(id);
     return claim !== undefined && !claim.released && this.#shared.now() <= claim.until;
+  }
+
+  async putOutbox(id: string, entry: OutboxEntry): Promise<boolean> {
+    const entries = this.#shared.outbox.get(id) ?? new Map<string, StoredOutboxEntry>();
+    this.#shared.outbox.set(id, entries);
+    if (!entries.has(entry.name)) entries.set(entry.name, { ...entry, writtenAt: this.#shared.now() });
+    const surplus = [...entries.values()].sort(newestFirst).slice(MAX_OUTBOX_ENTRIES);
+    for (const { name } of surplus) entries.delete(name);
+    return entries.has(entry.name);
+  }
+
+  async listOutbox(id: string): Promise<StoredOutboxEntry[]> {
+    return [...(this.#shared.outbox.get(id)?.values() ?? [])].sort(newestFirst);
+  }
+
+  async removeOutbox(id: string, names: readonly string[]): Promise<void> {
+    for (const name of names) this.#shared.outbox.get(id)?.delete(name);
   }
 
   async setAside(_address: RecordAddress, record: string, why: 'damaged' | 'late'): Promise<string> {
@@ -177,17 +258,47 @@ export class MemoryEngine implements Engine {
     // Nothing is open.
   }
 
-  #put(address: RecordAddress, { record, version, ageMs }: EngineWrite): void {
-    const now = this.#shared.now();
-    this.#shared.rows.set(key(address), { record, version, obtainedAt: now - ageMs, writtenAt: now });
+  /** Who has claimed after that epoch, if anybody has. */
+  #followed(id: string, onlyIfLast: number | undefined): WriteAnswer | undefined {
+    const last = this.#shared.claims.get(id);
+    if (onlyIfLast === undefined || last === undefined || last.epoch <= onlyIfLast) return undefined;
+    const { epoch, at, released, sentEpoch } = last;
+    const ageMs = Math.max(0, this.#shared.now() - at);
+    return {
+      outcome: 'followed',
+      last: { epoch, ageMs, open: !released, mayHaveSent: sentEpoch > onlyIfLast },
+    };
   }
 
-  #release(id: string, epoch: number, note: string | undefined): void {
+  #dueAt(dueInMs: number): number {
+    return Math.min(NEVER, this.#shared.now() + dueInMs);
+  }
+
+  #put(address: RecordAddress, { record, version, ageMs, dueInMs, releases }: EngineWrite): void {
+    const now = this.#shared.now();
+    const dueAt = dueInMs === undefined ? 0 : this.#dueAt(dueInMs);
+    this.#shared.rows.set(key(address), { record, version, obtainedAt: now - ageMs, writtenAt: now, dueAt });
+    if (releases !== undefined) this.#release(address.id, releases);
+  }
+
+  #release(id: string, { epoch, note, unsent = false }: ClaimEnd): void {
     const claim = this.#shared.claims.get(id);
     if (claim?.epoch !== epoch) return;
     claim.released = true;
     claim.note = note;
+    if (!unsent) claim.sentEpoch = epoch;
   }
+}
+
+function inOrder(a: DueRecord, b: DueRecord): number {
+  return a.dueAt - b.dueAt || (key(a) < key(b) ? -1 : Number(key(a) > key(b)));
+}
+
+/** By generation, and then by epoch. */
+function newestFirst(a: OutboxEntry, b: OutboxEntry): number {
+  const [generation = 0, epoch = 0] = a.name.split('.').map(Number);
+  const [other = 0, otherEpoch = 0] = b.name.split('.').map(Number);
+  return other - generation || otherEpoch - epoch;
 }
 
 function key({ kid, id }: RecordAddress): string {

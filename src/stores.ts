@@ -1,11 +1,18 @@
 /** `holdfast/stores`: what it takes to keep records in an engine of one's own (docs/stores.md). */
-export type {
-  ClaimAnswer,
-  ClaimRequest,
-  Engine,
-  EngineFinding,
-  EngineStatus,
-  EngineWrite,
+export {
+  type ClaimAnswer,
+  type ClaimEnd,
+  type ClaimRequest,
+  type DueRecord,
+  type Engine,
+  type EngineFinding,
+  type EngineStatus,
+  type EngineWrite,
+  type LaterClaim,
+  MAX_OUTBOX_ENTRIES,
+  type OutboxEntry,
+  type StoredOutboxEntry,
+  type WriteAnswer,
 } from './store/engine.ts';
 export { EngineStore, type EngineStoreOptions, type LazyEngine } from './store/engine-store.ts';
 export type { RecordAddress, RecordVersion, Store, StoredRecord } from './store/store.ts';

@@ -103,7 +103,7 @@ export class ClaimedLease implements Lease {
 
   release(): Promise<void> {
     clearTimeout(this.#timer);
-    this.#ended ??= this.#engine.release(this.#id, this.epoch, this.#note);
+    this.#ended ??= this.#engine.release(this.#id, { epoch: this.epoch, note: this.#note });
     return this.#ended;
   }
 

@@ -1,12 +1,22 @@
 import { randomBytes } from 'node:crypto';
 import { LockTimeoutError, StoreUnreachableError } from '../errors.ts';
-import { elapsingMoment } from '../system/clock.ts';
+import { type ElapsingMoment, elapsingMoment } from '../system/clock.ts';
 import { machineName } from '../system/machine-name.ts';
 import { measure } from '../system/metrics.ts';
 import { pause } from '../system/turn.ts';
 import { ClaimedLease } from './claimed-lease.ts';
-import type { Engine } from './engine.ts';
+import type {
+  ClaimAnswer,
+  ClaimRequest,
+  DueRecord,
+  Engine,
+  EngineWrite,
+  OutboxEntry,
+  StoredOutboxEntry,
+  WriteAnswer,
+} from './engine.ts';
 import { measured } from './measured-engine.ts';
+import { patiently } from './passing-refusal.ts';
 import type {
   CasResult,
   Durability,
@@ -36,6 +46,12 @@ const LOOK_EVERY_MS = 10_000;
 const FIRST_POLL_MS = 15;
 const LONGEST_POLL_MS = 200;
 
+/** How long a refusal that passes is waited for, where the caller gives no time of its own, in milliseconds. */
+const PATIENCE_MS = 20_000;
+
+/** So many names of claims whose answer was lost are kept. */
+const MAX_UNANSWERED = 10_000;
+
 /** An engine that is loaded when it is first used. */
 export interface LazyEngine {
   readonly id: string;
@@ -52,6 +68,8 @@ export class EngineStore implements Store {
   readonly #leaseMs: number;
   readonly #patienceMs: number;
   readonly #holder: string;
+  /** By id, the names of claims whose answer was lost. */
+  readonly #unanswered = new Map<string, string>();
   #loading: Promise<Engine> | undefined;
 
   constructor(engine: Engine | LazyEngine, options: EngineStoreOptions = {}) {
@@ -71,7 +89,7 @@ export class EngineStore implements Store {
   }
 
   async read(address: RecordAddress): Promise<StoredRecord | undefined> {
-    return (await this.engine()).read(address);
+    return this.#patiently((engine) => engine.read(address));
   }
 
   async version(address: RecordAddress): Promise<RecordVersion | undefined> {
@@ -82,26 +100,20 @@ export class EngineStore implements Store {
     address: RecordAddress,
     expected: RecordVersion | undefined,
     record: string,
-    { ageMs = 0, lease }: WriteOptions = {},
+    options: WriteOptions = {},
   ): Promise<CasResult> {
-    const version = newVersion();
-    const claimed = lease instanceof ClaimedLease ? lease : undefined;
-    return outcomeOf(version, async () => {
-      const releases = claimed && { epoch: claimed.epoch, note: claimed.pendingNote };
-      const engine = await this.engine();
-      const written = await engine.write(address, expected, {
-        record,
-        version,
-        ageMs: Math.max(0, ageMs),
-        releases,
-      });
-      if (written) claimed?.ended();
-      return written;
-    });
+    const write = engineWrite(record, options);
+    return this.#changed(write.version, options.lease, (engine) => engine.write(address, expected, write));
   }
 
-  async remove(address: RecordAddress, expected?: RecordVersion): Promise<boolean> {
-    return (await this.engine()).remove(address, expected);
+  /** `false` also when somebody has claimed that id after `onlyIfLast`. */
+  async remove(
+    address: RecordAddress,
+    expected?: RecordVersion,
+    { onlyIfLast }: Pick<WriteOptions, 'onlyIfLast'> = {},
+  ): Promise<boolean> {
+    const answer = await this.#patiently((engine) => engine.remove(address, expected, onlyIfLast));
+    return answer.outcome === 'written';
   }
 
   async move(
@@ -109,12 +121,34 @@ export class EngineStore implements Store {
     to: RecordAddress,
     expected: RecordVersion,
     record: string,
-    { ageMs = 0 }: WriteOptions = {},
+    options: WriteOptions = {},
   ): Promise<CasResult> {
-    const version = newVersion();
-    return outcomeOf(version, async () =>
-      (await this.engine()).move(from, to, expected, { record, version, ageMs: Math.max(0, ageMs) }),
-    );
+    const write = engineWrite(record, options);
+    return this.#changed(write.version, options.lease, (engine) => engine.move(from, to, expected, write));
+  }
+
+  /** Keeps a server's answer that could not be stored. `false`: enough newer ones are kept, and this one is not. */
+  async putOutbox(id: string, entry: OutboxEntry): Promise<boolean> {
+    return this.#patiently((engine) => engine.putOutbox(id, entry));
+  }
+
+  /** The newest first. */
+  async listOutbox(id: string): Promise<StoredOutboxEntry[]> {
+    return this.#patiently((engine) => engine.listOutbox(id));
+  }
+
+  async removeOutbox(id: string, names: readonly string[]): Promise<void> {
+    if (names.length > 0) await this.#patiently((engine) => engine.removeOutbox(id, names));
+  }
+
+  /** Records to be refreshed within that time from now, the earliest first; `after` is the last of the page before. */
+  async due(withinMs: number, limit: number, after?: DueRecord): Promise<DueRecord[]> {
+    return this.#patiently((engine) => engine.due(withinMs, limit, after));
+  }
+
+  /** Sets when that record is due and changes nothing else of it. `false`: it has another version. */
+  async reschedule(address: RecordAddress, version: RecordVersion, dueInMs: number): Promise<boolean> {
+    return (await this.engine()).reschedule(address, version, dueInMs);
   }
 
   async quarantine(address: RecordAddress): Promise<string | undefined> {
@@ -128,11 +162,13 @@ export class EngineStore implements Store {
   }
 
   async list(): Promise<RecordAddress[]> {
-    return (await (await this.engine()).list()).filter(({ kid, id }) => isName(kid) && isName(id));
+    return (await this.#patiently((engine) => engine.list())).filter(
+      ({ kid, id }) => isName(kid) && isName(id),
+    );
   }
 
   async kidsOf(id: string): Promise<string[]> {
-    return (await (await this.engine()).kidsOf(id)).filter(isName);
+    return (await this.#patiently((engine) => engine.kidsOf(id))).filter(isName);
   }
 
   async lock(id: string, options: LeaseOptions): Promise<Lease> {
@@ -185,19 +221,23 @@ export class EngineStore implements Store {
     const end = performance.now() + waitMs;
     const patienceMs = canWaitMs >= this.#patienceMs ? this.#patienceMs : 0;
     const request = { id, holder: this.#holder, leaseMs: this.#leaseMs, patienceMs, only };
+    // A claim whose answer was lost may have landed: under its name it is this process's own, and nobody waits for it.
+    const lost = this.#unanswered.get(id);
+    this.#unanswered.delete(id);
+    let name = lost ?? newVersion();
     let isHeld = false;
     for (let poll = FIRST_POLL_MS; ; poll = Math.min(poll * 2, LONGEST_POLL_MS)) {
-      // The lease counts from before it was asked for: nobody knows when in between the engine granted it.
-      const asked = elapsingMoment();
-      const answer = await engine.claim(request);
+      const { asked, answer } = await this.#answered(engine, { ...request, name }, end, signal);
       if (answer.outcome === 'claimed') {
         measure({ name: 'claim', outcome: 'won' });
         return new ClaimedLease(engine, { id, asked, leaseMs: this.#leaseMs, ...answer });
       }
       if (answer.outcome === 'superseded') {
         measure({ name: 'claim', outcome: 'superseded' });
+        if (name === lost) await engine.withdraw(id, lost).catch(() => this.#remember(id, lost));
         return undefined;
       }
+      if (name === lost) name = newVersion();
       if (!isHeld) measure({ name: 'claim', outcome: 'held' });
       isHeld = true;
       const left = end - performance.now();
@@ -212,6 +252,57 @@ export class EngineStore implements Store {
       await pause(Math.min(left, poll * (0.5 + Math.random())), signal);
     }
   }
+
+  /** The engine's answer to a claim. While it refuses for a reason that passes, the caller's own time is waited. */
+  async #answered(
+    engine: Engine,
+    request: ClaimRequest,
+    end: number,
+    signal: AbortSignal | undefined,
+  ): Promise<{ readonly asked: ElapsingMoment; readonly answer: ClaimAnswer }> {
+    try {
+      // The lease counts from before it was asked for: nobody knows when in between the engine granted it.
+      return await patiently(
+        async () => {
+          const asked = elapsingMoment();
+          return { asked, answer: await engine.claim(request) };
+        },
+        end - performance.now(),
+        signal,
+      );
+    } catch (error) {
+      this.#remember(request.id, request.name);
+      throw error;
+    }
+  }
+
+  #remember(id: string, name: string): void {
+    this.#unanswered.set(id, name);
+    const [oldest] = this.#unanswered.keys();
+    if (this.#unanswered.size > MAX_UNANSWERED && oldest !== undefined) this.#unanswered.delete(oldest);
+  }
+
+  async #patiently<T>(step: (engine: Engine) => Promise<T>): Promise<T> {
+    const engine = await this.engine();
+    return patiently(() => step(engine), PATIENCE_MS);
+  }
+
+  /** A change whose answer was lost may have landed. */
+  async #changed(
+    version: RecordVersion,
+    lease: Lease | undefined,
+    change: (engine: Engine) => Promise<WriteAnswer>,
+  ): Promise<CasResult> {
+    try {
+      const answer = await this.#patiently(change);
+      if (answer.outcome !== 'written') return answer;
+      if (lease instanceof ClaimedLease) lease.ended();
+      return { outcome: 'ok', version };
+    } catch (cause) {
+      if (cause instanceof StoreUnreachableError) return { outcome: 'unknown', cause };
+      throw cause;
+    }
+  }
 }
 
 /**
@@ -222,16 +313,21 @@ function isName(name: string): boolean {
   return /^[\w-]{1,200}$/.test(name);
 }
 
-function newVersion(): RecordVersion {
+/** A version for one write, and for each retry of it. */
+export function newVersion(): RecordVersion {
   return randomBytes(12).toString('base64url');
 }
 
-/** A write whose answer did not come may have landed. */
-async function outcomeOf(version: RecordVersion, write: () => Promise<boolean>): Promise<CasResult> {
-  try {
-    return (await write()) ? { outcome: 'ok', version } : { outcome: 'conflict' };
-  } catch (cause) {
-    if (cause instanceof StoreUnreachableError) return { outcome: 'unknown', cause };
-    throw cause;
-  }
+function engineWrite(
+  record: string,
+  { ageMs = 0, dueInMs, lease, version, onlyIfLast }: WriteOptions,
+): EngineWrite {
+  return {
+    record,
+    version: version ?? newVersion(),
+    ageMs: Math.max(0, ageMs),
+    dueInMs,
+    onlyIfLast,
+    releases: lease instanceof ClaimedLease ? { epoch: lease.epoch, note: lease.pendingNote } : undefined,
+  };
 }

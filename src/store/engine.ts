@@ -2,23 +2,68 @@ import type { RecordAddress, RecordVersion, StoredRecord } from './store.ts';
 
 /*
  * What an engine that many machines share must be able to do. It is small on purpose: how a credential is refreshed once is
- * decided above it (engine-store.ts, vault/refresh-once.ts), whatever the engine. Adding one is one file that implements
+ * decided above it (engine-store.ts and the layers over it), whatever the engine. Adding one is one file that implements
  * this, and the exported suite `storeContract`.
  */
 
-/** What to write a record with, and what the same step gives back. */
+/** A write of a record, and the claim that the same step may check or end. */
 export interface EngineWrite {
   readonly record: string;
-  /** Drawn by the caller, new for each write, so that a write whose outcome is unknown is recognised afterwards. */
+  /**
+   * Drawn by the caller, new for each write and kept for each retry of it: a write whose answer was lost is recognised by
+   * its version, and answered `written` again.
+   */
   readonly version: RecordVersion;
   /** How old the record's tokens are, in milliseconds. `read` answers that age, grown by the engine's clock since. */
   readonly ageMs: number;
+  /**
+   * When the record should be refreshed, in milliseconds from now; `Infinity` for never. Absent: `due` answers it at once,
+   * as it does for records that a Holdfast without due times wrote.
+   */
+  readonly dueInMs?: number | undefined;
   /** A claim that ends in the same step, if it is still the last one. A write lands without regard to it. */
-  readonly releases?: { readonly epoch: number; readonly note: string | undefined } | undefined;
+  readonly releases?: ClaimEnd | undefined;
+  /** Lands only if nobody has claimed that id after this epoch. */
+  readonly onlyIfLast?: number | undefined;
+}
+
+export interface ClaimEnd {
+  readonly epoch: number;
+  /** For the next holder; `undefined` removes the note. */
+  readonly note: string | undefined;
+  /** The holder knows that it sent no request under this claim. */
+  readonly unsent?: boolean | undefined;
+}
+
+export type WriteAnswer =
+  | { readonly outcome: 'written' }
+  /** The record has another version, or is gone; or something is at the place to move to. Nothing was written. */
+  | { readonly outcome: 'conflict' }
+  /** Somebody has claimed that id after `onlyIfLast`. Nothing was written. */
+  | { readonly outcome: 'followed'; readonly last: LaterClaim };
+
+/** The last claim of an id that others have claimed since. */
+export interface LaterClaim {
+  /** A write that carries this as `onlyIfLast` lands if nobody has claimed since this was answered. */
+  readonly epoch: number;
+  /** How long ago it was made, by the engine's clock, in milliseconds. */
+  readonly ageMs: number;
+  /** Whether it was not released yet: its holder is at work, or went silent. */
+  readonly open: boolean;
+  /**
+   * Whether a claim after `onlyIfLast` may have sent a request. `false` only when each of them ended as unsent, or went
+   * silent before it announced a request (`renew` with `sending`).
+   */
+  readonly mayHaveSent: boolean;
 }
 
 export interface ClaimRequest {
   readonly id: string;
+  /**
+   * Drawn by the caller. A claim whose answer was lost is asked for again by the same name: while it is open it is
+   * answered `claimed`, with the same epoch and a whole lease from now; once it has ended it is not granted a second time.
+   */
+  readonly name: string;
   /** Who claims; for people who look into the engine. */
   readonly holder: string;
   /** How long the lease lasts from now, by the engine's clock, in milliseconds. */
@@ -32,7 +77,11 @@ export interface ClaimRequest {
 export type ClaimAnswer =
   | {
       readonly outcome: 'claimed';
-      /** Higher than that of every earlier claim of this id. */
+      /**
+       * Higher than that of every earlier claim of this id: the engine's clock in milliseconds since the epoch, or one
+       * more than the last where that is higher. After a fail-over to an engine that lacks the last claims, and after a
+       * restored backup, later claims therefore still have higher epochs.
+       */
       readonly epoch: number;
       readonly note: string | undefined;
       /** Ms since the epoch, by the engine's clock. */
@@ -44,6 +93,30 @@ export type ClaimAnswer =
   | { readonly outcome: 'held' }
   /** The record has another version, or is gone. Nothing was written. */
   | { readonly outcome: 'superseded' };
+
+/** A server's answer that the store has not taken yet. */
+export interface OutboxEntry {
+  /** `generation.epoch.random`, as in `12.1790000000000.Zm9v`: by the first two numbers entries are ordered. */
+  readonly name: string;
+  /** The key that `record` is sealed under. */
+  readonly kid: string;
+  /** Sealed, at most 1 MiB. */
+  readonly record: string;
+}
+
+export interface StoredOutboxEntry extends OutboxEntry {
+  /** Ms since the epoch, by the engine's clock. */
+  readonly writtenAt: number;
+}
+
+/** So many entries of one id an engine keeps. */
+export const MAX_OUTBOX_ENTRIES = 16;
+
+export interface DueRecord extends RecordAddress {
+  readonly version: RecordVersion;
+  /** Ms since the epoch, by the engine's clock; 0 where it is not known. */
+  readonly dueAt: number;
+}
 
 /** What an operator asks of an engine: counts and times, nothing that is sealed. */
 export interface EngineStatus {
@@ -80,26 +153,64 @@ export interface Engine {
   readonly tenant: string;
   read(address: RecordAddress): Promise<StoredRecord | undefined>;
   version(address: RecordAddress): Promise<RecordVersion | undefined>;
-  /** Writes if what is there has the expected version (`undefined`: if nothing is there). `false`: it has another. */
-  write(address: RecordAddress, expected: RecordVersion | undefined, write: EngineWrite): Promise<boolean>;
-  /** Removes the record, if it has the expected version when one is given. */
-  remove(address: RecordAddress, expected: RecordVersion | undefined): Promise<boolean>;
+  /** Writes if what is there has the expected version (`undefined`: if nothing is there). */
+  write(
+    address: RecordAddress,
+    expected: RecordVersion | undefined,
+    write: EngineWrite,
+  ): Promise<WriteAnswer>;
+  /** Removes the record, if it has the expected version when one is given, and nobody claimed it after `onlyIfLast`. */
+  remove(
+    address: RecordAddress,
+    expected: RecordVersion | undefined,
+    onlyIfLast?: number,
+  ): Promise<WriteAnswer>;
   /** In one step: removes `from` if it has the expected version and nothing is at `to`, and writes `to`. */
-  move(from: RecordAddress, to: RecordAddress, expected: RecordVersion, write: EngineWrite): Promise<boolean>;
+  move(
+    from: RecordAddress,
+    to: RecordAddress,
+    expected: RecordVersion,
+    write: EngineWrite,
+  ): Promise<WriteAnswer>;
   /** Every record of this tenant. */
   list(): Promise<RecordAddress[]>;
   kidsOf(id: string): Promise<string[]>;
   /**
+   * The records to be refreshed within that time from now, the earliest first, from an index. `after` is the last of the
+   * page before.
+   */
+  due(withinMs: number, limit: number, after?: DueRecord): Promise<DueRecord[]>;
+  /** Sets when a record of that version is due, in milliseconds from now, and changes nothing else of it. */
+  reschedule(address: RecordAddress, version: RecordVersion, dueInMs: number): Promise<boolean>;
+  /**
    * Claims the lease of that id, if nobody has it: no claim is there; or the last was released; or `now` is later than
    * `max(its lapse, start of the engine + leaseMs) + patienceMs`. A claim is the intent to send, written down before.
+   *
+   * After the engine's clock was set back, the first look at a lease that ends later than its own length from now lets it
+   * end that long from then: a clock that went back costs one lease.
    */
   claim(request: ClaimRequest): Promise<ClaimAnswer>;
-  /** Lets the lease last `leaseMs` from now, if that claim is the last one and was not released. */
-  renew(id: string, epoch: number, leaseMs: number): Promise<boolean>;
-  /** Gives it back, if that claim is the last one; keeps the note for the next. */
-  release(id: string, epoch: number, note: string | undefined): Promise<void>;
+  /** Ends the claim of that name, if it is the last one and open: a claim whose answer was lost, and is not needed any more. */
+  withdraw(id: string, name: string): Promise<void>;
+  /**
+   * Lets the lease last `leaseMs` from now, if that claim is the last one and was not released. With `sending`, the same
+   * step records that its holder is about to send a request.
+   */
+  renew(id: string, epoch: number, leaseMs: number, sending?: boolean): Promise<boolean>;
+  /** Ends that claim, if it is the last one. */
+  release(id: string, end: ClaimEnd): Promise<void>;
   /** Whether somebody holds the lease now. */
   leased(id: string): Promise<boolean>;
+  /**
+   * Keeps an entry; said again with the same name it is kept once. Of one id the `MAX_OUTBOX_ENTRIES` newest stay: the
+   * entry with the lowest generation, and of those with the lowest epoch, gives way.
+   *
+   * @returns `false` when that is the entry itself, which is then not kept
+   */
+  putOutbox(id: string, entry: OutboxEntry): Promise<boolean>;
+  /** Those of that id, the newest first. */
+  listOutbox(id: string): Promise<StoredOutboxEntry[]>;
+  removeOutbox(id: string, names: readonly string[]): Promise<void>;
   /** Keeps a record aside, for people; answers what they find it by. */
   setAside(address: RecordAddress, record: string, why: 'damaged' | 'late'): Promise<string>;
   /** Writes as a record is written, reads it back, and undoes it. */

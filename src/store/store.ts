@@ -1,4 +1,5 @@
 import type { WaitOptions } from '../system/turn.ts';
+import type { LaterClaim } from './engine.ts';
 
 /** Where one record lies: the key that it is sealed under, and the record id of its resource and account. */
 export interface RecordAddress {
@@ -73,12 +74,23 @@ export interface WriteOptions {
   readonly ageMs?: number | undefined;
   /** The lease under which it is written: where the engine can, the same step gives it back, note and all. */
   readonly lease?: Lease | undefined;
+  /**
+   * The version that the record gets, drawn with `newVersion` and kept for each retry of one write: then a write whose
+   * answer was lost is recognised. Default: a new one. Of no meaning where the store counts its versions itself.
+   */
+  readonly version?: RecordVersion | undefined;
+  /** When the record should be refreshed, in milliseconds from now; `Infinity` for never. Only engines keep it. */
+  readonly dueInMs?: number | undefined;
+  /** Writes only if nobody has claimed that id after this epoch. Only engines have claims. */
+  readonly onlyIfLast?: number | undefined;
 }
 
 /** What a conditional write came to. `unknown`: the engine broke off; read again to learn whether it landed. */
 export type CasResult =
   | { readonly outcome: 'ok'; readonly version: RecordVersion }
   | { readonly outcome: 'conflict' }
+  /** Somebody has claimed after `onlyIfLast`: nothing was written. */
+  | { readonly outcome: 'followed'; readonly last: LaterClaim }
   | { readonly outcome: 'unknown'; readonly cause: unknown };
 
 /** How long a store keeps what it acknowledged. */

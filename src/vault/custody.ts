@@ -429,7 +429,7 @@ export class Custody {
     const options: WriteOptions = { ageMs: tokenAge(credential.tokens, thisMoment()), lease };
     const result = await store.cas(address, expected, record, options);
     if (result.outcome === 'ok') return { credential, address, version: result.version, key };
-    if (result.outcome === 'conflict') return undefined;
+    if (result.outcome !== 'unknown') return undefined;
     // The engine broke off. Each sealing draws a new nonce, so the same text there is this very write.
     const found = await store.read(address);
     if (found?.record === record) return { credential, address, version: found.version, key };

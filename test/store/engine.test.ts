@@ -35,7 +35,7 @@ describe('a claim', () => {
     await expect(b.claim(ADDRESS, version, { waitMs: 0 })).rejects.toBeInstanceOf(LockTimeoutError);
     shared.advance(1100);
     const second = await b.claim(ADDRESS, version, { waitMs: 0 });
-    expect(second?.epoch).toBe((first?.epoch ?? 0) + 1);
+    expect(second?.epoch).toBeGreaterThan(first?.epoch ?? Number.NaN);
     expect(second?.abandonedAt).toBeGreaterThan(0);
     await second?.release();
   });
