@@ -16,7 +16,7 @@ import type {
   WriteAnswer,
 } from './engine.ts';
 import { measured } from './measured-engine.ts';
-import { patiently } from './passing-refusal.ts';
+import { isPassing, patiently } from './passing-refusal.ts';
 import type {
   CasResult,
   Durability,
@@ -299,7 +299,7 @@ export class EngineStore implements Store {
       if (lease instanceof ClaimedLease) lease.ended();
       return { outcome: 'ok', version };
     } catch (cause) {
-      if (cause instanceof StoreUnreachableError) return { outcome: 'unknown', cause };
+      if (cause instanceof StoreUnreachableError || isPassing(cause)) return { outcome: 'unknown', cause };
       throw cause;
     }
   }

@@ -11,10 +11,10 @@ const LONGEST_PAUSE_MS = 1000;
 
 const PASSING = new WeakSet<HoldfastError>();
 
-/** Marks the error as one that passes. */
+/** Marks the error as one that passes, and so as one to retry. */
 export function passing<T extends HoldfastError>(error: T): T {
   PASSING.add(error);
-  return error;
+  return Object.defineProperty(error, 'retryable', { value: true, enumerable: true });
 }
 
 export function isPassing(error: unknown): boolean {

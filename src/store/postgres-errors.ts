@@ -7,6 +7,7 @@ import {
   StoreUnsuitableError,
 } from '../errors.ts';
 import { quote } from '../quote.ts';
+import { passing } from './passing-refusal.ts';
 import { FOREIGN_OBJECTS } from './postgres-ownership.ts';
 
 /*
@@ -34,6 +35,18 @@ const UNSUITABLE: ReadonlyMap<string, string> = new Map([
   ['42883', 'Run `holdfast store migrate`.'],
 ]);
 
+/** By a connection that is kept: the server became a replica (25006), or is stopped by somebody (57P01 to 57P03). */
+const ELSEWHERE = ['25006', '57P01', '57P02', '57P03'];
+
+/** Refused, with nothing done, for a reason that passes: of a pooler, only its words say so. */
+const PASSING = ['53300', ...ELSEWHERE];
+const PASSING_WORDS = /too many (clients|connections)|no more connections allowed|max client connections/i;
+
+/** Whether the connections that are kept may lead to another server than new ones do. */
+export function leadsElsewhere(error: unknown): boolean {
+  return ELSEWHERE.includes(codeOf(error));
+}
+
 /** Two statements met; the server undid one of them, and it may be said again at once. */
 export function isCollision(error: unknown): boolean {
   return ['40001', '40P01'].includes(codeOf(error));
@@ -47,6 +60,12 @@ export function isUndone(error: unknown): boolean {
 /** @param where the engine, as it is shown to people */
 export function postgresError(error: unknown, where: string): HoldfastError {
   if (error instanceof HoldfastError) return error;
+  const failure = meaningOf(error, where);
+  const passes = PASSING.includes(codeOf(error)) || PASSING_WORDS.test(messageOf(error));
+  return passes ? passing(failure) : failure;
+}
+
+function meaningOf(error: unknown, where: string): HoldfastError {
   const code = codeOf(error);
   const message = messageOf(error);
   const said = message === '' ? '' : `: ${quote(message)}`;

@@ -2,7 +2,7 @@ import { StoreDeniedError, StoreUnsuitableError } from '../errors.ts';
 import { quote } from '../quote.ts';
 import type { EngineFinding } from './engine.ts';
 import type { PostgresAddress } from './postgres-address.ts';
-import { POSTGRES_SCHEMA_VERSION } from './postgres-schema.ts';
+import { POSTGRES_COMPATIBLE_VERSION, POSTGRES_SCHEMA_VERSION } from './postgres-schema.ts';
 
 /* What a PostgreSQL server must be, before a login is trusted to it. */
 
@@ -38,7 +38,7 @@ export function examinePostgres(
       `Its tables are of version ${schema}; this Holdfast needs ${POSTGRES_SCHEMA_VERSION}.`,
       MIGRATE,
     );
-  } else if (schema > POSTGRES_SCHEMA_VERSION) {
+  } else if (Number(row['compatible_version']) > POSTGRES_COMPATIBLE_VERSION) {
     const message = `Its tables are of version ${schema}, made by a newer Holdfast; this one knows ${POSTGRES_SCHEMA_VERSION}.`;
     say('error', message, 'Update Holdfast on this machine.');
   }

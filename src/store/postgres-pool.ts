@@ -67,18 +67,36 @@ export function postgresEngine(
       });
     }
     const { Pool } = (await loaded(load)).default;
-    const own = new Pool({
-      connectionString: address.connectionString,
-      max,
-      connectionTimeoutMillis: timeoutMs,
-      allowExitOnIdle: true,
-      application_name: 'holdfast',
-      ...(options.ssl !== undefined && { ssl: options.ssl }),
-    });
-    // A connection that breaks while nobody uses it is replaced when somebody does.
-    own.on('error', () => {});
+    const connect = () => {
+      const pool = new Pool({
+        connectionString: address.connectionString,
+        max,
+        connectionTimeoutMillis: timeoutMs,
+        allowExitOnIdle: true,
+        application_name: 'holdfast',
+        ...(options.ssl !== undefined && { ssl: options.ssl }),
+      });
+      // A connection that breaks while nobody uses it is replaced when somebody does.
+      pool.on('error', () => {});
+      return pool;
+    };
+    let own = connect();
+    const closing = new Set<Promise<void>>();
+    const renew = () => {
+      const before = own;
+      own = connect();
+      // Those who use a connection of it go on to the end.
+      const ended = before.end().finally(() => closing.delete(ended));
+      closing.add(ended);
+    };
     const exposed = exposedBy(options.ssl, address.exposed);
-    return new PostgresEngine({ ...common, pool: own, exposed, end: () => own.end() });
+    return new PostgresEngine({
+      ...common,
+      pool: { query: (query) => own.query(query) },
+      exposed,
+      renew,
+      end: async () => void (await Promise.all([own.end(), ...closing])),
+    });
   };
   return { id: common.id, tenant, load: open };
 }

@@ -6,30 +6,43 @@ import { ownershipCheck, TABLES } from './postgres-ownership.ts';
  */
 
 /** The version of the tables that this Holdfast reads and writes. */
-export const POSTGRES_SCHEMA_VERSION = 1;
+export const POSTGRES_SCHEMA_VERSION = 2;
 
 /**
- * The SQL that brings a database from any earlier version, or from nothing, to `POSTGRES_SCHEMA_VERSION`. It is one
- * transaction, and may be run again.
+ * The first version of the tables with which a Holdfast that knows this version still works. It is what the column
+ * `schema_version.version` holds; the column `revision` holds the version of the tables themselves. So a fleet is updated one
+ * machine at a time: migrate first, and the builds of both versions work side by side.
+ */
+export const POSTGRES_COMPATIBLE_VERSION = 1;
+
+/** When a record is due, in ms since the epoch: 0 where its last writer did not say, as builds of version 1 do not. */
+export const DUE = 'CASE WHEN due_for = version THEN due_at ELSE 0 END';
+
+/**
+ * The SQL that brings a database from any earlier version, or from nothing, to `POSTGRES_SCHEMA_VERSION`. It may be run
+ * again, and beside running processes.
  *
  * @param schema a plain SQL name; its roles are called after it
  */
 export function postgresMigration(schema = 'holdfast'): string {
   return `-- Holdfast in PostgreSQL 12 and later: sealed records, the leases of their refreshes, and what was set aside.
-BEGIN;
-${postgresMigrationSteps(schema)}COMMIT;
-`;
+${postgresMigrationSteps(schema)
+  .map((step) => `BEGIN;\n${step}COMMIT;\n`)
+  .join('\n')}`;
 }
 
-/** The same to be sent as one query, which is one transaction, and leaves none open on its connection when it fails. */
-export function postgresMigrationSteps(schema: string): string {
-  return MIGRATION.replaceAll('holdfast', schema);
+/**
+ * The same, each to be sent as one query, in this order. Such a query is one transaction, and leaves none open on its connection
+ * when it fails.
+ */
+export function postgresMigrationSteps(schema: string): string[] {
+  return [TABLES_STEP, INDEX_STEP].map((step) => step.replaceAll('holdfast', schema));
 }
 
-/** Twice: before waiting for any lock of a table, and once the locks are held, under which nobody can add to the tables. */
+/** Before waiting for any lock of a table, and again once the locks are held, under which nobody can add to the tables. */
 const CHECK = ownershipCheck('holdfast');
 
-const MIGRATION = `-- No name below means an object of another schema.
+const TABLES_STEP = `-- No name below means an object of another schema.
 SET LOCAL search_path = pg_catalog, pg_temp;
 SELECT pg_advisory_xact_lock(hashtext('holdfast migration'));
 
@@ -91,16 +104,44 @@ CREATE TABLE IF NOT EXISTS holdfast.tenant_roles (
   PRIMARY KEY (role, tenant)
 );
 
+-- A server's answers that could not be written to the record, each on its own, until something supersedes them. (Version 2)
+CREATE TABLE IF NOT EXISTS holdfast.outbox (
+  tenant text NOT NULL,
+  id text NOT NULL CHECK (octet_length(id) BETWEEN 1 AND 200),
+  name text NOT NULL CHECK (octet_length(name) BETWEEN 1 AND 100),
+  generation bigint NOT NULL,
+  epoch bigint NOT NULL,
+  kid text NOT NULL CHECK (octet_length(kid) BETWEEN 1 AND 200),
+  record text NOT NULL CHECK (octet_length(record) <= 1048576),
+  written_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (tenant, id, name)
+);
+
 LOCK TABLE ${TABLES.map((name) => `holdfast.${name}`).join(', ')} IN ACCESS EXCLUSIVE MODE;
 ${CHECK}
+
+-- Version 2: when records are due, and answers that the records have not taken yet. Builds of version 1 go on working with
+-- these tables: whatever they leave out has a default.
+ALTER TABLE holdfast.schema_version ADD COLUMN IF NOT EXISTS revision integer NOT NULL DEFAULT 1;
+
+-- Who claimed last is in "holder", with the name of the claim: a claim that is said again is recognised by it. sent_epoch is
+-- the last claim that may have sent a request, lease_ms how long the lease was when it was last made longer.
+ALTER TABLE holdfast.leases ADD COLUMN IF NOT EXISTS sent_epoch bigint;
+ALTER TABLE holdfast.leases ADD COLUMN IF NOT EXISTS lease_ms bigint;
+
+-- due_at, in ms since the epoch, holds for the version due_for: who writes another version and no due time makes it due now.
+ALTER TABLE holdfast.records ADD COLUMN IF NOT EXISTS due_at bigint NOT NULL DEFAULT 0;
+ALTER TABLE holdfast.records ADD COLUMN IF NOT EXISTS due_for text;
 
 ALTER TABLE holdfast.records ENABLE ROW LEVEL SECURITY;
 ALTER TABLE holdfast.leases ENABLE ROW LEVEL SECURITY;
 ALTER TABLE holdfast.journal ENABLE ROW LEVEL SECURITY;
+ALTER TABLE holdfast.outbox ENABLE ROW LEVEL SECURITY;
 ALTER TABLE holdfast.tenant_roles ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS own_tenants ON holdfast.records;
 DROP POLICY IF EXISTS own_tenants ON holdfast.leases;
 DROP POLICY IF EXISTS own_tenants ON holdfast.journal;
+DROP POLICY IF EXISTS own_tenants ON holdfast.outbox;
 DROP POLICY IF EXISTS own_tenants ON holdfast.tenant_roles;
 CREATE POLICY own_tenants ON holdfast.tenant_roles USING (role = current_user);
 CREATE POLICY own_tenants ON holdfast.records
@@ -109,6 +150,8 @@ CREATE POLICY own_tenants ON holdfast.leases
   USING (EXISTS (SELECT FROM holdfast.tenant_roles r WHERE r.role = current_user AND r.tenant = leases.tenant));
 CREATE POLICY own_tenants ON holdfast.journal
   USING (EXISTS (SELECT FROM holdfast.tenant_roles r WHERE r.role = current_user AND r.tenant = journal.tenant));
+CREATE POLICY own_tenants ON holdfast.outbox
+  USING (EXISTS (SELECT FROM holdfast.tenant_roles r WHERE r.role = current_user AND r.tenant = outbox.tenant));
 
 -- Counts and times. It runs as the owner, so that nobody who only counts needs to read a table.
 -- Never replaced: a function keeps its owner when it is.
@@ -153,7 +196,7 @@ BEGIN
   END LOOP;
   IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'holdfast_app') THEN
     GRANT USAGE ON SCHEMA holdfast TO holdfast_app;
-    GRANT SELECT, INSERT, UPDATE, DELETE ON holdfast.records, holdfast.leases TO holdfast_app;
+    GRANT SELECT, INSERT, UPDATE, DELETE ON holdfast.records, holdfast.leases, holdfast.outbox TO holdfast_app;
     GRANT INSERT ON holdfast.journal TO holdfast_app;
     GRANT SELECT ON holdfast.schema_version, holdfast.tenant_roles TO holdfast_app;
     GRANT EXECUTE ON FUNCTION holdfast.status(text) TO holdfast_app;
@@ -167,4 +210,16 @@ END
 $roles$;
 
 INSERT INTO holdfast.schema_version (version) VALUES (1) ON CONFLICT DO NOTHING;
+`;
+
+const INDEX_STEP = `-- In a transaction of its own: while the index is built records can be read, and writes wait (seconds for a million).
+SET LOCAL search_path = pg_catalog, pg_temp;
+SELECT pg_advisory_xact_lock(hashtext('holdfast migration'));
+
+-- Nobody can add a trigger before the update below.
+LOCK TABLE holdfast.schema_version IN SHARE ROW EXCLUSIVE MODE;
+${CHECK}
+
+CREATE INDEX IF NOT EXISTS records_due ON holdfast.records (tenant, (${DUE}), id, kid);
+UPDATE holdfast.schema_version SET revision = 2 WHERE version = 1 AND revision < 2;
 `;

@@ -2,14 +2,20 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { HoldfastError, StoreUnreachableError, StoreUnsuitableError } from '../errors.ts';
 import type {
   ClaimAnswer,
+  ClaimEnd,
   ClaimRequest,
+  DueRecord,
   Engine,
   EngineFinding,
   EngineStatus,
   EngineWrite,
+  OutboxEntry,
+  StoredOutboxEntry,
+  WriteAnswer,
 } from './engine.ts';
+import { outboxOrder } from './outbox-entry.ts';
 import type { PostgresAddress } from './postgres-address.ts';
-import { isCollision, isUndone, postgresError } from './postgres-errors.ts';
+import { isCollision, isUndone, leadsElsewhere, postgresError } from './postgres-errors.ts';
 import { examinePostgres, insistOn, type PostgresFinding } from './postgres-examination.ts';
 import { postgresMigration, postgresMigrationSteps } from './postgres-schema.ts';
 import { type PostgresStatements, postgresStatements } from './postgres-statements.ts';
@@ -34,6 +40,8 @@ export interface PostgresEngineOptions {
   readonly timeoutMs: number;
   /** What somebody on the network between could do. */
   readonly exposed: PostgresAddress['exposed'];
+  /** Replaces every connection, where they are the engine's own: those that are kept may lead to a server that was demoted. */
+  readonly renew?: (() => void) | undefined;
   /** Closes what was opened for this engine. */
   readonly end: () => Promise<void>;
 }
@@ -46,6 +54,12 @@ const TRIES = 3;
 /** No claim has it. */
 const NO_EPOCH = -1;
 
+/** Later than any time, and no more than the server can add to one. */
+const FOREVER_MS = 1e15;
+
+/** The statement was undone as a whole, because a part of it found nothing to change. */
+class UndoneError extends Error {}
+
 /** Sealed records in PostgreSQL, 12 and later; PgBouncer may stand between, in any mode. */
 export class PostgresEngine implements Engine {
   readonly id: string;
@@ -53,6 +67,7 @@ export class PostgresEngine implements Engine {
   readonly #options: PostgresEngineOptions;
   readonly #say: PostgresStatements;
   #sound: Promise<void> | undefined;
+  #renewals = 0;
   #ended: Promise<void> | undefined;
 
   constructor(options: PostgresEngineOptions) {
@@ -82,15 +97,20 @@ export class PostgresEngine implements Engine {
     address: RecordAddress,
     expected: RecordVersion | undefined,
     write: EngineWrite,
-  ): Promise<boolean> {
+  ): Promise<WriteAnswer> {
     await this.#insist();
     const statement = expected === undefined ? this.#say.create : this.#say.replace;
     return this.#put(statement, address, write, [expected ?? null, null]);
   }
 
-  async remove({ kid, id }: RecordAddress, expected: RecordVersion | undefined): Promise<boolean> {
+  async remove(
+    { kid, id }: RecordAddress,
+    expected: RecordVersion | undefined,
+    onlyIfLast?: number,
+  ): Promise<WriteAnswer> {
     await this.#insist();
-    return (await this.#run(this.#say.remove, [this.tenant, id, kid, expected ?? null])).length > 0;
+    const values = [this.tenant, id, kid, expected ?? null, onlyIfLast ?? null];
+    return (await this.#changed(this.#say.remove, values, id, onlyIfLast)) ?? { outcome: 'conflict' };
   }
 
   async move(
@@ -98,7 +118,7 @@ export class PostgresEngine implements Engine {
     to: RecordAddress,
     expected: RecordVersion,
     write: EngineWrite,
-  ): Promise<boolean> {
+  ): Promise<WriteAnswer> {
     await this.#insist();
     if (from.id !== to.id) throw new TypeError('a record moves between keys, not between ids');
     return this.#put(this.#say.move, to, write, [expected, from.kid]);
@@ -113,34 +133,71 @@ export class PostgresEngine implements Engine {
     return (await this.#seen(this.#say.kidsOf, [this.tenant, id])).map((row) => textOf(row, 'kid'));
   }
 
-  async claim({ id, holder, leaseMs, patienceMs, only }: ClaimRequest): Promise<ClaimAnswer> {
+  async due(withinMs: number, limit: number, after?: DueRecord): Promise<DueRecord[]> {
+    const page = [after?.dueAt ?? -1, after?.id ?? '', after?.kid ?? ''];
+    const rows = await this.#seen(this.#say.due, [this.tenant, bounded(withinMs), limit, ...page]);
+    return rows.map((row) => ({
+      kid: textOf(row, 'kid'),
+      id: textOf(row, 'id'),
+      version: textOf(row, 'version'),
+      dueAt: numberOf(row, 'due_at'),
+    }));
+  }
+
+  async reschedule({ kid, id }: RecordAddress, version: RecordVersion, dueInMs: number): Promise<boolean> {
+    const values = [this.tenant, id, kid, version, bounded(dueInMs)];
+    return (await this.#run(this.#say.reschedule, values)).length > 0;
+  }
+
+  async claim({ id, name, holder, leaseMs, patienceMs, only }: ClaimRequest): Promise<ClaimAnswer> {
     await this.#insist();
-    const values = [this.tenant, id, holder, leaseMs, patienceMs];
-    const [row] =
-      only === undefined
-        ? await this.#run(this.#say.claim, values)
-        : await this.#run(this.#say.claimVersion, [...values, only.address.kid, only.version]);
-    if (row === undefined) return { outcome: 'held' };
-    if (row['epoch'] === null) return { outcome: row['current'] === true ? 'held' : 'superseded' };
-    return {
-      outcome: 'claimed',
-      epoch: numberOf(row, 'epoch'),
-      note: row['note'] === null ? undefined : textOf(row, 'note'),
-      now: numberOf(row, 'now'),
-      abandonedAt: row['abandoned_at'] === null ? undefined : numberOf(row, 'abandoned_at'),
-    };
+    const values = [this.tenant, id, `${holder}#${name}`, leaseMs, patienceMs];
+    if (only === undefined) return grantOf((await this.#run(this.#say.claim, values))[0]);
+    const version = [only.address.kid, only.version];
+    for (let tries = 1; ; tries += 1) {
+      const [row] = await this.#run(this.#say.claimVersion, [...values, ...version]);
+      if (row?.['granted'] !== null || row['current'] === true) return grantOf(row);
+      if (row['there'] !== true || tries === TRIES) return { outcome: 'superseded' };
+      await this.#run(this.#say.retell, [this.tenant, id, ...version]);
+    }
   }
 
-  async renew(id: string, epoch: number, leaseMs: number): Promise<boolean> {
-    return (await this.#run(this.#say.renew, [this.tenant, id, epoch, leaseMs])).length > 0;
+  async withdraw(id: string, name: string): Promise<void> {
+    await this.#run(this.#say.withdraw, [this.tenant, id, name]);
   }
 
-  async release(id: string, epoch: number, note: string | undefined): Promise<void> {
-    await this.#run(this.#say.release, [this.tenant, id, epoch, note ?? null]);
+  async renew(id: string, epoch: number, leaseMs: number, sending = false): Promise<boolean> {
+    return (await this.#run(this.#say.renew, [this.tenant, id, epoch, leaseMs, sending])).length > 0;
+  }
+
+  async release(id: string, { epoch, note, unsent = false }: ClaimEnd): Promise<void> {
+    await this.#run(this.#say.release, [this.tenant, id, epoch, note ?? null, unsent]);
   }
 
   async leased(id: string): Promise<boolean> {
     return (await this.#seen(this.#say.leased, [this.tenant, id])).length > 0;
+  }
+
+  async putOutbox(id: string, entry: OutboxEntry): Promise<boolean> {
+    await this.#insist();
+    const { generation, epoch } = outboxOrder(entry);
+    const { name, kid, record } = entry;
+    await this.#run(this.#say.putOutbox, [this.tenant, id, name, kid, record, generation, epoch]);
+    const gone = await this.#run(this.#say.trimOutbox, [this.tenant, id]);
+    return !gone.some((row) => row['name'] === name);
+  }
+
+  async listOutbox(id: string): Promise<StoredOutboxEntry[]> {
+    return (await this.#seen(this.#say.listOutbox, [this.tenant, id])).map((row) => ({
+      name: textOf(row, 'name'),
+      kid: textOf(row, 'kid'),
+      record: textOf(row, 'record'),
+      writtenAt: numberOf(row, 'written_at'),
+    }));
+  }
+
+  async removeOutbox(id: string, names: readonly string[]): Promise<void> {
+    await this.#run(this.#say.removeOutbox, [this.tenant, id, [...names]]);
   }
 
   async setAside({ kid, id }: RecordAddress, record: string, why: 'damaged' | 'late'): Promise<string> {
@@ -193,7 +250,7 @@ export class PostgresEngine implements Engine {
    * @throws StoreUnreachableError, StoreDeniedError when this role may not, or somebody else made objects in the schema
    */
   async migrate(): Promise<void> {
-    await this.#run(postgresMigrationSteps(this.#options.schema), undefined);
+    for (const step of postgresMigrationSteps(this.#options.schema)) await this.#run(step, undefined);
     this.#sound = undefined;
   }
 
@@ -204,26 +261,49 @@ export class PostgresEngine implements Engine {
 
   async #put(
     statement: string,
-    { kid, id }: RecordAddress,
-    { record, version, ageMs, releases }: EngineWrite,
+    address: RecordAddress,
+    { record, version, ageMs, dueInMs, releases, onlyIfLast }: EngineWrite,
     before: readonly [string | null, string | null],
-  ): Promise<boolean> {
-    const end = [releases?.epoch ?? NO_EPOCH, releases?.note ?? null];
-    const rows = await this.#run(statement, [
-      this.tenant,
-      id,
-      kid,
-      record,
-      version,
-      ageMs,
-      ...before,
-      ...end,
-    ]);
-    return rows.length > 0;
+  ): Promise<WriteAnswer> {
+    const { kid, id } = address;
+    const end = [releases?.epoch ?? NO_EPOCH, releases?.note ?? null, releases?.unsent ?? false];
+    const conditions = [onlyIfLast ?? null, dueInMs === undefined ? null : bounded(dueInMs)];
+    const values = [this.tenant, id, kid, record, version, ageMs, ...before, ...end, ...conditions];
+    const answer = await this.#changed(statement, values, id, onlyIfLast);
+    if (answer !== undefined) return answer;
+    // An earlier try of the same write, whose answer was lost, has landed.
+    return { outcome: (await this.version(address)) === version ? 'written' : 'conflict' };
+  }
+
+  /** `undefined` where there is another version. */
+  async #changed(
+    statement: string,
+    values: unknown[],
+    id: string,
+    onlyIfLast: number | undefined,
+  ): Promise<WriteAnswer | undefined> {
+    try {
+      return (await this.#run(statement, values)).length > 0 ? { outcome: 'written' } : undefined;
+    } catch (error) {
+      if (!(error instanceof UndoneError)) throw error;
+    }
+    if (onlyIfLast === undefined) return undefined;
+    const [later] = await this.#run(this.#say.later, [this.tenant, id, onlyIfLast]);
+    if (later === undefined) return undefined;
+    return {
+      outcome: 'followed',
+      last: {
+        epoch: numberOf(later, 'epoch'),
+        ageMs: numberOf(later, 'age_ms'),
+        open: later['open'] === true,
+        mayHaveSent: later['may_have_sent'] !== false,
+      },
+    };
   }
 
   async #examine(): Promise<PostgresFinding[]> {
     const [row = {}] = await this.#run(this.#say.check, [this.tenant]);
+    if (row['replica'] === true || row['read_only'] === 'on') await this.#run(this.#say.writable, []);
     const { tenant } = this;
     return examinePostgres(row, { tenant, exposed: this.#options.exposed, localNow: Date.now() });
   }
@@ -246,14 +326,25 @@ export class PostgresEngine implements Engine {
 
   async #run(text: string, values: unknown[] | undefined): Promise<Row[]> {
     for (let tries = 1; ; tries += 1) {
+      const renewals = this.#renewals;
       try {
         return await this.#answered(text, values);
       } catch (error) {
-        if (isUndone(error)) return [];
+        if (isUndone(error)) throw new UndoneError();
         if (isCollision(error) && tries < TRIES) continue;
-        throw postgresError(error, this.id);
+        const failure = postgresError(error, this.id);
+        // Of many that meet the same server, one replaces the connections.
+        if (leadsElsewhere(error) && renewals === this.#renewals) this.#renew();
+        throw failure;
       }
     }
+  }
+
+  /** The server is not the one that writes any more: another may be, and nothing is known of that one yet. */
+  #renew(): void {
+    this.#renewals += 1;
+    this.#sound = undefined;
+    this.#options.renew?.();
   }
 
   /** `pg` gives a connection up that does not answer; the wait for a connection of the caller's pool is ended here. */
@@ -276,6 +367,22 @@ export class PostgresEngine implements Engine {
       clearTimeout(timer);
     }
   }
+}
+
+/** @param row of `claim` or `claimVersion` */
+function grantOf(row: Row | undefined): ClaimAnswer {
+  if (row?.['granted'] !== true) return { outcome: 'held' };
+  return {
+    outcome: 'claimed',
+    epoch: numberOf(row, 'epoch'),
+    note: row['note'] === null ? undefined : textOf(row, 'note'),
+    now: numberOf(row, 'now'),
+    abandonedAt: row['abandoned_at'] === null ? undefined : numberOf(row, 'abandoned_at'),
+  };
+}
+
+function bounded(ms: number): number {
+  return Math.max(-FOREVER_MS, Math.min(FOREVER_MS * 10, ms));
 }
 
 function textOf(row: Row, name: string): string {

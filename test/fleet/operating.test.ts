@@ -170,6 +170,7 @@ for (const { name, missing, start } of ENGINES) {
 
       const claim = await (await store.engine()).claim({
         id: 'somebody-gone',
+        name: 'a-claim',
         holder: 'a test',
         leaseMs: 1,
         patienceMs: 0,
