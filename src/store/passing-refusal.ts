@@ -14,6 +14,11 @@ const PASSING = new WeakSet<HoldfastError>();
 /** Marks the error as one that passes, and so as one to retry. */
 export function passing<T extends HoldfastError>(error: T): T {
   PASSING.add(error);
+  return retryable(error);
+}
+
+/** Marks the error as one to retry later: it passes, but not within a call. */
+export function retryable<T extends HoldfastError>(error: T): T {
   return Object.defineProperty(error, 'retryable', { value: true, enumerable: true });
 }
 

@@ -1,7 +1,14 @@
 import type { Cluster, Redis, RedisOptions } from 'ioredis';
 import { InvalidArgumentError, StoreUnreachableError } from '../errors.ts';
 import type { RedisAddress } from './redis-address.ts';
-import { isUnknownScript, redisError, UNREACHABLE_HINT } from './redis-errors.ts';
+import {
+  isUnknownScript,
+  leadsElsewhere,
+  redisError,
+  replyOf,
+  saysNoReason,
+  UNREACHABLE_HINT,
+} from './redis-errors.ts';
 import type { Script } from './redis-scripts.ts';
 
 export type RedisClient = Redis | Cluster;
@@ -25,11 +32,13 @@ const OWN = {
   maxRetriesPerRequest: 0,
   enableReadyCheck: false,
   disableClientInfo: true,
-  connectionName: 'holdfast',
   protocol: 2,
   retryStrategy: (times: number) =>
     Math.min(25 * 2 ** Math.min(times, 10), LONGEST_PAUSE_MS) * (0.5 + Math.random() / 2),
 } satisfies RedisOptions;
+
+/** What an operator sees in CLIENT LIST. */
+const NAME = 'holdfast';
 
 /** How often each client has connected: several stores may share one, and need not each listen to it. */
 const SESSIONS = new WeakMap<RedisClient, number>();
@@ -53,11 +62,19 @@ export class RedisConnection {
     this.#timeoutMs = timeoutMs;
     if (!SESSIONS.has(client)) {
       SESSIONS.set(client, 0);
-      client.on('ready', () => SESSIONS.set(client, this.session + 1));
+      const another = () => SESSIONS.set(client, this.session + 1);
+      client.on('ready', another);
+      client.on('+node', another);
     }
     if (!own) return;
     client.on('ready', () => {
       this.#cause = undefined;
+      // A server that has no connection left says so to whatever is asked first, and hangs up.
+      if (!client.isCluster) {
+        (client as Redis).client('SETNAME', NAME).catch((error: unknown) => {
+          if (error instanceof Error && replyOf(error) !== undefined) this.#cause = error;
+        });
+      }
       this.#settled();
     });
     // Without a listener the client prints what fails. The connection is closed right after; the cause is what counts.
@@ -89,7 +106,7 @@ export class RedisConnection {
           lazyConnect: true,
           enableOfflineQueue: false,
           slotsRefreshTimeout: timeoutMs,
-          redisOptions: options,
+          redisOptions: { ...options, connectionName: NAME },
         })
       : new Redis({ ...options, host, port, db });
     return new RedisConnection(client, `Redis at ${address.shown}`, true, timeoutMs);
@@ -153,8 +170,15 @@ export class RedisConnection {
     try {
       return await this.#within(this.#ready().then(() => step(this.#client)));
     } catch (error) {
-      throw redisError(error, this.where);
+      if (leadsElsewhere(error)) this.renew();
+      throw redisError(saysNoReason(error) ? (this.#cause ?? error) : error, this.where);
     }
+  }
+
+  /** Makes the connection anew, where it is ours: it may lead to a server that another has taken over from. */
+  renew(): void {
+    const open = ['ready', 'connect'].includes(this.#client.status);
+    if (this.#own && !this.#closed && open) this.#client.disconnect(true);
   }
 
   close(): void {
@@ -167,8 +191,7 @@ export class RedisConnection {
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
         // A connection on which nothing comes may be dead without anybody having said so.
-        const open = ['ready', 'connect'].includes(this.#client.status);
-        if (this.#own && !this.#closed && open) this.#client.disconnect(true);
+        this.renew();
         reject(
           new StoreUnreachableError(`${this.where} did not answer within ${this.#timeoutMs} ms.`, {
             hint: UNREACHABLE_HINT,

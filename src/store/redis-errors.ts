@@ -6,6 +6,7 @@ import {
   StoreUnsuitableError,
 } from '../errors.ts';
 import { quote } from '../quote.ts';
+import { passing, retryable } from './passing-refusal.ts';
 
 /*
  * What a failure of Redis means to us, by the word that its answer begins with. From within a script the word stands later,
@@ -24,9 +25,25 @@ const denied: Meaning = (said, where) =>
   });
 
 const later: Meaning = (said, where) =>
-  new StoreUnreachableError(`${where} does not serve now: ${said}.`, {
-    hint: 'It is starting, failing over or being changed; try again.',
-  });
+  passing(
+    new StoreUnreachableError(`${where} does not serve now: ${said}.`, {
+      hint: 'It is starting, failing over or being changed, or has no connection left; try again.',
+    }),
+  );
+
+const replica: Meaning = (said, where) =>
+  passing(
+    new StoreUnsuitableError(`${where} cannot be written to: ${said}.`, {
+      hint: 'It is a replica, which is read only. After a fail-over that passes; otherwise connect to the primary.',
+    }),
+  );
+
+const unsaved: Meaning = (said, where) =>
+  retryable(
+    new StorageFullError(`${where} cannot write to its disk: ${said}.`, {
+      hint: 'Make room on the Redis server, and see its log; until then what was refreshed is kept by this process.',
+    }),
+  );
 
 const full: Meaning = (said, where) =>
   new StorageFullError(`${where} has no room: ${said}.`, {
@@ -46,8 +63,8 @@ const MEANINGS: readonly (readonly [RegExp, Meaning])[] = [
   [/\b(LOADING|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|BUSY|NOREPLICAS|UNBLOCKED|max number of clients)\b/, later],
   [/\b(MOVED|ASK) \d+ /, unsuitable('It is a node of a cluster: add ?cluster=true to the URL.')],
   [/\bOOM\b|No space left/, full],
-  [/\bREADONLY\b/, unsuitable('It is a replica, which is read only: connect to the primary.')],
-  [/\bMISCONF\b/, unsuitable('It cannot write to its disk: see its log.')],
+  [/\bREADONLY\b/, replica],
+  [/\bMISCONF\b/, unsaved],
   [/\bWRONGTYPE\b/, unsuitable('Something else keeps a key of that name: choose another prefix.')],
 ];
 
@@ -63,6 +80,19 @@ export function redisError(error: unknown, where: string): HoldfastError {
   return new StoreUnreachableError(`${where} does not answer${said === '' ? '' : `: ${quote(said)}`}.`, {
     hint: UNREACHABLE_HINT,
   });
+}
+
+/** Whether the connection leads to a server that does not write now: another one may, and new connections lead to that. */
+export function leadsElsewhere(error: unknown): boolean {
+  return /\b(READONLY|MASTERDOWN|LOADING|UNBLOCKED)\b/.test(replyOf(error) ?? '');
+}
+
+/** Whether the client gave up on its connection, and says nothing of the reason. */
+export function saysNoReason(error: unknown): boolean {
+  return (
+    error instanceof Error &&
+    (error.name === 'MaxRetriesPerRequestError' || error.message === 'Connection is closed.')
+  );
 }
 
 /** Whether the server does not know that script, and so did nothing. */

@@ -9,6 +9,7 @@ import {
   factsOf,
   findingsOf,
   needsBarrier,
+  type RedisFinding,
   type ServerFacts,
 } from './redis-suitability.ts';
 
@@ -28,6 +29,8 @@ export class RedisGuard {
   readonly #options: GuardOptions;
   #checked: { readonly session: number; readonly outcome: Promise<void> } | undefined;
   #barrier: Barrier | undefined;
+  /** The runs of the servers that were examined. */
+  #runs: ReadonlySet<string> = new Set();
 
   constructor(connection: RedisConnection, options: GuardOptions) {
     this.#connection = connection;
@@ -54,6 +57,18 @@ export class RedisGuard {
       );
     }
     return this.#checked.outcome;
+  }
+
+  /**
+   * A server of that run has just granted something. Where that one was not examined, as after a fail-over behind a client
+   * or an address that does not tell, it is now.
+   *
+   * @throws StoreUnsuitableError
+   */
+  async recognise(run: string | undefined): Promise<void> {
+    if (!run || this.#runs.size === 0 || this.#runs.has(run)) return;
+    this.#checked = undefined;
+    await this.admit();
   }
 
   /** After a write: until it is on the disk, where that takes a question of its own. @throws StoreUnreachableError */
@@ -89,12 +104,15 @@ export class RedisGuard {
   }
 
   async #check(): Promise<void> {
-    checkSuitable(this.#connection.where, await this.#findings());
+    const findings = await this.#findings();
+    // The address may lead to another server by now, and the connection to one that was demoted.
+    if (findings.some(({ passes }) => passes === 'replica')) this.#connection.renew();
+    checkSuitable(this.#connection.where, findings);
     // Who may not ask for it must learn that before a write, not after.
     await this.#barrier?.pass();
   }
 
-  async #findings(): Promise<EngineFinding[]> {
+  async #findings(): Promise<RedisFinding[]> {
     const facts: ServerFacts[] = [];
     for (const node of await this.#connection.masters()) {
       facts.push(await this.#connection.run(() => factsOf(node)));
@@ -106,6 +124,7 @@ export class RedisGuard {
       this.#barrier?.close();
       this.#barrier = undefined;
     }
+    this.#runs = new Set(facts.flatMap(({ run }) => run ?? []));
     // The nodes of a cluster mostly say the same.
     const all = facts.flatMap((one) => findingsOf(one, this.#options.allowed));
     return [...new Map(all.map((finding) => [finding.message, finding])).values()];

@@ -1,7 +1,8 @@
 import type { Redis } from 'ioredis';
-import { StoreUnsuitableError } from '../errors.ts';
+import { StorageFullError, StoreUnsuitableError } from '../errors.ts';
 import { quote } from '../quote.ts';
 import type { EngineFinding } from './engine.ts';
+import { passing, retryable } from './passing-refusal.ts';
 import { replyOf } from './redis-errors.ts';
 
 /*
@@ -19,6 +20,8 @@ export interface Allowed {
 export interface ServerFacts {
   readonly version: readonly [number, number] | undefined;
   readonly role: string | undefined;
+  /** The run of the server, which has another name after each start. */
+  readonly run: string | undefined;
   readonly replicas: number;
   readonly cluster: boolean;
   readonly appendOnly: boolean | undefined;
@@ -43,6 +46,7 @@ export async function factsOf(node: Redis): Promise<ServerFacts> {
   return {
     version: version === null ? undefined : [Number(version[1]), Number(version[2])],
     role: fact('role'),
+    run: fact('run_id'),
     replicas: Number(fact('connected_slaves') ?? 0),
     cluster: fact('cluster_enabled') === '1',
     appendOnly: enabled === undefined ? undefined : enabled === '1',
@@ -65,16 +69,25 @@ export function needsBarrier(facts: ServerFacts, { durability }: Allowed): boole
   return fsync === 'everysec' || (fsync === undefined && durability !== 'none');
 }
 
-/** @throws StoreUnsuitableError for the first finding that is an error */
-export function checkSuitable(where: string, findings: readonly EngineFinding[]): void {
-  const found = findings.find(({ level }) => level === 'error');
-  if (found === undefined) return;
-  throw new StoreUnsuitableError(`${where} cannot keep records as it is: ${found.message}`, {
-    ...(found.hint !== undefined && { hint: found.hint }),
-  });
+/** What was found, and of an error, what it comes to. */
+export interface RedisFinding extends EngineFinding {
+  /** `replica` passes after a fail-over; `full` when there is room again. */
+  readonly passes?: 'replica' | 'full' | undefined;
 }
 
-export function findingsOf(facts: ServerFacts, allowed: Allowed): EngineFinding[] {
+/** @throws StoreUnsuitableError, StorageFullError for the first finding that is an error */
+export function checkSuitable(where: string, findings: readonly RedisFinding[]): void {
+  const found = findings.find(({ level }) => level === 'error');
+  if (found === undefined) return;
+  const options = found.hint === undefined ? {} : { hint: found.hint };
+  if (found.passes === 'full') {
+    throw retryable(new StorageFullError(`${where} has no room: ${found.message}`, options));
+  }
+  const error = new StoreUnsuitableError(`${where} cannot keep records as it is: ${found.message}`, options);
+  throw found.passes === 'replica' ? passing(error) : error;
+}
+
+export function findingsOf(facts: ServerFacts, allowed: Allowed): RedisFinding[] {
   const findings = [
     ...versionOf(facts),
     ...roleOf(facts),
@@ -103,14 +116,19 @@ function versionOf({ version }: ServerFacts): EngineFinding[] {
   ];
 }
 
-function roleOf({ role }: ServerFacts): EngineFinding[] {
+function roleOf({ role }: ServerFacts): RedisFinding[] {
   if (role !== 'slave') return [];
   return [
-    { level: 'error', message: 'It is a replica, which is read only.', hint: 'Connect to the primary.' },
+    {
+      level: 'error',
+      message: 'It is a replica, which is read only.',
+      hint: 'Connect to the primary.',
+      passes: 'replica',
+    },
   ];
 }
 
-function durabilityOf(facts: ServerFacts, allowed: Allowed): EngineFinding[] {
+function durabilityOf(facts: ServerFacts, allowed: Allowed): RedisFinding[] {
   const { appendOnly, fsync } = facts;
   const { durability } = allowed;
   if (facts.failing) {
@@ -119,6 +137,7 @@ function durabilityOf(facts: ServerFacts, allowed: Allowed): EngineFinding[] {
         level: 'error',
         message: 'Its last write to its disk failed.',
         hint: 'Make room there; see its log.',
+        passes: 'full',
       },
     ];
   }

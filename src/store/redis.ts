@@ -3,17 +3,27 @@ import { InvalidArgumentError, StoreUnsuitableError } from '../errors.ts';
 import { MAX_RECORD_BYTES } from '../sealing.ts';
 import type {
   ClaimAnswer,
+  ClaimEnd,
   ClaimRequest,
+  DueRecord,
   Engine,
   EngineFinding,
   EngineStatus,
   EngineWrite,
+  OutboxEntry,
+  StoredOutboxEntry,
+  WriteAnswer,
 } from './engine.ts';
+import { outboxOrder } from './outbox-entry.ts';
 import type { RedisConnection } from './redis-connection.ts';
+import { RedisDues } from './redis-dues.ts';
 import { type GuardOptions, RedisGuard } from './redis-guard.ts';
 import { RedisScan } from './redis-scan.ts';
 import * as scripts from './redis-scripts.ts';
 import type { RecordAddress, RecordVersion, StoredRecord } from './store.ts';
+
+/** Later than any time, and no more than a script can add to one. */
+const FOREVER_MS = 1e15;
 
 export interface RedisEngineOptions extends GuardOptions {
   readonly id: string;
@@ -31,6 +41,7 @@ export class RedisEngine implements Engine {
   readonly #options: RedisEngineOptions;
   readonly #scan: RedisScan;
   readonly #guard: RedisGuard;
+  readonly #dues: RedisDues;
 
   constructor(connection: RedisConnection, options: RedisEngineOptions) {
     this.id = options.id;
@@ -39,6 +50,10 @@ export class RedisEngine implements Engine {
     this.#options = options;
     this.#guard = new RedisGuard(connection, options);
     this.#scan = new RedisScan(connection, this.#key(''));
+    this.#dues = new RedisDues(connection, this.#scan, {
+      index: `${options.prefix}:due:{${options.tenant}}`,
+      keyOf: (id) => this.#key(id),
+    });
   }
 
   async read({ kid, id }: RecordAddress): Promise<StoredRecord | undefined> {
@@ -61,12 +76,28 @@ export class RedisEngine implements Engine {
     return typeof answer === 'string' ? answer : undefined;
   }
 
-  write(address: RecordAddress, expected: RecordVersion | undefined, write: EngineWrite): Promise<boolean> {
-    return this.#write(this.#key(address.id), address.kid, expected, write);
+  async write(
+    address: RecordAddress,
+    expected: RecordVersion | undefined,
+    write: EngineWrite,
+  ): Promise<WriteAnswer> {
+    const before = expected === undefined ? '-' : `=${expected}`;
+    const steps = [address.kid, before, ...this.#content(write)];
+    const answer = await this.#change(scripts.WRITE, this.#key(address.id), steps);
+    if (answer.due !== undefined) this.#dues.note([address, answer.due]);
+    return answer.written;
   }
 
-  async remove({ kid, id }: RecordAddress, expected: RecordVersion | undefined): Promise<boolean> {
-    return this.#change(scripts.REMOVE, this.#key(id), [kid, expected === undefined ? '*' : `=${expected}`]);
+  async remove(
+    address: RecordAddress,
+    expected: RecordVersion | undefined,
+    onlyIfLast?: number,
+  ): Promise<WriteAnswer> {
+    const before = expected === undefined ? '*' : `=${expected}`;
+    const steps = [address.kid, before, textOf(onlyIfLast)];
+    const { written } = await this.#change(scripts.REMOVE, this.#key(address.id), steps);
+    if (written.outcome === 'written') this.#dues.note([address, undefined]);
+    return written;
   }
 
   /** @throws InvalidArgumentError for two different ids, which may lie on two machines */
@@ -74,15 +105,17 @@ export class RedisEngine implements Engine {
     from: RecordAddress,
     to: RecordAddress,
     expected: RecordVersion,
-    { record, version, ageMs }: EngineWrite,
-  ): Promise<boolean> {
+    write: EngineWrite,
+  ): Promise<WriteAnswer> {
     if (from.id !== to.id) {
       throw new InvalidArgumentError('In Redis a record moves from key to key, not from one id to another.', {
         hint: 'Write it anew, and remove the old one.',
       });
     }
-    const steps = [from.kid, to.kid, `=${expected}`, this.#bounded(record), version, wholeMs(ageMs)];
-    return this.#change(scripts.MOVE, this.#key(from.id), steps);
+    const steps = [from.kid, to.kid, `=${expected}`, ...this.#content(write)];
+    const answer = await this.#change(scripts.MOVE, this.#key(from.id), steps);
+    if (answer.due !== undefined) this.#dues.note([to, answer.due], [from, undefined]);
+    return answer.written;
   }
 
   async list(): Promise<RecordAddress[]> {
@@ -97,15 +130,34 @@ export class RedisEngine implements Engine {
     return kidsIn(this.#texts(await this.#ask(scripts.FIELDS, this.#key(id), [])));
   }
 
-  async claim({ id, holder, leaseMs, patienceMs, only }: ClaimRequest): Promise<ClaimAnswer> {
+  due(withinMs: number, limit: number, after?: DueRecord): Promise<DueRecord[]> {
+    return this.#dues.page(withinMs, limit, after);
+  }
+
+  async reschedule(address: RecordAddress, version: RecordVersion, dueInMs: number): Promise<boolean> {
     await this.#guard.admit();
-    const steps = [holder, newName(), wholeMs(leaseMs), wholeMs(patienceMs)];
+    const steps = [address.kid, `=${version}`, dueText(dueInMs)];
+    const due = await this.#ask(scripts.RESCHEDULE, this.#key(address.id), steps);
+    if (typeof due !== 'string' || due === '') return false;
+    this.#dues.note([address, Number(due)]);
+    return true;
+  }
+
+  async claim({ id, name, holder, leaseMs, patienceMs, only }: ClaimRequest): Promise<ClaimAnswer> {
+    await this.#guard.admit();
+    const steps = [holder, name, wholeMs(leaseMs), wholeMs(patienceMs)];
     if (only !== undefined) steps.push(only.address.kid, `=${only.version}`);
-    const [outcome, epoch, now, after, note] = this.#texts(
-      await this.#ask(scripts.CLAIM, this.#key(id), steps),
-    );
+    const answer = await this.#ask(scripts.CLAIM, this.#key(id), steps);
+    const [outcome, epoch, now, after, note, run] = this.#texts(answer);
     if (outcome === 'held' || outcome === 'superseded') return { outcome };
-    await this.#guard.settle();
+    try {
+      // Another server may have taken over, of which nothing is known yet.
+      await this.#guard.recognise(run);
+      await this.#guard.settle();
+    } catch (error) {
+      await this.withdraw(id, name).catch(() => {});
+      throw error;
+    }
     return {
       outcome: 'claimed',
       epoch: Number(epoch),
@@ -115,20 +167,45 @@ export class RedisEngine implements Engine {
     };
   }
 
-  async renew(id: string, epoch: number, leaseMs: number): Promise<boolean> {
-    return (await this.#ask(scripts.RENEW, this.#key(id), [String(epoch), wholeMs(leaseMs)])) === '1';
+  async withdraw(id: string, name: string): Promise<void> {
+    await this.#ask(scripts.WITHDRAW, this.#key(id), [name]);
   }
 
-  async release(id: string, epoch: number, note: string | undefined): Promise<void> {
-    await this.#ask(
-      scripts.RELEASE,
-      this.#key(id),
-      note === undefined ? [String(epoch)] : [String(epoch), note],
-    );
+  async renew(id: string, epoch: number, leaseMs: number, sending = false): Promise<boolean> {
+    const steps = [String(epoch), wholeMs(leaseMs), sending ? '1' : '0'];
+    return (await this.#ask(scripts.RENEW, this.#key(id), steps)) === '1';
+  }
+
+  async release(id: string, end: ClaimEnd): Promise<void> {
+    await this.#ask(scripts.RELEASE, this.#key(id), endSteps(end));
   }
 
   async leased(id: string): Promise<boolean> {
     return (await this.#ask(scripts.LEASED, this.#key(id), [])) === '1';
+  }
+
+  async putOutbox(id: string, entry: OutboxEntry): Promise<boolean> {
+    outboxOrder(entry);
+    await this.#guard.admit();
+    const kept = await this.#ask(scripts.KEEP, this.#key(id), [entry.name, entry.kid, entry.record]);
+    await this.#guard.settle();
+    return kept === '1';
+  }
+
+  async listOutbox(id: string): Promise<StoredOutboxEntry[]> {
+    const found = this.#texts(await this.#ask(scripts.KEPT, this.#key(id), []));
+    const entries = found.flatMap((name, at) => {
+      const [, writtenAt, kid, record] = /^(\d+) (\S+) (.*)$/s.exec(found[at + 1] ?? '') ?? [];
+      if (at % 2 === 1 || kid === undefined || record === undefined) return [];
+      return [{ name, kid, record, writtenAt: Number(writtenAt) }];
+    });
+    const order = new Map(entries.map((entry) => [entry, outboxOrder(entry)]));
+    const by = (entry: StoredOutboxEntry) => order.get(entry) ?? { generation: 0, epoch: 0 };
+    return entries.sort((a, b) => by(b).generation - by(a).generation || by(b).epoch - by(a).epoch);
+  }
+
+  async removeOutbox(id: string, names: readonly string[]): Promise<void> {
+    await this.#ask(scripts.FORGET, this.#key(id), names);
   }
 
   async setAside({ kid, id }: RecordAddress, record: string, why: 'damaged' | 'late'): Promise<string> {
@@ -142,10 +219,10 @@ export class RedisEngine implements Engine {
   async rehearse(): Promise<void> {
     const key = `${this.#options.prefix}:rehearsal:{${this.tenant}}`;
     const [kid, version, record] = [newName(), newName(), newName()];
-    await this.#write(key, kid, undefined, { record, version, ageMs: 0 });
+    await this.#change(scripts.WRITE, key, [kid, '-', ...this.#content({ record, version, ageMs: 0 })]);
     const found = this.#texts(await this.#ask(scripts.READ, key, [kid]));
-    const removed = await this.#change(scripts.REMOVE, key, [kid, `=${version}`]);
-    if (removed && found[0] === record) return;
+    const removed = await this.#change(scripts.REMOVE, key, [kid, `=${version}`, '']);
+    if (removed.written.outcome === 'written' && found[0] === record) return;
     throw new StoreUnsuitableError(
       `${this.#connection.where} did not give back what was just written to it.`,
       {
@@ -185,30 +262,33 @@ export class RedisEngine implements Engine {
     this.#connection.close();
   }
 
-  async #write(
-    key: string,
-    kid: string,
-    expected: RecordVersion | undefined,
-    { record, version, ageMs, releases }: EngineWrite,
-  ): Promise<boolean> {
-    const steps = [
-      kid,
-      expected === undefined ? '-' : `=${expected}`,
+  #content({ record, version, ageMs, dueInMs, releases, onlyIfLast }: EngineWrite): string[] {
+    return [
       this.#bounded(record),
       version,
       wholeMs(ageMs),
+      dueInMs === undefined ? '' : dueText(dueInMs),
+      textOf(onlyIfLast),
+      ...(releases === undefined ? [] : endSteps(releases)),
     ];
-    if (releases !== undefined) steps.push(String(releases.epoch));
-    if (releases?.note !== undefined) steps.push(releases.note);
-    return this.#change(scripts.WRITE, key, steps);
   }
 
   /** A step that must be on the disk when it answers. */
-  async #change(script: scripts.Script, key: string, steps: readonly string[]): Promise<boolean> {
+  async #change(
+    script: scripts.Script,
+    key: string,
+    steps: readonly string[],
+  ): Promise<{ readonly written: WriteAnswer; readonly due?: number | undefined }> {
     await this.#guard.admit();
-    if ((await this.#ask(script, key, steps)) !== '1') return false;
+    const [outcome, ...more] = this.#texts(await this.#ask(script, key, steps));
+    if (outcome === 'conflict') return { written: { outcome } };
+    if (outcome === 'followed') {
+      const [epoch, ageMs, open, sent] = more.map(Number);
+      const last = { epoch: epoch ?? 0, ageMs: ageMs ?? 0, open: open === 1, mayHaveSent: sent !== 0 };
+      return { written: { outcome, last } };
+    }
     await this.#guard.settle();
-    return true;
+    return { written: { outcome: 'written' }, due: more[0] === undefined ? undefined : Number(more[0]) };
   }
 
   async #ask(script: scripts.Script, key: string, steps: readonly string[]): Promise<unknown> {
@@ -240,6 +320,18 @@ export class RedisEngine implements Engine {
 
 function kidsIn(fields: readonly string[]): string[] {
   return fields.flatMap((field) => (field.startsWith('r:') ? [field.slice(2)] : []));
+}
+
+function endSteps({ epoch, note, unsent = false }: ClaimEnd): string[] {
+  return [String(epoch), unsent ? '1' : '0', ...(note === undefined ? [] : [note])];
+}
+
+function textOf(number: number | undefined): string {
+  return number === undefined ? '' : String(number);
+}
+
+function dueText(dueInMs: number): string {
+  return wholeMs(Math.max(-FOREVER_MS, Math.min(10 * FOREVER_MS, dueInMs)));
 }
 
 function newName(): string {

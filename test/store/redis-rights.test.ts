@@ -138,6 +138,7 @@ describe.skipIf(noRedis)('the rights that docs/redis.md gives to a user of Redis
 describe('a server that does not tell how soon a write is on its disk', () => {
   const facts: ServerFacts = {
     version: [7, 2],
+    run: undefined,
     role: 'master',
     replicas: 0,
     cluster: false,

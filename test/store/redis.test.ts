@@ -14,7 +14,7 @@ import {
   StoreUnsuitableError,
 } from '../../src/errors.ts';
 import { type RedisStoreOptions, redisStore } from '../../src/redis.ts';
-import type { ClaimRequest, Engine } from '../../src/store/engine.ts';
+import type { ClaimRequest, Engine, WriteAnswer } from '../../src/store/engine.ts';
 import { openRedisStore } from '../../src/store/redis-open.ts';
 import { storeContract } from '../../src/testing/store-contract.ts';
 import { temporaryDirectory } from '../support/home.ts';
@@ -72,29 +72,34 @@ describe.skipIf(noRedis)('Redis', () => {
     test('has a higher epoch than every one before, beyond the life of the record', async () => {
       const { engine } = await open();
       await put(engine, 'v1');
-      for (const epoch of [1, 2]) {
-        expect(await claim(engine)).toMatchObject({ outcome: 'claimed', epoch });
-        await engine.release('id', epoch, undefined);
+      let last = 0;
+      for (const removes of [false, true, false]) {
+        const { outcome, epoch = 0 } = await claim(engine);
+        expect(outcome).toBe('claimed');
+        expect(epoch).toBeGreaterThan(last);
+        last = epoch;
+        await engine.release('id', { epoch, note: undefined });
+        if (!removes) continue;
+        await engine.remove(ADDRESS, undefined);
+        await put(engine, 'v2');
       }
-      await engine.remove(ADDRESS, undefined);
-      await put(engine, 'v2');
-      expect(await claim(engine)).toMatchObject({ outcome: 'claimed', epoch: 3 });
     });
 
     test('follows a silent one when its lease is over, and says when that one was made', async () => {
       const { engine } = await open();
       const first = await claim(engine, { leaseMs: 30 });
       const second = await eventually(() => claim(engine));
-      expect(second).toMatchObject({ epoch: 2, abandonedAt: first.now });
+      expect(second).toMatchObject({ abandonedAt: first.now });
+      expect(second.epoch).toBeGreaterThan(first.epoch ?? Number.NaN);
       expect(second.now).toBeGreaterThan((first.now ?? 0) + 30);
     });
 
     test('waits longer for a silent one where it is told to be patient', async () => {
       const { engine } = await open();
-      await claim(engine, { leaseMs: 1 });
+      const first = await claim(engine, { leaseMs: 1 });
       await expect.poll(() => engine.leased('id')).toBe(false);
       expect(await claim(engine, { patienceMs: 60_000 })).toEqual({ outcome: 'held' });
-      expect(await eventually(() => claim(engine))).toMatchObject({ epoch: 2 });
+      expect(await eventually(() => claim(engine))).toMatchObject({ abandonedAt: first.now });
     });
 
     test('is not made for a record that has another version, or is gone', async () => {
@@ -126,28 +131,28 @@ describe.skipIf(noRedis)('Redis', () => {
           near.engine.write(ADDRESS, `v${round - 1}`, write),
           ...Array.from({ length: 5 }, () => claim(far.engine, { only })),
         ]);
-        expect(written).toBe(true);
+        expect(written).toEqual({ outcome: 'written' });
         for (const { outcome } of answers) expect(['held', 'superseded']).toContain(outcome);
       }
     });
 
     test('that is not the last one is neither renewed nor given back', async () => {
       const { engine } = await open();
-      await claim(engine, { leaseMs: 1 });
-      const second = await eventually(() => claim(engine));
-      expect(await engine.renew('id', 1, LEASE_MS)).toBe(false);
-      await engine.release('id', 1, 'of the first');
+      const { epoch: first = 0 } = await claim(engine, { leaseMs: 1 });
+      const { epoch: second = 0 } = await eventually(() => claim(engine));
+      expect(await engine.renew('id', first, LEASE_MS)).toBe(false);
+      await engine.release('id', { epoch: first, note: 'of the first' });
       expect(await engine.leased('id')).toBe(true);
-      expect(await engine.renew('id', 2, LEASE_MS)).toBe(true);
-      await engine.release('id', second.epoch ?? 0, 'of the second');
-      expect(await engine.renew('id', 2, LEASE_MS)).toBe(false);
+      expect(await engine.renew('id', second, LEASE_MS)).toBe(true);
+      await engine.release('id', { epoch: second, note: 'of the second' });
+      expect(await engine.renew('id', second, LEASE_MS)).toBe(false);
       expect((await claim(engine)).note).toBe('of the second');
     });
 
     test('lasts as long as it is renewed', async () => {
       const { engine } = await open();
-      await claim(engine, { leaseMs: 1 });
-      await engine.renew('id', 1, LEASE_MS);
+      const { epoch = 0 } = await claim(engine, { leaseMs: 1 });
+      await engine.renew('id', epoch, LEASE_MS);
       expect(await engine.leased('id')).toBe(true);
       expect(await claim(engine)).toEqual({ outcome: 'held' });
     });
@@ -162,23 +167,23 @@ describe.skipIf(noRedis)('Redis', () => {
       await claim(engine, { id: 'other' });
       await put(engine, 'v1');
       way.swallowNextAnswer();
-      expect(await claim(engine)).toMatchObject({ outcome: 'claimed', epoch: 1, abandonedAt: undefined });
+      expect(await claim(engine)).toMatchObject({ outcome: 'claimed', abandonedAt: undefined });
       await put(engine, 'v1', undefined, 'other');
       way.swallowNextAnswer();
-      expect(await put(engine, 'v2', 'v1')).toBe(true);
+      expect(await put(engine, 'v2', 'v1')).toEqual({ outcome: 'written' });
     });
 
     test('outlives the server, and is not followed before its holder had time to come back', async () => {
       const server = await redisServer();
       const { engine } = await open({ url: server.url });
-      await claim(engine, { leaseMs: 1 });
+      const { epoch = 0, now } = await claim(engine, { leaseMs: 1 });
       await expect.poll(() => engine.leased('id')).toBe(false);
       await server.restart();
       await expect.poll(() => claim(engine).catch(() => 'away')).toEqual({ outcome: 'held' });
       expect(await engine.leased('id')).toBe(true);
-      expect(await engine.renew('id', 1, 1)).toBe(true);
+      expect(await engine.renew('id', epoch, 1)).toBe(true);
       const next = await eventually(() => claim(engine, { leaseMs: 1 }));
-      expect(next).toMatchObject({ epoch: 2, abandonedAt: expect.any(Number) });
+      expect(next).toMatchObject({ outcome: 'claimed', abandonedAt: now });
     });
   });
 
@@ -186,7 +191,7 @@ describe.skipIf(noRedis)('Redis', () => {
     const primary = await redisServer({ settings: { 'repl-diskless-sync-delay': '0' } });
     const replica = await redisServer({ settings: { replicaof: `127.0.0.1 ${primary.port}` } });
     const { engine: near } = await open({ url: primary.url, tenant: 'promoted' });
-    await claim(near, { leaseMs: 1 });
+    const { now } = await claim(near, { leaseMs: 1 });
     const client = replica.client();
     await expect.poll(() => client.exists('holdfast:{promoted/id}'), { timeout: 10_000 }).toBe(1);
     await client.call('REPLICAOF', 'NO', 'ONE');
@@ -194,7 +199,7 @@ describe.skipIf(noRedis)('Redis', () => {
     await expect.poll(() => far.leased('id')).toBe(false);
     expect(await claim(far, { leaseMs: 200 })).toEqual({ outcome: 'held' });
     expect(await far.leased('id')).toBe(true);
-    expect(await eventually(() => claim(far))).toMatchObject({ epoch: 2 });
+    expect(await eventually(() => claim(far))).toMatchObject({ outcome: 'claimed', abandonedAt: now });
   }, 20_000);
 
   describe('a write', () => {
@@ -353,7 +358,7 @@ describe.skipIf(noRedis)('Redis', () => {
       const { engine } = await open({ url: server.url, ...options });
       expect((await levels(engine))[level]).toContainEqual(expect.stringContaining(words));
       const written = await put(engine, 'v1').catch((error: unknown) => error);
-      if (level !== 'error') return expect(written).toBe(true);
+      if (level !== 'error') return expect(written).toEqual({ outcome: 'written' });
       expect(written).toBeInstanceOf(StoreUnsuitableError);
       expect(written).toMatchObject({ message: expect.stringContaining(words), hint: expect.any(String) });
       return expect(await server.client().dbsize()).toBe(0);
@@ -362,7 +367,7 @@ describe.skipIf(noRedis)('Redis', () => {
     test('the settings of the URL allow the same', async () => {
       const server = await redisServer({ settings: { ...EVICTING, appendonly: 'no' } });
       const { engine } = await open({ url: `${server.url}?durability=none&eviction=allow` });
-      expect(await put(engine, 'v1')).toBe(true);
+      expect(await put(engine, 'v1')).toEqual({ outcome: 'written' });
     });
 
     test('looks again after a new connection', async () => {
@@ -438,7 +443,7 @@ describe.skipIf(noRedis)('Redis', () => {
         expect(seen).not.toContain('a-wrong-one');
       }
       const { engine } = await open({ url: `redis://:the-right-one@127.0.0.1:${server.port}` });
-      expect(await put(engine, 'v1')).toBe(true);
+      expect(await put(engine, 'v1')).toEqual({ outcome: 'written' });
     });
 
     test('when the server has no memory left', async () => {
@@ -481,7 +486,7 @@ describe.skipIf(noRedis)('Redis', () => {
     });
     const url = `rediss://127.0.0.1:${server.port}`;
     const { engine } = await open({ url, tls: { ca: cert, servername: host } });
-    expect(await put(engine, 'v1')).toBe(true);
+    expect(await put(engine, 'v1')).toEqual({ outcome: 'written' });
     const { engine: other } = await open({ url, tls: { ca: cert, servername: 'another.example' } });
     await expect(put(other, 'v1')).rejects.toMatchObject({
       code: 'store-unreachable',
@@ -510,7 +515,7 @@ describe.skipIf(noRedis)('Redis', () => {
     await server.client().call('ACL', 'SETUSER', 'holdfast', '-info');
     const url = `redis://holdfast:secret@127.0.0.1:${server.port}`;
     const { engine: blind } = await open({ url, tenant: engine.tenant });
-    expect(await blind.remove({ kid: 'other', id: 'id' }, 'v2')).toBe(true);
+    expect(await blind.remove({ kid: 'other', id: 'id' }, 'v2')).toEqual({ outcome: 'written' });
     expect((await levels(blind))['warning']).toEqual([
       expect.stringContaining('does not tell whether it brings'),
       expect.stringContaining('does not tell whether it throws'),
@@ -586,10 +591,13 @@ test.each([
 
 const EVICTING = { maxmemory: '100mb', 'maxmemory-policy': 'allkeys-lru' };
 
+let claims = 0;
+
 /** What a claim answers, read without regard to which it is. */
 async function claim(engine: Engine, request: Partial<ClaimRequest> = {}) {
   const answer = await engine.claim({
     id: 'id',
+    name: `claim-${(claims += 1)}`,
     holder: 'a test',
     leaseMs: LEASE_MS,
     patienceMs: 0,
@@ -598,7 +606,7 @@ async function claim(engine: Engine, request: Partial<ClaimRequest> = {}) {
   return answer as typeof answer & { epoch?: number; now?: number; note?: string; abandonedAt?: number };
 }
 
-function put(engine: Engine, version: string, expected?: string, id = 'id'): Promise<boolean> {
+function put(engine: Engine, version: string, expected?: string, id = 'id'): Promise<WriteAnswer> {
   return engine.write({ kid: 'kid', id }, expected, { record: `of ${version}`, version, ageMs: 0 });
 }
 
