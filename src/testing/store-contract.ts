@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
 import { AbortedError, LockTimeoutError } from '../errors.ts';
+import type { Engine } from '../store/engine.ts';
 import { MAX_NOTE_BYTES, type Lease, type RecordVersion, type Store } from '../store/store.ts';
 import type { ContractTest } from './contract.ts';
+import { ENGINE_DUTIES } from './engine-duties.ts';
 
 /** A store to test, and how to get another one over the same records where they outlive it. */
 export interface StoreUnderTest {
@@ -284,7 +286,18 @@ export function storeContract(open: () => Promise<StoreUnderTest>): readonly Con
         await again.close();
       }
     }),
+    ...ENGINE_DUTIES.map(({ name, check }) =>
+      duty(name, async ({ store }) => {
+        const engine = await engineOf(store);
+        if (engine !== undefined) await check(engine);
+      }),
+    ),
   ];
+}
+
+/** Told by its shape: a program may have loaded the class of `holdfast/stores` twice. */
+async function engineOf(store: Store & { engine?: () => Promise<Engine> }): Promise<Engine | undefined> {
+  return store.engine?.();
 }
 
 /** Writes at `ADDRESS`; answers the new version. */
