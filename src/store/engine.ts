@@ -1,4 +1,6 @@
-import type { RecordAddress, RecordVersion, StoredRecord } from './store.ts';
+import type { LaterClaim, RecordAddress, RecordVersion, StoredRecord } from './store.ts';
+
+export type { LaterClaim } from './store.ts';
 
 /*
  * What an engine that many machines share must be able to do. It is small on purpose: how a credential is refreshed once is
@@ -41,21 +43,6 @@ export type WriteAnswer =
   | { readonly outcome: 'conflict' }
   /** Somebody has claimed that id after `onlyIfLast`. Nothing was written. */
   | { readonly outcome: 'followed'; readonly last: LaterClaim };
-
-/** The last claim of an id that others have claimed since. */
-export interface LaterClaim {
-  /** A write that carries this as `onlyIfLast` lands if nobody has claimed since this was answered. */
-  readonly epoch: number;
-  /** How long ago it was made, by the engine's clock, in milliseconds. */
-  readonly ageMs: number;
-  /** Whether it was not released yet: its holder is at work, or went silent. */
-  readonly open: boolean;
-  /**
-   * Whether a claim after `onlyIfLast` may have sent a request. `false` only when each of them ended as unsent, or went
-   * silent before it announced a request (`renew` with `sending`).
-   */
-  readonly mayHaveSent: boolean;
-}
 
 export interface ClaimRequest {
   readonly id: string;

@@ -1,5 +1,4 @@
 import type { WaitOptions } from '../system/turn.ts';
-import type { LaterClaim } from './engine.ts';
 
 /** Where one record lies: the key that it is sealed under, and the record id of its resource and account. */
 export interface RecordAddress {
@@ -83,6 +82,21 @@ export interface WriteOptions {
   readonly dueInMs?: number | undefined;
   /** Writes only if nobody has claimed that id after this epoch. Only engines have claims. */
   readonly onlyIfLast?: number | undefined;
+}
+
+/** The last claim of an id that others have claimed since. */
+export interface LaterClaim {
+  /** A write that carries this as `onlyIfLast` lands if nobody has claimed since this was answered. */
+  readonly epoch: number;
+  /** How long ago it was made, by the engine's clock, in milliseconds. */
+  readonly ageMs: number;
+  /** Whether it was not released yet: its holder is at work, or went silent. */
+  readonly open: boolean;
+  /**
+   * Whether a claim after `onlyIfLast` may have sent a request. `false` only when each of them ended as unsent, or went
+   * silent before it announced a request (`renew` with `sending`).
+   */
+  readonly mayHaveSent: boolean;
 }
 
 /** What a conditional write came to. `unknown`: the engine broke off; read again to learn whether it landed. */
