@@ -2,6 +2,7 @@ import type { Cluster, Redis, RedisOptions } from 'ioredis';
 import { InvalidArgumentError, StoreUnreachableError } from '../errors.ts';
 import type { RedisAddress } from './redis-address.ts';
 import {
+  hasNoConnection,
   isUnknownScript,
   leadsElsewhere,
   redisError,
@@ -52,6 +53,8 @@ export class RedisConnection {
   readonly #timeoutMs: number;
   readonly #waiting = new Set<(error?: Error) => void>();
   #cause: Error | undefined;
+  /** The server has answered on the connection that stands. */
+  #serves = false;
   #closed = false;
 
   private constructor(client: RedisClient, where: string, own: boolean, timeoutMs: number) {
@@ -68,21 +71,29 @@ export class RedisConnection {
     }
     if (!own) return;
     client.on('ready', () => {
-      this.#cause = undefined;
-      // A server that has no connection left says so to whatever is asked first, and hangs up.
-      if (!client.isCluster) {
-        (client as Redis).client('SETNAME', NAME).catch((error: unknown) => {
-          if (error instanceof Error && replyOf(error) !== undefined) this.#cause = error;
+      // A server that has no connection left says so to whatever is asked first, and hangs up: its words are lost when more
+      // is sent before they are read.
+      const named = client.isCluster ? Promise.resolve() : (client as Redis).client('SETNAME', NAME);
+      named
+        .then(
+          () => undefined,
+          (error: Error) => (replyOf(error) === undefined || hasNoConnection(error) ? error : undefined),
+        )
+        .then((error) => {
+          this.#cause = error;
+          this.#serves = error === undefined;
+          this.#settled(error);
         });
-      }
-      this.#settled();
     });
     // Without a listener the client prints what fails. The connection is closed right after; the cause is what counts.
     client.on('error', (error: Error) => {
       this.#cause = error;
       this.#settled(error);
     });
-    client.on('close', () => this.#settled(this.#cause ?? new Error('The connection was closed.')));
+    client.on('close', () => {
+      this.#serves = false;
+      this.#settled(this.#cause ?? new Error('The connection was closed.'));
+    });
   }
 
   /** @throws InvalidArgumentError when `ioredis` is not installed */
@@ -210,7 +221,7 @@ export class RedisConnection {
     if (this.#closed)
       throw new StoreUnreachableError('The Redis store was closed.', { hint: 'Open it again.' });
     const client = this.#client;
-    if (!this.#own || client.status === 'ready') return;
+    if (!this.#own || (client.status === 'ready' && this.#serves)) return;
     await new Promise<void>((resolve, reject) => {
       this.#waiting.add((error) => (error === undefined ? resolve() : reject(error)));
       // How that goes is heard by the listeners.

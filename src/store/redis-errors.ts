@@ -87,11 +87,18 @@ export function leadsElsewhere(error: unknown): boolean {
   return /\b(READONLY|MASTERDOWN|LOADING|UNBLOCKED)\b/.test(replyOf(error) ?? '');
 }
 
+/** Whether the server refuses because all its connections are in use. */
+export function hasNoConnection(error: unknown): boolean {
+  return replyOf(error)?.includes('max number of clients') === true;
+}
+
+const SILENT = ['Connection is closed.', "Stream isn't writeable"];
+
 /** Whether the client gave up on its connection, and says nothing of the reason. */
 export function saysNoReason(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
   return (
-    error instanceof Error &&
-    (error.name === 'MaxRetriesPerRequestError' || error.message === 'Connection is closed.')
+    error.name === 'MaxRetriesPerRequestError' || SILENT.some((words) => error.message.startsWith(words))
   );
 }
 
@@ -105,7 +112,9 @@ export function replyOf(error: unknown): string | undefined {
   if (!(error instanceof Error)) return undefined;
   // A cluster's client wraps what the last node said.
   if ('lastNodeError' in error && error.lastNodeError instanceof Error) return replyOf(error.lastNodeError);
-  return error.name === 'ReplyError' ? error.message : undefined;
+  if (error.name === 'ReplyError') return error.message;
+  // A server that has no connection left says so before it is asked, which the client does not expect.
+  return /^Command queue state error\b.*\bLast (?:error|reply): (.*)$/s.exec(error.message)?.[1];
 }
 
 function messageOf(error: unknown): string {

@@ -164,10 +164,14 @@ export function certificates(directory: string): {
 
 export interface Wire {
   readonly port: number;
+  /** The port that new connections lead to. */
+  to: number;
   /** What the server answers is thrown away from now on, and the connection cut with it: it has done what was asked. */
   swallow: boolean;
   /** Nothing is passed on from now on, and nothing is closed. */
   silent: boolean;
+  /** Ends every connection that stands. */
+  cut(): void;
   stop(): Promise<void>;
 }
 
@@ -175,7 +179,7 @@ export interface Wire {
 export async function startWire(to: number): Promise<Wire> {
   const sockets = new Set<Socket>();
   const server = createServer((near) => {
-    const far = dial(to, '127.0.0.1');
+    const far = dial(wire.to, '127.0.0.1');
     for (const socket of [near, far]) {
       sockets.add(socket);
       socket.on('error', () => {});
@@ -193,10 +197,14 @@ export async function startWire(to: number): Promise<Wire> {
   await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening));
   const wire: Wire = {
     port: (server.address() as AddressInfo).port,
+    to,
     swallow: false,
     silent: false,
-    stop: async () => {
+    cut: () => {
       for (const socket of sockets) socket.destroy();
+    },
+    stop: async () => {
+      wire.cut();
       await new Promise<void>((closed) => server.close(() => closed()));
     },
   };
