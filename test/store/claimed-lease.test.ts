@@ -1,0 +1,175 @@
+import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { LeaseLostError, StoreUnreachableError } from '../../src/errors.ts';
+import { EngineStore } from '../../src/store/engine-store.ts';
+import { memoryEngine, SharedMemory } from '../support/memory-engine.ts';
+
+/*
+ * When the holder of a claim may send, by the clock of its own process: which stands still here, and is moved on by hand.
+ */
+
+const clock = vi.hoisted(() => ({ now: 0 }));
+vi.mock('../../src/system/clock.ts', async (original) => ({
+  ...(await original<typeof import('../../src/system/clock.ts')>()),
+  elapsingMoment: () => clock.now,
+  elapsedSince: (moment: number) => clock.now - moment,
+}));
+
+const ADDRESS = { kid: 'kid', id: 'id' };
+const LEASE_MS = 60_000;
+/** So long before its end nothing is sent any more. */
+const GUARD_MS = LEASE_MS / 10;
+
+beforeEach(() => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+/** Two processes at one engine, with one record in it. */
+async function two() {
+  const shared = new SharedMemory();
+  const [near, far] = [memoryEngine(shared), memoryEngine(shared)];
+  const a = new EngineStore(near, { leaseMs: LEASE_MS });
+  const b = new EngineStore(far, { leaseMs: LEASE_MS });
+  onTestFinished(async () => void (await Promise.all([a.close(), b.close()])));
+  const written = await a.cas(ADDRESS, undefined, 'one');
+  if (written.outcome !== 'ok') throw new Error('not written');
+  return { shared, near, a, b, version: written.version };
+}
+
+async function claimed(store: EngineStore, version: string) {
+  const lease = await store.claim(ADDRESS, version, { waitMs: 0 });
+  if (lease === undefined) throw new Error('not claimed');
+  return lease;
+}
+
+describe('the holder of a claim', () => {
+  test('sends nothing when the answer to its claim came after a whole lease', async () => {
+    const { near, a, version } = await two();
+    const claim = near.claim.bind(near);
+    near.claim = async (request) => {
+      const answer = await claim(request);
+      clock.now += LEASE_MS;
+      return answer;
+    };
+    const lease = await claimed(a, version);
+    expect(() => lease.check()).toThrow(LeaseLostError);
+  });
+
+  test('counts its lease from the try that was granted, and not from one that was refused', async () => {
+    const { near, a, b, version } = await two();
+    const other = await claimed(b, version);
+    const claim = near.claim.bind(near);
+    near.claim = async (request) => {
+      near.claim = claim;
+      const answer = await claim(request);
+      await other.release();
+      clock.now += LEASE_MS;
+      return answer;
+    };
+    const waiting = a.claim(ADDRESS, version, { waitMs: 10_000 });
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(() => waiting.then((lease) => lease?.check())).not.toThrow();
+    (await waiting)?.check();
+  });
+
+  test('sends nothing in the last tenth of its lease, which the way to the first byte may take', async () => {
+    const { near, a, version } = await two();
+    const lease = await claimed(a, version);
+    near.cut.add('renew');
+    clock.now += LEASE_MS - GUARD_MS - 1;
+    lease.check();
+    clock.now += 1;
+    expect(() => lease.check()).toThrow(LeaseLostError);
+  });
+
+  test('sends nothing once a renewal found that another has claimed, however much of its lease is left', async () => {
+    const { shared, near, a, b, version } = await two();
+    const lease = await claimed(a, version);
+    // The clock of the engine was set forwards, that of this process was not.
+    shared.advance(LEASE_MS + 1);
+    const next = await claimed(b, version);
+    lease.check();
+    await vi.advanceTimersByTimeAsync(LEASE_MS / 3);
+    expect(near.calls).toContain('renew');
+    expect(() => lease.check()).toThrow(LeaseLostError);
+    await next.release();
+  });
+
+  test('may send for a whole lease from each renewal on', async () => {
+    const { near, a, version } = await two();
+    const lease = await claimed(a, version);
+    clock.now += LEASE_MS / 3;
+    await vi.advanceTimersByTimeAsync(LEASE_MS / 3);
+    expect(near.calls).toContain('renew');
+    near.cut.add('renew');
+    clock.now += LEASE_MS - GUARD_MS - 1;
+    lease.check();
+    clock.now += 1;
+    expect(() => lease.check()).toThrow(LeaseLostError);
+  });
+});
+
+describe('a claim whose answer was lost', () => {
+  /** Lets the next claim land, and its answer be lost. */
+  function losing(near: ReturnType<typeof memoryEngine>, isLanded = true) {
+    const claim = near.claim.bind(near);
+    near.claim = async (request) => {
+      near.claim = claim;
+      if (isLanded) await claim(request);
+      throw new StoreUnreachableError('The answer was lost.');
+    };
+  }
+
+  test('is granted to the process that made it, at once and for a whole lease', async () => {
+    const { shared, near, a, b, version } = await two();
+    losing(near);
+    await expect(claimed(a, version)).rejects.toBeInstanceOf(StoreUnreachableError);
+    const [epoch] = [...shared.claims.values()].map((claim) => claim.epoch);
+    await expect(claimed(b, version)).rejects.toThrow('Another process');
+    const lease = await claimed(a, version);
+    expect(lease.epoch).toBe(epoch);
+    lease.check();
+    await lease.release();
+    await (await claimed(b, version)).release();
+  });
+
+  test('is granted to one of two callers of that process', async () => {
+    const { near, a, version } = await two();
+    losing(near);
+    await expect(claimed(a, version)).rejects.toBeInstanceOf(StoreUnreachableError);
+    const both = await Promise.allSettled([claimed(a, version), claimed(a, version)]);
+    expect(both.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
+  });
+
+  test('is a new one where it had not landed', async () => {
+    const { shared, near, a, version } = await two();
+    losing(near, false);
+    await expect(claimed(a, version)).rejects.toBeInstanceOf(StoreUnreachableError);
+    expect(shared.claims.size).toBe(0);
+    await (await claimed(a, version)).release();
+  });
+
+  test('keeps nobody out when the record has changed meanwhile', async () => {
+    const { near, a, b, version } = await two();
+    losing(near);
+    await expect(claimed(a, version)).rejects.toBeInstanceOf(StoreUnreachableError);
+    const written = await b.cas(ADDRESS, version, 'two');
+    if (written.outcome !== 'ok') throw new Error('not written');
+    expect(await a.claim(ADDRESS, version, { waitMs: 0 })).toBeUndefined();
+    await (await claimed(b, written.version)).release();
+  });
+
+  test('that ended is not taken for one that waits, and a new one is made', async () => {
+    const { shared, near, a, version } = await two();
+    losing(near);
+    await expect(claimed(a, version)).rejects.toBeInstanceOf(StoreUnreachableError);
+    for (const claim of shared.claims.values()) claim.released = true;
+    const waiting = a.claim(ADDRESS, version, { waitMs: 10_000 });
+    await vi.advanceTimersByTimeAsync(1000);
+    const lease = await waiting;
+    lease?.check();
+    await lease?.release();
+  });
+});
