@@ -1,5 +1,6 @@
 import type { Cluster, Redis, RedisOptions } from 'ioredis';
 import { InvalidArgumentError, StoreUnreachableError } from '../errors.ts';
+import { passing } from './passing-refusal.ts';
 import type { RedisAddress } from './redis-address.ts';
 import {
   hasNoConnection,
@@ -37,6 +38,9 @@ const OWN = {
   retryStrategy: (times: number) =>
     Math.min(25 * 2 ** Math.min(times, 10), LONGEST_PAUSE_MS) * (0.5 + Math.random() / 2),
 } satisfies RedisOptions;
+
+/** A timer that comes so much later tells that the process did not get to run, in milliseconds. */
+const STARVED_MS = 250;
 
 /** What an operator sees in CLIENT LIST. */
 const NAME = 'holdfast';
@@ -198,16 +202,20 @@ export class RedisConnection {
   }
 
   async #within<T>(step: Promise<T>): Promise<T> {
+    const begin = performance.now();
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
         // A connection on which nothing comes may be dead without anybody having said so.
         this.renew();
-        reject(
-          new StoreUnreachableError(`${this.where} did not answer within ${this.#timeoutMs} ms.`, {
-            hint: UNREACHABLE_HINT,
-          }),
+        if (hasNoConnection(this.#cause)) return reject(redisError(this.#cause, this.where));
+        const error = new StoreUnreachableError(
+          `${this.where} did not answer within ${this.#timeoutMs} ms.`,
+          { hint: UNREACHABLE_HINT },
         );
+        // Where this process itself did not get to run, nothing is said of the server.
+        const isStarved = performance.now() - begin > this.#timeoutMs + STARVED_MS;
+        return reject(isStarved ? passing(error) : error);
       }, this.#timeoutMs);
     });
     try {
