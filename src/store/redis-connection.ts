@@ -84,9 +84,10 @@ export class RedisConnection {
           (error: Error) => (replyOf(error) === undefined || hasNoConnection(error) ? error : undefined),
         )
         .then((error) => {
-          this.#cause = error;
+          // The words may have come before anything was asked.
+          if (error === undefined || !hasNoConnection(this.#cause)) this.#cause = error;
           this.#serves = error === undefined;
-          this.#settled(error);
+          this.#settled(this.#cause);
         });
     });
     // Without a listener the client prints what fails. The connection is closed right after; the cause is what counts.
