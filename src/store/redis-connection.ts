@@ -78,7 +78,7 @@ export class RedisConnection {
       // A server that has no connection left says so to whatever is asked first, and hangs up: its words are lost when more
       // is sent before they are read.
       const named = client.isCluster ? Promise.resolve() : (client as Redis).client('SETNAME', NAME);
-      named
+      void named
         .then(
           () => undefined,
           (error: Error) => (replyOf(error) === undefined || hasNoConnection(error) ? error : undefined),
