@@ -1,5 +1,4 @@
 import { fileURLToPath } from 'node:url';
-import { storeContract } from 'holdfast/testing';
 import {
   type ClaimAnswer,
   type ClaimEnd,
@@ -18,6 +17,7 @@ import {
   type StoredRecord,
   type WriteAnswer,
 } from 'holdfast/stores';
+import { storeContract } from 'holdfast/testing';
 
 /*
  * An engine in one file, to start one of your own from: what stands here as a step over two maps is one statement there.

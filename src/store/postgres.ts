@@ -17,6 +17,7 @@ import { outboxOrder } from './outbox-entry.ts';
 import type { PostgresAddress } from './postgres-address.ts';
 import { isCollision, isUndone, leadsElsewhere, postgresError } from './postgres-errors.ts';
 import { examinePostgres, insistOn, type PostgresFinding } from './postgres-examination.ts';
+import { numberOf, type Row, textOf } from './postgres-row.ts';
 import { postgresMigration, postgresMigrationSteps } from './postgres-schema.ts';
 import { type PostgresStatements, postgresStatements } from './postgres-statements.ts';
 import type { RecordAddress, RecordVersion, StoredRecord } from './store.ts';
@@ -45,8 +46,6 @@ export interface PostgresEngineOptions {
   /** Closes what was opened for this engine. */
   readonly end: () => Promise<void>;
 }
-
-type Row = Record<string, unknown>;
 
 /** So often a statement is said again that met another one, which the server undid for that. */
 const TRIES = 3;
@@ -383,22 +382,4 @@ function grantOf(row: Row | undefined): ClaimAnswer {
 
 function bounded(ms: number): number {
   return Math.max(-FOREVER_MS, Math.min(FOREVER_MS * 10, ms));
-}
-
-function textOf(row: Row, name: string): string {
-  const value = row[name];
-  if (typeof value === 'string') return value;
-  throw new StoreUnsuitableError(`PostgreSQL answered no text for the column ${name}.`, {
-    hint: 'Run `holdfast store migrate`; a pool of your own must parse values as `pg` does by default.',
-  });
-}
-
-/** Counts come as text, since `bigint` may be larger than a number. */
-function numberOf(row: Row, name: string): number {
-  const value = row[name];
-  const number = typeof value === 'string' && value !== '' ? Number(value) : value;
-  if (typeof number === 'number' && Number.isFinite(number)) return number;
-  throw new StoreUnsuitableError(`PostgreSQL answered no number for the column ${name}.`, {
-    hint: 'Run `holdfast store migrate`; a pool of your own must parse values as `pg` does by default.',
-  });
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
 import { AbortedError, LockTimeoutError } from '../errors.ts';
 import type { Engine } from '../store/engine.ts';
-import { MAX_NOTE_BYTES, type Lease, type RecordVersion, type Store } from '../store/store.ts';
+import { type Lease, MAX_NOTE_BYTES, type RecordVersion, type Store } from '../store/store.ts';
 import type { ContractTest } from './contract.ts';
 import { ENGINE_DUTIES } from './engine-duties.ts';
 

@@ -2,8 +2,8 @@ import { chmod, mkdir, readdir, readFile, rm, truncate, writeFile } from 'node:f
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import {
-  KeyUnavailableError,
   KeyringBrokenError,
+  KeyUnavailableError,
   LoginRequiredError,
   StorageUnreadableError,
   StorageUnsafeError,

@@ -1,0 +1,23 @@
+import { StoreUnsuitableError } from '../errors.ts';
+
+/* The columns of an answer, in the types that `pg` gives them by default. */
+
+export type Row = Record<string, unknown>;
+
+export function textOf(row: Row, name: string): string {
+  const value = row[name];
+  if (typeof value === 'string') return value;
+  throw new StoreUnsuitableError(`PostgreSQL answered no text for the column ${name}.`, {
+    hint: 'Run `holdfast store migrate`; a pool of your own must parse values as `pg` does by default.',
+  });
+}
+
+/** Counts come as text, since `bigint` may be larger than a number. */
+export function numberOf(row: Row, name: string): number {
+  const value = row[name];
+  const number = typeof value === 'string' && value !== '' ? Number(value) : value;
+  if (typeof number === 'number' && Number.isFinite(number)) return number;
+  throw new StoreUnsuitableError(`PostgreSQL answered no number for the column ${name}.`, {
+    hint: 'Run `holdfast store migrate`; a pool of your own must parse values as `pg` does by default.',
+  });
+}
