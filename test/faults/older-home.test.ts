@@ -1,0 +1,38 @@
+import { chmod, cp, readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { expect, test } from 'vitest';
+import { processEnvironment } from '../../src/system/environment.ts';
+import { openVault } from '../../src/vault/vault.ts';
+import { temporaryDirectory } from '../support/home.ts';
+
+/*
+ * A fleet is updated one machine at a time, and a home outlives the program. This one was written by the build of commit a4a2f32:
+ * one login whose new tokens its store did not take, and one whose process was killed when its record was staged.
+ */
+const FIXTURE = fileURLToPath(new URL('../fixtures/home-of-a4a2f32', import.meta.url));
+
+/** Git keeps no modes but one bit. */
+async function makePrivate(path: string): Promise<void> {
+  for (const entry of await readdir(path, { withFileTypes: true, recursive: true })) {
+    await chmod(join(entry.parentPath, entry.name), entry.isDirectory() ? 0o700 : 0o600);
+  }
+}
+
+test.each(['spilled', 'staged'])('finds the %s tokens in a home of an earlier build', async (what) => {
+  const path = await temporaryDirectory();
+  await cp(FIXTURE, path, { recursive: true });
+  await makePrivate(path);
+  const variables = {
+    HOLDFAST_HOME: join(path, 'home'),
+    HOLDFAST_SEALING_KEY_FILE: join(path, 'key'),
+    XDG_RUNTIME_DIR: path,
+  };
+  const vault = openVault({ keyring: 'key-file', environment: { ...processEnvironment(), variables } });
+  const resource = `https://${what}.example.com/mcp`;
+  expect((await vault.token(resource)).generation).toBe(2);
+  await vault.close();
+  const again = openVault({ keyring: 'key-file', environment: { ...processEnvironment(), variables } });
+  expect((await again.token(resource)).generation).toBe(2);
+  await again.close();
+});

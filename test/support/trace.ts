@@ -1,0 +1,49 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { onTestFinished } from 'vitest';
+import type { Lease, Store } from '../../src/store/store.ts';
+import type { StepMessage } from '../../src/system/steps.ts';
+
+/** What happens to a login, in order: each call of a store, each step of a refresh, each request at the server. */
+export class Trace {
+  readonly #lines: string[] = [];
+
+  constructor() {
+    const hear = (message: unknown) => this.say('step', (message as StepMessage).step);
+    subscribe('holdfast:step', hear);
+    onTestFinished(() => void unsubscribe('holdfast:step', hear));
+  }
+
+  say(who: string, what: string): void {
+    this.#lines.push(`${who}: ${what}`);
+  }
+
+  get text(): string {
+    return `${this.#lines.join('\n')}\n`;
+  }
+
+  /** The same store, each of whose calls is written down, with those of the leases that it gives. */
+  store<S extends Store>(who: string, store: S): S {
+    return this.#watched(who, store);
+  }
+
+  #watched<T extends object>(who: string, watched: T): T {
+    return new Proxy(watched, {
+      get: (target, name) => {
+        const value: unknown = Reflect.get(target, name, target);
+        if (typeof value !== 'function') return value;
+        return (...given: unknown[]): unknown => {
+          const answer: unknown = Reflect.apply(value, target, given);
+          if (SILENT.has(String(name))) return answer;
+          this.say(who, String(name));
+          if (!(answer instanceof Promise) || !LEASES.has(String(name))) return answer;
+          return answer.then((lease: Lease | undefined) => lease && this.#watched(`${who} lease`, lease));
+        };
+      },
+    });
+  }
+}
+
+const LEASES = new Set(['lock', 'claim']);
+
+/** What is asked at no fixed moment, or costs nothing. */
+const SILENT = new Set(['durability', 'engine', 'now', 'close', 'locked']);
