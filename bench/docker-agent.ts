@@ -7,10 +7,10 @@ import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { mkdir, open, rename } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { nameOf } from '../src/credentials/sealed-credential-store.ts';
 import { Secret } from '../src/secret.ts';
 import { entryOf } from '../src/store/docker-agent-entry.ts';
 import { processEnvironment } from '../src/system/environment.ts';
-import { nameOf } from '../src/vault/custody.ts';
 import { sampleCredential } from '../test/support/credential.ts';
 import { dockerAgentParts, writeBundle } from '../test/support/docker-agent.ts';
 

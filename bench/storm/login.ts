@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Custody, type Held, nameOf } from '../../src/credentials/sealed-credential-store.ts';
 import { defaultOpeners, KeyringResolution } from '../../src/keyring/open.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
 import { MemoryStore } from '../../src/store/memory.ts';
 import { type Environment, processEnvironment } from '../../src/system/environment.ts';
 import { layoutOf } from '../../src/system/paths.ts';
-import { Custody, type Held, nameOf } from '../../src/vault/custody.ts';
 import { openVault } from '../../src/vault/vault.ts';
 import { browse } from '../../test/support/scripted-browser.mjs';
 import { accepted } from './barrier.ts';

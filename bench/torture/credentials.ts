@@ -1,4 +1,5 @@
 import type { Credential } from '../../src/credential.ts';
+import { Custody, nameOf } from '../../src/credentials/sealed-credential-store.ts';
 import { resolveKeyrings } from '../../src/keyring/open.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
 import { Secret } from '../../src/secret.ts';
@@ -7,7 +8,6 @@ import { MemoryStore } from '../../src/store/memory.ts';
 import type { Store } from '../../src/store/store.ts';
 import { type Environment, processEnvironment } from '../../src/system/environment.ts';
 import { layoutOf } from '../../src/system/paths.ts';
-import { Custody, nameOf } from '../../src/vault/custody.ts';
 
 /** What is stored of one credential. */
 export interface Stored {

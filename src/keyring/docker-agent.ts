@@ -1,9 +1,9 @@
 import { InvalidArgumentError, KeyringAbsentError, KeyringBrokenError } from '../errors.ts';
 import type { Environment } from '../system/environment.ts';
 import type { Layout } from '../system/paths.ts';
+import { SEALING_KEY_ITEM } from './key-text.ts';
 import type { Keyring, KeyringOpener, KeyringProbe, Tier } from './keyring.ts';
 import { defaultOpeners } from './open.ts';
-import { SEALING_KEY_ITEM } from './key-text.ts';
 
 /*
  * docker-agent's key, as our sealing key: 32 raw bytes under its own service and item, in the layout of 99designs/keyring.

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { type HoldfastError, KeyringAbsentError, KeyringBrokenError, KeyringDeniedError } from '../errors.ts';
 import {
-  KeyError,
   type KernelKeyring,
+  KeyError,
   type KeySerial,
   loadKernelKeyring,
   MAX_PAYLOAD_BYTES,

@@ -1,7 +1,7 @@
 import type { KMSClient } from '@aws-sdk/client-kms';
 import { HoldfastError, KeyringAbsentError, KeyringBrokenError, KeyringDeniedError } from '../errors.ts';
 import { quote } from '../quote.ts';
-import { type Binding, checkedEndpoint, checkParameters, invalid, type Kms, KMS_TIMEOUT_MS } from './kms.ts';
+import { type Binding, checkedEndpoint, checkParameters, invalid, KMS_TIMEOUT_MS, type Kms } from './kms.ts';
 import { optionalPackage } from './optional-package.ts';
 
 /*

@@ -1,12 +1,12 @@
 import { KeyringAbsentError, KeyringBrokenError } from '../errors.ts';
 import { quote } from '../quote.ts';
 import type { Environment } from '../system/environment.ts';
+import { SEALING_KEY_ITEM } from './key-text.ts';
 import type { Keyring, KeyringProbe } from './keyring.ts';
 import type { Kms } from './kms.ts';
 import { type KmsScheme, type NamedKms, namedKms } from './named-kms.ts';
 import { RememberedSecret } from './remembered-secret.ts';
 import { probing } from './verdict.ts';
-import { SEALING_KEY_ITEM } from './key-text.ts';
 import type { WrappedItem, WrappedItems } from './wrapped-items.ts';
 
 /*

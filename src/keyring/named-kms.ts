@@ -1,7 +1,7 @@
 import { InvalidArgumentError } from '../errors.ts';
 import { quote } from '../quote.ts';
 import type { Environment } from '../system/environment.ts';
-import { invalid, type Kms, KMS_HINT } from './kms.ts';
+import { invalid, KMS_HINT, type Kms } from './kms.ts';
 import type { Remembering } from './remembered-secret.ts';
 
 const FRESH_MS = 5 * 60_000;

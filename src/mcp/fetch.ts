@@ -1,9 +1,9 @@
+import type { Name } from '../credentials/sealed-credential-store.ts';
 import { InvalidArgumentError } from '../errors.ts';
 import { bearerChallenge, parseChallenges } from '../oauth/challenge.ts';
 import { DpopNonces } from '../oauth/dpop.ts';
 import { scopesIn } from '../oauth-syntax.ts';
 import { quote } from '../quote.ts';
-import type { Name } from '../vault/custody.ts';
 import type { AccessToken } from '../vault/results.ts';
 import type { Vault } from '../vault/vault.ts';
 import { lacksScopes, refusesItsTokens } from './login-needed.ts';

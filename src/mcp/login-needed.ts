@@ -1,8 +1,8 @@
+import { loginCommand } from '../credentials/login-required.ts';
+import type { Name } from '../credentials/sealed-credential-store.ts';
 import { InsufficientScopeError, InvalidArgumentError, LoginRequiredError } from '../errors.ts';
 import { quote } from '../quote.ts';
 import { shellPath } from '../system/storage-error.ts';
-import type { Name } from '../vault/custody.ts';
-import { loginCommand } from '../vault/login-required.ts';
 
 /* Why the token at hand does not do, and the command that mends it. */
 

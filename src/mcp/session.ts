@@ -1,5 +1,5 @@
+import { type Name, nameOf } from '../credentials/sealed-credential-store.ts';
 import { LoginRequiredError } from '../errors.ts';
-import { type Name, nameOf } from '../vault/custody.ts';
 import type { AccessToken, LoginInteraction, LoginOptions } from '../vault/results.ts';
 import type { Vault } from '../vault/vault.ts';
 import { type SharedLogin, sharedLogin } from './shared-login.ts';

@@ -1,11 +1,11 @@
+import { loginCommand } from '../credentials/login-required.ts';
+import type { Name } from '../credentials/sealed-credential-store.ts';
 import { HoldfastError, InsufficientScopeError, LoginRequiredError, NetworkError } from '../errors.ts';
 import type { HttpResponse } from '../http/fetch.ts';
 import { authorizedFetch } from '../mcp/fetch.ts';
 import { type Fetch, followWithinOrigin, outgoing } from '../mcp/outgoing.ts';
 import { sharedLogin } from '../mcp/shared-login.ts';
 import { pause } from '../system/turn.ts';
-import type { Name } from '../vault/custody.ts';
-import { loginCommand } from '../vault/login-required.ts';
 import type { LoginOptions } from '../vault/results.ts';
 import type { Vault } from '../vault/vault.ts';
 import { type LoginDesk, LoginOvertaken } from './login-desk.ts';

@@ -1,5 +1,7 @@
 import { join } from 'node:path';
 import { recordId } from '../credential.ts';
+import { loginCommand } from '../credentials/login-required.ts';
+import type { Name } from '../credentials/sealed-credential-store.ts';
 import { AbortedError, HoldfastError, LoginCancelledError, LoginRequiredError } from '../errors.ts';
 import { sharedLogin } from '../mcp/shared-login.ts';
 import { quote } from '../quote.ts';
@@ -8,8 +10,6 @@ import type { Environment } from '../system/environment.ts';
 import { acquireLock, type Lock, lockKindOf } from '../system/lock.ts';
 import { layoutOf } from '../system/paths.ts';
 import { ensurePrivateDirectories } from '../system/private-directory.ts';
-import type { Name } from '../vault/custody.ts';
-import { loginCommand } from '../vault/login-required.ts';
 import type { LoginHosts, LoginInteraction } from '../vault/results.ts';
 import type { Vault } from '../vault/vault.ts';
 

@@ -1,6 +1,6 @@
+import { loginCommand } from '../credentials/login-required.ts';
 import { HoldfastError, NetworkError } from '../errors.ts';
 import { quote } from '../quote.ts';
-import { loginCommand } from '../vault/login-required.ts';
 import { type InFlight, type Pending, pendingOf, type Request } from './in-flight.ts';
 import type { LoginDesk } from './login-desk.ts';
 import { type Incoming, isObject, type Message } from './message.ts';

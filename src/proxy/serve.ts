@@ -1,12 +1,12 @@
 import { setMaxListeners } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
 import { canonicalResource, isLoopback } from '../credential.ts';
+import { nameOf } from '../credentials/sealed-credential-store.ts';
 import { createHttpFetch } from '../http/fetch.ts';
 import type { Fetch } from '../mcp/outgoing.ts';
 import { quote } from '../quote.ts';
 import type { Environment } from '../system/environment.ts';
 import { layoutOf } from '../system/paths.ts';
-import { nameOf } from '../vault/custody.ts';
 import { serverSettings } from '../vault/settings.ts';
 import type { Vault } from '../vault/vault.ts';
 import { Access, persistently, sendPlain } from './access.ts';

@@ -46,7 +46,10 @@ type Entry = v.InferOutput<typeof Entry>;
 /** docker-agent keeps what a server said as it was said; what it makes of it here goes into headers, requests and lists. */
 const Wellformed = v.object({
   ...Entry.entries,
-  access_token: v.pipe(v.string(), v.check((text) => isToken(text))),
+  access_token: v.pipe(
+    v.string(),
+    v.check((text) => isToken(text)),
+  ),
   refresh_token: v.pipe(
     optionalText,
     v.check((token) => token === '' || isToken(token)),

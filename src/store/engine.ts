@@ -4,7 +4,7 @@ export type { LaterClaim } from './store.ts';
 
 /*
  * What an engine that many machines share must be able to do. It is small on purpose: how a credential is refreshed once is
- * decided above it (engine-store.ts and the layers over it), whatever the engine. Adding one is one file that implements
+ * decided above it (engine-store.ts, refresh/refresh.ts), whatever the engine. Adding one is one file that implements
  * this, and the exported suite `storeContract`.
  */
 

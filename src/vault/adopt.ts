@@ -7,13 +7,13 @@ import {
   parseCredential,
   type Tokens,
 } from '../credential.ts';
+import { type Held, nameOf } from '../credentials/sealed-credential-store.ts';
 import { HoldfastError, InvalidArgumentError, IssuerMismatchError } from '../errors.ts';
 import type { Discovery } from '../oauth/discovery.ts';
 import { quote } from '../quote.ts';
 import type { Secret } from '../secret.ts';
 import { shellPath } from '../system/storage-error.ts';
 import { acceptForeignCredential } from './accept-foreign.ts';
-import { type Held, nameOf } from './custody.ts';
 import { EXPORT_FORMAT } from './export.ts';
 import { type ForeignPlace, reachOf } from './foreign-reach.ts';
 import { keep, type LoginPlace, prepareKeeping } from './keeping.ts';

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { Custody, type Unopened } from '../credentials/sealed-credential-store.ts';
 import type { TierReport } from '../keyring/keyring.ts';
 import { EngineStore } from '../store/engine-store.ts';
 import { MemoryStore } from '../store/memory.ts';
@@ -9,7 +10,6 @@ import type { Layout } from '../system/paths.ts';
 import { checkPrivateDirectory, listPrivateDirectory } from '../system/private-directory.ts';
 import { shellPath } from '../system/storage-error.ts';
 import { VERSION } from '../version.ts';
-import { Custody, type Unopened } from './custody.ts';
 import { dockerAgentBundle, dockerAgentKey, dockerAgentLock } from './diagnose-docker-agent.ts';
 import { engineFindings } from './diagnose-engine.ts';
 import { keyrings, passphrase } from './diagnose-keyrings.ts';

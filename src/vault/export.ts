@@ -1,8 +1,8 @@
 import { type Credential, isRenewable, serializeCredential } from '../credential.ts';
+import { loginCommand, notLoggedIn } from '../credentials/login-required.ts';
+import type { Custody, Held, Name } from '../credentials/sealed-credential-store.ts';
 import { InvalidArgumentError, StorageUnwritableError } from '../errors.ts';
 import { Secret } from '../secret.ts';
-import type { Custody, Held, Name } from './custody.ts';
-import { loginCommand, notLoggedIn } from './login-required.ts';
 import type { ExportedLogin, ExportOptions } from './results.ts';
 import { accessTokenOf, checkMovable, departing, tombstoneOf } from './transfer.ts';
 

@@ -1,5 +1,5 @@
 import { type Credential, isRenewable, type Reach } from '../credential.ts';
-import type { Name } from './custody.ts';
+import type { Name } from '../credentials/sealed-credential-store.ts';
 import type { LoginPlace } from './keeping.ts';
 import type { ServerSettings } from './settings.ts';
 

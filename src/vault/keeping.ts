@@ -1,4 +1,5 @@
 import type { Credential } from '../credential.ts';
+import type { Custody, Held, Name } from '../credentials/sealed-credential-store.ts';
 import {
   InvalidArgumentError,
   KeyringAbsentError,
@@ -9,7 +10,6 @@ import {
 import type { KeyringResolution } from '../keyring/open.ts';
 import type { SealingKey, SealingKeys } from '../keyring/sealing-key.ts';
 import type { Environment } from '../system/environment.ts';
-import type { Custody, Held, Name } from './custody.ts';
 import type { LoginOptions, VaultEvent } from './results.ts';
 
 /* Where a new login goes: found out before anybody is asked anything, and used when there is one. */

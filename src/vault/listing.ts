@@ -1,7 +1,7 @@
 import { type Credential, isRenewable } from '../credential.ts';
+import type { Held, Unopened } from '../credentials/sealed-credential-store.ts';
+import { freshness, lapsesAt } from '../credentials/token-age.ts';
 import type { Moment } from '../system/clock.ts';
-import type { Held, Unopened } from './custody.ts';
-import { freshness, lapsesAt } from './freshness.ts';
 import type { CredentialState, CredentialSummary, UnopenedRecord } from './results.ts';
 
 /**

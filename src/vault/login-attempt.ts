@@ -1,8 +1,8 @@
 import type { ClientRegistration } from '../credential.ts';
+import type { Held, Name } from '../credentials/sealed-credential-store.ts';
 import type { Discovery } from '../oauth/discovery.ts';
 import type { TokenResponse } from '../oauth/token.ts';
 import type { Secret } from '../secret.ts';
-import type { Held, Name } from './custody.ts';
 import type { ClientPlan } from './login-client.ts';
 import type { LoginInteraction, LoginOptions, VaultEvent } from './results.ts';
 

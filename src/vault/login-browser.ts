@@ -1,3 +1,4 @@
+import type { Held, Name } from '../credentials/sealed-credential-store.ts';
 import { InvalidArgumentError, LoginDeniedError } from '../errors.ts';
 import {
   type AuthorizationRequest,
@@ -10,7 +11,6 @@ import { readPasted } from '../oauth/pasted-redirect.ts';
 import { exchangeCode } from '../oauth/token.ts';
 import { quote } from '../quote.ts';
 import { isAnotherUser, type TcpPeer } from '../system/tcp-peer.ts';
-import type { Held, Name } from './custody.ts';
 import type { Attempt } from './login-attempt.ts';
 import { clientFor, openServerFor } from './login-client.ts';
 import { hostsOf } from './login-hosts.ts';

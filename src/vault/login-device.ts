@@ -1,6 +1,6 @@
+import type { Held } from '../credentials/sealed-credential-store.ts';
 import { awaitDeviceTokens, requestDeviceCode } from '../oauth/device.ts';
 import { scopesToAskFor } from '../oauth/scope-choice.ts';
-import type { Held } from './custody.ts';
 import type { Attempt } from './login-attempt.ts';
 import { deviceClientFor } from './login-client.ts';
 import { hostsOf } from './login-hosts.ts';

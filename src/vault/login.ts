@@ -1,9 +1,9 @@
 import type { Credential } from '../credential.ts';
+import type { Custody, Held, Name } from '../credentials/sealed-credential-store.ts';
 import { HoldfastError, InvalidArgumentError, ServerUnsupportedError } from '../errors.ts';
 import type { Discovery } from '../oauth/discovery.ts';
 import type { TokenResponse } from '../oauth/token.ts';
 import { quote } from '../quote.ts';
-import type { Custody, Held, Name } from './custody.ts';
 import { keep, type LoginPlace, prepareKeeping } from './keeping.ts';
 import type { Attempt } from './login-attempt.ts';
 import { planClient } from './login-client.ts';

@@ -1,11 +1,11 @@
 import type { Credential } from '../credential.ts';
+import { MOVED } from '../credentials/login-required.ts';
+import type { Custody, Held, Name } from '../credentials/sealed-credential-store.ts';
 import { AbortedError, HoldfastError, OAuthError } from '../errors.ts';
 import type { RequestOptions } from '../http/request.ts';
-import type { Custody, Held, Name } from './custody.ts';
+import { withEndpoints } from '../refresh/with-endpoints.ts';
 import { summaryOfUnopened } from './listing.ts';
-import { MOVED } from './login-required.ts';
 import type { LogoutOptions, LogoutResult } from './results.ts';
-import { withEndpoints } from './with-endpoints.ts';
 
 /** A refresh that is under way may end first, at its own timeout: its new tokens are then the ones to revoke. */
 const LEASE_WAIT_MS = 100_000;

@@ -5,6 +5,7 @@ import {
   parseCredential,
   serializeCredential,
 } from '../credential.ts';
+import { type Held, nameOf } from '../credentials/sealed-credential-store.ts';
 import {
   HandoverDamagedError,
   HandoverExpiredError,
@@ -30,7 +31,6 @@ import { fourWords } from '../handover/words.ts';
 import { quote } from '../quote.ts';
 import { Secret } from '../secret.ts';
 import { acceptForeignCredential } from './accept-foreign.ts';
-import { type Held, nameOf } from './custody.ts';
 import { type ForeignPlace, reachOf } from './foreign-reach.ts';
 import type { FoundHandover, HandoverFiles } from './handover-files.ts';
 import { endInvitations, type Invitation, parseInvitation, writeInvitation } from './invitation.ts';

@@ -1,6 +1,6 @@
+import type { Custody, Held } from '../credentials/sealed-credential-store.ts';
 import { HoldfastError, InvalidArgumentError } from '../errors.ts';
 import type { SealingKey, SealingKeys } from '../keyring/sealing-key.ts';
-import type { Custody, Held } from './custody.ts';
 import { summaryOfUnopened } from './listing.ts';
 import type { RekeyOptions, RekeyResult } from './results.ts';
 

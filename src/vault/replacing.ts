@@ -1,6 +1,6 @@
 import { type Credential, isRenewable } from '../credential.ts';
+import type { Custody, Held, Name } from '../credentials/sealed-credential-store.ts';
 import { HoldfastError, InvalidArgumentError } from '../errors.ts';
-import type { Custody, Held, Name } from './custody.ts';
 
 /*
  * Whether a login that came from elsewhere may take the place of one that is here. One rule for hand-overs, exported logins

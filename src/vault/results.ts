@@ -1,31 +1,14 @@
 import type { AssertionSource, ClientAuthMethod } from '../credential.ts';
-import type { HoldfastError, HoldfastErrorCode } from '../errors.ts';
+import type { HoldfastErrorCode } from '../errors.ts';
 import type { TransferMode } from '../handover/blob.ts';
 import type { Lifetime, Tier, TierReport } from '../keyring/keyring.ts';
 import type { Leniency } from '../oauth/leniency.ts';
 import type { Secret } from '../secret.ts';
-import type { WarmState } from '../system/metrics.ts';
+import type { ProofRequest, TokenOptions } from '../tokens/access-token.ts';
 
-export interface TokenOptions {
-  readonly account?: string | undefined;
-  /** How long to wait for another process's refresh and for the network, in milliseconds. Default 60,000. */
-  readonly deadlineMs?: number | undefined;
-  /** Ends the caller's wait. A refresh that is under way goes on for the others who wait for it. */
-  readonly signal?: AbortSignal | undefined;
-  /**
-   * The `generation` of a token that the MCP server has just answered with 401 (RFC 6750 section 3.1). If it is still the
-   * newest, it is refreshed before its time, and bounded: after five within a minute that helped nothing, the call fails.
-   */
-  readonly refused?: number | undefined;
-}
-
-/** The request that a DPoP proof is for (RFC 9449 section 4.2). */
-export interface ProofRequest {
-  readonly method: string;
-  readonly url: string;
-  /** What the server asked for in its last `DPoP-Nonce` header. */
-  readonly nonce?: string | undefined;
-}
+export type { VaultEvent } from '../credentials/vault-event.ts';
+export type { WarmedLogin, WarmOptions, WarmResult, WarmStates } from '../refresh/warm-options.ts';
+export type { AccessToken, ProofRequest, TokenOptions } from '../tokens/access-token.ts';
 
 export interface HeadersOptions extends TokenOptions {
   /** Needed where the token is bound to a key (DPoP): its proof is good for this one request. */
@@ -34,22 +17,6 @@ export interface HeadersOptions extends TokenOptions {
 
 /** The headers that carry a token: `Bearer` (RFC 6750 section 2.1), or `DPoP` with its proof (RFC 9449 section 7.1). */
 export type TokenHeaders = { readonly Authorization: string; readonly DPoP?: string };
-
-export interface AccessToken {
-  readonly token: Secret;
-  readonly tokenType: string;
-  /** Milliseconds since the epoch; `undefined` when the server did not say. */
-  readonly expiresAt: number | undefined;
-  readonly generation: number;
-  /** The scopes that were asked for, as one list; absent when none were. What a step-up adds to. */
-  readonly requestedScope?: string | undefined;
-  /** The scopes that were granted, as one list; absent when the server never said. */
-  readonly grantedScope?: string | undefined;
-  /** The authorization server that issued it. */
-  readonly issuer: string;
-  /** Present when the token is bound to a key: the proof that goes into the `DPoP` header of one request. */
-  readonly proof?: ((request: ProofRequest) => string) | undefined;
-}
 
 /** A client that was registered beforehand, by hand or by configuration. */
 export interface ClientOptions {
@@ -436,54 +403,4 @@ export interface ExportedLogin {
   /** Milliseconds since the epoch; absent when the server did not say. */
   readonly expiresAt?: number | undefined;
   readonly canRefresh: boolean;
-}
-
-/** How many credentials of a store are fresh, due for a refresh, need a person, or do not open here. */
-export type WarmStates = Readonly<Record<WarmState, number>>;
-
-/** What came of keeping one login warm. */
-export interface WarmedLogin {
-  readonly resource: string;
-  readonly account: string;
-  /** `failed`: it may do better at the next try. */
-  readonly outcome: 'refreshed' | 'login-required' | 'failed';
-  readonly error?: HoldfastError | undefined;
-}
-
-export interface WarmOptions {
-  /** How often to look for new logins, in milliseconds. Default 30,000. A login that is known is looked at when it is due. */
-  readonly everyMs?: number | undefined;
-  /** How many refreshes may be begun a minute at one authorization server. Default 600. */
-  readonly ratePerMinute?: number | undefined;
-  /** End when everything that is due has been tried once. */
-  readonly once?: boolean | undefined;
-  readonly signal?: AbortSignal | undefined;
-  /** Hears the counts after each look; must not throw. */
-  readonly onLook?: ((states: WarmStates) => void) | undefined;
-  /** Hears how each refresh went; must not throw. */
-  readonly onRefresh?: ((login: WarmedLogin) => void) | undefined;
-}
-
-export interface WarmResult {
-  readonly states: WarmStates;
-  /** How many logins have new tokens: refreshed here, or found refreshed by another process when it was their turn. */
-  readonly refreshed: number;
-  /** Why refreshes failed that may do better; with `once` all of them, else the last. */
-  readonly failures: readonly HoldfastError[];
-}
-
-/** What other programs and people should know, and no caller waits for: a fallback, a retry, a record moved aside. */
-export interface VaultEvent {
-  readonly type:
-    | 'memory-only'
-    | 'quarantined'
-    | 'refresh-retry'
-    | 'unpersisted'
-    | 'leniency'
-    | 'redirect-refused'
-    | 'unopened'
-    | 'store-away'
-    | 'store-back';
-  readonly message: string;
-  readonly hint?: string | undefined;
 }

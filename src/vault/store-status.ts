@@ -1,8 +1,8 @@
+import { Spill } from '../credentials/outbox-files.ts';
 import { HoldfastError, InvalidArgumentError } from '../errors.ts';
 import { DirectoryStore } from '../store/directory.ts';
 import type { Engine, EngineFinding, EngineStatus } from '../store/engine.ts';
 import { EngineStore } from '../store/engine-store.ts';
-import { Spill } from '../store/spill.ts';
 import type { Store } from '../store/store.ts';
 import type { Environment } from '../system/environment.ts';
 import { layoutOf } from '../system/paths.ts';

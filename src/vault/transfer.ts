@@ -1,15 +1,15 @@
 import * as v from 'valibot';
 import { type Credential, isRenewable, serializeCredential } from '../credential.ts';
+import { loginCommand, MOVED, notLoggedIn, refused } from '../credentials/login-required.ts';
+import type { Custody, Held, Name } from '../credentials/sealed-credential-store.ts';
+import { lapsesAt } from '../credentials/token-age.ts';
 import { AbortedError, InvalidArgumentError, LoginCancelledError } from '../errors.ts';
 import { type BlobHeader, readBlob, sealBlob, type TransferMode } from '../handover/blob.ts';
 import { type HandoverCode, parseCode } from '../handover/code.ts';
 import { fourWords } from '../handover/words.ts';
 import { Secret } from '../secret.ts';
 import { thisMoment } from '../system/clock.ts';
-import type { Custody, Held, Name } from './custody.ts';
-import { lapsesAt } from './freshness.ts';
 import type { HandoverFiles } from './handover-files.ts';
-import { loginCommand, MOVED, notLoggedIn, refused } from './login-required.ts';
 import { lifetimeOf } from './receive.ts';
 import type { SendOptions, SendResult } from './results.ts';
 

@@ -1,23 +1,24 @@
 import type { Credential } from '../credential.ts';
+import { loginCommand, notLoggedIn } from '../credentials/login-required.ts';
+import { Spill } from '../credentials/outbox-files.ts';
+import { Custody, type Held, type Name, nameOf } from '../credentials/sealed-credential-store.ts';
 import { withDisplayUrls } from '../display-url.ts';
 import { InvalidArgumentError, VaultClosedError } from '../errors.ts';
 import type { KeyringOpener, TierReport } from '../keyring/keyring.ts';
 import { SealingKeys } from '../keyring/sealing-key.ts';
+import { RefreshOnce } from '../refresh/refresh.ts';
+import { Replays } from '../refresh/reuse-policy.ts';
 import type { Secret } from '../secret.ts';
 import { MemoryStore } from '../store/memory.ts';
-import { Spill } from '../store/spill.ts';
 import type { Store } from '../store/store.ts';
 import { thisMoment } from '../system/clock.ts';
 import { type Environment, processEnvironment } from '../system/environment.ts';
+import { Serving } from '../tokens/token-provider.ts';
 import type { BackupFiles, Backups, ForeignFile } from './backups.ts';
-import { Custody, type Held, type Name, nameOf } from './custody.ts';
 import type { HandoverFiles } from './handover-files.ts';
 import type { LoginPlace } from './keeping.ts';
 import { summaryOf, summaryOfUnopened } from './listing.ts';
-import { loginCommand, notLoggedIn } from './login-required.ts';
 import { homeOf, placeOf, type StoreName } from './place.ts';
-import { RefreshOnce } from './refresh-once.ts';
-import { Replays } from './replay.ts';
 import type {
   AccessToken,
   AdoptOptions,
@@ -44,7 +45,6 @@ import type {
   WarmOptions,
   WarmResult,
 } from './results.ts';
-import { Serving } from './serving.ts';
 import type { ServerSettings } from './settings.ts';
 
 /**
@@ -148,7 +148,7 @@ export class Vault {
     this.#refresh = new RefreshOnce(
       parts.custody,
       async (credential, beforeSend) => {
-        const { redeem } = await import('./redeem.ts');
+        const { redeem } = await import('../refresh/request-tokens.ts');
         return redeem(credential, parts.environment, { timeoutMs: REFRESH_TIMEOUT_MS, beforeSend });
       },
       parts.report,
@@ -396,7 +396,7 @@ export class Vault {
    */
   async warm(options: WarmOptions = {}): Promise<WarmResult> {
     this.#mustBeOpen();
-    const { Warming } = await import('./warming.ts');
+    const { Warming } = await import('../refresh/refresher.ts');
     const parts = { custody: this.#parts.custody, refresh: this.#refresh, report: this.#parts.report };
     const ends = [this.#ending.signal, ...(options.signal === undefined ? [] : [options.signal])];
     return new Warming(parts, options).run(AbortSignal.any(ends));

@@ -2,13 +2,13 @@ import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { temporaryDirectory, temporaryHome } from '../support/home.ts';
+import { Secret } from '../../src/secret.ts';
 import { goodLogin } from '../support/good-login.ts';
+import { temporaryDirectory, temporaryHome } from '../support/home.ts';
 import { type Ended, start, TYPESCRIPT } from '../support/process.ts';
 import { ENTER, HOLDFAST, NO_TERMINAL, terminal } from '../support/sandbox-terminal.ts';
-import { accepted } from '../support/vault.ts';
 import { commandLine } from '../support/transcript.ts';
-import { Secret } from '../../src/secret.ts';
+import { accepted } from '../support/vault.ts';
 
 const login = goodLogin();
 const BIN = fileURLToPath(new URL('../../src/cli/bin.ts', import.meta.url));

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { COMMANDS } from '../../src/cli/commands.ts';
 import { VERSION } from '../../src/version.ts';
-import { temporaryHome } from '../support/home.ts';
 import { contentsOf } from '../support/disk.ts';
+import { temporaryHome } from '../support/home.ts';
 import { commandLine } from '../support/transcript.ts';
 
 const at = commandLine('/nonexistent/home');

@@ -1,8 +1,8 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { answer, hostileServer } from '../support/hostile-server.ts';
 import { temporaryHome } from '../support/home.ts';
+import { answer, hostileServer } from '../support/hostile-server.ts';
 import { commandLine } from '../support/transcript.ts';
 
 /** `holdfast login` at a server that counts what it is asked. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { seededHome } from '../support/seeded-home.ts';
 import { temporaryHome } from '../support/home.ts';
+import { seededHome } from '../support/seeded-home.ts';
 import { commandLine } from '../support/transcript.ts';
 
 describe('holdfast refresher --once', () => {

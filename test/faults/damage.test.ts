@@ -1,15 +1,15 @@
 import { mkdir, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { Spill } from '../../src/credentials/outbox-files.ts';
+import { Custody } from '../../src/credentials/sealed-credential-store.ts';
 import { HoldfastError, RecordDamagedError } from '../../src/errors.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
-import { Spill } from '../../src/store/spill.ts';
-import { Custody } from '../../src/vault/custody.ts';
+import { temporaryHome } from '../support/home.ts';
 import { holdfast } from '../support/process.ts';
 import { type SeededHome, seededHome } from '../support/seeded-home.ts';
 import { type Servers, startServers } from '../support/servers.ts';
 import { expire, leave, loggedIn, partsAt, scripted, vaultAt } from '../support/vault.ts';
-import { temporaryHome } from '../support/home.ts';
 
 let servers: Servers;
 beforeAll(async () => {

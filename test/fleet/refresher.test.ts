@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { nameOf } from '../../src/credentials/sealed-credential-store.ts';
 import { EngineStore } from '../../src/store/engine-store.ts';
-import { nameOf } from '../../src/vault/custody.ts';
 import type { WarmedLogin } from '../../src/vault/results.ts';
 import type { Vault } from '../../src/vault/vault.ts';
 import { type Home, temporaryHome } from '../support/home.ts';

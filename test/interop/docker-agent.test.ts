@@ -2,7 +2,7 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { nameOf } from '../../src/vault/custody.ts';
+import { nameOf } from '../../src/credentials/sealed-credential-store.ts';
 import { sampleCredential } from '../support/credential.ts';
 import { buildWitness, dockerAgentParts, fixtureAt, NO_WITNESS, witness } from '../support/docker-agent.ts';
 import { temporaryHome } from '../support/home.ts';

@@ -1,8 +1,8 @@
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { nameOf } from '../../src/credentials/sealed-credential-store.ts';
 import type { Environment } from '../../src/system/environment.ts';
-import { nameOf } from '../../src/vault/custody.ts';
 import { openVault } from '../../src/vault/vault.ts';
 import { sampleCredential } from '../support/credential.ts';
 import { bundleAt, dockerAgentParts, fixtureAt, writeBundle } from '../support/docker-agent.ts';

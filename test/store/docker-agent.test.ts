@@ -1,6 +1,8 @@
 import { chmod, mkdir, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { Spill } from '../../src/credentials/outbox-files.ts';
+import { nameOf } from '../../src/credentials/sealed-credential-store.ts';
 import {
   KeyringBrokenError,
   KeyUnavailableError,
@@ -9,9 +11,7 @@ import {
   StorageUnsafeError,
 } from '../../src/errors.ts';
 import { FileKeyring } from '../../src/keyring/file.ts';
-import { Spill } from '../../src/store/spill.ts';
 import type { Environment } from '../../src/system/environment.ts';
-import { nameOf } from '../../src/vault/custody.ts';
 import { openVault, type VaultOptions } from '../../src/vault/vault.ts';
 import { sampleCredential } from '../support/credential.ts';
 import { bundleAt, dockerAgentParts, fixtureAt, theirNames, writeBundle } from '../support/docker-agent.ts';

@@ -3,8 +3,8 @@
  * other; `refresh RESOURCE STEP COUNT` gives a login its next tokens and dies at that step, the so-manieth time.
  */
 import { subscribe } from 'node:diagnostics_channel';
+import { nameOf } from '../../src/credentials/sealed-credential-store.ts';
 import { processEnvironment } from '../../src/system/environment.ts';
-import { nameOf } from '../../src/vault/custody.ts';
 import { sampleCredential } from './credential.ts';
 import { dockerAgentParts } from './docker-agent.ts';
 

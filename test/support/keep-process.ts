@@ -1,11 +1,12 @@
 /** Keeps a credential for the resource that the first argument names, as a login would, under the file keyring. */
+
+import { Custody, nameOf } from '../../src/credentials/sealed-credential-store.ts';
 import { defaultOpeners, KeyringResolution } from '../../src/keyring/open.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
 import { MemoryStore } from '../../src/store/memory.ts';
 import { processEnvironment } from '../../src/system/environment.ts';
 import { layoutOf } from '../../src/system/paths.ts';
-import { Custody, nameOf } from '../../src/vault/custody.ts';
 import { sampleCredential } from './credential.ts';
 
 const [resource = ''] = process.argv.slice(2);

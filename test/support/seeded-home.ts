@@ -1,10 +1,10 @@
 import type { Credential } from '../../src/credential.ts';
+import { Custody, nameOf } from '../../src/credentials/sealed-credential-store.ts';
 import { defaultOpeners, KeyringResolution } from '../../src/keyring/open.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
 import { Secret } from '../../src/secret.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
 import { MemoryStore } from '../../src/store/memory.ts';
-import { Custody, nameOf } from '../../src/vault/custody.ts';
 import { type Home, temporaryHome } from './home.ts';
 
 export interface SeededHome extends Home {

@@ -1,13 +1,13 @@
 import { createHash } from 'node:crypto';
 import { onTestFinished } from 'vitest';
 import type { Credential } from '../../src/credential.ts';
+import { Custody, type Held, nameOf } from '../../src/credentials/sealed-credential-store.ts';
 import { defaultOpeners, KeyringResolution } from '../../src/keyring/open.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
 import type { Secret } from '../../src/secret.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
 import { MemoryStore } from '../../src/store/memory.ts';
 import type { Store } from '../../src/store/store.ts';
-import { Custody, type Held, nameOf } from '../../src/vault/custody.ts';
 import type { LoginOptions, VaultEvent } from '../../src/vault/results.ts';
 import { openVault, type Vault, type VaultOptions } from '../../src/vault/vault.ts';
 import type { Home } from './home.ts';

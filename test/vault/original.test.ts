@@ -7,12 +7,12 @@
  * | 5, 6, 7, 9, 20, 21, 22, 24-28 | test/keyring/resolution.test.ts |
  * | 12-15 | with the import of older layouts, which is not built yet |
  */
-import { lstat, mkdir, readdir, readFile, rename, symlink, writeFile, chmod } from 'node:fs/promises';
+import { chmod, lstat, mkdir, readdir, readFile, rename, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { recordId } from '../../src/credential.ts';
+import { nameOf } from '../../src/credentials/sealed-credential-store.ts';
 import { RecordDamagedError } from '../../src/errors.ts';
-import { nameOf } from '../../src/vault/custody.ts';
 import { sampleCredential } from '../support/credential.ts';
 import { type Home, temporaryHome } from '../support/home.ts';
 import { runScript } from '../support/process.ts';

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { rm } from 'node:fs/promises';
 import { after } from 'node:test';
+import { Custody, nameOf } from '../../src/credentials/sealed-credential-store.ts';
 import { resolveKeyrings } from '../../src/keyring/open.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
 import { openWincred } from '../../src/keyring/wincred.ts';
@@ -8,7 +9,6 @@ import { DirectoryStore } from '../../src/store/directory.ts';
 import { MemoryStore } from '../../src/store/memory.ts';
 import { processEnvironment } from '../../src/system/environment.ts';
 import { layoutOf } from '../../src/system/paths.ts';
-import { Custody, nameOf } from '../../src/vault/custody.ts';
 import { sampleCredential } from '../support/credential.ts';
 import { describe, startNode, test } from './machine.ts';
 

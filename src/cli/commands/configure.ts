@@ -10,12 +10,12 @@ import {
   type Wanted,
 } from '../../configure/configure.ts';
 import { accountLabel, canonicalResource } from '../../credential.ts';
+import { loginCommand } from '../../credentials/login-required.ts';
 import { displayUrl } from '../../display-url.ts';
 import { HoldfastError, InvalidArgumentError } from '../../errors.ts';
 import { quote } from '../../quote.ts';
 import { isThere, programOnPath } from '../../system/client-file.ts';
 import { shellPath } from '../../system/storage-error.ts';
-import { loginCommand } from '../../vault/login-required.ts';
 import { nearest } from '../arguments.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT } from '../exit-code.ts';

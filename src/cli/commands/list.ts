@@ -1,6 +1,6 @@
+import { loginCommand } from '../../credentials/login-required.ts';
 import { displayUrl } from '../../display-url.ts';
 import { printable } from '../../quote.ts';
-import { loginCommand } from '../../vault/login-required.ts';
 import type { CredentialSummary, UnopenedRecord } from '../../vault/results.ts';
 import type { Invocation } from '../command.ts';
 import { credentialJson } from '../credential-json.ts';

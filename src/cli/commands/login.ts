@@ -5,9 +5,9 @@ import { credentialJson } from '../credential-json.ts';
 import { EXIT } from '../exit-code.ts';
 import { tellKeyring } from '../kept-where.ts';
 import { timeoutMs, warnOfHiddenKey, withVault } from '../open-vault.ts';
+import { relativeTime } from '../words.ts';
 import { loginAs } from './login-as.ts';
 import { loginWay } from './login-interaction.ts';
-import { relativeTime } from '../words.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
   const { argument = '', ui, signal } = invocation;

@@ -1,6 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Credential, parseCredential, recordId } from '../../../src/credential.ts';
+import { Custody, nameOf } from '../../../src/credentials/sealed-credential-store.ts';
 import { defaultOpeners, KeyringResolution } from '../../../src/keyring/open.ts';
 import { SealingKeys } from '../../../src/keyring/sealing-key.ts';
 import { unseal } from '../../../src/sealing.ts';
@@ -9,7 +10,6 @@ import { DirectoryStore } from '../../../src/store/directory.ts';
 import { MemoryStore } from '../../../src/store/memory.ts';
 import { type Environment, processEnvironment } from '../../../src/system/environment.ts';
 import { type Layout, layoutOf } from '../../../src/system/paths.ts';
-import { Custody, nameOf } from '../../../src/vault/custody.ts';
 import { pause } from '../../../src/system/turn.ts';
 import { openVault, type Vault } from '../../../src/vault/vault.ts';
 import { type Running, start } from '../../support/process.ts';

@@ -1,9 +1,9 @@
 import type { Excuse } from './invariants.ts';
 import { isGood, type Mode } from './server.ts';
-import { DEAD, type Holder, isMine, LIVE, PARENT, rest, SENT, type State, UNSENT, CAUSES } from './state.ts';
+import { CAUSES, DEAD, type Holder, isMine, LIVE, PARENT, rest, SENT, type State, UNSENT } from './state.ts';
 
 /*
- * The claim protocol (docs/fleet.md, src/vault/refresh-once.ts, src/store/engine.ts): what a holder does next by itself. Each
+ * The claim protocol (docs/fleet.md, src/refresh/refresh.ts, src/store/engine.ts): what a holder does next by itself. Each
  * statement at the engine is one step; that its answer may not come is the outage (faults.ts).
  */
 

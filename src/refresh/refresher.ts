@@ -1,4 +1,7 @@
 import { type Credential, isRenewable } from '../credential.ts';
+import type { Custody, Held } from '../credentials/sealed-credential-store.ts';
+import { freshFor, freshness, lapsesAt } from '../credentials/token-age.ts';
+import type { VaultEvent } from '../credentials/vault-event.ts';
 import {
   AbortedError,
   HoldfastError,
@@ -10,11 +13,9 @@ import type { RecordAddress } from '../store/store.ts';
 import { thisMoment } from '../system/clock.ts';
 import { measure, type WarmState } from '../system/metrics.ts';
 import { pause } from '../system/turn.ts';
-import type { Custody, Held } from './custody.ts';
-import { freshFor, freshness, lapsesAt } from './freshness.ts';
-import type { RefreshOnce } from './refresh-once.ts';
-import type { VaultEvent, WarmedLogin, WarmOptions, WarmResult } from './results.ts';
+import type { RefreshOnce } from './refresh.ts';
 import { TokenBucket } from './token-bucket.ts';
+import type { WarmedLogin, WarmOptions, WarmResult } from './warm-options.ts';
 
 /*
  * Keeps every credential of a store warm: each is refreshed when it is due, by the same protocol as for a caller, so that

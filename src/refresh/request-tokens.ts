@@ -1,9 +1,9 @@
 import type { Credential } from '../credential.ts';
+import { cannotRefresh } from '../credentials/login-required.ts';
 import { OAuthError } from '../errors.ts';
 import type { RequestOptions } from '../http/request.ts';
 import type { TokenResponse } from '../oauth/token.ts';
 import type { Environment } from '../system/environment.ts';
-import { cannotRefresh } from './login-required.ts';
 import { withEndpoints } from './with-endpoints.ts';
 
 /** What the token endpoint gave, and whether a refresh token that was there has been left behind. */
@@ -40,6 +40,6 @@ export async function redeem(
     }
   }
   if (grant === undefined) throw cannotRefresh(credential);
-  const { requestByGrant } = await import('./unattended.ts');
+  const { requestByGrant } = await import('./request-by-grant.ts');
   return { ...(await requestByGrant({ ...credential, grant }, environment, options)), anew: true };
 }

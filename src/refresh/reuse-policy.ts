@@ -1,6 +1,6 @@
 import type { Credential } from '../credential.ts';
+import { lapsesAt } from '../credentials/token-age.ts';
 import type { Moment } from '../system/clock.ts';
-import { lapsesAt } from './freshness.ts';
 
 /*
  * What a server does with a refresh token that is presented a second time. No metadata says it, and it decides how a claim

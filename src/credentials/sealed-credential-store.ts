@@ -18,7 +18,6 @@ import {
 import type { SealingKey, SealingKeys } from '../keyring/sealing-key.ts';
 import { WRAPPED_KID } from '../keyring/wrapped-items.ts';
 import { seal, unseal } from '../sealing.ts';
-import type { Spill } from '../store/spill.ts';
 import type {
   Lease,
   LeaseOptions,
@@ -29,8 +28,9 @@ import type {
   WriteOptions,
 } from '../store/store.ts';
 import { thisMoment } from '../system/clock.ts';
-import { dated, tokenAge } from './freshness.ts';
 import { loginCommand } from './login-required.ts';
+import type { Spill } from './outbox-files.ts';
+import { dated, tokenAge } from './token-age.ts';
 
 /*
  * Sealed credentials: where keyring and store meet. Reading goes from the strongest key to the weakest, and touches no

@@ -1,8 +1,8 @@
 import type { Credential } from '../credential.ts';
+import type { Held } from '../credentials/sealed-credential-store.ts';
 import { HoldfastError, LeaseLostError, LoginRequiredError } from '../errors.ts';
 import type { Lease } from '../store/store.ts';
 import { isMeasured, measure, type RefreshOutcome } from '../system/metrics.ts';
-import type { Held } from './custody.ts';
 
 /**
  * Measures one refresh, from the lease to its outcome.

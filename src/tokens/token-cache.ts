@@ -1,6 +1,6 @@
+import type { Found, Held, Name } from '../credentials/sealed-credential-store.ts';
 import type { Secret } from '../secret.ts';
-import type { Found, Held, Name } from './custody.ts';
-import type { AccessToken, ProofRequest } from './results.ts';
+import type { AccessToken, ProofRequest } from './access-token.ts';
 
 /*
  * What this process may hand out again without asking anybody: the path that a caller takes for each request. It is looked

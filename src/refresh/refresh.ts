@@ -1,4 +1,10 @@
 import { type Credential, isRenewable } from '../credential.ts';
+import { cannotRefresh, loggedOut, refused } from '../credentials/login-required.ts';
+import { Landing, nameOfRecord } from '../credentials/outbox.ts';
+import type { Custody, Held } from '../credentials/sealed-credential-store.ts';
+import { alive, freshness, wasOfNoUse } from '../credentials/token-age.ts';
+import type { VaultEvent } from '../credentials/vault-event.ts';
+import { hasMoved } from '../credentials/versions.ts';
 import {
   AbortedError,
   HoldfastError,
@@ -13,16 +19,11 @@ import type { Lease } from '../store/store.ts';
 import { thisMoment } from '../system/clock.ts';
 import { step } from '../system/steps.ts';
 import { pause } from '../system/turn.ts';
-import { Attempts } from './attempts.ts';
-import type { Custody, Held } from './custody.ts';
-import { alive, freshness, wasOfNoUse } from './freshness.ts';
-import { Landing, nameOfRecord } from './landing.ts';
-import { following, hasMoved } from './lineage.ts';
-import { cannotRefresh, loggedOut, refused } from './login-required.ts';
-import { measuredRefresh } from './measured-refresh.ts';
-import type { Redeemed } from './redeem.ts';
-import { Replays } from './replay.ts';
-import type { VaultEvent } from './results.ts';
+import { following } from './apply-token-response.ts';
+import { measuredRefresh } from './instrument.ts';
+import type { Redeemed } from './request-tokens.ts';
+import { Attempts } from './retry-state.ts';
+import { Replays } from './reuse-policy.ts';
 
 /*
  * Refresh exactly once (DESIGN section 6, docs/refresh.md, docs/fleet.md), whatever the store. In one process concurrent

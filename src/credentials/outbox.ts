@@ -3,10 +3,10 @@ import { HoldfastError, LoginRequiredError } from '../errors.ts';
 import type { Lease } from '../store/store.ts';
 import { measure } from '../system/metrics.ts';
 import { pause } from '../system/turn.ts';
-import type { Custody, Held } from './custody.ts';
-import { hasSameTokens, supersedes } from './lineage.ts';
 import { loggedOut } from './login-required.ts';
-import type { VaultEvent } from './results.ts';
+import type { Custody, Held } from './sealed-credential-store.ts';
+import type { VaultEvent } from './vault-event.ts';
+import { hasSameTokens, supersedes } from './versions.ts';
 
 /*
  * An answer that carries tokens is never dropped: nothing else in the world has them. It is written by version and not by

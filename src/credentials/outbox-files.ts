@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { HoldfastError } from '../errors.ts';
 import { MAX_RECORD_BYTES } from '../sealing.ts';
+import type { RecordAddress } from '../store/store.ts';
 import { removeFileDurably, stagedFor, writeFileAtomically } from '../system/atomic-file.ts';
 import type { Environment } from '../system/environment.ts';
 import type { Layout } from '../system/paths.ts';
@@ -10,7 +11,6 @@ import {
   listPrivateDirectory,
   readPrivateFile,
 } from '../system/private-directory.ts';
-import type { RecordAddress } from './store.ts';
 
 /*
  * Where a record goes that its store could not take: tokens that a server gave exist nowhere else, and the process that

@@ -1,8 +1,8 @@
 import type { AuthorizationServer, Credential } from '../credential.ts';
+import { loginCommand } from '../credentials/login-required.ts';
 import { IssuerMismatchError } from '../errors.ts';
 import type { RequestOptions } from '../http/request.ts';
 import { quote } from '../quote.ts';
-import { loginCommand } from './login-required.ts';
 
 /*
  * docker-agent before it recorded `auth_server` did not note who issued a login. Its refresh token is then sent to nobody:

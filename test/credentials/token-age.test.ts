@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Credential } from '../../src/credential.ts';
+import { alive, freshFor, freshness, lapsesAt, servedFor } from '../../src/credentials/token-age.ts';
 import type { Moment } from '../../src/system/clock.ts';
-import { alive, freshFor, freshness, lapsesAt, servedFor } from '../../src/vault/freshness.ts';
 import { sampleCredential } from '../support/credential.ts';
 
 const SECOND = 1000;

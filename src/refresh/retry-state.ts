@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 import type { Credential } from '../credential.ts';
+import { loginCommand } from '../credentials/login-required.ts';
 import { type HoldfastError, NetworkError, RefreshLimitedError, TimeoutError } from '../errors.ts';
-import { loginCommand } from './login-required.ts';
 
 /*
  * What the holders of a lease leave each other: how the last tries to refresh this credential went. So a server that is

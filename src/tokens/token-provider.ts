@@ -1,4 +1,7 @@
 import { isRenewable } from '../credential.ts';
+import { cannotRefresh, notLoggedIn, refused } from '../credentials/login-required.ts';
+import { type Custody, type Found, type Name, nameOf } from '../credentials/sealed-credential-store.ts';
+import { alive, freshFor, freshness, servedFor } from '../credentials/token-age.ts';
 import {
   HoldfastError,
   InvalidArgumentError,
@@ -7,14 +10,11 @@ import {
   LoginRequiredError,
   NetworkError,
 } from '../errors.ts';
+import type { RefreshOnce } from '../refresh/refresh.ts';
 import { type Moment, thisMoment } from '../system/clock.ts';
 import { measure } from '../system/metrics.ts';
-import { type Custody, type Found, type Name, nameOf } from './custody.ts';
-import { alive, freshFor, freshness, servedFor } from './freshness.ts';
-import { cannotRefresh, notLoggedIn, refused } from './login-required.ts';
-import type { RefreshOnce } from './refresh-once.ts';
-import type { AccessToken, TokenOptions } from './results.ts';
-import { type Slot, Slots, slotOf } from './slots.ts';
+import type { AccessToken, TokenOptions } from './access-token.ts';
+import { type Slot, Slots, slotOf } from './token-cache.ts';
 
 /*
  * Which token a caller is given, and when one is refreshed for it: what is in memory and fresh, after a look at what other

@@ -1,0 +1,15 @@
+/** What other programs and people should know, and no caller waits for: a fallback, a retry, a record moved aside. */
+export interface VaultEvent {
+  readonly type:
+    | 'memory-only'
+    | 'quarantined'
+    | 'refresh-retry'
+    | 'unpersisted'
+    | 'leniency'
+    | 'redirect-refused'
+    | 'unopened'
+    | 'store-away'
+    | 'store-back';
+  readonly message: string;
+  readonly hint?: string | undefined;
+}
