@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { mkdir, open, rename } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { nameOf } from '../src/credentials/sealed-credential-store.ts';
+import { CredentialId } from '../src/credential.ts';
 import { Secret } from '../src/secret.ts';
 import { entryOf } from '../src/store/docker-agent-entry.ts';
 import { processEnvironment } from '../src/system/environment.ts';
@@ -40,14 +40,14 @@ async function measure(directory: string, entries: number): Promise<void> {
   );
   await writeBundle(directory, environment, bundle);
   const { custody, files } = dockerAgentParts(directory, environment);
-  const name = nameOf(resource(0), undefined);
+  const name = CredentialId.of(resource(0), undefined);
   const updates: number[] = [];
   const bare: number[] = [];
   const reads: number[] = [];
   for (let round = 0; round < ROUNDS; round += 1) {
     const found = await custody.find(name);
     if (found === undefined) throw new Error('The login is not there.');
-    updates.push(await timed(() => custody.commit(found.held, credential(0, round + 2))));
+    updates.push(await timed(() => custody.replace(found.held, credential(0, round + 2))));
     const { size } = statSync(files.bundle);
     bare.push(await timed(() => writeBare(directory, Buffer.alloc(size, 1))));
     reads.push(await timed(() => dockerAgentParts(directory, environment).custody.find(name)));

@@ -9,12 +9,13 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { Custody, nameOf } from '../src/credentials/sealed-credential-store.ts';
+import { CredentialId } from '../src/credential.ts';
+import { SealedCredentialStore } from '../src/credentials/sealed-credential-store.ts';
 import { MemoryKeyring } from '../src/keyring/memory.ts';
 import { KeyringResolution } from '../src/keyring/open.ts';
 import { SealingKeys } from '../src/keyring/sealing-key.ts';
-import { RefreshOnce } from '../src/refresh/refresh.ts';
-import { redeem } from '../src/refresh/request-tokens.ts';
+import { Refresh } from '../src/refresh/refresh.ts';
+import { ReusePolicy } from '../src/refresh/reuse-policy.ts';
 import { Secret } from '../src/secret.ts';
 import { DirectoryStore } from '../src/store/directory.ts';
 import { MemoryStore } from '../src/store/memory.ts';
@@ -40,17 +41,19 @@ try {
     const keyring = new MemoryKeyring();
     const opener = { id: 'memory', tier: 'memory' as const, open: async () => keyring };
     const keys = new SealingKeys(new KeyringResolution({ openers: [opener] }), layout, environment);
-    const custody = new Custody({ lasting: store, passing: store }, keys);
-    const once = new RefreshOnce(
-      custody,
-      (credential) => redeem(credential, environment, {}),
-      () => {},
-    );
+    const custody = new SealedCredentialStore({ lasting: store, passing: store, keys });
+    const once = new Refresh({
+      store: custody,
+      environment,
+      policy: new ReusePolicy(),
+      report: () => {},
+    });
     const family = server.begin('strict');
-    const name = nameOf('https://mcp.example.com/mcp', undefined);
+    const name = CredentialId.of('https://mcp.example.com/mcp', undefined);
     const now = Date.now();
-    const kept = await custody.keep(await keys.strongest(), name, (generation) => ({
-      ...name,
+    const kept = await custody.save(await keys.strongest(), name, (generation) => ({
+      resource: name.resource,
+      account: name.account,
       resourceParameter: name.resource,
       generation,
       server: { issuer: 'https://as.example.com', tokenEndpoint: server.endpoint },

@@ -334,6 +334,41 @@ export function accountLabel(account: string | undefined): string {
   return label;
 }
 
+/**
+ * Names a credential: canonical resource, account and record id. Made once, where the caller's words come in; everything below
+ * takes it as it is.
+ */
+export class CredentialId {
+  /** The canonical URI of the MCP server. */
+  readonly resource: string;
+  readonly account: string;
+  readonly #recordId: string;
+
+  private constructor(resource: string, account: string) {
+    this.resource = resource;
+    this.account = account;
+    this.#recordId = recordId(resource, account);
+  }
+
+  /**
+   * @param resource in any spelling
+   * @throws InvalidArgumentError when either part cannot be used
+   */
+  static of(resource: string, account: string | undefined): CredentialId {
+    return new CredentialId(canonicalResource(resource), accountLabel(account));
+  }
+
+  /** The name of a credential that was stored under it. */
+  static ofStored({ resource, account }: Pick<Credential, 'resource' | 'account'>): CredentialId {
+    return new CredentialId(resource, account);
+  }
+
+  /** base64url(SHA-256(resource, 0x00, account)). */
+  get recordId(): string {
+    return this.#recordId;
+  }
+}
+
 /** The record id: base64url(SHA-256(resource, 0x00, account)). */
 export function recordId(resource: string, account: string): string {
   return createHash('sha256').update(resource).update('\0').update(account).digest('base64url');

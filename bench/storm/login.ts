@@ -1,5 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Custody, type Held, nameOf } from '../../src/credentials/sealed-credential-store.ts';
+import { CredentialId } from '../../src/credential.ts';
+import type { StoredCredential } from '../../src/credentials/credential-store.ts';
+import { SealedCredentialStore } from '../../src/credentials/sealed-credential-store.ts';
 import { defaultOpeners, KeyringResolution } from '../../src/keyring/open.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
@@ -16,7 +18,7 @@ export class Login {
   /** What a process needs in its environment to find it. */
   readonly variables: Readonly<Record<string, string>>;
   readonly #environment: Environment;
-  readonly #custody: Custody;
+  readonly #custody: SealedCredentialStore;
 
   private constructor(resource: string, keyring: string, variables: Readonly<Record<string, string>>) {
     this.resource = resource;
@@ -27,7 +29,7 @@ export class Login {
     const resolution = new KeyringResolution({ openers, choice: keyring });
     const keys = new SealingKeys(resolution, layout, this.#environment);
     const lasting = new DirectoryStore(layout, this.#environment);
-    this.#custody = new Custody({ lasting, passing: new MemoryStore() }, keys);
+    this.#custody = new SealedCredentialStore({ lasting, passing: new MemoryStore(), keys });
   }
 
   /**
@@ -72,9 +74,10 @@ export class Login {
 
   /** Says, under the lease, that the access token lapsed a second ago. The refresh token stays the living one. */
   async expire(): Promise<void> {
-    const lease = await this.#custody.lease(await this.#held(), { waitMs: 10_000 });
+    const lease = this.#custody.lease(await this.#held());
     try {
-      const held = await this.#held();
+      const held = await lease.begin({ waitMs: 10_000 });
+      if (held === undefined) throw new Error('The login is gone.');
       const now = Date.now();
       const tokens = {
         ...held.credential.tokens,
@@ -83,8 +86,8 @@ export class Login {
         obtainedBoot: undefined,
         expiresAt: now - 1_000,
       };
-      const written = await this.#custody.commit(held, { ...held.credential, tokens });
-      if (written === undefined) throw new Error('Someone changed the record under our lease.');
+      const written = await lease.replace(held, { ...held.credential, tokens });
+      if (typeof written === 'string') throw new Error('Someone changed the record under our lease.');
     } finally {
       await lease.release();
     }
@@ -104,8 +107,8 @@ export class Login {
     return this.#custody.close();
   }
 
-  async #held(): Promise<Held> {
-    const found = await this.#custody.find(nameOf(this.resource, undefined));
+  async #held(): Promise<StoredCredential> {
+    const found = await this.#custody.find(CredentialId.of(this.resource, undefined));
     if (found === undefined) throw new Error('The login is gone.');
     return found.held;
   }

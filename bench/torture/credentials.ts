@@ -1,5 +1,6 @@
 import type { Credential } from '../../src/credential.ts';
-import { Custody, nameOf } from '../../src/credentials/sealed-credential-store.ts';
+import { CredentialId } from '../../src/credential.ts';
+import { SealedCredentialStore } from '../../src/credentials/sealed-credential-store.ts';
 import { resolveKeyrings } from '../../src/keyring/open.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
 import { Secret } from '../../src/secret.ts';
@@ -18,7 +19,7 @@ export interface Stored {
 
 /** The stored credentials as the harness sees them: it puts logins there without a browser, and looks at what became of them. */
 export class Credentials {
-  readonly #custody: Custody;
+  readonly #custody: SealedCredentialStore;
   readonly #keys: SealingKeys;
   readonly environment: Environment;
 
@@ -33,19 +34,20 @@ export class Credentials {
       this.environment,
     );
     const lasting = store ?? new DirectoryStore(layout, this.environment);
-    this.#custody = new Custody({ lasting, passing: new MemoryStore() }, this.#keys);
+    this.#custody = new SealedCredentialStore({ lasting, passing: new MemoryStore(), keys: this.#keys });
   }
 
   /** Keeps a login whose access token lapsed a second ago. */
   async put(resource: string, tokenEndpoint: string, clientId: string, refreshToken: string): Promise<void> {
-    const name = nameOf(resource, undefined);
+    const name = CredentialId.of(resource, undefined);
     const now = Date.now();
     const key = await this.#keys.strongest();
-    await this.#custody.keep(
+    await this.#custody.save(
       key,
       name,
       (generation): Credential => ({
-        ...name,
+        resource: name.resource,
+        account: name.account,
         resourceParameter: name.resource,
         generation,
         server: { issuer: 'https://as.example.com', tokenEndpoint },
@@ -63,7 +65,7 @@ export class Credentials {
   }
 
   async stored(resource: string): Promise<Stored | undefined> {
-    const found = await this.#custody.find(nameOf(resource, undefined));
+    const found = await this.#custody.find(CredentialId.of(resource, undefined));
     if (found === undefined) return undefined;
     const { generation, tokens, loginRequired } = found.held.credential;
     return {

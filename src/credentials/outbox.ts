@@ -1,154 +1,168 @@
-import type { Credential } from '../credential.ts';
-import { HoldfastError, LoginRequiredError } from '../errors.ts';
+import { randomBytes } from 'node:crypto';
+import { type Credential, CredentialId } from '../credential.ts';
+import { HoldfastError, LoginRequiredError, StorageUnwritableError } from '../errors.ts';
 import type { Lease } from '../store/store.ts';
+import { thisMoment } from '../system/clock.ts';
 import { measure } from '../system/metrics.ts';
 import { pause } from '../system/turn.ts';
-import { loggedOut } from './login-required.ts';
-import type { Custody, Held } from './sealed-credential-store.ts';
+import { loggedOut, MOVED, refused } from './login-required.ts';
+import { kidIn, type OutboxFiles } from './outbox-files.ts';
+import type { RecordAccess } from './record-access.ts';
+import { Remembered } from './remembered.ts';
+import type { StoredCredential } from './stored-credential.ts';
+import { tokenAge } from './token-age.ts';
 import type { VaultEvent } from './vault-event.ts';
-import { hasSameTokens, supersedes } from './versions.ts';
+import { isNewer, isSameAnswer } from './versions.ts';
 
 /*
- * An answer that carries tokens is never dropped: nothing else in the world has them. It is written by version and not by
- * lease; retried; kept in memory and spilled, sealed, where the store does not take it; and written again where the store
- * has forgotten it.
+ * An answer that carries tokens is never dropped: nothing else in the world has them. It is written by generation and not by
+ * lease, where the record is by then; retried; kept in memory and as an entry of its own, sealed, where the store does not take
+ * it; and written again where the store has forgotten it.
  */
 
-/** Between two tries to write what the server gave while its caller waits, in milliseconds. */
-const COMMIT_PAUSES_MS = [20, 100, 500];
+/** Between two tries to write an answer while its caller waits, in milliseconds. */
+const WRITE_PAUSES_MS = [20, 100, 500];
 
-/** Between two tries to write it when nobody waits any more, in milliseconds: growing. */
+/** Between two tries when nobody waits any more, in milliseconds: growing. */
 const FIRST_RETRY_MS = 250;
 const LONGEST_RETRY_MS = 1_000;
 
-/** Tokens that the store has not taken, and the lease that goes on until it does: nobody else may present their parent. */
-interface Unlanded {
-  readonly held: Held;
-  readonly lease?: Lease | undefined;
+/** A record that changes this often while one answer is written is not changed by refreshes. */
+const MOST_CHANGES = 20;
+
+export interface OutboxDuties {
+  readonly report?: ((event: VaultEvent) => void) | undefined;
+  /**
+   * For how long the server of that credential answers a refresh token again and lets the newest answer count, in milliseconds
+   * since the request: an older answer must not replace one that another process got. 0: every answer may be the only one.
+   */
+  readonly newestCountsForMs?: ((credential: Credential) => Promise<number>) | undefined;
+  /** Revokes the tokens of a login that was removed while they were on their way. */
+  readonly revoke?: ((credential: Credential) => Promise<void>) | undefined;
 }
 
-export class Landing {
-  readonly #custody: Custody;
-  readonly #report: (event: VaultEvent) => void;
-  readonly #hasWindow: (credential: Credential) => Promise<boolean>;
-  readonly #unlanded = new Map<string, Unlanded>();
-  /** The last that this process saw written of each: an engine that lost a write, and forgot, is told again. */
-  readonly #written = new Map<string, Held>();
-  #persisting: Promise<void> | undefined;
-  #timer: NodeJS.Timeout | undefined;
-  #closed = false;
+/** An answer that no record has yet. */
+interface Pending {
+  readonly at: StoredCredential;
+  /** Goes on until the answer is saved: nobody else may send what it came of. */
+  readonly lease?: Lease | undefined;
+  /** It is saved where another process finds it. */
+  readonly isSafe: boolean;
+}
 
-  /** @param hasWindow whether the server of a credential takes a refresh token again that was presented a moment ago */
-  constructor(
-    custody: Custody,
-    report: (event: VaultEvent) => void,
-    hasWindow: (credential: Credential) => Promise<boolean>,
-  ) {
-    this.#custody = custody;
-    this.#report = report;
-    this.#hasWindow = hasWindow;
+/** An answer in the outbox, decrypted. */
+interface Entry {
+  readonly credential: Credential;
+  readonly file?: string | undefined;
+  readonly row?: string | undefined;
+}
+
+/** What became of an answer. `stored` is what the record has then. */
+type Landing =
+  | { readonly outcome: 'written'; readonly stored: StoredCredential }
+  /** The record has a newer state, or another login. */
+  | { readonly outcome: 'superseded'; readonly stored: StoredCredential }
+  /** Another process may have been given a newer answer; what both came of is in the record, and good for a third. */
+  | { readonly outcome: 'followed'; readonly stored: StoredCredential }
+  /** The login moved to another machine. */
+  | { readonly outcome: 'moved-away'; readonly stored: StoredCredential }
+  | { readonly outcome: 'removed' };
+
+export class Outbox {
+  readonly #store: RecordAccess;
+  readonly #files: OutboxFiles | undefined;
+  readonly #duties: OutboxDuties;
+  readonly #pending = new Map<string, Pending>();
+  readonly #written = new Remembered();
+  #flushing: Promise<void> | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #isClosed = false;
+
+  constructor(store: RecordAccess, files: OutboxFiles | undefined, duties: OutboxDuties) {
+    this.#store = store;
+    this.#files = files;
+    this.#duties = duties;
   }
 
   /** The credential with the newest tokens that this process knows of. */
-  newest(held: Held): Held {
-    const name = nameOfRecord(held);
-    const written = this.#written.get(name);
-    if (written !== undefined && supersedes(written.credential, held.credential)) {
-      if (!this.#unlanded.has(name)) this.#unlanded.set(name, { held: written });
+  newest(stored: StoredCredential): StoredCredential {
+    const { id } = stored.address;
+    const written = this.#written.newer(stored);
+    if (written !== undefined && !this.#pending.has(id)) {
+      // The store forgot what it had acknowledged: a replica without the last writes took over, or a backup was restored.
+      this.#pending.set(id, { at: { ...stored, credential: written }, isSafe: false });
+      this.#retryIn(0);
     }
-    const kept = this.#unlanded.get(name)?.held;
-    return kept !== undefined && supersedes(kept.credential, held.credential)
-      ? { ...held, credential: kept.credential }
-      : held;
+    const pending = this.#pending.get(id)?.at.credential;
+    return pending !== undefined && isNewer(pending, stored.credential)
+      ? { ...stored, credential: pending }
+      : stored;
   }
 
-  /** Whether that lease goes on, since what was got under it is in no store yet. */
-  keeps(lease: Lease): boolean {
-    return [...this.#unlanded.values()].some((one) => one.lease === lease);
+  /** Whether that lease goes on, since what was got under it is in no record yet. */
+  needs(lease: Lease): boolean {
+    return [...this.#pending.values()].some((one) => one.lease === lease);
   }
 
   /**
-   * The credential with the newest tokens that exist anywhere: in memory, or spilled by a process whose store did not take
-   * them. Those are written where they belong. Only for who holds the lease.
+   * The credential with the newest tokens that exist anywhere: in the record, in this process, in the outbox. They are written
+   * where they belong. Only for the holder of the lease.
    *
-   * @param lease goes on where it is a claim, and the store takes nothing now either: nobody may present what they came of
+   * @param lease goes on if the store takes nothing now either
+   * @param look.rows whether the store may have entries of other machines
    */
-  async bringHome(stored: Held, lease?: Lease): Promise<Held> {
-    const name = nameOfRecord(stored);
-    const kept = this.newest(stored).credential;
-    const spilled = await this.#withoutOvertaken(stored, await this.#custody.spilled(stored), lease);
-    const newest = spilled.reduce((a, b) => (supersedes(b, a) ? b : a), kept);
+  async bringHome(
+    stored: StoredCredential,
+    lease: Lease,
+    look: { readonly rows: boolean },
+  ): Promise<StoredCredential> {
+    const entries = await this.#entries(stored, look.rows);
+    const newest = entries.reduce(
+      (a, { credential }) => (isNewer(credential, a) ? credential : a),
+      this.newest(stored).credential,
+    );
     if (newest === stored.credential) {
-      if (spilled.length > 0) await this.#custody.removeSpilled(stored);
+      await this.#removeOutdated(entries, stored.credential, stored.address.id);
       return stored;
     }
-    let at = stored;
+    const at = { ...stored, credential: newest };
+    let landing: Landing;
     try {
-      for (;;) {
-        const written = await this.#custody.commit(at, newest);
-        if (written !== undefined) {
-          await this.#landed(name, written, spilled.length > 0);
-          return written;
-        }
-        const now = await this.#custody.reread(at);
-        if (now === undefined) break;
-        if (!supersedes(newest, now.credential)) {
-          await this.#landed(name, now, spilled.length > 0);
-          return now;
-        }
-        at = now;
-      }
+      // Not `lease`: it ends with what its holder does next, and not with this.
+      landing = await this.#land(stored, newest, undefined);
     } catch {
-      // The store still takes nothing; they stay where they are.
-      if (lease?.epoch !== undefined) {
-        this.#unlanded.set(name, { held: { ...at, credential: newest }, lease });
-        this.#retryIn(FIRST_RETRY_MS);
-      }
+      // The store takes nothing now either; the entries stay.
+      this.#pending.set(stored.address.id, { at, lease, isSafe: entries.length > 0 });
+      this.#retryIn(FIRST_RETRY_MS);
+      return at;
     }
-    return { ...at, credential: newest };
+    await this.#settled(at, landing, entries);
+    if (landing.outcome !== 'followed') return 'stored' in landing ? landing.stored : stored;
+    // Set aside: what is left may be older entries, or nothing.
+    return this.bringHome(landing.stored, lease, look);
   }
 
   /**
-   * Keeps what a server answered: in the store, or where that takes nothing, elsewhere.
+   * Saves what a server answered: in the record, or where the store does not take it, in the outbox.
    *
-   * @param base the record whose refresh token was presented
-   * @param lease ends in the same step where the store can do that; it goes on while the answer is not in the store
+   * @param base the record whose refresh token was sent
+   * @param lease ends in the same step where the store can do that; it goes on while the answer is in no record
    * @returns what is in the store then: the answer, or what counts for more
+   * @throws LoginRequiredError when the login was removed, or moved away, meanwhile
    */
-  async keep(base: Held, credential: Credential, lease: Lease): Promise<Held> {
-    const name = nameOfRecord(base);
-    let at = base;
+  async save(base: StoredCredential, credential: Credential, lease: Lease): Promise<StoredCredential> {
+    const at = { ...base, credential };
     for (let attempt = 0; ; attempt += 1) {
       try {
-        if (await this.#isOvertaken(credential, lease)) {
-          await this.#custody.journal(at, credential);
-          this.#unlanded.delete(name);
-          const stored = await this.#custody.reread(at);
-          if (stored === undefined) throw loggedOut(credential);
-          return stored;
-        }
-        const written = await this.#custody.commit(at, credential, lease);
-        if (written !== undefined) {
-          await this.#landed(name, written, false);
-          return written;
-        }
-        const stored = await this.#custody.reread(at);
-        if (stored !== undefined && hasSameTokens(stored.credential, credential)) {
-          // An earlier try had landed, and its answer had not come.
-          await this.#landed(name, stored, false);
-          return stored;
-        }
-        if (stored === undefined || !supersedes(credential, stored.credential)) {
-          // Logged out, or logged in anew, or a later answer is there already.
-          await this.#custody.journal(at, credential).catch(() => {});
-          if (stored === undefined) throw loggedOut(credential);
-          return stored;
-        }
-        at = stored;
+        const landing = await this.#land(base, credential, lease);
+        await this.#settled(at, landing, []);
+        if (landing.outcome === 'removed') throw loggedOut(credential);
+        if (landing.outcome === 'moved-away') throw refused(landing.stored.credential);
+        return landing.stored;
       } catch (error) {
         if (error instanceof LoginRequiredError) throw error;
-        const wait = COMMIT_PAUSES_MS[attempt];
-        if (wait === undefined) return await this.#keepElsewhere(name, { ...at, credential }, lease, error);
+        const wait = WRITE_PAUSES_MS[attempt];
+        if (wait === undefined) return await this.#put(at, lease, error);
         measure({ name: 'commit-retry' });
         await pause(wait);
       }
@@ -156,50 +170,44 @@ export class Landing {
   }
 
   /** Tries again, while nobody waits, to write what the store could not take. */
-  persistSoon(): void {
-    if (this.#unlanded.size === 0) return;
-    this.#persisting ??= this.#persist().finally(() => {
-      this.#persisting = undefined;
+  flushSoon(): void {
+    if (this.#pending.size === 0) return;
+    this.#flushing ??= this.#flush().finally(() => {
+      this.#flushing = undefined;
     });
   }
 
   /**
    * Tries once more to write what the store could not take.
    *
-   * @returns what is in no place that outlives this process
+   * @returns what is saved nowhere that outlives this process
    */
-  async close(): Promise<readonly Credential[]> {
+  async settle(): Promise<readonly Credential[]> {
     clearTimeout(this.#timer);
-    await this.#persisting;
-    await this.#persist();
+    await this.#flushing;
+    await this.#flush();
     clearTimeout(this.#timer);
-    this.#closed = true;
-    const lost: Credential[] = [];
-    for (const { held, lease } of this.#unlanded.values()) {
-      // It lapses by itself: whoever follows looks for what was spilled first.
-      lease?.abandon?.();
-      const spilled = await this.#custody.spilled(held);
-      if (!spilled.some((one) => !supersedes(held.credential, one))) lost.push(held.credential);
-    }
-    return lost;
+    this.#isClosed = true;
+    const left = [...this.#pending.values()];
+    // It lapses: whoever follows looks into the outbox first.
+    for (const { lease } of left) lease?.abandon?.();
+    return left.filter(({ isSafe }) => !isSafe).map(({ at }) => at.credential);
   }
 
-  async #persist(): Promise<void> {
-    for (const [name, { held, lease }] of this.#unlanded) {
+  /** The keys that an answer on this machine is sealed under. */
+  async kids(): Promise<readonly string[]> {
+    return (await this.#files?.kids()) ?? [];
+  }
+
+  async #flush(): Promise<void> {
+    for (const [id, pending] of this.#pending) {
+      const { at, lease } = pending;
       try {
-        const stored = await this.#custody.reread(held);
-        const written =
-          stored === undefined ||
-          !supersedes(held.credential, stored.credential) ||
-          (await this.#isOvertaken(held.credential, lease))
-            ? stored
-            : await this.#custody.commit(stored, held.credential, lease);
-        const settled = stored === undefined || written !== undefined;
-        if (!settled || this.#unlanded.get(name)?.held !== held) continue;
-        await this.#landed(name, written, true);
-        if (written !== undefined && !hasSameTokens(written.credential, held.credential)) {
-          await this.#custody.journal(held, held.credential);
-        }
+        const stored = await this.#located(at);
+        const landing: Landing =
+          stored === undefined ? { outcome: 'removed' } : await this.#land(stored, at.credential, lease);
+        if (this.#pending.get(id) !== pending) continue;
+        await this.#settled(at, landing, await this.#entries(at, true));
         await lease?.release();
       } catch {
         // It was said when it happened first, and the next try may do better.
@@ -207,75 +215,183 @@ export class Landing {
     }
   }
 
+  /** Writes the answer where its record is now, unless something there counts for more. Throws when that cannot be known. */
+  async #land(base: StoredCredential, answer: Credential, lease: Lease | undefined): Promise<Landing> {
+    let stored = base;
+    let lastSeen: number | undefined;
+    for (let changes = 0; changes < MOST_CHANGES; changes += 1) {
+      if (isSameAnswer(stored.credential, answer)) return { outcome: 'written', stored };
+      if (stored.credential.loginRequired?.error === MOVED) return { outcome: 'moved-away', stored };
+      if (!isNewer(answer, stored.credential)) return { outcome: 'superseded', stored };
+      const condition = await this.#condition(stored, answer);
+      const onlyIfLast = condition === undefined ? undefined : (lastSeen ?? condition);
+      const result = await this.#store.write(stored, answer, { lease, onlyIfLast });
+      if (result.outcome === 'written') return result;
+      if (result.outcome === 'followed') {
+        if (result.last.mayHaveSent) {
+          const now = await this.#located(stored);
+          return now === undefined ? { outcome: 'removed' } : { outcome: 'followed', stored: now };
+        }
+        // Whoever claimed since has sent nothing, so this may be the only answer that there is.
+        lastSeen = result.last.epoch;
+        continue;
+      }
+      const now = await this.#located(stored);
+      if (now === undefined) return { outcome: 'removed' };
+      stored = now;
+    }
+    throw new StorageUnwritableError('The record changes each time that it is to be written.');
+  }
+
   /**
-   * Whether another holder has claimed since, at a server that answers twice and lets the newest answer count. Whatever that one
-   * was given, and could not write, makes this answer worthless; but the refresh token that both came of is good for another one,
-   * for as long as the window is open. At other servers this may be the only answer that there is.
+   * Where the newest answer counts, and for as long as the server would answer again, the write demands that nobody else has
+   * sent the same refresh token since. Otherwise this may be the only answer that there is, and it goes by its generation alone.
    */
-  async #isOvertaken(credential: Credential, lease: Lease | undefined): Promise<boolean> {
-    if (lease?.followed === undefined || !(await lease.followed())) return false;
-    return this.#hasWindow(credential);
+  async #condition(stored: StoredCredential, answer: Credential): Promise<number | undefined> {
+    const { epoch } = answer;
+    if (epoch === undefined || stored.credential.loginRequired !== undefined) return undefined;
+    const countsForMs = (await this.#duties.newestCountsForMs?.(answer)) ?? 0;
+    return (tokenAge(answer.tokens, thisMoment()) ?? 0) < countsForMs ? epoch : undefined;
   }
 
-  /** What was spilled, but for what another holder has claimed after, as above. */
-  async #withoutOvertaken(
-    held: Held,
-    spilled: readonly Credential[],
-    lease: Lease | undefined,
-  ): Promise<readonly Credential[]> {
-    const { epoch } = lease ?? {};
-    const isLate = (one: Credential) =>
-      epoch !== undefined && one.epoch !== undefined && epoch > one.epoch + 1;
-    const late = spilled.filter(isLate);
-    if (late.length === 0 || !(await this.#hasWindow(held.credential))) return spilled;
-    for (const one of late) await this.#custody.journal(held, one);
-    const rest = spilled.filter((one) => !isLate(one));
-    if (rest.length === 0) await this.#custody.removeSpilled(held);
-    return rest;
+  /** The record as it is now, under whichever key; `undefined` when it was removed. Throws when that cannot be known. */
+  async #located(stored: StoredCredential): Promise<StoredCredential | undefined> {
+    const there = await this.#store.reread(stored);
+    if (there !== undefined) return there;
+    return (await this.#store.find(CredentialId.ofStored(stored.credential)))?.held;
   }
 
-  async #landed(name: string, written: Held | undefined, removeSpilled: boolean): Promise<void> {
-    const unlanded = this.#unlanded.get(name);
-    this.#unlanded.delete(name);
-    if (written === undefined) this.#written.delete(name);
-    else this.#written.set(name, written);
-    const held = written ?? unlanded?.held;
-    // A spill that stays is only looked at once more.
-    if (removeSpilled && held !== undefined) await this.#custody.removeSpilled(held).catch(() => {});
+  /** Draws the consequences: what is remembered, removed from the outbox, set aside, revoked. */
+  async #settled(answer: StoredCredential, landing: Landing, entries: readonly Entry[]): Promise<void> {
+    const { credential } = answer;
+    const { id } = answer.address;
+    switch (landing.outcome) {
+      case 'written':
+        break;
+      case 'removed':
+        await this.#revoked(credential);
+        break;
+      case 'followed':
+        // The record keeps the state before, so nothing else says that there was an answer: the note must be written.
+        await this.#setAside(answer);
+        break;
+      default:
+        if (!isSameAnswer(landing.stored.credential, credential)) {
+          await this.#setAside(answer).catch(() => {
+            // It is for people, and worth no further try.
+          });
+        }
+    }
+    this.#pending.delete(id);
+    if (landing.outcome === 'removed') {
+      this.#written.forget(id);
+      await this.#remove(entries, id);
+      return;
+    }
+    const stored = landing.outcome === 'followed' ? answer : landing.stored;
+    if (landing.outcome === 'followed') this.#written.forget(id);
+    else this.#written.remember(stored);
+    await this.#removeOutdated(entries, stored.credential, id);
   }
 
-  /** The store does not take it: in memory for this process, and spilled for the others. */
-  async #keepElsewhere(name: string, held: Held, lease: Lease, error: unknown): Promise<Held> {
-    this.#unlanded.set(name, { held, lease });
+  /** An answer that came too late to be of use is kept for people, where the store has room for such. */
+  async #setAside({ address, key, credential }: StoredCredential): Promise<void> {
+    const store = this.#store.recordStoreOf(key);
+    await store.journal?.(address, this.#store.sealed(address, key, credential));
+  }
+
+  async #revoked(credential: Credential): Promise<void> {
+    const { resource } = credential;
+    try {
+      await this.#duties.revoke?.(credential);
+      this.#duties.report?.({
+        type: 'revoked',
+        message: `The login to ${resource} was removed while it was refreshed; the new tokens were revoked.`,
+      });
+    } catch (error) {
+      this.#duties.report?.({
+        type: 'revoked',
+        message: `The login to ${resource} was removed while it was refreshed, and the new tokens could not be revoked. ${error instanceof HoldfastError ? error.message : ''}`,
+        hint: 'End the session at the server, where it offers that.',
+      });
+    }
+  }
+
+  /** The store does not take it: in memory for this process, and in the outbox for the others. */
+  async #put(at: StoredCredential, lease: Lease, error: unknown): Promise<StoredCredential> {
+    const where = await this.#putEntry(at).catch(() => undefined);
+    this.#pending.set(at.address.id, { at, lease, isSafe: where !== undefined });
     measure({ name: 'set-aside', why: 'unpersisted' });
-    const place = await this.#custody.spill(held, held.credential).catch(() => undefined);
     const known = error instanceof HoldfastError ? error : undefined;
     const kept =
-      place === undefined
-        ? 'they are in this process’s memory only'
-        : `they lie sealed in ${place}, and are brought home by the next refresh`;
-    this.#report({
+      where === undefined
+        ? 'they are only in the memory of this process'
+        : `they are sealed in ${where}, and the next refresh stores them`;
+    this.#duties.report?.({
       type: 'unpersisted',
-      message: `The new tokens of ${held.credential.resource} could not be stored; ${kept}. ${known?.message ?? ''}`,
+      message: `The new tokens of ${at.credential.resource} could not be stored; ${kept}. ${known?.message ?? ''}`,
       hint: known?.hint,
     });
     this.#retryIn(FIRST_RETRY_MS);
-    return held;
+    return at;
+  }
+
+  /** An entry of its own: a row where the store answers, which every machine sees; else a file on this machine. */
+  async #putEntry({ address, key, credential }: StoredCredential): Promise<string | undefined> {
+    if (key.lifetime === 'process') return undefined;
+    const store = this.#store.recordStoreOf(key);
+    const random = randomBytes(9).toString('base64url');
+    const name = `${credential.generation}.${credential.epoch ?? 0}.${random}`;
+    const entry = { name, kid: address.kid, record: this.#store.sealed(address, key, credential) };
+    const isRow = await store.putOutbox?.(address.id, entry).catch(() => false);
+    return isRow === true ? `the outbox of ${store.id}` : this.#files?.put(store, address.id, entry);
+  }
+
+  /** Every answer of that login in the outbox that opens here. */
+  async #entries({ address, key, credential }: StoredCredential, rows: boolean): Promise<readonly Entry[]> {
+    const { id } = address;
+    const store = this.#store.recordStoreOf(key);
+    const [files, found] = await Promise.all([
+      this.#files?.list(store, id) ?? [],
+      rows ? (store.listOutbox?.(id) ?? []) : [],
+    ]);
+    const entries: Entry[] = [];
+    const add = async (record: string, at: Omit<Entry, 'credential'>) => {
+      const opened = await this.#store.unsealed(id, kidIn(record), record);
+      if (opened?.loggedInAt === credential.loggedInAt) entries.push({ credential: opened, ...at });
+    };
+    for (const { record, path, isStaged } of files) await add(record, { file: isStaged ? undefined : path });
+    for (const { record, name } of found) await add(record, { row: name });
+    return entries;
+  }
+
+  /** Only what the record supersedes or equals is removed, and only as it was read. */
+  async #removeOutdated(entries: readonly Entry[], stored: Credential, id: string): Promise<void> {
+    await this.#remove(
+      entries.filter(({ credential }) => !isNewer(credential, stored)),
+      id,
+    );
+  }
+
+  async #remove(entries: readonly Entry[], id: string): Promise<void> {
+    await this.#files?.remove(entries.flatMap(({ file }) => file ?? []));
+    const rows = entries.flatMap(({ row }) => row ?? []);
+    if (rows.length === 0) return;
+    await this.#store.recordStore.removeOutbox?.(id, rows).catch(() => {
+      // An entry that stays is only looked at once more.
+    });
   }
 
   #retryIn(ms: number): void {
     clearTimeout(this.#timer);
-    if (this.#closed) return;
+    if (this.#isClosed) return;
     this.#timer = setTimeout(() => {
-      this.persistSoon();
-      void this.#persisting?.then(() => {
-        if (this.#unlanded.size > 0) this.#retryIn(Math.min(ms * 2, LONGEST_RETRY_MS));
+      this.flushSoon();
+      void this.#flushing?.then(() => {
+        if (this.#pending.size > 0)
+          this.#retryIn(Math.min(Math.max(2 * ms, FIRST_RETRY_MS), LONGEST_RETRY_MS));
       });
     }, ms);
     this.#timer.unref();
   }
-}
-
-export function nameOfRecord({ address }: Held): string {
-  return `${address.kid}/${address.id}`;
 }

@@ -1,4 +1,4 @@
-import type { Credential, Tokens } from '../credential.ts';
+import { type Credential, isRenewable, type Tokens } from '../credential.ts';
 import { ageOf, type Moment } from '../system/clock.ts';
 
 /*
@@ -19,7 +19,7 @@ const MARGIN_MS = 10_000;
 const MARGIN_SHARE = 0.05;
 
 /** A token without an expiry that is refused at this age, in milliseconds, has served. */
-const FRUITLESS_AGE_MS = 60_000;
+const INEFFECTIVE_AGE_MS = 60_000;
 
 /** Two machines that share a store may differ by this much. A token from further ahead was dated by a wrong clock. */
 const CLOCK_TOLERANCE_MS = 60_000;
@@ -37,7 +37,11 @@ export function tokenAge({ obtainedAt, obtainedBoot }: Tokens, now: Moment): num
  * The tokens as old as a store says that has a clock of its own, by the clocks of this machine: those of other machines may be
  * wrong.
  */
-export function dated(credential: Credential, ageMs: number | undefined, { wall, boot }: Moment): Credential {
+export function redated(
+  credential: Credential,
+  ageMs: number | undefined,
+  { wall, boot }: Moment,
+): Credential {
   if (ageMs === undefined) return credential;
   const { obtainedBoot: _theirs, ...tokens } = credential.tokens;
   const life = lifeOf(credential.tokens);
@@ -90,10 +94,16 @@ export function servedFor({ tokens }: Credential, now: Moment, pauseMs: number):
  * Whether a token that is refused now has been of no use: it was refused in the first half of its life. One that was refused
  * later served until then, at a server that counts otherwise than it says.
  */
-export function wasOfNoUse({ tokens }: Credential, now: Moment): boolean {
-  const life = lifeOf(tokens) ?? 2 * FRUITLESS_AGE_MS;
+export function wasIneffective({ tokens }: Credential, now: Moment): boolean {
+  const life = lifeOf(tokens) ?? 2 * INEFFECTIVE_AGE_MS;
   const age = tokenAge(tokens, now);
   return age === undefined || age < life / 2;
+}
+
+/** When it should be refreshed, in milliseconds from now; `Infinity` where nothing would come of that. */
+export function dueInMs(credential: Credential, now: Moment): number {
+  const isLasting = credential.loginRequired !== undefined || !isRenewable(credential);
+  return isLasting ? Number.POSITIVE_INFINITY : freshFor(credential, now);
 }
 
 /** Whether any life is left at all. */

@@ -5,6 +5,7 @@ export interface VaultEvent {
     | 'quarantined'
     | 'refresh-retry'
     | 'unpersisted'
+    | 'revoked'
     | 'leniency'
     | 'redirect-refused'
     | 'unopened'

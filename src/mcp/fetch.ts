@@ -1,4 +1,4 @@
-import type { Name } from '../credentials/sealed-credential-store.ts';
+import type { CredentialId as Name } from '../credential.ts';
 import { InvalidArgumentError } from '../errors.ts';
 import { bearerChallenge, parseChallenges } from '../oauth/challenge.ts';
 import { DpopNonces } from '../oauth/dpop.ts';

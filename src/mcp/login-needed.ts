@@ -1,5 +1,5 @@
+import type { CredentialId as Name } from '../credential.ts';
 import { loginCommand } from '../credentials/login-required.ts';
-import type { Name } from '../credentials/sealed-credential-store.ts';
 import { InsufficientScopeError, InvalidArgumentError, LoginRequiredError } from '../errors.ts';
 import { quote } from '../quote.ts';
 import { shellPath } from '../system/storage-error.ts';

@@ -1,4 +1,4 @@
-import { type Name, nameOf } from '../credentials/sealed-credential-store.ts';
+import { CredentialId, type CredentialId as Name } from '../credential.ts';
 import { LoginRequiredError } from '../errors.ts';
 import type { AccessToken, LoginInteraction, LoginOptions } from '../vault/results.ts';
 import type { Vault } from '../vault/vault.ts';
@@ -23,7 +23,7 @@ export class Session {
 
   /** @throws InvalidArgumentError for a resource or account that cannot be one */
   constructor(vault: Vault, resource: string, options: SessionOptions) {
-    this.name = nameOf(resource, options.account);
+    this.name = CredentialId.of(resource, options.account);
     this.shared = sharedLogin(vault, this.name);
     this.#vault = vault;
     this.#options = options;

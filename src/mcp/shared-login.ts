@@ -1,4 +1,4 @@
-import type { Name } from '../credentials/sealed-credential-store.ts';
+import type { CredentialId as Name } from '../credential.ts';
 import type { Vault } from '../vault/vault.ts';
 
 /*

@@ -1,5 +1,5 @@
+import type { CredentialId as Name } from '../credential.ts';
 import { loginCommand } from '../credentials/login-required.ts';
-import type { Name } from '../credentials/sealed-credential-store.ts';
 import { HoldfastError, InsufficientScopeError, LoginRequiredError, NetworkError } from '../errors.ts';
 import type { HttpResponse } from '../http/fetch.ts';
 import { authorizedFetch } from '../mcp/fetch.ts';

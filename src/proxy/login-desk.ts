@@ -1,7 +1,7 @@
 import { join } from 'node:path';
+import type { CredentialId as Name } from '../credential.ts';
 import { recordId } from '../credential.ts';
 import { loginCommand } from '../credentials/login-required.ts';
-import type { Name } from '../credentials/sealed-credential-store.ts';
 import { AbortedError, HoldfastError, LoginCancelledError, LoginRequiredError } from '../errors.ts';
 import { sharedLogin } from '../mcp/shared-login.ts';
 import { quote } from '../quote.ts';

@@ -1,7 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
-import { canonicalResource, isLoopback } from '../credential.ts';
-import { nameOf } from '../credentials/sealed-credential-store.ts';
+import { CredentialId, canonicalResource, isLoopback } from '../credential.ts';
 import { createHttpFetch } from '../http/fetch.ts';
 import type { Fetch } from '../mcp/outgoing.ts';
 import { quote } from '../quote.ts';
@@ -102,7 +101,7 @@ function reach(options: ServeOptions, fetch: Fetch, over: AbortSignal): { send: 
   if (vault === undefined) {
     return { send: (to, init) => persistently(init.signal, () => sendPlain(fetch, to, init)) };
   }
-  const name = nameOf(url, account);
+  const name = CredentialId.of(url, account);
   const desk = new LoginDesk({ vault, name, environment, note });
   const access = new Access({ vault, name, fetch, desk, login: { callbackPort, headers, signal: over } });
   return { send: access.send, login: { desk, account: name.account, generation: () => access.generation() } };

@@ -1,99 +1,87 @@
 import { type Credential, isRenewable } from '../credential.ts';
+import type { BeginOptions, CredentialLease } from '../credentials/credential-lease.ts';
+import type { CredentialStore, StoredCredential } from '../credentials/credential-store.ts';
 import { cannotRefresh, loggedOut, refused } from '../credentials/login-required.ts';
-import { Landing, nameOfRecord } from '../credentials/outbox.ts';
-import type { Custody, Held } from '../credentials/sealed-credential-store.ts';
-import { alive, freshness, wasOfNoUse } from '../credentials/token-age.ts';
+import { alive, freshness, wasIneffective } from '../credentials/token-age.ts';
 import type { VaultEvent } from '../credentials/vault-event.ts';
 import { hasMoved } from '../credentials/versions.ts';
 import {
-  AbortedError,
   HoldfastError,
   LeaseLostError,
   LockTimeoutError,
   NetworkError,
   OAuthError,
   TimeoutError,
-  VaultClosedError,
 } from '../errors.ts';
-import type { Lease } from '../store/store.ts';
 import { thisMoment } from '../system/clock.ts';
+import type { Environment } from '../system/environment.ts';
 import { step } from '../system/steps.ts';
 import { pause } from '../system/turn.ts';
-import { following } from './apply-token-response.ts';
-import { measuredRefresh } from './instrument.ts';
-import type { Redeemed } from './request-tokens.ts';
-import { Attempts } from './retry-state.ts';
-import { Replays } from './reuse-policy.ts';
+import { applyTokenResponse } from './apply-token-response.ts';
+import { RefreshSpan } from './instrument.ts';
+import { requestTokens, type TokenAnswer } from './request-tokens.ts';
+import { RetryState } from './retry-state.ts';
+import type { ReusePolicy } from './reuse-policy.ts';
+import { SingleFlight, type Wait } from './single-flight.ts';
 
 /*
  * Refresh exactly once (DESIGN section 6, docs/refresh.md, docs/fleet.md), whatever the store. In one process concurrent
- * callers share one promise; between processes and machines the lease decides, and who gets it knows the record as it is
- * then. Where the lease is a claim that can pass to another, it is looked at again right before the first byte leaves.
- * What the server answers is never dropped (landing.ts).
+ * callers share one run; between processes and machines the lease decides, and its holder knows the credential as it is then.
+ * The lease is checked again right before the first byte leaves. What the server answers is never dropped
+ * (credentials/outbox.ts).
  */
 
 /**
- * Asks the token endpoint for the next tokens: by the refresh token, or by the grant that needs none.
- *
- * @param beforeSend called right before the first byte leaves; what it throws keeps that from leaving
+ * How long a token endpoint may take, in milliseconds. Long, since a request that is given up may still be processed: a
+ * caller waits for as long as it said, and the refresh goes on without it.
  */
-export type Redeem = (credential: Credential, beforeSend: () => void) => Promise<Redeemed>;
+const REQUEST_TIMEOUT_MS = 90_000;
 
-export interface RefreshWait {
-  /** How long to wait for a living holder of the lease, in milliseconds. */
-  readonly leaseMs: number;
-  /** How long to wait in all, in milliseconds; the refresh itself goes on. */
-  readonly waitMs: number;
-  /** Ends this caller's wait only. */
-  readonly signal?: AbortSignal | undefined;
-  /** The token at hand is refreshed before its time: its server refused it. */
-  readonly refused?: boolean | undefined;
-}
-
-interface RefreshRun extends RefreshWait {
-  readonly lease: Lease;
-  readonly end: number;
-  /** Called when something is about to be presented to the server. */
-  readonly sent: () => void;
-}
-
-/** One run asks the server at most so often; who still has time begins another. */
+/** One run asks the server at most this often; a caller that still has time begins another run. */
 const TRIES_A_RUN = 5;
 
-/** So long a request of a killed process is given to be processed, in milliseconds, where nobody waits for the new token. */
+/** How long the request of a process that was killed may take to be processed, in milliseconds. */
 const LEFT_BEHIND_MS = 2_000;
 
 /** The answers of RFC 6749 section 5.2 that no later attempt can turn: the grant, or the client, is gone. */
 const FINAL = new Set(['invalid_grant', 'invalid_client']);
 
-export class RefreshOnce {
-  readonly landing: Landing;
-  readonly #custody: Custody;
-  readonly #redeem: Redeem;
-  readonly #replays: Replays;
+export interface RefreshWait extends Wait {
+  /** How long to wait for a living holder of the lease, in milliseconds. */
+  readonly leaseMs: number;
+  /** The token at hand is refreshed before its time: its server refused it. */
+  readonly refused?: boolean | undefined;
+}
+
+/** One run: what its starter allows, and until when, on the monotonic clock. */
+interface Run extends RefreshWait {
+  readonly end: number;
+}
+
+export interface RefreshParts {
+  readonly store: CredentialStore;
+  readonly environment: Environment;
+  readonly policy: ReusePolicy;
+  readonly report: (event: VaultEvent) => void;
+}
+
+export class Refresh {
+  readonly #store: CredentialStore;
+  readonly #environment: Environment;
+  readonly #policy: ReusePolicy;
   readonly #report: (event: VaultEvent) => void;
-  readonly #running = new Map<string, Promise<Held>>();
+  readonly #flights = new SingleFlight<StoredCredential>();
   readonly #closing = new AbortController();
 
-  constructor(
-    custody: Custody,
-    redeem: Redeem,
-    report: (event: VaultEvent) => void,
-    replays: Replays = new Replays(),
-  ) {
-    this.landing = new Landing(
-      custody,
-      report,
-      async (credential) => (await replays.of(credential)) === 'window',
-    );
-    this.#custody = custody;
-    this.#redeem = redeem;
-    this.#replays = replays;
+  constructor({ store, environment, policy, report }: RefreshParts) {
+    this.#store = store;
+    this.#environment = environment;
+    this.#policy = policy;
     this.#report = report;
   }
 
   /**
-   * A later state of the credential than `stale`: refreshed here, or by whoever was first.
+   * A later state of the credential than `stale`: refreshed here, or by another process that was first.
    *
    * @throws LoginRequiredError when the server refused the refresh token for good, or there is none
    * @throws LockTimeoutError, TimeoutError when the wait was over first
@@ -102,280 +90,251 @@ export class RefreshOnce {
    * @throws StorageFullError, StorageUnwritableError when there is no room for new tokens; the server was not asked
    * @throws AbortedError for the caller's signal, VaultClosedError after `close`
    */
-  async refresh(stale: Held, wait: RefreshWait): Promise<Held> {
-    if (wait.signal?.aborted) {
-      throw new AbortedError('The wait was ended by its caller.', { cause: wait.signal.reason });
-    }
-    const name = nameOfRecord(stale);
-    const end = performance.now() + wait.waitMs;
-    for (;;) {
-      const left = Math.max(0, end - performance.now());
-      const joined = this.#running.get(name);
-      const run = joined ?? this.#start(name, stale, { ...wait, waitMs: left });
-      try {
-        return await waitFor(run, left, wait.signal);
-      } catch (error) {
-        // Who began this run would wait less for the lease, or for the server, than this caller.
-        const mayPass = error instanceof HoldfastError && error.retryable && wait.leaseMs > 0;
-        if (joined === undefined || !mayPass || performance.now() >= end) throw error;
-      }
-    }
+  refresh(stale: StoredCredential, wait: RefreshWait): Promise<StoredCredential> {
+    return this.#flights.join(stale.address.id, wait, wait.leaseMs > 0, (waitMs) =>
+      this.#run(stale, { ...wait, end: performance.now() + waitMs }),
+    );
   }
 
   /**
-   * Starts nothing more, lets the requests under way end, so that their answers are stored, and tries once more to write
+   * Starts nothing more, lets the requests under way end, so that their answers are saved, and tries once more to write
    * what the store could not take.
    *
-   * @returns what is in no place that outlives this process
+   * @returns what is saved nowhere that outlives this process
    */
   async close(): Promise<readonly Credential[]> {
     this.#closing.abort();
-    await Promise.allSettled(this.#running.values());
-    return this.landing.close();
+    await this.#flights.settled();
+    return this.#store.settle();
   }
 
-  #start(name: string, stale: Held, wait: RefreshWait): Promise<Held> {
-    const run = this.#run(stale, wait)
-      .catch((error: unknown) => {
-        // Within the run there is one signal: that of the end.
-        throw error instanceof AbortedError ? closed(error) : error;
-      })
-      .finally(() => this.#running.delete(name));
-    this.#running.set(name, run);
-    return run;
-  }
-
-  async #run(stale: Held, wait: RefreshWait): Promise<Held> {
-    const end = performance.now() + wait.waitMs;
+  async #run(stale: StoredCredential, run: Run): Promise<StoredCredential> {
     for (;;) {
       try {
-        return await this.#runOnce(stale, wait, end);
+        return await this.#refreshOnce(stale, run);
       } catch (error) {
         // It lapsed before anything was sent: somebody else has it, or it is there to be claimed again.
-        if (!(error instanceof LeaseLostError) || wait.leaseMs === 0 || performance.now() >= end) throw error;
+        const isLost = error instanceof LeaseLostError && run.leaseMs > 0;
+        if (!isLost || performance.now() >= run.end) throw error;
       }
     }
   }
 
-  async #runOnce(stale: Held, wait: RefreshWait, end: number): Promise<Held> {
-    step('lease-wanted');
-    const claimed = await this.#custody.claim(stale, {
-      waitMs: Math.min(wait.leaseMs, Math.max(0, end - performance.now())),
-      signal: this.#closing.signal,
-      canWaitMs: this.#custody.hasClaims(stale)
-        ? await this.#replays.canWaitMs(stale.credential, thisMoment())
-        : undefined,
-    });
-    if (claimed === undefined) {
-      const stored = await this.#found(stale);
-      if (hasMoved(stored.credential, stale.credential)) return stored;
-      if (stored.credential.loginRequired) throw refused(stored.credential);
-      // The same tokens, written anew.
-      return this.#runOnce(stored, wait, end);
-    }
-    const { lease } = claimed;
-    step('lease-held');
+  /** One refresh, from the lease to its outcome. */
+  async #refreshOnce(stale: StoredCredential, run: Run): Promise<StoredCredential> {
+    const lease = this.#store.lease(stale);
+    let span: RefreshSpan | undefined;
     try {
-      // Gone from where it was, it may have been sealed under another key since.
-      const stored = claimed.held ?? (await this.#found(stale));
-      const current = await this.landing.bringHome(stored, lease);
+      step('lease-wanted');
+      let current = due(await lease.begin(await this.#patience(stale.credential, run)), stale);
+      step('lease-held');
       if (hasMoved(current.credential, stale.credential)) return current;
-      if (current.credential.loginRequired) throw refused(current.credential);
-      if (!isRenewable(current.credential)) throw cannotRefresh(current.credential);
-      return await measuredRefresh(current.credential, lease, (sent) =>
-        this.#redeemOnce(current, { ...wait, lease, end, sent }),
-      );
+
+      const { credential } = current;
+      let retry = retryStateOf(lease, credential, run);
+      await this.#letPass(retry, credential, lease, run);
+      span = new RefreshSpan(credential, lease.epoch);
+      // Whether a request of this run may have been processed although no answer came.
+      let inDoubt = false;
+      for (let tries = 1; ; tries += 1) {
+        if (await this.#waitOut(retry, credential, lease, run)) {
+          // Meanwhile the answer of a holder that was given up may have come, or a login.
+          current = due(await lease.look(), stale);
+          if (hasMoved(current.credential, stale.credential)) return current;
+        }
+        const room = await this.#store.reserve(current);
+        step('space-reserved');
+        const abandonedAt = retry.abandonedAt ?? lease.abandonedAt;
+        await lease.leave(retry.sending(lease.now()).noteText);
+        step('intent-noted');
+        const outcome = await this.#request(credential, lease, span);
+        await room.release();
+
+        if ('answer' in outcome) {
+          const next = applyTokenResponse(credential, outcome.answer);
+          if (inDoubt) this.#policy.learn(credential, 'taken');
+          retry = retry.succeeded(next);
+          if (freshness(next, thisMoment()) === 'lapsed') retry = retry.ineffective(lease.now());
+          const saved = await lease.complete(next, retry.noteText);
+          step('outcome-noted');
+          span.succeeded(saved.credential);
+          return saved;
+        }
+        const { error } = outcome;
+        inDoubt = mayHaveBeenProcessed(error);
+        retry = afterFailure(retry, error, credential, lease.now());
+        await lease.leave(retry.noteText);
+        step('outcome-noted');
+        if (isFinal(error, credential)) {
+          if (abandonedAt !== undefined) this.#policy.learn(credential, 'refused');
+          return await markRefused(lease, current, error, abandonedAt);
+        }
+        if (!this.#mayTryAgain(error, retry, tries, lease, run)) throw error;
+      }
+    } catch (error) {
+      span?.failed(error);
+      throw error;
     } finally {
-      // A claim goes on until the answer is in the store, or whoever claimed next would present its spent parent. A lock of the
-      // kernel is given back: who takes it finds what was spilled. Where that fails, it is no reason to withhold the token.
-      if (lease.epoch === undefined || !this.landing.keeps(lease)) await quietly(lease.release());
+      await lease.release();
       step('lease-released');
     }
   }
 
-  /** The credential as it is stored now, wherever that is. */
-  async #found(stale: Held): Promise<Held> {
-    const stored = (await this.#custody.reread(stale)) ?? (await this.#custody.find(stale.credential))?.held;
-    if (stored === undefined) throw loggedOut(stale.credential);
-    return this.landing.newest(stored);
+  /** How long to wait for the lease: as long as the caller allows, and as this server needs. */
+  async #patience(credential: Credential, { leaseMs, end }: Run): Promise<BeginOptions> {
+    return {
+      waitMs: Math.min(leaseMs, Math.max(0, end - performance.now())),
+      signal: this.#closing.signal,
+      canWaitMs: await this.#policy.canWaitMs(credential, thisMoment()),
+      unlessMoved: true,
+    };
   }
 
-  /** Under the lease: asks the server until it answers, or the time of the run is over, and keeps the answer. */
-  async #redeemOnce(first: Held, run: RefreshRun): Promise<Held> {
-    let current = first;
-    const { credential } = current;
-    const { lease } = run;
-    // Notes are for other machines, too, whose clocks may be wrong.
-    const now = () => lease.now?.() ?? Date.now();
-    let attempts = Attempts.read(await quietly(lease.note()), credential, now());
-    if (run.refused === true && wasOfNoUse(credential, thisMoment())) attempts = attempts.fruitless(now());
-    attempts.checkFruitful(credential, now());
-    await this.#letPass(attempts, current, run, now);
-    // Whether a request of this run may have been processed although no answer came.
-    let inDoubt = false;
-    for (let tries = 1; ; tries += 1) {
-      if (await this.#waitOut(attempts, credential, run.end, now)) {
-        // Meanwhile the answer of a holder that was given up may have come, or a login.
-        const stored = await this.#custody.reread(current);
-        if (stored === undefined) throw loggedOut(credential);
-        if (hasMoved(stored.credential, credential)) return stored;
-        if (stored.credential.loginRequired) throw refused(stored.credential);
-        current = stored;
-      }
-      const room = await this.#custody.reserve(current);
-      step('space-reserved');
-      const abandonedAt = attempts.abandonedAt ?? lease.abandonedAt;
-      await note(lease, attempts.sending(now()));
-      step('intent-noted');
-      const outcome = await this.#redeem(credential, () => {
-        lease.check?.();
-        run.sent();
-      }).then(
-        (answer) => ({ answer }),
-        (error: unknown) => ({ error }),
-      );
-      await room.release();
-      if ('answer' in outcome) {
-        const next = following(credential, outcome.answer, lease.epoch);
-        if (inDoubt) this.#replays.learn(credential, 'taken');
-        attempts = attempts.succeeded(next);
-        if (freshness(next, thisMoment()) === 'lapsed') attempts = attempts.fruitless(now());
-        // A claim is given back in the step that writes the answer, and its note with it; beside a lock it is a file.
-        if (lease.epoch !== undefined) await note(lease, attempts);
-        const held = await this.landing.keep(current, next, lease);
-        if (lease.epoch === undefined) await note(lease, attempts);
-        step('outcome-noted');
-        return held;
-      }
-      const { error } = outcome;
-      if (error instanceof LeaseLostError) {
-        // Nothing was sent, so nothing of it stays in the note.
-        await note(lease, attempts);
-        throw error;
-      }
-      inDoubt = error instanceof TimeoutError || (error instanceof NetworkError && !error.unsent);
-      const mayPass = error instanceof HoldfastError && error.retryable;
-      // A grant that is refused is as good as a server in trouble: it is asked again, and not by every caller at once.
-      const refusedGrant = error instanceof OAuthError && credential.grant !== undefined;
-      if (mayPass || refusedGrant) attempts = attempts.failed(error, now());
-      await note(lease, attempts);
-      step('outcome-noted');
-      if (error instanceof OAuthError && isFinal(error, credential)) {
-        if (abandonedAt !== undefined) this.#replays.learn(credential, 'refused');
-        return await this.#rejected(current, error, abandonedAt);
-      }
-      const over = performance.now() + attempts.pauseMs(now()) > run.end;
-      // Who would not wait for the lease does not wait for a server either: the old token has life left.
-      if (!mayPass || over || run.leaseMs === 0 || tries === TRIES_A_RUN) throw error;
-      this.#report({ type: 'refresh-retry', message: `${error.message} Trying again.`, hint: error.hint });
+  /** Sends the request, fenced at its first byte. */
+  async #request(credential: Credential, lease: CredentialLease, span: RefreshSpan): Promise<Outcome> {
+    // A strict server answers nobody twice, so there nobody asks who else has sent the token.
+    if ((await this.#policy.of(credential)) !== 'strict') lease.announce();
+    const beforeSend = () => {
+      lease.fence();
+      span.sent();
+    };
+    try {
+      const options = { timeoutMs: REQUEST_TIMEOUT_MS, beforeSend };
+      return { answer: await requestTokens(credential, this.#environment, options) };
+    } catch (error) {
+      return { error };
     }
   }
 
   /**
    * A holder that was killed may have left a request behind that the server has not come to yet. If it came to it after ours,
-   * that answer would count, and nobody has it. A lease that lapses gives it the time; a lock of the kernel is free at once.
+   * that answer would count, and nobody has it. A claim that lapses gives it the time; a lock of the kernel is free at once.
    */
-  async #letPass(attempts: Attempts, held: Held, run: RefreshRun, now: () => number): Promise<void> {
-    const { abandonedAt } = attempts;
-    if (run.lease.epoch !== undefined || abandonedAt === undefined) return;
-    const left = Math.min(abandonedAt + LEFT_BEHIND_MS - now(), LEFT_BEHIND_MS);
-    // Without a token that serves, whoever waits would rather have one now.
-    if (left <= 0 || !alive(held.credential, thisMoment())) return;
+  async #letPass(retry: RetryState, credential: Credential, lease: CredentialLease, run: Run): Promise<void> {
+    const { abandonedAt } = retry;
+    if (!lease.passesAtOnce || abandonedAt === undefined) return;
+    const left = Math.min(abandonedAt + LEFT_BEHIND_MS - lease.now(), LEFT_BEHIND_MS);
+    if (left <= 0) return;
+    // A strict server ends the login in either order, so without a token that serves there is nothing to wait for.
+    const serves = alive(credential, thisMoment());
+    if (!serves && (await this.#policy.of(credential)) === 'strict') return;
     if (run.leaseMs === 0 || performance.now() + left > run.end) {
       throw new LockTimeoutError('A process ended in the middle of refreshing this login a moment ago.', {
-        hint: 'Try again in a few seconds; the token that is there serves meanwhile.',
+        hint: serves
+          ? 'Try again in a few seconds; the token that is there serves meanwhile.'
+          : 'Try again in a few seconds.',
       });
     }
     await pause(left, this.#closing.signal);
   }
 
   /**
-   * Lets the pause go by that the last failure asks for; throws that failure when the run has not so much time.
+   * Lets the pause go by that the last failure asks for; throws that failure when the run has less time.
    *
    * @returns whether there was one
    */
   async #waitOut(
-    attempts: Attempts,
+    retry: RetryState,
     credential: Credential,
-    end: number,
-    now: () => number,
+    lease: CredentialLease,
+    { end }: Run,
   ): Promise<boolean> {
-    const pauseMs = attempts.pauseMs(now());
-    if (pauseMs > 0 && performance.now() + pauseMs > end) throw attempts.failure(credential, now());
+    const pauseMs = retry.pauseMs(lease.now());
+    if (pauseMs > 0 && performance.now() + pauseMs > end) throw retry.failure(credential, lease.now());
     await pause(pauseMs, this.#closing.signal);
     return pauseMs > 0;
   }
 
-  /** The server refused for good. Only the generation that it refused is marked; a later one is simply used. */
-  async #rejected(current: Held, error: OAuthError, abandonedAt: number | undefined): Promise<Held> {
-    for (;;) {
-      const stored = await this.#custody.reread(current);
-      if (stored === undefined) throw loggedOut(current.credential);
-      if (hasMoved(stored.credential, current.credential)) return stored;
-      if (stored.credential.loginRequired) throw refused(stored.credential);
-      const marked: Credential = {
-        ...stored.credential,
-        loginRequired: { reason: reasonOf(error, abandonedAt), error: error.error, since: Date.now() },
-      };
-      let written: Held | undefined;
-      try {
-        written = await this.#custody.commit(stored, marked);
-      } catch {
-        // The mark only spares the next caller a request; what the server said holds without it.
-        throw refused(marked);
-      }
-      if (written !== undefined) throw refused(marked);
-    }
+  #mayTryAgain(
+    error: unknown,
+    retry: RetryState,
+    tries: number,
+    lease: CredentialLease,
+    { end, leaseMs }: Run,
+  ): boolean {
+    const over = performance.now() + retry.pauseMs(lease.now()) > end;
+    // A caller that would not wait for the lease does not wait for a server either: the old token has life left.
+    if (!mayPass(error) || over || leaseMs === 0 || tries === TRIES_A_RUN) return false;
+    this.#report({ type: 'refresh-retry', message: `${error.message} Trying again.`, hint: error.hint });
+    return true;
   }
+}
+
+type Outcome = { readonly answer: TokenAnswer } | { readonly error: unknown };
+
+/**
+ * The credential as it is now, where it is to be refreshed or has been.
+ *
+ * @throws LoginRequiredError when it was removed, or can be refreshed no more
+ */
+function due(current: StoredCredential | undefined, stale: StoredCredential): StoredCredential {
+  if (current === undefined) throw loggedOut(stale.credential);
+  const { credential } = current;
+  if (hasMoved(credential, stale.credential)) return current;
+  if (credential.loginRequired !== undefined) throw refused(credential);
+  if (!isRenewable(credential)) throw cannotRefresh(credential);
+  return current;
+}
+
+/** @throws RefreshLimitedError when the last refreshes yielded nothing usable */
+function retryStateOf(lease: CredentialLease, credential: Credential, run: Run): RetryState {
+  const now = lease.now();
+  const read = RetryState.read(lease.note, credential, now);
+  const isIneffective = run.refused === true && wasIneffective(credential, thisMoment());
+  const retry = isIneffective ? read.ineffective(now) : read;
+  retry.checkEffective(credential, now);
+  return retry;
+}
+
+function mayPass(error: unknown): error is HoldfastError {
+  return error instanceof HoldfastError && error.retryable;
+}
+
+function mayHaveBeenProcessed(error: unknown): boolean {
+  return error instanceof TimeoutError || (error instanceof NetworkError && !error.unsent);
+}
+
+function afterFailure(retry: RetryState, error: unknown, { grant }: Credential, now: number): RetryState {
+  // Nothing was sent, so nothing of it stays in the note.
+  if (error instanceof LeaseLostError) return retry;
+  // Back off after a refused grant, as after a 5xx: others renew it, and it is asked for again.
+  const isRefusedGrant = error instanceof OAuthError && grant !== undefined;
+  return mayPass(error) || isRefusedGrant ? retry.failed(error, now) : retry;
 }
 
 /**
  * Whether no later attempt can turn that. What another grant than a refresh token presents is renewed by others, so its
  * refusal says nothing of the next one; and an assertion of the client's is refused for a wrong clock, too.
  */
-function isFinal({ error }: OAuthError, { grant, client }: Credential): boolean {
-  if (grant !== undefined || !FINAL.has(error)) return false;
-  return error === 'invalid_grant' || client.authMethod !== 'private_key_jwt';
+function isFinal(error: unknown, { grant, client }: Credential): error is OAuthError {
+  if (!(error instanceof OAuthError) || grant !== undefined || !FINAL.has(error.error)) return false;
+  return error.error === 'invalid_grant' || client.authMethod !== 'private_key_jwt';
+}
+
+/**
+ * The server refused for good. Only the generation that it refused is marked; a later one is simply used.
+ *
+ * @throws LoginRequiredError unless there is a later one
+ */
+async function markRefused(
+  lease: CredentialLease,
+  current: StoredCredential,
+  error: OAuthError,
+  abandonedAt: number | undefined,
+): Promise<StoredCredential> {
+  for (;;) {
+    const stored = due(await lease.look(), current);
+    if (hasMoved(stored.credential, current.credential)) return stored;
+    const loginRequired = { reason: reasonOf(error, abandonedAt), error: error.error, since: Date.now() };
+    const marked: Credential = { ...stored.credential, loginRequired };
+    // The mark only spares the next caller a request; what the server said holds without it.
+    const written = await lease.replace(stored, marked).catch(() => 'followed' as const);
+    if (written !== 'changed') throw refused(marked);
+  }
 }
 
 function reasonOf(error: OAuthError, abandonedAt: number | undefined): string {
   return abandonedAt === undefined
     ? error.message
     : `${error.message} A process ended in the middle of its refresh at ${new Date(abandonedAt).toISOString()}, and the server’s answer with it.`;
-}
-
-/** A note is a help for the next holder and no promise: what keeps it from being written keeps nobody from a token. */
-async function note(lease: Lease, attempts: Attempts): Promise<void> {
-  await quietly(lease.setNote(attempts.isEmpty ? '' : attempts.text));
-}
-
-async function quietly<T>(step: Promise<T>): Promise<T | undefined> {
-  try {
-    return await step;
-  } catch {
-    return undefined;
-  }
-}
-
-async function waitFor<T>(run: Promise<T>, ms: number, signal: AbortSignal | undefined): Promise<T> {
-  const over = new AbortController();
-  try {
-    return await Promise.race([
-      run,
-      pause(ms, signal ? AbortSignal.any([signal, over.signal]) : over.signal).then(() => {
-        throw new TimeoutError('The refresh did not end within the time that its caller gave it.', {
-          hint: 'Try again in a moment: it goes on meanwhile.',
-        });
-      }),
-    ]);
-  } finally {
-    over.abort();
-    run.catch(() => {
-      // Its own caller hears of it; this one has stopped waiting.
-    });
-  }
-}
-
-function closed(cause: AbortedError): VaultClosedError {
-  return new VaultClosedError('The vault was closed.', { cause, hint: 'Open another one: openVault()' });
 }

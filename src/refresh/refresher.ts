@@ -1,5 +1,5 @@
 import { type Credential, isRenewable } from '../credential.ts';
-import type { Custody, Held } from '../credentials/sealed-credential-store.ts';
+import type { CredentialStore, StoredCredential } from '../credentials/credential-store.ts';
 import { freshFor, freshness, lapsesAt } from '../credentials/token-age.ts';
 import type { VaultEvent } from '../credentials/vault-event.ts';
 import {
@@ -13,7 +13,7 @@ import type { RecordAddress } from '../store/store.ts';
 import { thisMoment } from '../system/clock.ts';
 import { measure, type WarmState } from '../system/metrics.ts';
 import { pause } from '../system/turn.ts';
-import type { RefreshOnce } from './refresh.ts';
+import type { Refresh } from './refresh.ts';
 import { TokenBucket } from './token-bucket.ts';
 import type { WarmedLogin, WarmOptions, WarmResult } from './warm-options.ts';
 
@@ -69,9 +69,9 @@ interface Issuer {
   running: number;
 }
 
-export class Warming {
-  readonly #custody: Custody;
-  readonly #refresh: RefreshOnce;
+export class Refresher {
+  readonly #store: CredentialStore;
+  readonly #refresh: Refresh;
   readonly #report: (event: VaultEvent) => void;
   readonly #options: WarmOptions;
   readonly #entries = new Map<string, Entry>();
@@ -85,10 +85,10 @@ export class Warming {
   #wake: () => void = () => {};
 
   constructor(
-    parts: { custody: Custody; refresh: RefreshOnce; report: (event: VaultEvent) => void },
+    parts: { store: CredentialStore; refresh: Refresh; report: (event: VaultEvent) => void },
     options: WarmOptions,
   ) {
-    this.#custody = parts.custody;
+    this.#store = parts.store;
     this.#refresh = parts.refresh;
     this.#report = parts.report;
     this.#options = options;
@@ -134,7 +134,7 @@ export class Warming {
   /** Which records there are. Those that are gone are forgotten. */
   async #list(): Promise<void> {
     const gone = new Set(this.#entries.keys());
-    for (const address of await this.#custody.addresses()) {
+    for (const address of await this.#store.addresses()) {
       const key = `${address.kid}/${address.id}`;
       gone.delete(key);
       if (this.#entries.has(key)) continue;
@@ -158,7 +158,7 @@ export class Warming {
       const chunk = wanted.slice(begin, begin + CHUNK);
       // Set first: one that was removed meanwhile comes back as nothing.
       for (const entry of chunk) lookIn(entry, LOOK_AGAIN_MS);
-      const { held, unopened } = await this.#custody.open(chunk.map(({ address }) => address));
+      const { held, unopened } = await this.#store.open(chunk.map(({ address }) => address));
       for (const one of unopened) {
         const entry = this.#entry(one);
         if (entry !== undefined) entry.state = 'unopened';
@@ -166,7 +166,7 @@ export class Warming {
       }
       const due = held.filter((one) => this.#settle(one) === 'due');
       const moment = thisMoment();
-      const endOf = ({ credential }: Held) => lapsesAt(credential, moment) ?? 0;
+      const endOf = ({ credential }: StoredCredential) => lapsesAt(credential, moment) ?? 0;
       due.sort((a, b) => endOf(a) - endOf(b));
       const withheld = new Map<string, number>();
       for (const one of due) this.#begin(one, withheld, signal);
@@ -178,10 +178,10 @@ export class Warming {
   }
 
   /** Remembers what that record needs next. */
-  #settle(held: Held): WarmState | undefined {
+  #settle(held: StoredCredential): WarmState | undefined {
     const entry = this.#entry(held.address);
     if (entry === undefined) return undefined;
-    const { credential } = this.#refresh.landing.newest(held);
+    const { credential } = this.#store.newest(held);
     const moment = thisMoment();
     const state = stateOf(credential);
     entry.state = state;
@@ -191,7 +191,7 @@ export class Warming {
   }
 
   /** Begins a refresh if its server may be asked now; else it is looked at again when its turn has come. */
-  #begin(held: Held, withheld: Map<string, number>, signal: AbortSignal): void {
+  #begin(held: StoredCredential, withheld: Map<string, number>, signal: AbortSignal): void {
     const entry = this.#entry(held.address);
     if (entry === undefined) return;
     if (this.#options.once === true && entry.isTried) return;
@@ -217,7 +217,7 @@ export class Warming {
     this.#running.add(run);
   }
 
-  async #refreshOne(held: Held, entry: Entry, signal: AbortSignal): Promise<void> {
+  async #refreshOne(held: StoredCredential, entry: Entry, signal: AbortSignal): Promise<void> {
     const { resource, account } = held.credential;
     const login = { resource, account };
     try {

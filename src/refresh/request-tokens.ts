@@ -1,15 +1,15 @@
-import type { Credential } from '../credential.ts';
-import { cannotRefresh } from '../credentials/login-required.ts';
-import { OAuthError } from '../errors.ts';
+import type { AuthorizationServer, Credential } from '../credential.ts';
+import { cannotRefresh, loginCommand } from '../credentials/login-required.ts';
+import { IssuerMismatchError, OAuthError } from '../errors.ts';
 import type { RequestOptions } from '../http/request.ts';
 import type { TokenResponse } from '../oauth/token.ts';
+import { quote } from '../quote.ts';
 import type { Environment } from '../system/environment.ts';
-import { withEndpoints } from './with-endpoints.ts';
 
 /** What the token endpoint gave, and whether a refresh token that was there has been left behind. */
-export interface Redeemed extends TokenResponse {
+export interface TokenAnswer extends TokenResponse {
   readonly anew?: true | undefined;
-  /** What had to be found out of the server first, and is to be kept with the tokens. */
+  /** What had to be found out of the server first, and is to be saved with the tokens. */
   readonly found?: Pick<Credential, 'server' | 'client' | 'resourceParameter'> | undefined;
 }
 
@@ -17,14 +17,15 @@ export interface Redeemed extends TokenResponse {
  * Asks for the next tokens of a credential: by its refresh token, or by the grant that needs none. A refresh token that came of
  * such a grant, and is refused, ends nothing: the grant is asked again.
  *
- * @param options.beforeSend called before what presents something leaves, and not before what only asks; so `afterSend`
+ * @param options.beforeSend called before a request with a token, or another proof, leaves; what it throws keeps it from leaving.
+ *   So `afterSend` is called after such a request has left
  * @throws OAuthError, NetworkError, TimeoutError, InvalidResponseError for what the server did
  */
-export async function redeem(
+export async function requestTokens(
   credential: Credential,
   environment: Environment,
   { beforeSend, afterSend, ...wait }: RequestOptions,
-): Promise<Redeemed> {
+): Promise<TokenAnswer> {
   const known = await withEndpoints(credential, wait);
   const { server, client, tokens, grant, resourceParameter, dpopKey } = known;
   const found = known === credential ? undefined : { server, client, resourceParameter };
@@ -35,11 +36,60 @@ export async function redeem(
     try {
       return { ...(await refreshTokens(server, client, presented, { ...options, dpopKey })), found };
     } catch (error) {
-      if (grant === undefined || !(error instanceof OAuthError) || error.error !== 'invalid_grant')
-        throw error;
+      const isRefused = error instanceof OAuthError && error.error === 'invalid_grant';
+      if (grant === undefined || !isRefused) throw error;
     }
   }
   if (grant === undefined) throw cannotRefresh(credential);
   const { requestByGrant } = await import('./request-by-grant.ts');
   return { ...(await requestByGrant({ ...credential, grant }, environment, options)), anew: true };
+}
+
+/**
+ * The same credential with its server's endpoints, where only docker-agent has ever logged in: its files do not hold them.
+ *
+ * @throws IssuerMismatchError when the MCP server names another authorization server now, or the login does not say which one
+ *   it is of; nothing was sent to that one
+ * @throws NetworkError and whatever discovery throws
+ */
+export async function withEndpoints(credential: Credential, options: RequestOptions): Promise<Credential> {
+  const { server: known, resource, client } = credential;
+  if (known.tokenEndpoint !== '') return credential;
+  const { discover } = await import('../oauth/discovery.ts');
+  const { server, reach, resourceParameter } = await discover(resource, {
+    signal: options.signal,
+    timeoutMs: options.timeoutMs,
+  });
+  const hint = `The tokens were not sent there. Log in again: ${loginCommand(resource, credential.account)}`;
+  if (known.issuer === '') {
+    // Its older releases did not record who issued a login: only the MCP server's present word would say where to send it.
+    throw new IssuerMismatchError(
+      `docker-agent has not recorded who issued the login to ${resource}, and the MCP server now names ${quote(server.issuer)}.`,
+      { hint },
+    );
+  }
+  if (withoutSlash(known.issuer) !== withoutSlash(server.issuer)) {
+    throw new IssuerMismatchError(
+      `docker-agent logged in to ${resource} at ${quote(known.issuer)}, and the MCP server now names ${quote(server.issuer)}.`,
+      { hint },
+    );
+  }
+  const found: AuthorizationServer = {
+    issuer: server.issuer,
+    tokenEndpoint: server.tokenEndpoint,
+    revocationEndpoint: server.revocationEndpoint,
+    reach,
+  };
+  const methods = server.tokenEndpointAuthMethods;
+  const byHeader = client.clientSecret !== undefined && methods?.includes('client_secret_post') === false;
+  return {
+    ...credential,
+    server: found,
+    resourceParameter,
+    client: byHeader ? { ...client, authMethod: 'client_secret_basic' } : client,
+  };
+}
+
+function withoutSlash(issuer: string): string {
+  return issuer.replace(/\/$/, '');
 }

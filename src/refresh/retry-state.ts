@@ -53,7 +53,7 @@ const Note = v.object({
 });
 type Note = v.InferOutput<typeof Note>;
 
-export class Attempts {
+export class RetryState {
   readonly #note: Note;
 
   private constructor(note: Note) {
@@ -61,20 +61,23 @@ export class Attempts {
   }
 
   /** What the note says that matters for this credential now. A note that cannot be read says nothing. */
-  static read(text: string | undefined, credential: Credential, now: number): Attempts {
+  static read(text: string | undefined, credential: Credential, now: number): RetryState {
     const { generation, loggedInAt } = credential;
     const nothing: Note = { generation, loggedInAt, failures: 0, fruitless: [] };
     const parsed = v.safeParse(Note, parse(text));
-    if (!parsed.success || parsed.output.loggedInAt !== loggedInAt) return new Attempts(nothing);
+    if (!parsed.success || parsed.output.loggedInAt !== loggedInAt) return new RetryState(nothing);
     const note = parsed.output;
     const fruitless = note.fruitless.filter((at) => at <= now && now - at < FRUITLESS_WITHIN_MS);
     const failedAt = note.failedAt ?? 0;
     const tells = note.generation === generation && failedAt <= now;
-    return new Attempts(tells ? { ...note, fruitless } : { ...nothing, fruitless });
+    return new RetryState(tells ? { ...note, fruitless } : { ...nothing, fruitless });
   }
 
-  get text(): string {
-    return JSON.stringify(this.#note);
+  /** What the next holder is told; empty where there is nothing to tell. */
+  get noteText(): string {
+    const { failures, fruitless, sentAt } = this.#note;
+    const isEmpty = failures === 0 && fruitless.length === 0 && sentAt === undefined;
+    return isEmpty ? '' : JSON.stringify(this.#note);
   }
 
   /** How long to wait before the next try, in milliseconds. */
@@ -96,7 +99,7 @@ export class Attempts {
   }
 
   /** @throws RefreshLimitedError when the last refreshes yielded nothing usable */
-  checkFruitful({ resource, account, server }: Credential, now: number): void {
+  checkEffective({ resource, account, server }: Credential, now: number): void {
     const { fruitless } = this.#note;
     if (fruitless.length < MOST_FRUITLESS) return;
     const waitS = Math.ceil(((fruitless[0] ?? now) + FRUITLESS_WITHIN_MS - now) / 1000);
@@ -114,16 +117,16 @@ export class Attempts {
   }
 
   /** A request is about to be sent. */
-  sending(now: number): Attempts {
-    return new Attempts({ ...this.#note, sentAt: now });
+  sending(now: number): RetryState {
+    return new RetryState({ ...this.#note, sentAt: now });
   }
 
   /** It failed in a way that may pass. */
-  failed(error: HoldfastError, now: number): Attempts {
+  failed(error: HoldfastError, now: number): RetryState {
     const { sentAt: _over, ...note } = this.#note;
     const failures = note.failures + 1;
     const inDoubt = error instanceof TimeoutError;
-    return new Attempts({
+    return new RetryState({
       ...note,
       failures,
       failedAt: now,
@@ -135,19 +138,16 @@ export class Attempts {
   }
 
   /** A refresh succeeded. What it yielded is this credential; whether that is of any use shows when it is used. */
-  succeeded({ generation, loggedInAt }: Credential): Attempts {
-    return new Attempts({ generation, loggedInAt, failures: 0, fruitless: this.#note.fruitless });
+  succeeded({ generation, loggedInAt }: Credential): RetryState {
+    return new RetryState({ generation, loggedInAt, failures: 0, fruitless: this.#note.fruitless });
   }
 
   /** The token at hand was refused, or had expired on arrival, so it is refreshed for nothing. */
-  fruitless(now: number): Attempts {
-    return new Attempts({ ...this.#note, fruitless: [...this.#note.fruitless, now].slice(-MOST_FRUITLESS) });
-  }
-
-  /** Whether there is anything to tell the next holder. */
-  get isEmpty(): boolean {
-    const { failures, fruitless, sentAt } = this.#note;
-    return failures === 0 && fruitless.length === 0 && sentAt === undefined;
+  ineffective(now: number): RetryState {
+    return new RetryState({
+      ...this.#note,
+      fruitless: [...this.#note.fruitless, now].slice(-MOST_FRUITLESS),
+    });
   }
 }
 

@@ -1,6 +1,7 @@
 import type { Credential } from '../credential.ts';
+import type { BeginOptions } from '../credentials/credential-lease.ts';
 import { lapsesAt } from '../credentials/token-age.ts';
-import type { Moment } from '../system/clock.ts';
+import { type Moment, thisMoment } from '../system/clock.ts';
 
 /*
  * What a server does with a refresh token that is presented a second time. No metadata says it, and it decides how a claim
@@ -10,13 +11,13 @@ import type { Moment } from '../system/clock.ts';
  * and none of this matters.
  */
 
-export type Replay = 'window' | 'strict' | 'unknown';
+export type Reuse = 'window' | 'strict' | 'unknown';
 
 /**
  * Servers whose window is documented or was reported; as of 2026-11. By the host of the issuer, itself or below.
  * `config.json` says it for others: `"servers": { "<URL>": { "replay": "strict" } }`.
  */
-const KNOWN: readonly (readonly [host: string, replay: Replay])[] = [
+const KNOWN: readonly (readonly [host: string, replay: Reuse])[] = [
   // Ten seconds, and the immediate parent always.
   ['supabase.com', 'window'],
   ['supabase.co', 'window'],
@@ -24,20 +25,26 @@ const KNOWN: readonly (readonly [host: string, replay: Replay])[] = [
   ['linear.app', 'window'],
 ];
 
+/** A refresh under way ends first, at its own timeout at the latest, in milliseconds; its tokens are those that count. */
+const OPERATION_WAIT_MS = 100_000;
+
+/** The longest window that is common (Okta and Cognito: up to a minute). */
+const USUAL_WINDOW_MS = 60_000;
+
 /** A first success may be that of a request that never arrived the first time; a second one hardly. */
 const SUCCESSES_THAT_TELL = 2;
 
-export class Replays {
-  readonly #set: (credential: Credential) => Promise<Replay | undefined>;
+export class ReusePolicy {
+  readonly #set: (credential: Credential) => Promise<Reuse | undefined>;
   readonly #successes = new Map<string, number>();
   readonly #refused = new Set<string>();
 
   /** @param set what the user has said of that server, if anything */
-  constructor(set: (credential: Credential) => Promise<Replay | undefined> = async () => undefined) {
+  constructor(set: (credential: Credential) => Promise<Reuse | undefined> = async () => undefined) {
     this.#set = set;
   }
 
-  async of(credential: Credential): Promise<Replay> {
+  async of(credential: Credential): Promise<Reuse> {
     const { issuer } = credential.server;
     // A setting that cannot be read is said where it is used, at a login; it is no reason to give no token.
     const said = await this.#set(credential).catch(() => undefined);
@@ -52,6 +59,19 @@ export class Replays {
   learn({ server: { issuer } }: Credential, outcome: 'taken' | 'refused'): void {
     if (outcome === 'refused') this.#refused.add(issuer);
     else this.#successes.set(issuer, (this.#successes.get(issuer) ?? 0) + 1);
+  }
+
+  /**
+   * For how long after a request its server lets the newest of several answers count, in milliseconds. 0 where that is not
+   * known: there every answer may be the only one.
+   */
+  async newestCountsForMs(credential: Credential): Promise<number> {
+    return (await this.of(credential)) === 'window' ? USUAL_WINDOW_MS : 0;
+  }
+
+  /** How an operation that changes or ends the credential waits for its lease: as a refresh would. */
+  async patience(credential: Credential, signal: AbortSignal | undefined): Promise<BeginOptions> {
+    return { waitMs: OPERATION_WAIT_MS, canWaitMs: await this.canWaitMs(credential, thisMoment()), signal };
   }
 
   /**

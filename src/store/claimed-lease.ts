@@ -1,7 +1,7 @@
 import { LeaseLostError } from '../errors.ts';
 import { type ElapsingMoment, elapsedSince, elapsingMoment } from '../system/clock.ts';
 import { measure } from '../system/metrics.ts';
-import type { Engine } from './engine.ts';
+import type { ClaimEnd, Engine } from './engine.ts';
 import type { Lease } from './store.ts';
 
 /** So much of the lease is given up for what lies between the last look at the clock and the first byte. */
@@ -26,6 +26,8 @@ export class ClaimedLease implements Lease {
   readonly #now: number;
   #since: ElapsingMoment;
   #lost = false;
+  /** Whether it may have sent a request. */
+  #sending = false;
   #ended: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
 
@@ -66,17 +68,13 @@ export class ClaimedLease implements Lease {
   }
 
   /** What the step that ends this claim writes down. */
-  get pendingNote(): string | undefined {
-    return this.#note;
+  get end(): ClaimEnd {
+    return { epoch: this.epoch, note: this.#note, unsent: !this.#sending };
   }
 
-  async followed(): Promise<boolean> {
-    if (!this.#lost && !this.#isOver) return false;
-    try {
-      return !(await this.#engine.renew(this.#id, this.epoch, this.#leaseMs));
-    } catch {
-      return false;
-    }
+  announce(): void {
+    this.#sending = true;
+    void this.#renewOnce();
   }
 
   get #isOver(): boolean {
@@ -103,7 +101,7 @@ export class ClaimedLease implements Lease {
 
   release(): Promise<void> {
     clearTimeout(this.#timer);
-    this.#ended ??= this.#engine.release(this.#id, { epoch: this.epoch, note: this.#note });
+    this.#ended ??= this.#engine.release(this.#id, this.end);
     return this.#ended;
   }
 
@@ -113,13 +111,18 @@ export class ClaimedLease implements Lease {
   }
 
   async #renew(): Promise<void> {
+    await this.#renewOnce();
+    if (this.#ended === undefined && !this.#lost) this.#renewSoon();
+  }
+
+  async #renewOnce(): Promise<void> {
     const asked = elapsingMoment();
     try {
-      if (!(await this.#engine.renew(this.#id, this.epoch, this.#leaseMs))) this.#lost = true;
-      else this.#since = asked;
+      const isMine = await this.#engine.renew(this.#id, this.epoch, this.#leaseMs, this.#sending);
+      if (isMine) this.#since = asked;
+      else if (this.#ended === undefined) this.#lost = true;
     } catch {
-      // The lease lapses by itself if the engine stays away; until then the next try may reach it.
+      // The lease expires if the engine stays away; until then the next try may reach it.
     }
-    if (this.#ended === undefined && !this.#lost) this.#renewSoon();
   }
 }

@@ -50,15 +50,18 @@ const ABANDONED_AFTER_MS = 60 * 60 * 1000;
 /** But a staged record may hold the only copy of what a server gave (see spill.ts): for as long as that is likely to be good. */
 const STAGED_RECORD_KEPT_MS = 90 * 24 * 60 * 60 * 1000;
 
+/** Digits of the number that counts leases. */
+const EPOCH_BYTES = 16;
+
 /** The commit itself takes a few milliseconds; whoever holds this longer is stopped or its disk is. */
 const COMMIT_WAIT_MS = 30_000;
 
 /**
  * Records as files, `credentials/<kid>/<record id>.jwe`: atomic, private, synced, one credential a file.
  *
- * Two locks for each record id. `<id>.lock` is the lease: held while a refresh is under way, for seconds; `<id>.note` is
- * what its holders leave each other. `<id>.commit.lock`
- * makes compare and write one step, for milliseconds, so that a login need not wait for a refresh to end.
+ * Two locks for each record id. `<id>.lock` is the lease: held while a refresh is under way, for seconds. `<id>.note` is
+ * what its holders leave each other, and `<id>.epoch` counts them. `<id>.commit.lock` makes compare and write one step, for
+ * milliseconds.
  */
 export class DirectoryStore implements Store {
   readonly id = 'directory';
@@ -179,6 +182,7 @@ export class DirectoryStore implements Store {
     const lock = await this.#acquire(`${name(id)}.lock`, options);
     const path = join(this.#layout.locks, `${id}.note`);
     return {
+      epoch: await this.#nextEpoch(id),
       release: () => lock.release(),
       note: async () => {
         const bytes = await readPrivateFile(path, this.#environment, { maxBytes: MAX_NOTE_BYTES });
@@ -238,6 +242,27 @@ export class DirectoryStore implements Store {
 
   async close(): Promise<void> {
     // Nothing is held between two calls.
+  }
+
+  /**
+   * One more than the last lease had, or the clock in milliseconds where that is higher: so it grows even where the file was
+   * lost or could not be written. Only for the holder of the lease.
+   */
+  async #nextEpoch(id: string): Promise<number> {
+    const path = join(this.#layout.locks, `${id}.epoch`);
+    let last = 0;
+    try {
+      const bytes = await readPrivateFile(path, this.#environment, { maxBytes: EPOCH_BYTES });
+      const read = Number(bytes?.toString('ascii'));
+      if (Number.isSafeInteger(read) && read < Number.MAX_SAFE_INTEGER / 2) last = read;
+    } catch {
+      // The clock alone will do.
+    }
+    const epoch = Math.max(last + 1, Date.now());
+    await overwriteFile(path, Buffer.from(String(epoch).padStart(EPOCH_BYTES, '0'), 'ascii')).catch(() => {
+      // A full disk: the clock alone will do.
+    });
+    return epoch;
   }
 
   /** Finishes what a process left that died in the middle of a move. One that had not begun in earnest is left alone. */

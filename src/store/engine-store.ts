@@ -328,6 +328,6 @@ function engineWrite(
     ageMs: Math.max(0, ageMs),
     dueInMs,
     onlyIfLast,
-    releases: lease instanceof ClaimedLease ? { epoch: lease.epoch, note: lease.pendingNote } : undefined,
+    releases: lease instanceof ClaimedLease ? lease.end : undefined,
   };
 }

@@ -1,6 +1,6 @@
-import type { LaterClaim, RecordAddress, RecordVersion, StoredRecord } from './store.ts';
+import type { LaterClaim, OutboxEntry, RecordAddress, RecordVersion, StoredRecord } from './store.ts';
 
-export type { LaterClaim } from './store.ts';
+export type { LaterClaim, OutboxEntry } from './store.ts';
 
 /*
  * What an engine that many machines share must be able to do. It is small on purpose: how a credential is refreshed once is
@@ -80,16 +80,6 @@ export type ClaimAnswer =
   | { readonly outcome: 'held' }
   /** The record has another version, or is gone. Nothing was written. */
   | { readonly outcome: 'superseded' };
-
-/** A server's answer that the store has not taken yet. */
-export interface OutboxEntry {
-  /** `generation.epoch.random`, as in `12.1790000000000.Zm9v`: by the first two numbers entries are ordered. */
-  readonly name: string;
-  /** The key that `record` is sealed under. */
-  readonly kid: string;
-  /** Sealed, at most 1 MiB. */
-  readonly record: string;
-}
 
 export interface StoredOutboxEntry extends OutboxEntry {
   /** Ms since the epoch, by the engine's clock. */

@@ -22,6 +22,7 @@ export class MemoryStore implements Store {
   readonly #leases = new TurnQueue();
   readonly #leased = new Set<string>();
   readonly #notes = new Map<string, string>();
+  readonly #epochs = new Map<string, number>();
   #writes = 0;
 
   async read(address: RecordAddress): Promise<StoredRecord | undefined> {
@@ -86,7 +87,10 @@ export class MemoryStore implements Store {
     );
     this.#leased.add(id);
     let held = true;
+    const epoch = (this.#epochs.get(id) ?? 0) + 1;
+    this.#epochs.set(id, epoch);
     return {
+      epoch,
       note: async () => this.#notes.get(id),
       setNote: async (text) => void (text === '' ? this.#notes.delete(id) : this.#notes.set(id, text)),
       release: async () => {

@@ -18,12 +18,12 @@ export interface StoredRecord {
 }
 
 /**
- * The exclusive right to refresh one credential. A lock of the kernel is freed when its holder dies, and never before. An
- * engine on another machine cannot know that: there the lease is a claim that its holder renews, and that another may
- * follow once it has lapsed; such a lease has an `epoch`.
+ * The exclusive right to change or end one credential. A lock of the kernel is freed when its holder dies, and never before.
+ * An engine on another machine cannot know that: there the lease is a claim that its holder renews, and that another may
+ * follow once it has lapsed.
  */
 export interface Lease {
-  /** Which claim this is: each later one of the same credential has a higher number. */
+  /** The fencing token: each later lease of the same credential has a higher one. Absent where the store counts none. */
   readonly epoch?: number | undefined;
   /** When the claim before this one was made, by the engine's clock in ms, where its holder never told how it went. */
   readonly abandonedAt?: number | undefined;
@@ -35,8 +35,11 @@ export interface Lease {
    * @throws LeaseLostError when another may hold the lease by now
    */
   check?(): void;
-  /** Whether a later claim has been made since. `false` where that cannot be found out now. */
-  followed?(): Promise<boolean>;
+  /**
+   * Tells those who look at this claim later that its holder is about to send a request. Nobody waits for it: it is on its
+   * way before the connection to the server stands.
+   */
+  announce?(): void;
   /**
    * What earlier holders left for later ones: how their tries went. No secret, and no promise: it may be lost at any
    * time, and then reads as `undefined`.
@@ -99,6 +102,16 @@ export interface LaterClaim {
   readonly mayHaveSent: boolean;
 }
 
+/** A server's answer that the store has not taken yet. */
+export interface OutboxEntry {
+  /** `generation.epoch.random`, as in `12.1790000000000.Zm9v`: by the first two numbers entries are ordered. */
+  readonly name: string;
+  /** The key that `record` is sealed under. */
+  readonly kid: string;
+  /** Sealed, at most 1 MiB. */
+  readonly record: string;
+}
+
 /** What a conditional write came to. `unknown`: the engine broke off; read again to learn whether it landed. */
 export type CasResult =
   | { readonly outcome: 'ok'; readonly version: RecordVersion }
@@ -136,8 +149,15 @@ export interface Store {
     record: string,
     options?: WriteOptions,
   ): Promise<CasResult>;
-  /** Removes the record, if it has the expected version when one is given; `false` when nothing was removed. */
-  remove(address: RecordAddress, expected?: RecordVersion): Promise<boolean>;
+  /**
+   * Removes the record, if it has the expected version when one is given, and nobody has claimed it after `onlyIfLast`;
+   * `false` when nothing was removed.
+   */
+  remove(
+    address: RecordAddress,
+    expected?: RecordVersion,
+    options?: Pick<WriteOptions, 'onlyIfLast'>,
+  ): Promise<boolean>;
   /**
    * Puts `record` at `to` in place of what is at `from`, if that has the expected version and nothing is at `to`. Whatever
    * comes between, readers find one of the two, and never both: two holders of one chain of refresh tokens would log each
@@ -166,6 +186,11 @@ export interface Store {
   claim?(address: RecordAddress, expected: RecordVersion, options: LeaseOptions): Promise<Lease | undefined>;
   /** Keeps, for people to look at, an answer that came too late to be of use. Nothing removes it but them. */
   journal?(address: RecordAddress, record: string): Promise<void>;
+  /** Keeps a server's answer that could not be written as a record. `false`: enough newer ones of that id are kept. */
+  putOutbox?(id: string, entry: OutboxEntry): Promise<boolean>;
+  /** Those of that id, in any order. */
+  listOutbox?(id: string): Promise<OutboxEntry[]>;
+  removeOutbox?(id: string, names: readonly string[]): Promise<void>;
   /** Whether someone holds that lease now. */
   locked(id: string): Promise<boolean>;
   /**

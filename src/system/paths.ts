@@ -23,8 +23,10 @@ export interface Layout {
   readonly handover: string;
   /** Files of other programs as they were before a login was taken out of them; sealed. */
   readonly backups: string;
-  /** Where a record may lie that could not be written under `credentials`, the best place first. */
-  readonly spills: readonly string[];
+  /** Answers of a server that the store has not taken yet, one sealed file each; the best directory first. */
+  readonly outboxes: readonly string[];
+  /** Where earlier versions kept such answers. Read, and never written. */
+  readonly spill: string;
 }
 
 /**
@@ -62,7 +64,8 @@ export function layoutOf(
     moving: join(root, 'moving'),
     handover: join(root, 'handover'),
     backups: join(root, 'backups'),
-    spills: [join(root, 'spill'), ...spillsOf(environment)],
+    outboxes: [join(root, 'outbox'), ...elsewhere(environment)],
+    spill: join(root, 'spill'),
   };
 }
 
@@ -107,7 +110,7 @@ function defaultHome({ variables, platform, homeDirectory }: Environment): strin
 }
 
 /** Other file systems than the home's, if this machine has any that the user may write. */
-function spillsOf({ variables, uid }: Environment): string[] {
+function elsewhere({ variables, uid }: Environment): string[] {
   const runtime = variables['XDG_RUNTIME_DIR'];
   // In what everybody may write, the name says whose it is; the directory's owner is checked all the same.
   const shared = uid === undefined ? [tmpdir()] : ['/dev/shm', tmpdir()];

@@ -1,4 +1,5 @@
-import type { Found, Held, Name } from '../credentials/sealed-credential-store.ts';
+import type { CredentialId } from '../credential.ts';
+import type { Lookup, StoredCredential } from '../credentials/credential-store.ts';
 import type { Secret } from '../secret.ts';
 import type { AccessToken, ProofRequest } from './access-token.ts';
 
@@ -8,12 +9,11 @@ import type { AccessToken, ProofRequest } from './access-token.ts';
  */
 
 /** A credential in memory, and until when it may be handed out without a look. */
-export interface Slot {
-  readonly name: Name;
+export interface CachedToken {
+  readonly id: CredentialId;
   /** As the caller gave it. */
   readonly account: string | undefined;
-  readonly id: string;
-  readonly held: Held;
+  readonly held: StoredCredential;
   readonly kids: string;
   readonly access: AccessToken;
   /** Until when it is served without thinking of a refresh again, on the monotonic clock, in milliseconds. */
@@ -23,10 +23,10 @@ export interface Slot {
 }
 
 /** Callers that spell one URL in ever new ways must not fill the memory. */
-const MOST_SLOTS = 10_000;
+const MOST_CACHED = 10_000;
 
-export class Slots {
-  readonly #slots = new Map<string, Slot>();
+export class TokenCache {
+  readonly #cached = new Map<string, CachedToken>();
   #epoch = 0;
 
   /** Changes when everything is forgotten: what was found out before is not kept after. */
@@ -34,31 +34,31 @@ export class Slots {
     return this.#epoch;
   }
 
-  get(resource: string, account: string | undefined): Slot | undefined {
-    const slot = this.#slots.get(key(resource, account));
+  get(resource: string, account: string | undefined): CachedToken | undefined {
+    const slot = this.#cached.get(key(resource, account));
     // Two names may have one key when a caller puts a NUL into either.
     return slot?.account === account ? slot : undefined;
   }
 
   /** @param epoch when the slot began to be made */
-  set(epoch: number, resource: string, slot: Slot): void {
+  set(epoch: number, resource: string, slot: CachedToken): void {
     if (epoch !== this.#epoch) return;
-    if (this.#slots.size >= MOST_SLOTS) {
-      for (const oldest of this.#slots.keys()) {
-        this.#slots.delete(oldest);
+    if (this.#cached.size >= MOST_CACHED) {
+      for (const oldest of this.#cached.keys()) {
+        this.#cached.delete(oldest);
         break;
       }
     }
-    this.#slots.set(key(resource, slot.account), slot);
+    this.#cached.set(key(resource, slot.account), slot);
   }
 
   delete(resource: string, account: string | undefined): void {
-    this.#slots.delete(key(resource, account));
+    this.#cached.delete(key(resource, account));
   }
 
   forget(): void {
     this.#epoch += 1;
-    this.#slots.clear();
+    this.#cached.clear();
   }
 }
 
@@ -66,12 +66,12 @@ function key(resource: string, account: string | undefined): string {
   return account === undefined ? resource : `${resource}\0${account}`;
 }
 
-export async function slotOf(
-  name: Name,
+export async function cachedToken(
+  id: CredentialId,
   account: string | undefined,
-  { held, kids }: Found,
+  { held, kids }: Lookup,
   servedUntil: number,
-): Promise<Slot> {
+): Promise<CachedToken> {
   const { tokens, generation, requestedScope, grantedScope, server, dpopKey } = held.credential;
   const access: AccessToken = Object.freeze({
     token: tokens.accessToken,
@@ -87,9 +87,8 @@ export async function slotOf(
         : undefined,
   });
   return {
-    name,
+    id,
     account,
-    id: held.address.id,
     held,
     kids: kids.join(),
     access,

@@ -1,6 +1,6 @@
-import { isRenewable } from '../credential.ts';
+import { CredentialId, isRenewable } from '../credential.ts';
+import type { CredentialStore, Lookup } from '../credentials/credential-store.ts';
 import { cannotRefresh, notLoggedIn, refused } from '../credentials/login-required.ts';
-import { type Custody, type Found, type Name, nameOf } from '../credentials/sealed-credential-store.ts';
 import { alive, freshFor, freshness, servedFor } from '../credentials/token-age.ts';
 import {
   HoldfastError,
@@ -10,11 +10,11 @@ import {
   LoginRequiredError,
   NetworkError,
 } from '../errors.ts';
-import type { RefreshOnce } from '../refresh/refresh.ts';
+import type { Refresh } from '../refresh/refresh.ts';
 import { type Moment, thisMoment } from '../system/clock.ts';
 import { measure } from '../system/metrics.ts';
 import type { AccessToken, TokenOptions } from './access-token.ts';
-import { type Slot, Slots, slotOf } from './token-cache.ts';
+import { type CachedToken, cachedToken, TokenCache } from './token-cache.ts';
 
 /*
  * Which token a caller is given, and when one is refreshed for it: what is in memory and fresh, after a look at what other
@@ -41,19 +41,19 @@ const RETRY_PAUSE_MS = 5_000;
 /** A server whose fresh tokens are always expired must not be asked for ever. */
 const REFRESHES_A_CALL = 3;
 
-export class Serving {
-  readonly #custody: Custody;
-  readonly #refresh: RefreshOnce;
-  readonly #slots = new Slots();
+export class TokenProvider {
+  readonly #store: CredentialStore;
+  readonly #refresh: Refresh;
+  readonly #cache = new TokenCache();
 
-  constructor(custody: Custody, refresh: RefreshOnce) {
-    this.#custody = custody;
+  constructor(store: CredentialStore, refresh: Refresh) {
+    this.#store = store;
     this.#refresh = refresh;
   }
 
   /** The token in memory, if it may be handed out without asking anybody. */
   atOnce(resource: string, options: TokenOptions | undefined): AccessToken | undefined {
-    const slot = this.#slots.get(resource, options?.account);
+    const slot = this.#cache.get(resource, options?.account);
     const good = slot !== undefined && slot.access.generation !== options?.refused && isCurrent(slot);
     if (!good) return undefined;
     measure({ name: 'served', from: 'memory' });
@@ -62,27 +62,27 @@ export class Serving {
 
   /** Looks everything up anew from now on. */
   forget(): void {
-    this.#slots.forget();
+    this.#cache.forget();
   }
 
   /** A valid token; throws what `Vault.token` throws. */
   async token(resource: string, options: TokenOptions): Promise<AccessToken> {
     const end = performance.now() + deadlineOf(options);
-    const { epoch } = this.#slots;
-    const lookEveryMs = this.#custody.lookEveryMs ?? LOOK_EVERY_MS;
-    const slot = this.#slots.get(resource, options.account);
-    const name = slot?.name ?? nameOf(resource, options.account);
-    const found = await this.#current(slot, name).catch((error: unknown) => {
+    const { epoch } = this.#cache;
+    const lookEveryMs = this.#store.lookEveryMs ?? LOOK_EVERY_MS;
+    const slot = this.#cache.get(resource, options.account);
+    const id = slot?.id ?? CredentialId.of(resource, options.account);
+    const found = await this.#current(slot, id).catch((error: unknown) => {
       // A store that does not answer now takes no token away that this process has, from whichever of its calls.
       const passes = error instanceof HoldfastError && error.retryable;
-      const known = this.#slots.get(resource, options.account);
+      const known = this.#cache.get(resource, options.account);
       const good = known !== undefined && known.access.generation !== options.refused;
       if (!passes || !good || !alive(known.held.credential, thisMoment())) throw error;
       return { held: known.held, kids: known.kids === '' ? [] : known.kids.split(',') };
     });
     if (found === undefined) {
-      this.#slots.delete(resource, options.account);
-      throw notLoggedIn(name);
+      this.#cache.delete(resource, options.account);
+      throw notLoggedIn(id);
     }
     let { held } = found;
     const serve = async (ms: number): Promise<AccessToken> => {
@@ -93,9 +93,9 @@ export class Serving {
         return slot.access;
       }
       measure({ name: 'served', from: held === found.held ? 'store' : 'refresh' });
-      const made = await slotOf(name, options.account, { held, kids: found.kids }, performance.now() + ms);
+      const made = await cachedToken(id, options.account, { held, kids: found.kids }, performance.now() + ms);
       lookAgainIn(made, Math.min(ms, lookEveryMs));
-      this.#slots.set(epoch, resource, made);
+      this.#cache.set(epoch, resource, made);
       return made.access;
     };
     for (let refreshes = 0; ; refreshes += 1) {
@@ -137,37 +137,37 @@ export class Serving {
         const then: Moment = thisMoment();
         if (!over && alive(credential, then)) return serve(servedFor(credential, then, retryPauseMs(error)));
         // Another call of this process may have been luckier meanwhile.
-        const known = this.#slots.get(resource, options.account);
+        const known = this.#cache.get(resource, options.account);
         if (!over && known !== undefined && known !== slot && alive(known.held.credential, then))
           return known.access;
-        throw error instanceof LockTimeoutError ? refreshTakesLong(error, name) : error;
+        throw error instanceof LockTimeoutError ? refreshTakesLong(error, id) : error;
       }
     }
   }
 
   /** What the slot holds, if no other process has changed it; else what the store holds, if it does. */
-  async #current(slot: Slot | undefined, name: Name): Promise<Found | undefined> {
-    this.#refresh.landing.persistSoon();
+  async #current(slot: CachedToken | undefined, id: CredentialId): Promise<Lookup | undefined> {
+    this.#store.flushSoon();
     if (slot !== undefined) {
       const [kids, version] = await Promise.all([
-        this.#custody.kidsOf(slot.id),
-        this.#custody.version(slot.held),
+        this.#store.kidsOf(slot.id.recordId),
+        this.#store.version(slot.held),
       ]);
       if (kids.join() === slot.kids && version === slot.held.version) {
         return { held: slot.held, kids };
       }
     }
-    const found = await this.#custody.find(name);
-    return found && { ...found, held: this.#refresh.landing.newest(found.held) };
+    const found = await this.#store.find(id);
+    return found && { ...found, held: this.#store.newest(found.held) };
   }
 }
 
 /** By both clocks: the monotonic one stands still while a laptop sleeps, and the wall clock may be set back. */
-function isCurrent({ lookAgainAt }: Slot): boolean {
+function isCurrent({ lookAgainAt }: CachedToken): boolean {
   return performance.now() < lookAgainAt.monotonic && Date.now() < lookAgainAt.wall;
 }
 
-function lookAgainIn(slot: Slot, ms: number): void {
+function lookAgainIn(slot: CachedToken, ms: number): void {
   slot.lookAgainAt = { monotonic: performance.now() + ms, wall: Date.now() + ms };
 }
 
@@ -182,7 +182,7 @@ function retryPauseMs(error: unknown): number {
   return Math.max(RETRY_PAUSE_MS, asked ?? 0);
 }
 
-function refreshTakesLong(cause: LockTimeoutError, { resource }: Name): LockTimeoutError {
+function refreshTakesLong(cause: LockTimeoutError, { resource }: CredentialId): LockTimeoutError {
   return new LockTimeoutError(
     `Another process is refreshing the login to ${resource}, and has not ended. ${cause.message}`,
     {

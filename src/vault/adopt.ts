@@ -3,11 +3,12 @@ import {
   type ClientAuthMethod,
   type ClientRegistration,
   type Credential,
+  CredentialId,
   isRenewable,
   parseCredential,
   type Tokens,
 } from '../credential.ts';
-import { type Held, nameOf } from '../credentials/sealed-credential-store.ts';
+import type { StoredCredential as Held } from '../credentials/credential-store.ts';
 import { HoldfastError, InvalidArgumentError, IssuerMismatchError } from '../errors.ts';
 import type { Discovery } from '../oauth/discovery.ts';
 import { quote } from '../quote.ts';
@@ -37,7 +38,7 @@ export async function adopt(
   options: AdoptOptions,
   place: AdoptPlace,
 ): Promise<{ held: Held; outcome: 'stored' | 'already'; unconfirmed?: NamedIssuer | undefined }> {
-  const name = nameOf(foreign.resource, options.account);
+  const name = CredentialId.of(foreign.resource, options.account);
   const wanted = options.accessTokenOnly === true ? 'access-token' : 'move';
   const origin = originOf(foreign);
   const before = await goodLogin(name, place.custody);
@@ -80,12 +81,13 @@ export async function importExported(
   place: ForeignPlace,
 ): Promise<Held> {
   const credential = await exportedCredential(json, place);
-  const name = nameOf(credential.resource, options.account ?? credential.account);
+  const name = CredentialId.of(credential.resource, options.account ?? credential.account);
   checkMayReplace(await goodLogin(name, place.custody), credential, options.replace === true);
   await prepareKeeping(place, name, options);
   return keep(place, name, options, (generation) => ({
     ...credential,
-    ...name,
+    resource: name.resource,
+    account: name.account,
     generation,
     received: { mode: isRenewable(credential) ? 'move' : 'access-token', at: credential.loggedInAt },
   }));

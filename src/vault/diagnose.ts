@@ -1,5 +1,6 @@
 import { join } from 'node:path';
-import { Custody, type Unopened } from '../credentials/sealed-credential-store.ts';
+import type { Undecryptable as Unopened } from '../credentials/credential-store.ts';
+import { SealedCredentialStore as Custody } from '../credentials/sealed-credential-store.ts';
 import type { TierReport } from '../keyring/keyring.ts';
 import { EngineStore } from '../store/engine-store.ts';
 import { MemoryStore } from '../store/memory.ts';
@@ -49,7 +50,7 @@ export async function diagnose(
   const { layout, resolution, keys, store } = place;
   const theirs = place.of === 'docker-agent' ? place : undefined;
   const engine = store instanceof EngineStore ? store : undefined;
-  const custody = new Custody({ lasting: store, passing: new MemoryStore() }, keys);
+  const custody = new Custody({ lasting: store, passing: new MemoryStore(), keys });
   const checks: Record<string, Check> = {
     versions: async () => versions(environment),
     home: () => home(layout, environment),

@@ -1,7 +1,11 @@
+import type { CredentialId } from '../credential.ts';
 import { type Credential, isRenewable, serializeCredential } from '../credential.ts';
+import type { StoredCredential } from '../credentials/credential-store.ts';
 import { loginCommand, notLoggedIn } from '../credentials/login-required.ts';
-import type { Custody, Held, Name } from '../credentials/sealed-credential-store.ts';
+import type { SealedCredentialStore } from '../credentials/sealed-credential-store.ts';
 import { InvalidArgumentError, StorageUnwritableError } from '../errors.ts';
+import { checkNothingInDoubt } from '../refresh/in-doubt.ts';
+import type { ReusePolicy } from '../refresh/reuse-policy.ts';
 import { Secret } from '../secret.ts';
 import type { ExportedLogin, ExportOptions } from './results.ts';
 import { accessTokenOf, checkMovable, departing, tombstoneOf } from './transfer.ts';
@@ -14,54 +18,59 @@ import { accessTokenOf, checkMovable, departing, tombstoneOf } from './transfer.
 /** The documented form: a record's JSON, and this. */
 export const EXPORT_FORMAT = 'holdfast-login';
 
-/** A refresh that is under way ends first, at its own timeout at the latest, and its tokens are those that go. */
-const LEASE_WAIT_MS = 100_000;
-
 export interface ExportPlace {
-  readonly custody: Custody;
+  readonly custody: SealedCredentialStore;
+  readonly policy: ReusePolicy;
   /** Has the stored login renewed where that is due. */
   readonly renew: () => Promise<unknown>;
-  /** The same credential with the newest tokens that exist, for who has the lease, and for who has not. */
-  readonly bringHome: (held: Held) => Promise<Held>;
-  readonly newest: (held: Held) => Held;
 }
 
-export async function exportLogin(name: Name, options: ExportOptions, place: ExportPlace): Promise<void> {
-  const { custody } = place;
+export async function exportLogin(
+  id: CredentialId,
+  options: ExportOptions,
+  place: ExportPlace,
+): Promise<void> {
+  const { custody, policy } = place;
   if (options.mode !== 'move') {
     await place.renew();
-    const { credential } = place.newest(await found(custody, name));
+    const { credential } = custody.newest(await found(custody, id));
     checkUnbound(credential);
     await options.deliver(exported(accessTokenOf(departing(credential))));
     return;
   }
-  const lease = await custody.lease(await found(custody, name), {
-    waitMs: LEASE_WAIT_MS,
-    signal: options.signal,
-  });
+  const before = await found(custody, id);
+  const lease = custody.lease(before);
   try {
-    const current = await place.bringHome(await found(custody, name));
+    const current = await lease.begin(await policy.patience(before.credential, options.signal));
+    if (current === undefined) throw notLoggedIn(id);
     const { credential } = current;
     checkMovable(credential);
     checkUnbound(credential);
+    checkNothingInDoubt(lease, credential);
+    lease.fence();
     // First out, then gone from here: whenever this ends, the login is in one place at least.
     await options.deliver(exported(departing(credential)));
-    const gone = await custody.commit(current, tombstoneOf(credential, 'it was exported from this machine.'));
-    if (gone === undefined) {
+    const gone = await lease.replace(current, tombstoneOf(credential, 'it was exported from this machine.'));
+    if (gone === 'followed') {
       throw new StorageUnwritableError(
-        `Somebody logged in to ${name.resource} while the login was exported; the new login stays here.`,
+        `Another process took over the login to ${id.resource} while it was exported; the login stays here.`,
+        { hint: 'What was exported is of no use any more: export it again.' },
+      );
+    }
+    if (gone === 'changed') {
+      throw new StorageUnwritableError(
+        `Somebody logged in to ${id.resource} while the login was exported; the new login stays here.`,
         { hint: 'What was exported is the login before it, which is good where it was taken to.' },
       );
     }
-    await custody.removeSpilled(gone);
   } finally {
     await lease.release();
   }
 }
 
-async function found(custody: Custody, name: Name): Promise<Held> {
-  const held = (await custody.find(name))?.held;
-  if (held === undefined) throw notLoggedIn(name);
+async function found(custody: SealedCredentialStore, id: CredentialId): Promise<StoredCredential> {
+  const held = (await custody.find(id))?.held;
+  if (held === undefined) throw notLoggedIn(id);
   return held;
 }
 

@@ -1,10 +1,9 @@
 import { type Credential, isRenewable, type Reach } from '../credential.ts';
-import type { Name } from '../credentials/sealed-credential-store.ts';
 import type { LoginPlace } from './keeping.ts';
 import type { ServerSettings } from './settings.ts';
 
 export interface ForeignPlace extends LoginPlace {
-  readonly settings: (name: Name) => Promise<Pick<ServerSettings, 'lenient'>>;
+  readonly settings: (name: Pick<Credential, 'resource'>) => Promise<Pick<ServerSettings, 'lenient'>>;
 }
 
 /** How far the requests of a login from elsewhere may go: what the user allows that server, else what its name resolves to. */

@@ -1,5 +1,6 @@
-import type { Credential } from '../credential.ts';
-import type { Custody, Held, Name } from '../credentials/sealed-credential-store.ts';
+import type { Credential, CredentialId as Name } from '../credential.ts';
+import type { StoredCredential as Held } from '../credentials/credential-store.ts';
+import type { SealedCredentialStore as Custody } from '../credentials/sealed-credential-store.ts';
 import {
   InvalidArgumentError,
   KeyringAbsentError,
@@ -80,7 +81,7 @@ export async function keep(
   const key = await keys.strongest();
   // A keyring that could be read may still have refused the new key, and the next one may be memory.
   if (key.lifetime === 'process' && keys.problems().length > expected) allowMemory(place, options);
-  const { held, quarantined } = await custody.keep(key, name, make);
+  const { held, quarantined } = await custody.save(key, name, make);
   if (quarantined !== undefined) {
     report({
       type: 'quarantined',

@@ -1,5 +1,5 @@
 import { type Credential, isRenewable } from '../credential.ts';
-import type { Held, Unopened } from '../credentials/sealed-credential-store.ts';
+import type { StoredCredential, Undecryptable } from '../credentials/credential-store.ts';
 import { freshness, lapsesAt } from '../credentials/token-age.ts';
 import type { Moment } from '../system/clock.ts';
 import type { CredentialState, CredentialSummary, UnopenedRecord } from './results.ts';
@@ -9,7 +9,11 @@ import type { CredentialState, CredentialSummary, UnopenedRecord } from './resul
  *
  * @param leased whether someone is refreshing it now
  */
-export function summaryOf({ credential, key }: Held, now: Moment, leased: boolean): CredentialSummary {
+export function summaryOf(
+  { credential, key }: StoredCredential,
+  now: Moment,
+  leased: boolean,
+): CredentialSummary {
   const { tokens, loginRequired } = credential;
   return {
     resource: credential.resource,
@@ -35,7 +39,7 @@ export function summaryOf({ credential, key }: Held, now: Moment, leased: boolea
   };
 }
 
-export function summaryOfUnopened({ id, kid, error }: Unopened): UnopenedRecord {
+export function summaryOfUnopened({ id, kid, error }: Undecryptable): UnopenedRecord {
   return { id, kid, code: error.code, reason: error.message, hint: error.hint };
 }
 

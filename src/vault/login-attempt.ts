@@ -1,5 +1,5 @@
-import type { ClientRegistration } from '../credential.ts';
-import type { Held, Name } from '../credentials/sealed-credential-store.ts';
+import type { ClientRegistration, CredentialId as Name } from '../credential.ts';
+import type { StoredCredential as Held } from '../credentials/credential-store.ts';
 import type { Discovery } from '../oauth/discovery.ts';
 import type { TokenResponse } from '../oauth/token.ts';
 import type { Secret } from '../secret.ts';

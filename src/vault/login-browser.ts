@@ -1,4 +1,5 @@
-import type { Held, Name } from '../credentials/sealed-credential-store.ts';
+import type { CredentialId as Name } from '../credential.ts';
+import type { StoredCredential as Held } from '../credentials/credential-store.ts';
 import { InvalidArgumentError, LoginDeniedError } from '../errors.ts';
 import {
   type AuthorizationRequest,

@@ -1,4 +1,4 @@
-import type { Held } from '../credentials/sealed-credential-store.ts';
+import type { StoredCredential as Held } from '../credentials/credential-store.ts';
 import { awaitDeviceTokens, requestDeviceCode } from '../oauth/device.ts';
 import { scopesToAskFor } from '../oauth/scope-choice.ts';
 import type { Attempt } from './login-attempt.ts';

@@ -1,5 +1,6 @@
-import type { Credential } from '../credential.ts';
-import type { Custody, Held, Name } from '../credentials/sealed-credential-store.ts';
+import type { Credential, CredentialId as Name } from '../credential.ts';
+import type { StoredCredential as Held } from '../credentials/credential-store.ts';
+import type { SealedCredentialStore as Custody } from '../credentials/sealed-credential-store.ts';
 import { HoldfastError, InvalidArgumentError, ServerUnsupportedError } from '../errors.ts';
 import type { Discovery } from '../oauth/discovery.ts';
 import type { TokenResponse } from '../oauth/token.ts';

@@ -1,11 +1,12 @@
 import {
   type Credential,
+  CredentialId,
   canonicalResource,
   isRenewable,
   parseCredential,
   serializeCredential,
 } from '../credential.ts';
-import { type Held, nameOf } from '../credentials/sealed-credential-store.ts';
+import type { StoredCredential as Held } from '../credentials/credential-store.ts';
 import {
   HandoverDamagedError,
   HandoverExpiredError,
@@ -57,7 +58,8 @@ export interface ReceivePlace extends ForeignPlace {
  */
 export async function invite(options: InviteOptions, place: ReceivePlace): Promise<HandoverInvitation> {
   const { lifetimeMs = DEFAULT_LIFETIME_MS } = options;
-  const name = options.resource === undefined ? undefined : nameOf(options.resource, options.account);
+  const name =
+    options.resource === undefined ? undefined : CredentialId.of(options.resource, options.account);
   const expiresAt = Date.now() + lifetimeOf(lifetimeMs);
   if (name !== undefined) await prepareKeeping(place, name, options);
   const key = await place.keys.strongest();
@@ -117,8 +119,9 @@ export async function receive(text: string, options: ReceiveOptions, place: Rece
     const { found, invitation } = await invitationFor(blob, place);
     if (invitation.opened !== undefined) return keepOpened(found, invitation, options, place);
     const credential = await opened(blob, invitation, options, place);
-    await prepareKeeping(place, credential, options);
-    checkMayReplace(await goodLogin(credential, place.custody), credential, replace);
+    const name = CredentialId.ofStored(credential);
+    await prepareKeeping(place, name, options);
+    checkMayReplace(await goodLogin(name, place.custody), credential, replace);
     // From here on the key is gone, and the login is here: in one step.
     const used: Invitation = {
       ...invitation,
@@ -141,7 +144,7 @@ async function offerOf(
   const { invitation } = await invitationFor(blob, place);
   if (invitation.opened !== undefined) return undefined;
   const credential = await opened(blob, invitation, options, place);
-  const before = await goodLogin(credential, place.custody);
+  const before = await goodLogin(CredentialId.ofStored(credential), place.custody);
   checkMayReplace(before, credential, true);
   const { resource, account } = credential;
   return { resource, account, mode: blob.header.mode, replaces: endsLogin(before) };
@@ -190,7 +193,7 @@ async function keepOpened(
   const stored = await storedAs(credential, place);
   const held =
     stored ??
-    (await keep(place, credential, options, (generation) => ({
+    (await keep(place, CredentialId.ofStored(credential), options, (generation) => ({
       ...credential,
       generation,
     })));
@@ -200,7 +203,7 @@ async function keepOpened(
 
 async function storedAs(credential: Credential, { custody }: ReceivePlace): Promise<Held | undefined> {
   try {
-    const held = (await custody.find(credential))?.held;
+    const held = (await custody.find(CredentialId.ofStored(credential)))?.held;
     return held?.credential.loggedInAt === credential.loggedInAt ? held : undefined;
   } catch (error) {
     // What does not open is not it.
@@ -244,7 +247,7 @@ async function credentialIn(
 /** @throws HandoverDamagedError where the header names no server, or no account, that a login could be of */
 function checkNamed({ resource, account }: BlobHeader): void {
   try {
-    if (nameOf(resource, account).resource === resource) return;
+    if (CredentialId.of(resource, account).resource === resource) return;
   } catch (error) {
     if (!(error instanceof InvalidArgumentError)) throw error;
   }

@@ -1,6 +1,8 @@
-import type { Custody, Held } from '../credentials/sealed-credential-store.ts';
+import type { StoredCredential } from '../credentials/credential-store.ts';
+import type { SealedCredentialStore } from '../credentials/sealed-credential-store.ts';
 import { HoldfastError, InvalidArgumentError } from '../errors.ts';
 import type { SealingKey, SealingKeys } from '../keyring/sealing-key.ts';
+import type { ReusePolicy } from '../refresh/reuse-policy.ts';
 import { summaryOfUnopened } from './listing.ts';
 import type { RekeyOptions, RekeyResult } from './results.ts';
 
@@ -9,12 +11,10 @@ import type { RekeyOptions, RekeyResult } from './results.ts';
  * readable under one key or the other, and what is left is done by the next run.
  */
 
-/** A refresh that is under way ends first, at its own timeout at the latest. */
-const LEASE_WAIT_MS = 100_000;
-
 export interface RekeyPlace {
-  readonly custody: Custody;
+  readonly custody: SealedCredentialStore;
   readonly keys: SealingKeys;
+  readonly policy: ReusePolicy;
   /** The keys of that keyring, or tier, alone. */
   readonly keysOf: (keyring: string) => SealingKeys;
   /** The keys of what is sealed and is no login, by `kid`. */
@@ -31,7 +31,7 @@ export async function rekey(options: RekeyOptions, place: RekeyPlace): Promise<R
  */
 async function renewKeys(
   { signal }: RekeyOptions,
-  { custody, keys, alsoUsed }: RekeyPlace,
+  { custody, keys, policy, alsoUsed }: RekeyPlace,
 ): Promise<RekeyResult> {
   const result = emptyResult();
   let used: Promise<ReadonlySet<string>> | undefined;
@@ -41,17 +41,21 @@ async function renewKeys(
     result.keyrings.push(key.keyringId);
     const { held } = await custody.list();
     const old = held.filter((one) => retired.some(({ kid }) => kid === one.key.kid));
-    await moveAll(old, key, custody, result, signal);
+    await moveAll(old, key, { custody, policy, signal }, result);
   }
   return finished(result, custody);
 }
 
 /** The keys that a record is sealed under, whether it can be opened from here or not. */
-async function kidsInUse(custody: Custody, alsoUsed: RekeyPlace['alsoUsed']): Promise<ReadonlySet<string>> {
+async function kidsInUse(
+  custody: SealedCredentialStore,
+  alsoUsed: RekeyPlace['alsoUsed'],
+): Promise<ReadonlySet<string>> {
   const { held, unopened } = await custody.list();
   return new Set([
     ...held.map(({ key }) => key.kid),
     ...unopened.map(({ kid }) => kid),
+    ...(await custody.kidsInOutbox()),
     ...(await alsoUsed()),
   ]);
 }
@@ -74,7 +78,7 @@ async function moveTo(to: string, { signal }: RekeyOptions, place: RekeyPlace): 
     result.keyrings.push(key.keyringId);
     const { held } = await custody.list();
     const others = held.filter((one) => one.key.kid !== key.kid && one.key.lifetime !== 'process');
-    await moveAll(others, key, custody, result, signal);
+    await moveAll(others, key, { custody, policy: place.policy, signal }, result);
     return await finished(result, custody);
   } finally {
     await target.close();
@@ -91,32 +95,57 @@ function emptyResult(): Result {
   return { keyrings: [], moved: 0, left: [] };
 }
 
+interface MoveContext {
+  readonly custody: SealedCredentialStore;
+  readonly policy: ReusePolicy;
+  readonly signal: AbortSignal | undefined;
+}
+
 async function moveAll(
-  records: readonly Held[],
+  records: readonly StoredCredential[],
   key: SealingKey,
-  custody: Custody,
+  context: MoveContext,
   result: Result,
-  signal: AbortSignal | undefined,
 ): Promise<void> {
   for (const held of records) {
     const { resource, account } = held.credential;
     const leave = (reason: string) =>
       result.left.push({ resource, account, keyring: held.key.keyringId, reason });
     try {
-      const outcome = await custody.move(held, key, { waitMs: LEASE_WAIT_MS, signal });
+      const outcome = await moveOne(held, key, context);
       if (outcome === 'moved') result.moved += 1;
       if (outcome === 'occupied')
         leave(`The keyring ${key.keyringId} has a login of its own to this server.`);
-      if (outcome === 'gone') leave('It was changed or removed by another process meanwhile.');
+      if (outcome === 'changed') leave('It was changed or removed by another process meanwhile.');
+      if (outcome === 'followed')
+        leave('Another process took it over meanwhile. Run the same command again.');
     } catch (error) {
       // One that cannot be moved stays readable where it is, and keeps no other from being moved.
-      if (!(error instanceof HoldfastError) || signal?.aborted === true) throw error;
+      if (!(error instanceof HoldfastError) || context.signal?.aborted === true) throw error;
       leave(error.message);
     }
   }
 }
 
-async function finished(result: Result, custody: Custody): Promise<RekeyResult> {
+/** Under the lease: a refresh under way ends first, and what waits in the outbox is brought home, or it would stay behind. */
+async function moveOne(
+  held: StoredCredential,
+  key: SealingKey,
+  { custody, policy, signal }: MoveContext,
+): Promise<'moved' | 'occupied' | 'changed' | 'followed'> {
+  const lease = custody.lease(held);
+  try {
+    const current = await lease.begin(await policy.patience(held.credential, signal));
+    // Another process has moved it.
+    if (current === undefined || current.key.kid !== held.key.kid) return 'changed';
+    const result = await lease.move(current, key);
+    return typeof result === 'string' ? result : 'moved';
+  } finally {
+    await lease.release();
+  }
+}
+
+async function finished(result: Result, custody: SealedCredentialStore): Promise<RekeyResult> {
   const { unopened } = await custody.list();
   return { ...result, unopened: unopened.map(summaryOfUnopened) };
 }

@@ -1,5 +1,5 @@
-import { type Credential, isRenewable } from '../credential.ts';
-import type { Custody, Held, Name } from '../credentials/sealed-credential-store.ts';
+import { type Credential, type CredentialId, isRenewable } from '../credential.ts';
+import type { CredentialStore, StoredCredential as Held } from '../credentials/credential-store.ts';
 import { HoldfastError, InvalidArgumentError } from '../errors.ts';
 
 /*
@@ -9,7 +9,7 @@ import { HoldfastError, InvalidArgumentError } from '../errors.ts';
  */
 
 /** The login of that name that still serves; what cannot be opened is for `keep` to judge. */
-export async function goodLogin(name: Name, custody: Custody): Promise<Held | undefined> {
+export async function goodLogin(name: CredentialId, custody: CredentialStore): Promise<Held | undefined> {
   try {
     const held = (await custody.find(name))?.held;
     return held === undefined || held.credential.loginRequired !== undefined ? undefined : held;

@@ -1,4 +1,4 @@
-import { Spill } from '../credentials/outbox-files.ts';
+import { OutboxFiles } from '../credentials/outbox-files.ts';
 import { HoldfastError, InvalidArgumentError } from '../errors.ts';
 import { DirectoryStore } from '../store/directory.ts';
 import type { Engine, EngineFinding, EngineStatus } from '../store/engine.ts';
@@ -35,7 +35,7 @@ export async function storeStatus(
   home?: string,
 ): Promise<StoreStatus> {
   const layout = layoutOf(environment, home);
-  const spilled = await new Spill(layout, environment).count();
+  const spilled = await new OutboxFiles(layout, environment).count();
   if (store instanceof EngineStore) {
     const engine = await store.engine();
     // It goes first: the way there stands then, and what follows times the clock and not the connection.

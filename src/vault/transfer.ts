@@ -1,12 +1,16 @@
 import * as v from 'valibot';
+import type { CredentialId } from '../credential.ts';
 import { type Credential, isRenewable, serializeCredential } from '../credential.ts';
+import type { StoredCredential } from '../credentials/credential-store.ts';
 import { loginCommand, MOVED, notLoggedIn, refused } from '../credentials/login-required.ts';
-import type { Custody, Held, Name } from '../credentials/sealed-credential-store.ts';
+import type { SealedCredentialStore } from '../credentials/sealed-credential-store.ts';
 import { lapsesAt } from '../credentials/token-age.ts';
 import { AbortedError, InvalidArgumentError, LoginCancelledError } from '../errors.ts';
 import { type BlobHeader, readBlob, sealBlob, type TransferMode } from '../handover/blob.ts';
 import { type HandoverCode, parseCode } from '../handover/code.ts';
 import { fourWords } from '../handover/words.ts';
+import { checkNothingInDoubt } from '../refresh/in-doubt.ts';
+import type { ReusePolicy } from '../refresh/reuse-policy.ts';
 import { Secret } from '../secret.ts';
 import { thisMoment } from '../system/clock.ts';
 import type { HandoverFiles } from './handover-files.ts';
@@ -20,22 +24,17 @@ import type { SendOptions, SendResult } from './results.ts';
 
 const DEFAULT_LIFETIME_MS = 600_000;
 
-/** A refresh that is under way ends first, at its own timeout at the latest, and its tokens are those that go. */
-const LEASE_WAIT_MS = 100_000;
-
 export interface SendPlace {
-  readonly custody: Custody;
+  readonly custody: SealedCredentialStore;
+  readonly policy: ReusePolicy;
   readonly files: HandoverFiles;
   /** Has the stored login renewed where that is due. */
   readonly renew: (options: SendOptions) => Promise<unknown>;
-  /** The same credential with the newest tokens that exist, in this process's memory or spilled; for who has the lease. */
-  readonly bringHome: (held: Held) => Promise<Held>;
-  readonly newest: (held: Held) => Held;
   /** Logs in anew, and keeps nothing of it. */
   readonly logInElsewhere: (options: SendOptions) => Promise<Credential>;
 }
 
-export async function send(name: Name, options: SendOptions, place: SendPlace): Promise<SendResult> {
+export async function send(name: CredentialId, options: SendOptions, place: SendPlace): Promise<SendResult> {
   const { mode = 'access-token', lifetimeMs = DEFAULT_LIFETIME_MS } = options;
   const code = parseCode(options.to);
   const sending: Sending = { name, options, place, code, mode, lifetimeMs: lifetimeOf(lifetimeMs) };
@@ -44,7 +43,7 @@ export async function send(name: Name, options: SendOptions, place: SendPlace): 
 }
 
 interface Sending {
-  readonly name: Name;
+  readonly name: CredentialId;
   readonly options: SendOptions;
   readonly place: SendPlace;
   readonly code: HandoverCode;
@@ -57,7 +56,7 @@ async function sendAccessToken(sending: Sending): Promise<SendResult> {
   await place.renew(options);
   const found = await place.custody.find(name);
   if (found === undefined) throw notLoggedIn(name);
-  const credential = place.newest(found.held).credential;
+  const credential = place.custody.newest(found.held).credential;
   checkUnbound(credential);
   await confirm(sending);
   return sealed(sending, accessTokenOf(credential));
@@ -75,7 +74,7 @@ async function sendFresh(sending: Sending): Promise<SendResult> {
  */
 async function move(sending: Sending): Promise<SendResult> {
   const { name, options, place, code } = sending;
-  const { custody, files } = place;
+  const { custody, policy, files } = place;
   const found = await custody.find(name);
   if (found === undefined) throw notLoggedIn(name);
   const before = await blobAgain(sending, found.held);
@@ -83,26 +82,24 @@ async function move(sending: Sending): Promise<SendResult> {
   checkMovable(found.held.credential);
   const words = await confirm(sending);
   await removeExpired(files);
-  const lease = await custody.lease(found.held, { waitMs: LEASE_WAIT_MS, signal: options.signal });
+  const lease = custody.lease(found.held);
   try {
-    // A login takes no lease. When one comes in between, it is the one that goes.
+    // A login, or another holder, may come in between. Then what it left is what goes.
     for (;;) {
-      // Gone from where it was, it may have been sealed under another key since.
-      const stored = (await custody.reread(found.held)) ?? (await custody.find(name))?.held;
-      if (stored === undefined) throw notLoggedIn(name);
-      const again = await blobAgain(sending, stored);
+      const current = await lease.begin(await policy.patience(found.held.credential, options.signal));
+      if (current === undefined) throw notLoggedIn(name);
+      const again = await blobAgain(sending, current);
       if (again !== undefined) return again;
-      const current = await place.bringHome(stored);
       checkMovable(current.credential);
+      checkNothingInDoubt(lease, current.credential);
       const result = await sealed(sending, current.credential);
       const { id } = current.address;
       await files.write('sent', { id, key: current.key, plaintext: sentText(result, code.id) });
       // Where this fails, the blob stays all the same: the record may have been written, and its answer lost.
       const reason = `it was moved to another machine (hand-over words: ${words}).`;
-      const gone = await custody.commit(current, tombstoneOf(current.credential, reason));
-      if (gone === undefined) continue;
-      await custody.removeSpilled(gone);
-      return result;
+      const gone = await lease.replace(current, tombstoneOf(current.credential, reason));
+      if (typeof gone !== 'string') return result;
+      await lease.release();
     }
   } finally {
     await lease.release();
@@ -110,7 +107,10 @@ async function move(sending: Sending): Promise<SendResult> {
 }
 
 /** The blob of a login that has moved already, if it is for the code that it moved to, and in its time. */
-async function blobAgain(sending: Sending, { credential, address }: Held): Promise<SendResult | undefined> {
+async function blobAgain(
+  sending: Sending,
+  { credential, address }: StoredCredential,
+): Promise<SendResult | undefined> {
   if (credential.loginRequired?.error !== MOVED) return undefined;
   const { code, place } = sending;
   const found = await place.files.find('sent', address.id);

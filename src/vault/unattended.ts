@@ -1,6 +1,12 @@
 import { resolve } from 'node:path';
-import type { AssertionSource, AuthorizationServer, ClientRegistration, Grant } from '../credential.ts';
-import type { Held, Name } from '../credentials/sealed-credential-store.ts';
+import type {
+  AssertionSource,
+  AuthorizationServer,
+  ClientRegistration,
+  Grant,
+  CredentialId as Name,
+} from '../credential.ts';
+import type { StoredCredential as Held } from '../credentials/credential-store.ts';
 import { InvalidArgumentError, ServerUnsupportedError } from '../errors.ts';
 import { quote } from '../quote.ts';
 import { readAssertion, requestByGrant } from '../refresh/request-by-grant.ts';

@@ -1,19 +1,21 @@
 import type { Credential } from '../credential.ts';
+import { CredentialId } from '../credential.ts';
+import type { StoredCredential } from '../credentials/credential-store.ts';
 import { loginCommand, notLoggedIn } from '../credentials/login-required.ts';
-import { Spill } from '../credentials/outbox-files.ts';
-import { Custody, type Held, type Name, nameOf } from '../credentials/sealed-credential-store.ts';
+import { OutboxFiles } from '../credentials/outbox-files.ts';
+import { SealedCredentialStore } from '../credentials/sealed-credential-store.ts';
 import { withDisplayUrls } from '../display-url.ts';
 import { InvalidArgumentError, VaultClosedError } from '../errors.ts';
 import type { KeyringOpener, TierReport } from '../keyring/keyring.ts';
 import { SealingKeys } from '../keyring/sealing-key.ts';
-import { RefreshOnce } from '../refresh/refresh.ts';
-import { Replays } from '../refresh/reuse-policy.ts';
+import { Refresh } from '../refresh/refresh.ts';
+import { ReusePolicy } from '../refresh/reuse-policy.ts';
 import type { Secret } from '../secret.ts';
 import { MemoryStore } from '../store/memory.ts';
 import type { Store } from '../store/store.ts';
 import { thisMoment } from '../system/clock.ts';
 import { type Environment, processEnvironment } from '../system/environment.ts';
-import { Serving } from '../tokens/token-provider.ts';
+import { TokenProvider } from '../tokens/token-provider.ts';
 import type { BackupFiles, Backups, ForeignFile } from './backups.ts';
 import type { HandoverFiles } from './handover-files.ts';
 import type { LoginPlace } from './keeping.ts';
@@ -47,11 +49,8 @@ import type {
 } from './results.ts';
 import type { ServerSettings } from './settings.ts';
 
-/**
- * How long a token endpoint may take, in milliseconds. Long, since a request that is given up may still be processed: a
- * caller waits for as long as it said, and the refresh goes on without it.
- */
-const REFRESH_TIMEOUT_MS = 90_000;
+/** A server that does not answer must not hold up what follows a logout, in milliseconds. */
+const REVOCATION_TIMEOUT_MS = 10_000;
 
 export interface VaultOptions {
   /** Where everything lies, as an absolute path; `$HOLDFAST_HOME` and its defaults otherwise. */
@@ -81,10 +80,8 @@ export function openVault(options: VaultOptions = {}): Vault {
   const environment = options.environment ?? processEnvironment();
   const home = homeOf(options, environment);
   const { layout, resolve, resolution, keys, store: lasting } = placeOf(options, environment, home);
-  const spill = new Spill(layout, environment);
-  const custody = new Custody({ lasting, passing: new MemoryStore(), spill }, keys);
   const keysOf = (keyring: string) => new SealingKeys(resolve(keyring), layout, environment);
-  const settings = async ({ resource }: Name) =>
+  const settings = async ({ resource }: Pick<Credential, 'resource'>) =>
     (await import('./settings.ts')).serverSettings(resource, home, environment);
   const report = ({ type, message, hint }: VaultEvent) =>
     options.onEvent?.({
@@ -92,6 +89,19 @@ export function openVault(options: VaultOptions = {}): Vault {
       message: withDisplayUrls(message),
       hint: hint === undefined ? undefined : withDisplayUrls(hint),
     });
+  const policy = new ReusePolicy(async (credential) => (await settings(credential)).replay);
+  const custody = new SealedCredentialStore({
+    lasting,
+    passing: new MemoryStore(),
+    keys,
+    files: new OutboxFiles(layout, environment),
+    report,
+    newestCountsForMs: (credential) => policy.newestCountsForMs(credential),
+    revoke: async (credential) => {
+      const { revokeTokens } = await import('../refresh/revoke.ts');
+      await revokeTokens(credential, { timeoutMs: REVOCATION_TIMEOUT_MS });
+    },
+  });
   let files: Promise<HandoverFiles> | undefined;
   const handover = () => {
     files ??= import('./handover-files.ts').then(
@@ -114,6 +124,7 @@ export function openVault(options: VaultOptions = {}): Vault {
     });
   return new Vault({
     custody,
+    policy,
     keys,
     keysOf,
     resolution,
@@ -129,7 +140,8 @@ export function openVault(options: VaultOptions = {}): Vault {
 /** What a vault is made of. */
 interface VaultParts extends LoginPlace {
   readonly keysOf: (keyring: string) => SealingKeys;
-  readonly settings: (name: Name) => Promise<ServerSettings>;
+  readonly policy: ReusePolicy;
+  readonly settings: (name: Pick<Credential, 'resource'>) => Promise<ServerSettings>;
   readonly handover: () => Promise<HandoverFiles>;
   readonly backups: () => Promise<BackupFiles>;
   readonly inMemory: () => Vault;
@@ -138,23 +150,16 @@ interface VaultParts extends LoginPlace {
 /** Logins to MCP servers, kept sealed, refreshed once. Made by `openVault`. */
 export class Vault {
   readonly #parts: VaultParts;
-  readonly #refresh: RefreshOnce;
-  readonly #serving: Serving;
+  readonly #refresh: Refresh;
+  readonly #serving: TokenProvider;
   readonly #ending = new AbortController();
   #closed: Promise<void> | undefined;
 
   constructor(parts: VaultParts) {
     this.#parts = parts;
-    this.#refresh = new RefreshOnce(
-      parts.custody,
-      async (credential, beforeSend) => {
-        const { redeem } = await import('../refresh/request-tokens.ts');
-        return redeem(credential, parts.environment, { timeoutMs: REFRESH_TIMEOUT_MS, beforeSend });
-      },
-      parts.report,
-      new Replays(async (credential) => (await parts.settings(credential)).replay),
-    );
-    this.#serving = new Serving(parts.custody, this.#refresh);
+    const { custody: store, environment, policy, report } = parts;
+    this.#refresh = new Refresh({ store, environment, policy, report });
+    this.#serving = new TokenProvider(parts.custody, this.#refresh);
   }
 
   /**
@@ -196,7 +201,7 @@ export class Vault {
    */
   async login(resource: string, options: LoginOptions): Promise<LoginResult> {
     this.#mustBeOpen();
-    const name = nameOf(resource, options.account);
+    const name = CredentialId.of(resource, options.account);
     const settings = await this.#parts.settings(name);
     const merged: LoginOptions = {
       ...options,
@@ -221,13 +226,11 @@ export class Vault {
   /** Revokes the tokens at the server and removes the login. A login that is not there is no error. */
   async logout(resource: string, options: LogoutOptions = {}): Promise<LogoutResult> {
     this.#mustBeOpen();
-    const name = nameOf(resource, options.account);
+    const name = CredentialId.of(resource, options.account);
     const { logOut } = await import('./logout.ts');
     this.#serving.forget();
     try {
-      return await logOut(name, options, this.#parts.custody, (held) =>
-        this.#refresh.landing.bringHome(held),
-      );
+      return await logOut(name, options, this.#parts);
     } finally {
       // Who looked it up meanwhile may have found it still there.
       this.#serving.forget();
@@ -248,6 +251,7 @@ export class Vault {
     try {
       return await rekey(options, {
         custody: this.#parts.custody,
+        policy: this.#parts.policy,
         keys: this.#parts.keys,
         keysOf: this.#parts.keysOf,
         alsoUsed: async () => (await this.#parts.backups()).kids(),
@@ -267,7 +271,7 @@ export class Vault {
    */
   async send(resource: string, options: SendOptions): Promise<SendResult> {
     this.#mustBeOpen();
-    const name = nameOf(resource, options.account);
+    const name = CredentialId.of(resource, options.account);
     const { send } = await import('./transfer.ts');
     try {
       return await send(name, options, {
@@ -316,7 +320,7 @@ export class Vault {
   async adopt(foreign: ForeignLogin, options: AdoptOptions = {}): Promise<AdoptResult> {
     this.#mustBeOpen();
     const { adopt } = await import('./adopt.ts');
-    const settings = await this.#parts.settings(nameOf(foreign.resource, options.account));
+    const settings = await this.#parts.settings(CredentialId.of(foreign.resource, options.account));
     const { held, outcome, unconfirmed } = await adopt(foreign, options, { ...this.#parts, settings });
     this.#serving.forget();
     return { ...this.#kept(held), outcome, unconfirmed };
@@ -348,7 +352,7 @@ export class Vault {
    */
   async export(resource: string, options: ExportOptions): Promise<void> {
     this.#mustBeOpen();
-    const name = nameOf(resource, options.account);
+    const name = CredentialId.of(resource, options.account);
     const { exportLogin } = await import('./export.ts');
     try {
       await exportLogin(name, options, this.#leaving(resource, options));
@@ -382,7 +386,7 @@ export class Vault {
     const leased = await Promise.all(held.map((one) => this.#parts.custody.leased(one).catch(() => false)));
     return {
       credentials: held
-        .map((one, index) => summaryOf(this.#refresh.landing.newest(one), now, leased[index] === true))
+        .map((one, index) => summaryOf(this.#parts.custody.newest(one), now, leased[index] === true))
         .sort((a, b) => compare(a.resource, b.resource) || compare(a.account, b.account)),
       unopened: unopened.map(summaryOfUnopened),
     };
@@ -396,15 +400,15 @@ export class Vault {
    */
   async warm(options: WarmOptions = {}): Promise<WarmResult> {
     this.#mustBeOpen();
-    const { Warming } = await import('../refresh/refresher.ts');
-    const parts = { custody: this.#parts.custody, refresh: this.#refresh, report: this.#parts.report };
+    const { Refresher } = await import('../refresh/refresher.ts');
+    const parts = { store: this.#parts.custody, refresh: this.#refresh, report: this.#parts.report };
     const ends = [this.#ending.signal, ...(options.signal === undefined ? [] : [options.signal])];
-    return new Warming(parts, options).run(AbortSignal.any(ends));
+    return new Refresher(parts, options).run(AbortSignal.any(ends));
   }
 
   /** Where its records lie. */
   get store(): Store {
-    return this.#parts.custody.store;
+    return this.#parts.custody.recordStore;
   }
 
   /** The keyrings that were considered so far, the strongest first, and why each was passed over. */
@@ -439,12 +443,11 @@ export class Vault {
     return {
       custody: this.#parts.custody,
       renew: () => this.token(resource, { account, deadlineMs, signal }),
-      bringHome: (held: Held) => this.#refresh.landing.bringHome(held),
-      newest: (held: Held) => this.#refresh.landing.newest(held),
+      policy: this.#parts.policy,
     };
   }
 
-  #kept(held: Held): LoginResult {
+  #kept(held: StoredCredential): LoginResult {
     return {
       credential: summaryOf(held, thisMoment(), false),
       keyring: { id: held.key.keyringId, tier: held.key.tier, lifetime: held.key.lifetime },
@@ -453,7 +456,7 @@ export class Vault {
   }
 
   /** A login that is made here for another machine: in memory, and gone from there when it has been handed out. */
-  async #logInElsewhere(name: Name, { login, signal }: SendOptions): Promise<Credential> {
+  async #logInElsewhere(name: CredentialId, { login, signal }: SendOptions): Promise<Credential> {
     const other = this.#parts.inMemory();
     try {
       await other.login(name.resource, { ...login, account: name.account, signal });

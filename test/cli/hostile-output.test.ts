@@ -1,8 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { type Credential, serializeCredential } from '../../src/credential.ts';
-import { nameOf } from '../../src/credentials/sealed-credential-store.ts';
+import { type Credential, CredentialId, serializeCredential } from '../../src/credential.ts';
 import { sealBlob } from '../../src/handover/blob.ts';
 import { parseCode } from '../../src/handover/code.ts';
 import { sampleCredential } from '../support/credential.ts';
@@ -50,7 +49,7 @@ async function homeWith(changes: Partial<Credential> = {}): Promise<Home> {
     leniencies: [HOSTILE],
     ...changes,
   });
-  await custody.keep(await keys.strongest(), nameOf(URL_OF_SERVER, undefined), () => credential);
+  await custody.save(await keys.strongest(), CredentialId.of(URL_OF_SERVER, undefined), () => credential);
   return home;
 }
 

@@ -1,8 +1,9 @@
 import { mkdir, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { Spill } from '../../src/credentials/outbox-files.ts';
-import { Custody } from '../../src/credentials/sealed-credential-store.ts';
+import { CredentialId } from '../../src/credential.ts';
+import { kidIn, OutboxFiles } from '../../src/credentials/outbox-files.ts';
+import { SealedCredentialStore } from '../../src/credentials/sealed-credential-store.ts';
 import { HoldfastError, RecordDamagedError } from '../../src/errors.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
 import { temporaryHome } from '../support/home.ts';
@@ -42,7 +43,7 @@ describe('a record', () => {
     const path = await onlyRecord(home);
     const good = await readFile(path);
     const { custody } = partsAt(home);
-    const name = { resource: home.resource, account: 'default' };
+    const name = CredentialId.of(home.resource, undefined);
     const served: number[] = [];
     for (let offset = 0; offset < good.length; offset += 1) {
       for (const damaged of [flipped(good, offset), good.subarray(0, offset)]) {
@@ -92,7 +93,7 @@ describe('what only helps may be damaged without harm', () => {
   ])('a note that is %s', async (_what, bytes) => {
     const { home } = await loggedIn(await temporaryHome(), servers.resource);
     await expire(home, servers.resource);
-    const { address } = (await partsAt(home).custody.find({ resource: servers.resource, account: 'default' }))
+    const { address } = (await partsAt(home).custody.find(CredentialId.of(servers.resource, undefined)))
       ?.held ?? { address: { id: '' } };
     await writeFile(join(home.layout.locks, `${address.id}.note`), bytes, { mode: 0o600 });
     expect(await vaultAt(home).vault.token(servers.resource)).toMatchObject({ generation: 2 });
@@ -121,20 +122,28 @@ describe('what only helps may be damaged without harm', () => {
       await mkdir(join(home.path, place), { recursive: true, mode: 0o700 });
       const { keys } = partsAt(home);
       const lasting = new DirectoryStore(home.layout, home.environment);
-      const spill = new Spill({ ...home.layout, spills: [join(home.path, 'spill')] }, home.environment);
-      const custody = new Custody({ lasting, passing: lasting, spill }, keys);
-      const held = (await custody.find({ resource: home.resource, account: 'default' }))?.held;
+      const outbox = new OutboxFiles({ ...home.layout, outboxes: [] }, home.environment);
+      const custody = new SealedCredentialStore({ lasting, passing: lasting, keys });
+      const held = (await custody.find(CredentialId.of(home.resource, undefined)))?.held;
       if (held === undefined) throw new Error('The login should be there.');
+      const { id } = held.address;
+      const opened = async () => {
+        const files = await outbox.list(lasting, id);
+        const read = await Promise.all(
+          files.map(({ record }) => custody.unsealed(id, kidIn(record), record)),
+        );
+        return read.filter((one) => one !== undefined);
+      };
       const believed: number[] = [];
       for (let offset = 0; offset < good.length; offset += 1) {
         for (const damaged of [flipped(good, offset), good.subarray(0, offset)]) {
           await writeFile(copy, damaged, { mode: 0o600 });
-          if ((await custody.spilled(held)).length > 0) believed.push(offset);
+          if ((await opened()).length > 0) believed.push(offset);
         }
       }
       expect(believed).toEqual([]);
       await writeFile(copy, good);
-      expect(await custody.spilled(held)).toHaveLength(1);
+      expect(await opened()).toHaveLength(1);
     },
   );
 

@@ -127,7 +127,7 @@ async function comesHome(disk: SmallDisk, site: Site, family: Family): Promise<v
   await vault.close();
   expect(family.log.map(({ outcome }) => outcome)).toEqual(['rotated']);
   expect(await site.hasNewest(RESOURCE, family)).toBe('record');
-  expect(await readdir(join(disk.home.path, 'spill')).catch(() => [])).toEqual([]);
+  expect(await readdir(join(disk.home.path, 'outbox')).catch(() => [])).toEqual([]);
 }
 
 describe.skipIf(NO_SMALL_DISK)('a disk that fails between the answer and its storing', () => {

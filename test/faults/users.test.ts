@@ -119,6 +119,6 @@ describe.skipIf(NOT_ROOT)('a directory that its user may not use any more', () =
     const { code, out } = await tokenAs(USER, home);
     expect({ code, good: out.trim() === family.accessToken }).toEqual({ code: 0, good: true });
     expect(family.log.map(({ outcome }) => outcome)).toEqual(['rotated']);
-    expect(await readdir(join(home, 'spill'))).toEqual([]);
+    expect(await readdir(join(home, 'outbox'))).toEqual([]);
   });
 });

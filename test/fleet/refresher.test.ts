@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { nameOf } from '../../src/credentials/sealed-credential-store.ts';
+import { CredentialId } from '../../src/credential.ts';
 import { EngineStore } from '../../src/store/engine-store.ts';
 import type { WarmedLogin } from '../../src/vault/results.ts';
 import type { Vault } from '../../src/vault/vault.ts';
@@ -32,7 +32,7 @@ async function leave(home: Home, account: string, leftMs: number): Promise<void>
     obtainedBoot: undefined,
     expiresAt: obtainedAt + 3_600_000,
   };
-  await custody.commit({ ...held, credential }, { ...credential, tokens });
+  await custody.replace({ ...held, credential }, { ...credential, tokens });
 }
 
 async function warmOnce(vault: Vault, options: Parameters<Vault['warm']>[0] = {}) {
@@ -93,7 +93,7 @@ describe('keeping logins warm', () => {
     await vault.login(own.resource, { interaction: scripted });
     const held = await stored(home, own.resource);
     const tokens = { ...held.credential.tokens, obtainedAt: 0, obtainedBoot: undefined, expiresAt: 1000 };
-    await partsAt(home).custody.commit(held, { ...held.credential, tokens });
+    await partsAt(home).custody.replace(held, { ...held.credential, tokens });
     await own.revokeGrants();
     const first = await warmOnce(vault);
     expect(first.heard.map(({ outcome }) => outcome)).toEqual(['login-required']);
@@ -112,7 +112,7 @@ describe('keeping logins warm', () => {
       obtainedAt: Date.now() - 59 * 60_000,
       obtainedBoot: undefined,
     };
-    await partsAt(home).custody.commit(held, {
+    await partsAt(home).custody.replace(held, {
       ...held.credential,
       tokens: { ...tokens, expiresAt: tokens.obtainedAt + 3_600_000 },
     });
@@ -173,7 +173,7 @@ describe('three `holdfast refresher` at one store', () => {
     );
     const generations = async () => {
       const found = await Promise.all(
-        accounts.map((account) => partsAt(home).custody.find(nameOf(own.resource, account))),
+        accounts.map((account) => partsAt(home).custody.find(CredentialId.of(own.resource, account))),
       );
       return found.map((one) => one?.held.credential.generation ?? 0);
     };

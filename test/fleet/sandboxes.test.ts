@@ -2,7 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { Custody, nameOf } from '../../src/credentials/sealed-credential-store.ts';
+import { CredentialId } from '../../src/credential.ts';
+import { SealedCredentialStore } from '../../src/credentials/sealed-credential-store.ts';
 import { postgresStore } from '../../src/postgres.ts';
 import { MemoryStore } from '../../src/store/memory.ts';
 import type { Store } from '../../src/store/store.ts';
@@ -88,15 +89,15 @@ test.skipIf(MISSING)(
 async function lapse(environment: ReturnType<typeof processEnvironment>): Promise<void> {
   const store: Store = postgresStore({ connectionString: postgres.url() });
   const { keys } = placeOf({ store }, environment, (await temporaryHome()).layout);
-  const custody = new Custody({ lasting: store, passing: new MemoryStore() }, keys);
+  const custody = new SealedCredentialStore({ lasting: store, passing: new MemoryStore(), keys });
   try {
-    const held = (await custody.find(nameOf(servers.resource, undefined)))?.held;
+    const held = (await custody.find(CredentialId.of(servers.resource, undefined)))?.held;
     if (held === undefined) throw new Error('The login is gone.');
     const { tokens } = held.credential;
     const { obtainedBoot: _boot, ...rest } = tokens;
     const obtainedAt = Date.now() - 7_200_000;
     const aged = { ...rest, obtainedAt, expiresAt: obtainedAt + 3_600_000 };
-    await custody.commit(held, { ...held.credential, tokens: aged });
+    await custody.replace(held, { ...held.credential, tokens: aged });
   } finally {
     await custody.close();
   }

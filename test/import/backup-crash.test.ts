@@ -2,6 +2,7 @@ import { readdir, utimes } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { CredentialId } from '../../src/credential.ts';
 import { findLogins, moveLogin } from '../../src/import/move.ts';
 import { start, TYPESCRIPT } from '../support/process.ts';
 import { type Servers, startServers } from '../support/servers.ts';
@@ -41,7 +42,7 @@ test('an import that is killed at any step leaves the login here or there, never
     expect(await run(at, { DIE_AT: String(dieAt) })).toMatchObject({ code: null, out: '' });
     const file = join(at.directory, '.mcporter', 'credentials.json');
     const { vault } = vaultAt(at.home);
-    const name = { resource: servers.resource, account: 'default' };
+    const name = CredentialId.of(servers.resource, undefined);
     const here = (await partsAt(at.home).custody.find(name))?.held.credential.tokens.refreshToken;
     const isHere = here?.reveal() === login.tokens.refresh_token;
     const there = (await findLogins(at.peer, at.place)).logins;

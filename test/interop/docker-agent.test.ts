@@ -2,7 +2,7 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { nameOf } from '../../src/credentials/sealed-credential-store.ts';
+import { CredentialId } from '../../src/credential.ts';
 import { sampleCredential } from '../support/credential.ts';
 import { buildWitness, dockerAgentParts, fixtureAt, NO_WITNESS, witness } from '../support/docker-agent.ts';
 import { temporaryHome } from '../support/home.ts';
@@ -29,13 +29,17 @@ describe.skipIf(NO_WITNESS)('the Go witness', () => {
     const { directory, parts } = await place();
     const { custody, keys } = parts();
     const resource = 'https://mcp.example/mcp?a=<&>é';
-    const name = nameOf(resource, undefined);
+    const name = CredentialId.of(resource, undefined);
     const credential = sampleCredential(name.resource);
-    await custody.keep(await keys.strongest(), name, () => credential);
+    await custody.save(await keys.strongest(), name, () => credential);
     const unlimited = sampleCredential('https://forever.example', {
       tokens: { accessToken: credential.tokens.accessToken, tokenType: 'Bearer', obtainedAt: 0 },
     });
-    await custody.keep(await keys.strongest(), nameOf(unlimited.resource, undefined), () => unlimited);
+    await custody.save(
+      await keys.strongest(),
+      CredentialId.of(unlimited.resource, undefined),
+      () => unlimited,
+    );
     expect(JSON.parse(witness(program, directory, 'read'))).toEqual({
       [name.resource]: {
         access_token: credential.tokens.accessToken.reveal(),
@@ -62,18 +66,20 @@ describe.skipIf(NO_WITNESS)('the Go witness', () => {
     };
     witness(program, directory, 'put', 'https://theirs.example/mcp', JSON.stringify(entry));
     const { custody, keys } = parts();
-    const found = await custody.find(nameOf('https://theirs.example/mcp', undefined));
+    const found = await custody.find(CredentialId.of('https://theirs.example/mcp', undefined));
     expect(found?.held.credential).toMatchObject({
       tokens: { tokenType: 'bearer', expiresAt: Date.UTC(2031, 0, 2, 1, 34, 5, 123) },
     });
     expect(found?.held.credential.tokens.accessToken.reveal()).toBe('theirs');
-    await custody.keep(await keys.strongest(), nameOf('https://ours.example', undefined), (generation) =>
-      sampleCredential('https://ours.example', { generation }),
+    await custody.save(
+      await keys.strongest(),
+      CredentialId.of('https://ours.example', undefined),
+      (generation) => sampleCredential('https://ours.example', { generation }),
     );
     const bundle = JSON.parse(witness(program, directory, 'read'));
     expect(bundle['https://theirs.example/mcp']).toEqual(entry);
     witness(program, directory, 'remove', 'https://ours.example');
-    expect(await parts().custody.find(nameOf('https://ours.example', undefined))).toBeUndefined();
+    expect(await parts().custody.find(CredentialId.of('https://ours.example', undefined))).toBeUndefined();
   });
 
   test('and Holdfast read the same of what docker-agent itself left', async () => {
@@ -104,7 +110,7 @@ describe.skipIf(NO_WITNESS)('the Go witness', () => {
     const { directory, parts } = await place();
     const bundle = { 'https://old.example/mcp': { access_token: 'old', expires_at: '0001-01-01T00:00:00Z' } };
     witness(program, directory, 'old', JSON.stringify(bundle));
-    const found = await parts().custody.find(nameOf('https://old.example/mcp', undefined));
+    const found = await parts().custody.find(CredentialId.of('https://old.example/mcp', undefined));
     expect(found?.held.credential.tokens.accessToken.reveal()).toBe('old');
     expect(JSON.parse(witness(program, directory, 'read'))).toMatchObject(bundle);
     expect(await readdir(join(directory, 'mcp-oauth-keyring'))).toEqual([

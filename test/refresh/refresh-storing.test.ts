@@ -2,8 +2,6 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { StorageFullError, VaultClosedError } from '../../src/errors.ts';
-import { RefreshOnce } from '../../src/refresh/refresh.ts';
-import { redeem } from '../../src/refresh/request-tokens.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
 import type { Store } from '../../src/store/store.ts';
 import { temporaryHome } from '../support/home.ts';
@@ -18,6 +16,7 @@ import {
   fingerprint,
   loggedIn,
   partsAt,
+  refreshOf,
   scripted,
   stored,
   vaultAt,
@@ -113,10 +112,10 @@ describe('new tokens that the store cannot take', () => {
     const { token } = await vault.token(servers.resource);
     await vault.close();
     expect(events).toMatchObject([
-      { type: 'unpersisted', message: expect.stringContaining(join(home.path, 'spill')) },
+      { type: 'unpersisted', message: expect.stringContaining(join(home.path, 'outbox')) },
     ]);
-    const [spilled = ''] = await readdir(join(home.path, 'spill'));
-    const text = await readFile(join(home.path, 'spill', spilled), 'utf8');
+    const [spilled = ''] = await readdir(join(home.path, 'outbox'));
+    const text = await readFile(join(home.path, 'outbox', spilled), 'utf8');
     expect(text.includes(token.reveal())).toBe(false);
     expect(await storedGeneration(home)).toBe(1);
     failing.broken = false;
@@ -125,7 +124,7 @@ describe('new tokens that the store cannot take', () => {
     expect(next.token.equals(token)).toBe(true);
     expect((await servers.counters()).tokenRequests).toBe(before);
     expect(await storedGeneration(home)).toBe(2);
-    expect(await readdir(join(home.path, 'spill'))).toEqual([]);
+    expect(await readdir(join(home.path, 'outbox'))).toEqual([]);
   });
 
   test('are told as lost when no place at all takes them', async () => {
@@ -135,12 +134,7 @@ describe('new tokens that the store cannot take', () => {
     const store = storeAround(new DirectoryStore(home.layout, home.environment), {
       cas: () => Promise.reject(new StorageFullError('No space is left.')),
     });
-    const { custody } = partsAt(home, store);
-    const once = new RefreshOnce(
-      custody,
-      (credential) => redeem(credential, home.environment, {}),
-      () => {},
-    );
+    const once = refreshOf(partsAt(home, store).custody, home);
     await once.refresh(stale, { leaseMs: 1000, waitMs: 30_000 });
     expect(await once.close()).toMatchObject([{ resource: servers.resource, generation: 2 }]);
   });
@@ -165,16 +159,13 @@ describe('new tokens that the store cannot take', () => {
     const store = storeAround(new DirectoryStore(home.layout, home.environment), {
       cas: () => Promise.reject(new StorageFullError('No space is left.')),
     });
-    const once = new RefreshOnce(
-      partsAt(home, store).custody,
-      (credential) => redeem(credential, home.environment, {}),
-      () => {},
-    );
+    const { custody } = partsAt(home, store);
+    const once = refreshOf(custody, home);
     const refreshed = await once.refresh(stale, { leaseMs: 1000, waitMs: 30_000 });
-    expect(once.landing.newest(stale).credential).toBe(refreshed.credential);
+    expect(custody.newest(stale).credential).toBe(refreshed.credential);
     await vaultAt(home).vault.login(servers.resource, { interaction: scripted });
     const login = await stored(home, servers.resource);
-    expect(once.landing.newest(login)).toBe(login);
+    expect(custody.newest(login)).toBe(login);
     expect(await once.close()).toEqual([]);
   });
 
@@ -282,7 +273,7 @@ describe('a refresh that is under way', () => {
   test('brings nothing back that was removed meanwhile', async () => {
     const { home, token, endpoint } = await underWay();
     const held = await stored(home, servers.resource);
-    await partsAt(home).custody.remove(held);
+    await partsAt(home).custody.removeRecord(held);
     endpoint.open();
     await expect(token).rejects.toMatchObject({ code: 'login-required' });
     await expect(stored(home, servers.resource)).rejects.toThrow('Nothing is stored');
@@ -293,7 +284,7 @@ describe('a vault that closes', () => {
   test('waits for no other process’s lease', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const held = await expire(home, servers.resource);
-    const lease = await partsAt(home).custody.lease(held, { waitMs: 0 });
+    const lease = await partsAt(home).store.lock(held.address.id, { waitMs: 0 });
     const token = vault.token(servers.resource);
     token.catch(() => {});
     await new Promise((resolve) => setTimeout(resolve, 100));

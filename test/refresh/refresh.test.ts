@@ -4,8 +4,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { AbortedError, LockTimeoutError, LoginRequiredError } from '../../src/errors.ts';
-import { RefreshOnce } from '../../src/refresh/refresh.ts';
-import { redeem } from '../../src/refresh/request-tokens.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
 import { temporaryHome } from '../support/home.ts';
 import { runScript, start, TYPESCRIPT } from '../support/process.ts';
@@ -19,6 +17,7 @@ import {
   leave,
   loggedIn,
   partsAt,
+  refreshOf,
   scripted,
   stored,
   vaultAt,
@@ -170,7 +169,7 @@ describe('many callers', () => {
   test('the one with the least patience does not decide for the others', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const held = await expire(home, servers.resource);
-    const lease = await partsAt(home).custody.lease(held, { waitMs: 0 });
+    const lease = await partsAt(home).store.lock(held.address.id, { waitMs: 0 });
     const impatient = vault.token(servers.resource, { deadlineMs: 50 });
     const patient = vault.token(servers.resource);
     await expect(impatient).rejects.toMatchObject({ retryable: true });
@@ -217,12 +216,12 @@ describe('what other processes do', () => {
     const { home } = await loggedIn(await temporaryHome(), servers.resource);
     const stale = await expire(home, servers.resource);
     const { out } = await runScript('token-process.ts', [servers.resource], { HOLDFAST_HOME: home.path });
-    const once = new RefreshOnce(
-      partsAt(home).custody,
-      () => Promise.reject(new Error('The token endpoint was asked.')),
-      () => {},
-    );
-    const held = await once.refresh(stale, { leaseMs: 1000, waitMs: 10_000 });
+    const before = await servers.counters();
+    const held = await refreshOf(partsAt(home).custody, home).refresh(stale, {
+      leaseMs: 1000,
+      waitMs: 10_000,
+    });
+    expect((await countedSince(before)).tokenRequests).toBe(0);
     expect({
       generation: held.credential.generation,
       fingerprint: fingerprint(held.credential.tokens.accessToken),
@@ -231,24 +230,26 @@ describe('what other processes do', () => {
 
   test('the loser of a race keeps the winner’s tokens when it gets invalid_grant', async () => {
     const { home } = await loggedIn(await temporaryHome(), servers.resource);
+    const endpoint = gatedTokenEndpoint(servers.issuer);
+    endpoint.open();
+    let winner = '';
+    let refusals = 0;
+    await useTokenEndpoint(home, servers.resource, async (request, response) => {
+      if (winner === '') {
+        winner = 'asks';
+        winner = (await runScript('token-process.ts', [servers.resource], { HOLDFAST_HOME: home.path })).out;
+        response.on('finish', () => {
+          if (response.statusCode === 400) refusals += 1;
+        });
+      }
+      await endpoint.handler(request, response);
+    });
     const stale = await expire(home, servers.resource);
-    // An engine whose lease was lost unnoticed: both sides believe that they may refresh.
+    // A store whose lease was lost unnoticed: both sides believe that they may refresh.
     const store = storeAround(new DirectoryStore(home.layout, home.environment), {
       lock: async () => ({ note: async () => undefined, setNote: async () => {}, release: async () => {} }),
     });
-    let winner = '';
-    let refusals = 0;
-    const loser = new RefreshOnce(
-      partsAt(home, store).custody,
-      async (credential) => {
-        winner = (await runScript('token-process.ts', [servers.resource], { HOLDFAST_HOME: home.path })).out;
-        return redeem(credential, home.environment, {}).catch((error: unknown) => {
-          refusals += 1;
-          throw error;
-        });
-      },
-      () => {},
-    );
+    const loser = refreshOf(partsAt(home, store).custody, home);
     const { credential } = await loser.refresh(stale, { leaseMs: 1000, waitMs: 30_000 });
     expect(refusals).toBe(1);
     expect({
@@ -263,7 +264,7 @@ describe('what other processes do', () => {
   test('one that holds the lease and does not end is waited for no longer than the caller said', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const held = await expire(home, servers.resource);
-    const lease = await partsAt(home).custody.lease(held, { waitMs: 0 });
+    const lease = await partsAt(home).store.lock(held.address.id, { waitMs: 0 });
     await expect(vault.token(servers.resource, { deadlineMs: 100 })).rejects.toMatchObject({
       retryable: true,
     });
@@ -323,7 +324,7 @@ describe('early, while the old token still has life', () => {
   test('another process that holds the lease is not waited for', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const held = await leave(home, servers.resource, 60_000);
-    const lease = await partsAt(home).custody.lease(held, { waitMs: 0 });
+    const lease = await partsAt(home).store.lock(held.address.id, { waitMs: 0 });
     const before = await servers.counters();
     expect(await vault.token(servers.resource)).toMatchObject({ generation: 1 });
     expect(await countedSince(before)).toEqual({ tokenRequests: 0, refreshGrants: 0, grantsRevoked: 0 });
@@ -333,12 +334,8 @@ describe('early, while the old token still has life', () => {
   test('a lapsed one is an error that says who is in the way', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const held = await expire(home, servers.resource);
-    const lease = await partsAt(home).custody.lease(held, { waitMs: 0 });
-    const waiting = new RefreshOnce(
-      partsAt(home).custody,
-      () => Promise.reject(new Error('The token endpoint was asked.')),
-      () => {},
-    );
+    const lease = await partsAt(home).store.lock(held.address.id, { waitMs: 0 });
+    const waiting = refreshOf(partsAt(home).custody, home);
     await expect(waiting.refresh(held, { leaseMs: 50, waitMs: 10_000 })).rejects.toBeInstanceOf(
       LockTimeoutError,
     );

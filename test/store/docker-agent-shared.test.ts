@@ -1,7 +1,7 @@
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { nameOf } from '../../src/credentials/sealed-credential-store.ts';
+import { CredentialId } from '../../src/credential.ts';
 import type { Environment } from '../../src/system/environment.ts';
 import { openVault } from '../../src/vault/vault.ts';
 import { sampleCredential } from '../support/credential.ts';
@@ -121,8 +121,8 @@ test('a write gives up on a lock that another process does not let go of, says s
   await holder.says('locked');
   const before = await readFile(file, 'base64');
   const { custody, keys } = dockerAgentParts(at.directory, at.environment, undefined, 50);
-  const name = nameOf('https://ours.example/mcp', undefined);
-  const keeping = custody.keep(await keys.strongest(), name, (generation) =>
+  const name = CredentialId.of('https://ours.example/mcp', undefined);
+  const keeping = custody.save(await keys.strongest(), name, (generation) =>
     sampleCredential(name.resource, { generation }),
   );
   await expect(keeping).rejects.toMatchObject({

@@ -1,8 +1,8 @@
 import { chmod, mkdir, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { Spill } from '../../src/credentials/outbox-files.ts';
-import { nameOf } from '../../src/credentials/sealed-credential-store.ts';
+import { CredentialId } from '../../src/credential.ts';
+import { OutboxFiles } from '../../src/credentials/outbox-files.ts';
 import {
   KeyringBrokenError,
   KeyUnavailableError,
@@ -136,10 +136,10 @@ describe('what docker-agent wrote', () => {
       .set(NOTION, { ...Object(bundle.get(NOTION)), later: 7 });
     await writeBundle(at.directory, at.environment, bundle);
     const { custody } = dockerAgentParts(at.directory, at.environment);
-    const found = await custody.find(nameOf(NOTION, undefined));
+    const found = await custody.find(CredentialId.of(NOTION, undefined));
     if (found === undefined) throw new Error('It is not there.');
     const next = sampleCredential(NOTION, { generation: 2 });
-    const held = await custody.commit(found.held, next);
+    const held = await custody.replace(found.held, next);
     expect(held?.credential).toEqual(next);
     const after = await bundleAt(at.directory, at.environment);
     expect([...after.keys()].sort()).toEqual([...bundle.keys()].sort());
@@ -354,9 +354,9 @@ describe('what does not open', () => {
     const { custody, keys } = dockerAgentParts(at.directory, at.environment);
     const { held, unopened } = await custody.list();
     expect([held.length, unopened.length]).toEqual([2, 1]);
-    const { quarantined } = await custody.keep(
+    const { quarantined } = await custody.save(
       await keys.strongest(),
-      nameOf(LINEAR, undefined),
+      CredentialId.of(LINEAR, undefined),
       (generation) => sampleCredential(LINEAR, { generation }),
     );
     expect(quarantined).toContain(join(at.directory, 'holdfast', 'quarantine'));
@@ -436,7 +436,7 @@ test('a lock that another process holds keeps nobody from reading, and is waited
   const key = await keys.strongest();
   let kept = false;
   const keeping = custody
-    .keep(key, nameOf('https://ours.example/mcp', undefined), (generation) =>
+    .save(key, CredentialId.of('https://ours.example/mcp', undefined), (generation) =>
       sampleCredential('https://ours.example/mcp', { generation }),
     )
     .then(() => {
@@ -481,26 +481,27 @@ describe('a crash in the middle of a write', () => {
   ])('after %s, time %d, loses neither the login nor its new tokens', async (step, count) => {
     const at = await fixture();
     const { custody, keys } = dockerAgentParts(at.directory, at.environment);
-    const name = nameOf(RESOURCE, undefined);
+    const name = CredentialId.of(RESOURCE, undefined);
     const first = sampleCredential(RESOURCE);
-    await custody.keep(await keys.strongest(), name, () => first);
+    await custody.save(await keys.strongest(), name, () => first);
     const script = join(import.meta.dirname, '..', 'support', 'docker-agent-process.ts');
     const args = [...TYPESCRIPT, script, at.directory, 'refresh', RESOURCE, step, String(count)];
     expect((await start(process.execPath, args).ended).code).toBe(null);
     const vault = vaultOf(at);
     expect((await vault.list()).unopened).toEqual([]);
     const { files } = dockerAgentParts(at.directory, at.environment);
-    const spill = new Spill(files.layout, at.environment);
-    const again = dockerAgentParts(at.directory, at.environment, spill);
+    const outbox = new OutboxFiles(files.layout, at.environment);
+    const again = dockerAgentParts(at.directory, at.environment, outbox);
     const found = await again.custody.find(name);
     if (found === undefined) throw new Error('The login is gone.');
     const { credential } = found.held;
     expect(credential.loggedInAt).toBe(first.loggedInAt);
     const next = sampleCredential(`${RESOURCE}, the next`).tokens.accessToken;
-    const everywhere = [credential, ...(await again.custody.spilled(found.held))];
-    expect(
-      everywhere.some(({ tokens, generation }) => tokens.accessToken.equals(next) && generation === 2),
-    ).toBe(true);
+    const lease = again.custody.lease(found.held);
+    const home = await lease.begin({ waitMs: 10_000 });
+    await lease.release();
+    expect(home?.credential.tokens.accessToken.equals(next)).toBe(true);
+    expect(home?.credential.generation).toBe(2);
     // Nothing but whole: the tokens are the old ones or the new ones, and what goes with them.
     expect(
       credential.tokens.accessToken.equals(credential.generation === 2 ? next : first.tokens.accessToken),

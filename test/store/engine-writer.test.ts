@@ -2,7 +2,7 @@ import { Client } from 'pg';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { postgresStore } from '../../src/postgres.ts';
 import { redisStore } from '../../src/redis.ts';
-import { Attempts } from '../../src/refresh/retry-state.ts';
+import { RetryState } from '../../src/refresh/retry-state.ts';
 import { postgresAddress } from '../../src/store/postgres-address.ts';
 import { examinePostgres } from '../../src/store/postgres-examination.ts';
 import { sampleCredential } from '../support/credential.ts';
@@ -22,7 +22,7 @@ test('a note in the engine cannot stop refreshes for longer than an hour', () =>
       pauseMs,
       fruitless: [],
     });
-    expect(Attempts.read(note, credential, now).pauseMs(now)).toBe(3_600_000);
+    expect(RetryState.read(note, credential, now).pauseMs(now)).toBe(3_600_000);
   }
 });
 

@@ -3,7 +3,7 @@
  * other; `refresh RESOURCE STEP COUNT` gives a login its next tokens and dies at that step, the so-manieth time.
  */
 import { subscribe } from 'node:diagnostics_channel';
-import { nameOf } from '../../src/credentials/sealed-credential-store.ts';
+import { CredentialId } from '../../src/credential.ts';
 import { processEnvironment } from '../../src/system/environment.ts';
 import { sampleCredential } from './credential.ts';
 import { dockerAgentParts } from './docker-agent.ts';
@@ -18,14 +18,14 @@ async function keep(prefix: string, count: number): Promise<void> {
   const key = await keys.strongest();
   for (let index = 0; index < count; index += 1) {
     const resource = `${prefix}${index}`;
-    await custody.keep(key, nameOf(resource, undefined), (generation) =>
+    await custody.save(key, CredentialId.of(resource, undefined), (generation) =>
       sampleCredential(resource, { generation }),
     );
   }
 }
 
 async function refresh(resource: string, step: string, count: number): Promise<void> {
-  const found = await custody.find(nameOf(resource, undefined));
+  const found = await custody.find(CredentialId.of(resource, undefined));
   if (found === undefined) throw new Error('There is no such login.');
   const { credential } = found.held;
   let passed = 0;
@@ -35,5 +35,5 @@ async function refresh(resource: string, step: string, count: number): Promise<v
     if (passed === count) process.kill(process.pid, 'SIGKILL');
   });
   const { tokens } = sampleCredential(`${resource}, the next`);
-  await custody.commit(found.held, { ...credential, generation: credential.generation + 1, tokens });
+  await custody.replace(found.held, { ...credential, generation: credential.generation + 1, tokens });
 }

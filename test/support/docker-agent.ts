@@ -2,8 +2,8 @@ import { spawnSync } from 'node:child_process';
 import { chmod, copyFile, mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Spill } from '../../src/credentials/outbox-files.ts';
-import { Custody } from '../../src/credentials/sealed-credential-store.ts';
+import type { OutboxFiles } from '../../src/credentials/outbox-files.ts';
+import { SealedCredentialStore } from '../../src/credentials/sealed-credential-store.ts';
 import { dockerAgentOpeners } from '../../src/keyring/docker-agent.ts';
 import { KeyringResolution } from '../../src/keyring/open.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
@@ -78,7 +78,7 @@ export async function fixtureAt(directory: string): Promise<void> {
 export function dockerAgentParts(
   directory: string,
   environment: Environment,
-  spill?: Spill,
+  outbox?: OutboxFiles,
   lockWaitMs?: number,
 ) {
   const files = dockerAgentLayoutOf(environment, directory);
@@ -93,7 +93,7 @@ export function dockerAgentParts(
     files,
     keys,
     store,
-    custody: new Custody({ lasting: store, passing: new MemoryStore(), spill }, keys),
+    custody: new SealedCredentialStore({ lasting: store, passing: new MemoryStore(), files: outbox, keys }),
   };
 }
 

@@ -1,6 +1,7 @@
 /** Keeps a credential for the resource that the first argument names, as a login would, under the file keyring. */
 
-import { Custody, nameOf } from '../../src/credentials/sealed-credential-store.ts';
+import { CredentialId } from '../../src/credential.ts';
+import { SealedCredentialStore } from '../../src/credentials/sealed-credential-store.ts';
 import { defaultOpeners, KeyringResolution } from '../../src/keyring/open.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
@@ -14,10 +15,8 @@ const environment = processEnvironment();
 const layout = layoutOf(environment);
 const resolution = new KeyringResolution({ openers: defaultOpeners(environment, layout), choice: 'file' });
 const keys = new SealingKeys(resolution, layout, environment);
-const custody = new Custody(
-  { lasting: new DirectoryStore(layout, environment), passing: new MemoryStore() },
-  keys,
-);
-await custody.keep(await keys.strongest(), nameOf(resource, undefined), (generation) =>
+const lasting = new DirectoryStore(layout, environment);
+const custody = new SealedCredentialStore({ lasting, passing: new MemoryStore(), keys });
+await custody.save(await keys.strongest(), CredentialId.of(resource, undefined), (generation) =>
   sampleCredential(resource, { generation }),
 );

@@ -1,6 +1,6 @@
+import type { HoldfastError } from '../../src/errors.ts';
 import type { Keyring, KeyringOpener, KeyringProbe } from '../../src/keyring/keyring.ts';
 import { MemoryKeyring } from '../../src/keyring/memory.ts';
-import type { HoldfastError } from '../../src/errors.ts';
 
 /** What a desktop's keyring would be: it outlives the vaults that open it, counts its visits, and can be locked. */
 export class DesktopKeyring implements Keyring {

@@ -5,8 +5,9 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import { type Answer, OwnIssuer } from '../../bench/torture/issuer.ts';
-import type { Credential } from '../../src/credential.ts';
-import { Custody, nameOf } from '../../src/credentials/sealed-credential-store.ts';
+import { type Credential, CredentialId } from '../../src/credential.ts';
+import { OutboxFiles } from '../../src/credentials/outbox-files.ts';
+import { SealedCredentialStore } from '../../src/credentials/sealed-credential-store.ts';
 import { resolveKeyrings } from '../../src/keyring/open.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
 import { Secret } from '../../src/secret.ts';
@@ -148,10 +149,15 @@ export async function machine({
 }
 export type Machine = Awaited<ReturnType<typeof machine>>;
 
-function custodyOf(store: Store, { environment, layout }: Machine) {
+/** The credentials of that store, opened with the key of that machine. */
+export function credentialsAt(store: Store, { environment, layout }: Machine) {
   const resolution = resolveKeyrings(environment, layout, { keyring: 'key-file' });
   const keys = new SealingKeys(resolution, layout, environment);
-  return { keys, custody: new Custody({ lasting: store, passing: new MemoryStore() }, keys) };
+  const files = new OutboxFiles(layout, environment);
+  return {
+    keys,
+    custody: new SealedCredentialStore({ lasting: store, passing: new MemoryStore(), keys, files }),
+  };
 }
 
 /** Puts a login there whose access token lapsed a second ago, or lives for so long yet, in milliseconds. */
@@ -167,16 +173,17 @@ export async function putLogin(
   },
 ): Promise<void> {
   const { server, refreshToken, leftMs = -1000, resource = RESOURCE, more = {} } = login;
-  const { keys, custody } = custodyOf(store, at);
-  const name = nameOf(resource, undefined);
+  const { keys, custody } = credentialsAt(store, at);
+  const name = CredentialId.of(resource, undefined);
   const now = Date.now();
   const life = 3_600_000;
   const obtainedAt = now - life + leftMs;
-  await custody.keep(
+  await custody.save(
     await keys.strongest(),
     name,
     (generation): Credential => ({
-      ...name,
+      resource: name.resource,
+      account: name.account,
       resourceParameter: name.resource,
       generation,
       server: {
@@ -200,7 +207,7 @@ export async function putLogin(
 
 /** What is stored, opened with the key of that machine. */
 export async function storedAt(store: Store, at: Machine, resource = RESOURCE) {
-  const found = await custodyOf(store, at).custody.find(nameOf(resource, undefined));
+  const found = await credentialsAt(store, at).custody.find(CredentialId.of(resource, undefined));
   const credential = found?.held.credential;
   return (
     credential && {

@@ -6,6 +6,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { onTestFinished } from 'vitest';
+import { processEnvironment } from '../../src/system/environment.ts';
+import { layoutOf } from '../../src/system/paths.ts';
 import { bundled } from './bundle.ts';
 import { type Home, temporaryDirectory } from './home.ts';
 import { type Running, start } from './process.ts';
@@ -13,8 +15,6 @@ import { requirement } from './requirement.ts';
 import { connecting } from './sandbox-bridge.mjs';
 import { shellWord, type Terminal, terminal } from './sandbox-terminal.ts';
 import type { Servers } from './servers.ts';
-import { processEnvironment } from '../../src/system/environment.ts';
-import { layoutOf } from '../../src/system/paths.ts';
 
 /*
  * A place as sandboxes are (bubblewrap): an ordinary user of a namespace of its own, whom no user database knows; a root that

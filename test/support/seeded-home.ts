@@ -1,5 +1,6 @@
 import type { Credential } from '../../src/credential.ts';
-import { Custody, nameOf } from '../../src/credentials/sealed-credential-store.ts';
+import { CredentialId } from '../../src/credential.ts';
+import { SealedCredentialStore } from '../../src/credentials/sealed-credential-store.ts';
 import { defaultOpeners, KeyringResolution } from '../../src/keyring/open.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
 import { Secret } from '../../src/secret.ts';
@@ -19,13 +20,14 @@ export async function seededHome(resource = 'https://mcp.example.com/mcp'): Prom
   const openers = defaultOpeners(environment, layout);
   const keys = new SealingKeys(new KeyringResolution({ openers, choice: 'file' }), layout, environment);
   const lasting = new DirectoryStore(layout, environment);
-  const custody = new Custody({ lasting, passing: new MemoryStore() }, keys);
-  const name = nameOf(resource, undefined);
+  const custody = new SealedCredentialStore({ lasting, passing: new MemoryStore(), keys });
+  const name = CredentialId.of(resource, undefined);
   const token = 'the-access-token';
-  await custody.keep(await keys.strongest(), name, (generation): Credential => {
+  await custody.save(await keys.strongest(), name, (generation): Credential => {
     const now = Date.now();
     return {
-      ...name,
+      resource: name.resource,
+      account: name.account,
       resourceParameter: name.resource,
       generation,
       server: { issuer: 'https://as.example.com', tokenEndpoint: 'https://as.example.com/token' },

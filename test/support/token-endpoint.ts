@@ -1,5 +1,5 @@
-import { hostileServer, type Handler, type HostileServer } from './hostile-server.ts';
 import type { Home } from './home.ts';
+import { type Handler, type HostileServer, hostileServer } from './hostile-server.ts';
 import { gate } from './store.ts';
 import { change } from './vault.ts';
 

@@ -1,9 +1,13 @@
 import { createHash } from 'node:crypto';
 import { onTestFinished } from 'vitest';
 import type { Credential } from '../../src/credential.ts';
-import { Custody, type Held, nameOf } from '../../src/credentials/sealed-credential-store.ts';
+import { CredentialId } from '../../src/credential.ts';
+import type { CredentialStore, StoredCredential } from '../../src/credentials/credential-store.ts';
+import { SealedCredentialStore } from '../../src/credentials/sealed-credential-store.ts';
 import { defaultOpeners, KeyringResolution } from '../../src/keyring/open.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
+import { Refresh } from '../../src/refresh/refresh.ts';
+import { ReusePolicy } from '../../src/refresh/reuse-policy.ts';
 import type { Secret } from '../../src/secret.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
 import { MemoryStore } from '../../src/store/memory.ts';
@@ -40,12 +44,21 @@ export function partsAt(home: Home, store: Store = new DirectoryStore(home.layou
   const openers = defaultOpeners(home.environment, home.layout);
   const resolution = new KeyringResolution({ openers, choice: 'file' });
   const keys = new SealingKeys(resolution, home.layout, home.environment);
-  return { keys, store, custody: new Custody({ lasting: store, passing: new MemoryStore() }, keys) };
+  return {
+    keys,
+    store,
+    custody: new SealedCredentialStore({ lasting: store, passing: new MemoryStore(), keys }),
+  };
+}
+
+/** The refresh of one process over that store. */
+export function refreshOf(store: CredentialStore, { environment }: Home): Refresh {
+  return new Refresh({ store, environment, policy: new ReusePolicy(), report: () => {} });
 }
 
 /** What is stored for that resource, read anew. */
-export async function stored(home: Home, resource: string, account?: string): Promise<Held> {
-  const found = await partsAt(home).custody.find(nameOf(resource, account));
+export async function stored(home: Home, resource: string, account?: string): Promise<StoredCredential> {
+  const found = await partsAt(home).custody.find(CredentialId.of(resource, account));
   if (found === undefined) throw new Error('Nothing is stored for that resource.');
   return found.held;
 }
@@ -55,9 +68,9 @@ export async function change(
   home: Home,
   resource: string,
   how: (credential: Credential) => Partial<Credential>,
-): Promise<Held> {
+): Promise<StoredCredential> {
   const before = await stored(home, resource);
-  const after = await partsAt(home).custody.commit(before, {
+  const after = await partsAt(home).custody.replace(before, {
     ...before.credential,
     ...how(before.credential),
   });
@@ -66,7 +79,7 @@ export async function change(
 }
 
 /** Ages the stored access token: an hour of life, of which so many milliseconds are left. */
-export function leave(home: Home, resource: string, leftMs: number): Promise<Held> {
+export function leave(home: Home, resource: string, leftMs: number): Promise<StoredCredential> {
   return change(home, resource, ({ tokens }) => ({
     tokens: {
       ...tokens,
@@ -79,7 +92,7 @@ export function leave(home: Home, resource: string, leftMs: number): Promise<Hel
 }
 
 /** Ages the stored access token beyond its end. */
-export function expire(home: Home, resource: string): Promise<Held> {
+export function expire(home: Home, resource: string): Promise<StoredCredential> {
   return leave(home, resource, -1000);
 }
 

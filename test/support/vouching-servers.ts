@@ -6,8 +6,8 @@ import {
   decodeProtectedHeader,
   exportJWK,
   generateKeyPair,
-  errors as joseErrors,
   type JWTPayload,
+  errors as joseErrors,
   jwtVerify,
   SignJWT,
 } from 'jose';

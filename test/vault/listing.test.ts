@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import type { Credential } from '../../src/credential.ts';
-import { nameOf } from '../../src/credentials/sealed-credential-store.ts';
+import { CredentialId } from '../../src/credential.ts';
 import { MemoryKeyring } from '../../src/keyring/memory.ts';
 import { sampleCredential } from '../support/credential.ts';
 import { type Home, temporaryHome } from '../support/home.ts';
@@ -15,7 +15,7 @@ const RESOURCE = 'https://mcp.example.com/mcp';
 async function keep(home: Home, changes: Partial<Credential> = {}, resource = RESOURCE): Promise<string> {
   const { custody, keys } = partsAt(home);
   const key = await keys.strongest();
-  await custody.keep(key, nameOf(resource, changes.account), (generation) =>
+  await custody.save(key, CredentialId.of(resource, changes.account), (generation) =>
     sampleCredential(resource, { generation, ...changes }),
   );
   return key.kid;
@@ -38,13 +38,13 @@ describe('the list', () => {
   test('says that someone is refreshing it, while they are, and takes the lease from nobody', async () => {
     const home = await temporaryHome();
     await keep(home);
-    const { custody } = partsAt(home);
-    const held = (await custody.find(nameOf(RESOURCE, undefined)))?.held;
+    const { custody, store } = partsAt(home);
+    const held = (await custody.find(CredentialId.of(RESOURCE, undefined)))?.held;
     if (held === undefined) throw new Error('Nothing was kept.');
-    const lease = await custody.lease(held, { waitMs: 0 });
+    const lease = await store.lock(held.address.id, { waitMs: 0 });
     const { vault } = vaultAt(home);
     expect((await vault.list()).credentials).toMatchObject([{ state: 'refreshing' }]);
-    await expect(custody.lease(held, { waitMs: 0 })).rejects.toMatchObject({ code: 'lock-timeout' });
+    await expect(store.lock(held.address.id, { waitMs: 0 })).rejects.toMatchObject({ code: 'lock-timeout' });
     await lease.release();
     expect((await vault.list()).credentials).toMatchObject([{ state: 'fresh' }]);
   });
@@ -126,7 +126,7 @@ describe('the list', () => {
     await keep(home, {}, 'https://damaged.example/mcp');
     const directory = join(home.layout.credentials, kid);
     const { custody } = partsAt(home);
-    const found = await custody.find(nameOf('https://damaged.example/mcp', undefined));
+    const found = await custody.find(CredentialId.of('https://damaged.example/mcp', undefined));
     const id = found?.held.address.id ?? '';
     await writeFile(join(directory, `${id}.jwe`), 'not a record');
     const { credentials, unopened } = await vaultAt(home).vault.list();

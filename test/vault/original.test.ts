@@ -10,8 +10,7 @@
 import { chmod, lstat, mkdir, readdir, readFile, rename, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { recordId } from '../../src/credential.ts';
-import { nameOf } from '../../src/credentials/sealed-credential-store.ts';
+import { CredentialId, recordId } from '../../src/credential.ts';
 import { RecordDamagedError } from '../../src/errors.ts';
 import { sampleCredential } from '../support/credential.ts';
 import { type Home, temporaryHome } from '../support/home.ts';
@@ -30,8 +29,8 @@ afterAll(() => servers.stop());
 /** Seals a credential for that resource through the vault's own parts. */
 async function keep(home: Home, resource: string, account?: string): Promise<void> {
   const { custody, keys } = partsAt(home);
-  const name = nameOf(resource, account);
-  await custody.keep(await keys.strongest(), name, (generation) =>
+  const name = CredentialId.of(resource, account);
+  await custody.save(await keys.strongest(), name, (generation) =>
     sampleCredential(resource, { generation, account: name.account }),
   );
 }
@@ -141,10 +140,10 @@ describe('many credentials', () => {
     const home = await temporaryHome();
     const { custody, keys } = partsAt(home);
     const key = await keys.strongest();
-    const names = ['a', 'b', 'c'].map((host) => nameOf(`https://${host}.example`, undefined));
+    const names = ['a', 'b', 'c'].map((host) => CredentialId.of(`https://${host}.example`, undefined));
     const write = async (round: number) => {
-      const name = names[round % names.length] ?? nameOf(NOTION, undefined);
-      await custody.keep(key, name, (generation) => sampleCredential(name.resource, { generation }));
+      const name = names[round % names.length] ?? CredentialId.of(NOTION, undefined);
+      await custody.save(key, name, (generation) => sampleCredential(name.resource, { generation }));
     };
     const whole = async () => {
       for (const name of names) {

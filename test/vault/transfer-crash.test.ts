@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { CredentialId } from '../../src/credential.ts';
 import { StorageFullError } from '../../src/errors.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
 import { type Home, temporaryDirectory, temporaryHome } from '../support/home.ts';
@@ -28,7 +29,7 @@ function said({ out }: Ended): { blob?: string; code?: string; steps: number } {
 
 /** The refresh token of the login that lies there, if one that can be used does. */
 async function holds(home: Home, resource: string): Promise<boolean> {
-  const found = await partsAt(home).custody.find({ resource, account: 'default' });
+  const found = await partsAt(home).custody.find(CredentialId.of(resource, undefined));
   return found?.held.credential.tokens.refreshToken?.reveal() === 'the-refresh-token';
 }
 
@@ -105,9 +106,9 @@ describe('a receiver that is killed at any step of it', () => {
     // The last write, of three steps, forgets what was opened.
     await run(home, ['receive', blob], { DIE_AT: String(steps - 2) }).ended;
     const { custody } = partsAt(home);
-    const found = await custody.find({ resource: laptop.resource, account: 'default' });
+    const found = await custody.find(CredentialId.of(laptop.resource, undefined));
     if (found === undefined) throw new Error('It was to have been stored.');
-    await custody.commit(found.held, { ...found.held.credential, generation: 7 });
+    await custody.replace(found.held, { ...found.held.credential, generation: 7 });
     await vaultAt(home).vault.receive(blob);
     expect((await stored(home, laptop.resource)).credential.generation).toBe(7);
     await expect(vaultAt(home).vault.receive(blob)).rejects.toMatchObject({ code: 'handover-opened' });

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { rm } from 'node:fs/promises';
 import { after } from 'node:test';
-import { Custody, nameOf } from '../../src/credentials/sealed-credential-store.ts';
+import { CredentialId } from '../../src/credential.ts';
+import { SealedCredentialStore } from '../../src/credentials/sealed-credential-store.ts';
 import { resolveKeyrings } from '../../src/keyring/open.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
 import { openWincred } from '../../src/keyring/wincred.ts';
@@ -40,10 +41,10 @@ describe('holdfast on Windows', () => {
   test('prints the token of a login whose key is in the Credential Manager', async () => {
     const keys = new SealingKeys(resolveKeyrings(environment, layout), layout, environment);
     const lasting = new DirectoryStore(layout, environment);
-    const custody = new Custody({ lasting, passing: new MemoryStore() }, keys);
+    const custody = new SealedCredentialStore({ lasting, passing: new MemoryStore(), keys });
     const key = await keys.strongest();
     assert.equal(key.keyringId, 'wincred');
-    await custody.keep(key, nameOf(resource, undefined), (generation) =>
+    await custody.save(key, CredentialId.of(resource, undefined), (generation) =>
       sampleCredential(resource, { generation }),
     );
     await custody.close();

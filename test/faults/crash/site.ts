@@ -1,7 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Credential, parseCredential, recordId } from '../../../src/credential.ts';
-import { Custody, nameOf } from '../../../src/credentials/sealed-credential-store.ts';
+import { type Credential, CredentialId, parseCredential, recordId } from '../../../src/credential.ts';
+import { SealedCredentialStore } from '../../../src/credentials/sealed-credential-store.ts';
 import { defaultOpeners, KeyringResolution } from '../../../src/keyring/open.ts';
 import { SealingKeys } from '../../../src/keyring/sealing-key.ts';
 import { unseal } from '../../../src/sealing.ts';
@@ -23,7 +23,7 @@ export class Site {
   readonly layout: Layout;
   readonly #variables: Readonly<Record<string, string>>;
   readonly #worker: string;
-  readonly #custody: Custody;
+  readonly #custody: SealedCredentialStore;
   readonly #keys: SealingKeys;
   #logins = 0;
 
@@ -40,19 +40,20 @@ export class Site {
       environment,
     );
     const lasting = new DirectoryStore(this.layout, environment);
-    this.#custody = new Custody({ lasting, passing: new MemoryStore() }, this.#keys);
+    this.#custody = new SealedCredentialStore({ lasting, passing: new MemoryStore(), keys: this.#keys });
   }
 
   /** Keeps a login whose access token has so much life left, in milliseconds. */
   async keep(resource: string, family: Family, leftMs: number): Promise<void> {
-    const name = nameOf(resource, undefined);
+    const name = CredentialId.of(resource, undefined);
     const now = Date.now();
     this.#logins += 1;
-    await this.#custody.keep(
+    await this.#custody.save(
       await this.#keys.strongest(),
       name,
       (generation): Credential => ({
-        ...name,
+        resource: name.resource,
+        account: name.account,
         resourceParameter: name.resource,
         generation,
         server: { issuer: 'https://as.example.com', tokenEndpoint: family.endpoint },
@@ -82,7 +83,7 @@ export class Site {
 
   /** Whether a sealed copy of that login's newest tokens lies on the disk: as the record, or on its way to become it. */
   async hasNewest(resource: string, family: Family): Promise<'record' | 'staged' | undefined> {
-    const name = nameOf(resource, undefined);
+    const name = CredentialId.of(resource, undefined);
     const holds = ({ tokens }: Credential) => tokens.refreshToken?.reveal() === family.refreshToken;
     const found = await this.#custody.find(name);
     if (found !== undefined && holds(found.held.credential)) return 'record';

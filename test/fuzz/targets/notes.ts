@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { Attempts } from '../../../src/refresh/retry-state.ts';
+import { RetryState } from '../../../src/refresh/retry-state.ts';
 import { Secret } from '../../../src/secret.ts';
 import { processEnvironment } from '../../../src/system/environment.ts';
 import { layoutOf } from '../../../src/system/paths.ts';
@@ -67,7 +67,7 @@ export const NOTES: readonly Target[] = [
       let told = 0;
       return {
         property: feed(fc.oneof(texts, hostileTexts([JSON.stringify(note)], JSON_WORDS, 4096)), (text) => {
-          const attempts = Attempts.read(text, credential, now);
+          const attempts = RetryState.read(text, credential, now);
           const pauseMs = attempts.pauseMs(now);
           assert.ok(pauseMs <= 3_600_000 && !Number.isNaN(pauseMs), `a pause of ${pauseMs} ms`);
           if (pauseMs > 0) {
@@ -75,7 +75,7 @@ export const NOTES: readonly Target[] = [
             checkFailure(attempts.failure(credential, now), ['network', 'timeout']);
           }
           try {
-            attempts.checkFruitful(credential, now);
+            attempts.checkEffective(credential, now);
           } catch (error) {
             checkFailure(error, ['refresh-limited']);
           }

@@ -7,9 +7,9 @@
 import { randomBytes } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createMcpHandler, McpServer } from '@modelcontextprotocol/server';
-import { checkProof, type ProofRules, ProofRefused } from './dpop-proof.ts';
+import { checkProof, ProofRefused, type ProofRules } from './dpop-proof.ts';
 import { announce, bodyOf, listen, openControl, settingsOf } from './process.ts';
-import { type Claims, tokenClaims, type TokenSource } from './token-claims.ts';
+import { type Claims, type TokenSource, tokenClaims } from './token-claims.ts';
 
 interface McpSettings {
   /** Where the metadata is published. */

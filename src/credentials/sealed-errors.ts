@@ -1,0 +1,36 @@
+import type { CredentialId } from '../credential.ts';
+import {
+  type HoldfastError,
+  KeyringBrokenError,
+  KeyringDeniedError,
+  KeyringLockedError,
+  KeyUnavailableError,
+  RecordDamagedError,
+} from '../errors.ts';
+import { loginCommand } from './login-required.ts';
+
+export function damaged(error: RecordDamagedError, id: CredentialId | undefined): RecordDamagedError {
+  if (id === undefined) return error;
+  return new RecordDamagedError(`The stored login to ${id.resource} is damaged. ${error.message}`, {
+    cause: error,
+    hint: `Put the record back from a backup, or log in again: ${loginCommand(id.resource, id.account)} (the damaged record is then moved to quarantine/, not deleted).`,
+  });
+}
+
+/** A record is there, and no key for it. The reason that a person can fix comes first. */
+export function unreachable(what: string, problems: readonly HoldfastError[]): HoldfastError {
+  const sealed = `${what} is sealed under a key that cannot be read now.`;
+  for (const Problem of [KeyringLockedError, KeyringDeniedError, KeyringBrokenError]) {
+    const problem = problems.find((candidate) => candidate instanceof Problem);
+    if (problem) {
+      return new Problem(`${sealed} ${problem.message}`, {
+        cause: problem,
+        ...(problem.hint === undefined ? {} : { hint: problem.hint }),
+      });
+    }
+  }
+  const reasons = problems.map((problem) => ` ${problem.message}`).join('');
+  return new KeyUnavailableError(`${sealed}${reasons}`, {
+    hint: 'Run Holdfast where that login was made (the same desktop session and passphrase), or log in again from here. See: holdfast doctor',
+  });
+}

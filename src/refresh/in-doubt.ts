@@ -1,0 +1,22 @@
+import type { Credential } from '../credential.ts';
+import type { CredentialLease } from '../credentials/credential-lease.ts';
+import { LockTimeoutError } from '../errors.ts';
+import { shellPath } from '../system/storage-error.ts';
+import { RetryState } from './retry-state.ts';
+
+/**
+ * A login that leaves this machine must be the newest state of it. Where the last holder of its lease went silent in the middle,
+ * its refresh token may have been used up, and the answer may still come.
+ *
+ * @throws LockTimeoutError when that is so; the next refresh settles it
+ */
+export function checkNothingInDoubt(lease: CredentialLease, credential: Credential): void {
+  const since = RetryState.read(lease.note, credential, lease.now()).abandonedAt ?? lease.abandonedAt;
+  if (since === undefined) return;
+  lease.abandon();
+  const { resource } = credential;
+  throw new LockTimeoutError(
+    `A process went silent while it refreshed the login to ${resource}, so the tokens here may be used up. Nothing left this machine.`,
+    { hint: `Have it refreshed first, then try again: holdfast token ${shellPath(resource)}` },
+  );
+}
