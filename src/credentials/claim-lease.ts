@@ -151,10 +151,6 @@ export class ClaimLease implements CredentialLease {
     return this.#store.removeRecord(current, this.#held.epoch);
   }
 
-  abandon(): void {
-    this.#claim?.abandon?.();
-  }
-
   async release(): Promise<void> {
     // Until the answer is saved nobody else may claim: they would send what it came of.
     if (this.#claim !== undefined && !this.#outbox.needs(this.#claim)) await quietly(this.#claim.release());

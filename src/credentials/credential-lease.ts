@@ -63,11 +63,6 @@ export interface CredentialLease {
   move(current: StoredCredential, key: SealingKey): Promise<Replaced | 'occupied'>;
   /** Removes the record. */
   remove(current: StoredCredential): Promise<boolean>;
-  /**
-   * Holds on to the lease no longer, and gives nothing back: what is in doubt about the holder before stays in doubt for the next
-   * one.
-   */
-  abandon(): void;
   /** Gives the lease back, unless an answer that is not saved yet depends on it. Never throws; safe to call twice. */
   release(): Promise<void>;
 }

@@ -99,10 +99,6 @@ export class LockLease implements CredentialLease {
     return this.#store.removeRecord(current);
   }
 
-  abandon(): void {
-    // The note of the holder before stays; the lock is given back by `release`.
-  }
-
   async release(): Promise<void> {
     // Also where an answer is not saved yet: who takes the lock next finds it in the outbox.
     await quietly(this.#lock?.release());

@@ -10,10 +10,12 @@ import { RetryState } from './retry-state.ts';
  *
  * @throws LockTimeoutError when that is so; the next refresh settles it
  */
-export function checkNothingInDoubt(lease: CredentialLease, credential: Credential): void {
-  const since = RetryState.read(lease.note, credential, lease.now()).abandonedAt ?? lease.abandonedAt;
+export async function checkNothingInDoubt(lease: CredentialLease, credential: Credential): Promise<void> {
+  const retry = RetryState.read(lease.note, credential, lease.now());
+  const since = retry.abandonedAt ?? lease.abandonedAt;
   if (since === undefined) return;
-  lease.abandon();
+  // It stays in doubt for the next holder, until the tokens are others.
+  await lease.leave(retry.sending(since).noteText);
   const { resource } = credential;
   throw new LockTimeoutError(
     `A process went silent while it refreshed the login to ${resource}, so the tokens here may be used up. Nothing left this machine.`,

@@ -46,7 +46,7 @@ export async function exportLogin(
     const { credential } = current;
     checkMovable(credential);
     checkUnbound(credential);
-    checkNothingInDoubt(lease, credential);
+    await checkNothingInDoubt(lease, credential);
     lease.fence();
     // First out, then gone from here: whenever this ends, the login is in one place at least.
     await options.deliver(exported(departing(credential)));

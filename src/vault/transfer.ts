@@ -91,7 +91,7 @@ async function move(sending: Sending): Promise<SendResult> {
       const again = await blobAgain(sending, current);
       if (again !== undefined) return again;
       checkMovable(current.credential);
-      checkNothingInDoubt(lease, current.credential);
+      await checkNothingInDoubt(lease, current.credential);
       const result = await sealed(sending, current.credential);
       const { id } = current.address;
       await files.write('sent', { id, key: current.key, plaintext: sentText(result, code.id) });

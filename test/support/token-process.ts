@@ -9,7 +9,7 @@ import { HoldfastError } from '../../src/errors.ts';
 import { openVault } from '../../src/vault/vault.ts';
 
 const [resource = '', go] = process.argv.slice(2);
-const vault = openVault({ keyring: 'file' });
+const vault = openVault({ keyring: process.env['HOLDFAST_KEYRING'] ?? 'file' });
 process.stderr.write('ready\n');
 while (go !== undefined && !existsSync(go)) await sleep(5);
 try {

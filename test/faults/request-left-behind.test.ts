@@ -1,0 +1,54 @@
+import { fileURLToPath } from 'node:url';
+import { expect, test } from 'vitest';
+import { DirectoryStore } from '../../src/store/directory.ts';
+import {
+  authorizationServer,
+  directoryProcess,
+  ended,
+  machine,
+  putLogin,
+  RESOURCE,
+  storedAt,
+} from '../support/lab.ts';
+import { start, TYPESCRIPT } from '../support/process.ts';
+import { gate } from '../support/store.ts';
+
+const PROCESS = fileURLToPath(new URL('../support/token-process.ts', import.meta.url));
+
+/** How long the server takes to come to the request of the process that was killed, in milliseconds. */
+const DECIDES_AFTER_MS = 400;
+
+/* A lock of the kernel is free as soon as its holder is dead, while the server may not have come to its request yet. */
+test.each([
+  ['has expired', -1000],
+  ['has a minute of life left', 60_000],
+])(
+  'the request of a killed process does not overtake the next one’s where the old token %s',
+  async (_what, leftMs) => {
+    const server = await authorizationServer('grace');
+    const at = await machine({ replay: 'window' });
+    const disk = new DirectoryStore(at.layout, at.environment);
+    const { family, refreshToken } = await server.begin();
+    await putLogin(disk, at, { server, refreshToken, leftMs });
+    const [arrived, decided] = [gate(), gate()];
+    server.hooks.before = async (n) => {
+      if (n !== 1) return;
+      arrived.open();
+      await new Promise((resolve) => setTimeout(resolve, DECIDES_AFTER_MS));
+    };
+    server.hooks.after = (n) => {
+      if (n === 1) decided.open();
+    };
+    const variables = { ...at.environment.variables, HOLDFAST_KEYRING: 'key-file' };
+    const killed = start(process.execPath, [...TYPESCRIPT, PROCESS, RESOURCE], variables);
+    await arrived.opened;
+    killed.kill('SIGKILL');
+    await killed.ended;
+    const next = await ended(directoryProcess(at).vault.token(RESOURCE));
+    await decided.opened;
+    // A token with life left may be served meanwhile.
+    if (next !== 'generation 2') await ended(directoryProcess(at).vault.token(RESOURCE, { refused: 1 }));
+    expect((await storedAt(disk, at))?.refreshToken === server.live(family)).toBe(true);
+    expect(server.hasEnded(family)).toBe(false);
+  },
+);

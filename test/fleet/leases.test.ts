@@ -1,0 +1,81 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { DirectoryStore } from '../../src/store/directory.ts';
+import {
+  authorizationServer,
+  ended,
+  engineProcess,
+  machine,
+  putLogin,
+  RESOURCE,
+  storedAt,
+} from '../support/lab.ts';
+import { SharedMemory } from '../support/memory-engine.ts';
+
+async function login() {
+  const server = await authorizationServer('strict');
+  const at = await machine({ replay: 'strict' });
+  const shared = new SharedMemory();
+  const { refreshToken } = await server.begin();
+  const one = engineProcess(shared, at);
+  await putLogin(one.store, at, { server, refreshToken });
+  return { server, at, shared, one };
+}
+
+test('an engine that says that there is another version, and shows the same one, is asked for the lease by name', async () => {
+  const { server, one } = await login();
+  const claim = one.engine.claim.bind(one.engine);
+  // Its row of the lease is gone, or behind that of the record.
+  one.engine.claim = async (request) =>
+    request.only === undefined ? claim(request) : { outcome: 'superseded' };
+  expect(await ended(one.vault.token(RESOURCE))).toBe('generation 2');
+  expect(server.presented).toHaveLength(1);
+  expect(one.engine.calls.length).toBeLessThan(20);
+});
+
+test('a refresh whose record changes each time ends with its caller, and a vault that closes does not wait for it', async () => {
+  const { server, one } = await login();
+  let version = 0;
+  const read = one.engine.read.bind(one.engine);
+  one.engine.claim = async () => ({ outcome: 'superseded' });
+  one.engine.read = async (address) => {
+    version += 1;
+    const found = await read(address);
+    return found && { ...found, version: String(version) };
+  };
+  expect(await ended(one.vault.token(RESOURCE, { deadlineMs: 500 }))).toMatch(/Timeout/);
+  await one.vault.close();
+  const { length } = one.engine.calls;
+  expect(length).toBeLessThan(60);
+  expect(server.presented).toHaveLength(0);
+});
+
+test('an answer with an access token that was given before is stored for its refresh token', async () => {
+  const { server, at, one } = await login();
+  server.hooks.shape = (body) => ({ ...body, access_token: 'access-token-of-the-login' });
+  expect(await ended(one.vault.token(RESOURCE))).toBe('generation 2');
+  const first = (await storedAt(one.store, at))?.refreshToken;
+  await one.vault.token(RESOURCE, { refused: 2 });
+  expect(await storedAt(one.store, at)).toMatchObject({ generation: 3 });
+  expect((await storedAt(one.store, at))?.refreshToken === first).toBe(false);
+  expect(server.presented).toEqual(['0/0 rotated', '1/0 rotated']);
+});
+
+test('the leases of a directory are counted upwards, also where the count was lost', async () => {
+  const at = await machine();
+  const store = new DirectoryStore(at.layout, at.environment);
+  const epochs: number[] = [];
+  const lease = async (id: string) => {
+    const held = await store.lock(id, { waitMs: 1000 });
+    epochs.push(held.epoch ?? Number.NaN);
+    await held.release();
+  };
+  await lease('record');
+  await lease('record');
+  const path = join(at.layout.locks, 'record.epoch');
+  expect(Number(await readFile(path, 'ascii'))).toBe(epochs[1]);
+  await writeFile(path, 'not a number');
+  await lease('record');
+  expect(epochs.every((epoch, index) => index === 0 || epoch > (epochs[index - 1] ?? epoch))).toBe(true);
+});

@@ -1,0 +1,214 @@
+import { describe, expect, test } from 'vitest';
+import { StorageFullError } from '../../src/errors.ts';
+import { DirectoryStore } from '../../src/store/directory.ts';
+import {
+  authorizationServer,
+  directoryProcess,
+  ended,
+  engineProcess,
+  kill,
+  LEASE_MS,
+  machine,
+  PATIENCE_MS,
+  putLogin,
+  RESOURCE,
+  storedAt,
+} from '../support/lab.ts';
+import { SharedMemory } from '../support/memory-engine.ts';
+import { gate, storeAround } from '../support/store.ts';
+
+/* Whatever moves or ends a record, beside answers that are under way or wait in the outbox: nothing may be lost. */
+
+/** A login at a strict server, at one engine, and a second sealing key where `rekey` is to use it. */
+async function strictFleet(leftMs = -1000) {
+  const server = await authorizationServer('strict');
+  const at = await machine({ replay: 'strict' });
+  const shared = new SharedMemory();
+  const { family, refreshToken } = await server.begin();
+  const first = engineProcess(shared, at);
+  await putLogin(first.store, at, { server, refreshToken, leftMs });
+  const open = () => engineProcess(shared, at);
+  /** A process that has been given new tokens, which are still on their way to it. */
+  const stoppedWithAnswer = async () => {
+    const [answered, go] = [gate(), gate()];
+    server.hooks.after = async () => {
+      answered.open();
+      await go.opened;
+    };
+    const holder = open();
+    const token = ended(holder.vault.token(RESOURCE, { refused: 1 }));
+    await answered.opened;
+    server.hooks.after = undefined;
+    return { holder, token, goOn: () => go.open() };
+  };
+  const stored = () => storedAt(first.store, at);
+  return { server, at, shared, family, open, stoppedWithAnswer, stored };
+}
+
+describe('an answer whose record has moved meanwhile', () => {
+  test('is written where the record is now, after a rekey that overtook it', async () => {
+    const { server, at, shared, family, open, stoppedWithAnswer, stored } = await strictFleet(60_000);
+    await at.renewKey();
+    const { holder, token, goOn } = await stoppedWithAnswer();
+    holder.engine.cut.add('renew');
+    shared.advance(LEASE_MS + PATIENCE_MS + 100);
+    expect(await open().vault.rekey()).toMatchObject({ moved: 1, left: [] });
+    goOn();
+    expect(await token).toBe('generation 2');
+    expect((await stored())?.refreshToken === server.live(family)).toBe(true);
+    expect(await ended(open().vault.token(RESOURCE, { refused: 1 }))).toBe('generation 2');
+    expect(server.hasEnded(family)).toBe(false);
+  });
+
+  test('keeps its record where it is: a rekey that was held up in the network moves nothing any more', async () => {
+    const { server, at, shared, family, open, stored } = await strictFleet();
+    await at.renewKey();
+    const [moving, heal] = [gate(), gate()];
+    const rekeying = open();
+    const move = rekeying.engine.move.bind(rekeying.engine);
+    rekeying.engine.move = async (...given) => {
+      moving.open();
+      await heal.opened;
+      return move(...given);
+    };
+    const rekeyed = rekeying.vault.rekey();
+    await moving.opened;
+    rekeying.engine.cut.add('renew');
+    shared.advance(LEASE_MS + PATIENCE_MS + 1000);
+    const [answered, go] = [gate(), gate()];
+    server.hooks.after = async () => {
+      answered.open();
+      await go.opened;
+    };
+    const token = ended(open().vault.token(RESOURCE));
+    await answered.opened;
+    heal.open();
+    expect(await rekeyed).toMatchObject({ moved: 0, left: [{ resource: RESOURCE }] });
+    go.open();
+    expect(await token).toBe('generation 2');
+    expect((await stored())?.refreshToken === server.live(family)).toBe(true);
+    expect(server.hasEnded(family)).toBe(false);
+  });
+
+  test('keeps a login here that was to be exported while its tokens were on their way', async () => {
+    const { server, shared, family, open, stoppedWithAnswer } = await strictFleet(60_000);
+    const { holder, token, goOn } = await stoppedWithAnswer();
+    holder.engine.cut.add('renew');
+    shared.advance(LEASE_MS + PATIENCE_MS + 100);
+    let exported = '';
+    const give = () =>
+      open().vault.export(RESOURCE, {
+        mode: 'move',
+        deliver: async ({ json }) => {
+          exported = json.reveal();
+        },
+      });
+    await expect(give()).rejects.toMatchObject({ code: 'lock-timeout' });
+    expect(exported).toBe('');
+    goOn();
+    expect(await token).toBe('generation 2');
+    await give();
+    expect(exported).toContain(server.live(family));
+    expect(server.hasEnded(family)).toBe(false);
+  });
+
+  test('is revoked where the login was removed, and its process says so', async () => {
+    const { server, shared, family, open, stoppedWithAnswer, stored } = await strictFleet(60_000);
+    const { holder, token, goOn } = await stoppedWithAnswer();
+    holder.engine.cut.add('renew');
+    shared.advance(LEASE_MS + PATIENCE_MS + 100);
+    expect((await open().vault.logout(RESOURCE)).removed).toBe(1);
+    goOn();
+    expect(await token).toBe('LoginRequiredError');
+    expect(server.revoked).toContain(server.live(family));
+    expect(holder.events.join()).toContain('the new tokens were revoked');
+    expect(await stored()).toBeUndefined();
+  });
+
+  test('that could not be stored is revoked, too, where the login was removed since', async () => {
+    const { server, shared, family, open } = await strictFleet();
+    const away = open();
+    away.engine.cut.add('write').add('putOutbox');
+    await away.vault.token(RESOURCE);
+    away.engine.cut.add('renew').add('read').add('kidsOf');
+    shared.advance(LEASE_MS + PATIENCE_MS + 100);
+    // Another machine, which knows nothing of what waits on this one.
+    const { at } = { at: await machine() };
+    const elsewhere = engineProcess(shared, at);
+    await elsewhere.engine.remove(
+      [...shared.rows.keys()].map(addressOf)[0] ?? { kid: '', id: '' },
+      undefined,
+    );
+    away.engine.cut.clear();
+    await expect.poll(() => server.revoked.includes(server.live(family)), { timeout: 20_000 }).toBe(true);
+    await expect.poll(() => away.events.join()).toContain('the new tokens were revoked');
+  });
+});
+
+function addressOf(text: string) {
+  const [kid = '', id = ''] = text.split('/');
+  return { kid, id };
+}
+
+describe('tokens in the outbox of a process that died', () => {
+  test('are brought home by a rekey, and sealed under the new key: directory', async () => {
+    const server = await authorizationServer('strict');
+    const at = await machine({ replay: 'strict' });
+    const disk = new DirectoryStore(at.layout, at.environment);
+    const { family, refreshToken } = await server.begin();
+    await putLogin(disk, at, { server, refreshToken });
+    const full = storeAround(disk, {
+      cas: async () => {
+        throw new StorageFullError('No space is left.');
+      },
+    });
+    const one = directoryProcess(at, full);
+    await one.vault.token(RESOURCE);
+    await one.vault.close();
+    await at.renewKey();
+    expect(await directoryProcess(at).vault.rekey()).toMatchObject({ moved: 1, left: [] });
+    const next = directoryProcess(at);
+    expect(await ended(next.vault.token(RESOURCE, { refused: 1 }))).toBe('generation 2');
+    expect((await storedAt(disk, at))?.refreshToken === server.live(family)).toBe(true);
+    expect(server.hasEnded(family)).toBe(false);
+  });
+
+  test.each(['a row of the engine', 'a file'])('are brought home by a rekey: engine, %s', async (where) => {
+    const { server, at, shared, family, open, stored } = await strictFleet();
+    const one = open();
+    one.engine.cut.add('write');
+    if (where === 'a file') one.engine.cut.add('putOutbox');
+    await one.vault.token(RESOURCE);
+    kill(one);
+    shared.advance(LEASE_MS + PATIENCE_MS + 100);
+    await at.renewKey();
+    expect(await open().vault.rekey()).toMatchObject({ moved: 1, left: [] });
+    expect((await stored())?.refreshToken === server.live(family)).toBe(true);
+    expect(server.hasEnded(family)).toBe(false);
+  });
+
+  test.each(['logout', 'export'])('are what a %s finds', async (what) => {
+    const { server, shared, family, open } = await strictFleet();
+    const one = open();
+    one.engine.cut.add('write').add('putOutbox');
+    await one.vault.token(RESOURCE);
+    const live = server.live(family);
+    kill(one);
+    shared.advance(LEASE_MS + PATIENCE_MS + 100);
+    if (what === 'logout') {
+      expect(await open().vault.logout(RESOURCE)).toMatchObject({ removed: 1, revocation: 'revoked' });
+      expect(server.revoked[0] === live).toBe(true);
+      return;
+    }
+    // The first holder is known to be dead only by the next refresh.
+    expect(await ended(open().vault.token(RESOURCE))).toBe('generation 2');
+    let exported = '';
+    await open().vault.export(RESOURCE, {
+      mode: 'move',
+      deliver: async ({ json }) => {
+        exported = json.reveal();
+      },
+    });
+    expect(exported.includes(live)).toBe(true);
+  });
+});

@@ -1,0 +1,326 @@
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { CredentialId } from '../../src/credential.ts';
+import { StorageFullError } from '../../src/errors.ts';
+import { DirectoryStore } from '../../src/store/directory.ts';
+import {
+  authorizationServer,
+  credentialsAt,
+  ended,
+  engineProcess,
+  kill,
+  LEASE_MS,
+  machine,
+  PATIENCE_MS,
+  putLogin,
+  RESOURCE,
+  storedAt,
+} from '../support/lab.ts';
+import { SharedMemory } from '../support/memory-engine.ts';
+import { storeAround } from '../support/store.ts';
+
+describe('answers that no store took', () => {
+  test('of two tenants on one machine are kept apart, and each is brought home', async () => {
+    const server = await authorizationServer('strict');
+    const at = await machine({ replay: 'strict' });
+    const tenants = await Promise.all(
+      ['acme', 'umbrella'].map(async (tenant) => {
+        const shared = new SharedMemory();
+        const { family, refreshToken } = await server.begin();
+        await putLogin(engineProcess(shared, at, { tenant }).store, at, { server, refreshToken });
+        return { tenant, shared, family };
+      }),
+    );
+    for (const { tenant, shared } of tenants) {
+      const one = engineProcess(shared, at, { tenant });
+      one.engine.cut.add('write').add('putOutbox');
+      await one.vault.token(RESOURCE);
+      kill(one);
+      shared.advance(LEASE_MS + PATIENCE_MS + 100);
+    }
+    expect(await readdir(join(at.home, 'outbox'))).toHaveLength(2);
+    for (const { tenant, shared, family } of tenants) {
+      const next = engineProcess(shared, at, { tenant });
+      expect(await ended(next.vault.token(RESOURCE))).toBe('generation 2');
+      expect(server.hasEnded(family)).toBe(false);
+    }
+    expect(await readdir(join(at.home, 'outbox'))).toEqual([]);
+  });
+
+  test('of a later holder are not removed by an earlier one that comes back', async () => {
+    const server = await authorizationServer('strict');
+    const at = await machine({ replay: 'strict' });
+    const shared = new SharedMemory();
+    const { family, refreshToken } = await server.begin();
+    const first = engineProcess(shared, at);
+    await putLogin(first.store, at, { server, refreshToken });
+    // It is given generation 2, cannot store it, and is stopped.
+    const early = engineProcess(shared, at);
+    early.engine.cut.add('write').add('putOutbox').add('renew').add('version');
+    await early.vault.token(RESOURCE);
+    early.engine.cut.add('read').add('claim').add('release').add('setAside').add('kidsOf');
+    shared.advance(LEASE_MS + PATIENCE_MS + 100);
+    // The next one brings that home, is given generation 3, cannot store it, and dies.
+    const later = engineProcess(shared, at);
+    const home = await later.vault.token(RESOURCE);
+    later.engine.cut.add('write').add('putOutbox');
+    await later.vault.token(RESOURCE, { refused: home.generation });
+    kill(later);
+    // The early one goes on, finds its answer stored, and clears up after itself.
+    early.engine.cut.clear();
+    await expect.poll(() => early.engine.calls.filter((call) => call === 'read').length).toBeGreaterThan(1);
+    await early.vault.close();
+    shared.advance(LEASE_MS + PATIENCE_MS + 100);
+    const last = engineProcess(shared, at);
+    expect(await ended(last.vault.token(RESOURCE, { refused: home.generation }))).toBe('generation 3');
+    expect((await storedAt(first.store, at))?.refreshToken === server.live(family)).toBe(true);
+    expect(server.hasEnded(family)).toBe(false);
+  });
+
+  test('in two homes of one user, in a directory that both use, are each brought home', async () => {
+    const server = await authorizationServer('strict');
+    const one = await machine({ replay: 'strict' });
+    const key = 'one-key-for-both-homes-32-bytes-'.slice(0, 32);
+    const homes = await Promise.all(
+      [1, 2].map(async () => {
+        const at = await machine({ replay: 'strict', key: Buffer.from(key).toString('base64url') });
+        const environment = {
+          ...at.environment,
+          variables: { ...at.environment.variables, XDG_RUNTIME_DIR: join(one.path, 'run') },
+        };
+        return {
+          ...at,
+          environment,
+          layout: { ...at.layout, outboxes: [join(one.path, 'run', 'holdfast')] },
+        };
+      }),
+    );
+    const families: number[] = [];
+    for (const at of homes) {
+      const disk = new DirectoryStore(at.layout, at.environment);
+      const { family, refreshToken } = await server.begin();
+      families.push(family);
+      await putLogin(disk, at, { server, refreshToken });
+      const full = storeAround(disk, {
+        cas: async () => {
+          throw new StorageFullError('No space is left.');
+        },
+      });
+      // No room in the home either.
+      const { custody } = credentialsAt(full, at);
+      const found = (await custody.find(CredentialId.of(RESOURCE, undefined)))?.held;
+      if (found === undefined) throw new Error('It is gone.');
+      const lease = custody.lease(found);
+      const current = await lease.begin({ waitMs: 1000 });
+      if (current === undefined) throw new Error('It is gone.');
+      await lease.complete({ ...current.credential, generation: 2 }, '');
+      await lease.release();
+      await custody.settle();
+    }
+    for (const at of homes) {
+      const { custody } = credentialsAt(new DirectoryStore(at.layout, at.environment), at);
+      const found = (await custody.find(CredentialId.of(RESOURCE, undefined)))?.held;
+      if (found === undefined) throw new Error('It is gone.');
+      const lease = custody.lease(found);
+      expect((await lease.begin({ waitMs: 1000 }))?.credential.generation).toBe(2);
+      await lease.release();
+    }
+    expect(families).toHaveLength(2);
+  });
+});
+
+describe('a late answer, at a server where the newest counts', () => {
+  test('is set aside although the first question of its process does not come through', async () => {
+    const server = await authorizationServer('grace');
+    const at = await machine({ replay: 'window' });
+    const shared = new SharedMemory();
+    const { family, refreshToken } = await server.begin();
+    const first = engineProcess(shared, at);
+    await putLogin(first.store, at, { server, refreshToken });
+    const { late, goOn } = await followedBy(server, shared, at);
+    goOn();
+    await late;
+    const next = engineProcess(shared, at);
+    shared.advance(LEASE_MS + PATIENCE_MS);
+    await next.vault.token(RESOURCE, { refused: (await storedAt(first.store, at))?.generation });
+    expect((await storedAt(first.store, at))?.refreshToken === server.live(family)).toBe(true);
+    expect(server.hasEnded(family)).toBe(false);
+  });
+
+  test('is set aside although it was asked for in time, and only its write was late', async () => {
+    const server = await authorizationServer('grace');
+    const at = await machine({ replay: 'window' });
+    const shared = new SharedMemory();
+    const { family, refreshToken } = await server.begin();
+    const first = engineProcess(shared, at);
+    await putLogin(first.store, at, { server, refreshToken });
+    const held = engineProcess(shared, at);
+    let heal = () => {};
+    const healed = new Promise<void>((resolve) => {
+      heal = resolve;
+    });
+    const write = held.engine.write.bind(held.engine);
+    const sent = new Promise<void>((resolve) => {
+      held.engine.write = async (...given) => {
+        resolve();
+        await healed;
+        return write(...given);
+      };
+    });
+    const late = held.vault.token(RESOURCE).catch(() => {});
+    await sent;
+    held.engine.cut.add('renew');
+    shared.advance(LEASE_MS + 100);
+    const dies = engineProcess(shared, at);
+    const answered = new Promise<void>((resolve) => {
+      server.hooks.after = async (n) => {
+        if (n !== 2) return;
+        resolve();
+        await new Promise(() => {});
+      };
+    });
+    void dies.vault.token(RESOURCE).catch(() => {});
+    await answered;
+    kill(dies);
+    server.hooks.after = undefined;
+    heal();
+    await late;
+    shared.advance(LEASE_MS + PATIENCE_MS);
+    const next = engineProcess(shared, at);
+    await next.vault.token(RESOURCE, { refused: (await storedAt(first.store, at))?.generation });
+    expect((await storedAt(first.store, at))?.refreshToken === server.live(family)).toBe(true);
+    expect(server.hasEnded(family)).toBe(false);
+  });
+
+  test('is stored where the one that claimed since died before it sent anything', async () => {
+    const server = await authorizationServer('grace');
+    const at = await machine({ replay: 'window' });
+    const shared = new SharedMemory();
+    const { family, refreshToken } = await server.begin();
+    const first = engineProcess(shared, at);
+    await putLogin(first.store, at, { server, refreshToken });
+    const { late, goOn } = await followedBy(server, shared, at, { beforeItSends: true });
+    goOn();
+    await late;
+    expect((await storedAt(first.store, at))?.refreshToken === server.live(family)).toBe(true);
+    expect(server.presented).toHaveLength(1);
+  });
+});
+
+/** A holder with an answer, stopped for longer than its lease, and another one that has claimed since, and died. */
+async function followedBy(
+  server: Awaited<ReturnType<typeof authorizationServer>>,
+  shared: SharedMemory,
+  at: Awaited<ReturnType<typeof machine>>,
+  { beforeItSends = false } = {},
+) {
+  const answers = [1, 2].map(() => {
+    let made = () => {};
+    let goOn = () => {};
+    return {
+      made: new Promise<void>((resolve) => (made = resolve)),
+      gone: new Promise<void>((resolve) => (goOn = resolve)),
+      open: { made: () => made(), goOn: () => goOn() },
+    };
+  });
+  server.hooks.after = async (n) => {
+    answers[n - 1]?.open.made();
+    await answers[n - 1]?.gone;
+  };
+  const stopped = engineProcess(shared, at);
+  const late = stopped.vault.token(RESOURCE, { deadlineMs: 1500 }).catch(() => {});
+  await answers[0]?.made;
+  stopped.engine.cut.add('renew');
+  shared.advance(LEASE_MS + 100);
+  await new Promise((resolve) => setTimeout(resolve, LEASE_MS));
+  const next = engineProcess(shared, at);
+  if (beforeItSends) {
+    const claim = next.engine.claim.bind(next.engine);
+    await new Promise<void>((resolve) => {
+      next.engine.claim = async (request) => {
+        const answer = await claim(request);
+        kill(next);
+        resolve();
+        return new Promise(() => answer);
+      };
+      void next.vault.token(RESOURCE).catch(() => {});
+    });
+  } else {
+    void next.vault.token(RESOURCE).catch(() => {});
+    await answers[1]?.made;
+    kill(next);
+  }
+  return {
+    late,
+    goOn: () => {
+      server.hooks.after = undefined;
+      answers[1]?.open.goOn();
+      answers[0]?.open.goOn();
+    },
+  };
+}
+
+test('an older answer is not written over a live one after a fail-over in which the engine lost its last claims', async () => {
+  const server = await authorizationServer('grace');
+  const at = await machine({ replay: 'window' });
+  const shared = new SharedMemory();
+  const { family, refreshToken } = await server.begin();
+  const first = engineProcess(shared, at);
+  await putLogin(first.store, at, { server, refreshToken });
+  const replica = {
+    rows: new Map(shared.rows),
+    claims: new Map([...shared.claims].map(([id, claim]) => [id, { ...claim }])),
+  };
+  const a = engineProcess(shared, at);
+  server.hooks.before = (_n, response) => {
+    response.writeHead(503).end();
+    server.hooks.before = undefined;
+    return true;
+  };
+  expect((await a.vault.token(RESOURCE)).generation).toBe(2);
+  for (const [name, kept] of Object.entries(replica) as ['rows' | 'claims', Map<string, never>][]) {
+    shared[name].clear();
+    for (const [key, value] of kept) shared[name].set(key, value);
+  }
+  const b = engineProcess(shared, at);
+  await b.vault.token(RESOURCE);
+  const isLive = async () => (await storedAt(first.store, at))?.refreshToken === server.live(family);
+  expect(await isLive()).toBe(true);
+  const calls = a.engine.calls.length;
+  await a.vault.token(RESOURCE, { refused: -1 });
+  await expect.poll(() => a.engine.calls.length).toBeGreaterThan(calls);
+  await a.vault.close();
+  expect(await isLive()).toBe(true);
+});
+
+test('a process that has refreshed ten thousand logins has forgotten most of them', async () => {
+  const server = await authorizationServer('strict');
+  const at = await machine();
+  const shared = new SharedMemory();
+  const one = engineProcess(shared, at);
+  const { custody, keys } = credentialsAt(one.store, at);
+  const key = await keys.strongest();
+  await putLogin(one.store, at, { server, refreshToken: 'x'.repeat(900) });
+  const sample = (await custody.find(CredentialId.of(RESOURCE, undefined)))?.held.credential;
+  if (sample === undefined) throw new Error('It is gone.');
+  const refreshed: WeakRef<object>[] = [];
+  for (let count = 0; count < 2_000; count += 1) {
+    const id = CredentialId.of(`${RESOURCE}/${count}`, undefined);
+    const { resource, account } = id;
+    const { held } = await custody.save(key, id, () => ({ ...sample, resource, account, generation: 1 }));
+    const lease = custody.lease(held);
+    await lease.begin({ waitMs: 1000 });
+    const next = { ...held.credential, generation: 2 };
+    refreshed.push(new WeakRef((await lease.complete(next, '')).credential));
+    await lease.release();
+    shared.rows.clear();
+    shared.claims.clear();
+  }
+  const { setFlagsFromString } = await import('node:v8');
+  const { runInNewContext } = await import('node:vm');
+  setFlagsFromString('--expose-gc');
+  await new Promise((resolve) => setImmediate(resolve));
+  (runInNewContext('gc') as () => void)();
+  expect(refreshed.filter((one) => one.deref() !== undefined).length).toBeLessThan(400);
+});
