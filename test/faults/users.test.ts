@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { chmod, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
@@ -71,6 +71,9 @@ describe.skipIf(NOT_ROOT)('another user of the machine', () => {
 describe.skipIf(NOT_ROOT)('a directory that its user may not use any more', () => {
   async function ofUser() {
     const made = await login(-1000);
+    // As it is before the first lease: a lock that is there can be taken without a right to write.
+    await rm(made.site.layout.locks, { recursive: true });
+    await mkdir(made.site.layout.locks, { mode: 0o700 });
     spawnSync('chown', ['-R', `${USER}:${USER}`, made.home]);
     return made;
   }

@@ -350,6 +350,7 @@ describe('OpenTelemetry', () => {
         attributes: {
           'holdfast.outcome': 'refreshed',
           'holdfast.attempts': 1,
+          'holdfast.epoch': expect.any(Number),
           'server.address': new URL(servers.issuer).host,
         },
       },
