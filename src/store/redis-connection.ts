@@ -59,6 +59,8 @@ export class RedisConnection {
   #cause: Error | undefined;
   /** The server has answered on the connection that stands. */
   #serves = false;
+  /** The connection that stands is being replaced: its end is no failure. */
+  #renewing = false;
   #closed = false;
 
   private constructor(client: RedisClient, where: string, own: boolean, timeoutMs: number) {
@@ -97,7 +99,9 @@ export class RedisConnection {
     });
     client.on('close', () => {
       this.#serves = false;
-      this.#settled(this.#cause ?? new Error('The connection was closed.'));
+      const renewed = this.#renewing && !this.#closed;
+      this.#renewing = false;
+      if (!renewed) this.#settled(this.#cause ?? new Error('The connection was closed.'));
     });
   }
 
@@ -194,7 +198,11 @@ export class RedisConnection {
   /** Makes the connection anew, where it is ours: it may lead to a server that another has taken over from. */
   renew(): void {
     const open = ['ready', 'connect'].includes(this.#client.status);
-    if (this.#own && !this.#closed && open) this.#client.disconnect(true);
+    if (!this.#own || this.#closed || !open) return;
+    // Its status stays "ready" until its socket has closed.
+    this.#serves = false;
+    this.#renewing = true;
+    this.#client.disconnect(true);
   }
 
   close(): void {
