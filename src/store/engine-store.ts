@@ -16,6 +16,7 @@ import type {
   WriteAnswer,
 } from './engine.ts';
 import { measured } from './measured-engine.ts';
+import { orderOfName } from './outbox-entry.ts';
 import { isPassing, patiently } from './passing-refusal.ts';
 import type {
   CasResult,
@@ -134,7 +135,8 @@ export class EngineStore implements Store {
 
   /** The newest first. */
   async listOutbox(id: string): Promise<StoredOutboxEntry[]> {
-    return this.#patiently((engine) => engine.listOutbox(id));
+    const entries = await this.#patiently((engine) => engine.listOutbox(id));
+    return entries.filter(({ name, kid }) => orderOfName(name) !== undefined && isName(kid));
   }
 
   async removeOutbox(id: string, names: readonly string[]): Promise<void> {
@@ -143,7 +145,8 @@ export class EngineStore implements Store {
 
   /** Records to be refreshed within that time from now, the earliest first; `after` is the last of the page before. */
   async due(withinMs: number, limit: number, after?: DueRecord): Promise<DueRecord[]> {
-    return this.#patiently((engine) => engine.due(withinMs, limit, after));
+    const found = await this.#patiently((engine) => engine.due(withinMs, limit, after));
+    return found.filter(({ kid, id }) => isName(kid) && isName(id));
   }
 
   /** Sets when that record is due and changes nothing else of it. `false`: it has another version. */

@@ -9,10 +9,17 @@ export interface OutboxOrder {
   readonly epoch: number;
 }
 
+/** `undefined` for a name that is not `generation.epoch.random`: whoever can write to the engine can name an entry so. */
+export function orderOfName(name: string): OutboxOrder | undefined {
+  const [, generation, epoch] = /^(\d{1,16})\.(\d{1,16})\.[\w-]{1,64}$/.exec(name) ?? [];
+  const order = { generation: Number(generation), epoch: Number(epoch) };
+  return Object.values(order).every(Number.isSafeInteger) ? order : undefined;
+}
+
 /** @throws InvalidArgumentError for a name that is not `generation.epoch.random`, or a record that is too large */
 export function outboxOrder({ name, record }: OutboxEntry): OutboxOrder {
-  const [, generation, epoch] = /^(\d{1,16})\.(\d{1,16})\.[\w-]{1,64}$/.exec(name) ?? [];
-  if (!Number.isSafeInteger(Number(generation)) || !Number.isSafeInteger(Number(epoch))) {
+  const order = orderOfName(name);
+  if (order === undefined) {
     throw new InvalidArgumentError(`An outbox entry cannot be called ${quote(name, 60)}.`, {
       hint: 'Its name is generation.epoch.random, as in 12.1790000000000.Zm9v.',
     });
@@ -20,5 +27,5 @@ export function outboxOrder({ name, record }: OutboxEntry): OutboxOrder {
   if (Buffer.byteLength(record) > MAX_RECORD_BYTES) {
     throw new InvalidArgumentError(`An outbox entry may have ${MAX_RECORD_BYTES} bytes; this one has more.`);
   }
-  return { generation: Number(generation), epoch: Number(epoch) };
+  return order;
 }

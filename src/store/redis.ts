@@ -14,7 +14,7 @@ import type {
   StoredOutboxEntry,
   WriteAnswer,
 } from './engine.ts';
-import { outboxOrder } from './outbox-entry.ts';
+import { orderOfName, outboxOrder } from './outbox-entry.ts';
 import type { RedisConnection } from './redis-connection.ts';
 import { RedisDues } from './redis-dues.ts';
 import { type GuardOptions, RedisGuard } from './redis-guard.ts';
@@ -196,12 +196,12 @@ export class RedisEngine implements Engine {
     const found = this.#texts(await this.#ask(scripts.KEPT, this.#key(id), []));
     const entries = found.flatMap((name, at) => {
       const [, writtenAt, kid, record] = /^(\d+) (\S+) (.*)$/s.exec(found[at + 1] ?? '') ?? [];
-      if (at % 2 === 1 || kid === undefined || record === undefined) return [];
-      return [{ name, kid, record, writtenAt: Number(writtenAt) }];
+      const order = orderOfName(name);
+      if (at % 2 === 1 || kid === undefined || record === undefined || order === undefined) return [];
+      return [{ entry: { name, kid, record, writtenAt: Number(writtenAt) }, order }];
     });
-    const order = new Map(entries.map((entry) => [entry, outboxOrder(entry)]));
-    const by = (entry: StoredOutboxEntry) => order.get(entry) ?? { generation: 0, epoch: 0 };
-    return entries.sort((a, b) => by(b).generation - by(a).generation || by(b).epoch - by(a).epoch);
+    entries.sort(({ order: a }, { order: b }) => b.generation - a.generation || b.epoch - a.epoch);
+    return entries.map(({ entry }) => entry);
   }
 
   async removeOutbox(id: string, names: readonly string[]): Promise<void> {

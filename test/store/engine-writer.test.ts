@@ -13,7 +13,13 @@ test('a note in the engine cannot stop refreshes for longer than an hour', () =>
   const now = Date.now();
   const credential = sampleCredential('https://mcp.example.com/mcp');
   const { generation, loggedInAt } = credential;
-  for (const pauseMs of [1e15, 1e308, 7_200_000]) {
+  // Longer than any that we write: such a note says nothing.
+  for (const [pauseMs, believed] of [
+    [3_600_000, 3_600_000],
+    [3_600_001, 0],
+    [1e15, 0],
+    [1e308, 0],
+  ]) {
     const note = JSON.stringify({
       generation,
       loggedInAt,
@@ -22,7 +28,7 @@ test('a note in the engine cannot stop refreshes for longer than an hour', () =>
       pauseMs,
       fruitless: [],
     });
-    expect(RetryState.read(note, credential, now).pauseMs(now)).toBe(3_600_000);
+    expect(RetryState.read(note, credential, now).pauseMs(now)).toBe(believed);
   }
 });
 
@@ -39,9 +45,16 @@ test.skipIf(noRedis)('records in Redis under names of another form are not liste
   for (const name of HOSTILE) {
     await writer.hset(`holdfast:{default/${name}}`, 'r:kid', 'record');
     await writer.hset(`holdfast:{default/${GOOD.id}}`, `r:${name}`, 'record');
+    await writer.hset(`holdfast:{default/${GOOD.id}}`, `o:${name}`, '1 kid record');
+    await writer.hset(`holdfast:{default/${GOOD.id}}`, `o:1.1.${name}`, '1 kid record');
+    await writer.hset(`holdfast:{default/${GOOD.id}}`, 'o:1.1.b', `1 ${name.replaceAll(' ', '_')}/ record`);
   }
+  const entry = { name: '2.1.random', kid: GOOD.kid, record: 'answer' };
+  await store.putOutbox(GOOD.id, entry);
   expect(await store.list()).toEqual([GOOD]);
   expect(await store.kidsOf(GOOD.id)).toEqual([GOOD.kid]);
+  expect(await store.due(60_000, 100)).toMatchObject([GOOD]);
+  expect(await store.listOutbox(GOOD.id)).toMatchObject([entry]);
 });
 
 test.skipIf(NO_POSTGRES)('records in PostgreSQL under names of another form are not listed', async () => {
@@ -54,13 +67,21 @@ test.skipIf(NO_POSTGRES)('records in PostgreSQL under names of another form are 
   const writer = new Client({ connectionString: server.url() });
   await writer.connect();
   const put = `INSERT INTO holdfast.records VALUES ('default', $1, $2, 'v', now(), now(), 'record')`;
+  const keep = `INSERT INTO holdfast.outbox (tenant, id, name, generation, epoch, kid, record)
+    VALUES ('default', '${GOOD.id}', $1, 1, 1, $2, 'record')`;
   for (const name of HOSTILE.filter((one) => one.length <= 200)) {
     await writer.query(put, [name, GOOD.kid]);
     await writer.query(put, [GOOD.id, name]);
+    await writer.query(keep, [name.slice(0, 100), GOOD.kid]);
+    await writer.query(keep, [`1.1.${HOSTILE.indexOf(name)}`, name]);
   }
   await writer.end();
+  const entry = { name: '2.1.random', kid: GOOD.kid, record: 'answer' };
+  await store.putOutbox(GOOD.id, entry);
   expect(await store.list()).toEqual([GOOD]);
   expect(await store.kidsOf(GOOD.id)).toEqual([GOOD.kid]);
+  expect(await store.due(60_000, 100)).toMatchObject([GOOD]);
+  expect(await store.listOutbox(GOOD.id)).toMatchObject([entry]);
 });
 
 describe('TLS to PostgreSQL that checks no certificate', () => {
