@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { StoreDeniedError } from '../../src/errors.ts';
@@ -93,6 +94,15 @@ describe.skipIf(NO_POSTGRES)('a migration where another role was first', () => {
         `${SCHEMA} CREATE FUNCTION holdfast.status(of_tenant text) RETURNS int
         LANGUAGE sql SECURITY DEFINER AS 'SELECT 1';`,
       ],
+      [
+        'a table in the place of the outbox',
+        `${SCHEMA} CREATE TABLE holdfast.outbox (tenant text, id text);`,
+      ],
+      ['a table in the place of the index', `${SCHEMA} CREATE TABLE holdfast.records_due (tenant text);`],
+      [
+        'an index under the name of ours',
+        `${SCHEMA} CREATE TABLE holdfast.t (a int); CREATE INDEX records_due ON holdfast.t (a);`,
+      ],
       ['a type', `${SCHEMA} CREATE TYPE holdfast.t AS ENUM ('a');`],
       [
         'rights that others are given by default',
@@ -117,6 +127,19 @@ describe.skipIf(NO_POSTGRES)('a migration where another role was first', () => {
         CREATE FUNCTION public.t() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN ${EVIL} RETURN NEW; END $$;
         CREATE TRIGGER t BEFORE INSERT ON holdfast.records FOR EACH ROW EXECUTE FUNCTION public.t();`,
       ],
+      [
+        'a trigger on the outbox',
+        'GRANT USAGE ON SCHEMA holdfast TO mallory; GRANT TRIGGER ON holdfast.outbox TO mallory',
+        `
+        CREATE FUNCTION public.t() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN ${EVIL} RETURN NEW; END $$;
+        CREATE TRIGGER t BEFORE INSERT ON holdfast.outbox FOR EACH ROW EXECUTE FUNCTION public.t();`,
+      ],
+      [
+        'a policy on the outbox that lets another role in',
+        'CREATE POLICY mallory ON holdfast.outbox USING (true)',
+        '',
+      ],
+      ['an outbox that was given away', 'ALTER TABLE holdfast.outbox OWNER TO mallory', ''],
       ['a table that was given away', 'ALTER TABLE holdfast.leases OWNER TO mallory', ''],
       [
         'a schema that was given away',
@@ -186,6 +209,36 @@ describe.skipIf(NO_POSTGRES)('a migration where another role was first', () => {
     await migrated.migrate();
     await migrated.rehearse();
     expect((await migrated.examine()).filter(({ level }) => level === 'error')).toEqual([]);
+  });
+
+  test('looks again at tables of version 1 before it brings them to version 2', async () => {
+    const name = await database();
+    const old = await readFile(new URL('../fixtures/version-1/postgres-schema.sql', import.meta.url), 'utf8');
+    await as('admin', name, old);
+    await as(
+      'admin',
+      name,
+      'GRANT USAGE ON SCHEMA holdfast TO mallory; GRANT TRIGGER ON holdfast.schema_version TO mallory',
+    );
+    await as(
+      'mallory',
+      name,
+      `CREATE FUNCTION public.t() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN ${EVIL} RETURN NEW; END $$;
+      CREATE TRIGGER t BEFORE UPDATE ON holdfast.schema_version FOR EACH ROW EXECUTE FUNCTION public.t();`,
+    );
+    const mine = await engine('admin', name);
+    await expect(mine.migrate()).rejects.toThrow(/trigger t/);
+    expect(await as('owner', name, "SELECT to_regclass('holdfast.outbox') AS outbox")).toEqual([
+      { outbox: null },
+    ]);
+    expect(await isSuperuser()).toBe(false);
+    await as('admin', name, 'DROP TRIGGER t ON holdfast.schema_version');
+    await mine.migrate();
+    await mine.migrate();
+    expect((await mine.examine()).filter(({ level }) => level === 'error')).toEqual([]);
+    expect(await as('admin', name, 'SELECT version, revision FROM holdfast.schema_version')).toEqual([
+      { version: 1, revision: 2 },
+    ]);
   });
 
   test('accepts a trigger whose function is the owner’s own', async () => {
