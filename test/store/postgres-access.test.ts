@@ -6,7 +6,6 @@ import {
   InvalidArgumentError,
   StoreDeniedError,
   StoreUnreachableError,
-  StoreUnsuitableError,
 } from '../../src/errors.ts';
 import { POSTGRES_SCHEMA_VERSION, postgresMigration, postgresStore } from '../../src/postgres.ts';
 import type { EngineStore } from '../../src/store/engine-store.ts';
@@ -227,10 +226,10 @@ describe.skipIf(NO_POSTGRES)('the way into PostgreSQL', () => {
     await asOwner(`ALTER ROLE ${user} SET default_transaction_read_only = on;
       SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = '${user}'`);
     await expect.poll(() => store.read(ADDRESS).catch(() => undefined)).toMatchObject({ record: 'one' });
-    const write = store.cas(ADDRESS, first.version, 'two');
-    await expect(write).rejects.toBeInstanceOf(StoreUnsuitableError);
-    await expect(write).rejects.toMatchObject({ hint: expect.stringContaining('primary') });
-  });
+    const write = await store.cas(ADDRESS, first.version, 'two');
+    const cause = { code: 'store-unsuitable', retryable: true, hint: expect.stringContaining('primary') };
+    expect(write).toMatchObject({ outcome: 'unknown', cause });
+  }, 60_000);
 
   test('a replica gives what it has, and takes nothing', async () => {
     const tenant = fresh('tenant');
@@ -239,11 +238,13 @@ describe.skipIf(NO_POSTGRES)('the way into PostgreSQL', () => {
     onTestFinished(() => replica.crash());
     const store = storeAt(replica.url(), tenant);
     expect((await store.read(ADDRESS))?.record).toBe('one');
-    await expect(store.cas({ ...ADDRESS, id: 'new' }, undefined, 'two')).rejects.toBeInstanceOf(
-      StoreUnsuitableError,
-    );
+    expect(await store.cas({ ...ADDRESS, id: 'new' }, undefined, 'two')).toMatchObject({
+      outcome: 'unknown',
+      cause: { code: 'store-unsuitable', retryable: true, message: expect.stringContaining('25006') },
+    });
     await expect(store.lock(ADDRESS.id, { waitMs: 0 })).rejects.toMatchObject({
-      message: expect.stringContaining('replica'),
+      message: expect.stringContaining('25006'),
+      hint: expect.stringContaining('primary'),
     });
   });
 
@@ -266,7 +267,8 @@ describe.skipIf(NO_POSTGRES)('the way into PostgreSQL', () => {
     await expect.poll(() => refusal(late)).toMatchObject({ message: expect.stringContaining('57P03') });
     expect(await refusal(late)).toMatchObject({ code: 'store-unreachable', retryable: true });
     server.shutDown('fast');
-    const cause = { code: 'store-unreachable', retryable: true, message: expect.stringContaining('57P01') };
+    // It says 57P01, and is asked again until nothing answers there.
+    const cause = { code: 'store-unreachable', retryable: true };
     expect(await waiting).toMatchObject({ outcome: 'unknown', cause });
     await server.crash();
     await server.start();
