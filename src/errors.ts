@@ -186,14 +186,21 @@ export class NetworkError extends HoldfastError {
   readonly unsent: boolean;
   /** What the server asked for in `Retry-After`, in milliseconds. */
   readonly retryAfterMs: number | undefined;
+  /** For how long the server may still process the request, in milliseconds; 0 where it has answered, or never got it. */
+  readonly inDoubtMs: number;
 
   constructor(
     message: string,
-    options: HoldfastErrorOptions & { unsent?: boolean; retryAfterMs?: number | undefined } = {},
+    options: HoldfastErrorOptions & {
+      unsent?: boolean;
+      retryAfterMs?: number | undefined;
+      inDoubtMs?: number;
+    } = {},
   ) {
     super(message, options);
     this.unsent = options.unsent ?? false;
     this.retryAfterMs = options.retryAfterMs;
+    this.inDoubtMs = options.inDoubtMs ?? 0;
   }
 }
 

@@ -1,4 +1,4 @@
-import { type HoldfastError, InvalidResponseError, OAuthError } from '../errors.ts';
+import { type HoldfastError, InvalidResponseError, NetworkError } from '../errors.ts';
 import { Secret } from '../secret.ts';
 import { isStandardError, oauthError } from './protocol-error.ts';
 
@@ -13,7 +13,7 @@ const GIVEN = ['access_token', 'refresh_token', 'id_token'];
  */
 export function errorResponse(
   what: string,
-  { status, headers }: Response,
+  { status }: Response,
   answer: Readonly<Record<string, unknown>> | undefined,
   secrets: readonly (Secret | undefined)[],
 ): HoldfastError {
@@ -24,9 +24,11 @@ export function errorResponse(
     const said = typeof description === 'string' ? withoutSecrets(hidden, description) : undefined;
     return oauthError(what, codeWithoutSecrets(hidden, error), said);
   }
-  if (status === 401 && headers.has('www-authenticate')) {
-    // A client that authenticates by header may be refused by a challenge.
-    return new OAuthError(`${what} refused the client (HTTP 401).`, { error: 'invalid_client' });
+  if (status === 401) {
+    // RFC 6749 section 5.2 has every refusal of a client say so in its body. A gateway, a firewall or a maintenance page does not.
+    return new NetworkError(`${what} answered HTTP 401 without an OAuth error.`, {
+      hint: 'A gateway in front of the server may have answered: try again in a moment. If it goes on, check the client id and secret.',
+    });
   }
   return new InvalidResponseError(`${what} answered HTTP ${status} without saying why.`, {
     hint: 'Tell who runs the server.',

@@ -6,6 +6,12 @@ import { quote } from '../quote.ts';
 /** The `error` codes of RFC 6749 section 5.2 are made of these characters. */
 const ERROR_CODE = /^[\x20-\x21\x23-\x5b\x5d-\x7e]{1,64}$/;
 
+/** 502 Bad Gateway and 504 Gateway Timeout (RFC 9110 sections 15.6.3 and 15.6.5). */
+const GATEWAY_GAVE_UP = new Set([502, 504]);
+
+/** How long a server behind a gateway may take, in milliseconds: the usual limit of gateways is as long. */
+const IN_DOUBT_MS = 60_000;
+
 /**
  * The codes of the standards (RFC 6749, 7009, 7591, 8628, 8707, 9449 and OpenID Connect). They are no secret, whatever one of
  * ours happens to be spelt like, and programs branch on them.
@@ -73,6 +79,8 @@ export function checkServerUp(response: HttpResponse, what: string): void {
   if (response.status < 500 && response.status !== 429) return;
   throw new NetworkError(`${what} answered HTTP ${response.status}.`, {
     retryAfterMs: retryAfterMs(response.headers),
+    // A gateway gave up; the server behind it may not have.
+    inDoubtMs: GATEWAY_GAVE_UP.has(response.status) ? IN_DOUBT_MS : 0,
     hint:
       response.status === 429
         ? 'It asks for fewer requests. Try again in a moment.'

@@ -1,24 +1,26 @@
 import { type Credential, isRenewable } from '../credential.ts';
 import type { BeginOptions, CredentialLease } from '../credentials/credential-lease.ts';
 import type { CredentialStore, StoredCredential } from '../credentials/credential-store.ts';
-import { cannotRefresh, loggedOut, refused } from '../credentials/login-required.ts';
+import { cannotRefresh, loggedOut, MOVED, refused } from '../credentials/login-required.ts';
 import { alive, freshness, wasIneffective } from '../credentials/token-age.ts';
 import type { VaultEvent } from '../credentials/vault-event.ts';
 import { hasMoved } from '../credentials/versions.ts';
 import {
   HoldfastError,
+  InvalidArgumentError,
   LeaseLostError,
   LockTimeoutError,
   NetworkError,
   OAuthError,
-  TimeoutError,
 } from '../errors.ts';
+import { quote } from '../quote.ts';
 import { thisMoment } from '../system/clock.ts';
 import type { Environment } from '../system/environment.ts';
 import { step } from '../system/steps.ts';
 import { pause } from '../system/turn.ts';
 import { applyTokenResponse } from './apply-token-response.ts';
 import { RefreshSpan } from './instrument.ts';
+import { RefusalBreaker } from './refusal-breaker.ts';
 import { requestTokens, type TokenAnswer } from './request-tokens.ts';
 import { RetryState } from './retry-state.ts';
 import type { ReusePolicy } from './reuse-policy.ts';
@@ -43,7 +45,7 @@ const TRIES_A_RUN = 5;
 /** How long the request of a process that was killed may take to be processed, in milliseconds. */
 const LEFT_BEHIND_MS = 2_000;
 
-/** The answers of RFC 6749 section 5.2 that no later attempt can turn: the grant, or the client, is gone. */
+/** The answers of RFC 6749 section 5.2 that end a login: the grant, or the client, is gone. */
 const FINAL = new Set(['invalid_grant', 'invalid_client']);
 
 export interface RefreshWait extends Wait {
@@ -51,6 +53,8 @@ export interface RefreshWait extends Wait {
   readonly leaseMs: number;
   /** The token at hand is refreshed before its time: its server refused it. */
   readonly refused?: boolean | undefined;
+  /** Asks although the login is marked as ended: the refusal may have passed. */
+  readonly probe?: boolean | undefined;
 }
 
 /** One run: what its starter allows, and until when, on the monotonic clock. */
@@ -72,6 +76,7 @@ export class Refresh {
   readonly #report: (event: VaultEvent) => void;
   readonly #flights = new SingleFlight<StoredCredential>();
   readonly #closing = new AbortController();
+  readonly #breaker = new RefusalBreaker();
 
   constructor({ store, environment, policy, report }: RefreshParts) {
     this.#store = store;
@@ -126,7 +131,7 @@ export class Refresh {
     let span: RefreshSpan | undefined;
     try {
       step('lease-wanted');
-      let current = due(await lease.begin(await this.#patience(stale.credential, run)), stale);
+      let current = due(await lease.begin(await this.#patience(stale.credential, run)), stale, run);
       step('lease-held');
       if (hasMoved(current.credential, stale.credential)) return current;
 
@@ -134,12 +139,10 @@ export class Refresh {
       let retry = retryStateOf(lease, credential, run);
       await this.#letPass(retry, credential, lease, run);
       span = new RefreshSpan(credential, lease.epoch);
-      // Whether a request of this run may have been processed although no answer came.
-      let inDoubt = false;
       for (let tries = 1; ; tries += 1) {
         if (await this.#waitOut(retry, credential, lease, run)) {
           // Meanwhile the answer of a holder that was given up may have come, or a login.
-          current = due(await lease.look(), stale);
+          current = due(await lease.look(), stale, run);
           if (hasMoved(current.credential, stale.credential)) return current;
         }
         const room = await this.#store.reserve(current);
@@ -152,7 +155,6 @@ export class Refresh {
 
         if ('answer' in outcome) {
           const next = applyTokenResponse(credential, outcome.answer);
-          if (inDoubt) this.#policy.learn(credential, 'taken');
           retry = retry.succeeded(next);
           if (freshness(next, thisMoment()) === 'lapsed') retry = retry.ineffective(lease.now());
           const saved = await lease.complete(next, retry.noteText);
@@ -161,15 +163,20 @@ export class Refresh {
           return saved;
         }
         const { error } = outcome;
-        inDoubt = mayHaveBeenProcessed(error);
-        retry = afterFailure(retry, error, credential, lease.now());
-        await lease.leave(retry.noteText);
-        step('outcome-noted');
-        if (isFinal(error, credential)) {
-          if (abandonedAt !== undefined) this.#policy.learn(credential, 'refused');
+        const isRefusal = isFinal(error, credential);
+        if (isRefusal && this.#breaker.refused(credential, stale.address.id)) {
+          await lease.leave(retry.disbelieved(error, lease.now()).noteText);
+          throw disbelieved(error, credential);
+        }
+        if (isRefusal && retry.wasRefused(lease.now())) {
+          await lease.leave(retry.ended(error, lease.now()).noteText);
+          if (abandonedAt !== undefined) this.#policy.learnStrict(credential);
           return await markRefused(lease, current, error, abandonedAt);
         }
-        if (!this.#mayTryAgain(error, retry, tries, lease, run)) throw error;
+        retry = afterFailure(retry, error, isRefusal, lease.now());
+        await lease.leave(retry.noteText);
+        step('outcome-noted');
+        if (!this.#mayTryAgain(error, isRefusal, retry, tries, lease, run)) throw error;
       }
     } catch (error) {
       span?.failed(error);
@@ -247,6 +254,7 @@ export class Refresh {
 
   #mayTryAgain(
     error: unknown,
+    isRefusal: boolean,
     retry: RetryState,
     tries: number,
     lease: CredentialLease,
@@ -254,7 +262,8 @@ export class Refresh {
   ): boolean {
     const over = performance.now() + retry.pauseMs(lease.now()) > end;
     // A caller that would not wait for the lease does not wait for a server either: the old token has life left.
-    if (!mayPass(error) || over || leaseMs === 0 || tries === TRIES_A_RUN) return false;
+    const mayPass = isRefusal || (error instanceof HoldfastError && error.retryable && leaseMs > 0);
+    if (!mayPass || over || tries === TRIES_A_RUN || !(error instanceof HoldfastError)) return false;
     this.#report({ type: 'refresh-retry', message: `${error.message} Trying again.`, hint: error.hint });
     return true;
   }
@@ -267,11 +276,16 @@ type Outcome = { readonly answer: TokenAnswer } | { readonly error: unknown };
  *
  * @throws LoginRequiredError when it was removed, or can be refreshed no more
  */
-function due(current: StoredCredential | undefined, stale: StoredCredential): StoredCredential {
+function due(
+  current: StoredCredential | undefined,
+  stale: StoredCredential,
+  { probe = false }: Pick<RefreshWait, 'probe'> = {},
+): StoredCredential {
   if (current === undefined) throw loggedOut(stale.credential);
   const { credential } = current;
   if (hasMoved(credential, stale.credential)) return current;
-  if (credential.loginRequired !== undefined) throw refused(credential);
+  const isMarked = credential.loginRequired !== undefined;
+  if (isMarked && (!probe || credential.loginRequired?.error === MOVED)) throw refused(credential);
   if (!isRenewable(credential)) throw cannotRefresh(credential);
   return current;
 }
@@ -286,24 +300,23 @@ function retryStateOf(lease: CredentialLease, credential: Credential, run: Run):
   return retry;
 }
 
-function mayPass(error: unknown): error is HoldfastError {
-  return error instanceof HoldfastError && error.retryable;
-}
-
-function mayHaveBeenProcessed(error: unknown): boolean {
-  return error instanceof TimeoutError || (error instanceof NetworkError && !error.unsent);
-}
-
-function afterFailure(retry: RetryState, error: unknown, { grant }: Credential, now: number): RetryState {
+/** What the next holder is told of a failed request. */
+function afterFailure(retry: RetryState, error: unknown, isRefusal: boolean, now: number): RetryState {
   // Nothing was sent, so nothing of it stays in the note.
-  if (error instanceof LeaseLostError) return retry;
-  // Back off after a refused grant, as after a 5xx: others renew it, and it is asked for again.
-  const isRefusedGrant = error instanceof OAuthError && grant !== undefined;
-  return mayPass(error) || isRefusedGrant ? retry.failed(error, now) : retry;
+  const isOurs = error instanceof LeaseLostError || error instanceof InvalidArgumentError;
+  if (!(error instanceof HoldfastError) || isOurs) return retry;
+  return isRefusal ? retry.refused(error, now) : retry.failed(error, now);
+}
+
+function disbelieved(error: OAuthError, { server }: Credential): NetworkError {
+  return new NetworkError(
+    `${error.message} ${quote(server.issuer)} refuses many logins at the moment, so none of them was ended.`,
+    { hint: 'Try again in a few minutes.' },
+  );
 }
 
 /**
- * Whether no later attempt can turn that. What another grant than a refresh token presents is renewed by others, so its
+ * Whether the server refused the grant or the client, which ends the login when it is said twice. What another grant than a refresh token presents is renewed by others, so its
  * refusal says nothing of the next one; and an assertion of the client's is refused for a wrong clock, too.
  */
 function isFinal(error: unknown, { grant, client }: Credential): error is OAuthError {

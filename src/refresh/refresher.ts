@@ -1,5 +1,6 @@
 import { type Credential, isRenewable } from '../credential.ts';
 import type { CredentialStore, StoredCredential } from '../credentials/credential-store.ts';
+import { MOVED } from '../credentials/login-required.ts';
 import { freshFor, freshness, lapsesAt } from '../credentials/token-age.ts';
 import type { VaultEvent } from '../credentials/vault-event.ts';
 import {
@@ -36,6 +37,9 @@ const WAIT_MS = 120_000;
 const FIRST_RETRY_MS = 5_000;
 const LONGEST_RETRY_MS = 60_000;
 
+/** A login that the server refused is tried again after this time, in milliseconds: some refusals pass. */
+const PROBE_MS = 3_600_000;
+
 /** When another process is at it, in milliseconds. */
 const OTHERS_PAUSE_MS = 1_000;
 
@@ -62,6 +66,8 @@ interface Entry {
   isBusy: boolean;
   failures: number;
   isTried: boolean;
+  /** When to ask for a login that was refused, on the monotonic clock, in milliseconds. */
+  probeAt: number;
 }
 
 interface Issuer {
@@ -145,6 +151,7 @@ export class Refresher {
         isBusy: false,
         failures: 0,
         isTried: false,
+        probeAt: 0,
       });
     }
     for (const key of gone) this.#entries.delete(key);
@@ -170,6 +177,7 @@ export class Refresher {
       due.sort((a, b) => endOf(a) - endOf(b));
       const withheld = new Map<string, number>();
       for (const one of due) this.#begin(one, withheld, signal);
+      for (const one of held) if (this.#isWorthAsking(one)) this.#begin(one, withheld, signal);
     }
   }
 
@@ -188,6 +196,16 @@ export class Refresher {
     const isLasting = state !== 'fresh' || !isRenewable(credential);
     lookIn(entry, isLasting ? LOOK_AGAIN_MS : Math.min(LOOK_AGAIN_MS, freshFor(credential, moment)));
     return state;
+  }
+
+  /** Whether a login that its server refused is to be tried again: an hour later, and from then on once an hour. */
+  #isWorthAsking({ address, credential }: StoredCredential): boolean {
+    const { loginRequired } = credential;
+    if (loginRequired === undefined || loginRequired.error === MOVED || !isRenewable(credential))
+      return false;
+    const entry = this.#entry(address);
+    const isRecent = Math.abs(Date.now() - loginRequired.since) < PROBE_MS;
+    return entry !== undefined && !entry.isBusy && !isRecent && entry.probeAt <= performance.now();
   }
 
   /** Begins a refresh if its server may be asked now; else it is looked at again when its turn has come. */
@@ -222,7 +240,9 @@ export class Refresher {
     const login = { resource, account };
     try {
       // Who is not waited for has the lease, or the server's patience; either way there is another time.
-      const next = await this.#refresh.refresh(held, { leaseMs: 0, waitMs: WAIT_MS, signal });
+      const probe = entry.state === 'login-required';
+      if (probe) entry.probeAt = performance.now() + PROBE_MS;
+      const next = await this.#refresh.refresh(held, { leaseMs: 0, waitMs: WAIT_MS, signal, probe });
       entry.failures = 0;
       this.#settle(next);
       this.#refreshed += 1;
@@ -234,6 +254,8 @@ export class Refresher {
         return;
       }
       if (error instanceof AbortedError) return;
+      // A login that needs a person anyway, and still does: no news.
+      if (entry.state === 'login-required') return;
       if (error instanceof LockTimeoutError) {
         lookIn(entry, OTHERS_PAUSE_MS * (0.5 + Math.random()));
         return;

@@ -24,6 +24,15 @@ const LONGEST_UNSENT_PAUSE_MS = 2_000;
  */
 const IN_DOUBT_PAUSE_MS = 60_000;
 
+/** The pause between a first refusal and the question whether the server means it, in milliseconds. */
+const REFUSAL_PAUSE_MS = 1_000;
+
+/** After a refusal that is believed, the refresher asks once more in this time, in milliseconds. */
+const ENDED_PAUSE_MS = 3_600_000;
+
+/** While an authorization server refuses many logins at once, in milliseconds. */
+const DISBELIEVED_PAUSE_MS = 60_000;
+
 /** So many refreshes within a minute that yielded no usable token are no accident any more. */
 const MOST_FRUITLESS = 5;
 const FRUITLESS_WITHIN_MS = 60_000;
@@ -44,6 +53,8 @@ const Note = v.object({
   /** How long after that the next try may be made. */
   pauseMs: v.optional(v.pipe(v.number(), v.minValue(0), v.maxValue(LONGEST_NOTED_PAUSE_MS))),
   inDoubt: v.optional(v.boolean()),
+  /** When the server first refused this very generation. */
+  refusedAt: v.optional(time),
   /** Why, as it was said: our own words and quoted ones, so a note with anything else is not ours. */
   why: v.optional(
     v.pipe(v.string(), v.maxLength(600), v.regex(/^[^\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]*$/u)),
@@ -121,17 +132,50 @@ export class RetryState {
     return new RetryState({ ...this.#note, sentAt: now });
   }
 
-  /** It failed in a way that may pass. */
+  /** It failed. Every failure leaves a pause, or each caller would ask at once again. */
   failed(error: HoldfastError, now: number): RetryState {
+    const doubtMs = doubtOf(error);
+    return this.#after(
+      error,
+      now,
+      Math.max(doubtMs, pauseAfter(error, this.#note.failures + 1)),
+      doubtMs > 0,
+    );
+  }
+
+  /**
+   * The server refused the refresh token or the client. A refusal can pass: a replica that lags behind, a gateway, a server
+   * that could not fetch the client's metadata. It counts when it is given twice, at least a second apart.
+   */
+  refused(error: HoldfastError, now: number): RetryState {
+    const next = this.#after(error, now, REFUSAL_PAUSE_MS * (1 + Math.random() / 2), false);
+    return new RetryState({ ...next.#note, refusedAt: this.#note.refusedAt ?? now });
+  }
+
+  /** Whether the server refused this generation a while ago, so that another refusal counts. */
+  wasRefused(now: number): boolean {
+    const { refusedAt } = this.#note;
+    return refusedAt !== undefined && now - refusedAt >= REFUSAL_PAUSE_MS;
+  }
+
+  /** The refusal is believed: no caller asks again, and the refresher does so rarely. */
+  ended(error: HoldfastError, now: number): RetryState {
+    return this.#after(error, now, ENDED_PAUSE_MS, false);
+  }
+
+  /** The refusal is not believed, since the server refuses many logins at once. */
+  disbelieved(error: HoldfastError, now: number): RetryState {
+    return this.#after(error, now, DISBELIEVED_PAUSE_MS * (0.75 + Math.random() / 2), false);
+  }
+
+  #after(error: HoldfastError, now: number, pauseMs: number, inDoubt: boolean): RetryState {
     const { sentAt: _over, ...note } = this.#note;
-    const failures = note.failures + 1;
-    const inDoubt = error instanceof TimeoutError;
     return new RetryState({
       ...note,
-      failures,
+      failures: note.failures + 1,
       failedAt: now,
       inDoubt,
-      pauseMs: Math.round(inDoubt ? IN_DOUBT_PAUSE_MS : pauseAfter(error, failures)),
+      pauseMs: Math.round(pauseMs),
       // Not half of a character.
       why: error.message.slice(0, 200).replace(/[\ud800-\udbff]$/, ''),
     });
@@ -149,6 +193,12 @@ export class RetryState {
       fruitless: [...this.#note.fruitless, now].slice(-MOST_FRUITLESS),
     });
   }
+}
+
+/** For how long the server may still process the request, in milliseconds; 0 where it has answered, or never got it. */
+function doubtOf(error: HoldfastError): number {
+  if (error instanceof TimeoutError) return IN_DOUBT_PAUSE_MS;
+  return error instanceof NetworkError ? error.inDoubtMs : 0;
 }
 
 function pauseAfter(error: HoldfastError, failures: number): number {

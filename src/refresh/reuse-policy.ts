@@ -31,13 +31,9 @@ const OPERATION_WAIT_MS = 100_000;
 /** The longest window that is common (Okta and Cognito: up to a minute). */
 const USUAL_WINDOW_MS = 60_000;
 
-/** A first success may be that of a request that never arrived the first time; a second one hardly. */
-const SUCCESSES_THAT_TELL = 2;
-
 export class ReusePolicy {
   readonly #set: (credential: Credential) => Promise<Reuse | undefined>;
-  readonly #successes = new Map<string, number>();
-  readonly #refused = new Set<string>();
+  readonly #strict = new Set<string>();
 
   /** @param set what the user has said of that server, if anything */
   constructor(set: (credential: Credential) => Promise<Reuse | undefined> = async () => undefined) {
@@ -49,16 +45,17 @@ export class ReusePolicy {
     // A setting that cannot be read is said where it is used, at a login; it is no reason to give no token.
     const said = await this.#set(credential).catch(() => undefined);
     if (said !== undefined) return said;
-    if (this.#refused.has(issuer)) return 'strict';
-    if ((this.#successes.get(issuer) ?? 0) >= SUCCESSES_THAT_TELL) return 'window';
+    if (this.#strict.has(issuer)) return 'strict';
     const host = URL.canParse(issuer) ? new URL(issuer).hostname : '';
     return KNOWN.find(([known]) => host === known || host.endsWith(`.${known}`))?.[1] ?? 'unknown';
   }
 
-  /** A refresh token whose earlier request had no known end was presented again, and taken or refused. */
-  learn({ server: { issuer } }: Credential, outcome: 'taken' | 'refused'): void {
-    if (outcome === 'refused') this.#refused.add(issuer);
-    else this.#successes.set(issuer, (this.#successes.get(issuer) ?? 0) + 1);
+  /**
+   * A refresh token was refused whose earlier request had no known end. That a server is strict only makes holders patient. That
+   * one has a window is never learnt: a second success proves nothing, since the first request may never have arrived.
+   */
+  learnStrict({ server: { issuer } }: Credential): void {
+    this.#strict.add(issuer);
   }
 
   /**

@@ -48,7 +48,7 @@ describe('the server ends the login', () => {
       message: expect.stringContaining('invalid_grant'),
       hint: `Log in again: holdfast login ${servers.resource}`,
     });
-    expect(await tokenRequests()).toBe(before + 1);
+    expect(await tokenRequests()).toBe(before + 2);
     const { credential } = await stored(home, servers.resource);
     expect(credential.loginRequired).toMatchObject({ reason: expect.stringContaining('invalid_grant') });
     expect(credential.client).toEqual(first.client);
@@ -56,7 +56,7 @@ describe('the server ends the login', () => {
     for (const other of [vault, vaultAt(home).vault]) {
       await expect(other.token(servers.resource)).rejects.toBeInstanceOf(LoginRequiredError);
     }
-    expect(await tokenRequests()).toBe(before + 1);
+    expect(await tokenRequests()).toBe(before + 2);
     expect((await vault.list()).credentials).toMatchObject([{ state: 'login-required' }]);
   });
 
