@@ -39,6 +39,7 @@ export class Flight {
   readonly answer: Promise<IncomingMessage>;
   /** Whether the first byte may have left. */
   connected = false;
+  #connectedAt = 0;
   /** Whether the head of the answer has come. */
   answered = false;
 
@@ -66,7 +67,7 @@ export class Flight {
   /** The connection is ready, and what was written so far is waiting to be flushed into it. */
   #pass(socket: Socket, { beforeSend }: Fence, reject: (error: unknown) => void): void {
     if (beforeSend === undefined) {
-      this.connected = true;
+      this.#sending();
       return;
     }
     const write = socket.write.bind(socket) as (...given: unknown[]) => boolean;
@@ -79,9 +80,19 @@ export class Flight {
         this.outgoing.destroy();
         return false;
       }
-      this.connected = true;
+      this.#sending();
       return write(...given);
     };
+  }
+
+  /** How long ago the first byte may have left, in milliseconds. */
+  get sentMsAgo(): number {
+    return this.connected ? performance.now() - this.#connectedAt : 0;
+  }
+
+  #sending(): void {
+    this.connected = true;
+    this.#connectedAt = performance.now();
   }
 }
 

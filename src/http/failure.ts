@@ -13,7 +13,16 @@ export interface Progress {
   readonly connected: boolean;
   /** Whether the head of the answer has come. */
   readonly answered: boolean;
+  /** How long ago the first byte may have left, in milliseconds. */
+  readonly sentMsAgo: number;
 }
+
+/** A connection that breaks after this time, in milliseconds, was given up by somebody in between: the server may go on. */
+const GIVEN_UP_AFTER_MS = 5_000;
+
+/** How long such a server may still process the request, and one whose connection broke at once, in milliseconds. */
+const IN_DOUBT_MS = 60_000;
+const IN_DOUBT_AT_ONCE_MS = 5_000;
 
 /** How messages name the server that was asked, and the proxy that was asked for it. */
 export function shownHost(url: URL, proxy?: { readonly url: URL }): string {
@@ -21,7 +30,10 @@ export function shownHost(url: URL, proxy?: { readonly url: URL }): string {
 }
 
 /** The error for what Node threw; an error of ours passes through. Its `unsent` says whether to send again repeats nothing. */
-export function networkFailure(error: unknown, { host, connected, answered }: Progress): HoldfastError {
+export function networkFailure(
+  error: unknown,
+  { host, connected, answered, sentMsAgo }: Progress,
+): HoldfastError {
   if (error instanceof HoldfastError) return error;
   const code = systemErrorCode(error);
   if (code !== undefined && /^HPE_\w*OVERFLOW$/.test(code)) {
@@ -43,9 +55,14 @@ export function networkFailure(error: unknown, { host, connected, answered }: Pr
     {
       cause: error,
       unsent: !connected,
+      inDoubtMs: connected && !answered ? doubtMs(sentMsAgo) : 0,
       hint: certificateHint(error) ?? 'Check the address and the network connection, then try again.',
     },
   );
+}
+
+function doubtMs(sentMsAgo: number): number {
+  return sentMsAgo >= GIVEN_UP_AFTER_MS ? IN_DOUBT_MS : IN_DOUBT_AT_ONCE_MS;
 }
 
 /** No connection came about in time, so nothing was sent. */

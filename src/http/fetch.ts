@@ -98,7 +98,7 @@ export class HttpResponse {
     try {
       return await reading;
     } catch (error) {
-      throw networkFailure(error, { host: this.#host, connected: true, answered: true });
+      throw networkFailure(error, { host: this.#host, connected: true, answered: true, sentMsAgo: 0 });
     }
   }
 
@@ -170,8 +170,8 @@ export function createHttpFetch(ownHeaders: OwnHeaders, reach: Reach = 'anywhere
         return new HttpResponse(incoming, url.href, shownHost(url, line.proxy)) as unknown as Response;
       } catch (error) {
         signal?.throwIfAborted();
-        const { connected, answered } = flight;
-        throw networkFailure(error, { host: shownHost(url, line.proxy), connected, answered });
+        const { connected, answered, sentMsAgo } = flight;
+        throw networkFailure(error, { host: shownHost(url, line.proxy), connected, answered, sentMsAgo });
       }
     }) satisfies Fetch,
     close: () => {

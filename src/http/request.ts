@@ -148,6 +148,7 @@ async function exchange(url: URL, request: Request, ended: AbortSignal): Promise
       host: shownHost(url, proxy),
       connected: flight?.connected ?? false,
       answered: flight?.answered ?? false,
+      sentMsAgo: flight?.sentMsAgo ?? 0,
       limitMs: request.timeoutMs ?? DEFAULT_TIMEOUT_MS,
       ended,
     });

@@ -157,7 +157,7 @@ export class Refresh {
           const next = applyTokenResponse(credential, outcome.answer);
           retry = retry.succeeded(next);
           if (freshness(next, thisMoment()) === 'lapsed') retry = retry.ineffective(lease.now());
-          const saved = await lease.complete(next, retry.noteText);
+          const saved = usable(await lease.complete(next, retry.noteText), outcome.answer);
           step('outcome-noted');
           span.succeeded(saved.credential);
           return saved;
@@ -267,6 +267,12 @@ export class Refresh {
     this.#report({ type: 'refresh-retry', message: `${error.message} Trying again.`, hint: error.hint });
     return true;
   }
+}
+
+/** @throws the reason why the access token of the answer cannot be used; its refresh token is saved */
+function usable(saved: StoredCredential, { problem }: TokenAnswer): StoredCredential {
+  if (problem !== undefined) throw problem;
+  return saved;
 }
 
 type Outcome = { readonly answer: TokenAnswer } | { readonly error: unknown };

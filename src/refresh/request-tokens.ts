@@ -1,6 +1,6 @@
 import type { AuthorizationServer, Credential } from '../credential.ts';
 import { cannotRefresh, loginCommand } from '../credentials/login-required.ts';
-import { IssuerMismatchError, OAuthError } from '../errors.ts';
+import { type HoldfastError, InvalidResponseError, IssuerMismatchError, OAuthError } from '../errors.ts';
 import type { RequestOptions } from '../http/request.ts';
 import type { TokenResponse } from '../oauth/token.ts';
 import { quote } from '../quote.ts';
@@ -9,6 +9,8 @@ import type { Environment } from '../system/environment.ts';
 /** What the token endpoint gave, and whether a refresh token that was there has been left behind. */
 export interface TokenAnswer extends TokenResponse {
   readonly anew?: true | undefined;
+  /** Why its access token cannot be used: then the tokens are the old ones, with the next refresh token. */
+  readonly problem?: HoldfastError | undefined;
   /** What had to be found out of the server first, and is to be saved with the tokens. */
   readonly found?: Pick<Credential, 'server' | 'client' | 'resourceParameter'> | undefined;
 }
@@ -31,11 +33,22 @@ export async function requestTokens(
   const found = known === credential ? undefined : { server, client, resourceParameter };
   const options = { ...wait, beforeSend, afterSend };
   if (tokens.refreshToken !== undefined) {
-    const { refreshTokens } = await import('../oauth/token.ts');
+    const { IncompleteTokensError, refreshTokens } = await import('../oauth/token.ts');
     const presented = { refreshToken: tokens.refreshToken, resourceParameter };
     try {
       return { ...(await refreshTokens(server, client, presented, { ...options, dpopKey })), found };
     } catch (error) {
+      if (error instanceof IncompleteTokensError) {
+        const { message, hint, refreshToken } = error;
+        const problem = new InvalidResponseError(message, hint === undefined ? {} : { hint });
+        return {
+          tokens: { ...tokens, refreshToken },
+          scope: undefined,
+          issuedTokenType: undefined,
+          found,
+          problem,
+        };
+      }
       const isRefused = error instanceof OAuthError && error.error === 'invalid_grant';
       if (grant === undefined || !isRefused) throw error;
     }

@@ -40,6 +40,12 @@ const FRUITLESS_WITHIN_MS = 60_000;
 /** No server's `Retry-After` is believed for longer (http/request.ts), in milliseconds. */
 const LONGEST_NOTED_PAUSE_MS = 3_600_000;
 
+/**
+ * Holders estimate the engine's clock, each with the error of one round trip, so a note may seem to come from a moment ahead, in
+ * milliseconds.
+ */
+const CLOCK_TOLERANCE_MS = 5_000;
+
 const time = v.pipe(v.number(), v.safeInteger());
 
 const Note = v.object({
@@ -80,7 +86,7 @@ export class RetryState {
     const note = parsed.output;
     const fruitless = note.fruitless.filter((at) => at <= now && now - at < FRUITLESS_WITHIN_MS);
     const failedAt = note.failedAt ?? 0;
-    const tells = note.generation === generation && failedAt <= now;
+    const tells = note.generation === generation && failedAt <= now + CLOCK_TOLERANCE_MS;
     return new RetryState(tells ? { ...note, fruitless } : { ...nothing, fruitless });
   }
 

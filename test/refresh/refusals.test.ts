@@ -159,6 +159,32 @@ test('two refreshers together ask once in an hour for a login that stays refused
   expect(as.presented).toHaveLength(2);
 });
 
+test.each<[string, Record<string, unknown>]>([
+  ['no access token', { access_token: undefined }],
+  ['an access token in a list', { access_token: ['a'] }],
+  ['a token type that nobody knows', { token_type: 'JWT' }],
+])('an answer with %s gives up its refresh token, and the login lives on', async (_what, odd) => {
+  const { as, at, family, one, other } = await expiredLogin();
+  as.hooks.shape = (body, n) => (n === 1 ? { ...body, ...odd } : body);
+  expect(await ended(one.vault.token(RESOURCE))).toBe('InvalidResponseError');
+  expect(await storedAt(one.store, at)).toMatchObject({ generation: 2, refreshToken: as.live(family) });
+  expect(await ended(other.vault.token(RESOURCE))).toBe('generation 3');
+  expect(as.hasEnded(family)).toBe(false);
+});
+
+test('a server that resets the connection may still be at the request', async () => {
+  const { as, one, other } = await expiredLogin();
+  let requests = 0;
+  as.hooks.before = (_n, response) => {
+    requests += 1;
+    response.destroy();
+    return true;
+  };
+  expect(await ended(one.vault.token(RESOURCE, { deadlineMs: 2_000 }))).toBe('NetworkError');
+  expect(await ended(other.vault.token(RESOURCE, { deadlineMs: 2_000 }))).toBe('TimeoutError');
+  expect(requests).toBe(1);
+});
+
 test('a server may still be at a request that its gateway gave up, so nobody sends the token again', async () => {
   const { as, one, other } = await expiredLogin();
   let requests = 0;
