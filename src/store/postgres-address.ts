@@ -4,7 +4,7 @@ import type { Environment } from '../system/environment.ts';
 
 /*
  * `postgres://user@host:port/database?…`, as PostgreSQL’s own programs take it, with three settings of ours. What the URL
- * leaves out comes from PGHOST, PGPORT, PGUSER, PGDATABASE and PGPASSWORD.
+ * leaves out comes from PGHOST, PGPORT, PGUSER, PGDATABASE, PGPASSWORD and PGREQUIREPEER.
  */
 
 export interface PostgresAddress {
@@ -15,6 +15,10 @@ export interface PostgresAddress {
   readonly tenant: string | undefined;
   readonly schema: string | undefined;
   readonly poolMax: number | undefined;
+  /** The user of this machine that must run the server, where it is reached over a Unix socket (libpq's `requirepeer`). */
+  readonly requirePeer: string | undefined;
+  /** Whether the server is reached over a Unix socket. */
+  readonly isSocket: boolean;
   /** What somebody on the way there could do: read all, or stand between, as no certificate is checked; else nothing. */
   readonly exposed: 'plain' | 'unchecked' | undefined;
 }
@@ -24,6 +28,7 @@ const THEIRS = [
   'application_name',
   'host',
   'port',
+  'requirepeer',
   'ssl',
   'sslcert',
   'sslkey',
@@ -57,25 +62,30 @@ export function postgresAddress(
   const tenant = parameters.get('tenant') ?? undefined;
   const schema = parameters.get('schema') ?? undefined;
   const poolMax = parameters.has('pool_max') ? Number(parameters.get('pool_max')) : undefined;
-  for (const name of OURS) parameters.delete(name);
+  const requirePeer = parameters.get('requirepeer') || variables['PGREQUIREPEER'] || undefined;
+  // `pg` does not know `requirepeer`.
+  for (const name of [...OURS, 'requirepeer']) parameters.delete(name);
   if (url.hostname === '' && !parameters.has('host'))
     parameters.set('host', variables['PGHOST'] || 'localhost');
   if (url.port === '' && !parameters.has('port')) parameters.set('port', variables['PGPORT'] || '5432');
   const user = decoded(url.username) || variables['PGUSER'] || variables['USER'] || '';
   const password = decoded(url.password) || variables['PGPASSWORD'] || '';
   const database = decoded(url.pathname.slice(1)) || variables['PGDATABASE'] || user;
-  const host = parameters.get('host') ?? url.hostname;
+  const host = parameters.get('host') ?? decoded(url.hostname);
   const port = parameters.get('port') ?? url.port;
   const authority = user === '' ? '' : `${encode(user)}${password === '' ? '' : `:${encode(password)}`}@`;
   const query = parameters.size === 0 ? '' : `?${parameters.toString()}`;
-  const local = host.startsWith('/') || ['localhost', '127.0.0.1', '[::1]', '::1'].includes(host);
+  const isSocket = host.startsWith('/');
+  const local = isSocket || ['localhost', '127.0.0.1', '[::1]', '::1'].includes(host);
   const mode = parameters.get('sslmode') ?? (parameters.get('ssl') || variables['PGSSLMODE']);
   return {
     connectionString: `postgres://${authority}${url.host}/${encode(database)}${query}`,
-    shown: `postgres://${host.startsWith('/') ? '' : `${host}:${port}`}/${encode(database)}`,
+    shown: `postgres://${isSocket ? '' : `${host}:${port}`}/${encode(database)}`,
     tenant,
     schema,
     poolMax,
+    requirePeer,
+    isSocket,
     exposed: local ? undefined : exposureOf(mode, parameters.get('uselibpqcompat') === 'true'),
   };
 }

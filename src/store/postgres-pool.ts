@@ -7,7 +7,10 @@ import { type PostgresAddress, postgresAddress } from './postgres-address.ts';
 
 /** Where the records lie. Give `connectionString`, or a `pool` of your own, which stays yours to close. */
 export interface PostgresStoreOptions extends EngineStoreOptions {
-  /** `postgres://user@host:port/database?sslmode=verify-full`; `tenant`, `schema` and `pool_max` may stand in it too. */
+  /**
+   * `postgres://user@host:port/database?sslmode=verify-full`; `tenant`, `schema`, `pool_max` and `requirepeer` may stand in
+   * it too.
+   */
   readonly connectionString?: string | undefined;
   /** A `Pool` of `pg`. Listen to its `error` event, as `pg` asks. */
   readonly pool?: PostgresPool | undefined;
@@ -17,6 +20,11 @@ export interface PostgresStoreOptions extends EngineStoreOptions {
   readonly schema?: string | undefined;
   /** TLS, as `pg` takes it, where the URL does not say. */
   readonly ssl?: boolean | object | undefined;
+  /**
+   * The user of this machine that must run the server, where it is reached over a Unix socket: nothing is sent to a socket
+   * of another user. Default: `requirepeer` of the URL, else PGREQUIREPEER, else any user.
+   */
+  readonly requirePeer?: string | undefined;
   /** The most connections at once. Default 4. */
   readonly poolMax?: number | undefined;
   /** How long a statement, or the way to a connection, may take, in milliseconds. Default 5,000. */
@@ -67,6 +75,9 @@ export function postgresEngine(
       });
     }
     const { Pool } = (await loaded(load)).default;
+    const requirePeer = options.requirePeer || address.requirePeer;
+    const stream =
+      requirePeer !== undefined && address.isSocket ? await socketsOf(requirePeer, common.id) : undefined;
     const connect = () => {
       const pool = new Pool({
         connectionString: address.connectionString,
@@ -75,6 +86,7 @@ export function postgresEngine(
         allowExitOnIdle: true,
         application_name: 'holdfast',
         ...(options.ssl !== undefined && { ssl: options.ssl }),
+        ...(stream !== undefined && { stream }),
       });
       // A connection that breaks while nobody uses it is replaced when somebody does.
       pool.on('error', () => {});
@@ -99,6 +111,11 @@ export function postgresEngine(
     });
   };
   return { id: common.id, tenant, load: open };
+}
+
+async function socketsOf(user: string, where: string) {
+  const { socketsToServerOf } = await import('./postgres-peer.ts');
+  return socketsToServerOf(user, where);
 }
 
 async function loaded(load: () => Promise<Pg>): Promise<Pg> {

@@ -47,6 +47,21 @@ export async function loadPeerUser(): Promise<PeerUser> {
   };
 }
 
+/**
+ * Loads the call that knows a user by the user id: getpwuid(3), which asks every directory of users that the system has.
+ *
+ * @throws what the loader says, where koffi is missing
+ */
+export async function loadUserName(): Promise<(uid: number) => string | undefined> {
+  const { default: koffi } = await import('koffi');
+  const getpwuid = koffi.load(null).func('void *getpwuid(uint32_t)');
+  return (uid) => {
+    const entry: unknown = getpwuid(uid);
+    // The name is the first member of `struct passwd` on Linux, macOS and the BSDs.
+    return entry === null ? undefined : String(koffi.decode(entry, 'char *'));
+  };
+}
+
 /** Node has no public name for it. Without one the peer is not known, and so refused. */
 function descriptorOf(socket: Socket): number | undefined {
   const { _handle: handle } = socket as { _handle?: { fd?: unknown } | null };
