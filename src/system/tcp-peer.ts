@@ -57,6 +57,19 @@ const LISTEN = '0A';
 const MAX_TABLE_BYTES = 64 * 1024 * 1024;
 const TABLES = ['/proc/self/net/tcp', '/proc/self/net/tcp6'];
 
+/** Whether this system tells the user of a connection at all. Throws nothing. */
+export async function tellsUsers(tables: readonly string[] = TABLES): Promise<boolean> {
+  for (const path of tables) {
+    try {
+      await (await open(path, 'r')).close();
+      return true;
+    } catch {
+      // The other one may be there.
+    }
+  }
+  return false;
+}
+
 /** Finds the user whose client has connected to us. Throws nothing. */
 export async function tcpClientOf(connection: TcpConnection): Promise<TcpPeer> {
   return lookUp(connection, ({ peer }) => peer);

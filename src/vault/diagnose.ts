@@ -10,6 +10,7 @@ import { acquireLock, lockKindOf } from '../system/lock.ts';
 import type { Layout } from '../system/paths.ts';
 import { checkPrivateDirectory, listPrivateDirectory } from '../system/private-directory.ts';
 import { shellPath } from '../system/storage-error.ts';
+import { tellsUsers } from '../system/tcp-peer.ts';
 import { VERSION } from '../version.ts';
 import { dockerAgentBundle, dockerAgentKey, dockerAgentLock } from './diagnose-docker-agent.ts';
 import { engineFindings } from './diagnose-engine.ts';
@@ -65,6 +66,7 @@ export async function diagnose(
     records: () => records(custody, layout, environment),
     clock: async () => clock(Date.now()),
     network: async () => network(environment),
+    'local users': () => localUsers(tellsUsers),
     leniencies: () => leniencies(custody, own, environment),
     ...(theirs && {
       home: () => home(layout, environment, 'is not there; the first login makes it'),
@@ -262,6 +264,18 @@ function network({ variables }: Environment): Finding[] {
     ),
   );
   return findings;
+}
+
+/** Nothing is said where the system tells, as that is what every login relies on. */
+export async function localUsers(tells: () => Promise<boolean>): Promise<Finding[]> {
+  if (await tells()) return [];
+  return [
+    warning(
+      'local users',
+      'This system does not tell which user sends a redirect to this machine, or runs a server on it. Another user here can read the login URL in the process list, and could log you in to their own account.',
+      'On a machine that you share, copy the URL yourself, so that no process list shows it: holdfast login URL --paste',
+    ),
+  ];
 }
 
 /** What a server is allowed that a strict client refuses: by the settings, and by the logins that needed it. */

@@ -1,0 +1,32 @@
+/*
+ * Loaded before a program (`NODE_OPTIONS=--require`): writes down the arguments of every process that it starts, whichever
+ * function of Node starts it, and the body of every request that it sends. A line of JSON each, to HOLDFAST_TEST_JOURNAL.
+ */
+const { appendFileSync } = require('node:fs');
+const childProcess = require('node:child_process');
+const http = require('node:http');
+
+const note = (line) => appendFileSync(process.env.HOLDFAST_TEST_JOURNAL, `${JSON.stringify(line)}\n`);
+
+const { spawn } = childProcess.ChildProcess.prototype;
+childProcess.ChildProcess.prototype.spawn = function (options) {
+  note({ by: process.pid, args: options.args });
+  return spawn.call(this, options);
+};
+for (const name of ['spawnSync', 'execFileSync', 'execSync']) {
+  const original = childProcess[name];
+  childProcess[name] = (...given) => {
+    note({ by: process.pid, args: given.flat().filter((word) => typeof word === 'string') });
+    return original(...given);
+  };
+}
+require('node:module').syncBuiltinESMExports();
+
+for (const name of ['write', 'end']) {
+  const original = http.OutgoingMessage.prototype[name];
+  http.OutgoingMessage.prototype[name] = function (body, ...more) {
+    const isRequest = this instanceof http.ClientRequest;
+    if (isRequest && (typeof body === 'string' || Buffer.isBuffer(body))) note({ sent: String(body) });
+    return original.call(this, body, ...more);
+  };
+}
