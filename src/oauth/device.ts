@@ -34,7 +34,7 @@ import { type TokenRequestOptions, type TokenResponse, type TokenServer, tokenRe
 export interface DeviceAuthorization {
   readonly userCode: string;
   readonly verificationUri: string;
-  /** The same page with the code in it, for a QR code; absent where the server's is of another origin, or unfit for a URL. */
+  /** The same page with the code in it, for a QR code; absent where the server's is of another origin, or unfit for a shell. */
   readonly verificationUriComplete: string | undefined;
   readonly deviceCode: Secret;
   /** How long the code is good for, in milliseconds. */
@@ -112,7 +112,7 @@ export async function requestDeviceCode(
   return {
     userCode: user_code,
     verificationUri,
-    verificationUriComplete: completeOf(verification_uri_complete, verificationUri),
+    verificationUriComplete: completeOf(verification_uri_complete, verificationUri, server.issuer),
     deviceCode: new Secret(device_code),
     lifeMs: Math.min(expires_in, LONGEST_LIFE_S) * 1000,
     intervalMs: Math.min(Math.max(interval ?? DEFAULT_INTERVAL_S, 1), LONGEST_INTERVAL_S) * 1000,
@@ -187,12 +187,16 @@ function checkShown(text: string, issuer: string): string {
   );
 }
 
-/** It is optional (RFC 8628 section 3.2), so one that cannot be trusted is left out. What a QR code leads to is read by nobody. */
-function completeOf(text: string | undefined, verificationUri: string): string | undefined {
-  if (text === undefined || /[\s\p{Cc}]/u.test(text) || !URL.canParse(text)) return undefined;
-  const { origin, href, username } = new URL(text);
-  const isSame = origin === new URL(verificationUri).origin && username === '';
-  return isSame && !FOR_A_SHELL.test(href) ? href : undefined;
+/**
+ * The link for a QR code, which nobody reads before a phone opens it. It is optional (RFC 8628 section 3.2), so one that is a page
+ * but of another origin, or that a shell would act on, is left out.
+ *
+ * @throws UnsafeUrlError when it is no URL of a page
+ */
+function completeOf(text: string | undefined, verificationUri: string, issuer: string): string | undefined {
+  if (text === undefined) return undefined;
+  const { origin, href } = checkPublishedUrl(text, 'verification page', new URL(issuer));
+  return origin === new URL(verificationUri).origin && !FOR_A_SHELL.test(href) ? href : undefined;
 }
 
 function lapsed(isTimeOurs: boolean): LoginTimeoutError {

@@ -116,17 +116,26 @@ describe('a device code', () => {
   it.each([
     'https://elsewhere.example/device?user_code=WDJB-MJHT',
     'https://as.example:444/device',
-    'https://a:b@as.example/device',
     'https://as.example/$(id)`x`',
-    'https://as.example/a b',
-    'javascript:alert(1)',
-    'device?c=1',
   ])('is shown without the link %j, which a QR code would hide', async (link) => {
     const { device } = await codeFrom(json({ ...GOOD, verification_uri_complete: link }));
     expect(device).toMatchObject({
       verificationUri: 'https://as.example/device',
       verificationUriComplete: undefined,
     });
+  });
+
+  it.each([
+    'https://a:b@as.example/device',
+    'http://as.example/device',
+    'https://as.example/a b',
+    'javascript:alert(1)',
+    'tel:+1-900-555-0100',
+    'device?c=1',
+  ])('with the link %j for a QR code is refused', async (link) => {
+    await expect(codeFrom(json({ ...GOOD, verification_uri_complete: link }))).rejects.toBeInstanceOf(
+      UnsafeUrlError,
+    );
   });
 
   it('that the server refuses is its error', async () => {
