@@ -9,6 +9,9 @@ const RUNS = /[a-z0-9]+/gi;
 /** The name of a query parameter that may be shown; a key can stand without one. */
 const PARAMETER_NAME = /^[\w.~[\]-]{1,40}$/;
 
+/** What stands for a user name and a password where a hint shows the form of a URL; the words themselves are no secret. */
+const PLACEHOLDER = /^user(:password)?@$/i;
+
 const URL_IN_TEXT = /\b[a-z][a-z0-9+.-]{1,15}:\/\/[^\s"'`<>\\]+/gi;
 const AFTER_URL = /[.,;:!?)\]}]+$/;
 
@@ -20,7 +23,8 @@ export function displayUrl(url: string): string {
   const [, scheme = '', authority = '', path = '', query = '', fragment = ''] =
     /^([a-z][a-z0-9+.-]*:\/\/)([^/?#]*)([^?#]*)(\?[^#]*)?(#.*)?$/is.exec(url) ?? [];
   if (scheme === '') return url;
-  const host = authority.slice(authority.lastIndexOf('@') + 1);
+  const user = authority.slice(0, authority.lastIndexOf('@') + 1);
+  const host = PLACEHOLDER.test(user) ? authority : authority.slice(user.length);
   const isHttp = /^https?:/i.test(scheme);
   const shown = isHttp ? path.split('/').map(displaySegment).join('/') : path;
   return `${scheme}${host}${shown}${displayQuery(query)}${fragment.length > 1 ? '#…' : fragment}`;

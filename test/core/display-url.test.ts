@@ -10,6 +10,8 @@ test.each([
   ['https://mcp.example.com/v1/projects/my-long-project-name-2026/mcp', undefined],
   ['https://mcp.example.com/model-context-protocol/production-servers/sse', undefined],
   ['http://127.0.0.1:8080/organizations/12345678/mcp', undefined],
+  ['http://user:password@127.0.0.1:3128', undefined],
+  ['postgres://USER@HOST/DATABASE', undefined],
 ])('shows %s as it is', (url, shown = url) => {
   expect(displayUrl(url)).toBe(shown);
 });
@@ -24,6 +26,8 @@ test.each([
   ['https://x.example/a1B2%2Bc3D4%2Fe5F6g7H8/mcp', 'https://x.example/a1B2…/mcp'],
   ['https://x.example/sk-ab12-cd34ef-gh56ij78/mcp', 'https://x.example/sk-a…/mcp'],
   ['https://user:secret@x.example/mcp', 'https://x.example/mcp'],
+  ['https://secret:password@x.example/mcp', 'https://x.example/mcp'],
+  ['https://secret@user:password@x.example/mcp', 'https://x.example/mcp'],
   ['postgres://holdfast:secret@db.example/holdfast', 'postgres://db.example/holdfast'],
 ])('hides what may be a secret in %s', (url, shown) => {
   expect(displayUrl(url)).toBe(shown);
@@ -35,6 +39,12 @@ test('a text keeps its words and its punctuation around a shortened URL', () => 
   expect(withDisplayUrls(`See "https://a.example/x?key=${KEY}", or (https://b.example/?k=${KEY}).`)).toBe(
     'See "https://a.example/x?key=…", or (https://b.example/?k=…).',
   );
+});
+
+test('a hint keeps the words that stand for a user name and a password', () => {
+  const hint =
+    'Set HTTPS_PROXY=http://user:password@127.0.0.1:3128, or use --store postgres://USER@HOST/DATABASE.';
+  expect(withDisplayUrls(hint)).toBe(hint);
 });
 
 test('no error holds the key of a URL, in its message, its hint or its stack', () => {
