@@ -399,6 +399,11 @@ export const COMMANDS: readonly Command[] = [
         repeats: true,
         summary: 'the login to that server alone; mcp-remote’s own files do not say which server',
       },
+      name: {
+        type: 'string',
+        value: 'NAME',
+        summary: 'the login that the program itself calls so',
+      },
       issuer: {
         type: 'string',
         value: 'URL',

@@ -5,15 +5,7 @@ import { machineName } from '../system/machine-name.ts';
 import { urlOf } from './configured-servers.ts';
 import { momentAt, objectAt, objectOf, secretAt, textAt } from './fields.ts';
 import type { Peer, PeerPlace } from './peer.ts';
-import {
-  type Codec,
-  findIn,
-  JSON_CODEC,
-  onlyUrl,
-  type Path,
-  type StoredEntry,
-  type StoreFile,
-} from './peer-file.ts';
+import { type Codec, findIn, JSON_CODEC, type Path, type StoredEntry, type StoreFile } from './peer-file.ts';
 import { jsonIn, type KeyringStore, keyringPlace } from './peer-keyring.ts';
 import { filesPlace, findInAll } from './places.ts';
 
@@ -87,18 +79,10 @@ async function entryOf(value: unknown, path: Path, place: PeerPlace): Promise<St
   const entry = objectOf(value);
   const token = objectAt(entry, 'token');
   const name = textAt(entry, 'serverName') ?? String(path.at(-1));
-  const url =
-    textAt(entry, 'mcpServerUrl') ?? urlOf(await place.configured(), 'gemini', name) ?? onlyUrl(place);
+  const url = textAt(entry, 'mcpServerUrl') ?? urlOf(await place.configured(), 'gemini', name) ?? '';
   const accessToken = secretAt(token, 'accessToken');
   if (name === OWN_ACCOUNT) return { name, path, content: { reason: 'it is no login to an MCP server' } };
   if (accessToken === undefined) return { name, path, content: { reason: 'it holds no access token' } };
-  if (url === undefined) {
-    return {
-      name,
-      path,
-      content: { reason: 'nothing of your own says which server it is for: name it with --url URL' },
-    };
-  }
   const id = textAt(entry, 'clientId');
   return {
     name,

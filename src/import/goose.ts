@@ -4,7 +4,7 @@ import { YAML_FORMAT } from '../configure/yaml.ts';
 import { gooseDirectory, urlOf } from './configured-servers.ts';
 import { momentAt, objectAt, objectOf, scopeAt, textAt, wireTokens } from './fields.ts';
 import type { Peer, PeerPlace } from './peer.ts';
-import { type Codec, onlyUrl, type StoredEntry } from './peer-file.ts';
+import type { Codec, StoredEntry } from './peer-file.ts';
 import { jsonIn, type KeyringEntry, keyringPlace, UNKNOWN } from './peer-keyring.ts';
 import { underPeerLock } from './peer-lock.ts';
 import { filesPlace, findInAll } from './places.ts';
@@ -63,16 +63,7 @@ async function entryOf(key: string, value: unknown, place: PeerPlace): Promise<S
   const writtenAt = momentAt(entry, 'token_received_at', 'seconds');
   const tokens = wireTokens(objectAt(entry, 'token_response'), writtenAt);
   if (tokens === undefined) return { name, path, content: { reason: 'nobody is logged in there' } };
-  const url = urlOf(await place.configured(), 'goose', name) ?? onlyUrl(place);
-  if (url === undefined) {
-    return {
-      name,
-      path,
-      content: {
-        reason: 'your configuration of goose does not say which server it is for: name it with --url URL',
-      },
-    };
-  }
+  const url = urlOf(await place.configured(), 'goose', name) ?? '';
   const id = textAt(entry, 'client_id');
   const login = {
     from: 'goose',

@@ -1,5 +1,8 @@
 import { canonicalResource } from '../credential.ts';
-import { HoldfastError, keptCause } from '../errors.ts';
+import { displayUrl } from '../display-url.ts';
+import { HoldfastError, InvalidArgumentError, keptCause } from '../errors.ts';
+import { quote } from '../quote.ts';
+import { shellPath } from '../system/storage-error.ts';
 import type { AdoptOptions, AdoptResult } from '../vault/results.ts';
 import type { Vault } from '../vault/vault.ts';
 import { backupKeeper } from './backup.ts';
@@ -13,13 +16,24 @@ import type { Findings, FoundLogin, KeepBackup, Peer, PeerPlace, Skipped } from 
 /** The peer refreshed it between reading and taking, so often. */
 const ATTEMPTS = 3;
 
-/** What the peer has, each URL canonical; only the servers that the person named, where some were named. */
+/**
+ * What the peer has, each URL canonical; only the servers, and the login of that name, which the person named, where some were
+ * named.
+ *
+ * @throws InvalidArgumentError where it is not clear which login the URL is meant for; what the peer's `find` throws
+ */
 export async function findLogins(peer: Peer, place: PeerPlace): Promise<Findings> {
   const wanted = new Set(place.urls.map(canonicalResource));
   const found = await peer.find(place);
+  const named = found.logins.filter(({ name }) => place.name === undefined || name === place.name);
+  const meant = theOneMeant(peer, place, named);
   const logins: FoundLogin[] = [];
   const skipped: Skipped[] = [...found.skipped];
-  for (const one of found.logins) {
+  for (const one of meant === undefined ? named : [meant]) {
+    if (one.login.resource === '') {
+      skipped.push({ name: one.name, file: one.file, reason: NAMELESS });
+      continue;
+    }
     try {
       const resource = canonicalResource(one.login.resource);
       if (wanted.size > 0 && !wanted.has(resource)) continue;
@@ -30,6 +44,39 @@ export async function findLogins(peer: Peer, place: PeerPlace): Promise<Findings
     }
   }
   return { ...found, logins, skipped };
+}
+
+const NAMELESS = 'nothing of your own says which server it is for: name it with --url URL';
+
+/**
+ * The login that the one URL is meant for, where no login says that it is for that server: the only one without a URL. Of
+ * several, a guess would send the tokens of one server to another.
+ */
+function theOneMeant(
+  { title }: Peer,
+  { urls }: PeerPlace,
+  logins: readonly FoundLogin[],
+): FoundLogin | undefined {
+  const [url] = urls;
+  if (url === undefined || urls.length > 1) return undefined;
+  const nameless = logins.filter(({ login }) => login.resource === '');
+  const [only, ...others] = nameless;
+  if (only === undefined || logins.some(({ login }) => isFor(login.resource, url))) return undefined;
+  if (others.length === 0) return { ...only, login: { ...only.login, resource: url } };
+  const list = nameless.map(({ name, file }) => `${quote(name, 80)} (${shellPath(file)})`).join(', ');
+  throw new InvalidArgumentError(
+    `${title} has ${nameless.length} logins that do not say which server they are for: ${list}. Holdfast cannot tell which of them belongs to ${displayUrl(canonicalResource(url))}.`,
+    { hint: 'Say which one by its name: --name NAME. If two have the same name, add the file: --file FILE' },
+  );
+}
+
+function isFor(resource: string, url: string): boolean {
+  try {
+    return canonicalResource(resource) === canonicalResource(url);
+  } catch (error) {
+    if (error instanceof HoldfastError) return false;
+    throw error;
+  }
 }
 
 export interface Moved {

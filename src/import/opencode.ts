@@ -5,7 +5,7 @@ import { underHeartbeatDirectory } from '../system/foreign-lock.ts';
 import { urlOf } from './configured-servers.ts';
 import { momentAt, objectAt, objectOf, secretAt, textAt } from './fields.ts';
 import type { Findings, Peer, PeerPlace, Skipped } from './peer.ts';
-import { findIn, JSON_CODEC, onlyUrl, type StoredEntry } from './peer-file.ts';
+import { findIn, JSON_CODEC, type StoredEntry } from './peer-file.ts';
 
 /*
  * opencode 1, which keeps its logins in a file of JSON; the database of its newer core is named, and not read. Only the
@@ -66,17 +66,7 @@ async function entryOf(name: string, value: unknown, place: PeerPlace): Promise<
   const path = [name, 'tokens'];
   const accessToken = secretAt(tokens, 'accessToken');
   if (accessToken === undefined) return { name, path, content: { reason: 'nobody is logged in there' } };
-  const url =
-    textAt(objectOf(value), 'serverUrl') ??
-    urlOf(await place.configured(), 'opencode', name) ??
-    onlyUrl(place);
-  if (url === undefined) {
-    return {
-      name,
-      path,
-      content: { reason: 'nothing of your own says which server it is for: name it with --url URL' },
-    };
-  }
+  const url = textAt(objectOf(value), 'serverUrl') ?? urlOf(await place.configured(), 'opencode', name) ?? '';
   const client = objectAt(value, 'clientInfo');
   const id = textAt(client, 'clientId');
   const login = {

@@ -6,14 +6,7 @@ import { HostileValuesError, type PlainObject, plainCopy, sameValues } from '../
 import { type ClientFile, readClientFile, replaceClientFile } from '../system/client-file.ts';
 import { shellPath } from '../system/storage-error.ts';
 import type { ForeignLogin } from '../vault/results.ts';
-import {
-  type Findings,
-  type FoundLogin,
-  type KeepBackup,
-  type PeerPlace,
-  type Skipped,
-  sameTokens,
-} from './peer.ts';
+import { type Findings, type FoundLogin, type KeepBackup, type Skipped, sameTokens } from './peer.ts';
 
 /*
  * A file in which a peer keeps several logins. One is taken out by leaving everything else as it is, byte for byte where
@@ -30,7 +23,7 @@ export interface StoredEntry {
   readonly name: string;
   /** What is removed when it is taken. */
   readonly path: Path;
-  /** The login, or why there is none to import. */
+  /** The login, its `resource` empty where nothing says which server it is for; or why there is none to import. */
   readonly content: { readonly login: ForeignLogin } | { readonly reason: string };
 }
 
@@ -177,9 +170,4 @@ async function clientFile<T>(step: () => Promise<T>): Promise<T> {
     const Known = error.constructor as new (message: string, options: object) => HoldfastError;
     throw new Known(error.message, { cause: error, hint: 'Mend that, or name another file: --file FILE' });
   }
-}
-
-/** The URL of the one server that the person named; of use where a peer keeps none, and has but one login. */
-export function onlyUrl({ urls }: PeerPlace): string | undefined {
-  return urls.length === 1 ? urls[0] : undefined;
 }

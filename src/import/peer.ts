@@ -14,6 +14,8 @@ export interface PeerPlace {
   readonly file: string | undefined;
   /** URLs that the person named, as they were typed. */
   readonly urls: readonly string[];
+  /** The peer's own name of the login that is meant, where the person gave one. */
+  readonly name?: string | undefined;
   /** The servers in the person's own configuration of the clients. Read when they are asked for. */
   readonly configured: () => Promise<readonly ConfiguredServer[]>;
 }
@@ -31,6 +33,7 @@ export type KeepBackup = (file: {
 
 /** A login that a peer has. */
 export interface FoundLogin {
+  /** Its `resource` is empty where nothing of the person's own says which server it is for. */
   readonly login: ForeignLogin;
   /** The peer's own name for it. Foreign text. */
   readonly name: string;

@@ -69,6 +69,13 @@ const NAMELESS = {
   },
 } as const;
 
+/** The store without the login of the name `other`. */
+const ALONE = {
+  opencode: (text: string) => JSON.stringify({ notion: JSON.parse(text).notion }),
+  gemini: (text: string) => JSON.stringify([JSON.parse(text)[0]]),
+  goose: (text: string) => text.slice(0, text.indexOf('oauth_creds_other')),
+};
+
 describe('files of the current directory', () => {
   it.each(Object.entries(NAMELESS))('do not say which server a login of %s is for', async (id, about) => {
     const { peer, holdfast } = await person(id);
@@ -90,7 +97,8 @@ describe('files of the current directory', () => {
     expect(err).not.toContain('Moved');
     expect(err).not.toContain('Took');
     const named = ['import', id, '--yes', '--url', servers.resource, '--issuer', servers.issuer];
-    expect((await holdfast(named, clone)).err).toContain('Moved');
+    const moved = await holdfast(id === 'mcp-remote' ? named : [...named, '--name', 'notion'], clone);
+    expect(moved).toMatchObject({ code: 0, err: expect.stringContaining('Moved') });
   });
 
   it('are not read in place of the person’s own when HOME is empty', async () => {
@@ -104,6 +112,64 @@ describe('files of the current directory', () => {
     expect(Object.values(await peer.files()).join()).toContain(peer.login.tokens.refresh_token);
     expect(JSON.parse((await holdfast(['list', '--json'])).out)).toMatchObject({ credentials: [] });
   });
+});
+
+const { 'mcp-remote': _, ...KEEPS_NAMES } = NAMELESS;
+
+describe.each(Object.entries(KEEPS_NAMES))('the logins of %s that do not say their server', (id, about) => {
+  /** Two of them, `notion` and `other`, or the first alone. */
+  async function nameless(which: 'both' | 'one') {
+    const home = await person(id);
+    const file = join(home.peer.directory, about.store);
+    const text = about.without(await readFile(file, 'utf8'));
+    await writeFile(file, which === 'both' ? text : ALONE[id as keyof typeof ALONE](text));
+    await writeFile(join(home.peer.directory, '.config/goose/config.yaml'), '').catch(() => {});
+    return { ...home, args: ['import', id, '--yes', '--issuer', servers.issuer, '--url', servers.resource] };
+  }
+
+  it('are not guessed: of two, --url takes none, and the error lists both and asks for a name', async () => {
+    const { holdfast, peer, args } = await nameless('both');
+    const before = await peer.files();
+    const { code, err } = await holdfast(args);
+    expect(code).toBe(2);
+    expect(err).toMatch(
+      /2 logins that do not say which server they are for: "notion" \(.*\), "other" \(.*\)\./,
+    );
+    expect(err).toContain('--name NAME');
+    expect(await peer.files()).toEqual(before);
+    expect(JSON.parse((await holdfast(['list', '--json'])).out)).toMatchObject({ credentials: [] });
+  });
+
+  it('are moved by their name, and the other one stays', async () => {
+    const { holdfast, peer, args } = await nameless('both');
+    const moved = await holdfast([...args, '--name', 'notion']);
+    expect(moved).toMatchObject({ code: 0, err: expect.stringContaining('Moved') });
+    const left = Object.values(await peer.files()).join();
+    expect(left).not.toContain(peer.login.tokens.refresh_token);
+    expect(left).toContain('other-refresh');
+  });
+
+  it('are moved by --url where there is only one', async () => {
+    const { holdfast, args } = await nameless('one');
+    expect(await holdfast(args)).toMatchObject({ code: 0, err: expect.stringContaining('Moved') });
+  });
+
+  it('are none of the name that is given', async () => {
+    const { holdfast, args } = await nameless('one');
+    const { code, err } = await holdfast([...args, '--name', 'another']);
+    expect(code).toBe(2);
+    expect(err).toContain('has no login of the name "another"');
+  });
+});
+
+it('a login without a server is left alone where another one says that it is for the URL', async () => {
+  const { holdfast, peer } = await person('opencode');
+  const file = join(peer.directory, NAMELESS.opencode.store);
+  const text = await readFile(file, 'utf8');
+  await writeFile(file, text.replace(/,\s*"serverUrl": "https:\/\/other[^"]*"/, ''));
+  const args = ['import', 'opencode', '--yes', '--issuer', servers.issuer, '--url', servers.resource];
+  expect(await holdfast(args)).toMatchObject({ code: 0, err: expect.stringContaining('Moved the login') });
+  expect(await readFile(file, 'utf8')).toContain('other-refresh');
 });
 
 describe('a login that does not say who issued it', () => {

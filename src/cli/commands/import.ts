@@ -80,6 +80,7 @@ function placeOf(invocation: Invocation): PeerPlace {
   return {
     environment,
     urls,
+    name: invocation.text('name'),
     file: file === undefined ? undefined : resolve(file),
     configured: () => {
       configured ??= configuredServers(environment);
@@ -156,13 +157,14 @@ function tellSkipped({ ui }: Pick<Invocation, 'ui'>, peer: Peer, skipped: readon
 
 function nothingFound(
   peer: Peer,
-  { urls }: PeerPlace,
+  { urls, name }: PeerPlace,
   places: readonly string[],
   skipped: readonly Skipped[],
 ): InvalidArgumentError {
-  const which = urls.length === 0 ? '' : ` to ${urls.map((url) => canonicalResource(url)).join(', ')}`;
+  const called = name === undefined ? '' : ` of the name ${quote(name, 80)}`;
+  const to = urls.length === 0 ? '' : ` to ${urls.map((url) => canonicalResource(url)).join(', ')}`;
   const why = skipped.length === 0 ? '' : ` ${plural(skipped.length, 'entry was', 'entries were')} left out.`;
-  return new InvalidArgumentError(`${peer.title} has no login${which} that could be imported.${why}`, {
+  return new InvalidArgumentError(`${peer.title} has no login${called}${to} that could be imported.${why}`, {
     hint: `Looked in ${places.map(shellPath).join(', ')}. If it keeps them elsewhere: --file FILE. Or log in here: holdfast login URL`,
   });
 }
