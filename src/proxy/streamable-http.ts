@@ -133,8 +133,13 @@ export class StreamableHttp implements Wire {
     const id = response.header('mcp-session-id');
     if (session !== this.#session && id !== undefined) session.id = id;
     const type = mediaType(response);
-    if (!incoming.messages.some(isRequest) || response.status === 202 || response.status === 204) {
+    if (!incoming.messages.some(isRequest)) {
       response.discard();
+    } else if (response.status === 202 || response.status === 204) {
+      response.discard();
+      // Only messages that want no answer may be accepted so: a client would wait for ever.
+      if (!isAnswered())
+        throw notMcp(response, `answered a request with HTTP ${response.status} and no response`);
     } else if (type === 'text/event-stream') {
       await this.#follow(response, session, deliver, { signal, person, isAnswered });
     } else if (type === 'application/json') {

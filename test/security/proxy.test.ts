@@ -116,6 +116,26 @@ describe('the proxy', () => {
     expect(proxy.lines.filter((line) => line.includes('forged'))).toEqual([]);
   });
 
+  test.each([202, 204])(
+    'answers a request, initialize too, that the server answers with %i and nothing',
+    async (status) => {
+      let isLater = false;
+      const { server, proxy } = await proxied(
+        toRequests((id, response) => {
+          if (isLater) response.writeHead(200, JSON_TYPE).end(result(id, HELLO));
+          else response.writeHead(status).end();
+        }),
+      );
+      const said = `"127.0.0.1:${server.port}" answered a request with HTTP ${status} and no response.`;
+      expect((await proxy.begin()).error?.message).toContain(said);
+      isLater = true;
+      expect((await proxy.begin()).result).toEqual(HELLO);
+      isLater = false;
+      expect((await proxy.ask('tools/list')).error?.message).toContain(said);
+      await proxy.end();
+    },
+  );
+
   test('makes no header of a line break in the server’s protocol version', async () => {
     const { server, proxy } = await proxied(
       toRequests((id, response) => {
