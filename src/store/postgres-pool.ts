@@ -1,9 +1,9 @@
 import { InvalidArgumentError } from '../errors.ts';
-import { quote } from '../quote.ts';
 import { type Environment, processEnvironment } from '../system/environment.ts';
 import { EngineStore, type EngineStoreOptions, type LazyEngine } from './engine-store.ts';
 import { PostgresEngine, type PostgresPool } from './postgres.ts';
 import { type PostgresAddress, postgresAddress } from './postgres-address.ts';
+import { checkedSchema, checkedTenant } from './postgres-names.ts';
 
 /** Where the records lie. Give `connectionString`, or a `pool` of your own, which stays yours to close. */
 export interface PostgresStoreOptions extends EngineStoreOptions {
@@ -60,8 +60,8 @@ export function postgresEngine(
     throw new InvalidArgumentError('A PostgreSQL store takes a connectionString or a pool, one of the two.');
   }
   const address = connectionString === undefined ? undefined : postgresAddress(connectionString, environment);
-  const tenant = checked('tenant', options.tenant ?? address?.tenant ?? 'default', /^[\w.:@-]{1,128}$/);
-  const schema = checked('schema', options.schema ?? address?.schema ?? 'holdfast', /^[a-z][a-z0-9_]{0,39}$/);
+  const tenant = checkedTenant(options.tenant ?? address?.tenant ?? 'default');
+  const schema = checkedSchema(options.schema ?? address?.schema ?? 'holdfast');
   const max = positive('pool_max', options.poolMax ?? address?.poolMax ?? POOL_MAX, 1000);
   const timeoutMs = positive('timeoutMs', options.timeoutMs ?? TIMEOUT_MS, 600_000);
   const common = { id: address?.shown ?? 'PostgreSQL', tenant, schema, timeoutMs };
@@ -127,13 +127,6 @@ async function loaded(load: () => Promise<Pg>): Promise<Pg> {
       hint: 'npm install pg',
     });
   }
-}
-
-function checked(what: string, text: string, form: RegExp): string {
-  if (form.test(text)) return text;
-  throw new InvalidArgumentError(`The ${what} of the PostgreSQL store cannot be ${quote(text, 60)}.`, {
-    hint: `It must match ${form.source}.`,
-  });
 }
 
 function positive(what: string, value: number, most: number): number {

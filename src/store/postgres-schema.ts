@@ -1,3 +1,4 @@
+import { checkedSchema } from './postgres-names.ts';
 import { ownershipCheck, TABLES } from './postgres-ownership.ts';
 
 /*
@@ -23,6 +24,7 @@ export const DUE = 'CASE WHEN due_for = version THEN due_at ELSE 0 END';
  * again, and beside running processes.
  *
  * @param schema a plain SQL name; its roles are called after it
+ * @throws InvalidArgumentError for a name that would need quotes
  */
 export function postgresMigration(schema = 'holdfast'): string {
   return `-- Holdfast in PostgreSQL 12 and later: sealed records, the leases of their refreshes, and what was set aside.
@@ -36,7 +38,8 @@ ${postgresMigrationSteps(schema)
  * when it fails.
  */
 export function postgresMigrationSteps(schema: string): string[] {
-  return [TABLES_STEP, INDEX_STEP].map((step) => step.replaceAll('holdfast', schema));
+  const name = checkedSchema(schema);
+  return [TABLES_STEP, INDEX_STEP].map((step) => step.replaceAll('holdfast', name));
 }
 
 /** Before waiting for any lock of a table, and again once the locks are held, under which nobody can add to the tables. */

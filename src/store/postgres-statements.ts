@@ -1,4 +1,5 @@
 import { MAX_OUTBOX_ENTRIES } from './engine.ts';
+import { checkedSchema } from './postgres-names.ts';
 import { foreignObjectsOf } from './postgres-ownership.ts';
 import { DUE } from './postgres-schema.ts';
 
@@ -15,7 +16,9 @@ export type PostgresStatements = ReturnType<typeof postgresStatements>;
 /** Larger than any time: the due time of what is never due. */
 const NEVER = '9007199254740991';
 
-export function postgresStatements(schema: string) {
+/** @throws InvalidArgumentError for a name that is no plain SQL name */
+export function postgresStatements(schemaName: string) {
+  const schema = checkedSchema(schemaName);
   const records = `${schema}.records`;
   const leases = `${schema}.leases`;
   const outbox = `${schema}.outbox`;
