@@ -4,7 +4,6 @@ import { type ForeignItem, type ForeignItems, MAX_ITEM_BYTES, MAX_ITEMS } from '
 import {
   DEADLINE_MS,
   IS_ITEM,
-  lockedError,
   SECRET_SERVICE,
   SecretServiceCalls,
   secretServiceError,
@@ -61,12 +60,18 @@ export class ForeignSecretService implements ForeignItems {
 
   async #found(calls: SecretServiceCalls, session?: string): Promise<FoundItem[]> {
     const { unlocked, locked } = await calls.search({ service: this.#service });
-    if (locked.length > 0) throw lockedError();
+    if (locked.length > 0) {
+      const opened = await calls.expectOpenItems(locked);
+      // A part of a program's items is no list of them.
+      if (opened.length < locked.length)
+        await calls.expectOpenItems(locked.filter((one) => !opened.includes(one)));
+      unlocked.push(...opened);
+    }
     if (unlocked.length === 0) {
       // A locked collection may keep its attributes to itself. Where there is none yet, nobody has kept anything.
       const collection = await calls.defaultCollection();
-      if (collection !== undefined) await calls.expectOpen(collection);
-      return [];
+      const isOpenedNow = collection !== undefined && (await calls.expectOpen(collection));
+      return isOpenedNow ? this.#found(calls, session) : [];
     }
     const through = session ?? (await calls.openSession());
     const items = await Promise.all(

@@ -1,12 +1,13 @@
-import { KeyringLockedError } from '../errors.ts';
+import { KeyringDeniedError, KeyringLockedError } from '../errors.ts';
+import { quote } from '../quote.ts';
 import { type Bus, BusError, type Deadline } from '../system/dbus.ts';
 import { Variant } from '../system/dbus-value.ts';
 import { type BusKeyring, busFailure } from './session-bus.ts';
 
 /*
- * The calls of the freedesktop.org Secret Service that do not depend on whose item it is. Nothing here prompts: no Unlock,
- * no new collection, and a prompt that an answer holds is dismissed, since on a machine without a display nobody would ever
- * answer it.
+ * The calls of the freedesktop.org Secret Service that do not depend on whose item it is. Nothing here prompts: `Unlock`
+ * shows no prompt by itself, only `Prompt.Prompt` does, and that is never called. A prompt that an answer holds is dismissed,
+ * since on a machine without a display nobody would ever answer it.
  */
 
 export const SECRET_SERVICE: BusKeyring = {
@@ -21,6 +22,13 @@ export const IS_COLLECTION = 'org.freedesktop.Secret.Collection';
 export const IS_ITEM = 'org.freedesktop.Secret.Item';
 /** How D-Bus spells "no object". */
 export const NOTHING = '/';
+
+/** The errors of a service that lives and does not do what it was asked. */
+const REFUSALS =
+  /^org\.freedesktop\.(Secret\.Error\.\w+|DBus\.Error\.(AccessDenied|Failed|InvalidArgs|NotSupported|UnknownMethod|UnknownObject))$/;
+
+/** Of items that one `Unlock` asks for: several programs may use the same attributes, never so many. */
+const MAX_UNLOCKED = 64;
 
 /** For each operation, of however many calls. A service that was just activated has to start within it. */
 export const DEADLINE_MS = 3_000;
@@ -69,9 +77,69 @@ export class SecretServiceCalls {
     return typeof path === 'string' && path !== NOTHING ? path : undefined;
   }
 
-  /** @throws KeyringLockedError */
-  async expectOpen(collection: string): Promise<void> {
-    if ((await this.property(collection, IS_COLLECTION, 'Locked')) !== false) throw lockedError();
+  /**
+   * Opens the collection, where that needs no person: after a login without a password, GNOME Keyring calls a collection
+   * with a blank password locked until somebody asks for it.
+   *
+   * @returns whether it was locked before, so that a search may find more now
+   * @throws KeyringLockedError
+   */
+  async expectOpen(collection: string): Promise<boolean> {
+    if (await this.#isOpen(collection)) return false;
+    if ((await this.unlock([collection])).length === 0) throw await this.#locked(collection);
+    return true;
+  }
+
+  /**
+   * As `expectOpen`, for items.
+   *
+   * @returns those that are open now, at least one
+   * @throws KeyringLockedError where the collection is locked; KeyringDeniedError where it is open, and its items are locked
+   *   for this program
+   */
+  async expectOpenItems(items: readonly string[]): Promise<string[]> {
+    const open = await this.unlock(items);
+    const [first] = items;
+    if (open.length > 0 || first === undefined) return open;
+    const collection = first.slice(0, first.lastIndexOf('/'));
+    const isOpen = await this.#isOpen(collection).catch(() => false);
+    throw isOpen ? lockedForUs() : await this.#locked(collection);
+  }
+
+  /** Opens what opens without a person; answers which of the objects did. */
+  async unlock(objects: readonly string[]): Promise<string[]> {
+    const asked = objects.slice(0, MAX_UNLOCKED);
+    try {
+      const [unlocked, prompt] = await this.call(ROOT, IS_SERVICE, 'Unlock', 'ao', [asked]);
+      await this.#dismiss(prompt);
+      const open = new Set(paths(unlocked));
+      return asked.filter((path) => open.has(path));
+    } catch (error) {
+      // A service that cannot unlock, or a filter in front of it, leaves it locked.
+      if (error instanceof BusError && REFUSALS.test(error.errorName)) return [];
+      throw error;
+    }
+  }
+
+  /** The collection that ends with the login session, by its alias; `undefined` where there is none. */
+  async sessionCollection(): Promise<string | undefined> {
+    try {
+      const [path] = await this.call(ROOT, IS_SERVICE, 'ReadAlias', 's', ['session']);
+      return typeof path === 'string' && path !== NOTHING ? path : undefined;
+    } catch (error) {
+      if (error instanceof BusError && REFUSALS.test(error.errorName)) return undefined;
+      throw error;
+    }
+  }
+
+  async #isOpen(collection: string): Promise<boolean> {
+    return (await this.property(collection, IS_COLLECTION, 'Locked')) === false;
+  }
+
+  /** With the collection's name: of several, a person has to know which. */
+  async #locked(collection: string): Promise<KeyringLockedError> {
+    const label = await this.property(collection, IS_COLLECTION, 'Label').catch(() => undefined);
+    return lockedError(typeof label === 'string' && label !== '' ? label : undefined);
   }
 
   async property(path: string, of: string, name: string): Promise<unknown> {
@@ -81,11 +149,16 @@ export class SecretServiceCalls {
 
   /** @throws KeyringLockedError where the answer is a prompt */
   async refusePrompt(prompt: unknown): Promise<void> {
-    if (typeof prompt !== 'string' || prompt === NOTHING) return;
+    if (await this.#dismiss(prompt)) throw lockedError();
+  }
+
+  /** `false` where there is no prompt. */
+  async #dismiss(prompt: unknown): Promise<boolean> {
+    if (typeof prompt !== 'string' || prompt === NOTHING) return false;
     await this.call(prompt, 'org.freedesktop.Secret.Prompt', 'Dismiss').catch(() => {
       // It is not waited for either way.
     });
-    throw lockedError();
+    return true;
   }
 
   call(path: string, of: string, member: string, signature?: string, body?: readonly unknown[]) {
@@ -98,14 +171,28 @@ export function paths(value: unknown): string[] {
   return Array.isArray(value) ? value.filter((path) => typeof path === 'string') : [];
 }
 
-export function lockedError(): KeyringLockedError {
-  return new KeyringLockedError('The Secret Service is locked.', {
+function lockedError(collection?: string): KeyringLockedError {
+  const which = collection === undefined ? '' : ` (collection ${quote(collection, 60)})`;
+  return new KeyringLockedError(`The Secret Service is locked${which}.`, {
     hint: 'Unlock it by logging in to the desktop, or in its password manager (Seahorse, KWalletManager), then try again.',
   });
 }
 
+/** Such as in KeePassXC, which asks a person about each program. */
+function lockedForUs(): KeyringDeniedError {
+  return new KeyringDeniedError(
+    'The Secret Service is unlocked, but keeps its items from a program until a person has agreed.',
+    {
+      hint: 'In KeePassXC, under Settings, Secret Service Integration, switch off "Confirm when passwords are retrieved by clients", or choose --keyring file',
+    },
+  );
+}
+
+export function isLocked(error: unknown): boolean {
+  return error instanceof BusError && error.errorName === 'org.freedesktop.Secret.Error.IsLocked';
+}
+
 /** What a failed call says of the keyring. Anything but a BusError comes back as it is. */
 export function secretServiceError(error: unknown): unknown {
-  const locked = error instanceof BusError && error.errorName === 'org.freedesktop.Secret.Error.IsLocked';
-  return locked ? lockedError() : busFailure(error, SECRET_SERVICE);
+  return isLocked(error) ? lockedError() : busFailure(error, SECRET_SERVICE);
 }

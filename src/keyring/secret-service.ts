@@ -1,16 +1,16 @@
-import { KeyringAbsentError } from '../errors.ts';
+import { KeyringAbsentError, KeyringBrokenError } from '../errors.ts';
 import { quote } from '../quote.ts';
 import { type Bus, deadlineIn } from '../system/dbus.ts';
 import { Variant } from '../system/dbus-value.ts';
 import type { Environment } from '../system/environment.ts';
-import type { Keyring, KeyringProbe } from './keyring.ts';
+import type { Keyring, KeyringProbe, Lifetime } from './keyring.ts';
 import { decodeSharedItem, encodeSharedItem } from './layout-99designs.ts';
 import {
   DEADLINE_MS,
   IS_COLLECTION,
   IS_ITEM,
   IS_SERVICE,
-  lockedError,
+  isLocked,
   paths,
   ROOT,
   SECRET_SERVICE,
@@ -18,9 +18,12 @@ import {
   secretServiceError,
 } from './secret-service-calls.ts';
 import { sessionBus } from './session-bus.ts';
-import { probing } from './verdict.ts';
+import { probingLifetime } from './verdict.ts';
 
 /* The freedesktop.org Secret Service over D-Bus: GNOME Keyring, KeePassXC, KWallet of Plasma 6. */
+
+/** What GNOME Keyring holds in the daemon's memory. */
+const SESSION_COLLECTION = `${ROOT}/collection/session`;
 
 /** How items lie there: where, under which attributes, in which form. */
 interface ItemLayout {
@@ -67,7 +70,8 @@ export async function openSecretService(
 ): Promise<Keyring> {
   const { as99designs } = options;
   const layout = as99designs === undefined ? OURS : sharedLayout(as99designs);
-  return new SecretService(await sessionBus(environment, SECRET_SERVICE, DEADLINE_MS), layout);
+  const connect = () => sessionBus(environment, SECRET_SERVICE, DEADLINE_MS);
+  return new SecretService(await connect(), layout, connect);
 }
 
 class SecretService implements Keyring {
@@ -75,14 +79,16 @@ class SecretService implements Keyring {
   readonly tier = 'native';
   readonly #bus: Bus;
   readonly #layout: ItemLayout;
+  readonly #connect: () => Promise<Bus>;
 
-  constructor(bus: Bus, layout: ItemLayout) {
+  constructor(bus: Bus, layout: ItemLayout, connect: () => Promise<Bus>) {
     this.#bus = bus;
     this.#layout = layout;
+    this.#connect = connect;
   }
 
   probe(): Promise<KeyringProbe> {
-    return probing('disk', () => this.#operation((service) => service.collection()));
+    return probingLifetime(() => this.#operation((service) => service.lifetime()));
   }
 
   get(name: string): Promise<Uint8Array | undefined> {
@@ -92,11 +98,20 @@ class SecretService implements Keyring {
     });
   }
 
-  set(name: string, secret: Uint8Array): Promise<void> {
-    return this.#operation(async (service) => {
+  async set(name: string, secret: Uint8Array): Promise<void> {
+    const isNew = await this.#operation(async (service) => {
       const [collection, session] = await Promise.all([service.collection(), service.openSession()]);
+      const before = await service.found(name);
       await service.write(collection, session, name, secret);
+      return before.length === 0;
     });
+    try {
+      await this.#readBack(name, secret);
+    } catch (error) {
+      // What only this connection can read would be a key that no other process has.
+      if (isNew) await this.delete(name).catch(() => false);
+      throw error;
+    }
   }
 
   delete(name: string): Promise<boolean> {
@@ -112,9 +127,32 @@ class SecretService implements Keyring {
     this.#bus.close();
   }
 
-  async #operation<T>(step: (calls: Calls) => Promise<T>): Promise<T> {
+  /**
+   * Over a connection of its own: a service that asks a person about each client, such as KeePassXC, shows an item to the
+   * connection that made it and to no other.
+   */
+  async #readBack(name: string, secret: Uint8Array): Promise<void> {
+    const bus = await this.#connect();
     try {
-      return await step(new Calls(this.#bus, this.#layout));
+      const found = await this.#operation(async (service) => {
+        const [item, session] = await Promise.all([service.find(name), service.openSession()]);
+        return item === undefined ? undefined : service.read(item, session);
+      }, bus);
+      if (found !== undefined && Buffer.from(secret).equals(found)) return;
+      throw new KeyringBrokenError(
+        'The Secret Service does not show another process what was written to it.',
+        {
+          hint: 'Choose another keyring, such as --keyring file',
+        },
+      );
+    } finally {
+      bus.close();
+    }
+  }
+
+  async #operation<T>(step: (calls: Calls) => Promise<T>, bus = this.#bus): Promise<T> {
+    try {
+      return await step(new Calls(bus, this.#layout));
     } catch (error) {
       throw secretServiceError(error);
     }
@@ -132,31 +170,50 @@ class Calls extends SecretServiceCalls {
 
   /** The item with our attributes, in whichever collection the user keeps it. */
   async find(name: string): Promise<string | undefined> {
-    const wanted = this.#layout.attributes(name);
-    if (this.#layout.collection !== undefined) {
-      const collection = await this.collection();
-      const [items] = await this.call(collection, IS_COLLECTION, 'SearchItems', 'a{ss}', [wanted]);
-      return paths(items)[0];
+    if (this.#layout.collection !== undefined) return (await this.#foundInCollection(name))[0];
+    for (;;) {
+      const { unlocked, locked } = await this.search(this.#layout.attributes(name));
+      const [item] = unlocked;
+      if (item !== undefined) return item;
+      if (locked.length > 0) return (await this.expectOpenItems(locked))[0];
+      // A locked collection may keep its attributes to itself: "not found" means something only in an open one.
+      if (!(await this.expectOpen(await this.#path()))) return undefined;
     }
-    const { unlocked, locked } = await this.search(wanted);
-    const [item] = unlocked;
-    if (item !== undefined) return item;
-    if (locked.length > 0) throw lockedError();
-    // A locked collection may keep its attributes to itself: "not found" means something only in an open one.
-    await this.collection();
-    return undefined;
+  }
+
+  /** All items with our attributes, locked ones too. */
+  async found(name: string): Promise<string[]> {
+    if (this.#layout.collection !== undefined) return this.#foundInCollection(name);
+    const { unlocked, locked } = await this.search(this.#layout.attributes(name));
+    return [...unlocked, ...locked];
+  }
+
+  /** For how long what is written to the collection lasts, if it is open. */
+  async lifetime(): Promise<Lifetime> {
+    const [collection, passing] = await Promise.all([this.collection(), this.sessionCollection()]);
+    return collection === passing || collection === SESSION_COLLECTION ? 'session' : 'disk';
+  }
+
+  async #foundInCollection(name: string): Promise<string[]> {
+    const wanted = this.#layout.attributes(name);
+    const collection = await this.collection();
+    const [items] = await this.call(collection, IS_COLLECTION, 'SearchItems', 'a{ss}', [wanted]);
+    return paths(items);
   }
 
   /** The collection that is written to, if it is open. */
   async collection(): Promise<string> {
-    const { collection: name } = this.#layout;
-    const path = name === undefined ? await this.#default() : await this.#named(name);
+    const path = await this.#path();
     await this.expectOpen(path);
     return path;
   }
 
   async read(item: string, session: string): Promise<Uint8Array> {
-    const { value } = await this.secretOf(item, session);
+    const { value } = await this.secretOf(item, session).catch(async (error: unknown) => {
+      if (!isLocked(error)) throw error;
+      await this.expectOpenItems([item]);
+      return this.secretOf(item, session);
+    });
     return Uint8Array.from(this.#layout.decode(value));
   }
 
@@ -170,6 +227,11 @@ class Calls extends SecretServiceCalls {
     const body = [properties, value, true];
     const [, prompt] = await this.call(collection, IS_COLLECTION, 'CreateItem', 'a{sv}(oayays)b', body);
     await this.refusePrompt(prompt);
+  }
+
+  #path(): Promise<string> {
+    const { collection: name } = this.#layout;
+    return name === undefined ? this.#default() : this.#named(name);
   }
 
   async #default(): Promise<string> {

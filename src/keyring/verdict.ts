@@ -12,10 +12,17 @@ import type { KeyringProbe, Lifetime } from './keyring.ts';
 type Unusable = Exclude<KeyringProbe, { status: 'usable' }>;
 
 /** Usable for that long where the step succeeds; otherwise why not. */
-export async function probing(lifetime: Lifetime, step: () => Promise<unknown>): Promise<KeyringProbe> {
-  try {
+export function probing(lifetime: Lifetime, step: () => Promise<unknown>): Promise<KeyringProbe> {
+  return probingLifetime(async () => {
     await step();
-    return { status: 'usable', lifetime };
+    return lifetime;
+  });
+}
+
+/** Usable for as long as the step says, where it succeeds; otherwise why not. */
+export async function probingLifetime(step: () => Promise<Lifetime>): Promise<KeyringProbe> {
+  try {
+    return { status: 'usable', lifetime: await step() };
   } catch (error) {
     const known = error as HoldfastError;
     const hint = known.hint ?? 'See: holdfast doctor';

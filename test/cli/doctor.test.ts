@@ -301,7 +301,7 @@ describe('holdfast doctor', () => {
     const told = await checks(at, /^keyring/, { DBUS_SESSION_BUS_ADDRESS });
     expect(told).toMatch(/^exit 0\n/);
     expect(told).toMatch(
-      /\nwarn {2}keyring {6}secret-service is passed over \(locked\): The Secret Service is locked\.\n {19}→ Unlock it /,
+      /\nwarn {2}keyring {6}secret-service is passed over \(locked\): The Secret Service is locked \(collection "Login"\)\.\n {19}→ Unlock it /,
     );
   });
 

@@ -2,15 +2,16 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { describe, expect, test } from 'vitest';
 import { KeyringAbsentError, KeyringBrokenError, KeyringLockedError } from '../../src/errors.ts';
 import { defaultOpeners, KeyringResolution } from '../../src/keyring/open.ts';
+import { openForeignItems } from '../../src/keyring/open-foreign-items.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
 import { openSecretService } from '../../src/keyring/secret-service.ts';
-import { temporaryDirectory, temporaryHome } from '../support/home.ts';
 import { NO_DISPLAY, startDisplay } from '../support/display.ts';
+import { temporaryDirectory, temporaryHome } from '../support/home.ts';
 import { NO_KWALLET } from '../support/kwallet.ts';
 import { holdfast, start, TYPESCRIPT } from '../support/process.ts';
 import { requirement } from '../support/requirement.ts';
+import { end, makeCollection, NO_SECRET_SERVICE, privateBus } from '../support/secret-service.ts';
 import { babblingBus, slowBus } from '../support/slow-bus.ts';
-import { NO_SECRET_SERVICE, privateBus } from '../support/secret-service.ts';
 
 /** Another user's number, in a namespace of its own. */
 const NAMESPACE = ['--dev-bind', '/', '/', '--unshare-user', '--uid', '1234', '--gid', '1234'];
@@ -80,6 +81,66 @@ describe.skipIf(NO_SECRET_SERVICE)('the Secret Service', () => {
     expect(await keys.strongest()).toMatchObject({ keyringId: 'file' });
     expect(keys.problems()[0]).toBeInstanceOf(KeyringLockedError);
     await keys.close();
+  });
+
+  test('a keyring with a blank password is as open after a restart of the daemon as before', async () => {
+    const bus = await privateBus();
+    const daemon = await bus.keyring({ unlock: true });
+    await makeCollection(bus.variables, { label: 'Blank', password: '' });
+    const before = await keysOn(bus.variables);
+    const made = await before.keys.strongest();
+    expect(made.keyringId).toBe('secret-service');
+    await before.keys.close();
+    const foreign = { ...before.here, platform: 'linux' as const };
+
+    for (const use of ['probe', 'get', 'set', 'delete', 'foreign'] as const) {
+      await end(daemon);
+      const again = await bus.keyring({ unlock: false });
+      if (use === 'foreign') {
+        const items = await openForeignItems(foreign, 'holdfast', 'keytar');
+        expect((await items.list([])).map(({ account }) => account)).toContain('sealing-key');
+        await items.close();
+      } else {
+        const keyring = await openSecretService(before.here);
+        if (use === 'probe') expect(await keyring.probe()).toMatchObject({ status: 'usable' });
+        if (use === 'get') expect(await keyring.get('sealing-key')).toBeDefined();
+        if (use === 'set') await keyring.set('another', Buffer.from('x'));
+        if (use === 'delete') expect(await keyring.delete('another')).toBe(true);
+        await keyring.close();
+      }
+      await end(again);
+    }
+  });
+
+  test('shares a collection with a blank password after a restart of the daemon', async () => {
+    const bus = await privateBus();
+    const daemon = await bus.keyring({ unlock: true });
+    await makeCollection(bus.variables, { label: 'shared', password: '' });
+    const { here } = await keysOn(bus.variables);
+    const before = await openSecretService(here, { as99designs: 'shared' });
+    await before.set('item', Buffer.from('x'));
+    await before.close();
+    await end(daemon);
+    await bus.keyring({ unlock: false });
+    const after = await openSecretService(here, { as99designs: 'shared' });
+    expect(Buffer.from((await after.get('item')) ?? []).toString()).toBe('x');
+    await after.close();
+  });
+
+  test('names the collection that is locked, since others may be open', async () => {
+    const bus = await privateBus();
+    const daemon = await bus.keyring({ unlock: true });
+    await makeCollection(bus.variables, { label: 'Ours "one"', password: 'secret' });
+    const { here, keys } = await keysOn(bus.variables);
+    await keys.strongest();
+    await keys.close();
+    await end(daemon);
+    await bus.keyring({ unlock: true });
+    const keyring = await openSecretService(here);
+    const reason = 'The Secret Service is locked (collection "Ours \\"one\\"").';
+    expect(await keyring.probe()).toMatchObject({ status: 'locked', reason });
+    await expect(keyring.get('sealing-key')).rejects.toThrow(reason);
+    await keyring.close();
   });
 
   test.skipIf(NO_DISPLAY)(

@@ -4,6 +4,8 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { onTestFinished } from 'vitest';
+import { connectBus, deadlineIn } from '../../src/system/dbus.ts';
+import { Variant } from '../../src/system/dbus-value.ts';
 import { temporaryDirectory } from './home.ts';
 import { installed, requirement } from './requirement.ts';
 
@@ -94,6 +96,42 @@ export async function untilOwned(name: string, env: Readonly<Record<string, stri
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   throw new Error(`${name} did not come to the bus`);
+}
+
+/**
+ * Makes a collection with that password in the gnome-keyring of the bus, and the default of it. A blank one is what an
+ * automatic login to the desktop has.
+ */
+export async function makeCollection(
+  variables: Readonly<Record<string, string>>,
+  { label, password }: { label: string; password: string },
+): Promise<void> {
+  const bus = await connectBus(variables['DBUS_SESSION_BUS_ADDRESS'] ?? '', deadlineIn(10_000));
+  const call = (of: string, member: string, signature: string, body: readonly unknown[]) =>
+    bus.call(
+      {
+        destination: 'org.freedesktop.secrets',
+        path: '/org/freedesktop/secrets',
+        interface: of,
+        member,
+        signature,
+        body,
+      },
+      deadlineIn(10_000),
+    );
+  const service = 'org.freedesktop.Secret.Service';
+  const [, session] = await call(service, 'OpenSession', 'sv', ['plain', new Variant('s', '')]);
+  const [made] = await call(
+    'org.gnome.keyring.InternalUnsupportedGuiltRiddenInterface',
+    'CreateWithMasterPassword',
+    'a{sv}(oayays)',
+    [
+      { 'org.freedesktop.Secret.Collection.Label': new Variant('s', label) },
+      [session, Buffer.alloc(0), Buffer.from(password), 'text/plain'],
+    ],
+  );
+  await call(service, 'SetAlias', 'so', ['default', made]);
+  bus.close();
 }
 
 /** As the session's own, but for its socket, which the daemon would leave in the directory for temporary files. */
