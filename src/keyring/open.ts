@@ -1,18 +1,13 @@
-import { HoldfastError, InvalidArgumentError, KeyringAbsentError, KeyringBrokenError } from '../errors.ts';
+import { type HoldfastError, InvalidArgumentError, KeyringAbsentError } from '../errors.ts';
 import { quote } from '../quote.ts';
 import type { Environment } from '../system/environment.ts';
 import type { Layout } from '../system/paths.ts';
+import { Candidate, type UsableKeyring } from './candidate.ts';
 import { configuredKeyring } from './configured.ts';
 import { KEYCTL_LIFETIMES, KEYCTL_SCOPES } from './keyctl-scope.ts';
-import {
-  type Keyring,
-  type KeyringOpener,
-  type Lifetime,
-  lifetimeInWords,
-  type TierReport,
-} from './keyring.ts';
+import { type Keyring, type KeyringOpener, LIFETIMES, lifetimeInWords, type TierReport } from './keyring.ts';
 import { chosenByVariable, sharedOpeners, type WrappedPlace } from './shared-keyrings.ts';
-import { errorOf, statusOf } from './verdict.ts';
+import { statusOf } from './verdict.ts';
 
 /** A keyring of an operating system, and the platforms that have it. */
 interface NativeKeyring extends Omit<KeyringOpener, 'tier' | 'open'> {
@@ -119,25 +114,15 @@ export function resolveKeyrings(
   });
 }
 
-/** A keyring that was opened and probed. */
-export interface UsableKeyring {
-  readonly keyring: Keyring;
-  readonly lifetime: Lifetime;
-}
-
-type Found = { readonly usable: UsableKeyring } | { readonly error: HoldfastError };
-
 /**
- * Which keyring serves (DESIGN section 4). Each candidate is opened and probed when its turn comes, and once; what
- * became of each is in the reports. An explicit choice never falls back to another one.
+ * Which keyring serves (DESIGN section 4). Each candidate is opened and probed when its turn comes, and once while it
+ * answers; what became of each is in the reports. An explicit choice never falls back to another one.
  */
 export class KeyringResolution {
-  readonly #all: readonly KeyringOpener[];
+  readonly #all: readonly Candidate[];
   readonly #configured: () => Promise<string | undefined>;
-  readonly #found = new Map<KeyringOpener, Promise<Found>>();
-  readonly #settled = new Map<KeyringOpener, Found>();
   #choice: string | undefined;
-  #candidates: readonly KeyringOpener[] = [];
+  #candidates: readonly Candidate[] = [];
 
   /**
    * @param options.choice `auto`, `native`, `file`, `memory`, or the id of one keyring
@@ -149,7 +134,7 @@ export class KeyringResolution {
     choice?: string | undefined;
     configured?: (() => Promise<string | undefined>) | undefined;
   }) {
-    this.#all = options.openers;
+    this.#all = options.openers.map((opener) => new Candidate(opener));
     this.#configured = options.configured ?? (async () => undefined);
     if (options.choice !== undefined) this.#choose(options.choice);
   }
@@ -169,7 +154,7 @@ export class KeyringResolution {
   }
 
   /**
-   * The keyrings that work, the strongest first.
+   * The keyrings that work, the strongest first; after those that last, those that end with the session or the process.
    *
    * @throws KeyringAbsentError, KeyringLockedError, KeyringDeniedError, KeyringBrokenError when one was chosen and does
    *   not work
@@ -177,101 +162,105 @@ export class KeyringResolution {
   async *usable(): AsyncGenerator<UsableKeyring> {
     let any = false;
     await this.choice();
-    for (const opener of this.#candidates) {
-      if (this.#servedByStronger(opener)) continue;
-      await this.#resolve(opener);
-      // Looked up anew: it may have failed in use since.
-      const found = this.#settled.get(opener);
-      if (found !== undefined && 'usable' in found) {
-        any = true;
-        yield found.usable;
-      }
+    const passing: UsableKeyring[] = [];
+    for (const candidate of this.#candidates) {
+      if (this.#servedByStronger(candidate)) continue;
+      const found = await candidate.look();
+      if (!('usable' in found)) continue;
+      any = true;
+      if (isPassing(found.usable)) passing.push(found.usable);
+      else yield found.usable;
     }
+    yield* passing.toSorted((a, b) => LIFETIMES.indexOf(a.lifetime) - LIFETIMES.indexOf(b.lifetime));
     if (!any && this.explicit) throw this.#failureOfChoice();
   }
 
-  /** A keyring that had probed usable failed in use. */
+  /** A keyring that had probed usable failed at reading. It is asked again later. */
   passOver(id: string, error: HoldfastError): void {
-    const opener = this.#candidates.find((candidate) => candidate.id === id);
-    if (opener !== undefined) this.#settled.set(opener, { error });
+    this.#candidates.find(({ opener }) => opener.id === id)?.failed(error);
+  }
+
+  /** A keyring that can be read took no secret, such as on a full disk. What it holds still serves. */
+  refusedSecret(id: string, error: HoldfastError): void {
+    this.#candidates.find(({ opener }) => opener.id === id)?.refused(error);
+  }
+
+  /** Whether a keyring that can be read is worth a write. */
+  mayTakeSecrets(id: string): boolean {
+    return this.#candidates.find(({ opener }) => opener.id === id)?.mayTakeSecrets !== false;
   }
 
   /** What became of each candidate, in order. */
   reports(): readonly TierReport[] {
     const shown = this.#all.filter(
-      (opener) => opener.onlyWhenNamed !== true || this.#candidates.includes(opener),
+      (candidate) => candidate.opener.onlyWhenNamed !== true || this.#candidates.includes(candidate),
     );
-    return shown.map((opener) => {
-      const { id, tier } = opener;
-      const found = this.#settled.get(opener);
+    return shown.map((candidate) => {
+      const { id, tier } = candidate.opener;
+      const { found } = candidate;
       if (found === undefined) {
-        const reason = this.#whyNotTried(opener);
+        const reason = this.#whyNotTried(candidate);
         return { id, tier, outcome: 'not-tried', ...(reason === undefined ? {} : { reason }) };
       }
-      if ('usable' in found) {
-        return { id, tier, outcome: 'usable', status: 'usable', lifetime: found.usable.lifetime };
+      const error = 'usable' in found ? candidate.refusal : found.error;
+      if (error !== undefined) {
+        const { message: reason, hint } = error;
+        const status = statusOf(error);
+        return { id, tier, outcome: 'passed-over', status, reason, ...(hint === undefined ? {} : { hint }) };
       }
-      const { message, hint } = found.error;
-      const status = statusOf(found.error);
-      return {
-        id,
-        tier,
-        outcome: 'passed-over',
-        status,
-        reason: message,
-        ...(hint === undefined ? {} : { hint }),
-      };
+      const { lifetime } = (found as { usable: UsableKeyring }).usable;
+      if (tier !== 'native' || lifetime !== 'session' || !this.#hasLasting()) {
+        return { id, tier, outcome: 'usable', status: 'usable', lifetime };
+      }
+      const reason = `What it holds lasts ${lifetimeInWords(lifetime)}.`;
+      const hint = `To use it all the same: --keyring ${id}`;
+      return { id, tier, outcome: 'passed-over', status: 'usable', lifetime, reason, hint };
     });
   }
 
   /** Why keyrings were passed over, the strongest first. */
   problems(): readonly HoldfastError[] {
-    return this.#candidates.flatMap((opener) => {
-      const found = this.#settled.get(opener);
-      return found !== undefined && 'error' in found ? [found.error] : [];
+    return this.#candidates.flatMap(({ found, refusal }) => {
+      if (found !== undefined && 'error' in found) return [found.error];
+      return refusal === undefined ? [] : [refusal];
     });
   }
 
   async close(): Promise<void> {
-    for (const finding of this.#found.values()) {
-      const found = await finding;
-      if ('usable' in found) await found.usable.keyring.close();
-    }
-  }
-
-  async #resolve(opener: KeyringOpener): Promise<void> {
-    const known = this.#found.get(opener);
-    if (known !== undefined) {
-      const found = await known;
-      // Passed over for a failure in use, it gets another try: the keyring itself knows how often to ask.
-      if (opener.mayRecover === true && 'usable' in found) this.#settled.set(opener, found);
-      return;
-    }
-    const finding = tryOpener(opener);
-    this.#found.set(opener, finding);
-    const found = await finding;
-    this.#settled.set(opener, found);
-    if (opener.mayRecover === true && 'error' in found) this.#found.delete(opener);
+    for (const candidate of this.#all) await candidate.close();
   }
 
   #choose(choice: string, from = ''): void {
-    this.#candidates = this.#all.filter(({ id, tier, onlyWhenNamed }) =>
+    this.#candidates = this.#all.filter(({ opener: { id, tier, onlyWhenNamed } }) =>
       onlyWhenNamed === true ? id === choice : ['auto', id, tier].includes(choice),
     );
-    if (this.#candidates.length === 0 && choice !== 'native') throw unknownChoice(choice, this.#all, from);
+    if (this.#candidates.length === 0 && choice !== 'native') {
+      throw unknownChoice(
+        choice,
+        this.#all.map(({ opener }) => opener),
+        from,
+      );
+    }
     this.#choice = choice;
   }
 
-  #servedByStronger({ servedBy }: KeyringOpener): boolean {
-    const stronger = this.#candidates.find(({ id }) => id === servedBy);
-    const found = stronger && this.#settled.get(stronger);
+  #servedByStronger({ opener: { servedBy } }: Candidate): boolean {
+    const found = this.#candidates.find(({ opener }) => opener.id === servedBy)?.found;
     return found !== undefined && 'usable' in found;
   }
 
-  #whyNotTried(opener: KeyringOpener): string | undefined {
-    if (!this.#candidates.includes(opener)) return this.explicit ? `${this.#choice} was chosen` : undefined;
-    return this.#servedByStronger(opener)
-      ? `${opener.servedBy} serves, and where both are they are one store`
+  #hasLasting(): boolean {
+    return this.#candidates.some(
+      ({ found }) => found !== undefined && 'usable' in found && !isPassing(found.usable),
+    );
+  }
+
+  #whyNotTried(candidate: Candidate): string | undefined {
+    if (!this.#candidates.includes(candidate)) {
+      return this.explicit ? `${this.#choice} was chosen` : undefined;
+    }
+    return this.#servedByStronger(candidate)
+      ? `${candidate.opener.servedBy} serves, and where both are they are one store`
       : undefined;
   }
 
@@ -282,6 +271,11 @@ export class KeyringResolution {
       hint: 'Choose another one, such as --keyring file, or leave the choice to Holdfast: --keyring auto',
     });
   }
+}
+
+/** Whether a login that is sealed there would end while the machine runs. */
+function isPassing({ lifetime }: UsableKeyring): boolean {
+  return lifetime === 'session' || lifetime === 'process';
 }
 
 function unknownChoice(
@@ -304,28 +298,4 @@ function unknownChoice(
       : `${from}There is no keyring ${quote(choice)}.`,
     { hint: `Choose one of: auto, native, ${openers.map(({ id }) => id).join(', ')}` },
   );
-}
-
-async function tryOpener(opener: KeyringOpener): Promise<Found> {
-  try {
-    const keyring = await opener.open();
-    if (keyring === undefined) {
-      return {
-        error: new KeyringAbsentError(`The keyring ${opener.id} is not here.`, {
-          hint: 'See: holdfast doctor',
-        }),
-      };
-    }
-    const probe = await keyring.probe();
-    if (probe.status === 'usable') return { usable: { keyring, lifetime: probe.lifetime } };
-    await keyring.close();
-    return { error: errorOf(probe) };
-  } catch (error) {
-    if (error instanceof HoldfastError) return { error };
-    return {
-      error: new KeyringBrokenError(`The keyring ${opener.id} cannot be opened: ${quote(String(error))}.`, {
-        cause: error,
-      }),
-    };
-  }
 }

@@ -6,9 +6,10 @@ import type { Environment } from '../system/environment.ts';
 import { acquireLock, lockKindOf } from '../system/lock.ts';
 import type { Layout } from '../system/paths.ts';
 import { ensurePrivateDirectories } from '../system/private-directory.ts';
+import type { UsableKeyring } from './candidate.ts';
 import { keyText, newSealingKey, SEALING_KEY_ITEM, writtenKeys } from './key-text.ts';
 import type { Keyring, Lifetime, Tier, TierReport } from './keyring.ts';
-import type { KeyringResolution, UsableKeyring } from './open.ts';
+import type { KeyringResolution } from './open.ts';
 
 /*
  * The one secret that keyrings hold for us: 32 random bytes that seal the records. A keyring of this machine is asked for it
@@ -70,11 +71,12 @@ export class SealingKeys {
    */
   async strongest(): Promise<SealingKey> {
     for await (const usable of this.#resolution.usable()) {
-      const key = await this.#passingOver(
-        usable,
-        async () => (await this.#readOnce(usable))[0] ?? (await this.#create(usable)),
-      );
-      if (key !== undefined) return key;
+      const keys = await this.#passingOver(usable, () => this.#readOnce(usable));
+      if (keys === undefined) continue;
+      if (keys[0] !== undefined) return keys[0];
+      if (!this.#resolution.mayTakeSecrets(usable.keyring.id)) continue;
+      const made = await this.#writing(usable, () => this.#create(usable));
+      if (!(made instanceof HoldfastError)) return made;
     }
     throw new KeyringBrokenError('No keyring takes the sealing key.', { hint: 'See: holdfast doctor' });
   }
@@ -85,15 +87,26 @@ export class SealingKeys {
    * keys, the first is the new one.
    *
    * @throws InvalidArgumentError when only others put keys there, and there is just one
+   * @throws the reason when there are keys, and no keyring takes a new one
    */
   async *renew(
     isUsed: (kid: string) => Promise<boolean>,
   ): AsyncGenerator<{ readonly key: SealingKey; readonly retired: readonly SealingKey[] }> {
+    let any = false;
+    let refusal: HoldfastError | undefined;
     for await (const usable of this.#resolution.usable()) {
       if (usable.lifetime === 'process') continue;
-      const renewed = await this.#passingOver(usable, () => this.#renew(usable, isUsed));
-      if (renewed !== undefined) yield renewed;
+      const found = await this.#passingOver(usable, () => readKeys(usable));
+      if (found === undefined || found.length === 0) continue;
+      const renewed = await this.#writing(usable, () => this.#renew(usable, isUsed));
+      if (renewed instanceof HoldfastError) {
+        refusal ??= renewed;
+      } else if (renewed !== undefined) {
+        any = true;
+        yield renewed;
+      }
     }
+    if (!any && refusal !== undefined) throw refusal;
   }
 
   /**
@@ -140,6 +153,18 @@ export class SealingKeys {
       this.#resolution.passOver(keyring.id, error);
       if (this.#resolution.explicit) throw error;
       return undefined;
+    }
+  }
+
+  /** As `#passingOver`, where a failure says nothing of what the keyring holds: the answer is then the error. */
+  async #writing<T>({ keyring }: UsableKeyring, step: () => Promise<T>): Promise<T | HoldfastError> {
+    try {
+      return await step();
+    } catch (error) {
+      if (!(error instanceof HoldfastError)) throw error;
+      this.#resolution.refusedSecret(keyring.id, error);
+      if (this.#resolution.explicit) throw error;
+      return error;
     }
   }
 
@@ -210,6 +235,8 @@ export class SealingKeys {
   ): Promise<readonly SealingKey[]> {
     const read = { at: performance.now(), keys: Promise.resolve(keys) };
     this.#read.set(keyring, read);
+    // What failed is no answer: the keyring is asked again when its turn comes.
+    read.keys.catch(() => this.#read.get(keyring) === read && this.#read.delete(keyring));
     return read.keys;
   }
 }

@@ -23,9 +23,11 @@ export async function keyrings(resolution: KeyringResolution, keys: SealingKeys)
   }
   for (const { id, outcome, status, reason, hint } of resolution.reports()) {
     if (outcome !== 'passed-over') continue;
-    const message = `${id} is passed over (${status}): ${reason}`;
+    const message = `${id} is passed over${status === 'usable' ? '' : ` (${status})`}: ${reason}`;
     findings.push(
-      status === 'absent' ? { ...ok('keyring', message), hint } : warning('keyring', message, hint),
+      status === 'absent' || status === 'usable'
+        ? { ...ok('keyring', message), hint }
+        : warning('keyring', message, hint),
     );
   }
   return findings;
@@ -44,7 +46,7 @@ async function serving(resolution: KeyringResolution, keys: SealingKeys): Promis
     }
     const problem = await rehearseKeyring(keyring);
     if (problem !== undefined) {
-      resolution.passOver(keyring.id, problem);
+      resolution.refusedSecret(keyring.id, problem);
       continue;
     }
     if (lifetime !== 'process') {

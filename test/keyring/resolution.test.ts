@@ -1,11 +1,12 @@
 import { chmod, lstat, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import {
   InvalidArgumentError,
   KeyringAbsentError,
   KeyringBrokenError,
   KeyringLockedError,
+  StorageFullError,
 } from '../../src/errors.ts';
 import { FileKeyring } from '../../src/keyring/file.ts';
 import type { Keyring, KeyringOpener, KeyringProbe, Tier } from '../../src/keyring/keyring.ts';
@@ -21,8 +22,8 @@ class WatchedKeyring implements Keyring {
   readonly tier: Tier;
   readonly calls: string[] = [];
   readonly #inner = new MemoryKeyring();
-  readonly #probe: KeyringProbe;
-  readonly #fails: Partial<Record<'get' | 'set', Error>>;
+  #probe: KeyringProbe;
+  #fails: Partial<Record<'get' | 'set', Error>>;
 
   constructor(
     id: string,
@@ -32,6 +33,12 @@ class WatchedKeyring implements Keyring {
   ) {
     this.id = id;
     this.tier = tier;
+    this.#probe = probe;
+    this.#fails = fails;
+  }
+
+  /** From now on. */
+  becomes(probe: KeyringProbe, fails: Partial<Record<'get' | 'set', Error>> = {}): void {
     this.#probe = probe;
     this.#fails = fails;
   }
@@ -178,6 +185,55 @@ describe('which keyring serves', () => {
     },
   );
 
+  test('a keyring that was locked is asked again later, at intervals that grow, and what answered is not', async () => {
+    vi.useFakeTimers({ toFake: ['performance'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const native = new WatchedKeyring('native-one', 'native', LOCKED);
+    const memory = new WatchedKeyring('memory-one', 'memory');
+    const { resolution } = keysOver(await temporaryHome(), [opener(native), opener(memory)]);
+    const asked: number[] = [];
+    for (let second = 0; second <= 90; second += 1) {
+      const before = native.calls.length;
+      await Promise.all([ids(resolution), ids(resolution)]);
+      if (native.calls.length > before) asked.push(second);
+      vi.advanceTimersByTime(1_000);
+    }
+    // Each try opens, probes and closes it once, whoever waits for it.
+    expect(native.calls.filter((call) => call === 'probe')).toHaveLength(asked.length);
+    expect(asked).toEqual([0, 2, 6, 14, 30, 60, 90]);
+    expect(memory.calls).toEqual(['probe']);
+    native.becomes({ status: 'usable', lifetime: 'disk' });
+    vi.advanceTimersByTime(30_000);
+    expect(await ids(resolution)).toEqual(['native-one', 'memory-one']);
+    expect(resolution.problems()).toEqual([]);
+  });
+
+  test('a keyring that failed at reading serves again once it can be read', async () => {
+    vi.useFakeTimers({ toFake: ['performance'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const native = new WatchedKeyring('native-one', 'native');
+    await native.set('sealing-key', Buffer.from(Buffer.alloc(32, 7).toString('base64url')));
+    native.becomes({ status: 'usable', lifetime: 'disk' }, { get: new KeyringLockedError('Locked.') });
+    const { keys } = keysOver(await temporaryHome(), [opener(native)]);
+    expect(await reachable(keys)).toEqual([]);
+    native.becomes({ status: 'usable', lifetime: 'disk' });
+    expect(await reachable(keys)).toEqual([]);
+    vi.advanceTimersByTime(2_000);
+    expect(await reachable(keys)).toMatchObject([{ keyringId: 'native-one' }]);
+    expect(native.calls).not.toContain('close');
+  });
+
+  test('a keyring that takes no new key goes on giving the one that it has', async () => {
+    const full = new StorageFullError('The disk is full.');
+    const native = new WatchedKeyring('native-one', 'native');
+    await native.set('sealing-key', Buffer.from(Buffer.alloc(32, 7).toString('base64url')));
+    native.becomes({ status: 'usable', lifetime: 'disk' }, { set: full });
+    const { keys } = keysOver(await temporaryHome(), [opener(native)]);
+    await expect(keys.renew(async () => true).next()).rejects.toThrow(full);
+    expect(await reachable(keys)).toMatchObject([{ keyringId: 'native-one' }]);
+    expect(await keys.strongest()).toMatchObject({ keyringId: 'native-one' });
+  });
+
   test('an explicit choice never falls back', async () => {
     const home = await temporaryHome();
     const candidates = [
@@ -210,7 +266,7 @@ describe('the sealing key', () => {
     expect(keyring.calls).toEqual(['probe', 'get sealing-key']);
   });
 
-  test('a keyring that fails is touched once per process', async () => {
+  test('a keyring that fails is not touched again at once', async () => {
     const keyring = new WatchedKeyring('native-one', 'native', undefined, {
       get: new KeyringBrokenError('It hangs.'),
     });

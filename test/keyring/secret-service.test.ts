@@ -1,4 +1,6 @@
 import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { KeyringAbsentError, KeyringBrokenError, KeyringLockedError } from '../../src/errors.ts';
 import { defaultOpeners, KeyringResolution } from '../../src/keyring/open.ts';
@@ -125,6 +127,51 @@ describe.skipIf(NO_SECRET_SERVICE)('the Secret Service', () => {
     const after = await openSecretService(here, { as99designs: 'shared' });
     expect(Buffer.from((await after.get('item')) ?? []).toString()).toBe('x');
     await after.close();
+  });
+
+  test.each(['locked', 'absent'] as const)(
+    'a process that started while it was %s has the key once it is unlocked',
+    async (status) => {
+      const bus = await privateBus({ home: await lockedHome(), services: {} });
+      const { keys } = await keysOn(bus.variables);
+      const before = status === 'locked' ? await bus.keyring({ unlock: false }) : undefined;
+      expect(await keys.reachable().next()).toMatchObject({ done: true });
+      expect(keys.reports()[0]).toMatchObject({ id: 'secret-service', status });
+      if (before !== undefined) await end(before);
+      await bus.keyring({ unlock: true });
+      await expect
+        .poll(async () => (await keys.reachable().next()).value?.keyringId, {
+          timeout: 30_000,
+          interval: 200,
+        })
+        .toBe('secret-service');
+      await keys.close();
+    },
+  );
+
+  test('the collection that ends with the session is used after the file, and says why', async () => {
+    const home = await temporaryDirectory();
+    await mkdir(join(home, '.local/share/keyrings'), { recursive: true, mode: 0o700 });
+    await writeFile(join(home, '.local/share/keyrings/default'), 'session');
+    const bus = await privateBus({ home });
+    await bus.keyring({ unlock: false });
+    const { here, keys } = await keysOn(bus.variables);
+    const keyring = await openSecretService(here);
+    expect(await keyring.probe()).toEqual({ status: 'usable', lifetime: 'session' });
+    await keyring.set('sealing-key', Buffer.from(Buffer.alloc(32, 7).toString('base64url')));
+    await keyring.close();
+    const { key, keyringId } = await keys.strongest();
+    expect(keyringId).toBe('file');
+    expect(keys.reports()[0]).toMatchObject({
+      outcome: 'passed-over',
+      reason: 'What it holds lasts until the login session ends.',
+      hint: expect.stringContaining('--keyring secret-service'),
+    });
+    // What was sealed there still opens.
+    const reachable = [];
+    for await (const one of keys.reachable()) reachable.push(one);
+    expect(reachable).toMatchObject([{ keyringId: 'file', key }, { keyringId: 'secret-service' }]);
+    await keys.close();
   });
 
   test('names the collection that is locked, since others may be open', async () => {

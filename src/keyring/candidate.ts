@@ -1,0 +1,135 @@
+import { HoldfastError, KeyringAbsentError, KeyringBrokenError } from '../errors.ts';
+import { quote } from '../quote.ts';
+import type { Keyring, KeyringOpener, Lifetime } from './keyring.ts';
+import { errorOf } from './verdict.ts';
+
+/*
+ * One keyring that may serve. What answered is kept for the life of the process. What was locked or absent is asked again
+ * later, since a person may unlock it, or a service start, while a long-lived process runs (DESIGN section 4).
+ */
+
+/** A keyring that failed is not asked again before, in milliseconds; twice as long after each failure. */
+const FIRST_PAUSE_MS = 2_000;
+const LONGEST_PAUSE_MS = 30_000;
+
+/** A try takes at most that part of the time, so that a service which hangs does not slow everything down. */
+const SHARE_OF_TIME = 10;
+
+/** A keyring that was opened and probed. */
+export interface UsableKeyring {
+  readonly keyring: Keyring;
+  readonly lifetime: Lifetime;
+}
+
+export type Found = { readonly usable: UsableKeyring } | { readonly error: HoldfastError };
+
+export class Candidate {
+  readonly opener: KeyringOpener;
+  #attempt: Promise<void> | undefined;
+  #found: Found | undefined;
+  #opened: UsableKeyring | undefined;
+  #retryAt = 0;
+  #pauseMs = FIRST_PAUSE_MS;
+  #refusal: { readonly error: HoldfastError; readonly until: number } | undefined;
+
+  constructor(opener: KeyringOpener) {
+    this.opener = opener;
+  }
+
+  /** What is known of it; `undefined` before its turn came. */
+  get found(): Found | undefined {
+    return this.#found;
+  }
+
+  /** Why it took no new secret the last time. What it holds can be read all the same. */
+  get refusal(): HoldfastError | undefined {
+    return this.#refusal?.error;
+  }
+
+  /** Whether it is worth a write: not soon after one that failed. */
+  get mayTakeSecrets(): boolean {
+    return this.#refusal === undefined || performance.now() >= this.#refusal.until;
+  }
+
+  /** Opens and probes it, if that is not known or due again. */
+  async look(): Promise<Found> {
+    if (this.#isDue()) this.#attempt ??= this.#try();
+    await this.#attempt;
+    // Looked up after the wait: it may have failed in use meanwhile.
+    return this.#found ?? { error: new KeyringBrokenError(`The keyring ${this.opener.id} gave no answer.`) };
+  }
+
+  /** It had probed usable, and failed at reading. */
+  failed(error: HoldfastError): void {
+    this.#found = { error };
+    this.#rest(0);
+  }
+
+  /** It failed at writing. */
+  refused(error: HoldfastError): void {
+    this.#refusal = { error, until: performance.now() + FIRST_PAUSE_MS };
+  }
+
+  async close(): Promise<void> {
+    await this.#attempt;
+    await this.#opened?.keyring.close();
+  }
+
+  #isDue(): boolean {
+    if (this.#found === undefined) return true;
+    if ('usable' in this.#found) return false;
+    // Such a keyring knows itself how often to ask.
+    return this.opener.mayRecover === true || performance.now() >= this.#retryAt;
+  }
+
+  async #try(): Promise<void> {
+    const begin = performance.now();
+    try {
+      this.#found = await this.#tryAgain(this.#opened);
+      if ('usable' in this.#found) this.#opened = this.#found.usable;
+      else this.#rest(performance.now() - begin);
+    } finally {
+      this.#attempt = undefined;
+    }
+  }
+
+  /** One that is open may serve again as it is; others may be using it. */
+  async #tryAgain(opened: UsableKeyring | undefined): Promise<Found> {
+    if (opened === undefined) return open(this.opener);
+    if (this.opener.mayRecover === true) return { usable: opened };
+    const probe = await opened.keyring.probe();
+    if (probe.status === 'usable') return { usable: { keyring: opened.keyring, lifetime: probe.lifetime } };
+    this.#opened = undefined;
+    await opened.keyring.close();
+    return open(this.opener);
+  }
+
+  #rest(tookMs: number): void {
+    this.#retryAt = performance.now() + Math.max(this.#pauseMs, tookMs * SHARE_OF_TIME);
+    this.#pauseMs = Math.min(this.#pauseMs * 2, LONGEST_PAUSE_MS);
+  }
+}
+
+async function open(opener: KeyringOpener): Promise<Found> {
+  try {
+    const keyring = await opener.open();
+    if (keyring === undefined) {
+      return {
+        error: new KeyringAbsentError(`The keyring ${opener.id} is not here.`, {
+          hint: 'See: holdfast doctor',
+        }),
+      };
+    }
+    const probe = await keyring.probe();
+    if (probe.status === 'usable') return { usable: { keyring, lifetime: probe.lifetime } };
+    await keyring.close();
+    return { error: errorOf(probe) };
+  } catch (error) {
+    if (error instanceof HoldfastError) return { error };
+    return {
+      error: new KeyringBrokenError(`The keyring ${opener.id} cannot be opened: ${quote(String(error))}.`, {
+        cause: error,
+      }),
+    };
+  }
+}
