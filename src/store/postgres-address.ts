@@ -1,6 +1,7 @@
 import { InvalidArgumentError } from '../errors.ts';
 import { quote } from '../quote.ts';
 import type { Environment } from '../system/environment.ts';
+import { isUncheckedTls } from './unchecked-tls.ts';
 
 /*
  * `postgres://user@host:port/database?…`, as PostgreSQL’s own programs take it, with three settings of ours. What the URL
@@ -19,6 +20,8 @@ export interface PostgresAddress {
   readonly requirePeer: string | undefined;
   /** Whether the server is reached over a Unix socket. */
   readonly isSocket: boolean;
+  /** Whether the URL speaks of TLS itself: `pg` then takes no other options for it. */
+  readonly saysTls: boolean;
   /** What somebody on the way there could do: read all, or stand between, as no certificate is checked; else nothing. */
   readonly exposed: 'plain' | 'unchecked' | undefined;
 }
@@ -77,7 +80,11 @@ export function postgresAddress(
   const query = parameters.size === 0 ? '' : `?${parameters.toString()}`;
   const isSocket = host.startsWith('/');
   const local = isSocket || ['localhost', '127.0.0.1', '[::1]', '::1'].includes(host);
-  const mode = parameters.get('sslmode') ?? (parameters.get('ssl') || variables['PGSSLMODE']);
+  const named = parameters.get('sslmode') ?? (parameters.get('ssl') || undefined);
+  const hasFiles = ['sslcert', 'sslkey', 'sslrootcert'].some((name) => parameters.get(name));
+  const mode = named ?? (hasFiles ? 'verify-full' : variables['PGSSLMODE']);
+  const exposed = exposureOf(mode, parameters.get('uselibpqcompat') === 'true');
+  const isUnchecked = exposed === undefined && isUncheckedTls(undefined, variables);
   return {
     connectionString: `postgres://${authority}${url.host}/${encode(database)}${query}`,
     shown: `postgres://${isSocket ? '' : `${host}:${port}`}/${encode(database)}`,
@@ -86,7 +93,8 @@ export function postgresAddress(
     poolMax,
     requirePeer,
     isSocket,
-    exposed: local ? undefined : exposureOf(mode, parameters.get('uselibpqcompat') === 'true'),
+    saysTls: named !== undefined || hasFiles,
+    exposed: local ? undefined : isUnchecked ? 'unchecked' : exposed,
   };
 }
 

@@ -79,7 +79,11 @@ export function examinePostgres(
       exposed === 'plain'
         ? 'The way to it is not encrypted: who listens learns the password, or can alter what is written.'
         : 'The certificate of the server is not checked: who stands between learns the password, or can alter what is written.';
-    say('warning', message, 'Add sslmode=verify-full to the URL.');
+    const hint =
+      exposed === 'plain'
+        ? 'Add sslmode=verify-full to the URL.'
+        : 'Set sslmode=verify-full in the URL; take away rejectUnauthorized: false and NODE_TLS_REJECT_UNAUTHORIZED.';
+    say('warning', message, hint);
   }
   const skewMs = Math.round(localNow - Number(row['now']));
   if (Math.abs(skewMs) > SKEW_MS) {

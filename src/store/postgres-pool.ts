@@ -4,6 +4,7 @@ import { EngineStore, type EngineStoreOptions, type LazyEngine } from './engine-
 import { PostgresEngine, type PostgresPool } from './postgres.ts';
 import { type PostgresAddress, postgresAddress } from './postgres-address.ts';
 import { checkedSchema, checkedTenant } from './postgres-names.ts';
+import { isUncheckedTls } from './unchecked-tls.ts';
 
 /** Where the records lie. Give `connectionString`, or a `pool` of your own, which stays yours to close. */
 export interface PostgresStoreOptions extends EngineStoreOptions {
@@ -101,7 +102,7 @@ export function postgresEngine(
       const ended = before.end().finally(() => closing.delete(ended));
       closing.add(ended);
     };
-    const exposed = exposedBy(options.ssl, address.exposed);
+    const exposed = exposedBy(options.ssl, address, environment);
     return new PostgresEngine({
       ...common,
       pool: { query: (query) => own.query(query) },
@@ -134,13 +135,12 @@ function positive(what: string, value: number, most: number): number {
   throw new InvalidArgumentError(`${what} of the PostgreSQL store must be a whole number from 1 to ${most}.`);
 }
 
-/** TLS options of the caller's decide where there are any: they may leave the certificate unchecked too. */
-function exposedBy(
+/** TLS options of the caller's decide where the URL does not speak of TLS: they may leave the certificate unchecked too. */
+export function exposedBy(
   ssl: PostgresStoreOptions['ssl'],
-  address: PostgresAddress['exposed'],
+  { exposed, saysTls }: Pick<PostgresAddress, 'exposed' | 'saysTls'>,
+  { variables }: Pick<Environment, 'variables'>,
 ): PostgresAddress['exposed'] {
-  if (ssl === undefined || ssl === false) return address;
-  const unchecked =
-    typeof ssl === 'object' && 'rejectUnauthorized' in ssl && ssl.rejectUnauthorized === false;
-  return unchecked ? 'unchecked' : undefined;
+  if (ssl === undefined || ssl === false || saysTls) return exposed;
+  return isUncheckedTls(ssl, variables) ? 'unchecked' : undefined;
 }

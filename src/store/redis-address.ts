@@ -22,8 +22,8 @@ export interface RedisAddress {
   readonly allowEviction: boolean | undefined;
   /** For people: no user, no password. */
   readonly shown: string;
-  /** Whether the way there leaves this machine unencrypted. */
-  readonly exposed: boolean;
+  /** Whether the way there leaves this machine. */
+  readonly isRemote: boolean;
 }
 
 const SETTINGS: Readonly<Record<string, RegExp>> = {
@@ -88,7 +88,7 @@ export function redisAddress(
     durability: setting('durability') === 'none' ? 'none' : undefined,
     allowEviction: setting('eviction') === 'allow' ? true : undefined,
     shown: `${url.protocol}//${url.hostname}:${port}/${db}`,
-    exposed: !tls && !['localhost', '127.0.0.1', '::1'].includes(host),
+    isRemote: !['localhost', '127.0.0.1', '::1'].includes(host),
   };
 }
 

@@ -19,8 +19,8 @@ export interface GuardOptions {
   readonly allowed: Allowed;
   /** How long one question may take, in milliseconds. */
   readonly timeoutMs: number;
-  /** Whether what goes there leaves this machine unencrypted. */
-  readonly exposed: boolean;
+  /** What somebody on the way there could do: read all, or stand between, as no certificate is checked; else nothing. */
+  readonly exposed: 'plain' | 'unchecked' | undefined;
 }
 
 /** Lets nothing be written to a server that cannot keep it, and nothing be called written that is not. */
@@ -143,12 +143,24 @@ export class RedisGuard {
   }
 
   #secrecy(): EngineFinding[] {
-    if (!this.#options.exposed) return [];
+    const { exposed } = this.#options;
+    if (exposed === undefined) return [];
+    if (exposed === 'plain') {
+      return [
+        {
+          level: 'warning',
+          message:
+            'What goes there is not encrypted, the password included. Records are sealed all the same.',
+          hint: 'Use rediss://.',
+        },
+      ];
+    }
     return [
       {
         level: 'warning',
-        message: 'What goes there is not encrypted, the password included. Records are sealed all the same.',
-        hint: 'Use rediss://.',
+        message:
+          'The certificate of the server is not checked: who stands between learns the password. Records are sealed all the same.',
+        hint: 'Take away rejectUnauthorized: false and NODE_TLS_REJECT_UNAUTHORIZED; name the authority that signed it: export NODE_EXTRA_CA_CERTS=/path/to/ca.pem',
       },
     ];
   }

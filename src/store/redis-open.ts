@@ -3,8 +3,10 @@ import { InvalidArgumentError } from '../errors.ts';
 import { type Environment, processEnvironment } from '../system/environment.ts';
 import { EngineStore, type EngineStoreOptions, type LazyEngine } from './engine-store.ts';
 import { RedisEngine } from './redis.ts';
-import { checkedName, redisAddress } from './redis-address.ts';
+import { checkedName, type RedisAddress, redisAddress } from './redis-address.ts';
 import { type Package, RedisConnection } from './redis-connection.ts';
+import type { GuardOptions } from './redis-guard.ts';
+import { isUncheckedTls } from './unchecked-tls.ts';
 
 export interface RedisStoreOptions extends EngineStoreOptions {
   /** `redis://user@host:port/number`, or `rediss://` for TLS. A password that it leaves out comes from REDISCLI_AUTH. */
@@ -70,7 +72,7 @@ export function redisEngine(
       allowEviction: options.allowEviction ?? address?.allowEviction ?? false,
     },
     timeoutMs,
-    exposed: address?.exposed ?? false,
+    exposed: exposedBy(options, address, environment),
   };
   const connect = async () => {
     if (given !== undefined) return given;
@@ -78,4 +80,19 @@ export function redisEngine(
     return RedisConnection.open(address, options.tls, timeoutMs, load);
   };
   return { id: engine.id, tenant, load: async () => new RedisEngine(await connect(), engine) };
+}
+
+/** Of a client of the caller's, only what its TLS options say is known: where its server is, it may find out itself. */
+function exposedBy(
+  { tls, client }: Pick<RedisStoreOptions, 'tls' | 'client'>,
+  address: RedisAddress | undefined,
+  { variables }: Pick<Environment, 'variables'>,
+): GuardOptions['exposed'] {
+  if (address === undefined) {
+    const options = client === undefined || 'nodes' in client ? client?.options.redisOptions : client.options;
+    return options?.tls && isUncheckedTls(options.tls, variables) ? 'unchecked' : undefined;
+  }
+  if (!address.isRemote) return undefined;
+  if (!address.tls) return 'plain';
+  return isUncheckedTls(tls, variables) ? 'unchecked' : undefined;
 }

@@ -1,0 +1,15 @@
+/**
+ * Whether TLS with those options leaves the server's certificate unchecked: they say so, or they do not speak of it and
+ * NODE_TLS_REJECT_UNAUTHORIZED=0 does (`tls.connect` goes by both).
+ *
+ * @param tls options for `tls.connect`; `true` is TLS without options
+ */
+export function isUncheckedTls(
+  tls: unknown,
+  variables: Readonly<Record<string, string | undefined>>,
+): boolean {
+  if (typeof tls === 'object' && tls !== null && 'rejectUnauthorized' in tls) {
+    return tls.rejectUnauthorized === false;
+  }
+  return variables['NODE_TLS_REJECT_UNAUTHORIZED'] === '0';
+}
