@@ -171,13 +171,22 @@ const secret = v.pipe(
 );
 const time = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 
-const Server1 = v.object({
-  issuer: v.string(),
-  tokenEndpoint: v.string(),
-  revocationEndpoint: v.optional(v.string()),
-  reach: v.optional(v.picklist(['public', 'private', 'anywhere', 'anyone'])),
-  signingAlgorithms: v.optional(v.array(v.string())),
-});
+const Server1 = v.pipe(
+  v.object({
+    issuer: v.string(),
+    tokenEndpoint: v.string(),
+    revocationEndpoint: v.optional(v.string()),
+    reach: v.optional(v.picklist(['public', 'private', 'anywhere', 'anyone'])),
+    /** A version that does not know it leaves it out, and refuses other users' servers; an unknown `reach` would be damage. */
+    otherLocalUsers: v.optional(v.boolean()),
+    signingAlgorithms: v.optional(v.array(v.string())),
+  }),
+  v.transform(({ otherLocalUsers, ...server }) =>
+    otherLocalUsers === true && server.reach === 'anywhere'
+      ? { ...server, reach: 'anyone' as const }
+      : server,
+  ),
+);
 const Client1 = v.object({
   clientId: v.string(),
   clientSecret: v.optional(secret),
@@ -238,13 +247,26 @@ const Record1 = v.object({
 
 /** The plaintext of a record: JSON in UTF-8. The caller seals it at once. */
 export function serializeCredential(credential: Credential): Uint8Array {
-  const plain = { v: SCHEMA_VERSION, ...credential };
+  const { server, grant } = credential;
+  const plain = {
+    v: SCHEMA_VERSION,
+    ...credential,
+    server: writtenServer(server),
+    grant:
+      grant?.type === 'enterprise'
+        ? { ...grant, identityProvider: writtenServer(grant.identityProvider) }
+        : grant,
+  };
   // A Secret shows itself in no JSON by itself; here, and only here, it is written out, and sealed at once.
   const text = JSON.stringify(plain, function (this: unknown, key: string, value: unknown) {
     const original = (this as Readonly<Record<string, unknown>>)[key];
     return original instanceof Secret ? original.reveal() : value;
   });
   return Buffer.from(text, 'utf8');
+}
+
+function writtenServer(server: AuthorizationServer): object {
+  return server.reach === 'anyone' ? { ...server, reach: 'anywhere', otherLocalUsers: true } : server;
 }
 
 /**

@@ -1,0 +1,118 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type Credential, parseCredential, serializeCredential } from '../../src/credential.ts';
+import { sealBlob } from '../../src/handover/blob.ts';
+import { parseCode } from '../../src/handover/code.ts';
+import { findLogins, moveLogin } from '../../src/import/move.ts';
+import { Secret } from '../../src/secret.ts';
+import { peerHome } from '../import/peer-home.ts';
+import { sampleCredential } from '../support/credential.ts';
+import { temporaryHome } from '../support/home.ts';
+import { type Servers, startServers } from '../support/servers.ts';
+import { stored, vaultAt } from '../support/vault.ts';
+
+/*
+ * `anyone`: tokens may go to servers that other users of this machine run. Only the person may allow that, by --lenient
+ * other-local-users or config.json; whoever makes a blob, an export or another program's file may not.
+ */
+
+const RESOURCE = 'https://mcp.example/mcp';
+
+/** Both ways in which a record says it, with the leniency that a login of the person's would have. */
+const CLAIMS: readonly [string, object][] = [
+  ['reach', { reach: 'anyone' }],
+  ['otherLocalUsers', { reach: 'anywhere', otherLocalUsers: true }],
+];
+
+function claiming(claims: object): string {
+  const plain = JSON.parse(Buffer.from(serializeCredential(sampleCredential(RESOURCE))).toString('utf8'));
+  return JSON.stringify({
+    ...plain,
+    server: { ...plain.server, ...claims },
+    leniencies: ['other-local-users', 'private-addresses'],
+  });
+}
+
+/** With a setting of the person's that allows private addresses, which is not this. */
+async function home() {
+  const made = await temporaryHome();
+  const { vault } = vaultAt(made);
+  const code = parseCode((await vault.invite()).code);
+  await writeFile(
+    join(made.path, 'config.json'),
+    JSON.stringify({ servers: { [RESOURCE]: { lenient: { privateAddresses: true } } } }),
+    { mode: 0o600 },
+  );
+  return { made, vault, code };
+}
+
+describe.each(CLAIMS)('a login whose sender writes "%s" into it', (_, claims) => {
+  test('comes by hand-over without reaching other users’ servers', async () => {
+    const { made, vault, code } = await home();
+    const about = {
+      resource: RESOURCE,
+      account: 'default',
+      mode: 'move',
+      expiresAt: Date.now() + 60_000,
+    } as const;
+    await vault.receive(await sealBlob(code, about, Buffer.from(claiming(claims))));
+    expect((await stored(made, RESOURCE)).credential.server.reach).toBe('anywhere');
+  });
+
+  test('is imported without reaching other users’ servers', async () => {
+    const { made, vault } = await home();
+    const exported = JSON.stringify({ format: 'holdfast-login', ...JSON.parse(claiming(claims)) });
+    await vault.importExported(new Secret(exported));
+    expect((await stored(made, RESOURCE)).credential.server.reach).toBe('anywhere');
+  });
+});
+
+describe('a login in another program’s file', () => {
+  let servers: Servers;
+  beforeAll(async () => {
+    servers = await startServers();
+  });
+  afterAll(() => servers.stop());
+
+  test('does not reach other users’ servers, whatever the file says', async () => {
+    const at = await peerHome('opencode', servers);
+    const file = join(at.directory, '.local/share/opencode/mcp-auth.json');
+    const values = JSON.parse(await readFile(file, 'utf8'));
+    const claims = { reach: 'anyone', otherLocalUsers: true, leniencies: ['other-local-users'] };
+    Object.assign(values.notion, claims, { server: claims });
+    Object.assign(values.notion.tokens, claims);
+    await writeFile(file, JSON.stringify(values));
+    const [found] = (await findLogins(at.peer, at.place)).logins;
+    if (found === undefined) throw new Error('There is no login to import.');
+    await moveLogin(found, at, vaultAt(at.home).vault, { issuer: servers.issuer });
+    expect((await stored(at.home, servers.resource)).credential.server.reach).toBe('anywhere');
+  });
+});
+
+describe('a record of a login that may reach other users’ servers', () => {
+  const credential: Credential = sampleCredential(RESOURCE);
+  const lenient = { ...credential, server: { ...credential.server, reach: 'anyone' as const } };
+
+  test('says so in a field of its own, so that an older version opens it, and refuses those servers', () => {
+    const plain = JSON.parse(Buffer.from(serializeCredential(lenient)).toString('utf8'));
+    expect(plain.server).toMatchObject({ reach: 'anywhere', otherLocalUsers: true });
+  });
+
+  test('is the same when it is read again', () => {
+    expect(parseCredential(serializeCredential(lenient))).toEqual(lenient);
+  });
+
+  test('is read as the version before wrote it', () => {
+    const plain = JSON.parse(Buffer.from(serializeCredential(lenient)).toString('utf8'));
+    const { otherLocalUsers: _, ...server } = { ...plain.server, reach: 'anyone' };
+    const read = parseCredential(Buffer.from(JSON.stringify({ ...plain, server })));
+    expect(read.server.reach).toBe('anyone');
+  });
+
+  test('widens no other reach', () => {
+    const plain = JSON.parse(Buffer.from(serializeCredential(lenient)).toString('utf8'));
+    plain.server.reach = 'public';
+    expect(parseCredential(Buffer.from(JSON.stringify(plain))).server.reach).toBe('public');
+  });
+});
