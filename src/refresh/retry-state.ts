@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import type { Credential } from '../credential.ts';
 import { loginCommand } from '../credentials/login-required.ts';
 import { type HoldfastError, NetworkError, RefreshLimitedError, TimeoutError } from '../errors.ts';
+import { quote } from '../quote.ts';
 
 /*
  * What the holders of a lease leave each other: how the last tries to refresh this credential went. So a server that is
@@ -123,7 +124,7 @@ export class RetryState {
     throw new RefreshLimitedError(
       `The login to ${resource} was refreshed ${fruitless.length} times within a minute, and each new token was refused or had expired on arrival.`,
       {
-        hint: `Check the clock of this machine (date). If it is right, tell who runs ${server.issuer}, or log in again: ${loginCommand(resource, account)}. The next refresh is made in ${waitS} s.`,
+        hint: `Check the clock of this machine (date). If it is right, tell who runs ${quote(server.issuer)}, or log in again: ${loginCommand(resource, account)}. The next refresh is made in ${waitS} s.`,
       },
     );
   }

@@ -10,6 +10,7 @@ import {
   LoginRequiredError,
   NetworkError,
 } from '../errors.ts';
+import { quote } from '../quote.ts';
 import type { Refresh } from '../refresh/refresh.ts';
 import { type Moment, thisMoment } from '../system/clock.ts';
 import { measure } from '../system/metrics.ts';
@@ -117,7 +118,7 @@ export class TokenProvider {
       }
       if (refreshes === REFRESHES_A_CALL) {
         throw new InvalidResponseError(
-          `The tokens that ${credential.server.issuer} gives are expired on arrival.`,
+          `The tokens that ${quote(credential.server.issuer)} gives are expired on arrival.`,
           {
             hint: 'Check the clock of this machine: date. If it is right, the server is at fault.',
           },

@@ -288,7 +288,9 @@ describe('a server that makes no sense', () => {
     await expire(home, servers.resource);
     const error = await vault.token(servers.resource).catch((reason: unknown) => reason);
     expect(error).toBeInstanceOf(InvalidResponseError);
-    expect((error as InvalidResponseError).message).toContain('expired on arrival');
+    expect((error as InvalidResponseError).message).toContain(
+      `The tokens that "${servers.issuer}" gives are expired on arrival`,
+    );
     expect((error as InvalidResponseError).hint).toContain('clock');
     expect(log.length).toBeGreaterThan(0);
     expect(log.length).toBeLessThanOrEqual(3);
@@ -352,6 +354,7 @@ describe('a token that the MCP server refuses', () => {
       code: 'refresh-limited',
       retryable: true,
       message: expect.stringContaining('within a minute'),
+      hint: expect.stringContaining(`tell who runs "${servers.issuer}"`),
     });
     expect(await tokenRequests()).toBe(before + 4);
     // What it has is still handed out to who does not complain of it.
