@@ -7,6 +7,10 @@ import { KMS_TIMEOUT_MS } from './kms.ts';
 /*
  * One JSON request to a KMS and its answer, bounded in size and in time. No redirect is followed: the request carries a
  * credential and keys.
+ *
+ * It is not the client of src/http/, on purpose: that one goes through the proxy of the environment and trusts the program's
+ * certificates. A KMS is the address that the operator gave: asked directly, and with an authority of its own (VAULT_CACERT).
+ * Both would be options in the path of every token.
  */
 
 const MAX_ANSWER_BYTES = 256 * 1024;
