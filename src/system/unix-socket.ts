@@ -28,9 +28,19 @@ export async function connectOwnSocket({ path = '', abstract }: SocketAddress): 
   const uid = process.geteuid?.();
   if (uid === undefined) return connected(path);
   if (abstract !== undefined) return checked(await loadPeerUser(), connectAbstract(abstract), abstract, uid);
-  const real = ownSocketPath(path, uid);
+  const real = socketPath(path, uid);
   if (isGuarded(real, uid)) return connected(real);
   return checked(await loadPeerUser(), connected(real), path, uid);
+}
+
+/** A path that is not there is a connection that failed, whichever call finds out. */
+function socketPath(path: string, uid: number): string {
+  try {
+    return ownSocketPath(path, uid);
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    throw typeof code === 'string' ? new Error(`connect ${code} ${path}`, { cause: error }) : error;
+  }
 }
 
 async function connected(path: string): Promise<Socket> {
