@@ -4,7 +4,14 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { findLogins, moveLogin } from '../../src/import/move.ts';
 import { peerNamed } from '../../src/import/peers.ts';
-import { buildWitness, bundleAt, NO_WITNESS, witness, writeBundle } from '../support/docker-agent.ts';
+import {
+  BUILD_MS,
+  buildWitness,
+  bundleAt,
+  NO_WITNESS,
+  witness,
+  writeBundle,
+} from '../support/docker-agent.ts';
 import { temporaryDirectory, temporaryHome } from '../support/home.ts';
 import { holdfast } from '../support/process.ts';
 import { type Servers, startServers } from '../support/servers.ts';
@@ -180,10 +187,10 @@ describe('--format docker-agent', () => {
     expect(await readdir(join(at.directory, '.config'))).toEqual([]);
   });
 
-  test.skipIf(NO_WITNESS)('writes an entry that the Go witness reads', async () => {
+  test.skipIf(NO_WITNESS)('writes an entry that the Go witness reads', { timeout: BUILD_MS }, async () => {
     const at = await withDirectory();
     expect((await at.run('--move')).code).toBe(0);
-    const program = buildWitness(await temporaryDirectory());
+    const program = await buildWitness(await temporaryDirectory());
     expect(JSON.parse(witness(program, at.cagent, 'read'))).toEqual({
       [servers.resource]: expect.objectContaining({
         access_token: at.first.tokens.accessToken.reveal(),

@@ -7,7 +7,14 @@ import { connectBus, deadlineIn } from '../../src/system/dbus.ts';
 import { Variant } from '../../src/system/dbus-value.ts';
 import { type Environment, processEnvironment } from '../../src/system/environment.ts';
 import { openVault } from '../../src/vault/vault.ts';
-import { buildWitness, fixtureAt, NO_WITNESS, witness, witnessWith } from '../support/docker-agent.ts';
+import {
+  BUILD_MS,
+  buildWitness,
+  fixtureAt,
+  NO_WITNESS,
+  witness,
+  witnessWith,
+} from '../support/docker-agent.ts';
 import { temporaryDirectory } from '../support/home.ts';
 import { holdfast } from '../support/process.ts';
 import { callKWallet, NO_KWALLET, startKWallet, writeKWalletSettings } from '../support/kwallet.ts';
@@ -38,9 +45,9 @@ describe.skipIf(NO_WITNESS)('docker-agent’s key in a keyring of the desktop', 
   let servers: Servers;
   beforeAll(async () => {
     built = await mkdtemp(join(tmpdir(), 'holdfast-test-'));
-    program = buildWitness(built);
+    program = await buildWitness(built);
     servers = await startServers();
-  });
+  }, BUILD_MS);
   afterAll(() => Promise.all([servers.stop(), rm(built, { recursive: true })]));
 
   async function bothWays(keyring: string, open: () => Promise<Desktop>): Promise<void> {

@@ -4,7 +4,14 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CredentialId } from '../../src/credential.ts';
 import { sampleCredential } from '../support/credential.ts';
-import { buildWitness, dockerAgentParts, fixtureAt, NO_WITNESS, witness } from '../support/docker-agent.ts';
+import {
+  BUILD_MS,
+  buildWitness,
+  dockerAgentParts,
+  fixtureAt,
+  NO_WITNESS,
+  witness,
+} from '../support/docker-agent.ts';
 import { temporaryHome } from '../support/home.ts';
 import { runScript, start } from '../support/process.ts';
 
@@ -15,8 +22,8 @@ describe.skipIf(NO_WITNESS)('the Go witness', () => {
   let program: string;
   beforeAll(async () => {
     built = await mkdtemp(join(tmpdir(), 'holdfast-test-'));
-    program = buildWitness(built);
-  });
+    program = await buildWitness(built);
+  }, BUILD_MS);
   afterAll(() => rm(built, { recursive: true }));
 
   async function place() {
