@@ -16,6 +16,7 @@ export default defineConfig({
   },
   test: {
     include: ['test/**/*.test.ts'],
+    globalSetup: ['test/support/built-once.ts'],
     exclude: [...configDefaults.exclude, ...(peers ? [] : ['test/import/live*.test.ts'])],
     // Real processes and real servers: a slow machine needs time, and no test asserts any.
     testTimeout: 60_000,

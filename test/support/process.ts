@@ -85,13 +85,19 @@ export async function runScript(
 /** The arguments that make Node run TypeScript. */
 export const TYPESCRIPT = ['--no-warnings', '--import', import.meta.resolve('tsx')];
 
-/** `holdfast`, run from its sources, with nothing of this machine's environment but what is given. */
+/** The command as one file, which built-once.ts makes before the tests; elsewhere its sources. */
+const built = process.env['HOLDFAST_TEST_PROGRAM'];
+const HOLDFAST =
+  built === undefined
+    ? [...TYPESCRIPT, fileURLToPath(new URL('../../src/cli/bin.ts', import.meta.url))]
+    : ['--enable-source-maps', built];
+
+/** `holdfast`, with nothing of this machine's environment but what is given. */
 export function holdfast(
   args: readonly string[],
   variables: Readonly<Record<string, string>> = {},
   directory?: string,
 ): Running {
-  const bin = fileURLToPath(new URL('../../src/cli/bin.ts', import.meta.url));
   const own = { HOME: '/nonexistent', ...variables };
-  return start(process.execPath, [...TYPESCRIPT, bin, ...args], own, directory);
+  return start(process.execPath, [...HOLDFAST, ...args], own, directory);
 }
