@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { cp, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { type Credential, CredentialId, serializeCredential } from '../../src/credential.ts';
@@ -7,7 +7,7 @@ import { parseCode } from '../../src/handover/code.ts';
 import { sampleCredential } from '../support/credential.ts';
 import { codeIn, fileWith } from '../support/handover.ts';
 import { type Home, temporaryHome } from '../support/home.ts';
-import { answer, hostileServer, json } from '../support/hostile-server.ts';
+import { answer, hostileServer, json, type Routes } from '../support/hostile-server.ts';
 import { HOSTILE_TEXTS, unprintableIn } from '../support/hostile-text.ts';
 import { holdfast } from '../support/process.ts';
 import { partsAt } from '../support/vault.ts';
@@ -23,15 +23,19 @@ const HOSTILE = HOSTILE_TEXTS.map(([, text]) => text).join(' ');
 const TYPED = HOSTILE.replaceAll(/[\0\p{Cs}]/gu, '');
 const URL_OF_SERVER = 'https://mcp.example/mcp';
 
-async function isClean(home: Home, args: readonly string[]): Promise<void> {
-  for (const form of [[], ['--json']]) {
-    const running = holdfast([...args, ...form], {
+/** Runs the commands one after the other, as text and as JSON, each time in a home of its own. */
+async function isClean(home: () => Promise<Home>, ...commands: (readonly string[])[]): Promise<void> {
+  await Promise.all([[], ['--json']].map(async (form) => saysOnlyText(await home(), commands, form)));
+}
+
+async function saysOnlyText(home: Home, commands: (readonly string[])[], form: string[]): Promise<void> {
+  for (const args of commands) {
+    const { out, err } = await holdfast([...args, ...form], {
       HOLDFAST_HOME: home.path,
       HOLDFAST_KEYRING: 'file',
       HOLDFAST_DEBUG: '1',
       BROWSER: 'false',
-    });
-    const { out, err } = await running.ended;
+    }).ended;
     const said = `${out}${err}`;
     expect([args[0], ...unprintableIn(said)]).toEqual([args[0]]);
     // A lone surrogate that was written raw comes out as this.
@@ -79,17 +83,13 @@ describe('what a record holds', () => {
     ['rekey'],
     ['logout URL'],
   ])('reaches no terminal through holdfast %s', async (line) => {
-    const args = line.split(' ').map((word) => (word === 'URL' ? URL_OF_SERVER : word));
-    for (const changes of [{}, ended, oddServer]) {
-      const home = await homeWith(changes);
-      if (args.includes('CODE')) {
-        const { out } = await holdfast(['receive', '--later'], {
-          HOLDFAST_HOME: (await temporaryHome()).path,
-        }).ended;
-        args[args.indexOf('CODE')] = codeIn(out);
-      }
-      await isClean(home, args);
+    let code = '';
+    if (line.includes('CODE')) {
+      const { path } = await temporaryHome();
+      code = codeIn((await holdfast(['receive', '--later'], { HOLDFAST_HOME: path }).ended).out);
     }
+    const args = line.replace('URL', URL_OF_SERVER).replace('CODE', code).split(' ');
+    await Promise.all([{}, ended, oddServer].map((changes) => isClean(() => homeWith(changes), args)));
   });
 
   it('makes no second header and no second line of a token', async () => {
@@ -110,11 +110,16 @@ describe('what a record holds', () => {
 
 describe('what a blob or a file holds', () => {
   it('reaches no terminal through holdfast receive', async () => {
-    const home = await temporaryHome();
+    const receiver = await temporaryHome();
     const { out } = await holdfast(['receive', '--later'], {
-      HOLDFAST_HOME: home.path,
+      HOLDFAST_HOME: receiver.path,
       HOLDFAST_KEYRING: 'file',
     }).ended;
+    const home = async () => {
+      const copy = await temporaryHome();
+      await cp(receiver.path, copy.path, { recursive: true });
+      return copy;
+    };
     const code = parseCode(codeIn(out));
     const about = {
       resource: URL_OF_SERVER,
@@ -129,19 +134,15 @@ describe('what a blob or a file holds', () => {
       { resourceParameter: HOSTILE },
       { grantedScope: HOSTILE, leniencies: [HOSTILE], requestedScope: HOSTILE },
     ];
+    const blobs = [`-----BEGIN HOLDFAST HAND-OVER-----${HOSTILE}`];
     for (const header of headers) {
       for (const content of contents) {
         const plaintext = serializeCredential({ ...sample, ...header, ...content });
-        const blob = await sealBlob(code, { ...about, ...header }, plaintext);
-        await isClean(home, ['receive', '--blob', await fileWith(blob)]);
+        blobs.push(await sealBlob(code, { ...about, ...header }, plaintext));
       }
     }
-    await isClean(home, [
-      'receive',
-      '--blob',
-      await fileWith(`-----BEGIN HOLDFAST HAND-OVER-----${HOSTILE}`),
-    ]);
-    await isClean(home, ['list']);
+    const files = await Promise.all(blobs.map(fileWith));
+    await Promise.all(files.map((file) => isClean(home, ['receive', '--blob', file], ['list'])));
   });
 
   it('reaches no terminal through holdfast import', async () => {
@@ -187,9 +188,7 @@ describe('what a blob or a file holds', () => {
 
 describe('what a server says', () => {
   it('reaches no terminal through holdfast login and holdfast proxy', async () => {
-    const home = await temporaryHome();
-    const { origin, routes } = await hostileServer({});
-    const metadata = (changes: object) => ({
+    const metadata = (origin: string, changes: object = {}) => ({
       '/.well-known/oauth-authorization-server': {
         issuer: origin,
         authorization_endpoint: `${origin}/authorize`,
@@ -201,31 +200,35 @@ describe('what a server says', () => {
       },
     });
     const refusal = { error: HOSTILE, error_description: HOSTILE, error_uri: HOSTILE };
-    for (const said of [
-      metadata({ issuer: `${origin}/${HOSTILE}` }),
-      metadata({ token_endpoint: HOSTILE, scopes_supported: [HOSTILE] }),
-      metadata({ authorization_endpoint: `${origin}/${HOSTILE}` }),
-      { ...metadata({}), '/register': json(refusal, 400) },
-      { ...metadata({}), '/register': json({ client_id: HOSTILE }) },
-      {
+    const saying: ((origin: string) => Routes)[] = [
+      (origin) => metadata(origin, { issuer: `${origin}/${HOSTILE}` }),
+      (origin) => metadata(origin, { token_endpoint: HOSTILE, scopes_supported: [HOSTILE] }),
+      (origin) => metadata(origin, { authorization_endpoint: `${origin}/${HOSTILE}` }),
+      (origin) => ({ ...metadata(origin), '/register': json(refusal, 400) }),
+      (origin) => ({ ...metadata(origin), '/register': json({ client_id: HOSTILE }) }),
+      (origin) => ({
         '/.well-known/oauth-protected-resource/mcp': {
           resource: `${origin}/${HOSTILE}`,
           authorization_servers: [HOSTILE],
         },
-      },
-      {
+      }),
+      (origin) => ({
         '/.well-known/oauth-protected-resource/mcp': {
           resource: `${origin}/mcp`,
           authorization_servers: [`${origin}/${HOSTILE}`],
         },
-      },
-      { '*': answer(500, HOSTILE) },
-    ]) {
-      for (const name of Object.keys(routes)) delete routes[name];
-      Object.assign(routes, { '/mcp': answer(401, HOSTILE), ...said });
-      await isClean(home, ['login', `${origin}/mcp`, '--no-browser', '--timeout', '1']);
-    }
-    const { err } = await holdfast(['proxy', `${origin}/mcp`, '--debug'], { HOLDFAST_HOME: home.path }).ended;
+      }),
+      () => ({ '*': answer(500, HOSTILE) }),
+    ];
+    await Promise.all(
+      saying.map(async (said) => {
+        const { origin } = await hostileServer((own) => ({ '/mcp': answer(401, HOSTILE), ...said(own) }));
+        await isClean(temporaryHome, ['login', `${origin}/mcp`, '--no-browser', '--timeout', '1']);
+      }),
+    );
+    const { origin } = await hostileServer({ '/mcp': answer(401, HOSTILE), '*': answer(500, HOSTILE) });
+    const { path } = await temporaryHome();
+    const { err } = await holdfast(['proxy', `${origin}/mcp`, '--debug'], { HOLDFAST_HOME: path }).ended;
     expect(unprintableIn(err)).toEqual([]);
   });
 });
@@ -248,16 +251,12 @@ describe('what an argument holds', () => {
     ['run'],
     ['proxy'],
   ])('reaches no terminal through holdfast %s', async (command) => {
-    const home = await temporaryHome();
-    const typed = TYPED;
-    await isClean(home, [command, typed]);
-    await isClean(home, [command, URL_OF_SERVER, '--account', typed]);
+    await isClean(temporaryHome, [command, TYPED], [command, URL_OF_SERVER, '--account', TYPED]);
   });
 
   it('reaches no terminal as the name of a command or an option', async () => {
     const home = await temporaryHome();
-    const typed = TYPED;
-    for (const args of [[typed], [`--${typed}`], ['list', `--${typed}`], ['list', typed]]) {
+    for (const args of [[TYPED], [`--${TYPED}`], ['list', `--${TYPED}`], ['list', TYPED]]) {
       const { out, err } = await holdfast(args, { HOLDFAST_HOME: home.path }).ended;
       expect(unprintableIn(`${out}${err}`)).toEqual([]);
     }
