@@ -9,6 +9,10 @@ const RUNS = /[a-z0-9]+/gi;
 /** The name of a query parameter that may be shown; a key can stand without one. */
 const PARAMETER_NAME = /^[\w.~[\]-]{1,40}$/;
 
+/** A short word or number: too little for a key. */
+const PLAIN_VALUE = /^([a-z]{1,8}|\d{1,4})$/i;
+const SECRET_NAME = /key|token|secret|pass|pwd|pin|auth|sig|code|state|session|cred|user|login/i;
+
 /** What stands for a user name and a password where a hint shows the form of a URL; the words themselves are no secret. */
 const PLACEHOLDER = /^user(:password)?@$/i;
 
@@ -16,8 +20,8 @@ const URL_IN_TEXT = /\b[a-z][a-z0-9+.-]{1,15}:\/\/[^\s"'`<>\\]+/gi;
 const AFTER_URL = /[.,;:!?)\]}]+$/;
 
 /**
- * The URL without what may be a secret: no user name or password, no value of the query, no fragment, and of a path segment
- * that looks like a key only its beginning. A `…` stands for what is hidden.
+ * The URL without what may be a secret: no user name or password, no value of a query that may hold a key, no fragment, and
+ * of a path segment that looks like a key only its beginning. A `…` stands for what is hidden.
  */
 export function displayUrl(url: string): string {
   const [, scheme = '', authority = '', path = '', query = '', fragment = ''] =
@@ -39,17 +43,24 @@ export function withDisplayUrls(text: string): string {
   });
 }
 
+/** All of a query or nothing of it: next to one key, nobody can tell what the other values are. */
 function displayQuery(query: string): string {
   if (query.length < 2) return query;
-  const shown = query
+  const parameters = query
     .slice(1)
     .split('&')
     .map((parameter) => {
       const [name = '', ...value] = parameter.split('=');
       const isName = value.length > 0 && PARAMETER_NAME.test(name) && !looksLikeKey(name);
-      return isName ? `${name}=…` : '…';
+      return { shown: isName ? `${name}=…` : '…', isPlain: isName && isPlain(name, value.join('=')) };
     });
-  return `?${shown.join('&')}`;
+  if (parameters.every((parameter) => parameter.isPlain)) return query;
+  return `?${parameters.map(({ shown }) => shown).join('&')}`;
+}
+
+/** Whether a parameter is a setting such as `page=2` or `mode=full`: a command with it can be pasted only if it is shown. */
+function isPlain(name: string, value: string): boolean {
+  return PLAIN_VALUE.test(value) && !SECRET_NAME.test(name);
 }
 
 function displaySegment(segment: string): string {

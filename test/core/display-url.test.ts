@@ -12,6 +12,7 @@ test.each([
   ['http://127.0.0.1:8080/organizations/12345678/mcp', undefined],
   ['http://user:password@127.0.0.1:3128', undefined],
   ['postgres://USER@HOST/DATABASE', undefined],
+  ['https://mcp.example.com/mcp?page=2&mode=full', undefined],
 ])('shows %s as it is', (url, shown = url) => {
   expect(displayUrl(url)).toBe(shown);
 });
@@ -25,6 +26,11 @@ test.each([
   ['https://x.example/AbCdEfGhIjKlMnOpQrStUvWx/mcp', 'https://x.example/AbCd…/mcp'],
   ['https://x.example/a1B2%2Bc3D4%2Fe5F6g7H8/mcp', 'https://x.example/a1B2…/mcp'],
   ['https://x.example/sk-ab12-cd34ef-gh56ij78/mcp', 'https://x.example/sk-a…/mcp'],
+  ['https://x.example/mcp?page=2&x=hunter2', 'https://x.example/mcp?page=…&x=…'],
+  ['https://x.example/mcp?page=2&key=open', 'https://x.example/mcp?page=…&key=…'],
+  ['https://x.example/mcp?pin=1234', 'https://x.example/mcp?pin=…'],
+  ['https://x.example/mcp?page=2&open', 'https://x.example/mcp?page=…&…'],
+  ['https://x.example/mcp?q=correcthorse', 'https://x.example/mcp?q=…'],
   ['https://user:secret@x.example/mcp', 'https://x.example/mcp'],
   ['https://secret:password@x.example/mcp', 'https://x.example/mcp'],
   ['https://secret@user:password@x.example/mcp', 'https://x.example/mcp'],
