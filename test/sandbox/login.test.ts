@@ -138,6 +138,8 @@ describe.skipIf(MISSING !== undefined)('in a sandbox, a login', () => {
     const [, code = ''] = /--to (\S+)/.exec(sandbox.shown()) ?? [];
     const { out: blob } = await laptop.run(['send', servers.resource, '--to', code]);
     sandbox.type(blob.trim().replaceAll('\n', ENTER) + ENTER);
+    await sandbox.shows('Does holdfast send show the same words there? [y/n]');
+    sandbox.type(`y${ENTER}`);
     await killed(sandbox);
     const token = await at.start(['token', servers.resource]).ended;
     expect(token.code).toBe(0);
