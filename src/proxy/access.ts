@@ -9,6 +9,7 @@ import { pause } from '../system/turn.ts';
 import type { LoginOptions } from '../vault/results.ts';
 import type { Vault } from '../vault/vault.ts';
 import { type LoginDesk, LoginOvertaken } from './login-desk.ts';
+import { isUnusable } from './rpc-error.ts';
 import type { Send } from './wire.ts';
 
 /*
@@ -57,13 +58,17 @@ export class Access {
     throw this.#refused();
   };
 
-  /** The generation of the login that is there; `undefined` where there is none that may be used. */
+  /**
+   * The generation of the login that is there; `undefined` where there is none, or none that works now.
+   *
+   * @throws what keeps the login from being read, such as KeyringLockedError
+   */
   async generation(): Promise<number | undefined> {
     const { vault, name } = this.#parts;
     try {
       return (await vault.token(name.resource, { account: name.account })).generation;
     } catch (error) {
-      if (error instanceof HoldfastError) return undefined;
+      if (error instanceof HoldfastError && !isUnusable(error)) return undefined;
       throw error;
     }
   }

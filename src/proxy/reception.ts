@@ -4,7 +4,7 @@ import { quote } from '../quote.ts';
 import { type InFlight, type Pending, pendingOf, type Request } from './in-flight.ts';
 import type { LoginDesk } from './login-desk.ts';
 import { type Incoming, isObject, type Message } from './message.ts';
-import { isForPerson } from './rpc-error.ts';
+import { isForPerson, isUnusable } from './rpc-error.ts';
 import { emptyList, type Problem, standInAnswer } from './stand-in.ts';
 
 /*
@@ -18,7 +18,7 @@ const LOOK_EVERY_MS = 5_000;
 export interface RelayLogin {
   readonly desk: LoginDesk;
   readonly account: string;
-  /** The generation of the login that is there. */
+  /** The generation of the login that is there. Throws what keeps it from being read. */
   readonly generation: () => Promise<number | undefined>;
 }
 
@@ -168,6 +168,11 @@ export class Reception {
     const cause = error ?? login?.desk.failure;
     const known = cause instanceof HoldfastError ? cause : undefined;
     const why = known?.message ?? `There is no login to ${resource}.`;
+    if (known !== undefined && isUnusable(known)) {
+      // Its own hint says how to unlock or mend it; a new login would stand beside the one that is there.
+      const text = known.hint === undefined ? why : `${why}\n${known.hint}`;
+      return { text, resource, command, unusable: known.code };
+    }
     const hint = known?.hint?.includes('holdfast') === true ? known.hint : `Log in with: ${command}`;
     return { text: `${why}\n${hint}`, resource, command };
   }

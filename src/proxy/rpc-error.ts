@@ -7,8 +7,13 @@ import { HttpFailure } from './wire.ts';
 /** What only a person can mend: a login that is missing, or was not made; a keyring that is locked; a record that is damaged. */
 export function isForPerson(error: unknown): error is HoldfastError {
   if (!(error instanceof HoldfastError)) return false;
-  return /^(login-|insufficient-scope$|keyring-|key-unavailable$|callback-|aborted$|record-|storage-)/.test(
-    error.code,
+  return /^(login-|insufficient-scope$|callback-|aborted$)/.test(error.code) || isUnusable(error);
+}
+
+/** What keeps a login that may be there from being read: a new login is not the answer to it. */
+export function isUnusable(error: unknown): boolean {
+  return (
+    error instanceof HoldfastError && /^(keyring-|key-unavailable$|record-|storage-|store-)/.test(error.code)
   );
 }
 

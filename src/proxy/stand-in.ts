@@ -1,4 +1,5 @@
 import { displayUrl, withDisplayUrls } from '../display-url.ts';
+import type { HoldfastErrorCode } from '../errors.ts';
 import { printableLines } from '../quote.ts';
 import { VERSION } from '../version.ts';
 import type { Request } from './in-flight.ts';
@@ -29,6 +30,8 @@ export interface Problem {
   readonly resource: string;
   /** The command that logs in. */
   readonly command: string;
+  /** Where a login may be there and cannot be read: its error code, such as `keyring-locked`. */
+  readonly unusable?: HoldfastErrorCode | undefined;
 }
 
 /** In characters. A model reads it, and a server has words in it. */
@@ -63,14 +66,15 @@ export function standInAnswer(request: Request, known: Problem): string {
       return errorText(id, {
         code: CODE.unreachable,
         message: problem.text,
-        data: { code: 'login-required' },
+        data: { code: problem.unusable ?? 'login-required' },
       });
   }
 }
 
 /** The problem as the client's person and model may see it: no escapes, no key in a URL, not without end. */
-function presentable({ text, resource, command }: Problem): Problem {
+function presentable({ text, resource, command, unusable }: Problem): Problem {
   return {
+    unusable,
     text: printableLines(withDisplayUrls(text)).slice(0, LONGEST_TEXT),
     resource: displayUrl(resource),
     command: withDisplayUrls(command),
@@ -99,21 +103,50 @@ export function loggedInAnswer(request: Request, resource: string): string {
   });
 }
 
-function initializeResult({ params }: Request, { resource, command }: Problem): object {
+function initializeResult({ params }: Request, problem: Problem): object {
+  const { resource, command, unusable, text } = problem;
   const asked = params['protocolVersion'];
   return {
     protocolVersion: typeof asked === 'string' && VERSIONS.includes(asked) ? asked : VERSIONS[0],
     capabilities: CAPABILITIES,
-    serverInfo: { name: 'holdfast', title: `${resource} (not logged in)`, version: VERSION },
-    instructions: `There is no login to ${resource} yet. Call the tool ${LOGIN_TOOL}, or have the user run: ${command}`,
+    serverInfo: { name: 'holdfast', title: `${resource} (${stateOf(problem)})`, version: VERSION },
+    instructions:
+      unusable === undefined
+        ? `There is no login to ${resource} yet. Call the tool ${LOGIN_TOOL}, or have the user run: ${command}`
+        : `The tools of ${resource} are not available now. ${text}\nThen call the tool ${LOGIN_TOOL} to try again.`,
   };
 }
 
-function loginTool({ resource, command }: Problem): object {
+function loginTool({ resource, command, unusable, text }: Problem): object {
+  const isThere = unusable !== undefined;
   return {
     name: LOGIN_TOOL,
-    title: `Log in to ${resource}`,
-    description: `There is no login to ${resource}, so its tools are not available. Call this tool to log in, or have the user run this command in a terminal: ${command}`,
+    title: isThere ? `Try the login to ${resource} again` : `Log in to ${resource}`,
+    description: isThere
+      ? `The tools of ${resource} are not available now. ${text}\nThen call this tool to try again; it opens no browser.`
+      : `There is no login to ${resource}, so its tools are not available. Call this tool to log in, or have the user run this command in a terminal: ${command}`,
     inputSchema: { type: 'object', properties: {}, additionalProperties: false },
   };
+}
+
+function stateOf({ unusable }: Problem): string {
+  switch (unusable) {
+    case undefined:
+      return 'not logged in';
+    case 'keyring-locked':
+      return 'keyring locked';
+    case 'keyring-denied':
+      return 'keyring access denied';
+    case 'keyring-broken':
+      return 'keyring not working';
+    case 'keyring-absent':
+    case 'key-unavailable':
+      return 'sealing key not available';
+    case 'record-damaged':
+      return 'stored login damaged';
+    case 'record-newer':
+      return 'stored by a newer Holdfast';
+    default:
+      return unusable.startsWith('store-') ? 'login store not available' : 'stored login not readable';
+  }
 }

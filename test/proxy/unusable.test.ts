@@ -1,0 +1,111 @@
+import { chmod, readdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type Home, temporaryHome } from '../support/home.ts';
+import { end, NO_SECRET_SERVICE, privateBus } from '../support/secret-service.ts';
+import { type Servers, startServers } from '../support/servers.ts';
+import { commandLine, SCRIPTED_BROWSER } from '../support/transcript.ts';
+import { loggedIn } from '../support/vault.ts';
+import { client1, eventually, program, type Variables } from './through.ts';
+
+/* A login that is there and cannot be read: the client hears why, nobody is sent to a browser, and mended it serves. */
+
+const holdfast = program();
+
+let servers: Servers;
+beforeAll(async () => {
+  servers = await startServers();
+});
+afterAll(() => servers.stop());
+
+const whoami = { name: 'whoami', arguments: {} };
+const YOU = [{ type: 'text', text: 'You are alice.' }];
+
+async function tells(
+  variables: Variables,
+  said: { title: string; text: string },
+  mend: () => Promise<unknown>,
+) {
+  const before = await servers.counters();
+  const client = await client1(holdfast, [servers.resource], { BROWSER: SCRIPTED_BROWSER, ...variables });
+  const { tools } = await client.listTools();
+  const words = JSON.stringify([client.getServerVersion(), client.getInstructions(), tools]);
+  expect(client.getServerVersion()?.title).toBe(`${servers.resource} (${said.title})`);
+  expect(client.getInstructions()).toContain(said.text);
+  expect(tools[0]?.description).toContain(said.text);
+  expect(words).not.toContain('There is no login');
+  expect(words).not.toContain('not logged in');
+  const called = await client.callTool({ name: 'holdfast_login', arguments: {} });
+  expect(called.isError).toBe(true);
+  expect(JSON.stringify(called.content)).toContain(JSON.stringify(said.text).slice(1, -1));
+  expect(await servers.counters()).toEqual(before);
+
+  await mend();
+  await eventually(async () => {
+    const { content } = await client.callTool(whoami);
+    return JSON.stringify(content) === JSON.stringify(YOU);
+  });
+}
+
+describe('under holdfast proxy', () => {
+  async function home(): Promise<{ home: Home; variables: Variables; record: string }> {
+    const at = await temporaryHome();
+    await loggedIn(at, servers.resource);
+    const credentials = join(at.path, 'credentials');
+    const [kid = ''] = await readdir(credentials);
+    const [name = ''] = await readdir(join(credentials, kid));
+    return {
+      home: at,
+      variables: { HOLDFAST_HOME: at.path, HOLDFAST_KEYRING: 'file' },
+      record: join(credentials, kid, name),
+    };
+  }
+
+  test('a damaged record is called damaged, and served once it is put back', async () => {
+    const { record, variables } = await home();
+    const bytes = await readFile(record);
+    await writeFile(record, 'no record');
+    await tells(variables, { title: 'stored login damaged', text: 'is damaged' }, () =>
+      writeFile(record, bytes),
+    );
+  });
+
+  test('a home that is open to others is called so, and served once it is closed', async () => {
+    const { home: at, variables } = await home();
+    await chmod(at.path, 0o755);
+    await tells(variables, { title: 'stored login not readable', text: 'is open to other users' }, () =>
+      chmod(at.path, 0o700),
+    );
+  });
+
+  test('a login whose key is gone is called sealed, and served once the key is back', async () => {
+    const { home: at, variables } = await home();
+    const [key, aside] = [at.layout.keyring, `${at.layout.keyring}.aside`];
+    await rename(key, aside);
+    await tells(variables, { title: 'sealing key not available', text: 'cannot be read now' }, () =>
+      rename(aside, key),
+    );
+  });
+
+  test.skipIf(NO_SECRET_SERVICE)(
+    'a locked keyring is called locked, and served once it is unlocked',
+    async () => {
+      const bus = await privateBus({ services: {} });
+      const first = await bus.keyring({ unlock: true });
+      const { path } = await temporaryHome();
+      const { DBUS_SESSION_BUS_ADDRESS = '' } = bus.variables;
+      const login = await commandLine(path, [servers]).run(['login', servers.resource], bus.variables);
+      expect(login.err).toContain('the keyring secret-service');
+      await end(first);
+      const locked = await bus.keyring({ unlock: false });
+      await tells(
+        { HOLDFAST_HOME: path, DBUS_SESSION_BUS_ADDRESS },
+        { title: 'keyring locked', text: 'Unlock it' },
+        async () => {
+          await end(locked);
+          await bus.keyring({ unlock: true });
+        },
+      );
+    },
+  );
+});
