@@ -61,7 +61,7 @@ export class Candidate {
 
   /** It had probed usable, and failed at reading. */
   failed(error: HoldfastError): void {
-    this.#found = { error };
+    this.#found = { error: asKeyringError(error) };
     this.#rest(0);
   }
 
@@ -108,6 +108,15 @@ export class Candidate {
     this.#retryAt = performance.now() + Math.max(this.#pauseMs, tookMs * SHARE_OF_TIME);
     this.#pauseMs = Math.min(this.#pauseMs * 2, LONGEST_PAUSE_MS);
   }
+}
+
+/** A file of a keyring that cannot be read, such as one that is open to others, is a keyring that does not work. */
+function asKeyringError(error: HoldfastError): HoldfastError {
+  if (!error.code.startsWith('storage-')) return error;
+  return new KeyringBrokenError(error.message, {
+    cause: error,
+    ...(error.hint === undefined ? {} : { hint: error.hint }),
+  });
 }
 
 async function open(opener: KeyringOpener): Promise<Found> {

@@ -48,7 +48,7 @@ export class FileKeyring implements Keyring {
     try {
       for (const directory of [home, keyring]) {
         if (!(await checkPrivateDirectory(directory, this.#environment)))
-          await checkCanMakeDirectory(directory);
+          await checkCanMakeDirectory(directory, this.#environment);
       }
       this.#passphrase = await readPassphrase(this.#layout, this.#environment);
       return { status: 'usable', lifetime: 'disk' };

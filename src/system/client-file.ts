@@ -1,16 +1,5 @@
 import { constants, type Stats } from 'node:fs';
-import {
-  access,
-  mkdir,
-  open,
-  readdir,
-  realpath,
-  rename,
-  stat,
-  truncate,
-  unlink,
-  writeFile,
-} from 'node:fs/promises';
+import { access, open, readdir, realpath, rename, stat, truncate, unlink, writeFile } from 'node:fs/promises';
 import { basename, delimiter, dirname, isAbsolute, join } from 'node:path';
 import {
   InvalidArgumentError,
@@ -20,6 +9,7 @@ import {
 } from '../errors.ts';
 import { syncDirectory } from './atomic-file.ts';
 import type { Environment } from './environment.ts';
+import { makeDirectories } from './made-directory.ts';
 import { step } from './steps.ts';
 import { shellPath, storageError, systemErrorCode } from './storage-error.ts';
 import { pause } from './turn.ts';
@@ -100,11 +90,10 @@ export async function replaceClientFile(
   const staged = join(dirname(path), `.${basename(path)}.holdfast`);
   let isStaged = false;
   try {
-    const made = await mkdir(dirname(path), {
-      recursive: true,
+    await makeDirectories(dirname(path), {
       mode: options.mode === 'private' ? 0o700 : 0o777,
+      uid: process.geteuid?.(),
     });
-    if (made !== undefined) await syncDirectory(dirname(made));
     // The one name for all processes of ours makes it a lock as well: each compares and renames alone.
     const handle = await openAlone(staged, options.mode === 'private' || stats !== undefined ? 0o600 : 0o666);
     isStaged = true;

@@ -1,9 +1,10 @@
 import { constants, lstatSync, type Stats } from 'node:fs';
-import { access, type FileHandle, lstat, mkdir, open, readdir } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { access, type FileHandle, lstat, open, readdir, stat } from 'node:fs/promises';
+import { dirname, sep } from 'node:path';
 import { StorageUnreadableError, StorageUnsafeError } from '../errors.ts';
-import { syncDirectory } from './atomic-file.ts';
 import type { Environment } from './environment.ts';
+import { checkMayMakeIn, isUnmapped, makeDirectories } from './made-directory.ts';
+import { layoutOf } from './paths.ts';
 import { shellPath, storageError, systemErrorCode } from './storage-error.ts';
 import { pause } from './turn.ts';
 import { whenShared } from './windows-sharing.ts';
@@ -25,13 +26,10 @@ import { whenShared } from './windows-sharing.ts';
  */
 async function ensurePrivateDirectory(path: string, environment: Environment): Promise<void> {
   if (await checkPrivateDirectory(path, environment)) return;
-  let firstMade: string | undefined;
   try {
-    firstMade = await mkdir(path, { recursive: true, mode: 0o700 });
-    // The new name must last as long as what will lie below it.
-    if (firstMade !== undefined) await syncDirectory(dirname(firstMade));
+    await makeDirectories(path, { mode: 0o700, uid: environment.uid });
   } catch (error) {
-    throw storageError(error, 'write', path);
+    throw storageError(error, 'write', path, { isOurs: true });
   }
   await checkPrivateDirectory(path, environment);
 }
@@ -59,7 +57,7 @@ export async function checkPrivateDirectory(path: string, environment: Environme
     // Synchronous: it takes a microsecond or two, and a turn through the thread pool fifty.
     stats = lstatSync(path, { throwIfNoEntry: false });
   } catch (error) {
-    throw storageError(error, 'read', path);
+    throw storageError(error, 'read', path, { isOurs: true });
   }
   if (stats === undefined) return false;
   if (stats.isSymbolicLink()) {
@@ -105,7 +103,7 @@ export async function listPrivateDirectory(path: string, environment: Environmen
     return await readdir(path);
   } catch (error) {
     if (systemErrorCode(error) === 'ENOENT') return [];
-    throw storageError(error, 'read', path);
+    throw storageError(error, 'read', path, { isOurs: true });
   }
 }
 
@@ -164,7 +162,7 @@ async function withPrivateFile<T>(
     );
   } catch (error) {
     if (systemErrorCode(error) === 'ENOENT') return undefined;
-    throw storageError(error, 'read', path);
+    throw storageError(error, 'read', path, { isOurs: true });
   }
   try {
     if (constants.O_NOFOLLOW === undefined) await refuseLink(path);
@@ -211,8 +209,22 @@ async function refuseLink(path: string): Promise<void> {
   }
 }
 
-function checkOwnerAndMode(path: string, stats: Stats, { uid }: Environment, wanted: '600' | '700'): void {
+function checkOwnerAndMode(
+  path: string,
+  stats: Stats,
+  environment: Environment,
+  wanted: '600' | '700',
+): void {
+  const { uid } = environment;
   if (uid === undefined) return;
+  if (stats.uid !== uid && isUnmapped(stats.uid)) {
+    throw new StorageUnsafeError(
+      `${shellPath(path)} belongs to a user whom this user namespace does not have (shown as ${stats.uid}).`,
+      {
+        hint: 'Run the container with that user mapped (podman: --userns=keep-id), or set HOLDFAST_HOME to a directory that this user made.',
+      },
+    );
+  }
   if (stats.uid !== uid) {
     throw new StorageUnsafeError(`${shellPath(path)} belongs to user ${stats.uid}, not to you (${uid}).`, {
       hint: `If it should be yours: sudo chown -R ${uid} ${shellPath(path)}. Otherwise set HOLDFAST_HOME to a directory of your own.`,
@@ -222,24 +234,43 @@ function checkOwnerAndMode(path: string, stats: Stats, { uid }: Environment, wan
   if ((mode & 0o077) !== 0) {
     throw new StorageUnsafeError(
       `${shellPath(path)} is open to other users (mode ${mode.toString(8).padStart(4, '0')}).`,
-      { hint: `Close it: chmod ${wanted} ${shellPath(path)}` },
+      { hint: `Close it: ${closingCommand(path, environment, wanted)}` },
     );
+  }
+}
+
+/** For all of a home at once: a copy of one has lost the modes of everything in it. */
+function closingCommand(path: string, environment: Environment, wanted: '600' | '700'): string {
+  const home = homeAbove(path, environment);
+  return home === undefined ? `chmod ${wanted} ${shellPath(path)}` : `chmod -R go= ${shellPath(home)}`;
+}
+
+/** Holdfast's home, where the path is in it. */
+function homeAbove(path: string, environment: Environment): string | undefined {
+  try {
+    const { home } = layoutOf(environment);
+    return path === home || path.startsWith(home + sep) ? home : undefined;
+  } catch {
+    return undefined;
   }
 }
 
 /**
  * Checks that the directory could be made: that the nearest one above it which exists can be written. Makes nothing.
  *
+ * @param environment given where the directory is to be Holdfast's own
  * @throws StorageUnwritableError, StorageUnreadableError
+ * @throws StorageUnsafeError where root would make its own in another user's directory
  */
-export async function checkCanMakeDirectory(path: string): Promise<void> {
+export async function checkCanMakeDirectory(path: string, environment?: Environment): Promise<void> {
   for (let above = dirname(path); ; above = dirname(above)) {
     try {
       await access(above, constants.W_OK | constants.X_OK);
+      if (environment !== undefined) checkMayMakeIn(above, await stat(above), environment.uid);
       return;
     } catch (error) {
       if (systemErrorCode(error) !== 'ENOENT' || dirname(above) === above)
-        throw storageError(error, 'write', above);
+        throw storageError(error, 'write', above, { isOurs: environment !== undefined });
     }
   }
 }
@@ -275,7 +306,7 @@ export async function readGivenFile(
   } catch (error) {
     if (systemErrorCode(error) === 'ENOENT') return undefined;
     if (systemErrorCode(error) === 'ENXIO') throw notPlain(named, 'a socket', pipes);
-    throw storageError(error, 'read', path);
+    throw storageError(error, 'read', path, { says });
   }
   try {
     const stats = await file.stat();
@@ -304,7 +335,7 @@ export async function readGivenFile(
     }
     return bytes.subarray(0, filled);
   } catch (error) {
-    throw storageError(error, 'read', path);
+    throw storageError(error, 'read', path, { says });
   } finally {
     await file.close();
   }

@@ -1,3 +1,5 @@
+import { lstatSync } from 'node:fs';
+import { dirname } from 'node:path';
 import {
   HoldfastError,
   StorageFullError,
@@ -33,13 +35,42 @@ const REASONS: Record<string, string> = {
   EIO: 'the device reports an I/O error',
   EXDEV: 'the directory spans two file systems',
   ESTALE: 'the network file system lost the file',
+  EISDIR: 'it is a directory',
+  EBUSY: 'another program or a mount holds it',
+  ENOENT: 'it, or a directory above it, is not there',
+  ENOTCONN: 'the file system behind it is not connected',
+  ENODEV: 'the device behind it is gone',
+  EINVAL: 'the file system does not support the operation',
+  ENOTSUP: 'the file system does not support the operation',
+  EOPNOTSUPP: 'the file system does not support the operation',
+  ENOTEMPTY: 'it is a directory that is not empty',
+  EEXIST: 'it is there already',
+  ETXTBSY: 'a program runs from it',
+  EAGAIN: 'it is not available at the moment',
+  ETIMEDOUT: 'the file system did not answer in time',
+  EHOSTDOWN: 'the server of the file system is down',
 };
 
-/** Turns a failed file operation into the error that says what to do. Errors of ours pass through. */
-export function storageError(error: unknown, action: 'read' | 'write', path: string): HoldfastError {
+/** Where the path as a whole, not who may use it, is what is wrong. */
+const WRONG_PATH = new Set(['ENOTDIR', 'ENAMETOOLONG', 'ENOENT', 'EISDIR']);
+
+/**
+ * Turns a failed file operation into the error that says what to do. Errors of ours pass through.
+ *
+ * @param options.says what named the path, such as a variable
+ * @param options.isOurs whether the path is one of Holdfast's own directories, which HOLDFAST_HOME can move elsewhere
+ */
+export function storageError(
+  error: unknown,
+  action: 'read' | 'write',
+  path: string,
+  options: { says?: string | undefined; isOurs?: boolean } = {},
+): HoldfastError {
   if (error instanceof HoldfastError) return error;
   const code = systemErrorCode(error) ?? 'unknown error';
-  const message = `${shellPath(path)} cannot be ${action === 'read' ? 'read' : 'written'}: ${REASONS[code] ?? code}.`;
+  const named =
+    options.says === undefined ? shellPath(path) : `${options.says} names ${shellPath(path)}, which`;
+  const message = `${named} cannot be ${action === 'read' ? 'read' : 'written'}: ${REASONS[code] ?? code}.`;
   switch (code) {
     case 'ENOSPC':
     case 'EDQUOT':
@@ -62,13 +93,46 @@ export function storageError(error: unknown, action: 'read' | 'write', path: str
         hint: 'Set HOLDFAST_HOME to a directory that can be written.',
       });
     default: {
-      const hint =
-        code === 'EMFILE' || code === 'ENFILE'
-          ? 'Raise the limit (ulimit -n) or close files, then try again.'
-          : `Check who may ${action} there: ${process.platform === 'win32' ? 'icacls' : 'ls -ld'} ${shellPath(path)}`;
+      const hint = hintFor(code, action, path, options);
       return action === 'read'
         ? new StorageUnreadableError(message, { cause: error, hint })
         : new StorageUnwritableError(message, { cause: error, hint });
     }
   }
+}
+
+function hintFor(
+  code: string,
+  action: 'read' | 'write',
+  path: string,
+  { says, isOurs }: { says?: string | undefined; isOurs?: boolean },
+): string {
+  if (code === 'EMFILE' || code === 'ENFILE')
+    return 'Raise the limit (ulimit -n) or close files, then try again.';
+  const denied = code === 'EACCES' || code === 'EPERM';
+  const owner = denied && isOurs === true ? foreignOwner(path) : undefined;
+  if (owner !== undefined) return owner;
+  if (isOurs === true && (denied || WRONG_PATH.has(code))) {
+    return 'Set HOLDFAST_HOME to a directory of your own that can be written: export HOLDFAST_HOME=/path/to/holdfast';
+  }
+  if (says !== undefined && WRONG_PATH.has(code)) return `Check what ${says} is set to.`;
+  return `Check who may ${action} there: ${process.platform === 'win32' ? 'icacls' : 'ls -ld'} ${shellPath(path)}`;
+}
+
+/** Where a directory on the way is another user's, inside one of ours, as `sudo` leaves it: how to get it back. */
+function foreignOwner(path: string): string | undefined {
+  const uid = process.geteuid?.();
+  if (uid === undefined) return undefined;
+  for (let one = path; dirname(one) !== one; one = dirname(one)) {
+    let owner: number | undefined;
+    try {
+      owner = lstatSync(one).uid;
+      if (owner === uid || lstatSync(dirname(one)).uid !== uid) return undefined;
+    } catch {
+      // Not to be seen from here: the one above says more.
+      continue;
+    }
+    return `${shellPath(one)} belongs to user ${owner}, perhaps since a command with sudo. Take it back: sudo chown -R ${uid} ${shellPath(one)}`;
+  }
+  return undefined;
 }

@@ -129,9 +129,9 @@ describe('holdfast doctor', () => {
     expect(await checks(at, /^(home|store|records)/)).toMatchInlineSnapshot(`
       "exit 1
       fail  home         $HOME is open to other users (mode 0755).
-                         → Close it: chmod 700 $HOME
+                         → Close it: chmod -R go= $HOME
       fail  home         $HOME/locks is open to other users (mode 0770).
-                         → Close it: chmod 700 $HOME/locks
+                         → Close it: chmod -R go= $HOME
       fail  store        Could not be checked; the reason stands above, at home.
       fail  records      Could not be checked; the reason stands above, at home.
       6 checks failed, 1 warning."
@@ -150,7 +150,7 @@ describe('holdfast doctor', () => {
       "exit 1
       ok    records      0 logins open.
       fail  records      1 record does not open (RECORD-ID…). $HOME/credentials/KID/ID.jwe is open to other users (mode 0644).
-                         → Close it: chmod 600 $HOME/credentials/KID/ID.jwe
+                         → Close it: chmod -R go= $HOME
       1 check failed, 0 warnings."
     `);
   });

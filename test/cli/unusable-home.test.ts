@@ -2,9 +2,11 @@ import { spawnSync } from 'node:child_process';
 import { chmod, chown, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { bundled } from '../support/bundle.ts';
 import { contentsOf } from '../support/disk.ts';
 import { failureOf, goodLogin } from '../support/good-login.ts';
-import { temporaryHome } from '../support/home.ts';
+import { temporaryDirectory, temporaryHome } from '../support/home.ts';
+import { start } from '../support/process.ts';
 import { requirement } from '../support/requirement.ts';
 import { type CommandLine, commandLine } from '../support/transcript.ts';
 
@@ -50,6 +52,51 @@ describe('a home that cannot take a login', () => {
     expect(await contentsOf(at.home)).toEqual(before);
     await chown(at.home, 0, 0);
     expect(await good.works(at)).toBe(true);
+  });
+
+  it.skipIf(root !== undefined)('for root would make its directories in another user’s', async () => {
+    const { path } = await temporaryHome();
+    await mkdir(path);
+    await chown(path, 12345, 12345);
+    const at = commandLine(join(path, '.config', 'holdfast'), [good.servers]);
+    for (const args of [['login', good.servers.resource], ['doctor'], ['rekey', '--to', 'file']]) {
+      const ended = await at.run(args);
+      expect(ended.out + ended.err).toContain('belongs to user 12345, and this process is root');
+      expect(ended.out + ended.err).toContain('without sudo');
+      expect(await contentsOf(path)).toEqual([expect.stringMatching(/^0755 /)]);
+    }
+  });
+
+  it.skipIf(root !== undefined)('for there is no inode left, which is said as a full disk', async () => {
+    const at = await mountedHome('size=4m,nr_inodes=40');
+    const there = join(at.home, '..', 'filler');
+    await mkdir(there);
+    for (let file = 0; ; file += 1) {
+      const made = await writeFile(join(there, `${file}`), '').catch((error: unknown) => error);
+      if (made !== undefined) break;
+    }
+    const { err } = await at.run(['rekey', '--to', 'file']);
+    expect(err).not.toContain('ENOENT');
+    expect(failureOf(at, await at.run(['rekey']))).toContain('no space is left on the device');
+    expect(failureOf(at, await at.run(['rekey']))).not.toContain('There is no sealing key');
+  });
+
+  it.skipIf(root !== undefined)('for an account without a home, which HOLDFAST_HOME gives it', async () => {
+    const user = ['--reuid=12345', '--regid=12345', '--clear-groups'];
+    const { directory, file } = await readableCommand();
+    for (const home of ['/', '/nonexistent', file]) {
+      const args = [...user, process.execPath, file, 'rekey', '--to', 'file'];
+      const { code, err } = await start('setpriv', args, { HOME: home }).ended;
+      expect(code).not.toBe(0);
+      expect(err).toContain('Set HOLDFAST_HOME to a directory of your own');
+    }
+    // What `sudo` has left is named, with the command that gives it back.
+    const joe = join(directory, 'joe');
+    await mkdir(joe);
+    await chown(joe, 12345, 12345);
+    await mkdir(join(joe, '.config'), { mode: 0o700 });
+    const { err } = await start('setpriv', [...user, process.execPath, file, 'list'], { HOME: joe }).ended;
+    expect(err).toContain(`Take it back: sudo chown -R 12345 ${join(joe, '.config')}`);
   });
 
   // Modes stop everyone but root, for whom the read-only file system stands in.
@@ -103,4 +150,12 @@ async function mountedHome(options: string): Promise<CommandLine> {
 function mount(...args: string[]): void {
   const { status, stderr } = spawnSync('mount', args, { encoding: 'utf8' });
   if (status !== 0) throw new Error(`mount failed: ${stderr}`);
+}
+
+/** The command in a directory that every user may read. */
+async function readableCommand(): Promise<{ directory: string; file: string }> {
+  const directory = await temporaryDirectory();
+  await chmod(directory, 0o755);
+  const file = await bundled(directory, 'holdfast', new URL('../../src/cli/bin.ts', import.meta.url));
+  return { directory, file };
 }

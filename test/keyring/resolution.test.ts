@@ -392,7 +392,7 @@ describe('the file keyring', () => {
     await chmod(path, 0o644);
     await expect(open().get('sealing-key')).rejects.toMatchObject({
       code: 'storage-unsafe',
-      hint: `Close it: chmod 600 ${path}`,
+      hint: `Close it: chmod -R go= ${home.path}`,
     });
   });
 

@@ -148,7 +148,7 @@ describe.skipIf(NO_SANDBOX !== undefined)('in a sandbox', () => {
     await chmod(at.home.path, 0o2770);
     const { code, out, err } = await at.start(['token', servers.resource]).ended;
     expect({ code, out }).toEqual({ code: 6, out: '' });
-    expect(err).toContain('is open to other users (mode 2770).\n  Close it: chmod 700 /volume/holdfast');
+    expect(err).toContain('is open to other users (mode 2770).\n  Close it: chmod -R go= /volume/holdfast');
     await chmod(at.home.path, 0o700);
     expect((await at.start(['token', servers.resource]).ended).code).toBe(0);
   });

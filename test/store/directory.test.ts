@@ -110,12 +110,12 @@ describe('the directory store', () => {
     await chmod(record, 0o640);
     await expect(store.read(address)).rejects.toMatchObject({
       code: 'storage-unsafe',
-      hint: expect.stringContaining(`chmod 600 ${record}`),
+      hint: expect.stringContaining(`chmod -R go= ${layout.home}`),
     });
     await chmod(record, 0o600);
     await chmod(layout.home, 0o755);
     await expect(store.read(address)).rejects.toMatchObject({
-      hint: expect.stringContaining(`chmod 700 ${layout.home}`),
+      hint: expect.stringContaining(`chmod -R go= ${layout.home}`),
     });
     await expect(store.cas(address, undefined, 'two')).rejects.toThrow(StorageUnsafeError);
     expect(await readFile(record, 'utf8')).toBe('one');
