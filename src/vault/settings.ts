@@ -2,7 +2,7 @@ import * as v from 'valibot';
 import { canonicalResource } from '../credential.ts';
 import { HoldfastError, InvalidArgumentError } from '../errors.ts';
 import type { Leniency } from '../oauth/leniency.ts';
-import { quote } from '../quote.ts';
+import { printable, quote } from '../quote.ts';
 import type { Secret } from '../secret.ts';
 import type { Environment } from '../system/environment.ts';
 import type { Layout } from '../system/paths.ts';
@@ -141,7 +141,7 @@ function entries({ path, settings }: SettingsFile): [resource: string, server: S
       const [issue] = parsed.issues;
       const where = [name, v.getDotPath(issue)].filter((part) => part !== null).join(' → ');
       throw new InvalidArgumentError(
-        `${path}: servers → ${where} is not a setting that Holdfast knows, or has a value that it cannot have.`,
+        `${path}: servers → ${printable(where)} is not a setting that Holdfast knows, or has a value that it cannot have.`,
         {
           hint: 'See docs/conformance.md for the settings of a server. A secret stands in a file or a variable: {"file": "/path"} or {"env": "NAME"}.',
         },
