@@ -75,7 +75,7 @@ describe.skipIf(NO_WITNESS)('the Go witness', () => {
     const { custody, keys } = parts();
     const found = await custody.find(CredentialId.of('https://theirs.example/mcp', undefined));
     expect(found?.held.credential).toMatchObject({
-      tokens: { tokenType: 'bearer', expiresAt: Date.UTC(2031, 0, 2, 1, 34, 5, 123) },
+      tokens: { tokenType: 'Bearer', expiresAt: Date.UTC(2031, 0, 2, 1, 34, 5, 123) },
     });
     expect(found?.held.credential.tokens.accessToken.reveal()).toBe('theirs');
     await custody.save(

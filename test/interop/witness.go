@@ -122,7 +122,7 @@ func (p place) storm(prefix, count string) error {
 	}
 	for i := 0; i < n; i++ {
 		url := fmt.Sprintf("%s%d", prefix, i)
-		e := entry{AccessToken: "access of " + url, TokenType: "Bearer", ExpiresAt: time.Now().Add(time.Hour)}
+		e := entry{AccessToken: "access-of-" + url, TokenType: "Bearer", ExpiresAt: time.Now().Add(time.Hour)}
 		if err := p.change(func(bundle map[string]*entry) { bundle[url] = &e }); err != nil {
 			return err
 		}
