@@ -19,8 +19,13 @@ const REQUEST = {
   requestedScope: undefined,
 };
 
-/** Sends the bytes in pieces and answers all that comes back, once either side has ended. */
-async function say(server: CallbackServer, bytes: Buffer, cuts: readonly number[] = []): Promise<string> {
+/** Sends the bytes in pieces and answers all that comes back, once either side has ended: this one does, unless it stays. */
+async function say(
+  server: CallbackServer,
+  bytes: Buffer,
+  cuts: readonly number[] = [],
+  stays = false,
+): Promise<string> {
   const { hostname, port } = new URL(server.redirectUri);
   const socket = connect({ host: hostname, port: Number(port) });
   let heard = '';
@@ -34,7 +39,8 @@ async function say(server: CallbackServer, bytes: Buffer, cuts: readonly number[
     socket.write(piece);
     await new Promise(setImmediate);
   }
-  socket.end();
+  // The user of who has left is not known, so a good redirect comes from a browser that waits for its page.
+  if (!stays) socket.end();
   await closed;
   return heard;
 }
@@ -157,6 +163,8 @@ export const REDIRECTS: readonly Target[] = [
             const page = say(
               server,
               Buffer.from(`GET /callback?${rightQuery} HTTP/1.1\r\nHost: ${host}\r\n\r\n`),
+              [],
+              true,
             );
             await (await arrival).succeed({ resource: 'https://mcp.example/mcp', account: 'default' });
             assert.match(await page, /^HTTP\/1\.1 200 /);
@@ -190,6 +198,7 @@ export const REDIRECTS: readonly Target[] = [
               server,
               Buffer.from(`GET /callback?${text} HTTP/1.1\r\nHost: ${host}\r\n\r\n`),
               cuts,
+              true,
             );
             const callback = await server.next({ timeoutMs: 30_000 });
             assert.deepEqual(Object.fromEntries(callback.parameters), { ...sent, state: STATE });
