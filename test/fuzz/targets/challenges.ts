@@ -70,7 +70,9 @@ export const CHALLENGES: readonly Target[] = [
           ...parameters.values(),
         ]);
         assert.ok(sizes.reduce((sum, text) => sum + text.length, 0) <= header.length);
-        assert.deepEqual(parseChallenges(written(found)), found);
+        // Written out it may be longer than what came, and beyond 16 KiB nothing is read.
+        const again = written(found);
+        if (again.length <= 16_384) assert.deepEqual(parseChallenges(again), found);
         bearerChallenge(header);
       }),
     }),
