@@ -170,7 +170,7 @@ function checkKey(key: Secret, use: () => unknown, what: string, refuse: Accepta
 function tokensOf(tokens: Tokens, now: number, refuse: Acceptance['refuse']): Tokens {
   const { accessToken, refreshToken } = tokens;
   const tokenType = knownTokenType(tokens.tokenType);
-  if (tokenType === undefined) throw refuse(`its token is of type ${quote(tokens.tokenType, 40)}`);
+  if (tokenType === undefined) throw refuse(`its token is of ${namedType(tokens.tokenType)}`);
   if (!isToken(accessToken.reveal())) throw refuse('its access token can be no token');
   if (refreshToken !== undefined && !isToken(refreshToken.reveal())) {
     throw refuse('its refresh token can be no token');
@@ -198,4 +198,9 @@ function scopeOf(list: string | undefined): string | undefined {
 /** It is sent encoded, so nothing in it can do harm; but no server gives one that cannot be typed. */
 function isSecretText(secret: Secret): boolean {
   return secret.reveal().length <= LONGEST_SECRET && isPrintable(secret.reveal());
+}
+
+/** Only a word is shown: it could be anything, a token in the wrong member too. */
+function namedType(type: string): string {
+  return /^[\w-]{1,16}$/.test(type) ? `type ${quote(type)}` : 'no known type';
 }
