@@ -22,7 +22,7 @@ const GIVEN_UP_AFTER_MS = 5_000;
 
 /** How long such a server may still process the request, and one whose connection broke at once, in milliseconds. */
 const IN_DOUBT_MS = 60_000;
-const IN_DOUBT_AT_ONCE_MS = 5_000;
+const IN_DOUBT_AT_ONCE_MS = 3_000;
 
 /** How messages name the server that was asked, and the proxy that was asked for it. */
 export function shownHost(url: URL, proxy?: { readonly url: URL }): string {
