@@ -3,6 +3,7 @@ import * as v from 'valibot';
 import { InvalidArgumentError, RecordDamagedError, RecordNewerError } from './errors.ts';
 import { isPrintable, quote } from './quote.ts';
 import { Secret } from './secret.ts';
+import { unknownMembers, withUnknownMembers } from './unknown-members.ts';
 
 /** The account label of a login that was given none. */
 export const DEFAULT_ACCOUNT = 'default';
@@ -154,6 +155,8 @@ export interface Credential {
   readonly imported?: Imported | undefined;
   /** Present when the server refused the refresh token for good. */
   readonly loginRequired?: LoginRequired | undefined;
+  /** What a newer Holdfast has added to the record, for it to find after a refresh by this one. */
+  readonly unknown?: Secret | undefined;
 }
 
 /** Whether new tokens can be had without a person: by the refresh token, or because the grant needs none. */
@@ -247,16 +250,18 @@ const Record1 = v.object({
 
 /** The plaintext of a record: JSON in UTF-8. The caller seals it at once. */
 export function serializeCredential(credential: Credential): Uint8Array {
-  const { server, grant } = credential;
-  const plain = {
+  const { unknown, ...known } = credential;
+  const { server, grant } = known;
+  const written = {
     v: SCHEMA_VERSION,
-    ...credential,
+    ...known,
     server: writtenServer(server),
     grant:
       grant?.type === 'enterprise'
         ? { ...grant, identityProvider: writtenServer(grant.identityProvider) }
         : grant,
   };
+  const plain = withUnknownMembers(written, unknown);
   // A Secret shows itself in no JSON by itself; here, and only here, it is written out, and sealed at once.
   const text = JSON.stringify(plain, function (this: unknown, key: string, value: unknown) {
     const original = (this as Readonly<Record<string, unknown>>)[key];
@@ -269,8 +274,16 @@ function writtenServer(server: AuthorizationServer): object {
   return server.reach === 'anyone' ? { ...server, reach: 'anywhere', otherLocalUsers: true } : server;
 }
 
+const UPDATE =
+  'Update the Holdfast that you run here to the version that wrote it. To see this one’s: holdfast --version';
+
+/** A text in the place of another one of a fixed choice. */
+function isUnknownValue({ type, input }: { type: string; input: unknown }): boolean {
+  return (type === 'picklist' || type === 'variant') && typeof input === 'string' && input !== '';
+}
+
 /**
- * Reads what `serializeCredential` wrote.
+ * Reads what `serializeCredential` wrote. What this Holdfast does not know is kept, so that writing it again loses nothing.
  *
  * @throws RecordNewerError for a record of a later schema
  * @throws RecordDamagedError when it is authentic and still not a credential
@@ -288,18 +301,23 @@ export function parseCredential(plaintext: Uint8Array): Credential {
   if (version > SCHEMA_VERSION) {
     throw new RecordNewerError(
       `The record has schema version ${version}; this Holdfast reads up to ${SCHEMA_VERSION}.`,
-      {
-        hint: 'Update the Holdfast that you run here to the version that wrote it. To see this one’s: holdfast --version',
-      },
+      { hint: UPDATE },
     );
   }
   const parsed = v.safeParse(Record1, json);
   if (!parsed.success) {
     const where = parsed.issues.map((issue) => v.getDotPath(issue) ?? 'the whole').slice(0, 3);
+    if (parsed.issues.every(isUnknownValue)) {
+      throw new RecordNewerError(
+        `The record has values that this Holdfast does not know (${where.join(', ')}): a newer one wrote it.`,
+        { hint: UPDATE },
+      );
+    }
     throw new RecordDamagedError(`The record opens, but is not a credential (${where.join(', ')}).`);
   }
   const { v: _version, ...credential } = parsed.output;
-  return credential;
+  const unknown = unknownMembers(json, parsed.output);
+  return unknown === undefined ? credential : { ...credential, unknown };
 }
 
 /**

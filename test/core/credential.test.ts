@@ -57,6 +57,45 @@ describe('a credential', () => {
     expect(shown).not.toMatch(/client-secret|access-token|refresh-token/);
   });
 
+  it('keeps what a newer version has added, through a change of its tokens, and shows it to nobody', () => {
+    const plain = JSON.parse(Buffer.from(serializeCredential(credential)).toString()) as Record<
+      string,
+      object
+    >;
+    const newer = {
+      ...plain,
+      later: { a: [1] },
+      ['__proto__x']: 1,
+      server: { ...plain['server'], laterEndpoint: 'https://x.example' },
+      tokens: { ...plain['tokens'], laterToken: 'a later secret' },
+      loginRequired: { reason: 'x', since: 1, laterReason: 'y' },
+    };
+    const loaded = parseCredential(Buffer.from(JSON.stringify(newer)));
+    expect(inspect(loaded, { depth: 9 }) + JSON.stringify(loaded)).not.toContain('a later secret');
+    const written = (of: Credential) => JSON.parse(Buffer.from(serializeCredential(of)).toString()) as object;
+    expect(written(loaded)).toEqual(newer);
+    const tokens = { ...credential.tokens, accessToken: new Secret('next') };
+    const { loginRequired: _ended, ...after } = newer;
+    expect(written({ ...loaded, tokens, loginRequired: undefined })).toEqual({
+      ...after,
+      tokens: { ...newer.tokens, accessToken: 'next' },
+    });
+    expect(parseCredential(serializeCredential(loaded))).toEqual(loaded);
+  });
+
+  it.each([
+    ['an unknown client authentication', { client: { authMethod: 'tls_client_auth' } }],
+    ['an unknown grant', { grant: { type: 'a later grant' } }],
+    ['an unknown way that it came here', { received: { mode: 'a later way', at: 1 } }],
+  ])('with %s was written by a newer version, and is not damaged', (_what, change) => {
+    const plain = JSON.parse(Buffer.from(serializeCredential(credential)).toString()) as Record<
+      string,
+      object
+    >;
+    for (const [name, value] of Object.entries(change)) plain[name] = { ...plain[name], ...value };
+    expect(() => parseCredential(Buffer.from(JSON.stringify(plain)))).toThrow(RecordNewerError);
+  });
+
   it('of a newer schema is refused as newer, not as damaged', () => {
     expect(() => parseCredential(Buffer.from('{"v":2}'))).toThrow(RecordNewerError);
   });
