@@ -48,6 +48,8 @@ async function* pasted(end: AbortSignal, onReader?: (ask: Ask) => void): AsyncGe
   const lines = createInterface({ input: process.stdin, output: process.stderr, terminal: canAsk() });
   // Ctrl-C reaches the terminal as a character while lines are read from it.
   lines.on('SIGINT', () => process.kill(process.pid, 'SIGINT'));
+  // After Ctrl-Z and `fg` Node leaves the input paused, so that no key works any more.
+  lines.on('SIGCONT', () => lines.resume());
   const close = () => lines.close();
   end.addEventListener('abort', close);
   onReader?.((question) => {

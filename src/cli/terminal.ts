@@ -29,6 +29,8 @@ export async function ask(question: string, signal: AbortSignal): Promise<string
   const lines = createInterface({ input, output: stderr, terminal: canAsk() });
   // Ctrl-C reaches the terminal as a character while lines are read from it.
   lines.on('SIGINT', () => process.kill(process.pid, 'SIGINT'));
+  // After Ctrl-Z and `fg` Node leaves the input paused, so that no key works any more.
+  lines.on('SIGCONT', () => lines.prompt(true));
   // Node leaves a question open for ever when its input ends.
   const closed = new AbortController();
   lines.once('close', () => closed.abort());

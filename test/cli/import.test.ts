@@ -4,7 +4,15 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { peerHome } from '../import/peer-home.ts';
 import { temporaryHome } from '../support/home.ts';
-import { ENTER, HOLDFAST, NO_TERMINAL, terminal } from '../support/sandbox-terminal.ts';
+import {
+  CTRL_C,
+  CTRL_Z,
+  ENTER,
+  HOLDFAST,
+  NO_TERMINAL,
+  shellWord,
+  terminal,
+} from '../support/sandbox-terminal.ts';
 import { type Servers, startServers } from '../support/servers.ts';
 import { commandLine } from '../support/transcript.ts';
 
@@ -208,5 +216,24 @@ describe.skipIf(NO_TERMINAL !== undefined)('holdfast import on a terminal', () =
     expect(await agreed.ended).toBe(0);
     expect(agreed.shown()).toContain('Moved the login to');
     expect(Object.values(await peer.files()).join()).not.toContain(peer.login.tokens.refresh_token);
+  });
+
+  it.each([
+    ['an answer', `y${ENTER}`, 0, 'Moved the login to'],
+    ['Ctrl-C', CTRL_C, 130, 'Interrupted.'],
+  ])('takes %s after Ctrl-Z and fg', async (_what, typed, code, shown) => {
+    const { peer, at } = await person('mcporter');
+    const command = `${HOLDFAST} import mcporter --url ${servers.resource}`;
+    // As at a prompt: the shell gets the terminal when the job stops, and `fg` gives it back.
+    const shell = `bash --norc -ic ${shellWord(`${command}; echo stopped=$?; fg; exit $?`)}`;
+    const session = terminal(shell, { HOME: peer.directory, HOLDFAST_HOME: at.home });
+    await session.shows('Move? [y/N]');
+    session.type(CTRL_Z);
+    await session.shows('stopped=148');
+    // Asked again, so that a person sees what is waited for.
+    await session.shows('Move? [y/N]', session.shown().indexOf('stopped=148'));
+    session.type(typed);
+    expect(await session.ended).toBe(code);
+    expect(session.shown()).toContain(shown);
   });
 });

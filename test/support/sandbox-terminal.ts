@@ -32,6 +32,7 @@ export interface Terminal {
 export const ENTER = '\r';
 export const CTRL_C = '\u0003';
 export const CTRL_D = '\u0004';
+export const CTRL_Z = '\u001a';
 
 /** Runs a command of the shell on a terminal, until the test ends. `variables` is its whole environment, but for PATH. */
 export function terminal(
