@@ -18,10 +18,11 @@ import { ClaimLease } from './claim-lease.ts';
 import type { CredentialLease } from './credential-lease.ts';
 import type { CredentialStore, Lookup, StoredCredential, Undecryptable } from './credential-store.ts';
 import { LockLease } from './lock-lease.ts';
+import { loginCommand } from './login-required.ts';
 import { Outbox, type OutboxDuties } from './outbox.ts';
 import type { OutboxFiles } from './outbox-files.ts';
 import type { RecordAccess, WriteResult } from './record-access.ts';
-import { damaged, unreachable } from './sealed-errors.ts';
+import { damaged, FORGET, unreachable } from './sealed-errors.ts';
 import { dueInMs, redated, tokenAge } from './token-age.ts';
 
 /*
@@ -86,7 +87,8 @@ export class SealedCredentialStore implements CredentialStore, RecordAccess {
         const kidsNow = await this.kidsOf(recordId);
         if (kidsNow.length === 0) return undefined;
         if (kidsNow.some((kid) => !kids.includes(kid))) continue;
-        throw unreachable(`The login to ${id.resource}`, this.#keys.problems());
+        const again = `log in again: ${loginCommand(id.resource, id.account)}`;
+        throw unreachable(`The login to ${id.resource}`, this.#keys.problems(), again);
       }
     }
   }
@@ -303,7 +305,7 @@ export class SealedCredentialStore implements CredentialStore, RecordAccess {
       if (byKid.size === 0 || !this.#keys.lookAgain(begin)) break;
     }
     for (const address of [...byKid.values()].flat()) {
-      unopened.push({ ...address, error: unreachable('This record', this.#keys.problems()) });
+      unopened.push({ ...address, error: unreachable('This record', this.#keys.problems(), FORGET) });
     }
     return { held, unopened };
   }

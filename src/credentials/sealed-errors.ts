@@ -17,8 +17,19 @@ export function damaged(error: RecordDamagedError, id: CredentialId | undefined)
   });
 }
 
-/** A record is there, and no key for it. The reason that a person can fix comes first. */
-export function unreachable(what: string, problems: readonly HoldfastError[]): HoldfastError {
+/** What to do with a record that nothing opens: it does not say which login it is. */
+export const FORGET = 'remove it, if its key is gone for good: holdfast logout --forget';
+
+/**
+ * A record is there, and no key for it. The reason that a person can fix comes first.
+ *
+ * @param instead what else to do, for the end of a sentence
+ */
+export function unreachable(
+  what: string,
+  problems: readonly HoldfastError[],
+  instead: string,
+): HoldfastError {
   const sealed = `${what} is sealed under a key that cannot be read now.`;
   for (const Problem of [KeyringLockedError, KeyringDeniedError, KeyringBrokenError]) {
     const problem = problems.find((candidate) => candidate instanceof Problem);
@@ -31,6 +42,6 @@ export function unreachable(what: string, problems: readonly HoldfastError[]): H
   }
   const reasons = problems.map((problem) => ` ${problem.message}`).join('');
   return new KeyUnavailableError(`${sealed}${reasons}`, {
-    hint: 'Run Holdfast where that login was made (the same desktop session and passphrase), or log in again from here. See: holdfast doctor',
+    hint: `Run Holdfast where that login was made (the same desktop session and passphrase), or ${instead}`,
   });
 }
