@@ -77,6 +77,7 @@ export type {
   ExportOptions,
   ForeignClient,
   ForeignLogin,
+  ForgetResult,
   GrantOptions,
   HandoverInvitation,
   HeadersOptions,

@@ -206,6 +206,13 @@ export interface LogoutResult {
   readonly unopened: readonly UnopenedRecord[];
 }
 
+export interface ForgetResult {
+  /** Records that no key opened, and that are removed. Their tokens were not revoked: nobody can read them. */
+  readonly removed: readonly UnopenedRecord[];
+  /** Records that do not open now and may later, such as under a locked keyring. They stay. */
+  readonly kept: readonly UnopenedRecord[];
+}
+
 export interface RekeyOptions {
   /** The keyring, or tier, to move every login to: `native`, `file`, or one by name. New keys in place when not given. */
   readonly to?: string | undefined;

@@ -27,6 +27,7 @@ import type {
   AdoptResult,
   ExportOptions,
   ForeignLogin,
+  ForgetResult,
   HandoverInvitation,
   HeadersOptions,
   InviteOptions,
@@ -238,6 +239,22 @@ export class Vault {
   }
 
   /**
+   * Removes the records that no key opens any more, such as after the desktop's keyring was made anew. They are not revoked.
+   *
+   * @param resource of this login alone; all of them otherwise
+   * @throws InvalidArgumentError for all, where a keyring that may have the key is out of reach
+   */
+  async forget(
+    resource: string | undefined,
+    options: { account?: string | undefined; signal?: AbortSignal | undefined } = {},
+  ): Promise<ForgetResult> {
+    this.#mustBeOpen();
+    const name = resource === undefined ? undefined : nameOf(resource, options.account);
+    const { forget } = await import('./forget.ts');
+    return forget(this.#parts, name, options.signal);
+  }
+
+  /**
    * Seals the logins anew: under a new key in the same keyring, or, with `to`, under the key of another one. Whenever it is
    * interrupted, each login is readable under one key or the other; run it again for the rest.
    *
@@ -383,7 +400,14 @@ export class Vault {
     const { held, unopened } = await this.#parts.custody.list();
     const now = thisMoment();
     // Nothing that a lock could say is worth failing a listing for.
-    const leased = await Promise.all(held.map((one) => this.#parts.custody.leased(one).catch(() => false)));
+    // One name under two keys has one lock: asked for twice at once, the second question would find the first.
+    const asked = new Map<string, Promise<boolean>>();
+    const isLeased = (one: Held) => {
+      const answer = asked.get(one.address.id) ?? this.#parts.custody.leased(one).catch(() => false);
+      asked.set(one.address.id, answer);
+      return answer;
+    };
+    const leased = await Promise.all(held.map(isLeased));
     return {
       credentials: held
         .map((one, index) => summaryOf(this.#parts.custody.newest(one), now, leased[index] === true))

@@ -1,10 +1,15 @@
 import { canonicalResource } from '../../credential.ts';
+import { InvalidArgumentError } from '../../errors.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT, EXIT_OF } from '../exit-code.ts';
 import { withVault } from '../open-vault.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
-  const { argument = '', ui, signal } = invocation;
+  const { argument, ui, signal } = invocation;
+  if (invocation.flag('forget')) return forget(invocation);
+  if (argument === undefined) {
+    throw new InvalidArgumentError('holdfast logout needs a URL.', { hint: 'holdfast logout URL' });
+  }
   const resource = canonicalResource(argument);
   const account = invocation.text('account');
   const result = await withVault(invocation, (vault) => vault.logout(resource, { account, signal }));
@@ -42,4 +47,26 @@ export async function run(invocation: Invocation): Promise<number> {
       ui.note(`Logged out of ${login}: revoked at the server and removed here.`);
       return EXIT.done;
   }
+}
+
+/** Removes what no key opens any more. */
+async function forget(invocation: Invocation): Promise<number> {
+  const { argument, ui, signal } = invocation;
+  const resource = argument === undefined ? undefined : canonicalResource(argument);
+  const account = invocation.text('account');
+  const { removed, kept } = await withVault(invocation, (vault) =>
+    vault.forget(resource, { account, signal }),
+  );
+  if (ui.json) ui.dataJson({ removed, kept });
+  for (const { reason, hint } of kept) ui.warn(`A record stays, since it may open again: ${reason}`, hint);
+  if (removed.length === 0) {
+    ui.note('No record was removed: there is none whose key is gone.');
+    return kept.length === 0 ? EXIT.done : EXIT.failed;
+  }
+  ui.note(`Removed ${removed.length} record${removed.length === 1 ? '' : 's'} whose key is gone.`);
+  ui.warn(
+    'Their tokens were not revoked: nobody can read them.',
+    'End the session in the server’s own settings if it must end before they expire.',
+  );
+  return EXIT.done;
 }

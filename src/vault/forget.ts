@@ -1,0 +1,54 @@
+import { InvalidArgumentError } from '../errors.ts';
+import type { SealingKeys } from '../keyring/sealing-key.ts';
+import type { Custody, Name, Unopened } from './custody.ts';
+import { summaryOfUnopened } from './listing.ts';
+import type { ForgetResult } from './results.ts';
+
+/* Records whose key is gone: nothing can open them, so nothing can revoke them either. Only a person removes them. */
+
+/** A refresh that is under way elsewhere ends first, at its own timeout. */
+const LEASE_WAIT_MS = 100_000;
+
+/** What a person can mend, or a newer Holdfast can read, is not gone. */
+const GONE = new Set(['key-unavailable', 'record-damaged']);
+
+/**
+ * Removes the records that no key opens, and no other.
+ *
+ * @param name of this login alone; all of them otherwise
+ * @throws InvalidArgumentError for all, where a keyring that may have the key is out of reach
+ */
+export async function forget(
+  { custody, keys }: { custody: Custody; keys: SealingKeys },
+  name: Name | undefined,
+  signal: AbortSignal | undefined,
+): Promise<ForgetResult> {
+  const { unopened } = await custody.list(name);
+  const away = keys.reports().find(({ tier, outcome }) => tier === 'native' && outcome === 'passed-over');
+  if (name === undefined && unopened.length > 0 && away !== undefined) {
+    throw new InvalidArgumentError(
+      `The keyring ${away.id} is out of reach from here, and may have the key of these records: ${away.reason}`,
+      { hint: 'Run it where that keyring works, or remove one login: holdfast logout URL --forget' },
+    );
+  }
+  const removed: Unopened[] = [];
+  const kept: Unopened[] = [];
+  for (const record of unopened) {
+    if (!GONE.has(record.error.code)) kept.push(record);
+    else if (await removeUnder(custody, record, signal)) removed.push(record);
+  }
+  return { removed: removed.map(summaryOfUnopened), kept: kept.map(summaryOfUnopened) };
+}
+
+async function removeUnder(
+  { store }: Custody,
+  { id, kid }: Unopened,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  const lease = await store.lock(id, { waitMs: LEASE_WAIT_MS, signal });
+  try {
+    return await store.remove({ id, kid });
+  } finally {
+    await lease.release();
+  }
+}
