@@ -23,7 +23,7 @@ describe('help', () => {
         run URL                   run a command with a fresh access token in its environment
         proxy URL [PORT]          be that server on standard input and output, for clients that know no OAuth
         configure [CLIENT] [URL]  make an MCP client use the login, in the client’s own configuration file
-        logout URL                revoke the tokens at the server and remove the login
+        logout [URL]              revoke the tokens at the server and remove the login
         send URL                  hand a login over to a machine that has no way to log in
         receive [URL]             show a code that a login can be sent to, and take the login
         import [PEER]             move a login here that another program has made
