@@ -39,7 +39,7 @@ function socketPath(path: string, uid: number): string {
     return ownSocketPath(path, uid);
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : undefined;
-    throw typeof code === 'string' ? new Error(`connect ${code} ${path}`, { cause: error }) : error;
+    throw typeof code === 'string' ? new Error(`connect ${code} ${path}`) : error;
   }
 }
 

@@ -1,6 +1,8 @@
+import type { CredentialId } from '../credential.ts';
+import type { Undecryptable } from '../credentials/credential-store.ts';
+import type { SealedCredentialStore } from '../credentials/sealed-credential-store.ts';
 import { InvalidArgumentError } from '../errors.ts';
 import type { SealingKeys } from '../keyring/sealing-key.ts';
-import type { Custody, Name, Unopened } from './custody.ts';
 import { summaryOfUnopened } from './listing.ts';
 import type { ForgetResult } from './results.ts';
 
@@ -19,8 +21,8 @@ const GONE = new Set(['key-unavailable', 'record-damaged']);
  * @throws InvalidArgumentError for all, where a keyring that may have the key is out of reach
  */
 export async function forget(
-  { custody, keys }: { custody: Custody; keys: SealingKeys },
-  name: Name | undefined,
+  { custody, keys }: { custody: SealedCredentialStore; keys: SealingKeys },
+  name: CredentialId | undefined,
   signal: AbortSignal | undefined,
 ): Promise<ForgetResult> {
   const { unopened } = await custody.list(name);
@@ -31,8 +33,8 @@ export async function forget(
       { hint: 'Run it where that keyring works, or remove one login: holdfast logout URL --forget' },
     );
   }
-  const removed: Unopened[] = [];
-  const kept: Unopened[] = [];
+  const removed: Undecryptable[] = [];
+  const kept: Undecryptable[] = [];
   for (const record of unopened) {
     if (!GONE.has(record.error.code)) kept.push(record);
     else if (await removeUnder(custody, record, signal)) removed.push(record);
@@ -41,13 +43,13 @@ export async function forget(
 }
 
 async function removeUnder(
-  { store }: Custody,
-  { id, kid }: Unopened,
+  { recordStore }: SealedCredentialStore,
+  { id, kid }: Undecryptable,
   signal: AbortSignal | undefined,
 ): Promise<boolean> {
-  const lease = await store.lock(id, { waitMs: LEASE_WAIT_MS, signal });
+  const lease = await recordStore.lock(id, { waitMs: LEASE_WAIT_MS, signal });
   try {
-    return await store.remove({ id, kid });
+    return await recordStore.remove({ id, kid });
   } finally {
     await lease.release();
   }

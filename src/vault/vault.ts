@@ -249,7 +249,7 @@ export class Vault {
     options: { account?: string | undefined; signal?: AbortSignal | undefined } = {},
   ): Promise<ForgetResult> {
     this.#mustBeOpen();
-    const name = resource === undefined ? undefined : nameOf(resource, options.account);
+    const name = resource === undefined ? undefined : CredentialId.of(resource, options.account);
     const { forget } = await import('./forget.ts');
     return forget(this.#parts, name, options.signal);
   }
@@ -402,7 +402,7 @@ export class Vault {
     // Nothing that a lock could say is worth failing a listing for.
     // One name under two keys has one lock: asked for twice at once, the second question would find the first.
     const asked = new Map<string, Promise<boolean>>();
-    const isLeased = (one: Held) => {
+    const isLeased = (one: StoredCredential) => {
       const answer = asked.get(one.address.id) ?? this.#parts.custody.leased(one).catch(() => false);
       asked.set(one.address.id, answer);
       return answer;

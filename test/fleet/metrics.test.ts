@@ -79,7 +79,7 @@ describe('what is measured', () => {
     const all = heard();
     await expect(vault.token(own.resource)).rejects.toMatchObject({ code: 'login-required' });
     expect(all.filter(({ name }) => name === 'refresh')).toEqual([
-      expect.objectContaining({ outcome: 'login-required', attempts: 1, code: 'login-required' }),
+      expect.objectContaining({ outcome: 'login-required', attempts: 2, code: 'login-required' }),
     ]);
   });
 
