@@ -186,7 +186,7 @@ describe.skipIf(NO_SMALL_DISK)('a disk that fails between the answer and its sto
     const vault = site.vault('lease-file');
     await expect(vault.token(RESOURCE)).rejects.toMatchObject({ code: 'login-required' });
     await vault.close();
-    expect(family.log.map(({ outcome }) => outcome)).toEqual(['rotated', 'refused']);
+    expect(family.log.map(({ outcome }) => outcome)).toEqual(['rotated', 'refused', 'refused']);
   });
 
   test('by a neighbour that takes every byte as soon as it is free', async () => {
