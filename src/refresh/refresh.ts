@@ -139,6 +139,7 @@ export class Refresh {
       let retry = retryStateOf(lease, credential, run);
       await this.#letPass(retry, credential, lease, run);
       span = new RefreshSpan(credential, lease.epoch);
+      const abandonedAt = retry.abandonedAt ?? lease.abandonedAt;
       for (let tries = 1; ; tries += 1) {
         if (await this.#waitOut(retry, credential, lease, run)) {
           // Meanwhile the answer of a holder that was given up may have come, or a login.
@@ -147,7 +148,6 @@ export class Refresh {
         }
         const room = await this.#store.reserve(current);
         step('space-reserved');
-        const abandonedAt = retry.abandonedAt ?? lease.abandonedAt;
         await lease.leave(retry.sending(lease.now()).noteText);
         step('intent-noted');
         const outcome = await this.#request(credential, lease, span);

@@ -76,5 +76,5 @@ test('what could not be saved is told by the command line: exit code 3, and why'
     expect(err).toContain(`holdfast login ${resource}`);
     expect(err).toContain('A process ended in the middle of its refresh');
   }
-  expect(family.log.map(({ outcome }) => outcome)).toEqual(['rotated', 'refused']);
+  expect(family.log.map(({ outcome }) => outcome)).toEqual(['rotated', 'refused', 'refused']);
 });
