@@ -61,31 +61,42 @@ describe('an answer that is lost on the wire, from a server with a replay window
 });
 
 describe('an answer of which nothing can be made, from a server with a replay window', () => {
-  test.each<[string, string, string]>([
+  test.each<[string, string, string, string?]>([
     ['garbage', '\u0000\u0001 not JSON {{{', 'application/json'],
     ['a page of a proxy', '<html>Welcome to the hotel</html>', 'text/html'],
-    ['a token of another type', JSON.stringify({ ...GOOD, token_type: 'mac' }), 'application/json'],
-    ['no access token', JSON.stringify({ refresh_token: 'next' }), 'application/json'],
+    [
+      'a token of another type',
+      JSON.stringify({ ...GOOD, token_type: 'mac' }),
+      'application/json',
+      GOOD.refresh_token,
+    ],
+    ['no access token', JSON.stringify({ refresh_token: 'next' }), 'application/json', 'next'],
     [
       'a token with a line break in it',
       JSON.stringify({ ...GOOD, access_token: 'a\r\nb' }),
       'application/json',
+      GOOD.refresh_token,
     ],
-  ])('%s: is said, changes nothing, and the next call gets the right one', async (_what, body, type) => {
-    const { home, vault, first } = await loggedIn(await temporaryHome(), servers.resource);
-    const { log } = await useTokenEndpoint(
-      home,
-      servers.resource,
-      losingTheFirst((response) => void response.writeHead(200, { 'content-type': type }).end(body)),
-    );
-    await expire(home, servers.resource);
-    await expect(vault.token(servers.resource)).rejects.toMatchObject({ code: 'invalid-response' });
-    const { credential } = await stored(home, servers.resource);
-    expect(credential.tokens.refreshToken?.reveal() === first.tokens.refreshToken?.reveal()).toBe(true);
-    expect(credential.loginRequired).toBeUndefined();
-    expect((await vault.token(servers.resource)).token.reveal() === GOOD.access_token).toBe(true);
-    expect(log).toHaveLength(2);
-  });
+  ])(
+    '%s: is said, changes nothing but the refresh token in it, and the next call gets the right one',
+    async (_what, body, type, next) => {
+      const { home, vault, first } = await loggedIn(await temporaryHome(), servers.resource);
+      const { log } = await useTokenEndpoint(
+        home,
+        servers.resource,
+        losingTheFirst((response) => void response.writeHead(200, { 'content-type': type }).end(body)),
+      );
+      await expire(home, servers.resource);
+      await expect(vault.token(servers.resource)).rejects.toMatchObject({ code: 'invalid-response' });
+      const { credential } = await stored(home, servers.resource);
+      const expected = next ?? first.tokens.refreshToken?.reveal();
+      expect(credential.tokens.refreshToken?.reveal() === expected).toBe(true);
+      expect(credential.tokens.accessToken.equals(first.tokens.accessToken)).toBe(true);
+      expect(credential.loginRequired).toBeUndefined();
+      expect((await vault.token(servers.resource)).token.reveal() === GOOD.access_token).toBe(true);
+      expect(log).toHaveLength(2);
+    },
+  );
 });
 
 /** `HOLDFAST_TEST_SLOW_MS=40000` makes the slow servers as slow as real ones are. */
