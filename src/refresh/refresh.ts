@@ -173,7 +173,7 @@ export class Refresh {
           if (abandonedAt !== undefined) this.#policy.learnStrict(credential);
           return await markRefused(lease, current, error, abandonedAt);
         }
-        retry = afterFailure(retry, error, isRefusal, lease.now());
+        retry = afterFailure(retry, error, isRefusal, credential, lease.now());
         await lease.leave(retry.noteText);
         step('outcome-noted');
         if (!this.#mayTryAgain(error, isRefusal, retry, tries, lease, run)) throw error;
@@ -307,11 +307,17 @@ function retryStateOf(lease: CredentialLease, credential: Credential, run: Run):
 }
 
 /** What the next holder is told of a failed request. */
-function afterFailure(retry: RetryState, error: unknown, isRefusal: boolean, now: number): RetryState {
+function afterFailure(
+  retry: RetryState,
+  error: unknown,
+  isRefusal: boolean,
+  credential: Credential,
+  now: number,
+): RetryState {
   // Nothing was sent, so nothing of it stays in the note.
   const isOurs = error instanceof LeaseLostError || error instanceof InvalidArgumentError;
   if (!(error instanceof HoldfastError) || isOurs) return retry;
-  return isRefusal ? retry.refused(error, now) : retry.failed(error, now);
+  return isRefusal ? retry.refused(error, now) : retry.failed(error, now, alive(credential, thisMoment()));
 }
 
 function disbelieved(error: OAuthError, { server }: Credential): NetworkError {

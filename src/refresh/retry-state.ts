@@ -25,6 +25,9 @@ const LONGEST_UNSENT_PAUSE_MS = 2_000;
  */
 const IN_DOUBT_PAUSE_MS = 60_000;
 
+/** The longest such pause after a gateway's word, or a connection that broke, where callers wait for the new token, in ms. */
+const AWAITED_PAUSE_MS = 5_000;
+
 /** The pause between a first refusal and the question whether the server means it, in milliseconds. */
 const REFUSAL_PAUSE_MS = 1_000;
 
@@ -139,9 +142,13 @@ export class RetryState {
     return new RetryState({ ...this.#note, sentAt: now });
   }
 
-  /** It failed. Every failure leaves a pause, or each caller would ask at once again. */
-  failed(error: HoldfastError, now: number): RetryState {
-    const doubtMs = doubtOf(error);
+  /**
+   * It failed. Every failure leaves a pause, or each caller would ask at once again.
+   *
+   * @param serves whether the old access token still serves, so that nobody waits for this refresh
+   */
+  failed(error: HoldfastError, now: number, serves: boolean): RetryState {
+    const doubtMs = doubtOf(error, serves);
     return this.#after(
       error,
       now,
@@ -203,9 +210,10 @@ export class RetryState {
 }
 
 /** For how long the server may still process the request, in milliseconds; 0 where it has answered, or never got it. */
-function doubtOf(error: HoldfastError): number {
+function doubtOf(error: HoldfastError, serves: boolean): number {
   if (error instanceof TimeoutError) return IN_DOUBT_PAUSE_MS;
-  return error instanceof NetworkError ? error.inDoubtMs : 0;
+  if (!(error instanceof NetworkError)) return 0;
+  return serves ? error.inDoubtMs : Math.min(error.inDoubtMs, AWAITED_PAUSE_MS);
 }
 
 function pauseAfter(error: HoldfastError, failures: number): number {
