@@ -525,12 +525,19 @@ describe('an error of RFC 6749 section 5.2', () => {
       'with status 401 and a challenge',
       json({ error: 'invalid_client' }, 401, { 'www-authenticate': 'Basic' }),
     ],
-    ['with a challenge alone', answer(401, '', { 'www-authenticate': 'Basic realm="x"' })],
     ['with status 401 and no challenge', json({ error: 'invalid_client' }, 401)],
     ['as text', answer(400, '{"error":"invalid_client"}', { 'content-type': 'text/plain' })],
     ['with status 200, as GitHub does', json({ error: 'invalid_client' })],
   ])('is heard %s', async (_name, handler) => {
     expect(await failures(handler)).toMatchObject({ code: 'oauth-error', error: 'invalid_client' });
+  });
+
+  test.each([
+    ['a challenge alone', answer(401, '', { 'www-authenticate': 'Basic realm="x"' })],
+    ['a page of a gateway', answer(401, '<h1>Maintenance</h1>', { 'www-authenticate': 'Basic realm="x"' })],
+    ['nothing at all', answer(401, '')],
+  ])('a 401 with %s is no refusal of the client, and may pass', async (_name, handler) => {
+    expect(await failures(handler)).toMatchObject({ code: 'network', retryable: true });
   });
 
   test('is told by its own code beside a challenge', async () => {
