@@ -217,7 +217,7 @@ for (const { name, missing, start } of ENGINES) {
       expect(after.refreshGrants - before.refreshGrants).toBe(refreshes);
       expect(after.tokenErrors).toBe(0);
       // A claim that was open when the engine went is followed a lease after its start.
-    }, 120_000);
+    }, 300_000);
 
     test('an engine that is down is exit code 5, and the URL’s password is not shown', async () => {
       const { path } = await temporaryHome();
