@@ -264,7 +264,9 @@ export class Refresh {
     // A caller that would not wait for the lease does not wait for a server either: the old token has life left.
     const mayPass = isRefusal || (error instanceof HoldfastError && error.retryable && leaseMs > 0);
     if (!mayPass || over || tries === TRIES_A_RUN || !(error instanceof HoldfastError)) return false;
-    this.#report({ type: 'refresh-retry', message: `${error.message} Trying again.`, hint: error.hint });
+    // A refusal that is asked about a second time is no news yet.
+    if (!isRefusal)
+      this.#report({ type: 'refresh-retry', message: `${error.message} Trying again.`, hint: error.hint });
     return true;
   }
 }

@@ -117,6 +117,8 @@ describe('the sources of the command line', () => {
     ['bin.ts', /^process\.stdout\.on\('error',/],
     ['main.ts', /^stdout: \(\) => process\.stdout,$/],
     ['main.ts', /^const \{ stderr \} = process;$/],
+    // That nobody reads any more is heard, and nothing is written.
+    ['main.ts', /^process\.stdout\.on\('error', /],
     // What is typed is echoed by readline; the question is escaped.
     ['terminal.ts', /^const \{ stdin, stderr \} = process;$/],
     ['terminal.ts', /process\.stderr\.(isTTY|columns)/],
