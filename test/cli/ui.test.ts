@@ -114,7 +114,6 @@ describe('the sources of the command line', () => {
   const CLI = fileURLToPath(new URL('../../src/cli', import.meta.url));
   /** Each with the one thing that it does with a stream. */
   const ALLOWED: readonly (readonly [file: string, line: RegExp])[] = [
-    ['bin.ts', /^process\.stdout\.on\('error',/],
     ['main.ts', /^stdout: \(\) => process\.stdout,$/],
     ['main.ts', /^const \{ stderr \} = process;$/],
     // That nobody reads any more is heard, and nothing is written.

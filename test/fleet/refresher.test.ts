@@ -85,7 +85,7 @@ describe('keeping logins warm', () => {
     expect(heard.map(({ account }) => account)).toEqual(['c']);
   });
 
-  test('passes over a login that needs a person, and asks its server once', async () => {
+  test('skips a login that needs a person, once its server has refused it twice', async () => {
     const own = await startServers();
     onTestFinished(() => own.stop());
     const home = await temporaryHome();
@@ -99,7 +99,7 @@ describe('keeping logins warm', () => {
     expect(first.heard.map(({ outcome }) => outcome)).toEqual(['login-required']);
     const second = await warmOnce(vault);
     expect(second).toMatchObject({ heard: [], failures: [], states: { 'login-required': 1 } });
-    expect((await own.counters()).tokenErrors).toBe(1);
+    expect((await own.counters()).tokenErrors).toBe(2);
   });
 
   test('tells a server in trouble from a refusal, and tries again by itself', async () => {
