@@ -16,7 +16,7 @@ const LAYERS = [
   'cli',
 ];
 const PATHS = {
-  core: '^src/(bare-error|errors|secret|quote|credential|version|plain-values|display-url|oauth-syntax)\\.ts$',
+  core: '^src/(bare-error|errors|secret|quote|credential|version|plain-values|display-url|oauth-syntax|unknown-members)\\.ts$',
   system: '^src/system/',
   http: '^src/http/',
   mechanism: '^src/(sealing\\.ts|handover/|keyring/|store/|oauth/)',

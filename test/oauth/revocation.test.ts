@@ -83,9 +83,9 @@ describe('a revocation', () => {
     },
   );
 
-  test('is not done when the server demands another client', async () => {
+  test('is not done when a gateway in front of the server wants a password', async () => {
     const { error } = await revokeAt(answer(401, '', { 'www-authenticate': 'Basic realm="x"' }));
-    expect(error).toMatchObject({ code: 'oauth-error', error: 'invalid_client' });
+    expect(error).toMatchObject({ code: 'network', retryable: true });
   });
 
   test.each([

@@ -62,10 +62,13 @@ describe.skipIf(noRedis)('the rights that docs/redis.md gives to a user of Redis
       return credential?.generation ?? 0;
     };
     await expect
-      .poll(async () => {
-        await at.run(['refresher', '--once'], variables);
-        return until();
-      })
+      .poll(
+        async () => {
+          await at.run(['refresher', '--once'], variables);
+          return until();
+        },
+        { timeout: 30_000 },
+      )
       .toBeGreaterThanOrEqual(2);
     const token = await at.run(['token', servers.resource], variables);
     expect({ code: token.code, err: token.err }).toEqual({ code: 0, err: '' });

@@ -108,7 +108,10 @@ export const TOKEN_RESPONSES: readonly Target[] = [
             assert.ok(Number.isSafeInteger(life) && life >= 0 && life <= 315_360_000_000);
             assert.match(scope ?? '', /^([!#-[\]-~]+( [!#-[\]-~]+)*)?$/);
           } catch (error) {
-            checkFailure(error, status === 500 ? ['network'] : ['invalid-response', 'oauth-error']);
+            // A 401 without an OAuth error may be a gateway's.
+            const isAway = status === 500 || status === 401;
+            if (isAway) checkFailure(error, ['network', 'invalid-response', 'oauth-error']);
+            else checkFailure(error, ['invalid-response', 'oauth-error']);
             outcomes.bad += 1;
           }
         }),
