@@ -251,9 +251,19 @@ const Record1 = v.object({
 /** The plaintext of a record: JSON in UTF-8. The caller seals it at once. */
 export function serializeCredential(credential: Credential): Uint8Array {
   const { unknown, ...known } = credential;
+  const plain = withUnknownMembers({ v: SCHEMA_VERSION, ...written(known) }, unknown);
+  // A Secret shows itself in no JSON by itself; here, and only here, it is written out, and sealed at once.
+  const text = JSON.stringify(plain, function (this: unknown, key: string, value: unknown) {
+    const original = (this as Readonly<Record<string, unknown>>)[key];
+    return original instanceof Secret ? original.reveal() : value;
+  });
+  return Buffer.from(text, 'utf8');
+}
+
+/** The members as a record has them. */
+function written(known: Pick<Credential, 'server' | 'grant'>): object {
   const { server, grant } = known;
-  const written = {
-    v: SCHEMA_VERSION,
+  return {
     ...known,
     server: writtenServer(server),
     grant:
@@ -261,13 +271,6 @@ export function serializeCredential(credential: Credential): Uint8Array {
         ? { ...grant, identityProvider: writtenServer(grant.identityProvider) }
         : grant,
   };
-  const plain = withUnknownMembers(written, unknown);
-  // A Secret shows itself in no JSON by itself; here, and only here, it is written out, and sealed at once.
-  const text = JSON.stringify(plain, function (this: unknown, key: string, value: unknown) {
-    const original = (this as Readonly<Record<string, unknown>>)[key];
-    return original instanceof Secret ? original.reveal() : value;
-  });
-  return Buffer.from(text, 'utf8');
 }
 
 function writtenServer(server: AuthorizationServer): object {
@@ -316,7 +319,7 @@ export function parseCredential(plaintext: Uint8Array): Credential {
     throw new RecordDamagedError(`The record opens, but is not a credential (${where.join(', ')}).`);
   }
   const { v: _version, ...credential } = parsed.output;
-  const unknown = unknownMembers(json, parsed.output);
+  const unknown = unknownMembers(json, written(parsed.output));
   return unknown === undefined ? credential : { ...credential, unknown };
 }
 

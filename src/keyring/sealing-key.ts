@@ -78,7 +78,10 @@ export class SealingKeys {
       const made = await this.#writing(usable, () => this.#create(usable));
       if (!(made instanceof HoldfastError)) return made;
     }
-    throw new KeyringBrokenError('No keyring takes the sealing key.', { hint: 'See: holdfast doctor' });
+    const [why] = this.problems();
+    throw (
+      why ?? new KeyringBrokenError('No keyring takes the sealing key.', { hint: 'See: holdfast doctor' })
+    );
   }
 
   /**
