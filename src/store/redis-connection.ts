@@ -195,7 +195,7 @@ export class RedisConnection {
     }
   }
 
-  /** Makes the connection anew, where it is ours: it may lead to a server that another has taken over from. */
+  /** Replaces the connection, where it is ours: it may lead to a server that another has taken over from. */
   renew(): void {
     const open = ['ready', 'connect'].includes(this.#client.status);
     if (!this.#own || this.#closed || !open) return;

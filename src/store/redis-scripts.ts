@@ -20,7 +20,7 @@ import { MAX_OUTBOX_ENTRIES } from './engine.ts';
  *
  * Builds that know no names, leases and dues leave those fields as they are: `named` tells whether they are of the last claim,
  * and `d:<kid>` says for which version it holds. When records are due is kept again in an index, `prefix:due:{tenant}`, which
- * lies in another slot of a cluster, and so is brought up to date afterwards.
+ * is in another slot of a cluster, and so is brought up to date afterwards.
  *
  * Times are milliseconds since the epoch. Replies are texts alone: clients differ in what they make of numbers. `claim` and
  * `write` know their own name when they are said twice: a client may send again what it saw no answer to.

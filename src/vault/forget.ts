@@ -11,7 +11,7 @@ import type { ForgetResult } from './results.ts';
 /** A refresh that is under way elsewhere ends first, at its own timeout. */
 const LEASE_WAIT_MS = 100_000;
 
-/** What a person can mend, or a newer Holdfast can read, is not gone. */
+/** Records that a person can fix, or that a newer Holdfast can read, are not gone: neither is in this list. */
 const GONE = new Set(['key-unavailable', 'record-damaged']);
 
 /**

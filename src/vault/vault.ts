@@ -239,7 +239,7 @@ export class Vault {
   }
 
   /**
-   * Removes the records that no key opens any more, such as after the desktop's keyring was made anew. They are not revoked.
+   * Removes the records that no key opens any more, such as after the desktop's keyring was replaced. They are not revoked.
    *
    * @param resource of this login alone; all of them otherwise
    * @throws InvalidArgumentError for all, where a keyring that may have the key is out of reach
