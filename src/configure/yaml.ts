@@ -1,16 +1,19 @@
 import {
+  Composer,
+  type CST,
   type Document,
   isAlias,
   isMap,
   isScalar,
   isSeq,
+  LineCounter,
   type Node,
   type Pair,
-  parseAllDocuments,
+  Parser,
   type YAMLMap,
   type YAMLSeq,
 } from 'yaml';
-import { checkLength, HostileValuesError, plainCopy } from '../plain-values.ts';
+import { checkDepth, checkLength, HostileValuesError, plainCopy } from '../plain-values.ts';
 import {
   type ConfigFormat,
   ConfigSyntaxError,
@@ -111,29 +114,64 @@ function valueIn(document: Document, node?: Node): unknown {
   return sized(() => plainCopy(node === undefined ? document.toJS(options) : node.toJS(document, options)));
 }
 
-/** The library calls itself for each level, and refuses aliases that would expand to more than a hundred copies each. */
+/** The library refuses aliases that would expand to more than a hundred copies each. */
 function sized<T>(step: () => T): T {
   try {
     return step();
   } catch (error) {
-    if (error instanceof RangeError) throw new HostileValuesError('its values are nested too deeply');
     if (error instanceof ReferenceError) throw new HostileValuesError('its aliases expand without end');
     throw error;
   }
 }
 
-function documentOf(text: string): Document {
+/** More than any configuration has. The library compares each key of a map with all that precede it. */
+const MAX_ITEMS = 10_000;
+
+/**
+ * Reads the one document of a file. Its nodes are composed by functions that call themselves for each level, and V8 ends the
+ * process when it must compile a regular expression on a stack that is almost used up: so the levels are counted first.
+ *
+ * @throws ConfigSyntaxError, UnsupportedLayoutError, HostileValuesError
+ */
+export function documentOf(text: string): Document {
   checkLength(text);
-  const documents = sized(() => parseAllDocuments(text, { prettyErrors: true }));
+  const lines = new LineCounter();
+  const errorAt = (offset: number) => {
+    const { line, col } = lines.linePos(Math.max(0, offset));
+    return new ConfigSyntaxError(line, col);
+  };
+  const tokens: CST.Token[] = [];
+  for (const token of new Parser(lines.addNewLine).parse(text)) {
+    // A text that is no YAML has an error for each of its characters.
+    if (token.type === 'error') throw errorAt(token.offset);
+    tokens.push(token);
+  }
+  checkSize(tokens);
+  const documents = [...new Composer().compose(tokens)];
   const [document] = documents;
-  if (!Array.isArray(documents) || document === undefined) throw new ConfigSyntaxError(1, 1);
+  if (document === undefined) throw new ConfigSyntaxError(1, 1);
   if (documents.length > 1) throw new UnsupportedLayoutError('it holds several documents');
   const [error] = document.errors;
-  if (error !== undefined) {
-    const [place] = error.linePos ?? [];
-    throw new ConfigSyntaxError(place?.line ?? 1, place?.col ?? 1);
+  if (error !== undefined) throw errorAt(error.pos[0]);
+  return document;
+}
+
+/** @throws HostileValuesError */
+function checkSize(tokens: readonly CST.Token[]): void {
+  const left = tokens.map((token) => ({ token, depth: 0 }));
+  let items = 0;
+  for (let next = left.pop(); next !== undefined; next = left.pop()) {
+    const { token, depth } = next;
+    checkDepth(depth);
+    if (token.type === 'document' && token.value) left.push({ token: token.value, depth });
+    if (!('items' in token)) continue;
+    items += token.items.length;
+    if (items > MAX_ITEMS) throw new HostileValuesError(`it has more than ${MAX_ITEMS} values`);
+    for (const { key, value } of token.items) {
+      if (key) left.push({ token: key, depth: depth + 1 });
+      if (value) left.push({ token: value, depth: depth + 1 });
+    }
   }
-  return document as Document;
 }
 
 function mapAt(document: Document, keys: readonly string[]): YAMLMap {

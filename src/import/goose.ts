@@ -1,6 +1,6 @@
 import { join } from 'node:path';
-import { isMap, isNode, isScalar, parseDocument } from 'yaml';
-import { YAML_FORMAT } from '../configure/yaml.ts';
+import { isMap, isNode, isScalar } from 'yaml';
+import { documentOf, YAML_FORMAT } from '../configure/yaml.ts';
 import { gooseDirectory, urlOf } from './configured-servers.ts';
 import { momentAt, objectAt, objectOf, scopeAt, textAt, wireTokens } from './fields.ts';
 import type { Peer, PeerPlace } from './peer.ts';
@@ -80,7 +80,7 @@ async function entryOf(key: string, value: unknown, place: PeerPlace): Promise<S
 const YAML_CODEC: Codec = {
   parse: (text) => YAML_FORMAT.parse(text),
   remove: (text, [key]) => {
-    const root = parseDocument(text).contents;
+    const root = documentOf(text).contents;
     if (!isMap(root)) return text;
     const at = root.items.findIndex((pair) => isScalar(pair.key) && pair.key.value === key);
     const pair = root.items[at];

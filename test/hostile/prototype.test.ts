@@ -96,6 +96,29 @@ test.each([
   expect(() => valuesOf(format, line.repeat(100_000), '/f')).toThrow('it has more than 262144 characters');
 });
 
+/** V8 ends the process when it compiles a regular expression on a stack that is almost used up. */
+test.each(['- ', '? ', '[', '{a: ', 'a: {', '<<: ', '- - ? '])(
+  'YAML that nests "%s" is refused at every depth, and the process goes on',
+  async (unit) => {
+    const format = await formatOf('YAML');
+    for (let depth = 1_000; depth < 6_000; depth += 250) {
+      expect(() => valuesOf(format, unit.repeat(depth), '/f')).toThrow(
+        /^\/f (was left as it is: .*deeply|is not )/,
+      );
+    }
+  },
+);
+
+test.each(['}', '[]', '"', '%\n', '*a ', '!x ', 'a: \n', '- a\n'])(
+  'YAML of 64 KiB of "%s" is refused before its test has waited too long',
+  async (unit) => {
+    const format = await formatOf('YAML');
+    const text = unit.repeat(65_536 / unit.length);
+    // Where time grows with the square of the length, this test ends by its limit.
+    expect(() => valuesOf(format, text, '/f')).toThrow(/^\/f /);
+  },
+);
+
 test('YAML whose aliases expand without end is refused', async () => {
   const lines = ['a: &a [x,x,x,x,x,x,x,x,x,x]'];
   for (const [at, name] of 'bcdefghij'.split('').entries()) {
