@@ -82,18 +82,30 @@ export async function acceptForeignCredential(
   };
 }
 
+/** What is no URL is not quoted: whoever mixed up the members of a file may have put a token there. */
 function resourceOf({ resource, account }: Credential, refuse: Acceptance['refuse']): URL {
-  let canonical: string;
-  try {
-    accountLabel(account);
-    canonical = canonicalResource(resource);
-  } catch (error) {
-    if (!(error instanceof InvalidArgumentError)) throw error;
-    throw refuse(error.message.replace(/\.$/, ''));
-  }
+  if (!isAccount(account)) throw refuse('its account is not 1 to 128 printable characters');
+  const canonical = canonicalOrNone(resource);
+  if (canonical === undefined) throw refuse('its resource is not the URL of an MCP server');
   if (canonical !== resource) throw refuse('its resource is not written as it should be');
   if (!URL_TEXT.test(resource)) throw refuse('its resource is too long');
   return new URL(resource);
+}
+
+function isAccount(account: string): boolean {
+  try {
+    return accountLabel(account) === account;
+  } catch {
+    return false;
+  }
+}
+
+function canonicalOrNone(resource: string): string | undefined {
+  try {
+    return canonicalResource(resource);
+  } catch {
+    return undefined;
+  }
 }
 
 /** The published string (RFC 8707): sent as it stands, so only of the server itself. */
