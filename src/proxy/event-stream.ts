@@ -51,6 +51,7 @@ export class EventStream {
     }
     // A CR ends a line, and an LF that follows it belongs to the same end, be it in the next chunk.
     if (this.#afterCr && text.charCodeAt(0) === 10) text = text.slice(1);
+    this.#afterCr = false;
     if (text === '') return;
     this.#afterCr = text.charCodeAt(text.length - 1) === 13;
     const hasCr = text.includes('\r');

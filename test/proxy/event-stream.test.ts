@@ -44,6 +44,14 @@ describe('a stream of events', () => {
     expect(read(['id: 1\n\nid\n\n']).id).toBeUndefined();
   });
 
+  test.each(['\n\n', '\r\n\n', '\r\n\r\n', '\n\r\n', '\r\r', '\r\n\r'])(
+    'ends an event at %j, be each byte a chunk of its own',
+    (ends) => {
+      const bytes = [...Buffer.from(`id: 1\ndata: a${ends}data: b\n\n`)].map((byte) => Buffer.of(byte));
+      expect(read(bytes)).toMatchObject({ events: [message('a'), message('b')], id: '1' });
+    },
+  );
+
   test('is the same however it is cut into chunks', () => {
     const piece = fc.constantFrom(
       'data: ',
