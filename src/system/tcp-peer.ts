@@ -72,7 +72,10 @@ export async function tellsUsers(tables: readonly string[] = TABLES): Promise<bo
 
 /** Finds the user whose client has connected to us. Throws nothing. */
 export async function tcpClientOf(connection: TcpConnection): Promise<TcpPeer> {
-  return lookUp(connection, ({ peer }) => peer);
+  return lookUp(connection, {
+    choose: ({ peer }) => peer,
+    isSure: (peer) => peer.inode !== '0',
+  });
 }
 
 /**
@@ -81,9 +84,12 @@ export async function tcpClientOf(connection: TcpConnection): Promise<TcpPeer> {
  * A server that listens as root and accepts as another user counts as root's: root handed the socket over (nginx, systemd).
  */
 export async function tcpServerOf(connection: TcpConnection): Promise<TcpPeer> {
-  return lookUp(connection, ({ peer, listener }) => {
-    if (peer === undefined || peer.inode === '0') return listener?.row ?? peer;
-    return isForeign(peer.uid) && listener?.row.uid === 0 ? listener.row : peer;
+  return lookUp(connection, {
+    choose: ({ peer, listener }) => {
+      if (peer === undefined || peer.inode === '0') return listener?.row ?? peer;
+      return isForeign(peer.uid) && listener?.row.uid === 0 ? listener.row : peer;
+    },
+    isSure: (peer) => peer.inode !== '0' && !isForeign(peer.uid),
   });
 }
 
@@ -96,13 +102,19 @@ function isForeign(uid: number): boolean {
   return uid !== 0 && uid !== process.geteuid?.();
 }
 
-async function lookUp(connection: TcpConnection, choose: (rows: Rows) => Row | undefined): Promise<TcpPeer> {
+interface Question {
+  choose(rows: Rows): Row | undefined;
+  /** Whether nothing that the tables may still say can change the answer. A busy machine has thousands of rows. */
+  isSure(peer: Row): boolean;
+}
+
+async function lookUp(connection: TcpConnection, { choose, isSure }: Question): Promise<TcpPeer> {
   const ends = endsOf(connection);
   if (ends === undefined) return { kind: 'gone' };
   try {
-    let row = choose(await readRows(ends));
+    let row = choose(await readRows(ends, isSure));
     if (row === undefined) {
-      const again = await readRows(ends);
+      const again = await readRows(ends, isSure);
       row = choose(again);
       if (row === undefined) return { kind: again.own?.state === ESTABLISHED ? 'unlisted' : 'gone' };
     }
@@ -116,6 +128,8 @@ interface Ends {
   readonly local: readonly string[];
   readonly remote: readonly string[];
   readonly everywhere: readonly string[];
+  /** Of the peer: each row that counts has it. */
+  readonly port: string;
 }
 
 function endsOf({ localAddress, localPort, remoteAddress, remotePort }: TcpConnection): Ends | undefined {
@@ -126,10 +140,14 @@ function endsOf({ localAddress, localPort, remoteAddress, remotePort }: TcpConne
     local: spellings(localAddress).map((address) => `${address}:${portText(localPort)}`),
     remote: spellings(remoteAddress).map((address) => `${address}:${port}`),
     everywhere: [`${'0'.repeat(8)}:${port}`, `${'0'.repeat(32)}:${port}`],
+    port,
   };
 }
 
-async function readRows({ local, remote, everywhere }: Ends): Promise<Rows> {
+async function readRows(
+  { local, remote, everywhere, port }: Ends,
+  isSure: Question['isSure'],
+): Promise<Rows> {
   const rows: Rows = { peer: undefined, own: undefined, listener: undefined };
   let listed = 0;
   for (const path of TABLES) {
@@ -141,7 +159,7 @@ async function readRows({ local, remote, everywhere }: Ends): Promise<Rows> {
     }
     listed += 1;
     try {
-      for await (const line of linesOf(table)) {
+      for await (const line of linesWith(port, table)) {
         const [, from = '', to = '', state = '', , , , uid = '', , inode = ''] = line.trim().split(/\s+/);
         const row = { state, uid: Number(uid), inode };
         if (state === LISTEN) {
@@ -149,8 +167,11 @@ async function readRows({ local, remote, everywhere }: Ends): Promise<Rows> {
           if (isExact || (everywhere.includes(from) && rows.listener?.isExact !== true)) {
             rows.listener = { row, isExact };
           }
-        } else if (remote.includes(from) && local.includes(to)) rows.peer = row;
-        else if (local.includes(from) && remote.includes(to)) rows.own = row;
+        } else if (remote.includes(from) && local.includes(to)) {
+          rows.peer = row;
+          if (isSure(row)) return rows;
+        }
+        if (local.includes(from) && remote.includes(to)) rows.own = row;
       }
     } finally {
       await table.close();
@@ -162,7 +183,7 @@ async function readRows({ local, remote, everywhere }: Ends): Promise<Rows> {
 
 class TableTooLong extends Error {}
 
-async function* linesOf(table: FileHandle): AsyncGenerator<string> {
+async function* linesWith(text: string, table: FileHandle): AsyncGenerator<string> {
   const buffer = Buffer.alloc(64 * 1024);
   let rest = '';
   for (let size = 0; size < MAX_TABLE_BYTES; ) {
@@ -171,7 +192,7 @@ async function* linesOf(table: FileHandle): AsyncGenerator<string> {
     size += bytesRead;
     const lines = (rest + buffer.toString('latin1', 0, bytesRead)).split('\n');
     rest = lines.pop() ?? '';
-    yield* lines;
+    for (const line of lines) if (line.includes(text)) yield line;
   }
   throw new TableTooLong();
 }
