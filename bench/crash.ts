@@ -1,10 +1,10 @@
 /**
- * `npm run crash -- --kills 10000 [--seconds 600] [--seed N] [--only PLACE]`: processes that refresh, killed at every named
- * step and at random moments, against oidc-provider, a strict server and one with a replay window, with either lock. After
- * each kill the next process must have a token, or, where a strict server had rotated and no copy of its answer had reached
- * the disk, one clear "login required". Judged by the server's own log and the disk at the moment of the kill; counted by
- * place. Exits with 1 when a login was lost that could have been saved, or anything was left that is not as it should be.
- * The same seed gives the same kills; what the machine does between them is its own.
+ * `npm run crash -- --kills 10000 [--seconds 600] [--seed N] [--only PLACE] [--at-once 4]`: processes that refresh, killed at
+ * every named step and at random moments, against oidc-provider, a strict server and one with a replay window, with either
+ * lock. After each kill the next process must have a token, or, where a strict server had rotated and no copy of its answer
+ * had reached the disk, one clear "login required". Judged by the server's own log and the disk at the moment of the kill;
+ * counted by place. Exits with 1 when a login was lost that could have been saved, or anything was left that is not as it
+ * should be. The same seed gives the same kills; what the machine does between them is its own.
  */
 import { randomInt } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -16,8 +16,6 @@ import { CrashSite, type Kill, PLACES, SERVERS, Servers } from '../test/faults/c
 import { Site } from '../test/faults/crash/site.ts';
 import { bundled } from '../test/support/bundle.ts';
 
-/** At once: one process dies while another starts. */
-const SITES = 2;
 /** How long after a step a random kill may come: past the end of most of them, so that every moment is hit. */
 const LONGEST_MS = 4;
 
@@ -28,6 +26,8 @@ const { values } = parseArgs({
     seconds: { type: 'string', default: '600' },
     seed: { type: 'string', default: String(randomInt(2 ** 31)) },
     only: { type: 'string' },
+    // Homes in which processes die at the same time. Most of their time they wait for what a killed process left to pass.
+    'at-once': { type: 'string', default: '4' },
   },
 });
 const places = PLACES.filter((place) => values.only === undefined || place === values.only);
@@ -55,7 +55,7 @@ try {
     'worker',
     new URL('../test/faults/crash/worker.ts', import.meta.url),
   );
-  const sites = Array.from({ length: SITES }, async (_, index) => {
+  const sites = Array.from({ length: Number(values['at-once']) }, async (_, index) => {
     const site = new CrashSite(new Site(join(directory, `home-${index}`), worker), servers);
     while (begun < wanted && performance.now() < end) {
       begun += 1;
