@@ -64,13 +64,20 @@ export async function startPostgres({ admission = '', tls }: PostgresSettings = 
   return postgres;
 }
 
-/** A server that repeats what that one writes, and takes no writes of its own. */
-export async function startReplica(primary: Postgres): Promise<Postgres> {
+/**
+ * A server that repeats what that one writes, and takes no writes of its own.
+ *
+ * @param through the port by which it reaches that one
+ */
+export async function startReplica(primary: Postgres, through = primary.port): Promise<Postgres> {
   const data = join(primary.directory, 'replica');
-  const copy = ['-h', '127.0.0.1', '-p', String(primary.port), '-U', 'owner', '-D', data];
+  const copy = ['-h', '127.0.0.1', '-p', String(through), '-U', 'owner', '-D', data];
   const how = ['--write-recovery-conf', '--checkpoint=fast', '--no-sync'];
   const options = { ...as, cwd: primary.directory, stdio: 'ignore' as const };
-  execFileSync(join(BIN ?? '', 'pg_basebackup'), [...copy, ...how], options);
+  // Not in step with this process, which may be the way to that server.
+  const backup = spawn(join(BIN ?? '', 'pg_basebackup'), [...copy, ...how], options);
+  const [code] = (await once(backup, 'exit')) as [number | null];
+  if (code !== 0) throw new Error(`pg_basebackup ended with ${code}.`);
   const replica = await serverIn(primary.directory, data);
   await replica.start();
   return replica;

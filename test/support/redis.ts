@@ -121,22 +121,23 @@ export async function redisServer(options: RedisSettings = {}): Promise<RedisSer
 export async function redisCluster(): Promise<readonly RedisServer[]> {
   const settings = { 'cluster-enabled': 'yes', 'cluster-node-timeout': '2000' };
   const servers = await Promise.all([0, 1, 2].map(() => redisServer({ settings })));
+  await joinCluster(servers);
+  return servers;
+}
+
+/** Makes one cluster of servers that have `cluster-enabled`, each with a share of the slots. */
+export async function joinCluster(servers: readonly RedisServer[]): Promise<void> {
   for (const [at, server] of servers.entries()) {
     const client = server.client();
-    await client.call(
-      'CLUSTER',
-      'ADDSLOTSRANGE',
-      Math.ceil((at * 16384) / 3),
-      Math.ceil(((at + 1) * 16384) / 3) - 1,
-    );
+    const slot = (index: number) => Math.ceil((index * 16384) / servers.length);
+    await client.call('CLUSTER', 'ADDSLOTSRANGE', slot(at), slot(at + 1) - 1);
     for (const { port } of servers) await client.call('CLUSTER', 'MEET', '127.0.0.1', port);
   }
   for (const server of servers) {
     const client = server.client();
     while (!String(await client.call('CLUSTER', 'INFO')).includes('cluster_state:ok')) await pause(50);
-    while (((await client.call('CLUSTER', 'SLOTS')) as unknown[]).length < 3) await pause(50);
+    while (((await client.call('CLUSTER', 'SLOTS')) as unknown[]).length < servers.length) await pause(50);
   }
-  return servers;
 }
 
 async function answering(port: number, tls: boolean, ended: Promise<unknown>): Promise<void> {
