@@ -16,6 +16,9 @@ const TRIES_BY_VERSION = 2;
 /** Between two such tries, in milliseconds. */
 const RETRY_MS = 50;
 
+/** How long the holder that came between is waited for, in milliseconds: its request has a timeout of its own. */
+const AGAIN_WAIT_MS = 100_000;
+
 /**
  * A claim in an engine that many machines share. It lapses when its holder is silent, so it may pass to another one whose
  * predecessor lives: requests are fenced, and what is written may demand that nobody has claimed since.
@@ -27,6 +30,9 @@ export class ClaimLease implements CredentialLease {
   #claim: Lease | undefined;
   #current: StoredCredential | undefined;
   #note: string | undefined;
+  /** A claim that is made since the request left late. */
+  #again: Promise<void> | undefined;
+  readonly #ending = new AbortController();
 
   constructor(store: RecordAccess, outbox: Outbox, before: StoredCredential) {
     this.#store = store;
@@ -128,11 +134,25 @@ export class ClaimLease implements CredentialLease {
     this.#claim?.announce?.();
   }
 
+  async confirm(): Promise<void> {
+    await this.#held.confirm?.();
+  }
+
   fence(): void {
     this.#held.check?.();
   }
 
+  sent(): void {
+    const claim = this.#held;
+    try {
+      claim.check?.();
+    } catch {
+      this.#again = this.#claimAgain(claim);
+    }
+  }
+
   async complete(next: Credential, note: string): Promise<StoredCredential> {
+    await this.#again;
     const claim = this.#held;
     await this.leave(note);
     return this.#outbox.save(this.#current ?? this.#before, { ...next, epoch: claim.epoch }, claim);
@@ -152,8 +172,30 @@ export class ClaimLease implements CredentialLease {
   }
 
   async release(): Promise<void> {
+    this.#ending.abort();
+    await this.#again;
     // Until the answer is saved nobody else may claim: they would send what it came of.
     if (this.#claim !== undefined && !this.#outbox.needs(this.#claim)) await quietly(this.#claim.release());
+  }
+
+  /**
+   * A request that left after its claim had lapsed came to the server after that of the next holder, whose claim is the later
+   * one. So its answer gets a claim that is later still, and nobody else sends the same token meanwhile.
+   */
+  async #claimAgain(late: Lease): Promise<void> {
+    try {
+      // Nobody has claimed since.
+      await late.confirm?.();
+      return;
+    } catch {
+      late.abandon?.();
+    }
+    const store = this.#store.recordStoreOf(this.#before.key);
+    const { signal } = this.#ending;
+    const claim = await quietly(store.lock(this.#before.address.id, { waitMs: AGAIN_WAIT_MS, signal }));
+    claim?.announce?.();
+    // Where there is none to be had, the answer is saved in the order that it has.
+    this.#claim = claim ?? late;
   }
 
   get #held(): Lease {

@@ -44,11 +44,22 @@ export interface CredentialLease {
   /** Says that a request is about to be sent. */
   announce(): void;
   /**
+   * Awaited a moment before that, when the connection stands.
+   *
+   * @throws LeaseLostError when another process has taken the lease, or that cannot be found out
+   */
+  confirm(): Promise<void>;
+  /**
    * Called right before the first byte of a request leaves.
    *
    * @throws LeaseLostError when another process may hold the lease by now
    */
   fence(): void;
+  /**
+   * Called right after it has left. A process that was stopped in between may have sent it after the next holder's: then the
+   * answer is ordered by a lease that is taken now.
+   */
+  sent(): void;
   /**
    * Saves what a server answered. An answer is never dropped: it is written where the record is now; where the store does not
    * take it, it stays in memory and in the outbox, and is written again.

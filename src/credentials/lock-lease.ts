@@ -73,8 +73,16 @@ export class LockLease implements CredentialLease {
     // The note that was left says it.
   }
 
+  async confirm(): Promise<void> {
+    await this.#lock?.confirm?.();
+  }
+
   fence(): void {
     this.#lock?.check?.();
+  }
+
+  sent(): void {
+    // Nobody can have come between.
   }
 
   async complete(next: Credential, note: string): Promise<StoredCredential> {

@@ -17,13 +17,15 @@ import { step } from '../system/steps.ts';
  */
 
 export interface Fence {
+  /** Awaited when the connection stands, before `beforeSend`. What it throws keeps the request from leaving. */
+  readonly onConnected?: (() => Promise<void>) | undefined;
   /** Called right before the first byte is written, the header built already. What it throws keeps that from leaving. */
   readonly beforeSend?: (() => void) | undefined;
-  /** Called once the request was handed to the system: whether `beforeSend` would still let it go can be looked at again. */
+  /** Called right after the first bytes were handed to the system, where `beforeSend` let them go. */
   readonly afterSend?: (() => void) | undefined;
 }
 
-export interface Exchange extends Fence {
+export interface Exchange extends Pick<Fence, 'beforeSend' | 'afterSend'> {
   readonly method: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string | undefined;
@@ -50,9 +52,7 @@ export class Flight {
       this.outgoing
         .on('socket', (socket: Socket) => this.#pass(socket, fence, reject))
         .on('finish', () => {
-          if (!this.connected) return;
-          step('request-sent');
-          fence.afterSend?.();
+          if (this.connected) step('request-sent');
         })
         .on('response', (incoming) => {
           this.answered = true;
@@ -65,7 +65,11 @@ export class Flight {
   }
 
   /** The connection is ready, and what was written so far is waiting to be flushed into it. */
-  #pass(socket: Socket, { beforeSend }: Fence, reject: (error: unknown) => void): void {
+  #pass(
+    socket: Socket,
+    { beforeSend, afterSend }: Pick<Fence, 'beforeSend' | 'afterSend'>,
+    reject: (error: unknown) => void,
+  ): void {
     if (beforeSend === undefined) {
       this.#sending();
       return;
@@ -73,6 +77,8 @@ export class Flight {
     const write = socket.write.bind(socket) as (...given: unknown[]) => boolean;
     socket.write = (...given: unknown[]) => {
       Reflect.deleteProperty(socket, 'write');
+      // Node holds what it flushes back until all of it is there: then the fence would be passed long before the first byte.
+      while (socket.writableCorked > 0) socket.uncork();
       try {
         beforeSend();
       } catch (error) {
@@ -81,7 +87,9 @@ export class Flight {
         return false;
       }
       this.#sending();
-      return write(...given);
+      const isTaken = write(...given);
+      afterSend?.();
+      return isTaken;
     };
   }
 

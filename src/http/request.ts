@@ -108,7 +108,7 @@ export function retryAfterMs(headers: Headers): number | undefined {
 
 /** One request and its answer. `ended` closes the connection, whatever state it is in. */
 async function exchange(url: URL, request: Request, ended: AbortSignal): Promise<HttpResponse> {
-  const { reach = 'anywhere', ownHeaders, body, beforeSend, afterSend } = request;
+  const { reach = 'anywhere', ownHeaders, body, onConnected, beforeSend, afterSend } = request;
   let agent: Agent | undefined;
   let flight: Flight | undefined;
   let proxy: Proxy | undefined;
@@ -120,7 +120,17 @@ async function exchange(url: URL, request: Request, ended: AbortSignal): Promise
   try {
     proxy = await proxyFor(url);
     ended.throwIfAborted();
-    agent = agentOver(url, {}, () => connect(url, { reach, proxy, signal: ended }));
+    const connecting = { reach, proxy, signal: ended };
+    agent = agentOver(url, {}, async () => {
+      const socket = await connect(url, connecting);
+      try {
+        await onConnected?.();
+      } catch (error) {
+        socket.destroy();
+        throw error;
+      }
+      return socket;
+    });
     flight = new Flight(url, {
       method: request.method,
       headers: headersFor(url, ownHeaders, {

@@ -206,7 +206,9 @@ export class Refresh {
       span.sent();
     };
     try {
-      const options = { timeoutMs: REQUEST_TIMEOUT_MS, beforeSend };
+      const onConnected = () => lease.confirm();
+      const afterSend = () => lease.sent();
+      const options = { timeoutMs: REQUEST_TIMEOUT_MS, onConnected, beforeSend, afterSend };
       return { answer: await requestTokens(credential, this.#environment, options) };
     } catch (error) {
       return { error };
@@ -260,6 +262,8 @@ export class Refresh {
     lease: CredentialLease,
     { end, leaseMs }: Run,
   ): boolean {
+    // Under a lease that is lost nothing can be sent any more.
+    if (error instanceof LeaseLostError) return false;
     const over = performance.now() + retry.pauseMs(lease.now()) > end;
     // A caller that would not wait for the lease does not wait for a server either: the old token has life left.
     const mayPass = isRefusal || (error instanceof HoldfastError && error.retryable && leaseMs > 0);

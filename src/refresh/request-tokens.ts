@@ -20,18 +20,18 @@ export interface TokenAnswer extends TokenResponse {
  * such a grant, and is refused, ends nothing: the grant is asked again.
  *
  * @param options.beforeSend called before a request with a token, or another proof, leaves; what it throws keeps it from leaving.
- *   So `afterSend` is called after such a request has left
+ *   So `onConnected` is awaited a moment before, and `afterSend` called a moment after
  * @throws OAuthError, NetworkError, TimeoutError, InvalidResponseError for what the server did
  */
 export async function requestTokens(
   credential: Credential,
   environment: Environment,
-  { beforeSend, afterSend, ...wait }: RequestOptions,
+  { onConnected, beforeSend, afterSend, ...wait }: RequestOptions,
 ): Promise<TokenAnswer> {
   const known = await withEndpoints(credential, wait);
   const { server, client, tokens, grant, resourceParameter, dpopKey } = known;
   const found = known === credential ? undefined : { server, client, resourceParameter };
-  const options = { ...wait, beforeSend, afterSend };
+  const options = { ...wait, onConnected, beforeSend, afterSend };
   if (tokens.refreshToken !== undefined) {
     const { IncompleteTokensError, refreshTokens } = await import('../oauth/token.ts');
     const presented = { refreshToken: tokens.refreshToken, resourceParameter };

@@ -10,6 +10,9 @@ const GUARD_SHARE = 0.1;
 /** Renewed so often within one lease. */
 const RENEWALS = 3;
 
+/** For so long what the engine said of a claim is believed right before a request leaves, in milliseconds. */
+const CONFIRMED_MS = 1_000;
+
 /**
  * A claim in an engine, renewed by the event loop that does the work: a process that hangs stops renewing. What is noted is
  * kept here until the claim ends, and written in that same step; a claim that never ends is the note that something was
@@ -25,6 +28,7 @@ export class ClaimedLease implements Lease {
   readonly #begin: ElapsingMoment;
   readonly #now: number;
   #since: ElapsingMoment;
+  #sinceWall: number;
   #lost = false;
   /** Whether it may have sent a request. */
   #sending = false;
@@ -49,6 +53,7 @@ export class ClaimedLease implements Lease {
     this.#begin = claim.asked;
     this.#now = claim.now;
     this.#since = claim.asked;
+    this.#sinceWall = Date.now() - elapsedSince(claim.asked);
     this.#leaseMs = claim.leaseMs;
     this.#note = claim.note;
     this.abandonedAt = claim.abandonedAt;
@@ -81,10 +86,27 @@ export class ClaimedLease implements Lease {
     return elapsedSince(this.#since) >= this.#leaseMs * (1 - GUARD_SHARE);
   }
 
+  async confirm(): Promise<void> {
+    // The wall clock jumps where a snapshot of this machine was resumed, while the other two went on as if nothing had been.
+    const sinceMs = Math.max(elapsedSince(this.#since), Math.abs(Date.now() - this.#sinceWall));
+    if (!this.#isOver && sinceMs < CONFIRMED_MS) return;
+    try {
+      await this.#ask();
+    } catch (cause) {
+      throw this.#missed(cause);
+    }
+    this.check();
+  }
+
   check(): void {
     if (!this.#lost && this.#ended === undefined && !this.#isOver) return;
+    throw this.#missed();
+  }
+
+  #missed(cause?: unknown): LeaseLostError {
     measure({ name: 'claim', outcome: 'lost' });
-    throw new LeaseLostError('This process did not come to send its request while it held the lease.', {
+    return new LeaseLostError('This process did not come to send its request while it held the lease.', {
+      cause,
       hint: 'Another one may be refreshing by now; try again.',
     });
   }
@@ -116,13 +138,22 @@ export class ClaimedLease implements Lease {
   }
 
   async #renewOnce(): Promise<void> {
-    const asked = elapsingMoment();
     try {
-      const isMine = await this.#engine.renew(this.#id, this.epoch, this.#leaseMs, this.#sending);
-      if (isMine) this.#since = asked;
-      else if (this.#ended === undefined) this.#lost = true;
+      await this.#ask();
     } catch {
       // The lease expires if the engine stays away; until then the next try may reach it.
+    }
+  }
+
+  /** Whether it is still the last claim, and lasts a whole lease from now. */
+  async #ask(): Promise<void> {
+    const [asked, wall] = [elapsingMoment(), Date.now()];
+    const isMine = await this.#engine.renew(this.#id, this.epoch, this.#leaseMs, this.#sending);
+    if (isMine) {
+      this.#since = asked;
+      this.#sinceWall = wall;
+    } else if (this.#ended === undefined) {
+      this.#lost = true;
     }
   }
 }

@@ -36,6 +36,13 @@ export interface Lease {
    */
   check?(): void;
   /**
+   * Asked a moment before that: whether this is still the last lease, where that was last found out more than a second ago.
+   * The clock of an engine may have been set forwards, or this process be the second one that was resumed from one snapshot.
+   *
+   * @throws LeaseLostError when another has taken it, or that cannot be found out
+   */
+  confirm?(): Promise<void>;
+  /**
    * Tells those who look at this claim later that its holder is about to send a request. Nobody waits for it: it is on its
    * way before the connection to the server stands.
    */

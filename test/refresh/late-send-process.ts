@@ -1,0 +1,33 @@
+/**
+ * Asks for the token of the resource in the first argument, at the Redis of the second, and stops itself between the fence
+ * and the first byte of its first request to a token endpoint. Prints the generation that it was given.
+ */
+import { writeSync } from 'node:fs';
+import { Socket } from 'node:net';
+import { redisStore } from '../../src/redis.ts';
+import { openVault } from '../../src/vault/vault.ts';
+
+const [resource = '', url = '', leaseMs = ''] = process.argv.slice(2);
+const { write } = Socket.prototype;
+let isFirst = true;
+// What the fence let go is written by the prototype's method.
+Socket.prototype.write = function (this: Socket, ...given: unknown[]) {
+  if (isFirst && String(given[0]).startsWith('POST ')) {
+    isFirst = false;
+    writeSync(1, 'stopping\n');
+    process.kill(process.pid, 'SIGSTOP');
+  }
+  return Reflect.apply(write, this, given) as boolean;
+};
+
+const vault = openVault({ keyring: 'key-file', store: redisStore({ url, leaseMs: Number(leaseMs) }) });
+vault
+  .token(resource)
+  .then(async ({ generation }) => {
+    writeSync(1, `generation ${generation}\n`);
+    await vault.close();
+  })
+  .catch((error: unknown) => {
+    writeSync(2, `${String(error)}\n`);
+    process.exitCode = 1;
+  });

@@ -1,0 +1,175 @@
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { type Credential, CredentialId } from '../../src/credential.ts';
+import type { StoredCredential } from '../../src/credentials/credential-store.ts';
+import { LeaseLostError } from '../../src/errors.ts';
+import { redisStore } from '../../src/redis.ts';
+import { Secret } from '../../src/secret.ts';
+import { openVault } from '../../src/vault/vault.ts';
+import { untilStopped } from '../faults/crash/site.ts';
+import { bundled } from '../support/bundle.ts';
+import { temporaryDirectory } from '../support/home.ts';
+import {
+  authorizationServer,
+  credentialsAt,
+  engineProcess,
+  LEASE_MS,
+  machine,
+  PATIENCE_MS,
+  putLogin,
+  RESOURCE,
+  storedAt,
+} from '../support/lab.ts';
+import { SharedMemory } from '../support/memory-engine.ts';
+import { start } from '../support/process.ts';
+import { noRedis, redisServer } from '../support/redis.ts';
+
+/*
+ * A holder that is stopped after the last look at its lease, and before its first byte: so its request comes to the server
+ * after that of the next holder, whose claim is the later one.
+ */
+
+/** One login at one engine, and leases on it. */
+async function leases() {
+  const at = await machine();
+  const shared = new SharedMemory();
+  const first = engineProcess(shared, at);
+  const server = { tokenEndpoint: 'https://as.example.com/token', revocationEndpoint: undefined };
+  await putLogin(first.store, at, { server, refreshToken: 'parent' });
+  const lease = async () => {
+    const process = engineProcess(shared, at);
+    const { custody } = credentialsAt(process.store, at);
+    const found = await custody.find(CredentialId.of(RESOURCE, undefined));
+    if (found === undefined) throw new Error('It is gone.');
+    const held = custody.lease(found.held);
+    const base = await held.begin({ waitMs: 10_000, unlessMoved: true });
+    if (base === undefined) throw new Error('It is gone.');
+    onTestFinished(() => held.release());
+    return { held, engine: process.engine, base };
+  };
+  /** It renews nothing, and its lease is over, when `meanwhile` is done. */
+  const lapsed = async <T>({ engine }: Awaited<ReturnType<typeof lease>>, meanwhile: () => Promise<T>) => {
+    engine.cut.add('renew');
+    shared.advance(LEASE_MS + 100);
+    await new Promise((resolve) => setTimeout(resolve, LEASE_MS));
+    const done = await meanwhile();
+    engine.cut.delete('renew');
+    return done;
+  };
+  const stored = async () => (await storedAt(first.store, at))?.refreshToken;
+  return { shared, lease, lapsed, stored };
+}
+
+function answer({ credential }: StoredCredential, refreshToken: string): Credential {
+  const { tokens } = credential;
+  const { generation } = credential;
+  const [accessToken, now] = [new Secret(`access-${refreshToken}`), Date.now()];
+  return {
+    ...credential,
+    generation: generation + 1,
+    tokens: {
+      ...tokens,
+      accessToken,
+      refreshToken: new Secret(refreshToken),
+      obtainedAt: now,
+      obtainedBoot: undefined,
+      expiresAt: now + 3_600_000,
+    },
+  };
+}
+
+describe('the answer to a request that left after its lease had lapsed', () => {
+  test('replaces that of the holder who came between', async () => {
+    const { lease, lapsed, stored } = await leases();
+    const late = await lease();
+    late.held.fence();
+    const next = await lapsed(late, lease);
+    next.held.fence();
+    next.held.sent();
+    await next.held.complete(answer(next.base, 'earlier-at-the-server'), '');
+    await next.held.release();
+    late.held.sent();
+    await late.held.complete(answer(late.base, 'later-at-the-server'), '');
+    expect(await stored()).toBe('later-at-the-server');
+  });
+
+  test('replaces that of the holder who came between and still waits for its own', async () => {
+    const { lease, lapsed, stored } = await leases();
+    const late = await lease();
+    late.held.fence();
+    const next = await lapsed(late, lease);
+    next.held.fence();
+    next.held.sent();
+    late.held.sent();
+    const saved = late.held.complete(answer(late.base, 'later-at-the-server'), '');
+    await next.held.complete(answer(next.base, 'earlier-at-the-server'), '');
+    await next.held.release();
+    await saved;
+    expect(await stored()).toBe('later-at-the-server');
+  });
+
+  test('keeps its claim when nobody has come between', async () => {
+    const { shared, lease, lapsed, stored } = await leases();
+    const late = await lease();
+    late.held.fence();
+    await lapsed(late, async () => {});
+    late.held.sent();
+    const { epoch } = late.held;
+    await late.held.complete(answer(late.base, 'the-only-one'), '');
+    expect(await stored()).toBe('the-only-one');
+    expect([...shared.claims.values()].map((claim) => claim.epoch)).toEqual([epoch]);
+  });
+
+  test('that is an error leaves the lease with the holder who came between', async () => {
+    const { lease, lapsed } = await leases();
+    const late = await lease();
+    late.held.fence();
+    const next = await lapsed(late, lease);
+    late.held.sent();
+    await late.held.release();
+    next.held.fence();
+    await next.held.confirm();
+  });
+
+  test('does not leave at all where its process finds out in time', async () => {
+    const { lease, lapsed } = await leases();
+    const late = await lease();
+    const next = await lapsed(late, lease);
+    await expect(late.held.confirm()).rejects.toBeInstanceOf(LeaseLostError);
+    expect(() => late.held.fence()).toThrow(LeaseLostError);
+    next.held.fence();
+  });
+});
+
+test.skipIf(noRedis)(
+  'a process that is stopped between its fence and its first byte, and sends after the next holder, keeps the login',
+  async () => {
+    const leaseMs = 1000;
+    const redis = await redisServer();
+    const server = await authorizationServer('grace');
+    const at = await machine({ replay: 'window' });
+    const { family, refreshToken } = await server.begin();
+    const store = () => redisStore({ url: redis.url, leaseMs, patienceMs: PATIENCE_MS });
+    const own = store();
+    onTestFinished(() => own.close());
+    await putLogin(own, at, { server, refreshToken });
+    const program = await bundled(
+      await temporaryDirectory(),
+      'late-send',
+      new URL('late-send-process.ts', import.meta.url),
+    );
+    const args = [program, RESOURCE, redis.url, String(leaseMs)];
+    const stopped = start(process.execPath, args, { ...at.environment.variables } as Record<string, string>);
+    onTestFinished(() => stopped.kill('SIGKILL'));
+    await untilStopped(stopped);
+    expect(server.presented).toEqual([]);
+    const next = openVault({ keyring: 'key-file', store: own, environment: at.environment });
+    expect((await next.token(RESOURCE)).generation).toBe(2);
+    stopped.kill('SIGCONT');
+    expect((await stopped.ended).out).toContain('generation 2');
+    expect(server.presented).toHaveLength(2);
+    expect((await storedAt(own, at))?.refreshToken === server.live(family)).toBe(true);
+    expect((await next.token(RESOURCE, { refused: 2 })).generation).toBe(3);
+    expect(server.hasEnded(family)).toBe(false);
+  },
+  60_000,
+);
