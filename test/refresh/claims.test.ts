@@ -110,6 +110,31 @@ describe('holders of one credential at one engine', () => {
     expect(server.presented).toHaveLength(1);
   });
 
+  test('one that others have followed, since the clock of the engine was set forwards, sends nothing', async () => {
+    const { at, shared, server, open } = await fleet('strict', { replay: 'strict' });
+    const [claimed, go] = [gate(), gate()];
+    // Its own clock says that it holds the lease for a minute yet.
+    const first = engineProcess(shared, at, { leaseMs: 60_000 });
+    const claim = first.engine.claim.bind(first.engine);
+    first.engine.claim = async (request) => {
+      first.engine.claim = claim;
+      const answer = await claim(request);
+      claimed.open();
+      await go.opened;
+      return answer;
+    };
+    const waiting = first.vault.token(RESOURCE);
+    await claimed.opened;
+    shared.advance(3_600_000);
+    const got = await open().vault.token(RESOURCE);
+    // A claim of the last second is believed: a clock is not set while a request is on its way.
+    await new Promise((resolve) => setTimeout(resolve, 1001));
+    go.open();
+    expect((await waiting).token.equals(got.token)).toBe(true);
+    expect(server.presented).toHaveLength(1);
+    expect(server.presented[0]).toContain('rotated');
+  });
+
   test.each(['older first', 'newer first'])(
     'of two answers to one refresh token that of the later claim stays: %s',
     async (order) => {

@@ -97,6 +97,44 @@ describe('the holder of a claim', () => {
     await next.release();
   });
 
+  test('asks the engine right before a request where its claim is older than a second', async () => {
+    const { shared, near, a, b, version } = await two();
+    const lease = await claimed(a, version);
+    // The clock of the engine was set forwards, that of this process was not.
+    shared.advance(LEASE_MS + 1);
+    const next = await claimed(b, version);
+    await lease.confirm();
+    expect(near.calls).not.toContain('renew');
+    clock.now += 1001;
+    await expect(lease.confirm()).rejects.toBeInstanceOf(LeaseLostError);
+    expect(() => lease.check()).toThrow(LeaseLostError);
+    await next.confirm();
+    await next.release();
+  });
+
+  test('asks the engine, too, when the wall clock has jumped, as on a machine resumed from a snapshot', async () => {
+    const { shared, a, b, version } = await two();
+    const lease = await claimed(a, version);
+    shared.advance(LEASE_MS + 1);
+    const next = await claimed(b, version);
+    const now = Date.now();
+    vi.spyOn(Date, 'now').mockReturnValue(now + 3_600_000);
+    await expect(lease.confirm()).rejects.toBeInstanceOf(LeaseLostError);
+    vi.restoreAllMocks();
+    await next.release();
+  });
+
+  test('sends nothing where the engine cannot say whether its claim is still the last one', async () => {
+    const { near, a, version } = await two();
+    const lease = await claimed(a, version);
+    near.cut.add('renew');
+    clock.now += 1001;
+    await expect(lease.confirm()).rejects.toBeInstanceOf(LeaseLostError);
+    near.cut.delete('renew');
+    await lease.confirm();
+    lease.check();
+  });
+
   test('may send for a whole lease from each renewal on', async () => {
     const { near, a, version } = await two();
     const lease = await claimed(a, version);

@@ -3,7 +3,12 @@ import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import pg, { Client } from 'pg';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { LockTimeoutError, StorageFullError, StoreUnreachableError } from '../../src/errors.ts';
+import {
+  LeaseLostError,
+  LockTimeoutError,
+  StorageFullError,
+  StoreUnreachableError,
+} from '../../src/errors.ts';
 import { postgresMigration, postgresStore } from '../../src/postgres.ts';
 import { type RedisStoreOptions, redisStore } from '../../src/redis.ts';
 import { type EngineStore, newVersion } from '../../src/store/engine-store.ts';
@@ -197,6 +202,26 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL', () => {
     await (await store.claim(ADDRESS, version, { waitMs: 20_000 }))?.release();
   });
 
+  test('after the clock was set forwards, the holder of a claim finds out that another has followed', async () => {
+    const { postgres, owner } = await migrated();
+    const [store, other] = [0, 1].map(() =>
+      postgresStore({ connectionString: postgres.url(), leaseMs: 5000 }),
+    );
+    if (store === undefined || other === undefined) throw new Error('there are two');
+    onTestFinished(async () => void (await Promise.all([store.close(), other.close()])));
+    const version = await written(store);
+    await owner.query(`SELECT pg_sleep(greatest(0,
+      2.1 - extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())))`);
+    const lease = await store.claim(ADDRESS, version, { waitMs: 0 });
+    await owner.query(`UPDATE holdfast.leases SET lease_until = lease_until - interval '1 hour',
+      claimed_at = claimed_at - interval '1 hour'`);
+    const next = await other.claim(ADDRESS, version, { waitMs: 0 });
+    await new Promise((resolve) => setTimeout(resolve, 1001));
+    await expect(lease?.confirm()).rejects.toBeInstanceOf(LeaseLostError);
+    await next?.confirm();
+    await next?.release();
+  });
+
   test('after the clock was set back, tokens are at least as old as when they were written', async () => {
     const { postgres, owner } = await migrated();
     const store = postgresStore({ connectionString: postgres.url() });
@@ -323,6 +348,20 @@ describe.skipIf(noRedis)('Redis', () => {
     await rm(join(directory ?? '', 'dump.rdb'), { recursive: true });
     await saved('ok');
     expect(await writeOn(store, ['two'])).toEqual(['two']);
+  });
+
+  test('after the clock was set forwards, the holder of a claim finds out that another has followed', async () => {
+    const server = await redisServer();
+    const store = await opened({ url: server.url });
+    const other = await opened({ url: server.url });
+    const version = await written(store);
+    const lease = await store.claim(ADDRESS, version, { waitMs: 0 });
+    await server.client().hincrby('holdfast:{default/id}', 'until', -3_600_000);
+    const next = await other.claim(ADDRESS, version, { waitMs: 0 });
+    await new Promise((resolve) => setTimeout(resolve, 1001));
+    await expect(lease?.confirm()).rejects.toBeInstanceOf(LeaseLostError);
+    await next?.confirm();
+    await next?.release();
   });
 
   test('after the clock was set back, a dead claim keeps others out for one lease of its own', async () => {
