@@ -8,7 +8,7 @@ import { redisStore } from '../../src/redis.ts';
 import { openVault } from '../../src/vault/vault.ts';
 
 const [resource = '', url = '', leaseMs = ''] = process.argv.slice(2);
-const { write } = Socket.prototype;
+const write = Reflect.get(Socket.prototype, 'write') as (...given: unknown[]) => boolean;
 let isFirst = true;
 // What the fence let go is written by the prototype's method.
 Socket.prototype.write = function (this: Socket, ...given: unknown[]) {
@@ -17,7 +17,7 @@ Socket.prototype.write = function (this: Socket, ...given: unknown[]) {
     writeSync(1, 'stopping\n');
     process.kill(process.pid, 'SIGSTOP');
   }
-  return Reflect.apply(write, this, given) as boolean;
+  return Reflect.apply(write, this, given);
 };
 
 const vault = openVault({ keyring: 'key-file', store: redisStore({ url, leaseMs: Number(leaseMs) }) });
