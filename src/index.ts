@@ -58,6 +58,7 @@ export type {
   Lease,
   LeaseOptions,
   RecordAddress,
+  RecordIndex,
   RecordVersion,
   Reservation,
   Store,

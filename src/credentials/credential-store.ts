@@ -31,8 +31,8 @@ export interface CredentialStore {
   newest(stored: StoredCredential): StoredCredential;
   /** The exclusive right to change or end that credential; not held until `begin`. */
   lease(stored: StoredCredential): CredentialLease;
-  /** Whether someone is changing that credential now. */
-  leased(stored: StoredCredential): Promise<boolean>;
+  /** The record ids of those that someone is changing now. */
+  leased(stored: readonly StoredCredential[]): Promise<ReadonlySet<string>>;
   /** Makes sure that the next state can be written, before a server is asked for it. */
   reserve(stored: StoredCredential): Promise<Reservation>;
   /** Every credential, the strongest key first, and what could not be decrypted. */

@@ -1,6 +1,6 @@
 import type { Credential, CredentialId } from '../credential.ts';
 import type { SealingKey } from '../keyring/sealing-key.ts';
-import type { LaterClaim, RecordAddress, Store, WriteOptions } from '../store/store.ts';
+import type { LaterClaim, RecordAddress, RecordIndex, WriteOptions } from '../store/store.ts';
 import type { Lookup, StoredCredential } from './stored-credential.ts';
 
 /* What leases and the outbox need of the store that they belong to. */
@@ -13,8 +13,8 @@ export type WriteResult =
   | { readonly outcome: 'followed'; readonly last: LaterClaim };
 
 export interface RecordAccess {
-  readonly recordStore: Store;
-  recordStoreOf(key: SealingKey): Store;
+  readonly recordStore: RecordIndex;
+  recordStoreOf(key: SealingKey): RecordIndex;
   find(id: CredentialId): Promise<Lookup | undefined>;
   reread(stored: StoredCredential): Promise<StoredCredential | undefined>;
   newest(stored: StoredCredential): StoredCredential;

@@ -1,12 +1,5 @@
-import {
-  canonicalResource,
-  DEFAULT_ACCOUNT,
-  parseCredential,
-  recordId,
-  serializeCredential,
-} from '../credential.ts';
+import { canonicalResource, DEFAULT_ACCOUNT, parseCredential, recordId } from '../credential.ts';
 import { KeyUnavailableError, StorageUnwritableError } from '../errors.ts';
-import { seal } from '../sealing.ts';
 import type { Environment } from '../system/environment.ts';
 import { dockerAgentLayoutOf, layoutOf } from '../system/paths.ts';
 import { openDockerAgent } from '../vault/docker-agent.ts';
@@ -41,7 +34,7 @@ export function dockerAgent(
         if (!replace && (await store.kidsOf(id)).length > 0) throw hasOneAlready('docker-agent', resource);
       }),
     put: (login) =>
-      withStore(async ({ store, keys }) => {
+      withStore(async ({ store, lasting, keys }) => {
         const key = await keys.strongest();
         if (key.lifetime === 'process') {
           throw new KeyUnavailableError('No keyring is here that docker-agent could find its key in again.', {
@@ -53,9 +46,9 @@ export function dockerAgent(
         const before = await store.version(address);
         if (before !== undefined && !replace) throw hasOneAlready('docker-agent', resource);
         // docker-agent knows one login to a server.
-        const plain = serializeCredential({ ...credential, account: DEFAULT_ACCOUNT });
-        const { outcome } = await store.cas(address, before, seal(plain, key, id));
-        if (outcome === 'ok') return;
+        const next = { ...credential, account: DEFAULT_ACCOUNT };
+        const { outcome } = await lasting.write(address, key, before, next);
+        if (outcome === 'written') return;
         throw new StorageUnwritableError('docker-agent changed that login while it was to be written.', {
           hint: 'Nothing was exported. Try again.',
         });

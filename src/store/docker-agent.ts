@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import {
+  type Credential,
   canonicalResource,
   DEFAULT_ACCOUNT,
   parseCredential,
@@ -10,7 +11,7 @@ import {
 import { HoldfastError, InvalidArgumentError, KeyUnavailableError } from '../errors.ts';
 import type { KeyringResolution } from '../keyring/open.ts';
 import type { SealingKey, SealingKeys } from '../keyring/sealing-key.ts';
-import { seal, unseal } from '../sealing.ts';
+import { seal } from '../sealing.ts';
 import { reserveSpace, stageFile, writeFileAtomically } from '../system/atomic-file.ts';
 import type { Environment } from '../system/environment.ts';
 import type { DockerAgentLayout } from '../system/paths.ts';
@@ -40,10 +41,9 @@ import type {
   Lease,
   LeaseOptions,
   RecordAddress,
+  RecordIndex,
   RecordVersion,
   Reservation,
-  Store,
-  StoredRecord,
 } from './store.ts';
 
 /** The bundle as it was read, and the key that opened it. */
@@ -55,22 +55,31 @@ interface Opened {
   readonly stamp: string;
 }
 
+/** A credential that is an entry of the bundle. */
+export interface DockerAgentEntry {
+  /** Of the key that the whole bundle is sealed under. */
+  readonly kid: string;
+  readonly credential: Credential;
+  readonly version: RecordVersion;
+}
+
 /**
- * docker-agent's own files as a store: each entry of its one sealed bundle is presented as a record, sealed under the same
- * key. It alone among stores sees plaintext, since the other program's format is one file for all.
+ * docker-agent's own files as a store: each entry of its one sealed bundle is a credential. It alone among stores sees
+ * plaintext, since the other program's format is one file for all.
  *
  * What the format cannot hold lies in a directory store of ours, sealed under the same key: the rest of each entry's
  * credential (docker-agent-beside.ts), whole records of other accounts, and the leases.
  *
  * Nothing is written over a bundle that does not open.
  */
-export class DockerAgentStore implements Store {
+export class DockerAgentStore implements RecordIndex {
   readonly id = 'docker-agent';
   readonly #files: DockerAgentLayout;
   readonly #environment: Environment;
   readonly #keys: SealingKeys;
   readonly #resolution: KeyringResolution;
-  readonly #ours: DirectoryStore;
+  /** Whole records of other accounts: docker-agent knows one login to a server. */
+  readonly others: DirectoryStore;
   readonly #beside: Beside;
   readonly #lockWaitMs: number | undefined;
   #opened: Opened | undefined;
@@ -88,36 +97,41 @@ export class DockerAgentStore implements Store {
     this.#environment = parts.environment;
     this.#keys = parts.keys;
     this.#resolution = parts.resolution;
-    this.#ours = new DirectoryStore(parts.files.layout, parts.environment);
-    this.#beside = new Beside(this.#ours);
+    this.others = new DirectoryStore(parts.files.layout, parts.environment);
+    this.#beside = new Beside(this.others);
     this.#lockWaitMs = parts.lockWaitMs;
   }
 
-  async read(address: RecordAddress): Promise<StoredRecord | undefined> {
+  /** The credential that the bundle has under that record id, whatever key it is sealed under. */
+  async entry(id: string): Promise<DockerAgentEntry | undefined> {
     const opened = await this.#open();
-    const url = opened?.urls.get(address.id);
-    if (opened === undefined || url === undefined) return this.#ours.read(address);
-    if (opened.key.kid !== address.kid) return undefined;
-    const states = await this.#beside.states(opened.key, address.id);
-    const credential = credentialOf(url, opened.bundle.get(url), states);
-    return {
-      record: seal(serializeCredential(credential), opened.key, address.id),
-      version: versionOf(opened.bundle.get(url), states),
-    };
+    const url = opened?.urls.get(id);
+    if (opened === undefined || url === undefined) return undefined;
+    const states = await this.#beside.states(opened.key, id);
+    const entry = opened.bundle.get(url);
+    // Checked as that of a record is: the file is another program's.
+    const credential = parseCredential(serializeCredential(credentialOf(url, entry, states)));
+    return { kid: opened.key.kid, credential, version: versionOf(entry, states) };
   }
 
   async version(address: RecordAddress): Promise<RecordVersion | undefined> {
     return this.#version(await this.#open(), address);
   }
 
-  async cas(address: RecordAddress, expected: RecordVersion | undefined, record: string): Promise<CasResult> {
-    const key = await this.#keyOf(address.kid);
-    const credential = parseCredential(unseal(record, key, address.id));
-    if (credential.account !== DEFAULT_ACCOUNT) return this.#ours.cas(address, expected, record);
+  /**
+   * Writes the credential as an entry, if what is there has that version (`undefined`: if nothing is there).
+   *
+   * @param record the same, sealed as a record of ours: until the bundle has the new tokens they exist nowhere else, and who
+   *   finds this copy after a crash brings them home
+   */
+  async putEntry(
+    address: RecordAddress,
+    expected: RecordVersion | undefined,
+    { credential, key, record }: { credential: Credential; key: SealingKey; record: string },
+  ): Promise<Exclude<CasResult, { outcome: 'unknown' | 'followed' }>> {
     await this.#open();
     const { home, temporary } = this.#files.layout;
     await ensurePrivateDirectories([home, temporary], this.#environment);
-    // Until the bundle has them, new tokens exist nowhere else: who finds this one after a crash brings them home.
     const staging = stageFile(join(temporary, `${address.id}.jwe`), Buffer.from(record, 'latin1'), temporary);
     staging.catch(() => {});
     try {
@@ -146,7 +160,7 @@ export class DockerAgentStore implements Store {
   }
 
   async remove(address: RecordAddress, expected?: RecordVersion): Promise<boolean> {
-    if ((await this.#open())?.urls.has(address.id) !== true) return this.#ours.remove(address, expected);
+    if ((await this.#open())?.urls.has(address.id) !== true) return this.others.remove(address, expected);
     return this.#locked(async () => {
       const opened = await this.#read();
       const url = opened?.urls.get(address.id);
@@ -156,10 +170,6 @@ export class DockerAgentStore implements Store {
       await this.#beside.remove(opened.key, address.id);
       return true;
     });
-  }
-
-  async move(): Promise<CasResult> {
-    return this.checkRekeyable();
   }
 
   /** @throws InvalidArgumentError always: the bundle is sealed under docker-agent's one key */
@@ -172,12 +182,12 @@ export class DockerAgentStore implements Store {
   async quarantine(address: RecordAddress): Promise<string | undefined> {
     const opened = await this.#open();
     const url = opened?.urls.get(address.id);
-    if (opened === undefined || url === undefined) return this.#ours.quarantine(address);
+    if (opened === undefined || url === undefined) return this.others.quarantine(address);
     // The entry alone: the others are none of its business.
     const aside = { kid: opened.key.kid, id: `${address.id}-entry` };
     const copy = Buffer.from(JSON.stringify({ url, entry: opened.bundle.get(url) }), 'utf8');
-    await this.#ours.cas(aside, undefined, seal(copy, opened.key, aside.id));
-    const place = await this.#ours.quarantine(aside);
+    await this.others.cas(aside, undefined, seal(copy, opened.key, aside.id));
+    const place = await this.others.quarantine(aside);
     return (await this.remove(
       address,
       versionOf(opened.bundle.get(url), await this.#beside.states(opened.key, address.id)),
@@ -189,7 +199,7 @@ export class DockerAgentStore implements Store {
   async list(): Promise<RecordAddress[]> {
     const opened = await this.#open();
     const entries = [...(opened?.urls.keys() ?? [])].map((id) => ({ kid: opened?.key.kid ?? '', id }));
-    const others = (await this.#ours.list()).filter(
+    const others = (await this.others.list()).filter(
       (address) => !isOfAnEntry(address) && opened?.urls.has(address.id) !== true,
     );
     return [...entries, ...others];
@@ -197,20 +207,20 @@ export class DockerAgentStore implements Store {
 
   async kidsOf(id: string): Promise<string[]> {
     const opened = await this.#open();
-    return opened?.urls.has(id) === true ? [opened.key.kid] : this.#ours.kidsOf(id);
+    return opened?.urls.has(id) === true ? [opened.key.kid] : this.others.kidsOf(id);
   }
 
   lock(id: string, options: LeaseOptions): Promise<Lease> {
-    return this.#ours.lock(id, options);
+    return this.others.lock(id, options);
   }
 
   locked(id: string): Promise<boolean> {
-    return this.#ours.locked(id);
+    return this.others.locked(id);
   }
 
   /** Room for what lies beside, and for the whole bundle once more: each change writes it anew. */
   async reserve(): Promise<Reservation> {
-    const ours = await this.#ours.reserve();
+    const ours = await this.others.reserve();
     try {
       const size = (await this.#bytes())?.length ?? 0;
       const bundle = await reserveSpace(this.#files.layout.temporary, size + 16 * 1024);
@@ -227,7 +237,7 @@ export class DockerAgentStore implements Store {
 
   async rehearse(): Promise<void> {
     await this.#open();
-    await this.#ours.rehearse();
+    await this.others.rehearse();
   }
 
   durability(): Durability {
@@ -235,7 +245,7 @@ export class DockerAgentStore implements Store {
   }
 
   close(): Promise<void> {
-    return this.#ours.close();
+    return this.others.close();
   }
 
   /**
@@ -326,7 +336,7 @@ export class DockerAgentStore implements Store {
 
   async #version(opened: Opened | undefined, address: RecordAddress): Promise<RecordVersion | undefined> {
     const url = opened?.urls.get(address.id);
-    if (opened === undefined || url === undefined) return this.#ours.version(address);
+    if (opened === undefined || url === undefined) return this.others.version(address);
     if (opened.key.kid !== address.kid) return undefined;
     return versionOf(opened.bundle.get(url), await this.#beside.states(opened.key, address.id));
   }
@@ -338,13 +348,6 @@ export class DockerAgentStore implements Store {
 
   #locked<T>(step: () => Promise<T>): Promise<T> {
     return underLock(this.#files, this.#environment, step, this.#lockWaitMs);
-  }
-
-  async #keyOf(kid: string): Promise<SealingKey> {
-    for await (const key of this.#keys.reachable()) if (key.kid === kid) return key;
-    throw new KeyUnavailableError('The key that this record is sealed under cannot be read any more.', {
-      hint: 'See: holdfast doctor',
-    });
   }
 
   #sealedElsewhere(theirs: SealingKey, ours: SealingKey): KeyUnavailableError {

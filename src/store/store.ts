@@ -130,32 +130,15 @@ export type CasResult =
 /** How long a store keeps what it acknowledged. */
 export type Durability = 'disk' | 'process';
 
-/**
- * Where sealed records lie.
- *
- * Failure protocol: a record that is not there is `undefined` (read, version) or `false` (remove). A write that
- * cannot be made throws (`StorageFullError`, `StorageUnwritableError`, `StorageUnsafeError`) and leaves the old
- * record in place, whole. The exported suite `storeContract` (`holdfast/testing`) holds these duties as tests.
- */
-export interface Store {
+/** All of a store but the contents of its records: which there are, their versions, their leases, the outbox. */
+export interface RecordIndex {
   readonly id: string;
   /** Whose records these are, where one engine keeps those of several. Records are bound to it. */
   readonly tenant?: string | undefined;
   /** For how long a token in memory is served before the store is asked what others have done, in milliseconds. */
   readonly lookEveryMs?: number | undefined;
-  read(address: RecordAddress): Promise<StoredRecord | undefined>;
   /** The version alone, cheaper than `read`. */
   version(address: RecordAddress): Promise<RecordVersion | undefined>;
-  /**
-   * Writes the record if what is there still has the expected version (`undefined`: if nothing is there).
-   * Atomic and durable when it answers `ok`.
-   */
-  cas(
-    address: RecordAddress,
-    expected: RecordVersion | undefined,
-    record: string,
-    options?: WriteOptions,
-  ): Promise<CasResult>;
   /**
    * Removes the record, if it has the expected version when one is given, and nobody has claimed it after `onlyIfLast`;
    * `false` when nothing was removed.
@@ -165,18 +148,6 @@ export interface Store {
     expected?: RecordVersion,
     options?: Pick<WriteOptions, 'onlyIfLast'>,
   ): Promise<boolean>;
-  /**
-   * Puts `record` at `to` in place of what is at `from`, if that has the expected version and nothing is at `to`. Whatever
-   * comes between, readers find one of the two, and never both: two holders of one chain of refresh tokens would log each
-   * other out.
-   */
-  move(
-    from: RecordAddress,
-    to: RecordAddress,
-    expected: RecordVersion,
-    record: string,
-    options?: WriteOptions,
-  ): Promise<CasResult>;
   /** Absent where records may be sealed under any key. @throws InvalidArgumentError where one is not ours to change */
   checkRekeyable?(): void;
   /** Moves a record that failed authentication out of the way, keeping it whole; answers where it is now. */
@@ -200,6 +171,13 @@ export interface Store {
   removeOutbox?(id: string, names: readonly string[]): Promise<void>;
   /** Whether someone holds that lease now. */
   locked(id: string): Promise<boolean>;
+  /** Those of the ids whose lease someone holds now, in one question. Absent where that asks as often as `locked`. */
+  lockedAmong?(ids: readonly string[]): Promise<readonly string[]>;
+  /**
+   * Hears each time that the way to the store broke: another server may answer next, which lacks the last writes. It may hear
+   * so more than once of one break. Absent where nothing is between.
+   */
+  onBroken?(listener: () => void): void;
   /**
    * Makes sure that one more record can be written, and keeps it so until released. Throws what that write would throw.
    */
@@ -211,4 +189,39 @@ export interface Store {
   rehearse(): Promise<void>;
   durability(): Durability;
   close(): Promise<void>;
+}
+
+/**
+ * Where sealed records lie.
+ *
+ * Failure protocol: a record that is not there is `undefined` (read, version) or `false` (remove). A write that
+ * cannot be made throws (`StorageFullError`, `StorageUnwritableError`, `StorageUnsafeError`) and leaves the old
+ * record in place, whole. The exported suite `storeContract` (`holdfast/testing`) holds these duties as tests.
+ */
+export interface Store extends RecordIndex {
+  read(address: RecordAddress): Promise<StoredRecord | undefined>;
+  /** Each as `read` does, in their order, in one question. Absent where that asks as often as `read`. */
+  readMany?(addresses: readonly RecordAddress[]): Promise<(StoredRecord | undefined)[]>;
+  /**
+   * Writes the record if what is there still has the expected version (`undefined`: if nothing is there).
+   * Atomic and durable when it answers `ok`.
+   */
+  cas(
+    address: RecordAddress,
+    expected: RecordVersion | undefined,
+    record: string,
+    options?: WriteOptions,
+  ): Promise<CasResult>;
+  /**
+   * Puts `record` at `to` in place of what is at `from`, if that has the expected version and nothing is at `to`. Whatever
+   * comes between, readers find one of the two, and never both: two holders of one chain of refresh tokens would log each
+   * other out.
+   */
+  move(
+    from: RecordAddress,
+    to: RecordAddress,
+    expected: RecordVersion,
+    record: string,
+    options?: WriteOptions,
+  ): Promise<CasResult>;
 }

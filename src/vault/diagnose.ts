@@ -51,7 +51,7 @@ export async function diagnose(
   const { layout, resolution, keys, store } = place;
   const theirs = place.of === 'docker-agent' ? place : undefined;
   const engine = store instanceof EngineStore ? store : undefined;
-  const custody = new Custody({ lasting: store, passing: new MemoryStore(), keys });
+  const custody = new Custody({ lasting: place.lasting, passing: new MemoryStore(), keys });
   const checks: Record<string, Check> = {
     versions: async () => versions(environment),
     home: () => home(layout, environment),

@@ -1,3 +1,4 @@
+import { DockerAgentRecords } from '../credentials/docker-agent-records.ts';
 import { dockerAgentOpeners } from '../keyring/docker-agent.ts';
 import { resolveKeyrings } from '../keyring/open.ts';
 import { SealingKeys } from '../keyring/sealing-key.ts';
@@ -26,5 +27,6 @@ export function openDockerAgent(
   const resolution = resolveKeyrings(environment, layout, { keyring: options.keyring, openers });
   const keys = new SealingKeys(resolution, files.layout, environment);
   const store = new DockerAgentStore({ files, environment, keys, resolution });
-  return { files, layout: files.layout, openers, resolution, keys, store };
+  const lasting = new DockerAgentRecords(store);
+  return { files, layout: files.layout, openers, resolution, keys, store, lasting };
 }

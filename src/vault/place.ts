@@ -74,5 +74,5 @@ export function placeOf(options: PlaceOptions, environment: Environment, home: L
     resolveKeyrings(environment, home, { keyring, openers, wrapped });
   const resolution = resolve(options.keyring);
   const keys = new SealingKeys(resolution, home, environment);
-  return { of: 'own', layout: home, resolve, resolution, keys, store } as const;
+  return { of: 'own', layout: home, resolve, resolution, keys, store, lasting: store } as const;
 }

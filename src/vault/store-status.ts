@@ -3,7 +3,7 @@ import { HoldfastError, InvalidArgumentError } from '../errors.ts';
 import { DirectoryStore } from '../store/directory.ts';
 import type { Engine, EngineFinding, EngineStatus } from '../store/engine.ts';
 import { EngineStore } from '../store/engine-store.ts';
-import type { Store } from '../store/store.ts';
+import type { RecordIndex } from '../store/store.ts';
 import type { Environment } from '../system/environment.ts';
 import { layoutOf } from '../system/paths.ts';
 import { listPrivateDirectory } from '../system/private-directory.ts';
@@ -30,7 +30,7 @@ export interface StoreStatus {
  * @throws InvalidArgumentError for a store that has no status of its own
  */
 export async function storeStatus(
-  store: Store,
+  store: RecordIndex,
   environment: Environment,
   home?: string,
 ): Promise<StoreStatus> {
@@ -87,7 +87,7 @@ async function counted(
  * @throws InvalidArgumentError where it has none
  */
 export async function migratable(
-  store: Store,
+  store: RecordIndex,
 ): Promise<Engine & Required<Pick<Engine, 'migrate' | 'migration'>>> {
   const engine = store instanceof EngineStore ? await store.engine() : undefined;
   if (engine !== undefined && hasMigration(engine)) return engine;

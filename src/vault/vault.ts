@@ -12,7 +12,7 @@ import { Refresh } from '../refresh/refresh.ts';
 import { ReusePolicy } from '../refresh/reuse-policy.ts';
 import type { Secret } from '../secret.ts';
 import { MemoryStore } from '../store/memory.ts';
-import type { Store } from '../store/store.ts';
+import type { RecordIndex, Store } from '../store/store.ts';
 import { thisMoment } from '../system/clock.ts';
 import { type Environment, processEnvironment } from '../system/environment.ts';
 import { TokenProvider } from '../tokens/token-provider.ts';
@@ -80,7 +80,7 @@ export interface VaultOptions {
 export function openVault(options: VaultOptions = {}): Vault {
   const environment = options.environment ?? processEnvironment();
   const home = homeOf(options, environment);
-  const { layout, resolve, resolution, keys, store: lasting } = placeOf(options, environment, home);
+  const { layout, resolve, resolution, keys, lasting } = placeOf(options, environment, home);
   const keysOf = (keyring: string) => new SealingKeys(resolve(keyring), layout, environment);
   const settings = async ({ resource }: Pick<Credential, 'resource'>) =>
     (await import('./settings.ts')).serverSettings(resource, home, environment);
@@ -399,18 +399,10 @@ export class Vault {
     this.#mustBeOpen();
     const { held, unopened } = await this.#parts.custody.list();
     const now = thisMoment();
-    // Nothing that a lock could say is worth failing a listing for.
-    // One name under two keys has one lock: asked for twice at once, the second question would find the first.
-    const asked = new Map<string, Promise<boolean>>();
-    const isLeased = (one: StoredCredential) => {
-      const answer = asked.get(one.address.id) ?? this.#parts.custody.leased(one).catch(() => false);
-      asked.set(one.address.id, answer);
-      return answer;
-    };
-    const leased = await Promise.all(held.map(isLeased));
+    const leased = await this.#parts.custody.leased(held);
     return {
       credentials: held
-        .map((one, index) => summaryOf(this.#parts.custody.newest(one), now, leased[index] === true))
+        .map((one) => summaryOf(this.#parts.custody.newest(one), now, leased.has(one.address.id)))
         .sort((a, b) => compare(a.resource, b.resource) || compare(a.account, b.account)),
       unopened: unopened.map(summaryOfUnopened),
     };
@@ -431,7 +423,7 @@ export class Vault {
   }
 
   /** Where its records lie. */
-  get store(): Store {
+  get store(): RecordIndex {
     return this.#parts.custody.recordStore;
   }
 

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { OutboxFiles } from '../../src/credentials/outbox-files.ts';
+import { DockerAgentRecords } from '../../src/credentials/docker-agent-records.ts';
 import { SealedCredentialStore } from '../../src/credentials/sealed-credential-store.ts';
 import { dockerAgentOpeners } from '../../src/keyring/docker-agent.ts';
 import { KeyringResolution } from '../../src/keyring/open.ts';
@@ -96,7 +97,12 @@ export function dockerAgentParts(
     files,
     keys,
     store,
-    custody: new SealedCredentialStore({ lasting: store, passing: new MemoryStore(), files: outbox, keys }),
+    custody: new SealedCredentialStore({
+      lasting: new DockerAgentRecords(store),
+      passing: new MemoryStore(),
+      files: outbox,
+      keys,
+    }),
   };
 }
 
