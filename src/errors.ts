@@ -76,6 +76,12 @@ export abstract class HoldfastError extends Error {
   }
 }
 
+/** The same failure, of the same class, told as part of a larger one. Its hint stays where no other is given. */
+export function reworded(cause: HoldfastError, message: string, { hint = cause.hint } = {}): HoldfastError {
+  const Known = cause.constructor as new (message: string, options: object) => HoldfastError;
+  return new Known(message, { cause, ...(hint === undefined ? {} : { hint }) });
+}
+
 /** What may stand as the cause of an error: one of ours, or what `bareError` leaves of any other. */
 export function keptCause(cause: unknown): Error {
   return cause instanceof HoldfastError ? cause : bareError(cause);

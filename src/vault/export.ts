@@ -1,9 +1,10 @@
 import type { CredentialId } from '../credential.ts';
 import { type Credential, isRenewable, serializeCredential } from '../credential.ts';
+import type { CredentialLease, Replaced } from '../credentials/credential-lease.ts';
 import type { StoredCredential } from '../credentials/credential-store.ts';
-import { loginCommand, notLoggedIn } from '../credentials/login-required.ts';
+import { loginCommand, MOVED, notLoggedIn } from '../credentials/login-required.ts';
 import type { SealedCredentialStore } from '../credentials/sealed-credential-store.ts';
-import { InvalidArgumentError, StorageUnwritableError } from '../errors.ts';
+import { HoldfastError, InvalidArgumentError, reworded, StorageUnwritableError } from '../errors.ts';
 import { checkNothingInDoubt } from '../refresh/in-doubt.ts';
 import type { ReusePolicy } from '../refresh/reuse-policy.ts';
 import { Secret } from '../secret.ts';
@@ -47,10 +48,16 @@ export async function exportLogin(
     checkMovable(credential);
     checkUnbound(credential);
     await checkNothingInDoubt(lease, credential);
-    lease.fence();
-    // First out, then gone from here: whenever this ends, the login is in one place at least.
-    await options.deliver(exported(departing(credential)));
-    const gone = await lease.replace(current, tombstoneOf(credential, 'it was exported from this machine.'));
+    // Nothing leaves where there is no room to write down that it has left.
+    const room = await custody.reserve(current);
+    try {
+      lease.fence();
+      // First out, then gone from here: whenever this ends, the login is in one place at least.
+      await options.deliver(exported(departing(credential)));
+    } finally {
+      await room.release();
+    }
+    const gone = await markMoved(lease, current);
     if (gone === 'followed') {
       throw new StorageUnwritableError(
         `Another process took over the login to ${id.resource} while it was exported; the login stays here.`,
@@ -65,6 +72,26 @@ export async function exportLogin(
     }
   } finally {
     await lease.release();
+  }
+}
+
+/** @throws the store's error where the mark could not be written: then the login is in two places, and the error says so */
+async function markMoved(lease: CredentialLease, current: StoredCredential): Promise<Replaced> {
+  const { credential } = current;
+  try {
+    return await lease.replace(current, tombstoneOf(credential, 'it was exported from this machine.'));
+  } catch (cause) {
+    // The mark may have been written, and the answer lost.
+    const now = await lease.look().catch(() => undefined);
+    if (now?.credential.loginRequired?.error === MOVED) return now;
+    if (!(cause instanceof HoldfastError)) throw cause;
+    throw reworded(
+      cause,
+      `The login to ${credential.resource} was exported and is still here too. ${cause.message}`,
+      {
+        hint: 'Use one of the two: the first refresh of one ends the other. Remove what was exported, fix this, then export again.',
+      },
+    );
   }
 }
 

@@ -182,7 +182,7 @@ describe('a login that does not say who issued it', () => {
     expect(err).toContain('Took the access token');
     const host = new URL(servers.issuer).host;
     expect(err).toContain(
-      `opencode has not recorded who issued that login, so its refresh token stays there. It would be sent to "${host}"`,
+      `opencode has not recorded who issued that login, so its refresh token is still with opencode. It would be sent to "${host}"`,
     );
     expect(err).toContain(`--issuer ${servers.issuer}`);
     expect(await peer.files()).toEqual(before);
@@ -233,7 +233,7 @@ describe('a login that does not say who issued it', () => {
 describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, a login that does not say who issued it', () => {
   it.each([
     ['y', 'Moved the login'],
-    ['n', 'refresh token stays there'],
+    ['n', 'refresh token is still with opencode'],
   ])('shows the host that would get the refresh token, and after %s: %s', async (answer, told) => {
     const { variables, peer } = await person('opencode');
     const shown = terminal(`${HOLDFAST} import opencode --url ${servers.resource}`, variables);

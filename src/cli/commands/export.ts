@@ -3,8 +3,10 @@ import { canonicalResource } from '../../credential.ts';
 import { displayUrl } from '../../display-url.ts';
 import {
   AbortedError,
+  HoldfastError,
   InvalidArgumentError,
   LoginCancelledError,
+  reworded,
   StorageUnwritableError,
 } from '../../errors.ts';
 import type { Recipient } from '../../import/recipient.ts';
@@ -12,6 +14,7 @@ import { dockerAgent } from '../../import/to-docker-agent.ts';
 import { mcpRemote } from '../../import/to-mcp-remote.ts';
 import { printableJson, quote } from '../../quote.ts';
 import { checkCanCreate, createFile } from '../../system/created-file.ts';
+import { shellPath } from '../../system/storage-error.ts';
 import type { ExportedLogin } from '../../vault/results.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
@@ -41,22 +44,35 @@ export async function run(invocation: Invocation): Promise<number> {
   else if (path !== undefined) await checkCanCreate(path);
   await confirm(invocation, resource, mode, path);
   let given: ExportedLogin | undefined;
-  await withVault(invocation, (vault) =>
-    vault.export(resource, {
-      account: invocation.text('account'),
-      mode,
-      deadlineMs: timeoutMs(invocation),
-      signal,
-      deliver: async (login) => {
-        given = login;
-        if (recipient !== undefined) return recipient.put(login);
-        const text = format === 'env' ? variables(login) : `${printableJson(login.json.reveal())}\n`;
-        await (path === undefined ? print(invocation, text) : createFile(path, text));
-      },
-    }),
-  );
+  try {
+    await withVault(invocation, (vault) =>
+      vault.export(resource, {
+        account: invocation.text('account'),
+        mode,
+        deadlineMs: timeoutMs(invocation),
+        signal,
+        deliver: async (login) => {
+          if (recipient !== undefined) await recipient.put(login);
+          else {
+            const text = format === 'env' ? variables(login) : `${printableJson(login.json.reveal())}\n`;
+            await (path === undefined ? print(invocation, text) : createFile(path, text));
+          }
+          given = login;
+        },
+      }),
+    );
+  } catch (error) {
+    throw given === undefined ? error : withPlace(error, path);
+  }
   if (given !== undefined) tell(invocation, given, { mode, path, recipient });
   return EXIT.done;
+}
+
+/** What has left cannot be taken back, so whoever reads the error must know where it is. */
+function withPlace(error: unknown, path: string | undefined): unknown {
+  if (!(error instanceof HoldfastError)) return error;
+  const where = path === undefined ? 'was printed' : `is in ${shellPath(path)}`;
+  return reworded(error, `${error.message} What was exported ${where}.`);
 }
 
 function formatOf(invocation: Invocation, mode: 'move' | 'access-token'): (typeof FORMATS)[number] {

@@ -1,7 +1,13 @@
 import { resolve } from 'node:path';
 import { accountLabel, canonicalResource } from '../../credential.ts';
 import { displayUrl } from '../../display-url.ts';
-import { AbortedError, HoldfastError, InvalidArgumentError, LoginCancelledError } from '../../errors.ts';
+import {
+  AbortedError,
+  HoldfastError,
+  InvalidArgumentError,
+  LoginCancelledError,
+  reworded,
+} from '../../errors.ts';
 import { backupKeeper } from '../../import/backup.ts';
 import { configuredServers } from '../../import/configured-servers.ts';
 import { findLogins, type Moved, moveLogin, StillThere } from '../../import/move.ts';
@@ -254,11 +260,10 @@ function issuerQuestion(
 
 function stillThere({ cause, file }: StillThere, peer: Peer, resource: string): HoldfastError {
   if (!(cause instanceof HoldfastError)) throw cause;
-  const Known = cause.constructor as new (message: string, options: object) => HoldfastError;
-  return new Known(
+  return reworded(
+    cause,
     `The login to ${resource} is here now, and still with ${peer.title} too: ${cause.message}`,
     {
-      cause,
       hint: `Whichever of the two refreshes it logs the other one out. Mend that, then run the same command again, or take it out of ${shellPath(file)} by hand.`,
     },
   );
@@ -298,7 +303,7 @@ function tellUnconfirmed(
   { issuer, tokenEndpoint }: NamedIssuer,
 ): void {
   ui.warn(
-    `${title} has not recorded who issued that login, so its refresh token stays there. It would be sent to ${quote(new URL(tokenEndpoint).host)}, because the MCP server names it now.`,
+    `${title} has not recorded who issued that login, so its refresh token is still with ${title}. It would be sent to ${quote(new URL(tokenEndpoint).host)}, because the MCP server names it now.`,
     `If that is where you logged in: holdfast import ${id} --url ${shellPath(resource)} --issuer ${shellPath(issuer)}`,
   );
 }
