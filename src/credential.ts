@@ -5,6 +5,9 @@ import { isPrintable, quote } from './quote.ts';
 import { Secret } from './secret.ts';
 import { unknownMembers, withUnknownMembers } from './unknown-members.ts';
 
+/** In characters: what every sender and recipient should support (RFC 9110 section 4.1). */
+export const MAX_RESOURCE_LENGTH = 8000;
+
 /** The account label of a login that was given none. */
 export const DEFAULT_ACCOUNT = 'default';
 
@@ -358,6 +361,21 @@ export function canonicalResource(input: string): string {
       hint: `Tokens would cross the network in the clear. Use https://${url.host}${url.pathname}`,
     });
   }
+  const canonical = url.pathname === '/' && url.search === '' ? url.origin : url.href;
+  if (canonical.length > MAX_RESOURCE_LENGTH) {
+    throw new InvalidArgumentError(
+      `The URL is too long: it has ${canonical.length} characters, and at most ${MAX_RESOURCE_LENGTH} can be used.`,
+      { hint: 'Shorten its query, or give the settings in it another way, such as headers.' },
+    );
+  }
+  return canonical;
+}
+
+/** The same resource with a slash at the end of its path, or without: another one, and easily taken for it. */
+export function withOtherSlash(resource: string): string | undefined {
+  const url = new URL(resource);
+  if (url.pathname === '/') return undefined;
+  url.pathname = url.pathname.endsWith('/') ? url.pathname.slice(0, -1) : `${url.pathname}/`;
   return url.pathname === '/' && url.search === '' ? url.origin : url.href;
 }
 

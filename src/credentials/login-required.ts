@@ -1,6 +1,7 @@
-import { type Credential, DEFAULT_ACCOUNT } from '../credential.ts';
+import { type Credential, CredentialId, DEFAULT_ACCOUNT, withOtherSlash } from '../credential.ts';
 import { LoginRequiredError } from '../errors.ts';
 import { shellPath } from '../system/storage-error.ts';
+import type { CredentialStore } from './credential-store.ts';
 
 /* Why a credential needs a person, and the command that mends it. */
 
@@ -20,6 +21,34 @@ export function notLoggedIn({ resource, account }: Named): LoginRequiredError {
   return new LoginRequiredError(`There is no login to ${resource}${whose}.`, {
     hint: `Log in: ${loginCommand(resource, account)}`,
   });
+}
+
+/** As `notLoggedIn`, and names the login whose URL differs by a slash at its end alone, where there is one. */
+export async function notLoggedInNear(
+  id: CredentialId,
+  store: Pick<CredentialStore, 'kidsOf'>,
+): Promise<LoginRequiredError> {
+  const near = await loginNear(id, store);
+  if (near === undefined) return notLoggedIn(id);
+  const { message, hint } = notLoggedIn(id);
+  return new LoginRequiredError(
+    `${message} There is one to ${near}: the slash at the end makes another URL.`,
+    {
+      hint: `Use ${near}, or ${hint?.replace('Log in', 'log in')}`,
+    },
+  );
+}
+
+/** The resource that differs from this one by a slash at its end alone, where there is a login to it. */
+export async function loginNear(
+  { resource, account }: CredentialId,
+  store: Pick<CredentialStore, 'kidsOf'>,
+): Promise<string | undefined> {
+  const near = withOtherSlash(resource);
+  if (near === undefined) return undefined;
+  // A help and no more: a store that fails now has said so already, or will.
+  const kids = await store.kidsOf(CredentialId.of(near, account).recordId).catch(() => []);
+  return kids.length === 0 ? undefined : near;
 }
 
 /** The server refused the refresh token. */

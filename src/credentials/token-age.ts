@@ -113,11 +113,13 @@ export function alive({ tokens }: Credential, now: Moment): boolean {
   return life === undefined || age === undefined || age < life;
 }
 
-/** When the access token lapses, by the wall clock as it is now, in milliseconds since the epoch. */
+/**
+ * When the access token lapses, by the wall clock as it is now, in milliseconds since the epoch. Of one from the future it is
+ * known alone that it has no more than its whole life left.
+ */
 export function lapsesAt({ tokens }: Credential, now: Moment): number | undefined {
   const life = lifeOf(tokens);
-  const age = tokenAge(tokens, now);
-  return life === undefined || age === undefined ? tokens.expiresAt : now.wall - age + life;
+  return life === undefined ? undefined : now.wall - (tokenAge(tokens, now) ?? 0) + life;
 }
 
 function lifeOf({ obtainedAt, expiresAt }: Tokens): number | undefined {

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import * as HPKE from 'hpke';
 import * as v from 'valibot';
+import { MAX_RESOURCE_LENGTH } from '../credential.ts';
 import { HandoverDamagedError, HandoverNewerError, InvalidArgumentError } from '../errors.ts';
 import { Secret } from '../secret.ts';
 import type { HandoverCode } from './code.ts';
@@ -33,7 +34,7 @@ export type TransferMode = (typeof TRANSFER_MODES)[number];
 const Header = v.strictObject({
   v: v.literal(VERSION),
   to: v.pipe(v.string(), v.regex(/^[\w-]{22}$/)),
-  resource: v.pipe(v.string(), v.nonEmpty(), v.maxLength(4096)),
+  resource: v.pipe(v.string(), v.nonEmpty(), v.maxLength(MAX_RESOURCE_LENGTH)),
   account: v.pipe(v.string(), v.nonEmpty(), v.maxLength(128)),
   mode: v.picklist(TRANSFER_MODES),
   expiresAt: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),

@@ -5,7 +5,9 @@ import { quote } from '../quote.ts';
 
 /* Which URLs may be requested, and which of those that a server publishes or redirects to are believed. */
 
+/** In characters. A server whose own URL is longer may name URLs that are made from it, such as that of its metadata. */
 const MAX_URL_LENGTH = 2048;
+const LONGER_THAN_ITS_OWN = 256;
 
 /**
  * The URL, if a request to it may carry anything: https, or http to this machine by its very name.
@@ -44,9 +46,9 @@ export function checkPublishedUrl(text: string, name: string, resource: URL, all
     new UnsafeUrlError(`The server names the ${name} ${shown}, which ${why}.`, {
       hint: 'It was not used. Tell who runs the server.',
     });
-  if (text.length > MAX_URL_LENGTH || /[\s\p{Cc}]/u.test(text) || !URL.canParse(text)) {
-    throw refuse('is not a URL');
-  }
+  const longest = Math.max(MAX_URL_LENGTH, resource.href.length + LONGER_THAN_ITS_OWN);
+  if (text.length > longest) throw refuse(`is too long: it is not a URL of at most ${longest} characters`);
+  if (/[\s\p{Cc}]/u.test(text) || !URL.canParse(text)) throw refuse('is not a URL');
   const url = new URL(text);
   if (url.protocol !== 'https:' && url.protocol !== 'http:') throw refuse('is neither http nor https');
   if (url.username !== '' || url.password !== '') {

@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import type { Reach } from '../credential.ts';
+import { MAX_RESOURCE_LENGTH, type Reach } from '../credential.ts';
 import { AbortedError, type HoldfastError, InvalidResponseError, NotAnMcpServerError } from '../errors.ts';
 import { type HttpResponse, type RequestOptions, send } from '../http/request.ts';
 import { checkPublishedUrl } from '../http/safe-url.ts';
@@ -51,7 +51,7 @@ export interface DiscoveryOptions extends Omit<ServerMetadataOptions, 'used' | '
 }
 
 const ResourceMetadata = v.object({
-  resource: v.pipe(v.string(), v.nonEmpty(), v.maxLength(2048)),
+  resource: v.pipe(v.string(), v.nonEmpty(), v.maxLength(MAX_RESOURCE_LENGTH)),
   authorization_servers: v.optional(v.pipe(v.array(v.string()), v.maxLength(100))),
   scopes_supported: Scopes,
   dpop_bound_access_tokens_required: v.optional(v.boolean()),

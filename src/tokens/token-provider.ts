@@ -1,6 +1,6 @@
 import { CredentialId, isRenewable } from '../credential.ts';
 import type { CredentialStore, Lookup } from '../credentials/credential-store.ts';
-import { cannotRefresh, notLoggedIn, refused } from '../credentials/login-required.ts';
+import { cannotRefresh, notLoggedInNear, refused } from '../credentials/login-required.ts';
 import { alive, freshFor, freshness, servedFor } from '../credentials/token-age.ts';
 import {
   HoldfastError,
@@ -83,7 +83,7 @@ export class TokenProvider {
     });
     if (found === undefined) {
       this.#cache.delete(resource, options.account);
-      throw notLoggedIn(id);
+      throw await notLoggedInNear(id, this.#store);
     }
     let { held } = found;
     const serve = async (ms: number): Promise<AccessToken> => {

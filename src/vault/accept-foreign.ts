@@ -4,6 +4,7 @@ import {
   type Credential,
   canonicalResource,
   LENIENCIES,
+  MAX_RESOURCE_LENGTH,
   type Reach,
   type Tokens,
 } from '../credential.ts';
@@ -19,6 +20,7 @@ import type { Secret } from '../secret.ts';
  */
 
 const URL_TEXT = /^[\x21-\x7e]{1,2048}$/;
+const RESOURCE_TEXT = new RegExp(`^[\\x21-\\x7e]{1,${MAX_RESOURCE_LENGTH}}$`);
 const ALGORITHM = /^[\w-]{1,32}$/;
 const LONGEST_SECRET = 65_536;
 const LONGEST_LIST = 32;
@@ -88,7 +90,7 @@ function resourceOf({ resource, account }: Credential, refuse: Acceptance['refus
   const canonical = canonicalOrNone(resource);
   if (canonical === undefined) throw refuse('its resource is not the URL of an MCP server');
   if (canonical !== resource) throw refuse('its resource is not written as it should be');
-  if (!URL_TEXT.test(resource)) throw refuse('its resource is too long');
+  if (!RESOURCE_TEXT.test(resource)) throw refuse('its resource is too long');
   return new URL(resource);
 }
 
@@ -115,7 +117,7 @@ function resourceParameterOf(
   refuse: Acceptance['refuse'],
 ): string | undefined {
   if (text === undefined) return undefined;
-  const isOwn = URL_TEXT.test(text) && URL.canParse(text) && new URL(text).origin === resource.origin;
+  const isOwn = RESOURCE_TEXT.test(text) && URL.canParse(text) && new URL(text).origin === resource.origin;
   if (!isOwn) throw refuse(`its resource parameter ${quote(text)} is of another server`);
   return text;
 }

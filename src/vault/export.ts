@@ -2,7 +2,7 @@ import type { CredentialId } from '../credential.ts';
 import { type Credential, isRenewable, serializeCredential } from '../credential.ts';
 import type { CredentialLease, Replaced } from '../credentials/credential-lease.ts';
 import type { StoredCredential } from '../credentials/credential-store.ts';
-import { loginCommand, MOVED, notLoggedIn } from '../credentials/login-required.ts';
+import { loginCommand, MOVED, notLoggedIn, notLoggedInNear } from '../credentials/login-required.ts';
 import type { SealedCredentialStore } from '../credentials/sealed-credential-store.ts';
 import { HoldfastError, InvalidArgumentError, reworded, StorageUnwritableError } from '../errors.ts';
 import { checkNothingInDoubt } from '../refresh/in-doubt.ts';
@@ -97,7 +97,7 @@ async function markMoved(lease: CredentialLease, current: StoredCredential): Pro
 
 async function found(custody: SealedCredentialStore, id: CredentialId): Promise<StoredCredential> {
   const held = (await custody.find(id))?.held;
-  if (held === undefined) throw notLoggedIn(id);
+  if (held === undefined) throw await notLoggedInNear(id, custody);
   return held;
 }
 

@@ -1,6 +1,6 @@
 import { type Credential, isRenewable } from '../credential.ts';
 import type { StoredCredential, Undecryptable } from '../credentials/credential-store.ts';
-import { freshness, lapsesAt } from '../credentials/token-age.ts';
+import { freshness, lapsesAt, tokenAge } from '../credentials/token-age.ts';
 import type { Moment } from '../system/clock.ts';
 import type { CredentialState, CredentialSummary, UnopenedRecord } from './results.ts';
 
@@ -46,6 +46,8 @@ export function summaryOfUnopened({ id, kid, error }: Undecryptable): UnopenedRe
 function stateOf(credential: Credential, now: Moment, leased: boolean): CredentialState {
   if (credential.loginRequired !== undefined) return 'login-required';
   if (leased) return 'refreshing';
-  if (freshness(credential, now) !== 'lapsed') return 'fresh';
+  // A token that seems to come from the future may have any age, and is refreshed on its next use.
+  const isDated = tokenAge(credential.tokens, now) !== undefined;
+  if (freshness(credential, now) !== 'lapsed' && (isDated || !isRenewable(credential))) return 'fresh';
   return isRenewable(credential) ? 'stale' : 'login-required';
 }

@@ -1,5 +1,5 @@
 import type { CredentialId } from '../credential.ts';
-import { MOVED } from '../credentials/login-required.ts';
+import { loginNear, MOVED } from '../credentials/login-required.ts';
 import type { SealedCredentialStore } from '../credentials/sealed-credential-store.ts';
 import { AbortedError, HoldfastError } from '../errors.ts';
 import type { ReusePolicy } from '../refresh/reuse-policy.ts';
@@ -67,5 +67,6 @@ export async function logOut(
             : 'not-offered',
     reason,
     unopened: unopened.map(summaryOfUnopened),
+    near: held.length + unopened.length > 0 ? undefined : await loginNear(id, custody),
   };
 }

@@ -204,6 +204,8 @@ export interface LogoutResult {
   readonly reason?: string | undefined;
   /** Records of this login that could not be opened from here, and stay. */
   readonly unopened: readonly UnopenedRecord[];
+  /** Where nothing was found: a URL that has a login, and differs by a slash at its end alone. */
+  readonly near?: string | undefined;
 }
 
 export interface ForgetResult {

@@ -2,7 +2,7 @@ import * as v from 'valibot';
 import type { CredentialId } from '../credential.ts';
 import { type Credential, isRenewable, serializeCredential } from '../credential.ts';
 import type { StoredCredential } from '../credentials/credential-store.ts';
-import { loginCommand, MOVED, notLoggedIn, refused } from '../credentials/login-required.ts';
+import { loginCommand, MOVED, notLoggedIn, notLoggedInNear, refused } from '../credentials/login-required.ts';
 import type { SealedCredentialStore } from '../credentials/sealed-credential-store.ts';
 import { lapsesAt } from '../credentials/token-age.ts';
 import { AbortedError, InvalidArgumentError, LoginCancelledError } from '../errors.ts';
@@ -76,7 +76,7 @@ async function move(sending: Sending): Promise<SendResult> {
   const { name, options, place, code } = sending;
   const { custody, policy, files } = place;
   const found = await custody.find(name);
-  if (found === undefined) throw notLoggedIn(name);
+  if (found === undefined) throw await notLoggedInNear(name, custody);
   const before = await blobAgain(sending, found.held);
   if (before !== undefined) return before;
   checkMovable(found.held.credential);

@@ -179,6 +179,8 @@ describe('a wall clock that jumps', () => {
     expect(freshFor(lasting(60 * MINUTE), before)).toBe(0);
     expect(alive(lasting(60 * MINUTE), before)).toBe(true);
     expect(servedFor(lasting(60 * MINUTE), before, MINUTE)).toBe(MINUTE);
+    // It has no more than its whole life left, whatever the clock said when it came.
+    expect(lapsesAt(lasting(60 * MINUTE), before)).toBe(before.wall + 60 * MINUTE);
     // Two machines with one store differ by seconds, and that is no reason.
     expect(freshness(lasting(60 * MINUTE), at(OBTAINED - 30 * SECOND))).toBe('fresh');
   });

@@ -22,6 +22,16 @@ describe('the resource’s metadata', () => {
     expect(found.log.every(({ headers }) => headers.authorization === undefined)).toBe(true);
   });
 
+  it.each([2000, 4000, 8000])('is found where the server’s own URL has %i characters', async (length) => {
+    const query = `?x=${'a'.repeat(length - 'http://127.0.0.1:12345/mcp?x='.length)}`;
+    const found = await server((origin) => ({
+      [`/mcp${query}`]: challenge(`Bearer resource_metadata="${origin}${RESOURCE}/mcp${query}"`),
+      [`${RESOURCE}/mcp${query}`]: { resource: `${origin}/mcp${query}`, authorization_servers: [origin] },
+    }));
+    const resource = `${found.origin}/mcp${query}`;
+    expect((await discover(resource)).resourceParameter === resource).toBe(true);
+  });
+
   it('is looked for with the server’s path, then at the root, when there is no challenge that says where', async () => {
     const found = await server((origin) => ({
       [`${RESOURCE}/mcp`]: answer(404),

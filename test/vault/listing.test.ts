@@ -11,6 +11,7 @@ import { DesktopKeyring, opener } from '../support/keyring.ts';
 import { partsAt, vaultAt } from '../support/vault.ts';
 
 const RESOURCE = 'https://mcp.example.com/mcp';
+const YEAR_MS = 365 * 24 * 3_600_000;
 
 async function keep(home: Home, changes: Partial<Credential> = {}, resource = RESOURCE): Promise<string> {
   const { custody, keys } = partsAt(home);
@@ -91,6 +92,11 @@ describe('the list', () => {
       'one that lapsed and cannot be refreshed',
       { tokens: tokens({ obtainedAt: 1, expiresAt: 1000, refreshToken: undefined }) },
       { state: 'login-required', canRefresh: false },
+    ],
+    [
+      'one that a clock dated a year ahead, and that can be refreshed',
+      { tokens: tokens({ obtainedAt: Date.now() + YEAR_MS, expiresAt: Date.now() + YEAR_MS + 4000 }) },
+      { state: 'stale', canRefresh: true },
     ],
     [
       'one without an expiry',

@@ -18,7 +18,8 @@ export async function run(invocation: Invocation): Promise<number> {
   if (result.removed === 0) {
     const [unopened] = result.unopened;
     if (unopened === undefined) {
-      ui.note(`There is no login to ${login}, so nothing was done. See: holdfast list`);
+      const near = result.near === undefined ? '' : ` There is one to ${result.near}, another URL.`;
+      ui.note(`There is no login to ${login}, so nothing was done.${near} See: holdfast list`);
       return EXIT.done;
     }
     const { code, reason, hint } = unopened;

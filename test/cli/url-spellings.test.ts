@@ -1,0 +1,59 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { temporaryHome } from '../support/home.ts';
+import { type Servers, startServers } from '../support/servers.ts';
+import { type CommandLine, commandLine } from '../support/transcript.ts';
+
+let servers: Servers;
+beforeAll(async () => {
+  servers = await startServers();
+});
+afterAll(() => servers.stop());
+
+async function newHome(): Promise<CommandLine> {
+  return commandLine((await temporaryHome()).path, [servers]);
+}
+
+describe('a URL that differs from that of a login by a slash at its end', () => {
+  it('is another one, and every command says which one has the login', async () => {
+    const at = await newHome();
+    expect((await at.run(['login', servers.resource])).code).toBe(0);
+    for (const args of [
+      ['token', `${servers.resource}/`],
+      ['headers', `${servers.resource}/`],
+      ['export', `${servers.resource}/`, '--reveal', '--yes'],
+      ['export', `${servers.resource}/`, '--reveal', '--yes', '--move'],
+    ]) {
+      const { code, err } = await at.run(args);
+      expect({ args, code }).toEqual({ args, code: 3 });
+      expect(err).toContain(`There is one to ${servers.resource}: the slash at the end makes another URL.`);
+      expect(err).toContain(`log in: holdfast login ${servers.resource}/`);
+    }
+    const logout = await at.run(['logout', `${servers.resource}/`]);
+    expect(logout.code).toBe(0);
+    expect(logout.err).toContain(`There is one to ${servers.resource}, another URL.`);
+    expect((await at.run(['token', servers.resource])).code).toBe(0);
+  });
+
+  it('is not named where the other account alone has the login', async () => {
+    const at = await newHome();
+    await at.run(['login', servers.resource, '--account', 'work']);
+    expect(await at.told(['token', `${servers.resource}/`])).not.toContain('There is one to');
+    expect(await at.told(['token', `${servers.resource}/`, '--account', 'work'])).toContain(
+      'There is one to',
+    );
+  });
+});
+
+describe('a long URL', () => {
+  const long = (length: number) => `${servers.resource}?x=`.padEnd(length, 'a');
+
+  it.each(['login', 'token', 'logout'])(
+    'of more than 8,000 characters is refused by %s, which says so',
+    async (command) => {
+      const { code, err } = await (await newHome()).run([command, long(8001)]);
+      expect(code).toBe(2);
+      expect(err).toContain('The URL is too long: it has 8001 characters, and at most 8000 can be used.');
+      expect(err.length).toBeLessThan(400);
+    },
+  );
+});
