@@ -1,3 +1,4 @@
+import { CredentialId } from '../credential.ts';
 import type { StoredCredential } from '../credentials/credential-store.ts';
 import type { SealedCredentialStore } from '../credentials/sealed-credential-store.ts';
 import { HoldfastError, InvalidArgumentError } from '../errors.ts';
@@ -138,6 +139,9 @@ async function moveOne(
     const current = await lease.begin(await policy.patience(held.credential, signal));
     // Another process has moved it.
     if (current === undefined || current.key.kid !== held.key.kid) return 'changed';
+    // A login that was made since, under another key, would be hidden by this one under a stronger key.
+    const counts = await custody.find(CredentialId.ofStored(current.credential));
+    if (counts !== undefined && counts.held.key.kid !== current.key.kid) return 'occupied';
     const result = await lease.move(current, key);
     return typeof result === 'string' ? result : 'moved';
   } finally {
