@@ -29,7 +29,7 @@ export class TokenCache {
   readonly #cached = new Map<string, CachedToken>();
   #epoch = 0;
 
-  /** Changes when everything is forgotten: what was found out before is not kept after. */
+  /** Changes when something is forgotten: what was found out before is not kept after. */
   get epoch(): number {
     return this.#epoch;
   }
@@ -56,9 +56,17 @@ export class TokenCache {
     this.#cached.delete(key(resource, account));
   }
 
-  forget(): void {
+  /** @param id of that login alone; of all of them otherwise */
+  forget(id?: CredentialId): void {
     this.#epoch += 1;
-    this.#cached.clear();
+    for (const [name, slot] of this.#cached) {
+      if (id === undefined || slot.id.recordId === id.recordId) this.#cached.delete(name);
+    }
+  }
+
+  /** Whatever is there is compared with the store before it is handed out again; it still serves if that does not answer. */
+  lookAgain(): void {
+    for (const slot of this.#cached.values()) slot.lookAgainAt = { monotonic: 0, wall: 0 };
   }
 }
 

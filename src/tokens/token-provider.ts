@@ -61,9 +61,18 @@ export class TokenProvider {
     return slot.access;
   }
 
-  /** Looks everything up anew from now on. */
-  forget(): void {
-    this.#cache.forget();
+  /**
+   * Looks it up anew from now on.
+   *
+   * @param id that login alone; all of them otherwise
+   */
+  forget(id?: CredentialId): void {
+    this.#cache.forget(id);
+  }
+
+  /** Compares everything with the store before it is served again. */
+  lookAgain(): void {
+    this.#cache.lookAgain();
   }
 
   /** A valid token; throws what `Vault.token` throws. */

@@ -220,7 +220,7 @@ export class Vault {
       grant === undefined
         ? await (await import('./login.ts')).logIn(name, merged, place)
         : await (await import('./unattended.ts')).logInUnattended(name, { ...merged, grant }, place);
-    this.#serving.forget();
+    this.#serving.forget(name);
     return this.#kept(held);
   }
 
@@ -229,12 +229,12 @@ export class Vault {
     this.#mustBeOpen();
     const name = CredentialId.of(resource, options.account);
     const { logOut } = await import('./logout.ts');
-    this.#serving.forget();
+    this.#serving.forget(name);
     try {
       return await logOut(name, options, this.#parts);
     } finally {
       // Who looked it up meanwhile may have found it still there.
-      this.#serving.forget();
+      this.#serving.forget(name);
     }
   }
 
@@ -274,7 +274,7 @@ export class Vault {
         alsoUsed: async () => (await this.#parts.backups()).kids(),
       });
     } finally {
-      this.#serving.forget();
+      this.#serving.lookAgain();
       this.#parts.keys.lookAgain(Number.POSITIVE_INFINITY);
     }
   }
@@ -297,7 +297,7 @@ export class Vault {
         logInElsewhere: () => this.#logInElsewhere(name, options),
       });
     } finally {
-      if (options.mode === 'move') this.#serving.forget();
+      if (options.mode === 'move') this.#serving.forget(name);
     }
   }
 
@@ -323,7 +323,7 @@ export class Vault {
     const { receive } = await import('./receive.ts');
     const place = { ...this.#parts, files: await this.#parts.handover() };
     const { held, header, words } = await receive(blob, options, place);
-    this.#serving.forget();
+    this.#serving.forget(CredentialId.ofStored(held.credential));
     return { ...this.#kept(held), mode: header.mode, blobWords: words };
   }
 
@@ -339,7 +339,7 @@ export class Vault {
     const { adopt } = await import('./adopt.ts');
     const settings = await this.#parts.settings(CredentialId.of(foreign.resource, options.account));
     const { held, outcome, unconfirmed } = await adopt(foreign, options, { ...this.#parts, settings });
-    this.#serving.forget();
+    this.#serving.forget(CredentialId.ofStored(held.credential));
     return { ...this.#kept(held), outcome, unconfirmed };
   }
 
@@ -374,7 +374,7 @@ export class Vault {
     try {
       await exportLogin(name, options, this.#leaving(resource, options));
     } finally {
-      if (options.mode === 'move') this.#serving.forget();
+      if (options.mode === 'move') this.#serving.forget(name);
     }
   }
 
@@ -390,7 +390,7 @@ export class Vault {
     this.#mustBeOpen();
     const { importExported } = await import('./adopt.ts');
     const held = await importExported(json, options, this.#parts);
-    this.#serving.forget();
+    this.#serving.forget(CredentialId.ofStored(held.credential));
     return this.#kept(held);
   }
 

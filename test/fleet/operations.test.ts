@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { StorageFullError } from '../../src/errors.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
@@ -88,6 +89,31 @@ describe('an answer whose record has moved meanwhile', () => {
     expect(await token).toBe('generation 2');
     expect((await stored())?.refreshToken === server.live(family)).toBe(true);
     expect(server.hasEnded(family)).toBe(false);
+  });
+
+  test('is not hidden: a rekey leaves the login before under its old key when a later one was made meanwhile', async () => {
+    const { server, at, shared, open, stored } = await strictFleet();
+    await at.renewKey();
+    // It has the key in between, and not yet the newest one.
+    const other = await machine({ key: await readFile(at.keyFile, 'utf8') });
+    await at.renewKey();
+    const [claiming, go] = [gate(), gate()];
+    const rekeying = open();
+    const claim = rekeying.engine.claim.bind(rekeying.engine);
+    rekeying.engine.claim = async (...given) => {
+      claiming.open();
+      await go.opened;
+      return claim(...given);
+    };
+    const rekeyed = rekeying.vault.rekey();
+    await claiming.opened;
+    const { refreshToken } = await server.begin();
+    await putLogin(engineProcess(shared, other).store, other, { server, refreshToken });
+    go.open();
+    expect(await rekeyed).toMatchObject({ moved: 0, left: [{ resource: RESOURCE }] });
+    expect((await stored())?.refreshToken === refreshToken).toBe(true);
+    expect(await open().vault.rekey()).toMatchObject({ moved: 1, left: [{ resource: RESOURCE }] });
+    expect((await stored())?.refreshToken === refreshToken).toBe(true);
   });
 
   test('keeps a login here that was to be exported while its tokens were on their way', async () => {
@@ -211,4 +237,28 @@ describe('tokens in the outbox of a process that died', () => {
     });
     expect(exported.includes(live)).toBe(true);
   });
+});
+
+describe('an operation on one login, in a process that serves another', () => {
+  const OTHER = 'https://other.example.com/mcp';
+
+  test.each(['logout', 'export', 'rekey'])(
+    'takes no token away when the engine does not answer after a %s',
+    async (what) => {
+      const { server, at, open } = await strictFleet(60_000);
+      const one = open();
+      const { refreshToken } = await server.begin();
+      await putLogin(one.store, at, { server, refreshToken, leftMs: 60_000, resource: OTHER });
+      const before = await one.vault.token(RESOURCE);
+      if (what === 'logout') await one.vault.logout(OTHER);
+      if (what === 'export') await one.vault.export(OTHER, { mode: 'move', deliver: async () => {} });
+      if (what === 'rekey') {
+        await at.renewKey();
+        await one.vault.rekey();
+      }
+      kill(one);
+      expect((await one.vault.token(RESOURCE)).token.equals(before.token)).toBe(true);
+      if (what === 'export') await expect(one.vault.token(OTHER)).rejects.toThrow();
+    },
+  );
 });
