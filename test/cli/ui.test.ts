@@ -6,6 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { type Output, Ui } from '../../src/cli/ui.ts';
 import { NetworkError } from '../../src/errors.ts';
 import { HOSTILE_TEXTS, unprintableIn } from '../support/hostile-text.ts';
+import '../support/fixed-seed.ts';
 
 function written(options: { json?: boolean; log?: boolean; isTTY?: boolean; debug?: boolean } = {}) {
   const said = { out: '', err: '' };

@@ -6,6 +6,7 @@ import { JSON_FORMAT } from '../../src/configure/json.ts';
 import { TOML_FORMAT } from '../../src/configure/toml.ts';
 import { YAML_FORMAT } from '../../src/configure/yaml.ts';
 import * as files from './files.ts';
+import '../support/fixed-seed.ts';
 
 const ENTRY: Entry = { command: 'holdfast', args: ['proxy', 'https://mcp.notion.com/mcp'] };
 const TOOLSET: Entry = { type: 'mcp', ...ENTRY };

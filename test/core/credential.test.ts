@@ -12,6 +12,7 @@ import {
 import { InvalidArgumentError, RecordDamagedError, RecordNewerError } from '../../src/errors.ts';
 import { quote } from '../../src/quote.ts';
 import { Secret } from '../../src/secret.ts';
+import '../support/fixed-seed.ts';
 
 const credential: Credential = {
   resource: 'https://mcp.notion.com/sse',

@@ -13,6 +13,7 @@ import {
 import { codeOf, parseCode } from '../../src/handover/code.ts';
 import { WORDS } from '../../src/handover/word-list.ts';
 import { fourWords } from '../../src/handover/words.ts';
+import '../support/fixed-seed.ts';
 
 const about: Omit<BlobHeader, 'to'> = {
   resource: 'https://mcp.example/mcp',

@@ -4,6 +4,7 @@ import { compactDecrypt } from 'jose';
 import { describe, expect, it } from 'vitest';
 import { RecordDamagedError } from '../../src/errors.ts';
 import { type RecordKey, seal, unseal } from '../../src/sealing.ts';
+import '../support/fixed-seed.ts';
 
 const key: RecordKey = { kid: 'a-key', key: randomBytes(32) };
 

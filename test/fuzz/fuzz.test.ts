@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { RUNS } from './target.ts';
 import { TARGETS } from './targets.ts';
+import '../support/fixed-seed.ts';
 
 test.each(TARGETS.map((target) => [target.name, target.title, target] as const))(
   '%s: %s',

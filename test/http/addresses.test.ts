@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { classify, holds } from '../../src/http/addresses.ts';
+import '../support/fixed-seed.ts';
 
 describe('an address', () => {
   it.each([

@@ -17,6 +17,7 @@ import {
 } from '../../src/oauth/authorization.ts';
 import type { Discovery, ServerMetadata } from '../../src/oauth/discovery.ts';
 import { discoveryOf, metadataOf } from '../support/metadata.ts';
+import '../support/fixed-seed.ts';
 
 const ISSUER = 'https://as.example';
 const REDIRECT = 'http://127.0.0.1:4000/callback';

@@ -18,6 +18,7 @@ import {
   generateDpopKey,
 } from '../../src/oauth/dpop.ts';
 import { Secret } from '../../src/secret.ts';
+import '../support/fixed-seed.ts';
 
 const KEY = generateDpopKey();
 const URL_ = 'https://as.example/token';

@@ -6,6 +6,7 @@ import { HoldfastError, InvalidArgumentError } from '../../src/errors.ts';
 import { signingAlgorithmOf, signingKey, signJwt } from '../../src/oauth/jwt.ts';
 import { Secret } from '../../src/secret.ts';
 import { secretsSeen } from '../support/leaks.ts';
+import '../support/fixed-seed.ts';
 
 type Pair = { privateKey: KeyObject; publicKey: KeyObject };
 

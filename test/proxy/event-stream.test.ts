@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { EventStream, type StreamEvent } from '../../src/proxy/event-stream.ts';
 import { LineReader } from '../../src/proxy/lines.ts';
 import { readMessage } from '../../src/proxy/message.ts';
+import '../support/fixed-seed.ts';
 
 function read(chunks: readonly (string | Buffer)[], limit?: number) {
   const events: StreamEvent[] = [];

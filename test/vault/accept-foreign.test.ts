@@ -6,6 +6,7 @@ import { Secret } from '../../src/secret.ts';
 import { acceptForeignCredential } from '../../src/vault/accept-foreign.ts';
 import { sampleCredential } from '../support/credential.ts';
 import { HOSTILE_TEXTS, unprintableIn } from '../support/hostile-text.ts';
+import '../support/fixed-seed.ts';
 
 const RESOURCE = 'https://mcp.example/mcp';
 
