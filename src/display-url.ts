@@ -17,7 +17,7 @@ const SECRET_NAME = /key|token|secret|pass|pwd|pin|auth|sig|code|state|session|c
 const PLACEHOLDER = /^user(:password)?@$/i;
 
 const URL_IN_TEXT = /\b[a-z][a-z0-9+.-]{1,15}:\/\/[^\s"'`<>\\]+/gi;
-const AFTER_URL = /[.,;:!?)\]}]+$/;
+const AFTER_URL = '.,;:!?)]}';
 
 /**
  * The URL without what may be a secret: no user name or password, no value of a query that may hold a key, no fragment, and
@@ -38,8 +38,9 @@ export function displayUrl(url: string): string {
 export function withDisplayUrls(text: string): string {
   if (!text.includes('://')) return text;
   return text.replace(URL_IN_TEXT, (match) => {
-    const after = AFTER_URL.exec(match)?.[0] ?? '';
-    return `${displayUrl(match.slice(0, match.length - after.length))}${after}`;
+    let end = match.length;
+    while (end > 0 && AFTER_URL.includes(match.charAt(end - 1))) end -= 1;
+    return `${displayUrl(match.slice(0, end))}${match.slice(end)}`;
   });
 }
 

@@ -54,7 +54,8 @@ export function parsePlainJson(text: string, keys: HostileKeys = 'refused'): unk
 }
 
 /**
- * A copy of objects (`Map`s count as such), lists and values. What is there twice, as YAML's aliases make it, is copied once.
+ * A copy of objects (`Map`s count as such), lists and values. What is there twice, as YAML's aliases make it, is copied once;
+ * what contains itself is refused, since every reader would follow it without end.
  *
  * @throws HostileValuesError
  */
@@ -69,21 +70,26 @@ export function sameValues(a: unknown, b: unknown): boolean {
 
 function copied(value: unknown, keys: HostileKeys, done: Map<object, unknown>, depth: number): unknown {
   if (typeof value !== 'object' || value === null || value instanceof Date) return value;
-  if (done.has(value)) return done.get(value);
+  if (done.has(value)) {
+    const copy = done.get(value);
+    if (copy === undefined) throw new HostileValuesError('one of its values contains itself');
+    return copy;
+  }
   checkDepth(depth);
+  // Not copied yet, so that whoever comes here again from below sees it.
+  done.set(value, undefined);
   if (Array.isArray(value)) {
-    const list: unknown[] = [];
+    const list = (value as unknown[]).map((one) => copied(one, keys, done, depth + 1));
     done.set(value, list);
-    for (const one of value as unknown[]) list.push(copied(one, keys, done, depth + 1));
     return list;
   }
   const object = plainObject();
-  done.set(value, object);
   for (const [key, one] of value instanceof Map ? value : Object.entries(value)) {
     const name = nameOf(key);
     if (keys === 'refused') checkKey(name);
     object[name] = copied(one, keys, done, depth + 1);
   }
+  done.set(value, object);
   return object;
 }
 

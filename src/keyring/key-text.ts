@@ -40,7 +40,10 @@ export function givenKeys(text: string): Buffer[] | KeyTextFault {
   const keys: Buffer[] = [];
   for (const [index, word] of words.entries()) {
     const which = words.length === 1 ? 'holds something that' : `holds as key ${index + 1} something that`;
-    const plain = word.replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, '');
+    const plain = word
+      .replaceAll('+', '-')
+      .replaceAll('/', '_')
+      .replace(/={1,2}$/, '');
     const key = Buffer.from(plain, 'base64url');
     if (key.toString('base64url') !== plain) return { fault: `${which} is not base64url` };
     if (key.length !== SEALING_KEY_BYTES) {

@@ -119,6 +119,21 @@ test.each(['}', '[]', '"', '%\n', '*a ', '!x ', 'a: \n', '- a\n'])(
   },
 );
 
+test.each(['a: &a [*a]', '&a [*a]', 'a: &a {b: {c: *a}}'])(
+  'YAML in which "%s" contains itself is refused',
+  async (text) => {
+    const format = await formatOf('YAML');
+    expect(() => valuesOf(format, text, '/f')).toThrow(
+      '/f was left as it is: one of its values contains itself.',
+    );
+  },
+);
+
+test('YAML that names one value twice has it twice', async () => {
+  const format = await formatOf('YAML');
+  expect(valuesOf(format, 'a: &a [1]\nb: *a', '/f')).toEqual({ a: [1], b: [1] });
+});
+
 test('YAML whose aliases expand without end is refused', async () => {
   const lines = ['a: &a [x,x,x,x,x,x,x,x,x,x]'];
   for (const [at, name] of 'bcdefghij'.split('').entries()) {
