@@ -1,11 +1,13 @@
 import { randomBytes } from 'node:crypto';
-import { type Credential, CredentialId } from '../credential.ts';
+import type { Credential } from '../credential.ts';
 import { HoldfastError, LoginRequiredError, StorageUnwritableError } from '../errors.ts';
 import type { Lease } from '../store/store.ts';
 import { thisMoment } from '../system/clock.ts';
 import { measure } from '../system/metrics.ts';
 import { pause } from '../system/turn.ts';
+import { locate } from './lease-steps.ts';
 import { loggedOut, MOVED, refused } from './login-required.ts';
+import { LookBack } from './look-back.ts';
 import { kidIn, type OutboxFiles } from './outbox-files.ts';
 import type { RecordAccess } from './record-access.ts';
 import { Remembered } from './remembered.ts';
@@ -74,6 +76,8 @@ export class Outbox {
   readonly #duties: OutboxDuties;
   readonly #pending = new Map<string, Pending>();
   readonly #written = new Remembered();
+  readonly #lookBack: LookBack;
+  readonly #forget: (() => void) | undefined;
   #flushing: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
@@ -82,6 +86,8 @@ export class Outbox {
     this.#store = store;
     this.#files = files;
     this.#duties = duties;
+    this.#lookBack = new LookBack(store, () => this.#written.addresses());
+    this.#forget = store.recordStore.onBroken?.(() => this.#lookBack.soon());
   }
 
   /** The credential with the newest tokens that this process knows of. */
@@ -188,6 +194,8 @@ export class Outbox {
     await this.#flush();
     clearTimeout(this.#timer);
     this.#isClosed = true;
+    this.#lookBack.close();
+    this.#forget?.();
     const left = [...this.#pending.values()];
     // It lapses: whoever follows looks into the outbox first.
     for (const { lease } of left) lease?.abandon?.();
@@ -203,7 +211,7 @@ export class Outbox {
     for (const [id, pending] of this.#pending) {
       const { at, lease } = pending;
       try {
-        const stored = await this.#located(at);
+        const stored = await locate(this.#store, at);
         const landing: Landing =
           stored === undefined ? { outcome: 'removed' } : await this.#land(stored, at.credential, lease);
         if (this.#pending.get(id) !== pending) continue;
@@ -229,14 +237,14 @@ export class Outbox {
       if (result.outcome === 'written') return result;
       if (result.outcome === 'followed') {
         if (result.last.mayHaveSent) {
-          const now = await this.#located(stored);
+          const now = await locate(this.#store, stored);
           return now === undefined ? { outcome: 'removed' } : { outcome: 'followed', stored: now };
         }
         // Whoever claimed since has sent nothing, so this may be the only answer that there is.
         lastSeen = result.last.epoch;
         continue;
       }
-      const now = await this.#located(stored);
+      const now = await locate(this.#store, stored);
       if (now === undefined) return { outcome: 'removed' };
       stored = now;
     }
@@ -252,13 +260,6 @@ export class Outbox {
     if (epoch === undefined || stored.credential.loginRequired !== undefined) return undefined;
     const countsForMs = (await this.#duties.newestCountsForMs?.(answer)) ?? 0;
     return (tokenAge(answer.tokens, thisMoment()) ?? 0) < countsForMs ? epoch : undefined;
-  }
-
-  /** The record as it is now, under whichever key; `undefined` when it was removed. Throws when that cannot be known. */
-  async #located(stored: StoredCredential): Promise<StoredCredential | undefined> {
-    const there = await this.#store.reread(stored);
-    if (there !== undefined) return there;
-    return (await this.#store.find(CredentialId.ofStored(stored.credential)))?.held;
   }
 
   /** Draws the consequences: what is remembered, removed from the outbox, set aside, revoked. */

@@ -16,6 +16,7 @@ export interface RecordAccess {
   readonly recordStore: RecordIndex;
   recordStoreOf(key: SealingKey): RecordIndex;
   find(id: CredentialId): Promise<Lookup | undefined>;
+  open(addresses: readonly RecordAddress[]): Promise<{ readonly held: readonly StoredCredential[] }>;
   reread(stored: StoredCredential): Promise<StoredCredential | undefined>;
   newest(stored: StoredCredential): StoredCredential;
   write(

@@ -1,4 +1,5 @@
 import type { Credential } from '../credential.ts';
+import type { RecordAddress } from '../store/store.ts';
 import type { StoredCredential } from './stored-credential.ts';
 import { isNewer } from './versions.ts';
 
@@ -11,11 +12,12 @@ import { isNewer } from './versions.ts';
 const MOST = 256;
 
 export class Remembered {
-  readonly #written = new Map<string, Credential>();
+  readonly #written = new Map<string, StoredCredential>();
 
-  remember({ address, credential }: StoredCredential): void {
-    this.#written.delete(address.id);
-    this.#written.set(address.id, credential);
+  remember(stored: StoredCredential): void {
+    const { id } = stored.address;
+    this.#written.delete(id);
+    this.#written.set(id, stored);
     if (this.#written.size <= MOST) return;
     for (const oldest of this.#written.keys()) {
       this.#written.delete(oldest);
@@ -29,7 +31,12 @@ export class Remembered {
 
   /** The state that was written, where the store has an older one. */
   newer({ address, credential }: StoredCredential): Credential | undefined {
-    const written = this.#written.get(address.id);
+    const written = this.#written.get(address.id)?.credential;
     return written !== undefined && isNewer(written, credential) ? written : undefined;
+  }
+
+  /** Where all of them were written. */
+  addresses(): readonly RecordAddress[] {
+    return [...this.#written.values()].map(({ address }) => address);
   }
 }

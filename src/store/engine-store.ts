@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { LockTimeoutError, StoreUnreachableError } from '../errors.ts';
+import { mapBounded } from '../system/bounded-map.ts';
 import { type ElapsingMoment, elapsingMoment } from '../system/clock.ts';
 import { machineName } from '../system/machine-name.ts';
 import { measure } from '../system/metrics.ts';
@@ -50,6 +51,9 @@ const LONGEST_POLL_MS = 200;
 /** How long a refusal that passes is waited for, where the caller gives no time of its own, in milliseconds. */
 const PATIENCE_MS = 20_000;
 
+/** So many calls are made at once of an engine that takes no question for many. */
+const CALLS_AT_ONCE = 16;
+
 /** So many names of claims whose answer was lost are kept. */
 const MAX_UNANSWERED = 10_000;
 
@@ -71,6 +75,7 @@ export class EngineStore implements Store {
   readonly #holder: string;
   /** By id, the names of claims whose answer was lost. */
   readonly #unanswered = new Map<string, string>();
+  readonly #onBroken = new Set<() => void>();
   #loading: Promise<Engine> | undefined;
 
   constructor(engine: Engine | LazyEngine, options: EngineStoreOptions = {}) {
@@ -85,12 +90,33 @@ export class EngineStore implements Store {
 
   /** @throws InvalidArgumentError when the package that the engine needs is not installed */
   engine(): Promise<Engine> {
-    this.#loading ??= this.#load().then(measured);
+    this.#loading ??= this.#load().then((engine) => {
+      const broken = () => {
+        for (const listener of this.#onBroken) listener();
+      };
+      engine.onBroken?.(broken);
+      return measured(engine, (error) => {
+        if (error instanceof StoreUnreachableError) broken();
+      });
+    });
     return this.#loading;
+  }
+
+  onBroken(listener: () => void): () => void {
+    this.#onBroken.add(listener);
+    return () => void this.#onBroken.delete(listener);
   }
 
   async read(address: RecordAddress): Promise<StoredRecord | undefined> {
     return this.#patiently((engine) => engine.read(address));
+  }
+
+  readMany(addresses: readonly RecordAddress[]): Promise<(StoredRecord | undefined)[]> {
+    return this.#patiently(async (engine) =>
+      engine.readMany === undefined
+        ? mapBounded(addresses, CALLS_AT_ONCE, (address) => engine.read(address))
+        : engine.readMany(addresses),
+    );
   }
 
   async version(address: RecordAddress): Promise<RecordVersion | undefined> {
@@ -190,6 +216,13 @@ export class EngineStore implements Store {
 
   async locked(id: string): Promise<boolean> {
     return (await this.engine()).leased(id);
+  }
+
+  async lockedAmong(ids: readonly string[]): Promise<readonly string[]> {
+    const engine = await this.engine();
+    if (engine.leasedAmong !== undefined) return engine.leasedAmong(ids);
+    const leased = await mapBounded(ids, CALLS_AT_ONCE, (id) => engine.leased(id));
+    return ids.filter((_, at) => leased[at] === true);
   }
 
   async journal(address: RecordAddress, record: string): Promise<void> {

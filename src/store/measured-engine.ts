@@ -2,15 +2,21 @@ import { HoldfastError } from '../errors.ts';
 import { isMeasured, measure } from '../system/metrics.ts';
 import type { Engine } from './engine.ts';
 
-/** The same engine, each of whose calls is timed while somebody listens, and counted where it fails. */
-export function measured(engine: Engine): Engine {
+/**
+ * The same engine, each of whose calls is timed while somebody listens, and counted where it fails.
+ *
+ * @param failed hears what a call throws
+ */
+export function measured(engine: Engine, failed: (error: unknown) => void): Engine {
   return new Proxy(engine, {
     get: (target, operation) => {
       const value: unknown = Reflect.get(target, operation);
       if (typeof value !== 'function') return value;
       return (...given: unknown[]): unknown => {
         const answer: unknown = Reflect.apply(value, target, given);
-        if (isMeasured() && answer instanceof Promise) timed(String(operation), answer);
+        if (!(answer instanceof Promise)) return answer;
+        answer.catch(failed);
+        if (isMeasured()) timed(String(operation), answer);
         return answer;
       };
     },

@@ -79,6 +79,10 @@ export function postgresEngine(
     const requirePeer = options.requirePeer || address.requirePeer;
     const stream =
       requirePeer !== undefined && address.isSocket ? await socketsOf(requirePeer, common.id) : undefined;
+    const listeners = new Set<() => void>();
+    const broke = () => {
+      for (const listener of listeners) listener();
+    };
     const connect = () => {
       const pool = new Pool({
         connectionString: address.connectionString,
@@ -90,7 +94,7 @@ export function postgresEngine(
         ...(stream !== undefined && { stream }),
       });
       // A connection that breaks while nobody uses it is replaced when somebody does.
-      pool.on('error', () => {});
+      pool.on('error', broke);
       return pool;
     };
     let own = connect();
@@ -101,6 +105,7 @@ export function postgresEngine(
       // Those who use a connection of it go on to the end.
       const ended = before.end().finally(() => closing.delete(ended));
       closing.add(ended);
+      broke();
     };
     const exposed = exposedBy(options.ssl, address, environment);
     return new PostgresEngine({
@@ -108,6 +113,7 @@ export function postgresEngine(
       pool: { query: (query) => own.query(query) },
       exposed,
       renew,
+      onBroken: (listener) => void listeners.add(listener),
       end: async () => void (await Promise.all([own.end(), ...closing])),
     });
   };

@@ -1,4 +1,6 @@
 import { StoreUnsuitableError } from '../errors.ts';
+import type { ClaimAnswer } from './engine.ts';
+import type { StoredRecord } from './store.ts';
 
 /* The columns of an answer, in the types that `pg` gives them by default. */
 
@@ -20,4 +22,21 @@ export function numberOf(row: Row, name: string): number {
   throw new StoreUnsuitableError(`PostgreSQL answered no number for the column ${name}.`, {
     hint: 'Run `holdfast store migrate`; a pool of your own must parse values as `pg` does by default.',
   });
+}
+
+/** A row of `read` or `readMany`. */
+export function recordOf(row: Row): StoredRecord {
+  return { record: textOf(row, 'record'), version: textOf(row, 'version'), ageMs: numberOf(row, 'age_ms') };
+}
+
+/** A row of `claim` or `claimVersion`. */
+export function grantOf(row: Row | undefined): ClaimAnswer {
+  if (row?.['granted'] !== true) return { outcome: 'held' };
+  return {
+    outcome: 'claimed',
+    epoch: numberOf(row, 'epoch'),
+    note: row['note'] === null ? undefined : textOf(row, 'note'),
+    now: numberOf(row, 'now'),
+    abandonedAt: row['abandoned_at'] === null ? undefined : numberOf(row, 'abandoned_at'),
+  };
 }

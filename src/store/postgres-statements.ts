@@ -72,6 +72,10 @@ export function postgresStatements(schemaName: string) {
     /** After the clock was set back, the age is at least that at the write. */
     read: `SELECT record, version, ${epochMs('greatest(clock_timestamp(), written_at) - obtained_at')} AS age_ms
       FROM ${records} WHERE tenant = $1 AND id = $2 AND kid = $3`,
+    /** $2 the ids, $3 the kid of each. */
+    readMany: `SELECT id, kid, record, version,
+        ${epochMs('greatest(clock_timestamp(), written_at) - obtained_at')} AS age_ms
+      FROM ${records} JOIN unnest($2::text[], $3::text[]) AS wanted (id, kid) USING (id, kid) WHERE tenant = $1`,
     version: `SELECT version FROM ${records} WHERE tenant = $1 AND id = $2 AND kid = $3`,
     /** Where the record was changed and its lease row was not, a division by zero undoes all of the statement. */
     create: `WITH changed AS (${put} SELECT ${row} WHERE ${unused} ON CONFLICT DO NOTHING RETURNING 1),
@@ -148,6 +152,8 @@ export function postgresStatements(schemaName: string) {
       WHERE tenant = $1 AND id = $2 AND epoch = ${epoch('$3')}`,
     leased: `SELECT 1 FROM ${leases}
       WHERE tenant = $1 AND id = $2 AND NOT released AND lease_until >= clock_timestamp()`,
+    leasedAmong: `SELECT id FROM ${leases}
+      WHERE tenant = $1 AND id = ANY($2::text[]) AND NOT released AND lease_until >= clock_timestamp()`,
     putOutbox: `INSERT INTO ${outbox} (tenant, id, name, kid, record, generation, epoch)
       VALUES ($1, $2, $3, $4, $5, ${epoch('$6')}, ${epoch('$7')}) ON CONFLICT DO NOTHING`,
     trimOutbox: `DELETE FROM ${outbox} WHERE tenant = $1 AND id = $2 AND name IN (

@@ -17,7 +17,7 @@ import { outboxOrder } from './outbox-entry.ts';
 import type { PostgresAddress } from './postgres-address.ts';
 import { isCollision, isUndone, leadsElsewhere, postgresError } from './postgres-errors.ts';
 import { examinePostgres, insistOn, type PostgresFinding } from './postgres-examination.ts';
-import { numberOf, type Row, textOf } from './postgres-row.ts';
+import { grantOf, numberOf, type Row, recordOf, textOf } from './postgres-row.ts';
 import { postgresMigration, postgresMigrationSteps } from './postgres-schema.ts';
 import { type PostgresStatements, postgresStatements } from './postgres-statements.ts';
 import type { RecordAddress, RecordVersion, StoredRecord } from './store.ts';
@@ -43,6 +43,8 @@ export interface PostgresEngineOptions {
   readonly exposed: PostgresAddress['exposed'];
   /** Replaces every connection, where they are the engine's own: those that are kept may lead to a server that was demoted. */
   readonly renew?: (() => void) | undefined;
+  /** Hears when a connection breaks that nobody uses. */
+  readonly onBroken?: ((listener: () => void) => void) | undefined;
   /** Closes what was opened for this engine. */
   readonly end: () => Promise<void>;
 }
@@ -78,13 +80,14 @@ export class PostgresEngine implements Engine {
 
   async read({ kid, id }: RecordAddress): Promise<StoredRecord | undefined> {
     const [row] = await this.#seen(this.#say.read, [this.tenant, id, kid]);
-    return (
-      row && {
-        record: textOf(row, 'record'),
-        version: textOf(row, 'version'),
-        ageMs: numberOf(row, 'age_ms'),
-      }
-    );
+    return row && recordOf(row);
+  }
+
+  async readMany(addresses: readonly RecordAddress[]): Promise<(StoredRecord | undefined)[]> {
+    const [ids, kids] = [addresses.map(({ id }) => id), addresses.map(({ kid }) => kid)];
+    const rows = await this.#seen(this.#say.readMany, [this.tenant, ids, kids]);
+    const found = new Map(rows.map((row) => [`${textOf(row, 'kid')}/${textOf(row, 'id')}`, recordOf(row)]));
+    return addresses.map(({ kid, id }) => found.get(`${kid}/${id}`));
   }
 
   async version({ kid, id }: RecordAddress): Promise<RecordVersion | undefined> {
@@ -175,6 +178,15 @@ export class PostgresEngine implements Engine {
 
   async leased(id: string): Promise<boolean> {
     return (await this.#seen(this.#say.leased, [this.tenant, id])).length > 0;
+  }
+
+  async leasedAmong(ids: readonly string[]): Promise<string[]> {
+    const rows = await this.#seen(this.#say.leasedAmong, [this.tenant, [...ids]]);
+    return rows.map((row) => textOf(row, 'id'));
+  }
+
+  onBroken(listener: () => void): void {
+    this.#options.onBroken?.(listener);
   }
 
   async putOutbox(id: string, entry: OutboxEntry): Promise<boolean> {
@@ -366,18 +378,6 @@ export class PostgresEngine implements Engine {
       clearTimeout(timer);
     }
   }
-}
-
-/** @param row of `claim` or `claimVersion` */
-function grantOf(row: Row | undefined): ClaimAnswer {
-  if (row?.['granted'] !== true) return { outcome: 'held' };
-  return {
-    outcome: 'claimed',
-    epoch: numberOf(row, 'epoch'),
-    note: row['note'] === null ? undefined : textOf(row, 'note'),
-    now: numberOf(row, 'now'),
-    abandonedAt: row['abandoned_at'] === null ? undefined : numberOf(row, 'abandoned_at'),
-  };
 }
 
 function bounded(ms: number): number {

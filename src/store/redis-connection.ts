@@ -45,8 +45,8 @@ const STARVED_MS = 250;
 /** What an operator sees in CLIENT LIST. */
 const NAME = 'holdfast';
 
-/** How often each client has connected: several stores may share one, and need not each listen to it. */
-const SESSIONS = new WeakMap<RedisClient, number>();
+/** Of each client, how often it has connected, and who hears of that: several stores may share one. */
+const SESSIONS = new WeakMap<RedisClient, { count: number; readonly listeners: Set<() => void> }>();
 
 /** A way to Redis on which every question ends in time, and every failure says what it means. */
 export class RedisConnection {
@@ -62,6 +62,7 @@ export class RedisConnection {
   /** The connection that stands is being replaced: its end is no failure. */
   #renewing = false;
   #closed = false;
+  #forget: () => void = () => {};
 
   private constructor(client: RedisClient, where: string, own: boolean, timeoutMs: number) {
     this.#client = client;
@@ -70,8 +71,12 @@ export class RedisConnection {
     this.#own = own;
     this.#timeoutMs = timeoutMs;
     if (!SESSIONS.has(client)) {
-      SESSIONS.set(client, 0);
-      const another = () => SESSIONS.set(client, this.session + 1);
+      const session = { count: 0, listeners: new Set<() => void>() };
+      SESSIONS.set(client, session);
+      const another = () => {
+        session.count += 1;
+        if (session.count > 1) for (const listener of session.listeners) listener();
+      };
       client.on('ready', another);
       client.on('+node', another);
     }
@@ -153,7 +158,14 @@ export class RedisConnection {
 
   /** Another number after each new connection: what was learnt of the server may be of another one. */
   get session(): number {
-    return SESSIONS.get(this.#client) ?? 0;
+    return SESSIONS.get(this.#client)?.count ?? 0;
+  }
+
+  /** Hears of each new connection but the first. */
+  onBroken(listener: () => void): void {
+    const listeners = SESSIONS.get(this.#client)?.listeners;
+    listeners?.add(listener);
+    this.#forget = () => listeners?.delete(listener);
   }
 
   /** Runs the script; sends its text only to a server that has not seen it. */
@@ -207,6 +219,7 @@ export class RedisConnection {
 
   close(): void {
     this.#closed = true;
+    this.#forget();
     if (this.#own) this.#client.disconnect();
   }
 

@@ -71,6 +71,11 @@ export class RedisEngine implements Engine {
     return { record, version, ageMs: Math.max(0, Number(age)) };
   }
 
+  /** They go one after the other on one connection, and none waits for the answer to another. */
+  readMany(addresses: readonly RecordAddress[]): Promise<(StoredRecord | undefined)[]> {
+    return Promise.all(addresses.map((address) => this.read(address)));
+  }
+
   async version({ kid, id }: RecordAddress): Promise<RecordVersion | undefined> {
     const answer = await this.#ask(scripts.VERSION, this.#key(id), [kid]);
     return typeof answer === 'string' ? answer : undefined;
@@ -182,6 +187,15 @@ export class RedisEngine implements Engine {
 
   async leased(id: string): Promise<boolean> {
     return (await this.#ask(scripts.LEASED, this.#key(id), [])) === '1';
+  }
+
+  async leasedAmong(ids: readonly string[]): Promise<readonly string[]> {
+    const leased = await Promise.all(ids.map((id) => this.leased(id)));
+    return ids.filter((_, at) => leased[at] === true);
+  }
+
+  onBroken(listener: () => void): void {
+    this.#connection.onBroken(listener);
   }
 
   async putOutbox(id: string, entry: OutboxEntry): Promise<boolean> {

@@ -175,9 +175,9 @@ export interface RecordIndex {
   lockedAmong?(ids: readonly string[]): Promise<readonly string[]>;
   /**
    * Hears each time that the way to the store broke: another server may answer next, which lacks the last writes. It may hear
-   * so more than once of one break. Absent where nothing is between.
+   * so more than once of one break. Answers what ends that. Absent where nothing is between.
    */
-  onBroken?(listener: () => void): void;
+  onBroken?(listener: () => void): () => void;
   /**
    * Makes sure that one more record can be written, and keeps it so until released. Throws what that write would throw.
    */

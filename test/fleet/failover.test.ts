@@ -1,0 +1,134 @@
+import pg from 'pg';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { postgresMigration, postgresStore } from '../../src/postgres.ts';
+import { redisStore } from '../../src/redis.ts';
+import type { Store } from '../../src/store/store.ts';
+import { openVault } from '../../src/vault/vault.ts';
+import {
+  authorizationServer,
+  ended,
+  type Machine,
+  machine,
+  putLogin,
+  RESOURCE,
+  storedAt,
+} from '../support/lab.ts';
+import { NO_POSTGRES, startPostgres, startReplica, startWire } from '../support/postgres.ts';
+import { noRedis, redisServer } from '../support/redis.ts';
+
+/*
+ * A real replica takes over that lacks the last writes. Who made them is asked for nothing meanwhile.
+ */
+
+interface Pair {
+  open(): Store;
+  /** Whether the replica has the login. */
+  isReplicated(): Promise<boolean>;
+  /** From now on the replica hears nothing of the primary. */
+  lag(): Promise<void>;
+  /** The primary dies, and the replica takes over under the same address. */
+  takeOver(): Promise<void>;
+}
+
+async function postgresPair(): Promise<Pair> {
+  const primary = await startPostgres();
+  onTestFinished(() => primary.dispose());
+  const owner = new pg.Client({ connectionString: primary.url() });
+  await owner.connect();
+  await owner.query(postgresMigration());
+  await owner.end();
+  const replica = await startReplica(primary);
+  onTestFinished(() => replica.dispose());
+  const admin = new pg.Client({ connectionString: replica.url() });
+  await admin.connect();
+  onTestFinished(() => admin.end());
+  const front = await wireTo(primary.port);
+  const url = `postgres://owner@127.0.0.1:${front.port}/postgres`;
+  return {
+    open: () => postgresStore({ connectionString: url, lookEveryMs: 0, timeoutMs: 2000 }),
+    isReplicated: async () => (await admin.query('SELECT FROM holdfast.records')).rowCount === 1,
+    lag: async () => {
+      await admin.query(`ALTER SYSTEM SET primary_conninfo = ''`);
+      await admin.query('SELECT pg_reload_conf()');
+      const receivers = async () => (await admin.query('SELECT FROM pg_stat_wal_receiver')).rowCount;
+      await expect.poll(receivers, { timeout: 20_000 }).toBe(0);
+    },
+    takeOver: async () => {
+      front.to = replica.port;
+      await primary.crash();
+      await admin.query('SELECT pg_promote(true, 30)');
+    },
+  };
+}
+
+async function redisPair(): Promise<Pair> {
+  const primary = await redisServer({ settings: { 'repl-diskless-sync-delay': '0' } });
+  const replication = await wireTo(primary.port);
+  const replica = await redisServer({ settings: { replicaof: `127.0.0.1 ${replication.port}` } });
+  await expect
+    .poll(() => replica.client().info('replication'), { timeout: 20_000 })
+    .toContain('master_link_status:up');
+  const front = await wireTo(primary.port);
+  return {
+    open: () => redisStore({ url: `redis://127.0.0.1:${front.port}`, lookEveryMs: 0, timeoutMs: 2000 }),
+    isReplicated: async () => (await replica.client().keys('holdfast:{*')).length === 1,
+    lag: async () => {
+      replication.silent = true;
+    },
+    takeOver: async () => {
+      front.to = replica.port;
+      await primary.kill();
+      await replica.client().call('REPLICAOF', 'NO', 'ONE');
+    },
+  };
+}
+
+async function wireTo(port: number) {
+  const wire = await startWire(port);
+  onTestFinished(() => wire.stop());
+  return wire;
+}
+
+function vaultOf(store: Store, at: Machine) {
+  const vault = openVault({ keyring: 'key-file', store, environment: at.environment });
+  onTestFinished(() => vault.close());
+  return vault;
+}
+
+/** Until the replica has the login: what comes after this is what it lacks. */
+async function replicated(pair: Pair, at: Machine): Promise<void> {
+  await expect.poll(() => pair.isReplicated(), { timeout: 20_000 }).toBe(true);
+  await pair.lag();
+  expect(await storedAt(pair.open(), at)).toMatchObject({ generation: 1 });
+}
+
+const ENGINES = [
+  ['PostgreSQL', postgresPair, NO_POSTGRES],
+  ['Redis', redisPair, noRedis],
+] as const;
+
+describe.each(ENGINES)('%s', (_name, start, reason) => {
+  test.skipIf(reason)(
+    'the newest tokens are written again after a fail-over, before anybody asks for them',
+    async () => {
+      const server = await authorizationServer('strict');
+      const at = await machine({ replay: 'strict' });
+      const { family, refreshToken } = await server.begin();
+      const pair = await start();
+      await putLogin(pair.open(), at, { server, refreshToken });
+      await replicated(pair, at);
+      const first = vaultOf(pair.open(), at);
+      expect((await first.token(RESOURCE)).generation).toBe(2);
+      await pair.takeOver();
+      const stored = async () => {
+        const found = await storedAt(pair.open(), at).catch(() => undefined);
+        return found?.refreshToken === server.live(family);
+      };
+      await expect.poll(stored, { timeout: 30_000 }).toBe(true);
+      expect(await ended(vaultOf(pair.open(), at).token(RESOURCE, { refused: 1 }))).toBe('generation 2');
+      expect(server.presented).toHaveLength(1);
+      expect(server.hasEnded(family)).toBe(false);
+    },
+    90_000,
+  );
+});
