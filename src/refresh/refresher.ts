@@ -52,8 +52,11 @@ const SHORTEST_PAUSE_MS = 100;
 /** So many refreshes at one authorization server run at once: one that hangs must not hold up the others. */
 const MOST_AT_AN_ISSUER = 16;
 
+/** So many run at once in all: each holds its tokens in memory. */
+const MOST_AT_ONCE = 256;
+
 /** So many records are opened before what is due among them is begun. */
-const CHUNK = 500;
+const CHUNK = 200;
 
 /** So many reasons why records do not open are told; more are of no help. */
 const MOST_REASONS = 20;
@@ -165,7 +168,7 @@ export class Refresher {
       const chunk = wanted.slice(begin, begin + CHUNK);
       // Set first: one that was removed meanwhile comes back as nothing.
       for (const entry of chunk) lookIn(entry, LOOK_AGAIN_MS);
-      const { held, unopened } = await this.#store.open(chunk.map(({ address }) => address));
+      const { held, unopened } = await this.#open(chunk);
       for (const one of unopened) {
         const entry = this.#entry(one);
         if (entry !== undefined) entry.state = 'unopened';
@@ -178,6 +181,16 @@ export class Refresher {
       const withheld = new Map<string, number>();
       for (const one of due) this.#begin(one, withheld, signal);
       for (const one of held) if (this.#isWorthAsking(one)) this.#begin(one, withheld, signal);
+    }
+  }
+
+  async #open(entries: readonly Entry[]) {
+    try {
+      return await this.#store.open(entries.map(({ address }) => address));
+    } catch (error) {
+      // The store is away: they are looked at as soon as it is back.
+      for (const entry of entries) lookIn(entry, 0);
+      throw error;
     }
   }
 
@@ -216,7 +229,8 @@ export class Refresher {
     const { issuer } = held.credential.server;
     const at = this.#issuer(issuer);
     const before = withheld.get(issuer) ?? 0;
-    if (before > 0 || at.running >= MOST_AT_AN_ISSUER || !at.bucket.take()) {
+    const isFull = this.#running.size >= MOST_AT_ONCE || at.running >= MOST_AT_AN_ISSUER;
+    if (before > 0 || isFull || !at.bucket.take()) {
       withheld.set(issuer, before + 1);
       const rounds = Math.ceil((before + 1) / MOST_AT_AN_ISSUER);
       lookIn(entry, Math.max(rounds * SHORTEST_PAUSE_MS, at.bucket.waitMs(before + 1)));

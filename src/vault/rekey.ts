@@ -4,6 +4,7 @@ import type { SealedCredentialStore } from '../credentials/sealed-credential-sto
 import { HoldfastError, InvalidArgumentError } from '../errors.ts';
 import type { SealingKey, SealingKeys } from '../keyring/sealing-key.ts';
 import type { ReusePolicy } from '../refresh/reuse-policy.ts';
+import { mapBounded } from '../system/bounded-map.ts';
 import { summaryOfUnopened } from './listing.ts';
 import type { RekeyOptions, RekeyResult } from './results.ts';
 
@@ -11,6 +12,9 @@ import type { RekeyOptions, RekeyResult } from './results.ts';
  * New sealing keys, or another keyring, for the logins that are here. Whenever it ends, by a crash too, each record is
  * readable under one key or the other, and what is left is done by the next run.
  */
+
+/** So many logins are moved at once. */
+const MOVES_AT_ONCE = 16;
 
 export interface RekeyPlace {
   readonly custody: SealedCredentialStore;
@@ -108,7 +112,7 @@ async function moveAll(
   context: MoveContext,
   result: Result,
 ): Promise<void> {
-  for (const held of records) {
+  const move = async (held: StoredCredential) => {
     const { resource, account } = held.credential;
     const leave = (reason: string) =>
       result.left.push({ resource, account, keyring: held.key.keyringId, reason });
@@ -125,7 +129,13 @@ async function moveAll(
       if (!(error instanceof HoldfastError) || context.signal?.aborted === true) throw error;
       leave(error.message);
     }
-  }
+  };
+  // Of one login under two keys, the record of the stronger key goes first.
+  const byId = new Map<string, StoredCredential[]>();
+  for (const one of records) byId.set(one.address.id, [...(byId.get(one.address.id) ?? []), one]);
+  await mapBounded([...byId.values()], MOVES_AT_ONCE, async (those) => {
+    for (const one of those) await move(one);
+  });
 }
 
 /** Under the lease: a refresh under way ends first, and what waits in the outbox is brought home, or it would stay behind. */
