@@ -68,7 +68,7 @@ export class SecretServiceCalls {
 
   async remove(item: string): Promise<void> {
     const [prompt] = await this.call(item, IS_ITEM, 'Delete');
-    await this.refusePrompt(prompt);
+    await this.refusePrompt(prompt, 'removes an item');
   }
 
   /** The collection that programs write to when they name none; `undefined` when there is none yet. */
@@ -147,9 +147,16 @@ export class SecretServiceCalls {
     return value instanceof Variant ? value.value : undefined;
   }
 
-  /** @throws KeyringLockedError where the answer is a prompt */
-  async refusePrompt(prompt: unknown): Promise<void> {
-    if (await this.#dismiss(prompt)) throw lockedError();
+  /**
+   * For what was asked of an open collection.
+   *
+   * @throws KeyringDeniedError where the answer is a prompt: the collection is open, so it is no password that is asked for
+   */
+  async refusePrompt(prompt: unknown, step: string): Promise<void> {
+    if (!(await this.#dismiss(prompt))) return;
+    throw new KeyringDeniedError(`The Secret Service is unlocked, but asks a person before it ${step}.`, {
+      hint: 'KeePassXC does so at every write. Holdfast shows no such question: choose another keyring, such as --keyring file',
+    });
   }
 
   /** `false` where there is no prompt. */
@@ -183,7 +190,7 @@ function lockedForUs(): KeyringDeniedError {
   return new KeyringDeniedError(
     'The Secret Service is unlocked, but keeps its items from a program until a person has agreed.',
     {
-      hint: 'In KeePassXC, under Settings, Secret Service Integration, switch off "Confirm when passwords are retrieved by clients", or choose --keyring file',
+      hint: 'In KeePassXC, under Settings, Secret Service Integration, switch off "Confirm when passwords are retrieved by clients".',
     },
   );
 }

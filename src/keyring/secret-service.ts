@@ -226,7 +226,7 @@ class Calls extends SecretServiceCalls {
     const value = [session, Buffer.alloc(0), encode(name, secret), contentType];
     const body = [properties, value, true];
     const [, prompt] = await this.call(collection, IS_COLLECTION, 'CreateItem', 'a{sv}(oayays)b', body);
-    await this.refusePrompt(prompt);
+    await this.refusePrompt(prompt, 'keeps an item');
   }
 
   #path(): Promise<string> {
