@@ -38,8 +38,8 @@ export async function* blobsFrom(source: BlobSource): AsyncGenerator<string> {
 }
 
 /** `undefined` when the file is not there. */
-export async function readBlobFile(path: string): Promise<string | undefined> {
-  return (await readGivenFile(path, { maxBytes: MAX_BLOB_CHARACTERS }))?.toString('utf8');
+export async function readBlobFile(path: string, says: string): Promise<string | undefined> {
+  return (await readGivenFile(path, { maxBytes: MAX_BLOB_CHARACTERS, says }))?.toString('utf8');
 }
 
 /** Lines up to the last one of a blob; up to an empty one after others, for what was cut; or up to the end. */
@@ -81,7 +81,7 @@ async function* pasted(end: AbortSignal, onReader?: (ask: Ask) => void): AsyncGe
 async function* written(path: string, end: AbortSignal): AsyncGenerator<string> {
   let last: string | undefined;
   while (!end.aborted) {
-    const text = await readBlobFile(path);
+    const text = await readBlobFile(path, '--file');
     // A part of one is still being written.
     if (text !== undefined && text !== last && isWholeBlob(text)) {
       last = text;

@@ -135,11 +135,10 @@ class VaultKms implements Kms {
   async #token(): Promise<Secret> {
     const { access } = this.#settings;
     if ('token' in access) return access.token;
-    if ('tokenFile' in access)
-      return readToken(access.tokenFile, 'VAULT_TOKEN_FILE names', this.#environment);
+    if ('tokenFile' in access) return readToken(access.tokenFile, 'VAULT_TOKEN_FILE', this.#environment);
     if (this.#session !== undefined && performance.now() < this.#session.endsAt) return this.#session.token;
     const { auth, role, jwtFile } = access;
-    const jwt = await readToken(jwtFile, 'The token for Vault should be in', this.#environment);
+    const jwt = await readToken(jwtFile, 'jwt-file', this.#environment);
     const answer = await this.#post(`v1/auth/${auth}/login`, { role, jwt: jwt.reveal() }, undefined);
     const given = objectOf(answer.json?.['auth']);
     const token = given?.['client_token'];
@@ -197,16 +196,18 @@ function base64(bytes: Uint8Array): string {
 }
 
 async function readToken(path: string, says: string, environment: Environment): Promise<Secret> {
-  const bytes = await readMountedSecret(path, environment, { maxBytes: MAX_TOKEN_BYTES });
+  const bytes = await readMountedSecret(path, environment, { maxBytes: MAX_TOKEN_BYTES, says });
   const text = bytes?.toString('utf8').trim() ?? '';
   if (/^[\x21-\x7e]+$/.test(text)) return new Secret(text);
   const state = bytes === undefined ? 'is not there' : 'holds no token';
   // No refusal of Vault's: while the file is away, what is remembered may serve.
-  throw new KeyringBrokenError(`${says} ${shellPath(path)}, which ${state}.`, { hint: 'Mount it there.' });
+  throw new KeyringBrokenError(`${says} names ${shellPath(path)}, which ${state}.`, {
+    hint: 'Mount it there.',
+  });
 }
 
 async function readAuthority(path: string): Promise<Buffer> {
-  const bytes = await readGivenFile(path, { maxBytes: MAX_AUTHORITY_BYTES });
+  const bytes = await readGivenFile(path, { maxBytes: MAX_AUTHORITY_BYTES, says: 'VAULT_CACERT' });
   if (bytes !== undefined) return bytes;
   throw new InvalidArgumentError(`VAULT_CACERT names ${shellPath(path)}, which is not there.`, {
     hint: 'Mount the certificate there, or unset the variable.',

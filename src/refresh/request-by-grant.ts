@@ -35,7 +35,7 @@ export async function requestByGrant(
       return explained(clientCredentials(server, client, target, bound), { server, client });
     case 'workload-identity': {
       const { assertion: from } = grant;
-      const assertion = await readAssertion(from, environment);
+      const assertion = await readAssertion(from, grant.type, environment);
       const asked = jwtBearer(server, client, { ...target, assertion }, bound);
       const answer = await explained(asked, { server, client, presented: { from, token: assertion } });
       // The platform's token is the proof, each time: a refresh token would outlive it, and could be lost.
@@ -43,7 +43,7 @@ export async function requestByGrant(
     }
     case 'enterprise': {
       const { assertion: from, identityProvider, identityClient } = grant;
-      const idToken = await readAssertion(from, environment);
+      const idToken = await readAssertion(from, grant.type, environment);
       const asked = { ...target, idToken, audience: server.issuer };
       const assertion = await explained(exchangeForIdJag(identityProvider, identityClient, asked, options), {
         server: identityProvider,
@@ -61,8 +61,13 @@ export async function requestByGrant(
 }
 
 /** What is there now. No part of it is shown, whatever it is. */
-export async function readAssertion(from: AssertionSource, environment: Environment): Promise<Secret> {
-  const token = await readSecret(from, environment);
+export async function readAssertion(
+  from: AssertionSource,
+  of: 'workload-identity' | 'enterprise',
+  environment: Environment,
+): Promise<Secret> {
+  const says = of === 'enterprise' ? '--id-token-file' : '--workload-token-file';
+  const token = await readSecret({ ...from, says }, environment);
   const { unverifiedJwt } = await import('../oauth/grants.ts');
   if (unverifiedJwt(token) !== undefined) return token;
   throw new InvalidArgumentError(`What ${nameOf(from)} holds is not a JWT (RFC 7519).`, {

@@ -5,7 +5,7 @@ import { checkCanMakeDirectory, exists } from './private-directory.ts';
 import { shellPath } from './storage-error.ts';
 
 /*
- * A file that the user has asked for, at a place of the user's: new, mode 0600, and never in place of another.
+ * A file that the user has asked for with --out, at a place of the user's: new, mode 0600, and never in place of another.
  */
 
 /**
@@ -16,8 +16,8 @@ import { shellPath } from './storage-error.ts';
  * @throws StorageUnwritableError
  */
 export async function checkCanCreate(path: string): Promise<void> {
-  if (await exists(path)) throw taken(path);
-  if (!(await exists(dirname(path)))) {
+  if (await exists(path, '--out')) throw taken(path);
+  if (!(await exists(dirname(path), '--out'))) {
     throw new InvalidArgumentError(`There is no directory ${shellPath(dirname(path))}.`, {
       hint: `Make it: mkdir -p ${shellPath(dirname(path))}`,
     });

@@ -193,12 +193,12 @@ async function readAt(file: FileHandle, from: number, length: number): Promise<B
   return bytes.subarray(0, filled);
 }
 
-/** Whether anything has that name; what it is, is not looked at. */
-export async function exists(path: string): Promise<boolean> {
+/** Whether anything has that name; what it is, is not looked at. @param says what named it, for the error */
+export async function exists(path: string, says?: string): Promise<boolean> {
   try {
     return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
   } catch (error) {
-    throw storageError(error, 'read', path);
+    throw storageError(error, 'read', path, { says });
   }
 }
 

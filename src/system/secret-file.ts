@@ -13,6 +13,8 @@ const MAX_BYTES = 64 * 1024;
 export interface SecretSource {
   readonly file?: string | undefined;
   readonly variable?: string | undefined;
+  /** What named the file, such as an option or a variable, for the errors. */
+  readonly says?: string | undefined;
 }
 
 /**
@@ -22,10 +24,10 @@ export interface SecretSource {
  * @throws StorageUnreadableError when the file cannot be read; StorageUnsafeError when other users can read or write it
  */
 export async function readSecret(
-  { file, variable }: SecretSource,
+  { file, variable, says }: SecretSource,
   environment: Environment,
 ): Promise<Secret> {
-  if (file !== undefined) return await readSecretFile(file, environment);
+  if (file !== undefined) return await readSecretFile(file, says, environment);
   const { variables } = environment;
   const value =
     variable !== undefined && Object.hasOwn(variables, variable) ? variables[variable] : undefined;
@@ -38,12 +40,20 @@ export async function readSecret(
   );
 }
 
-async function readSecretFile(path: string, environment: Environment): Promise<Secret> {
-  const bytes = await readMountedSecret(path, environment, { maxBytes: MAX_BYTES, pipes: true });
+async function readSecretFile(
+  path: string,
+  says: string | undefined,
+  environment: Environment,
+): Promise<Secret> {
+  const bytes = await readMountedSecret(path, environment, { maxBytes: MAX_BYTES, pipes: true, says });
   const text = bytes?.toString('utf8').replace(/\r?\n$/, '');
   if (text) return new Secret(text);
+  const named = says === undefined ? shellPath(path) : `${says} names ${shellPath(path)}. It`;
+  const state = text === undefined ? 'is not there' : 'is empty';
   throw new InvalidArgumentError(
-    `${shellPath(path)}, which should hold a secret, ${text === undefined ? 'is not there' : 'is empty'}.`,
+    says === undefined
+      ? `${named}, which should hold a secret, ${state}.`
+      : `${named} should hold a secret, and ${state}.`,
     { hint: 'Name the file that it is in.' },
   );
 }

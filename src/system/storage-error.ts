@@ -35,6 +35,7 @@ const REASONS: Record<string, string> = {
   EIO: 'the device reports an I/O error',
   EXDEV: 'the directory spans two file systems',
   ESTALE: 'the network file system lost the file',
+  ELOOP: 'its symbolic links lead in a circle, or are too many',
   EISDIR: 'it is a directory',
   EBUSY: 'another program or a mount holds it',
   ENOENT: 'it, or a directory above it, is not there',
@@ -52,7 +53,7 @@ const REASONS: Record<string, string> = {
 };
 
 /** Where the path as a whole, not who may use it, is what is wrong. */
-const WRONG_PATH = new Set(['ENOTDIR', 'ENAMETOOLONG', 'ENOENT', 'EISDIR']);
+const WRONG_PATH = new Set(['ENOTDIR', 'ENAMETOOLONG', 'ENOENT', 'EISDIR', 'ELOOP']);
 
 /**
  * Turns a failed file operation into the error that says what to do. Errors of ours pass through.
@@ -70,8 +71,10 @@ export function storageError(
   const code = systemErrorCode(error) ?? 'unknown error';
   const named =
     options.says === undefined ? shellPath(path) : `${options.says} names ${shellPath(path)}, which`;
+  // Our own files are opened without following links; those that others name are followed.
+  const isLink = code === 'ELOOP' && options.says === undefined;
   const message = `${named} cannot be ${action === 'read' ? 'read' : 'written'}: ${REASONS[code] ?? code}.`;
-  switch (code) {
+  switch (isLink ? 'a link' : code) {
     case 'ENOSPC':
     case 'EDQUOT':
     case 'EFBIG':
@@ -79,7 +82,7 @@ export function storageError(
         cause: error,
         hint: 'Free some space, or set HOLDFAST_HOME to a directory on another file system; then try again.',
       });
-    case 'ELOOP':
+    case 'a link':
       return new StorageUnsafeError(
         `${shellPath(path)} is a symbolic link, so someone else may choose its target.`,
         {

@@ -174,7 +174,7 @@ function textField({ path, settings }: SettingsFile, name: string): string | und
 async function secretOf(variable: string, environment: Environment): Promise<Secret | undefined> {
   if (environment.variables[variable]) return readSecret({ variable }, environment);
   const file = environment.variables[`${variable}_FILE`];
-  return file ? readSecret({ file }, environment) : undefined;
+  return file ? readSecret({ file, says: `${variable}_FILE` }, environment) : undefined;
 }
 
 async function read(
@@ -182,5 +182,8 @@ async function read(
   environment: Environment,
 ): Promise<Secret | undefined> {
   if (place === undefined) return undefined;
-  return readSecret('file' in place ? { file: place.file } : { variable: place.env }, environment);
+  return readSecret(
+    'file' in place ? { file: place.file, says: 'config.json' } : { variable: place.env },
+    environment,
+  );
 }

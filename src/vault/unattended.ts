@@ -33,7 +33,8 @@ export async function logInUnattended(
   place: LoginPlace,
 ): Promise<Held> {
   const { interaction, signal, grant: wanted } = options;
-  if (wanted.type !== 'client_credentials') await readAssertion(placeOf(wanted.assertion), place.environment);
+  if (wanted.type !== 'client_credentials')
+    await readAssertion(placeOf(wanted.assertion), wanted.type, place.environment);
   const former = await formerLogin(place.custody, name);
   const given = options.client && givenClient(options.client, undefined);
   checkClient(given ?? former?.client, wanted);

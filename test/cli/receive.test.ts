@@ -197,7 +197,7 @@ describe('holdfast receive', () => {
         Open it where its code was shown, or begin anew here: holdfast receive
       exit 2
       --- stderr
-      error: There is no file /nonexistent.
+      error: --blob names /nonexistent, which is not there.
         Name the file that holds the blob; to wait for one: --file FILE
       exit 2
       --- stderr

@@ -109,7 +109,7 @@ function leniencyOf(invocation: Invocation): Leniency {
 async function secretIn(invocation: Invocation, option: string, variable?: string) {
   const { environment } = invocation;
   const file = invocation.text(option);
-  if (file !== undefined) return readSecret({ file }, environment);
+  if (file !== undefined) return readSecret({ file, says: `--${option}` }, environment);
   return variable !== undefined && environment.variables[variable]
     ? readSecret({ variable }, environment)
     : undefined;

@@ -39,7 +39,7 @@ export async function run(invocation: Invocation): Promise<number> {
     confirm: isAsked ? (offer) => confirm(invocation, offer, reader) : undefined,
   };
   if (blob !== undefined) {
-    const text = blob === '-' ? await oneFromStdin(ui, signal) : await readBlobFile(blob);
+    const text = blob === '-' ? await oneFromStdin(ui, signal) : await readBlobFile(blob, '--blob');
     if (text === undefined) throw noFile(blob);
     const result = await withVault(invocation, (vault) => vault.receive(text, options));
     await tellResult(invocation, result, isAsked);
@@ -62,7 +62,7 @@ export async function run(invocation: Invocation): Promise<number> {
 }
 
 function noFile(path: string): InvalidArgumentError {
-  return new InvalidArgumentError(`There is no file ${shellPath(path)}.`, {
+  return new InvalidArgumentError(`--blob names ${shellPath(path)}, which is not there.`, {
     hint: 'Name the file that holds the blob; to wait for one: --file FILE',
   });
 }
