@@ -78,6 +78,7 @@ export type {
   ExportOptions,
   ForeignClient,
   ForeignLogin,
+  ForgetOptions,
   ForgetResult,
   GrantOptions,
   HandoverInvitation,

@@ -295,6 +295,7 @@ export const COMMANDS: readonly Command[] = [
         type: 'boolean',
         summary: 'remove records whose key is gone: those of URL, or all; nothing is revoked',
       },
+      yes: { type: 'boolean', summary: 'with --forget: the key of URL is gone for good' },
     },
     examples: [
       ['holdfast logout https://mcp.notion.com/mcp', 'log out'],

@@ -4,7 +4,7 @@ import type { SealedCredentialStore } from '../credentials/sealed-credential-sto
 import { InvalidArgumentError } from '../errors.ts';
 import type { SealingKeys } from '../keyring/sealing-key.ts';
 import { summaryOfUnopened } from './listing.ts';
-import type { ForgetResult } from './results.ts';
+import type { ForgetOptions, ForgetResult } from './results.ts';
 
 /* Records whose key is gone: nothing can open them, so nothing can revoke them either. Only a person removes them. */
 
@@ -18,25 +18,31 @@ const GONE = new Set(['key-unavailable', 'record-damaged']);
  * Removes the records that no key opens, and no other.
  *
  * @param name of this login alone; all of them otherwise
- * @throws InvalidArgumentError for all, where a keyring that may have the key is out of reach
+ * @throws InvalidArgumentError where a keyring that may have the key is out of reach, unless `confirm` agrees for one login
  */
 export async function forget(
   { custody, keys }: { custody: SealedCredentialStore; keys: SealingKeys },
   name: CredentialId | undefined,
-  signal: AbortSignal | undefined,
+  { confirm, signal }: Pick<ForgetOptions, 'confirm' | 'signal'>,
 ): Promise<ForgetResult> {
   const { unopened } = await custody.list(name);
+  const isGone = ({ error }: Undecryptable) => GONE.has(error.code);
   const away = keys.reports().find(({ tier, outcome }) => tier === 'native' && outcome === 'passed-over');
-  if (name === undefined && unopened.length > 0 && away !== undefined) {
-    throw new InvalidArgumentError(
-      `The keyring ${away.id} is out of reach from here, and may have the key of these records: ${away.reason}`,
-      { hint: 'Run it where that keyring works, or remove one login: holdfast logout URL --forget' },
-    );
+  if (away !== undefined && (name === undefined ? unopened.length > 0 : unopened.some(isGone))) {
+    const why = `The keyring ${away.id} is out of reach from here, and may have the key of these records: ${away.reason}`;
+    if (name === undefined || (await confirm?.(why)) !== true) {
+      throw new InvalidArgumentError(why, {
+        hint:
+          name === undefined
+            ? 'Run it where that keyring works, or remove one login: holdfast logout URL --forget'
+            : 'Run it where that keyring works, such as in the desktop session. If its key is gone for good, add: --yes',
+      });
+    }
   }
   const removed: Undecryptable[] = [];
   const kept: Undecryptable[] = [];
   for (const record of unopened) {
-    if (!GONE.has(record.error.code)) kept.push(record);
+    if (!isGone(record)) kept.push(record);
     else if (await removeUnder(custody, record, signal)) removed.push(record);
   }
   return { removed: removed.map(summaryOfUnopened), kept: kept.map(summaryOfUnopened) };

@@ -208,6 +208,13 @@ export interface LogoutResult {
   readonly near?: string | undefined;
 }
 
+export interface ForgetOptions {
+  readonly account?: string | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Asked for one login, where a keyring that may have its key is out of reach; `why` is a sentence. No, if not given. */
+  readonly confirm?: ((why: string) => Promise<boolean>) | undefined;
+}
+
 export interface ForgetResult {
   /** Records that no key opened, and that are removed. Their tokens were not revoked: nobody can read them. */
   readonly removed: readonly UnopenedRecord[];

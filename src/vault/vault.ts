@@ -27,6 +27,7 @@ import type {
   AdoptResult,
   ExportOptions,
   ForeignLogin,
+  ForgetOptions,
   ForgetResult,
   HandoverInvitation,
   HeadersOptions,
@@ -242,16 +243,13 @@ export class Vault {
    * Removes the records that no key opens any more, such as after the desktop's keyring was replaced. They are not revoked.
    *
    * @param resource of this login alone; all of them otherwise
-   * @throws InvalidArgumentError for all, where a keyring that may have the key is out of reach
+   * @throws InvalidArgumentError where a keyring that may have the key is out of reach, unless `confirm` agrees for one login
    */
-  async forget(
-    resource: string | undefined,
-    options: { account?: string | undefined; signal?: AbortSignal | undefined } = {},
-  ): Promise<ForgetResult> {
+  async forget(resource: string | undefined, options: ForgetOptions = {}): Promise<ForgetResult> {
     this.#mustBeOpen();
     const name = resource === undefined ? undefined : CredentialId.of(resource, options.account);
     const { forget } = await import('./forget.ts');
-    return forget(this.#parts, name, options.signal);
+    return forget(this.#parts, name, options);
   }
 
   /**

@@ -2,6 +2,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { temporaryDirectory } from '../support/home.ts';
+import { ENTER, HOLDFAST, NO_TERMINAL, terminal } from '../support/sandbox-terminal.ts';
 import { end, NO_SECRET_SERVICE, privateBus } from '../support/secret-service.ts';
 import { type Servers, startServers } from '../support/servers.ts';
 import { commandLine } from '../support/transcript.ts';
@@ -55,7 +56,36 @@ describe.skipIf(NO_SECRET_SERVICE)('holdfast logout --forget', () => {
     const elsewhere = await at.run(['logout', '--forget']);
     expect(elsewhere.code).toBe(2);
     expect(elsewhere.err).toContain('secret-service is out of reach');
+    const one = await at.run(['logout', servers.resource, '--forget']);
+    expect(one.code).toBe(2);
+    expect(one.err).toContain('If its key is gone for good, add: --yes');
     await bus.keyring({ unlock: true });
     expect((await at.run(['token', servers.resource], bus.variables)).code).toBe(0);
+  });
+
+  it('removes one login whose keyring is out of reach when --yes says that its key is gone', async () => {
+    const { at } = await sealedOnDesktop();
+    const forgotten = await at.run(['logout', servers.resource, '--forget', '--yes']);
+    expect(forgotten.code).toBe(0);
+    expect(forgotten.err).toContain('Removed 1 record whose key is gone.');
+  });
+
+  it.skipIf(NO_TERMINAL !== undefined).each([
+    ['y', 'Removed 1 record', 0],
+    ['n', 'Nothing was removed', 1],
+  ])('asks on a terminal whether the key of that login is gone; after %s: %s', async (answer, told, left) => {
+    const { at, bus } = await sealedOnDesktop();
+    const shown = terminal(`${HOLDFAST} logout ${servers.resource} --forget`, {
+      HOME: '/nonexistent',
+      HOLDFAST_HOME: at.home,
+    });
+    await shown.shows('[y/N]');
+    expect(shown.shown()).toContain('secret-service is out of reach');
+    shown.type(`${answer}${ENTER}`);
+    await shown.ended;
+    expect(shown.shown()).toContain(told);
+    await bus.keyring({ unlock: true });
+    const { out } = await at.run(['list', '--json'], bus.variables);
+    expect(JSON.parse(out).credentials).toHaveLength(left);
   });
 });

@@ -1,8 +1,10 @@
 import { canonicalResource } from '../../credential.ts';
-import { InvalidArgumentError } from '../../errors.ts';
+import { InvalidArgumentError, LoginCancelledError } from '../../errors.ts';
+import type { ForgetOptions } from '../../vault/results.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT, EXIT_OF } from '../exit-code.ts';
 import { withVault } from '../open-vault.ts';
+import { ask, canAsk } from '../terminal.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
   const { argument, ui, signal } = invocation;
@@ -50,13 +52,26 @@ export async function run(invocation: Invocation): Promise<number> {
   }
 }
 
+/** A keyring that is out of reach may open the records in another session, so a person says that its key is gone. */
+function confirmation(invocation: Invocation): ForgetOptions['confirm'] {
+  const { ui, signal } = invocation;
+  if (invocation.flag('yes')) return async () => true;
+  if (!canAsk() || ui.json) return undefined;
+  return async (why) => {
+    ui.say(why, {});
+    const answer = await ask('Is that key gone for good? Remove the login? [y/N] ', signal);
+    if (/^y(es)?$/i.test(answer.trim())) return true;
+    throw new LoginCancelledError('Nothing was removed.');
+  };
+}
+
 /** Removes what no key opens any more. */
 async function forget(invocation: Invocation): Promise<number> {
   const { argument, ui, signal } = invocation;
   const resource = argument === undefined ? undefined : canonicalResource(argument);
   const account = invocation.text('account');
   const { removed, kept } = await withVault(invocation, (vault) =>
-    vault.forget(resource, { account, signal }),
+    vault.forget(resource, { account, signal, confirm: confirmation(invocation) }),
   );
   if (ui.json) ui.dataJson({ removed, kept });
   for (const { reason, hint } of kept) ui.warn(`A record stays, since it may open again: ${reason}`, hint);
