@@ -365,7 +365,10 @@ async function markRefused(
 }
 
 function reasonOf(error: OAuthError, abandonedAt: number | undefined): string {
-  return abandonedAt === undefined
-    ? error.message
-    : `${error.message} A process ended in the middle of its refresh at ${new Date(abandonedAt).toISOString()}, and the server’s answer with it.`;
+  if (abandonedAt === undefined) {
+    return error.error === 'invalid_grant'
+      ? `${error.message} It was ended there, or a copy of it was used first: a backup, or another machine.`
+      : error.message;
+  }
+  return `${error.message} A process ended in the middle of its refresh at ${new Date(abandonedAt).toISOString()}, and the server’s answer with it.`;
 }

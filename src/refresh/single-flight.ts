@@ -13,6 +13,9 @@ export interface Wait {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** A run whose own time ends with its caller's says more of why than its caller could: it gets so long to say it. */
+const OWN_WORD_MS = 250;
+
 export class SingleFlight<T> {
   readonly #running = new Map<string, Promise<T>>();
 
@@ -34,7 +37,8 @@ export class SingleFlight<T> {
       const left = Math.max(0, end - performance.now());
       const joined = this.#running.get(key);
       try {
-        return await waitFor(joined ?? this.#begin(key, start(left)), left, signal);
+        const run = joined ?? this.#begin(key, start(left));
+        return await waitFor(run, left + (isPatient ? OWN_WORD_MS : 0), signal);
       } catch (error) {
         // The run's starter had a shorter deadline, or less patience.
         const mayPass = error instanceof HoldfastError && error.retryable && isPatient;

@@ -127,7 +127,7 @@ function unsupported(path: string, why: string, cause: unknown): LockUnsupported
 
 function timedOut(path: string, waitMs: number, owner: string | undefined): LockTimeoutError {
   return new LockTimeoutError(
-    `${owner ?? 'Another process'} held ${shellPath(path)} for more than ${waitMs} ms.`,
+    `${owner ?? 'Another process'} held ${shellPath(path)} for more than ${Math.round(waitMs)} ms.`,
     {
       hint:
         owner === undefined

@@ -151,7 +151,7 @@ describe('holdfast list', () => {
       RESOURCE  ACCOUNT  STATE  EXPIRES  SCOPES  KEYRING
       http://127.0.0.1:MCP-1/mcp  default  login required  a while ago  tools:call  file
       --- stderr
-      warning: The login to http://127.0.0.1:MCP-1/mcp ended a while ago: The token endpoint of "http://127.0.0.1:AUTH1" answered "invalid_grant": "grant request is invalid".
+      warning: The login to http://127.0.0.1:MCP-1/mcp ended a while ago: The token endpoint of "http://127.0.0.1:AUTH1" answered "invalid_grant": "grant request is invalid". It was ended there, or a copy of it was used first: a backup, or another machine.
         Log in again: holdfast login http://127.0.0.1:MCP-1/mcp"
     `);
     const { out } = await at.run(['list', '--json']);

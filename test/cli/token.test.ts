@@ -166,7 +166,7 @@ describe('holdfast token', () => {
     expect(first).toMatchInlineSnapshot(`
       "exit 3
       --- stderr
-      error: The login to http://127.0.0.1:MCP-1/mcp has ended (TIME): The token endpoint of "http://127.0.0.1:AUTH1" answered "invalid_grant": "grant request is invalid".
+      error: The login to http://127.0.0.1:MCP-1/mcp has ended (TIME): The token endpoint of "http://127.0.0.1:AUTH1" answered "invalid_grant": "grant request is invalid". It was ended there, or a copy of it was used first: a backup, or another machine.
         Log in again: holdfast login http://127.0.0.1:MCP-1/mcp"
     `);
     const before = await servers.counters();
