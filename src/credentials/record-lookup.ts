@@ -16,6 +16,9 @@ import { FORGET, unreachable } from './sealed-errors.ts';
 /** So many records are in memory at once, sealed. */
 const CHUNK = 200;
 
+/** A rekey moves records one by one; so often one is looked up again that moved while it was looked up. */
+const MOST_LOOKS = 10;
+
 export class RecordLookup {
   readonly #lasting: CredentialRecords;
   readonly #passing: CredentialRecords;
@@ -35,10 +38,12 @@ export class RecordLookup {
   async find(id: CredentialId): Promise<Lookup | undefined> {
     const { recordId } = id;
     const begin = performance.now();
-    for (;;) {
+    for (let looks = 1; ; looks += 1) {
       const kids = await this.kidsOf(recordId);
-      const held = await this.#strongest(id, kids);
+      const { held, hasMoved } = await this.#strongest(id, kids);
       if (held !== undefined) {
+        // What was under a stronger key is under another one by now: this may be an earlier login.
+        if (hasMoved && looks < MOST_LOOKS) continue;
         const others = kids.filter((kid) => kid !== held.key.kid);
         if (!this.#keys.lookAgainFor(others, begin)) return { held, kids };
       } else if (kids.length === 0) {
@@ -51,6 +56,17 @@ export class RecordLookup {
         const again = `log in again: ${loginCommand(id.resource, id.account)}`;
         throw unreachable(`The login to ${id.resource}`, this.#keys.problems(), again);
       }
+    }
+  }
+
+  /** Each record of that credential: there is one under each key that a login was sealed with. */
+  async all(id: CredentialId): Promise<{ held: StoredCredential[]; unopened: Undecryptable[] }> {
+    for (let looks = 1; ; looks += 1) {
+      const addresses = (await this.kidsOf(id.recordId)).map((kid) => ({ kid, id: id.recordId }));
+      const found = await this.openAll(addresses, id);
+      // One that is gone may be under another key by now, and a logout must not miss it.
+      const isWhole = found.held.length + found.unopened.length === addresses.length;
+      if (isWhole || looks === MOST_LOOKS) return found;
     }
   }
 
@@ -121,14 +137,19 @@ export class RecordLookup {
     }
   }
 
-  /** The record under the strongest key that is reachable and has one. */
-  async #strongest(id: CredentialId, kids: readonly string[]): Promise<StoredCredential | undefined> {
-    if (kids.length === 0) return undefined;
+  /** The record under the strongest key that is reachable and has one, and whether a stronger one was gone from `kids`. */
+  async #strongest(
+    id: CredentialId,
+    kids: readonly string[],
+  ): Promise<{ readonly held?: StoredCredential; readonly hasMoved: boolean }> {
+    let hasMoved = false;
+    if (kids.length === 0) return { hasMoved };
     for await (const key of this.#keys.reachable()) {
       if (!kids.includes(key.kid)) continue;
       const held = await this.open({ kid: key.kid, id: id.recordId }, key, id);
-      if (held !== undefined) return held;
+      if (held !== undefined) return { held, hasMoved };
+      hasMoved = true;
     }
-    return undefined;
+    return { hasMoved };
   }
 }

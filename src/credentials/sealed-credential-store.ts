@@ -234,11 +234,7 @@ export class SealedCredentialStore implements CredentialStore, RecordAccess {
 
   async list(only?: CredentialId): Promise<{ held: StoredCredential[]; unopened: Undecryptable[] }> {
     if (only === undefined) return this.open(await this.addresses());
-    const { recordId: id } = only;
-    return this.#records.openAll(
-      (await this.kidsOf(id)).map((kid) => ({ kid, id })),
-      only,
-    );
+    return this.#records.all(only);
   }
 
   addresses(): Promise<RecordAddress[]> {

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { StorageFullError } from '../../src/errors.ts';
+import { Secret } from '../../src/secret.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
 import {
   authorizationServer,
@@ -114,6 +115,48 @@ describe('an answer whose record has moved meanwhile', () => {
     expect((await stored())?.refreshToken === refreshToken).toBe(true);
     expect(await open().vault.rekey()).toMatchObject({ moved: 1, left: [{ resource: RESOURCE }] });
     expect((await stored())?.refreshToken === refreshToken).toBe(true);
+  });
+
+  describe('while a rekey moves the newest of two logins', () => {
+    /** A process whose look at what is there is overtaken by that. */
+    async function overtaken() {
+      const fleet = await strictFleet(60_000);
+      const { server, at, shared, open } = fleet;
+      await at.renewKey();
+      const { refreshToken } = await server.begin();
+      const tokens = {
+        accessToken: new Secret('later'),
+        refreshToken: new Secret(refreshToken),
+        tokenType: 'Bearer',
+        obtainedAt: Date.now(),
+      };
+      const login = { server, refreshToken, more: { tokens } };
+      await putLogin(engineProcess(shared, at).store, at, login);
+      await at.renewKey();
+      const { engine, vault } = open();
+      const before = engine.kidsOf.bind(engine) as (...given: unknown[]) => Promise<never>;
+      Object.assign(engine, {
+        kidsOf: async (...given: unknown[]) => {
+          const found = await before(...given);
+          Object.assign(engine, { kidsOf: before });
+          expect(await open().vault.rekey()).toMatchObject({ moved: 1, left: [{ resource: RESOURCE }] });
+          return found;
+        },
+      });
+      return { ...fleet, vault, refreshToken };
+    }
+
+    test('nobody is given the token of the one before', async () => {
+      const { vault } = await overtaken();
+      expect((await vault.token(RESOURCE)).token.reveal()).toBe('later');
+    });
+
+    test('a logout ends both', async () => {
+      const { vault, server, refreshToken, stored } = await overtaken();
+      expect(await vault.logout(RESOURCE)).toMatchObject({ removed: 2, revocation: 'revoked' });
+      expect(server.revoked).toContain(refreshToken);
+      expect(await stored()).toBeUndefined();
+    });
   });
 
   test('keeps a login here that was to be exported while its tokens were on their way', async () => {
