@@ -61,7 +61,7 @@ function postgres(replica: Replica): Topology {
       await admin.end();
       const feed = await startWire(primary.port);
       ends.add(() => feed.stop());
-      const second = await startReplica(primary, feed.port);
+      const second = await startReplica(primary, { through: feed.port });
       ends.add(() => second.dispose());
       const front = await startWire(primary.port);
       ends.add(() => front.stop());

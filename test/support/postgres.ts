@@ -1,10 +1,11 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { appendFileSync, existsSync, readdirSync } from 'node:fs';
 import { chmod, chown, copyFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { type AddressInfo, createServer, connect as dial, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { installed, requirement } from './requirement.ts';
 
 /*
@@ -64,20 +65,23 @@ export async function startPostgres({ admission = '', tls }: PostgresSettings = 
   return postgres;
 }
 
-/**
- * A server that repeats what that one writes, and takes no writes of its own.
- *
- * @param through the port by which it reaches that one
- */
-export async function startReplica(primary: Postgres, through = primary.port): Promise<Postgres> {
-  const data = join(primary.directory, 'replica');
+export interface ReplicaSettings {
+  /** Of its data, in the directory of the primary. */
+  readonly name?: string;
+  /** The port that it reaches the primary at, if not its own. */
+  readonly through?: number;
+}
+
+/** A server that repeats what that one writes, and takes no writes of its own. */
+export async function startReplica(
+  primary: Postgres,
+  { name = 'replica', through = primary.port }: ReplicaSettings = {},
+): Promise<Postgres> {
+  const data = join(primary.directory, name);
   const copy = ['-h', '127.0.0.1', '-p', String(through), '-U', 'owner', '-D', data];
   const how = ['--write-recovery-conf', '--checkpoint=fast', '--no-sync'];
-  const options = { ...as, cwd: primary.directory, stdio: 'ignore' as const };
-  // Not in step with this process, which may be the way to that server.
-  const backup = spawn(join(BIN ?? '', 'pg_basebackup'), [...copy, ...how], options);
-  const [code] = (await once(backup, 'exit')) as [number | null];
-  if (code !== 0) throw new Error(`pg_basebackup ended with ${code}.`);
+  const options = { ...as, cwd: primary.directory };
+  await promisify(execFile)(join(BIN ?? '', 'pg_basebackup'), [...copy, ...how], options);
   const replica = await serverIn(primary.directory, data);
   await replica.start();
   return replica;
@@ -118,15 +122,19 @@ export interface PgBouncer {
   stop(): Promise<void>;
 }
 
-/** A PgBouncer in transaction mode, with fewer connections than it is asked for. */
-export async function startPgBouncer(postgres: Postgres): Promise<PgBouncer> {
+/**
+ * A PgBouncer in transaction mode, with fewer connections than it is asked for.
+ *
+ * @param to the port that it finds the server at
+ */
+export async function startPgBouncer(postgres: Postgres, to = postgres.port): Promise<PgBouncer> {
   const port = await freePort();
   const config = join(postgres.directory, 'pgbouncer.ini');
   const users = join(postgres.directory, 'users.txt');
   await writeFile(users, '"owner" ""\n');
   await writeFile(
     config,
-    `[databases]\n* = host=127.0.0.1 port=${postgres.port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = ${port}
+    `[databases]\n* = host=127.0.0.1 port=${to}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = ${port}
 auth_type = trust\nauth_file = ${users}\npool_mode = transaction\nserver_login_retry = 0.1\ndefault_pool_size = 2\nunix_socket_dir =\n`,
   );
   const bouncer = spawn('pgbouncer', [config], { ...as, cwd: postgres.directory, stdio: 'ignore' });
@@ -253,7 +261,7 @@ async function untilReady(port: number): Promise<void> {
   const ready = ['-h', '127.0.0.1', '-p', String(port), '-q'];
   for (let tries = 0; tries < 400; tries += 1) {
     try {
-      execFileSync(join(BIN ?? '', 'pg_isready'), ready);
+      await promisify(execFile)(join(BIN ?? '', 'pg_isready'), ready);
       return;
     } catch {
       await new Promise((resolve) => setTimeout(resolve, 50));
