@@ -44,7 +44,9 @@ export async function oneCredential(url: string, holders: number, lives: number)
   const credentials = new Credentials(join(directory, 'home'), keyFile, store);
   try {
     const { refreshToken } = await issuer.begin();
-    await credentials.put(RESOURCE, server.tokenEndpoint, 'fleet', refreshToken);
+    const { tokenEndpoint, revocationEndpoint } = server;
+    const login = { tokenEndpoint, revocationEndpoint, refreshToken, clientId: 'fleet', loggedInAt: Date.now() };
+    await credentials.put(RESOURCE, login);
     const program = await bundled(directory, 'holders', new URL('holders.ts', import.meta.url));
     const settings: HoldersSettings = {
       store: url,

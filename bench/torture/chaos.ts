@@ -1,52 +1,104 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { RunningEngine } from './engines.ts';
+import type { RunningEngine, Served } from './engines.ts';
 import type { Fleet } from './fleet.ts';
-import type { Fault, PlannedFault } from './plan.ts';
+import type { Logins } from './logins.ts';
+import { type Fault, type PlannedFault, WORKERS } from './plan.ts';
 import { sharedNow } from './shared-clock.ts';
 import type { Span } from './troubles.ts';
 
+export interface ChaosParts {
+  readonly fleet: Fleet;
+  readonly engine: RunningEngine;
+  readonly logins: Logins;
+  readonly spans: Span[];
+  /** How many refresh tokens have been presented so far. */
+  readonly presented: () => number;
+  readonly progress?: ((done: number) => void) | undefined;
+}
+
+/** On a machine that is slow the faults come slower, so that there is something to disturb. */
+const PRESENTATIONS_A_FAULT = 0.6;
+const LONGEST_WAIT_MS = 2_000;
+const LOOK_EVERY_MS = 20;
+
 /** Carries the plan out, and notes what was done when. */
 export class Chaos {
-  readonly spans: Span[] = [];
   readonly done: Partial<Record<Fault['kind'], number>> = {};
-  readonly #fleet: Fleet;
-  readonly #engine: RunningEngine;
-  readonly #over: Promise<void>[] = [];
+  readonly #parts: ChaosParts;
+  readonly #spans: Span[];
+  readonly #over: Promise<unknown>[] = [];
   readonly #partitions = new Map<number, number>();
-  #crashing: Promise<void> = Promise.resolve();
+  /** What happens to the whole engine happens one after the other. */
+  #engineEvents: Promise<unknown> = Promise.resolve();
+  #aheadMs = 0;
 
-  constructor(fleet: Fleet, engine: RunningEngine) {
-    this.#fleet = fleet;
-    this.#engine = engine;
+  constructor(parts: ChaosParts) {
+    this.#parts = parts;
+    this.#spans = parts.spans;
   }
 
-  /** Resolves when the last fault is over. */
-  async run(plan: readonly PlannedFault[], signal: AbortSignal): Promise<void> {
-    const begin = sharedNow();
+  /** Inflicts so many of the plan’s faults, and resolves when the last one is over. */
+  async run(plan: Iterable<PlannedFault>, faults: number, signal: AbortSignal): Promise<void> {
+    let begin = sharedNow();
+    let done = 0;
     for (const fault of plan) {
+      if (done === faults || signal.aborted) break;
       await sleep(Math.max(0, begin + fault.atMs - sharedNow()));
+      begin += await this.#letCatchUp(done);
       if (signal.aborted) break;
+      const under = this.#inflict(fault);
+      if (under === undefined) continue;
+      // One that could not happen at once, such as to stop who is stopped already, is no fault.
+      done += 1;
       this.done[fault.kind] = (this.done[fault.kind] ?? 0) + 1;
-      this.#over.push(this.#inflict(fault));
+      // It is thrown when all are over, and until then by nobody.
+      under.catch(() => {});
+      this.#over.push(under);
+      this.#parts.progress?.(done);
     }
     await Promise.all(this.#over);
+    if (this.#aheadMs !== 0) await this.#setClock(-this.#aheadMs);
   }
 
-  async #inflict(fault: Fault): Promise<void> {
+  /** @returns for how long, in milliseconds */
+  async #letCatchUp(done: number): Promise<number> {
+    const from = sharedNow();
+    const isBehind = () => this.#parts.presented() < done * PRESENTATIONS_A_FAULT;
+    while (isBehind() && sharedNow() - from < LONGEST_WAIT_MS) await sleep(LOOK_EVERY_MS);
+    return sharedNow() - from;
+  }
+
+  #inflict(fault: Fault): Promise<unknown> | undefined {
+    const { fleet, logins, engine } = this.#parts;
     switch (fault.kind) {
       case 'kill':
-        return this.#fleet.kill(fault.worker);
+        return this.#atAny(fault.worker, (worker) => fleet.kill(worker));
       case 'stop':
-        return this.#fleet.stop(fault.worker, fault.forMs);
+        return this.#atAny(fault.worker, (worker) => fleet.stop(worker, fault.forMs));
+      case 'worker-clock':
+        if (!fleet.wrongClock) return undefined;
+        fleet.setClock(fault.aheadMs);
+        return Promise.resolve();
+      case 'rekey':
+        return logins.rekey(fleet, fault.worker);
+      case 'logout':
+        return logins.logOut(fleet, fault.worker, fault.credential);
+      case 'export':
+        return logins.moveOut(fleet, fault.worker, fault.credential);
+      case 'login':
+        return logins.logInAgain(fault.credential);
       case 'engine-crash':
-        this.#crashing = this.#crashing.then(() =>
+        return this.#toEngine((served) =>
           this.#during('engine down', undefined, async () => {
-            await this.#engine.crash();
+            await served.crash();
             await sleep(fault.forMs);
-            await this.#engine.start();
+            await served.start();
           }),
         );
-        return this.#crashing;
+      case 'engine-fail-over':
+        return this.#toEngine((served) => this.#failOver(served, fault.lagMs));
+      case 'engine-clock':
+        return this.#toEngine(() => this.#setClock(fault.byMs));
       case 'engine-cut':
         return this.#during('cut', fault.worker, async () => this.#proxy(fault.worker)?.cut());
       case 'engine-half-close':
@@ -71,13 +123,54 @@ export class Chaos {
         return this.#during('partition', fault.worker, () => this.#partition([fault.worker], fault.forMs));
       case 'engine-partition-all':
         return this.#during('partition', undefined, () =>
-          this.#partition([...this.#engine.proxies.keys()], fault.forMs),
+          this.#partition([...engine.proxies.keys()], fault.forMs),
         );
     }
   }
 
   #proxy(worker: number) {
-    return this.#engine.proxies[worker];
+    return this.#parts.engine.proxies[worker];
+  }
+
+  /** To that worker, or to the next one that it can happen to. */
+  #atAny(worker: number, step: (worker: number) => boolean): Promise<void> | undefined {
+    for (let further = 0; further < WORKERS; further += 1) {
+      if (step((worker + further) % WORKERS)) return Promise.resolve();
+    }
+    return undefined;
+  }
+
+  #toEngine(step: (served: Served) => Promise<unknown>): Promise<unknown> | undefined {
+    const { served } = this.#parts.engine;
+    if (served === undefined) return undefined;
+    this.#engineEvents = this.#engineEvents.then(() => step(served));
+    return this.#engineEvents;
+  }
+
+  async #failOver(served: Served, lagMs: number): Promise<void> {
+    let span: Span | undefined;
+    const lost = () => {
+      span = { what: 'fail-over', from: sharedNow(), to: Number.POSITIVE_INFINITY };
+      this.#spans.push(span);
+    };
+    if (await served.failOver(lagMs, lost)) {
+      if (span !== undefined) span.to = sharedNow();
+      return;
+    }
+    // The replica was not there yet.
+    this.done['engine-fail-over'] = (this.done['engine-fail-over'] ?? 1) - 1;
+    this.done['engine-crash'] = (this.done['engine-crash'] ?? 0) + 1;
+    await this.#during('engine down', undefined, async () => {
+      await served.crash();
+      await served.start();
+    });
+  }
+
+  async #setClock(byMs: number): Promise<void> {
+    const from = sharedNow();
+    await this.#parts.engine.served?.setClock(byMs);
+    this.#aheadMs += byMs;
+    this.#spans.push({ what: 'clock set', byMs, from, to: sharedNow() });
   }
 
   /** Two at once at one worker are over when the later one is. */
@@ -96,7 +189,7 @@ export class Chaos {
 
   async #during(what: Span['what'], worker: number | undefined, step: () => Promise<void>): Promise<void> {
     const span: Span = { what, worker, from: sharedNow(), to: Number.POSITIVE_INFINITY };
-    this.spans.push(span);
+    this.#spans.push(span);
     await step();
     span.to = sharedNow();
   }

@@ -1,5 +1,6 @@
 import type { Credential } from '../../src/credential.ts';
 import { CredentialId } from '../../src/credential.ts';
+import { MOVED } from '../../src/credentials/login-required.ts';
 import { SealedCredentialStore } from '../../src/credentials/sealed-credential-store.ts';
 import { resolveKeyrings } from '../../src/keyring/open.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
@@ -10,11 +11,26 @@ import type { Store } from '../../src/store/store.ts';
 import { type Environment, processEnvironment } from '../../src/system/environment.ts';
 import { layoutOf } from '../../src/system/paths.ts';
 
+const DAY_MS = 86_400_000;
+
 /** What is stored of one credential. */
 export interface Stored {
   readonly generation: number;
   readonly refreshToken: string;
   readonly loginRequired: boolean;
+  /** It was exported from here. */
+  readonly isMoved?: boolean | undefined;
+  /** Which login it is, in milliseconds since the epoch. */
+  readonly loggedInAt?: number | undefined;
+}
+
+/** A login as the harness puts it there. */
+export interface NewLogin {
+  readonly tokenEndpoint: string;
+  readonly revocationEndpoint: string;
+  readonly clientId: string;
+  readonly refreshToken: string;
+  readonly loggedInAt: number;
 }
 
 /** The stored credentials as the harness sees them: it puts logins there without a browser, and looks at what became of them. */
@@ -37,10 +53,11 @@ export class Credentials {
     this.#custody = new SealedCredentialStore({ lasting, passing: new MemoryStore(), keys: this.#keys });
   }
 
-  /** Keeps a login whose access token lapsed a second ago. */
-  async put(resource: string, tokenEndpoint: string, clientId: string, refreshToken: string): Promise<void> {
+  /** Stores a login whose access token expired long ago by any clock, in place of what is there. */
+  async put(resource: string, login: NewLogin): Promise<void> {
     const name = CredentialId.of(resource, undefined);
     const now = Date.now();
+    const { tokenEndpoint, revocationEndpoint, clientId, refreshToken, loggedInAt } = login;
     const key = await this.#keys.strongest();
     await this.#custody.save(
       key,
@@ -50,16 +67,16 @@ export class Credentials {
         account: name.account,
         resourceParameter: name.resource,
         generation,
-        server: { issuer: 'https://as.example.com', tokenEndpoint },
+        server: { issuer: 'https://as.example.com', tokenEndpoint, revocationEndpoint, reach: 'anywhere' },
         client: { clientId, authMethod: 'none', redirectUris: [], source: 'dynamic' },
         tokens: {
-          accessToken: new Secret('of the login itself'),
+          accessToken: new Secret('of.the.login.itself'),
           tokenType: 'Bearer',
           refreshToken: new Secret(refreshToken),
-          obtainedAt: now - 2000,
-          expiresAt: now - 1000,
+          obtainedAt: now - DAY_MS,
+          expiresAt: now - DAY_MS + 1000,
         },
-        loggedInAt: now,
+        loggedInAt,
       }),
     );
   }
@@ -67,11 +84,13 @@ export class Credentials {
   async stored(resource: string): Promise<Stored | undefined> {
     const found = await this.#custody.find(CredentialId.of(resource, undefined));
     if (found === undefined) return undefined;
-    const { generation, tokens, loginRequired } = found.held.credential;
+    const { generation, tokens, loginRequired, loggedInAt } = found.held.credential;
     return {
       generation,
       refreshToken: tokens.refreshToken?.reveal() ?? '',
       loginRequired: loginRequired !== undefined,
+      isMoved: loginRequired?.error === MOVED,
+      loggedInAt,
     };
   }
 

@@ -7,7 +7,7 @@ import { TcpProxy } from './tcp-proxy.ts';
 export const ENGINES = ['directory', 'postgres', 'redis'] as const;
 export type EngineName = (typeof ENGINES)[number];
 
-/** What the credentials lie in, and the ways there. */
+/** What the credentials are in, and the ways there. */
 export interface RunningEngine {
   readonly name: EngineName;
   /** For the harness itself, which no fault meets but a crash. */
@@ -18,22 +18,31 @@ export interface RunningEngine {
   readonly keyFile: string;
   /** The network of each worker to the engine. */
   readonly proxies: readonly TcpProxy[];
-  /** What lies there must hold no token. */
+  /** What is there must hold no token. */
+  readonly places: readonly string[];
+  readonly served: Served | undefined;
+  close(): Promise<void>;
+}
+
+/** An engine and its replica. */
+export interface Served {
+  /** Leads to whichever of the two is the engine now. */
+  readonly url: string;
+  /** What every worker talks to: the engine, or what stands before it. */
+  readonly front: number;
   readonly places: readonly string[];
   /** Dies as with the power. */
   crash(): Promise<void>;
   start(): Promise<void>;
-  close(): Promise<void>;
-}
-
-interface Served {
-  readonly url: string;
-  readonly port: number;
-  /** What every worker talks to: the engine, or what stands before it. */
-  readonly front: number;
-  readonly places: readonly string[];
-  crash(): Promise<void>;
-  start(): Promise<void>;
+  /**
+   * The engine dies, and its replica takes its place without what was written in the last milliseconds.
+   *
+   * @param lost called when the replica gets nothing more
+   * @returns whether there was a replica that could
+   */
+  failOver(lagMs: number, lost: () => void): Promise<boolean>;
+  /** The clock is set by so much, as far as what is stored can tell: all of its times are that much older. */
+  setClock(byMs: number): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -51,19 +60,22 @@ export async function startEngine(name: EngineName, directory: string): Promise<
       homeOf: () => shared,
       proxies: [],
       places: [shared],
-      crash: async () => {},
-      start: async () => {},
+      served: undefined,
       close: async () => {},
     };
   }
-  const served = await (name === 'postgres' ? servePostgres() : serveRedis());
+  const served =
+    name === 'postgres'
+      ? await (await import('./postgres-pair.ts')).servePostgres()
+      : await (await import('./redis-pair.ts')).serveRedis();
   const proxies = await Promise.all(Array.from({ length: WORKERS }, () => TcpProxy.start(served.front)));
   const homes = join(directory, 'homes');
   await mkdir(homes, { mode: 0o700 });
   return {
-    ...served,
     name,
     keyFile,
+    served,
+    url: served.url,
     urlOf: (worker) => {
       const url = new URL(served.url);
       url.port = String(proxies[worker]?.port);
@@ -76,47 +88,5 @@ export async function startEngine(name: EngineName, directory: string): Promise<
       await Promise.all(proxies.map((proxy) => proxy.close()));
       await served.close();
     },
-  };
-}
-
-/** PgBouncer in transaction mode between. */
-async function servePostgres(): Promise<Served> {
-  const { startPgBouncer, startPostgres } = await import('../../test/support/postgres.ts');
-  const { postgresMigration } = await import('../../src/postgres.ts');
-  const { Client } = (await import('pg')).default;
-  const postgres = await startPostgres();
-  // One sync for all files when it comes back from a crash, and not one each.
-  postgres.configure('recovery_init_sync_method = syncfs');
-  const client = new Client({ connectionString: postgres.url() });
-  await client.connect();
-  await client.query(postgresMigration());
-  await client.end();
-  const bouncer = await startPgBouncer(postgres);
-  return {
-    url: postgres.url(),
-    port: postgres.port,
-    front: Number(new URL(bouncer.url()).port),
-    places: [postgres.directory],
-    crash: () => postgres.crash(),
-    start: () => postgres.start(),
-    close: async () => {
-      await bouncer.stop();
-      await postgres.dispose();
-    },
-  };
-}
-
-async function serveRedis(): Promise<Served> {
-  const { startRedis } = await import('../../test/support/redis.ts');
-  const redis = await startRedis();
-  const [, directory = ''] = (await redis.client().config('GET', 'dir')) as string[];
-  return {
-    url: redis.url,
-    port: redis.port,
-    front: redis.port,
-    places: [directory],
-    crash: () => redis.kill(),
-    start: () => redis.restart(),
-    close: () => redis.stop(),
   };
 }

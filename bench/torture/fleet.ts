@@ -1,17 +1,19 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, existsSync, openSync, rmSync } from 'node:fs';
+import { closeSync, existsSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WORKERS } from './plan.ts';
 import { sharedNow } from './shared-clock.ts';
-import type { WorkerSettings } from './worker.ts';
+import type { Command, Said, WorkerSettings } from './worker.ts';
 
 /** One process of a worker, and what was done to it. Times are milliseconds of the shared clock. */
 export interface Incarnation {
   readonly tag: string;
   readonly worker: number;
   readonly out: string;
+  /** It runs the build that the fleet is updated from. */
+  readonly old: boolean;
   killedAt: number | undefined;
   /** It ended by itself. */
   crashed: boolean;
@@ -27,7 +29,20 @@ interface Slot {
   spareUntil: number;
 }
 
+/** What `Command` gives, but the number that its answers carry. */
+type Task<C = Command> = C extends Command ? Omit<C, 'id'> : never;
+
+/** How an operation ended, in a worker that may have been killed before it did. */
+export interface Ended {
+  readonly tag: string;
+  readonly outcome: string;
+  readonly code?: string | undefined;
+}
+
 const MOST_CRASHES = 20;
+
+/** How far the first worker’s clock is ahead at first, in milliseconds. */
+const AHEAD_MS = 600_000;
 
 /** libfaketime, where it is installed. */
 const FAKETIME = ['/usr/lib/x86_64-linux-gnu', '/usr/lib/aarch64-linux-gnu']
@@ -38,24 +53,26 @@ const FAKETIME = ['/usr/lib/x86_64-linux-gnu', '/usr/lib/aarch64-linux-gnu']
 const elsewhere = (): readonly string[] =>
   spawnSync('unshare', ['-rT', 'true'], { stdio: 'ignore' }).status === 0 ? ['unshare', '-rT'] : [];
 
-/** The worker processes: started, killed, stopped. The first one’s wall clock is ten minutes ahead. */
+/** The worker processes: started, killed, stopped, told. The first one’s wall clock is ten minutes ahead, until it is set. */
 export class Fleet {
   readonly incarnations: Incarnation[] = [];
   readonly wrongClock = FAKETIME !== undefined;
   readonly otherBoots: boolean;
   readonly #launcher: readonly string[];
   readonly #directory: string;
-  readonly #program: string;
+  readonly #programOf: (worker: number) => { readonly program: string; readonly old: boolean };
+  readonly #clockFile: string;
   readonly #settingsOf: (worker: number) => Omit<WorkerSettings, 'tag' | 'out' | 'seed'>;
   readonly #variablesOf: (worker: number) => Readonly<Record<string, string>>;
   readonly #seed: number;
   readonly #slots: Slot[];
   #ending = false;
+  #commands = 0;
 
   constructor(options: {
     readonly directory: string;
-    /** worker.ts as one file of plain JavaScript. */
-    readonly program: string;
+    /** worker.ts as one file of plain JavaScript, of which build. */
+    readonly programOf: (worker: number) => { readonly program: string; readonly old: boolean };
     readonly settingsOf: (worker: number) => Omit<WorkerSettings, 'tag' | 'out' | 'seed'>;
     readonly variablesOf: (worker: number) => Readonly<Record<string, string>>;
     readonly seed: number;
@@ -63,7 +80,9 @@ export class Fleet {
     readonly apart: boolean;
   }) {
     this.#directory = options.directory;
-    this.#program = options.program;
+    this.#programOf = options.programOf;
+    this.#clockFile = join(options.directory, 'clock');
+    this.setClock(AHEAD_MS);
     this.#settingsOf = options.settingsOf;
     this.#variablesOf = options.variablesOf;
     this.#seed = options.seed;
@@ -84,17 +103,21 @@ export class Fleet {
     return this.#slots.flatMap(({ child }) => (child?.pid === undefined ? [] : [child.pid]));
   }
 
-  kill(worker: number): void {
+  /** @returns whether there was one to kill */
+  kill(worker: number): boolean {
     const slot = this.#slots[worker];
-    if (slot?.incarnation === undefined || slot.incarnation.killedAt !== undefined) return;
+    if (slot?.incarnation === undefined || slot.incarnation.killedAt !== undefined) return false;
     slot.incarnation.killedAt = sharedNow();
     slot.child?.kill('SIGKILL');
+    return true;
   }
 
-  stop(worker: number, forMs: number): void {
+  /** @returns whether it was there, and not stopped, or just woken, before */
+  stop(worker: number, forMs: number): boolean {
     const slot = this.#slots[worker];
-    if (slot?.child === undefined || slot.incarnation === undefined || slot.resume !== undefined) return;
-    if (sharedNow() < slot.spareUntil) return;
+    if (slot?.child === undefined || slot.incarnation === undefined || slot.resume !== undefined)
+      return false;
+    if (sharedNow() < slot.spareUntil || slot.incarnation.killedAt !== undefined) return false;
     const { child, incarnation } = slot;
     const stop = { from: sharedNow(), to: Number.POSITIVE_INFINITY };
     incarnation.stops.push(stop);
@@ -105,6 +128,44 @@ export class Fleet {
       child.kill('SIGCONT');
       stop.to = sharedNow();
     }, forMs);
+    return true;
+  }
+
+  /** The first worker’s wall clock is so far ahead from now on, if there is libfaketime. */
+  setClock(aheadMs: number): void {
+    writeFileSync(`${this.#clockFile}.new`, `${aheadMs < 0 ? '-' : '+'}${Math.abs(aheadMs) / 1000}`);
+    renameSync(`${this.#clockFile}.new`, this.#clockFile);
+  }
+
+  /**
+   * Has that worker, or the next one that runs today’s build, do something beside its calls.
+   *
+   * @param hear is given the login that an export hands over
+   * @returns how it ended; `undefined` when there is no such worker
+   */
+  async command(worker: number, task: Task, hear?: (login: string) => void): Promise<Ended | undefined> {
+    const order = [...this.#slots.keys()].map((step) => this.#slots[(worker + step) % WORKERS]);
+    const slot = order.find((one) => one?.incarnation?.old === false && one.child?.connected === true);
+    const { child, incarnation } = slot ?? {};
+    if (child === undefined || incarnation === undefined) return undefined;
+    const command = { ...task, id: (this.#commands += 1) } as Command;
+    return new Promise((ended) => {
+      const settle = (outcome: string, code?: string) => {
+        child.off('message', listen).off('exit', gone);
+        ended({ tag: incarnation.tag, outcome, code });
+      };
+      const listen = (said: Said) => {
+        if (said.id !== command.id) return;
+        if ('login' in said) hear?.(said.login);
+        else settle(said.outcome, said.code);
+      };
+      // What it said before it died is heard first.
+      const gone = () => setImmediate(() => settle('died'));
+      child.on('message', listen).once('exit', gone);
+      child.send(command, (error) => {
+        if (error !== null) settle('died');
+      });
+    });
   }
 
   /** Lets every process end what it is at, and waits for that. */
@@ -144,7 +205,9 @@ export class Fleet {
     slot.count += 1;
     const tag = `${worker}.${slot.count}`;
     const out = join(this.#directory, `worker-${tag}.jsonl`);
-    const incarnation: Incarnation = { tag, worker, out, killedAt: undefined, crashed: false, stops: [] };
+    const { program: source, old } = this.#programOf(worker);
+    const fate = { killedAt: undefined, crashed: false, stops: [] };
+    const incarnation: Incarnation = { tag, worker, out, old, ...fate };
     const settings: WorkerSettings = {
       ...this.#settingsOf(worker),
       tag,
@@ -152,21 +215,22 @@ export class Fleet {
       seed: this.#seed + worker * 1000 + slot.count * 10,
     };
     const said = openSync(join(this.#directory, `worker-${tag}.said`), 'a', 0o600);
-    const command = [...this.#launcher, process.execPath, this.#program, JSON.stringify(settings)];
+    const command = [...this.#launcher, process.execPath, source, JSON.stringify(settings)];
     const [program = '', ...args] = command;
     const child = spawn(program, args, {
       env: {
         PATH: process.env['PATH'] ?? '',
         HOME: '/nonexistent',
         ...this.#variablesOf(worker),
-        ...(worker === 0 && FAKETIME !== undefined && clockAhead(FAKETIME)),
+        ...(worker === 0 && FAKETIME !== undefined && clockFrom(FAKETIME, this.#clockFile)),
       },
-      stdio: ['ignore', said, said],
+      stdio: ['ignore', said, said, 'ipc'],
     });
     closeSync(said);
     slot.child = child;
     slot.incarnation = incarnation;
     this.incarnations.push(incarnation);
+    child.on('error', () => {});
     child.once('exit', () => {
       clearTimeout(slot.resume);
       slot.resume = undefined;
@@ -187,10 +251,11 @@ function forgetClock(pid: number | undefined): void {
     rmSync(`/dev/shm/${name}${pid}`, { force: true });
 }
 
-function clockAhead(library: string): Readonly<Record<string, string>> {
+function clockFrom(library: string, file: string): Readonly<Record<string, string>> {
   return {
     LD_PRELOAD: library,
-    FAKETIME: '+10m',
+    FAKETIME_TIMESTAMP_FILE: file,
+    FAKETIME_NO_CACHE: '1',
     FAKETIME_DONT_FAKE_MONOTONIC: '1',
     DONT_FAKE_MONOTONIC: '1',
   };

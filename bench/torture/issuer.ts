@@ -23,6 +23,8 @@ export interface Answer {
   readonly family: number;
   readonly shown: Minted;
   readonly outcome: 'rotated' | 'repeated' | 'refused';
+  /** Of a refusal because the window was over: how long ago it had opened, in milliseconds. */
+  readonly windowMs?: number | undefined;
   readonly given?: (Minted & { readonly accessToken: string; readonly refreshToken: string }) | undefined;
 }
 
@@ -35,8 +37,14 @@ export interface Issuer {
   used(family: number, minted: Minted): void;
   /** The refresh token that is good now. */
   live(family: number): string;
-  /** When its login was ended, in milliseconds by the shared clock. */
+  /** When its login was ended, by a logout or by a refusal, in milliseconds by the shared clock. */
   revokedAt(family: number): number | undefined;
+  /** RFC 7009, as strictly as servers do it: a refresh token that is not good any more ends nothing. */
+  revoke(refreshToken: string): void;
+  /** When a logout ended it. */
+  loggedOutAt(family: number): number | undefined;
+  /** Which login a refresh token is of. */
+  familyOf(refreshToken: string): number | undefined;
   close(): Promise<void>;
 }
 
@@ -53,6 +61,7 @@ interface Family {
   /** The newest tokens have been used, which tells that their holder has them. */
   used: boolean;
   revokedAt?: number;
+  loggedOutAt?: number;
 }
 
 /** The four kinds that this harness has of its own. */
@@ -95,7 +104,12 @@ export class OwnIssuer implements Issuer {
       return { ...answer, outcome: 'repeated', given: this.#given(family) };
     }
     family.revokedAt = sharedNow();
-    return { ...answer, outcome: 'refused' };
+    const late = refreshToken === family.parent?.token && !isStrict(this.#mode);
+    return {
+      ...answer,
+      outcome: 'refused',
+      windowMs: late ? family.revokedAt - family.rotatedAt : undefined,
+    };
   }
 
   used(number: number, { generation, sibling }: Minted): void {
@@ -109,6 +123,28 @@ export class OwnIssuer implements Issuer {
 
   revokedAt(family: number): number | undefined {
     return this.#families[family]?.revokedAt;
+  }
+
+  revoke(refreshToken: string): void {
+    const family = this.#families[this.familyOf(refreshToken) ?? -1];
+    if (family === undefined || family.revokedAt !== undefined) return;
+    const isGood =
+      refreshToken === family.current.token ||
+      (refreshToken === family.parent?.token && this.#repeats(family));
+    if (!isGood) return;
+    family.revokedAt = sharedNow();
+    family.loggedOutAt = family.revokedAt;
+  }
+
+  loggedOutAt(family: number): number | undefined {
+    return this.#families[family]?.loggedOutAt;
+  }
+
+  familyOf(refreshToken: string): number | undefined {
+    const [canary, number] = refreshToken.split('.');
+    return canary === this.#canary && this.#families[Number(number)] !== undefined
+      ? Number(number)
+      : undefined;
   }
 
   async close(): Promise<void> {}

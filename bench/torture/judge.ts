@@ -1,33 +1,15 @@
 import { availabilityOf } from './availability.ts';
-import type { Stored } from './credentials.ts';
-import type { Incarnation } from './fleet.ts';
-import { historyOf, serversOf } from './history.ts';
-import { isStrict, type Mode } from './issuer.ts';
-import type { Issued, Presentation } from './server.ts';
-import { count, overlaps, type Span } from './troubles.ts';
+import { Causes } from './causes.ts';
+import type { Evidence } from './evidence.ts';
+import { serversOf } from './history.ts';
+import type { Presentation } from './server.ts';
+import { traced } from './trace.ts';
+import { count } from './troubles.ts';
 
 /*
  * What came of a run, from the authorization server's own log and from what was done to whom when. The workers' own words
- * count only for which token they were given.
+ * count only for which token they were given, when a request left them, and what a logout said.
  */
-
-export interface Evidence {
-  readonly mode: Mode;
-  readonly log: readonly Presentation[];
-  readonly issued: ReadonlyMap<string, Issued>;
-  readonly revokedAt: (family: number) => number | undefined;
-  readonly incarnations: readonly Incarnation[];
-  readonly spans: readonly Span[];
-  /** Which credential each login of the server belongs to: one that has ended is followed by another. */
-  readonly credentialOf: readonly number[];
-  /** How long an access token lives, in milliseconds. */
-  readonly lifeMs: number;
-  /** What is stored in the end, and what the server takes for the live refresh token. */
-  readonly final: readonly { readonly stored: Stored | undefined; readonly live: string }[];
-  /** Each time that a stored generation was lower than one seen before. */
-  readonly fell: readonly string[];
-  readonly leaks: readonly string[];
-}
 
 export interface Verdict {
   /** What must not be, one a line, with its trace. */
@@ -35,10 +17,18 @@ export interface Verdict {
   readonly avoidable: number;
   /** Logins that ended, and that no client could have saved, by cause. */
   readonly unavoidable: Readonly<Record<string, number>>;
+  /** Losses, and other faults, that an older build had its part in, where one runs beside today’s. */
+  readonly ofOldBuild: number;
   readonly presentations: number;
   readonly generations: number;
+  /** Too few presentations for the faults: whatever else was seen, nothing was shown. */
+  readonly isStarved: boolean;
   /** Presentations of a token that had been presented before, by cause. */
   readonly repeated: Readonly<Record<string, number>>;
+  /** How the operations ended that a worker was told to do, such as `logout: revoked`. */
+  readonly operations: Readonly<Record<string, number>>;
+  /** Logouts that said “revoked”, and left something alive that nobody had any more, by cause. */
+  readonly leftAlive: Readonly<Record<string, number>>;
   readonly calls: number;
   readonly served: number;
   readonly failures: Readonly<Record<string, number>>;
@@ -55,22 +45,46 @@ export interface Verdict {
   };
 }
 
-/** The end of a trace tells most. */
-const MOST_LINES = 50;
+/** At least one presentation for so many faults, or the run is worth nothing. */
+const FAULTS_A_PRESENTATION = 2;
 
 export function judge(evidence: Evidence): Verdict {
-  const { mode, log, credentialOf } = evidence;
-  const histories = evidence.incarnations.map(historyOf);
-  const byTag = new Map(histories.map((history) => [history.incarnation.tag, history]));
-  const servedBy = serversOf(histories);
+  const { log, logins } = evidence;
+  const servedBy = serversOf(evidence.histories);
+  const causes = new Causes(evidence, servedBy);
   const violations: string[] = [];
   const repeated = new Map<string, number>();
   const unavoidable = new Map<string, number>();
-  let avoidable = 0;
-  let generations = 0;
+  let [avoidable, ofOldBuild, generations] = [0, 0, 0];
 
-  for (const [family, credential] of credentialOf.entries()) {
+  const trace = (what: string, family: number, own: readonly Presentation[], at: Presentation | undefined) =>
+    traced(what, { evidence, servedBy }, family, own, at);
+  /** An older build is not judged, nor what today’s build made of what it had done. */
+  const blame = (
+    what: string,
+    isLoss: boolean,
+    family: number,
+    own: readonly Presentation[],
+    at?: Presentation,
+  ) => {
+    if (hasOldPart(own, at)) {
+      ofOldBuild += 1;
+      return;
+    }
+    if (isLoss) avoidable += 1;
+    violations.push(trace(what, family, own, at));
+  };
+  const hasOldPart = (own: readonly Presentation[], at: Presentation | undefined) => {
+    const from = (at?.shown.generation ?? Number.POSITIVE_INFINITY) - 1;
+    const isOld = ({ worker }: Presentation) => causes.historyOf(worker)?.incarnation.old === true;
+    return own.some((one) => one.shown.generation >= from && isOld(one));
+  };
+
+  for (const { family, credential } of logins) {
     const own = log.filter((one) => one.family === family);
+    const replacedAt = logins.find(
+      (one) => one.credential === credential && one.family > family && one.landedAt !== undefined,
+    )?.begunAt;
     const before = new Map<string, Presentation>();
     let ended = false;
     for (const one of own) {
@@ -78,150 +92,98 @@ export function judge(evidence: Evidence): Verdict {
       const earlier = before.get(key);
       before.set(key, one);
       if (earlier === undefined) generations += 1;
+      // After a logout, and after another login in its place, it is not to be saved.
+      const loggedOutAt = evidence.loggedOutAt(family);
+      if ((loggedOutAt !== undefined && loggedOutAt <= one.at) || (replacedAt ?? one.at) < one.at)
+        ended = true;
       // The server may come to the request of a holder that has died only after that of the next one.
       const pair = earlier && inOrderOfSending(earlier, one);
-      const cause = pair && causeOf(...pair);
+      const cause = pair && causes.ofRepetition(...pair);
       if (earlier !== undefined && !ended) {
         count(repeated, cause ?? 'without cause');
-        if (cause === undefined) {
-          violations.push(trace(`A token was presented twice without cause`, family, own, one));
-        }
+        if (cause === undefined) blame('A token was presented twice without cause', false, family, own, one);
       }
       if (one.outcome !== 'refused' || ended) continue;
       ended = true;
-      // A strict server ends what is repeated, and only the loss of the first answer can excuse that.
-      const excuse = pair && lossOf(...pair);
-      if (isStrict(mode) && excuse !== undefined) count(unavoidable, excuse);
-      else {
-        avoidable += 1;
-        violations.push(trace('A login was lost that could have been saved', family, own, one));
-      }
+      const excuse = causes.ofEnd(own, one, pair);
+      if (excuse === undefined) blame('A login was lost that could have been saved', true, family, own, one);
+      else count(unavoidable, excuse);
     }
-    if (credentialOf.lastIndexOf(credential) !== family) continue;
-    const { stored, live } = evidence.final[credential] ?? {};
-    const revoked = evidence.revokedAt(family) !== undefined;
-    if (stored === undefined) violations.push(`credential ${credential}: nothing is stored in the end`);
-    else if (!revoked && stored.loginRequired) {
-      avoidable += 1;
-      violations.push(trace('A credential wants a login while its family is alive', family, own, own.at(-1)));
-    } else if (!revoked && stored.refreshToken !== live) {
-      const last = own.at(-1);
+  }
+
+  for (const [credential, found] of evidence.final.entries()) {
+    if (found === undefined) {
+      violations.push(`credential ${credential}: nothing is stored in the end`);
+      continue;
+    }
+    const { stored, family = -1, live } = found;
+    if (stored.isMoved === true) {
+      violations.push(`credential ${credential}: it is moved away in the end, and nobody took it back`);
+      continue;
+    }
+    const own = log.filter((one) => one.family === family);
+    const last = own.at(-1);
+    if (family !== -1 && evidence.revokedAt(family) !== undefined) continue;
+    if (stored.loginRequired) {
+      blame('A credential wants a login while its family is alive', true, family, own, last);
+    } else if (stored.refreshToken !== live) {
       // What the last answer met may be mended by the next refresh, or lost with its holder; the run ended before either.
       const then = Number.POSITIVE_INFINITY;
-      const excuse = last && lossOf(last, { ...last, at: then, connectedAt: then });
-      if (excuse === undefined)
-        violations.push(trace('The stored token is not the live one', family, own, last));
+      const excuse = last && causes.ofLoss(last, { ...last, at: then, connectedAt: then });
+      if (excuse === undefined) blame('The stored token is not the live one', false, family, own, last);
     }
   }
-  violations.push(...evidence.fell, ...evidence.leaks.map((place) => `A token was found in ${place}`));
-  for (const { tag, crashed } of evidence.incarnations) {
-    if (crashed) violations.push(`Worker ${tag} ended by itself.`);
+
+  const { operations, leftAlive, faults: ofLogouts } = logoutsOf(evidence, causes, trace);
+  violations.push(...ofLogouts, ...evidence.seen);
+  violations.push(...evidence.leaks.map((place) => `A token was found in ${place}`));
+  for (const { incarnation } of evidence.histories) {
+    const { tag, crashed, old } = incarnation;
+    if (crashed && !old) violations.push(`Worker ${tag} ended by itself.`);
   }
-  const availability = availabilityOf(evidence, histories, heldUp);
+  const availability = availabilityOf(evidence, causes);
   violations.push(...availability.faults);
   return {
     violations,
     avoidable,
     unavoidable: Object.fromEntries(unavoidable),
+    ofOldBuild: ofOldBuild + availability.ofOldBuild,
     presentations: log.length,
     generations,
+    isStarved: log.length * FAULTS_A_PRESENTATION < evidence.faults,
     repeated: Object.fromEntries(repeated),
+    operations,
+    leftAlive,
     ...availability.figures,
   };
+}
 
-  /** Why a token may have been presented again. */
-  function causeOf(first: Presentation, second: Presentation): string | undefined {
-    const history = byTag.get(first.worker);
-    const { killedAt } = history?.incarnation ?? {};
-    if (first.fate !== 'whole') return 'its answer was lost on the way';
-    // What it had sent reaches the server after its death, too.
-    if (killedAt !== undefined && killedAt <= Math.max(first.at, second.at)) {
-      return 'its holder was killed';
-    }
-    const [from, to] = [first.connectedAt, Math.max(first.at, second.at)];
-    if (history?.incarnation.stops.some((stop) => overlaps(stop, from, to))) return 'its holder was stopped';
-    const away = troubleOf(history?.incarnation.worker, from, to);
-    if (away !== undefined) return `the engine was away: ${away}`;
-    if (history?.stalls.some(([begin, end]) => overlaps({ from: begin, to: end }, from, to))) {
-      return 'its holder was starved of CPU';
-    }
-    return undefined;
-  }
-
-  /** Why the first answer could not be kept from being lost, if it could not. */
-  function lossOf(first: Presentation, second: Presentation): string | undefined {
-    const access = first.given?.access;
-    // Somebody else had it, so it had been written.
-    const others = [...(servedBy.get(access ?? '') ?? [])].filter(
-      ([tag, at]) => tag !== first.worker && at < second.connectedAt,
+/** A logout that said “revoked” left nothing alive, unless nobody has it. */
+function logoutsOf(
+  { operations, logins, log, loggedOutAt, revokedAt }: Evidence,
+  causes: Causes,
+  trace: (what: string, family: number, own: readonly Presentation[], at: Presentation | undefined) => string,
+) {
+  const outcomes = new Map<string, number>();
+  const leftAlive = new Map<string, number>();
+  const faults: string[] = [];
+  for (const { kind, credential, askedAt, outcome, code } of operations) {
+    count(outcomes, `${kind}: ${code ?? outcome}`);
+    if (kind !== 'logout' || outcome !== 'revoked') continue;
+    const ended = logins.findLast(
+      (one) => one.credential === credential && (one.landedAt ?? Number.POSITIVE_INFINITY) <= askedAt,
     );
-    if (others.length > 0) return undefined;
-    const cause = causeOf(first, second);
-    // An engine that dies and comes back is no excuse: its holder lives, and writes again.
-    return cause?.startsWith('the engine was away: engine down') === true ? undefined : cause;
+    if (ended === undefined) continue;
+    const { family } = ended;
+    if (loggedOutAt(family) !== undefined || revokedAt(family) !== undefined) continue;
+    const own = log.filter((one) => one.family === family);
+    const last = own.findLast((one) => one.given !== undefined);
+    const excuse = last && causes.ofLife(last);
+    if (excuse === undefined)
+      faults.push(trace('A logout said “revoked”, and left it alive', family, own, last));
+    else count(leftAlive, excuse);
   }
-
-  function troubleOf(worker: number | undefined, from: number, to: number): string | undefined {
-    const met = evidence.spans.filter(
-      (span) => (span.worker === undefined || span.worker === worker) && overlaps(span, from, to),
-    );
-    return met.find(({ what }) => what === 'partition')?.what ?? met[0]?.what;
-  }
-
-  /** Whether anything came between its answer and who was given it in the end. */
-  function heldUp(given: Issued, access: string, reader: Incarnation, begin: number): boolean {
-    const writer = byTag.get(log.find((one) => one.given?.access === access)?.worker ?? '');
-    const [from, to] = [given.askedAt, begin];
-    if (troubleOf(reader.worker, from, to) !== undefined) return true;
-    if (writer === undefined) return false;
-    const { worker, stops } = writer.incarnation;
-    const paused = stops.some((stop) => overlaps(stop, from, to));
-    const starved = writer.stalls.some(([start, end]) => overlaps({ from: start, to: end }, from, to));
-    return paused || starved || troubleOf(worker, from, to) !== undefined;
-  }
-
-  function trace(what: string, family: number, own: readonly Presentation[], at: Presentation | undefined) {
-    const index = at === undefined ? own.length : own.indexOf(at);
-    const last = own.slice(Math.max(0, index - 5), index + 2);
-    const from = Math.min(...last.map(({ connectedAt }) => connectedAt)) - 50;
-    const to = (last.at(-1)?.at ?? 0) + 50;
-    const zero = from;
-    const ms = (time: number) => (Number.isFinite(time) ? (time - zero).toFixed(0) : '…');
-    const events: { readonly at: number; readonly text: string }[] = [];
-    for (const one of last) {
-      const given =
-        one.given === undefined ? '' : ` -> ${one.given.generation}/${one.given.sibling} ${one.given.access}`;
-      const shown = `${one.shown.generation}/${one.shown.sibling}`;
-      const text = `${ms(one.connectedAt)}..${ms(one.at)} worker ${one.worker} presents ${shown}: ${one.outcome}${given} (${one.fate})`;
-      events.push({ at: one.at, text });
-      const seen = [...(servedBy.get(one.given?.access ?? '') ?? [])];
-      for (const [tag, first] of seen) {
-        events.push({ at: first, text: `${ms(first)} worker ${tag} is served ${one.given?.access}` });
-      }
-    }
-    for (const { incarnation, stalls } of histories) {
-      if (!last.some(({ worker }) => worker === incarnation.tag)) continue;
-      const { tag, killedAt } = incarnation;
-      if (killedAt !== undefined && killedAt > from && killedAt < to) {
-        events.push({ at: killedAt, text: `${ms(killedAt)} worker ${tag} is killed` });
-      }
-      for (const stop of incarnation.stops.filter((one) => overlaps(one, from, to))) {
-        events.push({ at: stop.from, text: `${ms(stop.from)}..${ms(stop.to)} worker ${tag} is stopped` });
-      }
-      for (const [begin, end] of stalls) {
-        if (overlaps({ from: begin, to: end }, from, to)) {
-          events.push({ at: begin, text: `${ms(begin)}..${ms(end)} worker ${tag} did not run` });
-        }
-      }
-    }
-    for (const span of evidence.spans.filter((one) => overlaps(one, from, to))) {
-      const who = span.worker === undefined ? 'all' : `worker ${span.worker}`;
-      events.push({ at: span.from, text: `${ms(span.from)}..${ms(span.to)} ${span.what} (${who})` });
-    }
-    const lines = events.toSorted((a, b) => a.at - b.at).map(({ text }) => `    ${text}`);
-    if (lines.length > MOST_LINES) lines.splice(0, lines.length - MOST_LINES, '    …');
-    return [`credential ${credentialOf[family]}, login ${family}: ${what}`, ...lines].join('\n');
-  }
+  return { operations: Object.fromEntries(outcomes), leftAlive: Object.fromEntries(leftAlive), faults };
 }
 
 function inOrderOfSending(a: Presentation, b: Presentation): [Presentation, Presentation] {

@@ -10,6 +10,7 @@ export async function startOidcIssuer(): Promise<Issuer> {
     readonly family: Family;
     rotations: number;
     revokedAt?: number;
+    loggedOutAt?: number;
   }
   const families: Kept[] = [];
   const byToken = new Map<string, { readonly number: number; readonly generation: number }>();
@@ -24,6 +25,8 @@ export async function startOidcIssuer(): Promise<Issuer> {
       const known = byToken.get(refreshToken);
       const kept = known && families[known.number];
       if (known === undefined || kept === undefined) return undefined;
+      const base = { family: known.number, shown: { generation: known.generation, sibling: 0 } };
+      if (kept.loggedOutAt !== undefined) return { ...base, outcome: 'refused' };
       const { endpoint, clientId } = kept.family;
       const answer = await fetch(endpoint, {
         method: 'POST',
@@ -34,7 +37,6 @@ export async function startOidcIssuer(): Promise<Issuer> {
         }),
       });
       const tokens = (await answer.json()) as { access_token?: string; refresh_token?: string };
-      const base = { family: known.number, shown: { generation: known.generation, sibling: 0 } };
       if (tokens.access_token === undefined || tokens.refresh_token === undefined) {
         kept.revokedAt ??= sharedNow();
         return { ...base, outcome: 'refused' };
@@ -51,6 +53,16 @@ export async function startOidcIssuer(): Promise<Issuer> {
     used: () => {},
     live: (family) => families[family]?.family.refreshToken ?? '',
     revokedAt: (family) => families[family]?.revokedAt,
+    revoke: (refreshToken) => {
+      const known = byToken.get(refreshToken);
+      const kept = known && families[known.number];
+      if (known === undefined || kept === undefined || kept.revokedAt !== undefined) return;
+      if (known.generation !== kept.rotations) return;
+      kept.revokedAt = sharedNow();
+      kept.loggedOutAt = kept.revokedAt;
+    },
+    loggedOutAt: (family) => families[family]?.loggedOutAt,
+    familyOf: (refreshToken) => byToken.get(refreshToken)?.number,
     close: () => server.close(),
   };
 }

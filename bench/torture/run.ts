@@ -6,21 +6,30 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { bundled } from '../../test/support/bundle.ts';
 import { CanaryScan } from './canary.ts';
 import { Chaos } from './chaos.ts';
-import { Credentials, type Stored } from './credentials.ts';
+import { Credentials } from './credentials.ts';
 import { type EngineName, startEngine } from './engines.ts';
+import type { Final } from './evidence.ts';
 import { Fleet } from './fleet.ts';
+import { historyOf } from './history.ts';
 import { type Issuer, isStrict, type Mode, OwnIssuer } from './issuer.ts';
 import { judge, type Verdict } from './judge.ts';
+import { Logins, type LoginStore } from './logins.ts';
+import { oldWorker } from './old-build.ts';
 import { openStore } from './open-store.ts';
-import { journeysOf, planOf } from './plan.ts';
+import { journeysOf, planOf, WORKERS } from './plan.ts';
 import { AuthorizationServer } from './server.ts';
+import { sharedNow } from './shared-clock.ts';
+import { Stalls } from './stalls.ts';
 import { isProtocol, type Protocol, putLogin, readLogin } from './stand-ins/stand-ins.ts';
+import type { Span } from './troubles.ts';
 
 export interface TortureOptions {
   readonly engine: EngineName;
   readonly mode: Mode;
   readonly protocol: Protocol | 'holdfast';
   readonly faults: number;
+  /** Between two faults, in milliseconds. */
+  readonly everyMs: number;
   readonly seed: number;
   readonly credentials: number;
   readonly loops: number;
@@ -31,19 +40,23 @@ export interface TortureOptions {
   readonly lossShare: number;
   /** How long the server takes at most before it decides, in milliseconds. */
   readonly slowestMs: number;
+  /** Every second worker runs the build that a fleet is updated from. */
+  readonly mixed: boolean;
   /** Keeps the directory of the run, with all logs. */
   readonly keep: boolean;
 }
 
 export const DEFAULTS: Omit<TortureOptions, 'engine' | 'mode' | 'seed'> = {
   protocol: 'holdfast',
-  faults: 250,
-  credentials: 12,
+  faults: 1000,
+  everyMs: 55,
+  credentials: 24,
   loops: 3,
   lifeMs: 900,
   leaseMs: 800,
   lossShare: 0.05,
   slowestMs: 300,
+  mixed: false,
   keep: false,
 };
 
@@ -54,8 +67,16 @@ export interface Report extends Verdict {
   readonly wrongClock: boolean;
   readonly otherBoots: boolean;
   readonly filesScanned: number;
+  /** How long it took, in seconds. */
+  readonly seconds: number;
   /** Where the logs are, if they were kept. */
   readonly directory: string | undefined;
+}
+
+/** What is told of a run while it goes on. */
+export interface Progress {
+  readonly faults: number;
+  readonly presentations: number;
 }
 
 /** For servers of the `grace` and `replay` kind, in milliseconds: longer than any takeover. */
@@ -63,13 +84,20 @@ const WINDOW_MS = 30_000;
 const WARM_UP_MS = 1_500;
 /** Without faults, so that what is on its way arrives. */
 const SETTLE_MS = 4_000;
+/** So long at most it takes until everybody is logged in again, in milliseconds. */
+const SETTLED_WITHIN_MS = 20_000;
 const WATCH_EVERY_MS = 250;
 
 /** One run, from the first process to the verdict. Leaves nothing behind, unless it is told to. */
-export async function torture(options: TortureOptions, signal: AbortSignal): Promise<Report> {
+export async function torture(
+  options: TortureOptions,
+  signal: AbortSignal,
+  hear?: (progress: Progress) => void,
+): Promise<Report> {
   const { mode, protocol, seed } = options;
+  const begin = sharedNow();
   const directory = await mkdtemp(join(tmpdir(), 'holdfast-torture-'));
-  const endings: (() => Promise<unknown>)[] = [
+  const endings: (() => unknown)[] = [
     async () => {
       if (!options.keep) await rm(directory, { recursive: true, force: true, maxRetries: 5 });
     },
@@ -78,6 +106,7 @@ export async function torture(options: TortureOptions, signal: AbortSignal): Pro
     const plain = isProtocol(protocol) ? protocol : undefined;
     const canary = `cnry${randomBytes(8).toString('hex')}`;
     const program = await bundled(directory, 'worker', new URL('worker.ts', import.meta.url));
+    const before = options.mixed ? await oldWorker(directory) : program;
     const engine = await startEngine(options.engine, directory);
     endings.push(() => engine.close());
     const issuer: Issuer =
@@ -90,37 +119,45 @@ export async function torture(options: TortureOptions, signal: AbortSignal): Pro
       logFile: join(directory, 'server.jsonl'),
     });
     endings.push(() => server.close());
+    const stalls = new Stalls();
+    endings.push(() => stalls.end());
 
     const resources = Array.from(
       { length: options.credentials },
-      (_, index) => `https://mcp.example.com/${index}`,
+      (_, index) => `${server.resource}/${index}`,
     );
-    const store = plain === undefined ? await openStore(engine.url, { leaseMs: options.leaseMs }) : undefined;
-    const credentials = new Credentials(
-      options.engine === 'directory' ? engine.homeOf(0) : join(directory, 'harness'),
-      engine.keyFile,
+    const spans: Span[] = [];
+    const store =
+      plain === undefined
+        ? new Credentials(
+            options.engine === 'directory' ? engine.homeOf(0) : join(directory, 'harness'),
+            engine.keyFile,
+            await openStore(engine.url, { leaseMs: options.leaseMs }),
+          )
+        : plainStore(plain, engine.url);
+    endings.push(() => store.close());
+    const logins = new Logins({
+      issuer,
       store,
-    );
-    endings.push(() => credentials.close());
-    const logins: number[] = [];
-    const logIn = async (credential: number) => {
-      const resource = resources[credential] ?? '';
-      const { family, refreshToken } = await issuer.begin(resource);
-      logins[family] = credential;
-      const { tokenEndpoint } = server;
-      if (plain === undefined) {
-        await credentials.put(resource, tokenEndpoint, mode === 'oidc' ? 'crash' : 'torture', refreshToken);
-      } else {
-        const login = { tokenEndpoint, refreshToken, accessToken: '', expiresAt: 0, generation: 0 };
-        await putLogin(plain, engine.url, resource, login);
-      }
-    };
-    for (const credential of resources.keys()) await logIn(credential);
+      resources,
+      keyFile: engine.keyFile,
+      endpoints: {
+        tokenEndpoint: server.tokenEndpoint,
+        revocationEndpoint: server.revocationEndpoint,
+        clientId: mode === 'oidc' ? 'crash' : 'torture',
+      },
+      lostSince: (at) => spans.some(({ what, to }) => what === 'fail-over' && to >= at),
+    });
+    endings.push(() => logins.close());
+    for (const credential of resources.keys()) await logins.logIn(credential);
     await writeHomes(engine.homeOf, resources, isStrict(mode) ? 'strict' : 'window');
 
     const fleet = new Fleet({
       directory,
-      program,
+      programOf: (worker) => {
+        const old = options.mixed && worker % 2 === 1;
+        return { program: old ? before : program, old };
+      },
       seed,
       apart: options.engine !== 'directory',
       settingsOf: (worker) => ({
@@ -138,42 +175,62 @@ export async function torture(options: TortureOptions, signal: AbortSignal): Pro
     });
     endings.push(() => fleet.abort());
     const scan = new CanaryScan(canary);
-    const watch = watching(plain === undefined ? credentials : undefined, resources, {
-      each: () => scan.processes(fleet.pids),
-      // A person logs in again, so that there is always something to lose.
-      ended: async (credential) => {
-        if (issuer.revokedAt(logins.lastIndexOf(credential)) !== undefined) await logIn(credential);
-      },
+    const watch = repeatedly(async () => {
+      scan.processes(fleet.pids);
+      await logins.look(fleet);
     });
     endings.push(() => watch.end());
-    const chaos = new Chaos(fleet, engine);
+    const presented = () => server.log.length;
+    const progress = (faults: number) => hear?.({ faults, presentations: presented() });
+    const chaos = new Chaos({ fleet, engine, logins, spans, presented, progress });
     await sleep(WARM_UP_MS);
-    await chaos.run(planOf(seed, options.faults, options.engine !== 'directory'), signal);
+    const plan = planOf({
+      seed,
+      credentials: options.credentials,
+      everyMs: options.everyMs,
+      engine: options.engine !== 'directory',
+      operations: plain === undefined,
+    });
+    await chaos.run(plan, options.faults, signal);
     server.troubled = false;
+    const settled = sharedNow() + SETTLED_WITHIN_MS;
     await sleep(SETTLE_MS);
-    await fleet.end();
+    while (!logins.isSettled && sharedNow() < settled && !signal.aborted) await sleep(WATCH_EVERY_MS);
     await watch.end();
+    await fleet.end();
 
     const final = await Promise.all(
-      resources.map(async (resource, credential) => ({
-        stored: await (plain === undefined
-          ? credentials.stored(resource)
-          : plainStored(plain, engine.url, resource)),
-        live: issuer.live(logins.lastIndexOf(credential)),
-      })),
+      resources.map(async (resource): Promise<Final | undefined> => {
+        const stored = await store.stored(resource);
+        if (stored === undefined) return undefined;
+        const family = issuer.familyOf(stored.refreshToken);
+        return { stored, family, live: family === undefined ? '' : issuer.live(family) };
+      }),
     );
+    if (options.keep) {
+      const { all, operations, absences, seen } = logins;
+      const told = { spans, logins: all, operations, absences, seen, stalls: stalls.spans };
+      await writeFile(join(directory, 'told.json'), JSON.stringify(told, null, 1));
+    }
     if (plain === undefined) for (const place of [directory, ...engine.places]) scan.below(place);
     const verdict = judge({
       mode,
+      faults: Object.values(chaos.done).reduce((sum, one) => sum + one, 0),
       log: server.log,
       issued: server.issued,
       revokedAt: (family) => issuer.revokedAt(family),
-      incarnations: fleet.incarnations,
-      spans: chaos.spans,
-      credentialOf: logins,
+      loggedOutAt: (family) => issuer.loggedOutAt(family),
+      histories: fleet.incarnations.map(historyOf),
+      spans,
+      logins: logins.all,
+      operations: logins.operations,
+      absences: logins.absences,
+      stalls: stalls.spans,
       lifeMs: options.lifeMs,
+      leaseMs: options.leaseMs,
+      windowMs: WINDOW_MS,
       final,
-      fell: watch.fell,
+      seen: logins.seen,
       leaks: [...scan.leaks],
     });
     return {
@@ -183,6 +240,7 @@ export async function torture(options: TortureOptions, signal: AbortSignal): Pro
       wrongClock: fleet.wrongClock,
       otherBoots: fleet.otherBoots,
       filesScanned: scan.scanned,
+      seconds: (sharedNow() - begin) / 1000,
       directory: options.keep ? directory : undefined,
     };
   } finally {
@@ -197,45 +255,23 @@ async function writeHomes(
   replay: 'strict' | 'window',
 ): Promise<void> {
   const servers = Object.fromEntries(resources.map((resource) => [resource, { replay }]));
-  const homes = new Set(Array.from({ length: 6 }, (_, worker) => homeOf(worker)));
+  const homes = new Set(Array.from({ length: WORKERS }, (_, worker) => homeOf(worker)));
   for (const home of homes) {
     await mkdir(home, { recursive: true, mode: 0o700 });
     await writeFile(join(home, 'config.json'), JSON.stringify({ servers }), { mode: 0o600 });
   }
 }
 
-/** Looks, all the time, whether what is stored ever becomes older, and whether a login has ended. */
-function watching(
-  credentials: Credentials | undefined,
-  resources: readonly string[],
-  hear: { readonly each: () => void; readonly ended: (credential: number) => Promise<void> },
-): { readonly fell: string[]; end(): Promise<void> } {
-  const fell: string[] = [];
-  const highest = new Map<string, number>();
+/** Does that, all the time, until it is ended. */
+function repeatedly(step: () => Promise<void>): { end(): Promise<void> } {
   const over = new AbortController();
-  const look = async () => {
+  const looking = (async () => {
     while (!over.signal.aborted) {
-      hear.each();
-      for (const [credential, resource] of credentials === undefined ? [] : resources.entries()) {
-        try {
-          const stored = await credentials?.stored(resource);
-          if (stored === undefined) continue;
-          const before = highest.get(resource) ?? 0;
-          if (stored.generation < before) {
-            fell.push(`${resource}: the stored generation fell from ${before} to ${stored.generation}`);
-          }
-          highest.set(resource, Math.max(before, stored.generation));
-          if (stored.loginRequired) await hear.ended(credential);
-        } catch {
-          // The engine is down.
-        }
-      }
+      await step();
       await sleep(WATCH_EVERY_MS, undefined, { signal: over.signal }).catch(() => {});
     }
-  };
-  const looking = look();
+  })();
   return {
-    fell,
     end: async () => {
       over.abort();
       await looking;
@@ -243,7 +279,21 @@ function watching(
   };
 }
 
-async function plainStored(protocol: Protocol, url: string, resource: string): Promise<Stored> {
-  const { generation, refreshToken } = await readLogin(protocol, url, resource);
-  return { generation, refreshToken, loginRequired: false };
+/** The logins of a design that is shown and not judged. */
+function plainStore(protocol: Protocol, url: string): LoginStore & { close(): Promise<void> } {
+  return {
+    put: (resource, { tokenEndpoint, refreshToken }) =>
+      putLogin(protocol, url, resource, {
+        tokenEndpoint,
+        refreshToken,
+        accessToken: '',
+        expiresAt: 0,
+        generation: 0,
+      }),
+    stored: async (resource) => {
+      const { generation, refreshToken } = await readLogin(protocol, url, resource);
+      return { generation, refreshToken, loginRequired: false };
+    },
+    close: async () => {},
+  };
 }

@@ -12,10 +12,16 @@ export interface Presentation {
   /** When the client connected, and when the server decided. */
   readonly connectedAt: number;
   readonly at: number;
+  /** When the whole request was here. */
+  readonly receivedAt?: number | undefined;
+  /** The port that the client had. */
+  readonly port?: number | undefined;
   readonly worker: string;
   readonly family: number;
   readonly shown: Minted;
   readonly outcome: 'rotated' | 'repeated' | 'refused';
+  /** Of a refusal because the window was over: how long ago it had opened, in milliseconds. */
+  readonly windowMs?: number | undefined;
   readonly given: (Minted & { readonly access: string }) | undefined;
   /** What the network made of the answer. */
   readonly fate: Journey['fate'];
@@ -27,6 +33,13 @@ export interface Issued extends Minted {
   /** When the client connected that asked for it. */
   readonly askedAt: number;
   readonly until: number;
+}
+
+/** A connection to the token endpoint. */
+interface Arrival {
+  readonly journey: Journey;
+  readonly connectedAt: number;
+  readonly port: number | undefined;
 }
 
 /**
@@ -43,7 +56,8 @@ export class AuthorizationServer {
   readonly #server: Server;
   readonly #lifeMs: number;
   readonly #logFile: string;
-  readonly #journeys = new Map<number, { readonly journey: Journey; readonly connectedAt: number }>();
+  readonly #revoked = new Set<string>();
+  readonly #journeys = new Map<number, Arrival>();
   #proxy: TcpProxy | undefined;
 
   private constructor(issuer: Issuer, lifeMs: number, logFile: string) {
@@ -73,9 +87,9 @@ export class AuthorizationServer {
       server.requests[journey.fate] += 1;
       if (journey.fate === 'unsent') return false;
       connection.answers = journey.fate;
-      const connectedAt = sharedNow();
+      const arrival = { journey, connectedAt: sharedNow(), port: connection.near.remotePort };
       connection.far.once('connect', () => {
-        server.#journeys.set(connection.far.localPort ?? 0, { journey, connectedAt });
+        server.#journeys.set(connection.far.localPort ?? 0, arrival);
       });
       return true;
     });
@@ -87,7 +101,12 @@ export class AuthorizationServer {
     return `http://127.0.0.1:${this.#proxy?.port}/token`;
   }
 
-  /** The resource, which is reached without accidents. */
+  /** Reached without accidents. */
+  get revocationEndpoint(): string {
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}/revoke`;
+  }
+
+  /** The resource, and all below it, which is reached without accidents. */
   get resource(): string {
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}/mcp`;
   }
@@ -105,29 +124,43 @@ export class AuthorizationServer {
     const reply = (status: number, json: unknown) => {
       response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(json));
     };
-    if (request.url === '/mcp') {
+    if (request.url?.startsWith('/mcp') === true) {
       const token = (request.headers.authorization ?? '').replace(/^Bearer /, '');
       request.resume();
       return reply(this.#lets(token) ? 200 : 401, {});
     }
     let body = '';
     for await (const chunk of request) body += chunk;
+    if (request.url === '/revoke') {
+      const token = new URLSearchParams(body).get('token') ?? '';
+      this.#revoked.add(fingerprint(token));
+      this.#issuer.revoke(token);
+      return reply(200, {});
+    }
+    const receivedAt = sharedNow();
     const met = this.#journeys.get(request.socket.remotePort ?? 0);
     this.#journeys.delete(request.socket.remotePort ?? 0);
-    const { journey, connectedAt } = met ?? { journey: undefined, connectedAt: sharedNow() };
+    const { journey, connectedAt, port } = met ?? {
+      journey: undefined,
+      connectedAt: receivedAt,
+      port: undefined,
+    };
     await sleep(journey?.beforeMs ?? 0);
     const answer = await this.#issuer.present(new URLSearchParams(body).get('refresh_token') ?? '');
     if (answer === undefined) return reply(400, { error: 'invalid_grant' });
     const at = sharedNow();
-    const { family, shown, outcome, given } = answer;
+    const { family, shown, outcome, windowMs, given } = answer;
     const access = given && fingerprint(given.accessToken);
     const entry: Presentation = {
       connectedAt,
+      receivedAt,
+      port,
       at,
       worker: String(request.headers['x-torture-worker'] ?? ''),
       family,
       shown,
       outcome,
+      windowMs,
       given: given && access ? { generation: given.generation, sibling: given.sibling, access } : undefined,
       fate: journey?.fate ?? 'whole',
     };
@@ -155,6 +188,7 @@ export class AuthorizationServer {
   #lets(token: string): boolean {
     const issued = this.issued.get(fingerprint(token));
     if (issued === undefined || issued.until < sharedNow()) return false;
+    if (this.#revoked.has(fingerprint(token))) return false;
     if (this.#issuer.revokedAt(issued.family) !== undefined) return false;
     this.#issuer.used(issued.family, issued);
     return true;

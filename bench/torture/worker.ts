@@ -1,12 +1,15 @@
 /**
  * A process that keeps credentials in use, as any program does that holds a vault. The first argument is JSON
- * (`WorkerSettings`). What came of each call goes to a file, one JSON a line; no token is in it.
+ * (`WorkerSettings`). What came of each call goes to a file, one JSON a line; no token is in it. What else it is to do, such as
+ * to log out, it is told over its channel to the parent process.
  */
 import { createHash } from 'node:crypto';
 import { openSync, writeSync } from 'node:fs';
 import http from 'node:http';
+import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { openVault } from '../../src/vault/vault.ts';
+import { Secret } from '../../src/secret.ts';
+import { openVault, type Vault } from '../../src/vault/vault.ts';
 import { Dice } from './dice.ts';
 import { openStore } from './open-store.ts';
 import { sharedNow } from './shared-clock.ts';
@@ -40,19 +43,46 @@ export interface Stall {
   readonly stalled: readonly [from: number, to: number];
 }
 
+/** A request was handed to the system, from that port: its fence was behind it. */
+export interface Sent {
+  readonly sent: number;
+  readonly port: number;
+}
+
+/** What it is to do. An exported login is handed over, and imported, in the clear: that channel is no file. */
+export type Command =
+  | { readonly id: number; readonly kind: 'rekey' }
+  | { readonly id: number; readonly kind: 'logout' | 'export'; readonly credential: number }
+  | { readonly id: number; readonly kind: 'import'; readonly credential: number; readonly login: string };
+
+export type Said =
+  | { readonly id: number; readonly login: string }
+  /** It ended: with an error’s code, or with what it said. */
+  | { readonly id: number; readonly outcome: string; readonly code?: string };
+
 const DEADLINE_MS = 4_000;
+const OPERATION_MS = 15_000;
 const TICK_MS = 20;
 const STALL_MS = 150;
 
 const settings: WorkerSettings = JSON.parse(process.argv[2] ?? '');
 const file = openSync(settings.out, 'a', 0o600);
-const say = (line: Call | Stall) => writeSync(file, `${JSON.stringify(line)}\n`);
+const say = (line: Call | Stall | Sent) => writeSync(file, `${JSON.stringify(line)}\n`);
 
-// So that the server’s log tells who asked.
+// So that the server’s log tells who asked; and when its bytes left this process, after the fence.
 const { request } = http;
 http.request = ((url: URL, options: http.ClientRequestArgs, ...rest: []) => {
   const headers = { ...(options.headers as http.OutgoingHttpHeaders), 'x-torture-worker': settings.tag };
-  return request(url, { ...options, headers }, ...rest);
+  return request(url, { ...options, headers }, ...rest).on('socket', (socket: Socket) => {
+    const write = socket.write.bind(socket) as (...given: unknown[]) => boolean;
+    socket.write = (...given: unknown[]) => {
+      Reflect.deleteProperty(socket, 'write');
+      const sent = sharedNow();
+      const taken = write(...given);
+      say({ sent, port: socket.localPort ?? 0 });
+      return taken;
+    };
+  });
 }) as typeof http.request;
 
 let last = sharedNow();
@@ -84,13 +114,55 @@ async function open(): Promise<TokenSource> {
   // A look at the store with each call: an access token that lives for less than a second is soon another’s.
   const options = { leaseMs, lookEveryMs: 100 };
   const vault = openVault({ keyring: 'key-file', store: await openStore(store, options) });
+  const tasks = new Set<Promise<void>>();
+  process.on('message', (command: Command) => {
+    const task = carryOut(vault, command).finally(() => tasks.delete(task));
+    tasks.add(task);
+  });
+  process.on('disconnect', () => process.exit());
   return {
     token: async (resource, refused) => {
       const { token, generation } = await vault.token(resource, { deadlineMs: DEADLINE_MS, refused });
       return { token: token.reveal(), generation };
     },
-    close: () => vault.close(),
+    close: async () => {
+      await Promise.all(tasks);
+      await vault.close();
+    },
   };
+}
+
+async function carryOut(vault: Vault, command: Command): Promise<void> {
+  const { id } = command;
+  const tell = (said: Said) => new Promise<void>((told) => process.send?.(said, () => told()));
+  try {
+    await tell({ id, outcome: await operate(vault, command, (login) => tell({ id, login })) });
+  } catch (error) {
+    await tell({ id, outcome: 'failed', code: codeOf(error) });
+  }
+}
+
+async function operate(
+  vault: Vault,
+  command: Command,
+  deliver: (login: string) => Promise<void>,
+): Promise<string> {
+  const signal = AbortSignal.timeout(OPERATION_MS);
+  if (command.kind === 'rekey') {
+    const { left } = await vault.rekey({ signal });
+    return left.length === 0 ? 'moved' : 'left some';
+  }
+  const resource = settings.resources[command.credential] ?? '';
+  switch (command.kind) {
+    case 'logout':
+      return (await vault.logout(resource, { signal })).revocation;
+    case 'export':
+      await vault.export(resource, { mode: 'move', signal, deliver: ({ json }) => deliver(json.reveal()) });
+      return 'moved';
+    case 'import':
+      await vault.importExported(new Secret(command.login), { signal });
+      return 'kept';
+  }
 }
 
 async function loop(source: TokenSource, dice: Dice): Promise<void> {
@@ -112,11 +184,15 @@ async function call(source: TokenSource, credential: number, refused: number | u
     say({ credential, begin, end: sharedNow(), access });
     return got;
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown';
-    if (code === 'unknown') process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`);
-    say({ credential, begin, end: sharedNow(), error: code });
+    say({ credential, begin, end: sharedNow(), error: codeOf(error) });
     return undefined;
   }
+}
+
+function codeOf(error: unknown): string {
+  if (error instanceof Error && 'code' in error) return String(error.code);
+  process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`);
+  return 'unknown';
 }
 
 async function works(token: string): Promise<boolean> {

@@ -17,14 +17,19 @@ import { noRedis } from '../support/redis.ts';
  * the judge knows of.
  */
 
-const FAULTS = 100;
-const LONGEST_MS = 180_000;
+const FAULTS = 150;
+const LONGEST_MS = 420_000;
+
+/** What can end a login that is not to be saved at a server with a replay window, too. */
+const BY_THE_MACHINE = new Set([
+  'a fail-over lost its write',
+  'a request was held back after its fence',
+  'the window closed while the machine stood still',
+]);
 
 function storm(engine: EngineName, mode: Mode, seed: number): Promise<Report> {
-  // A lock of the kernel passes on at its holder’s death, and the next request may overtake the dead one’s at a slow server.
-  const slowestMs = engine === 'directory' ? 0 : DEFAULTS.slowestMs;
   // Twice the lease of the long runs: beside other tests a process may not run for as long as one of those.
-  const options = { ...DEFAULTS, engine, mode, seed, faults: FAULTS, leaseMs: 1600, slowestMs };
+  const options = { ...DEFAULTS, engine, mode, seed, faults: FAULTS, everyMs: 110, leaseMs: 1600 };
   return torture(options, new AbortController().signal);
 }
 
@@ -32,13 +37,14 @@ describe.each([
   { engine: 'directory', missing: undefined, seeds: { grace: 101, strict: 102 } },
   { engine: 'postgres', missing: NO_POSTGRES ?? NO_PGBOUNCER, seeds: { grace: 201, strict: 202 } },
   { engine: 'redis', missing: noRedis, seeds: { grace: 301, strict: 302 } },
-] as const)('six processes and twelve credentials in a storm, over $engine', ({ engine, missing, seeds }) => {
+] as const)('six processes and their credentials in a storm, over $engine', ({ engine, missing, seeds }) => {
   test.skipIf(missing)(
     'lose no login at a server with a replay window',
     async () => {
       const report = await storm(engine, 'grace', seeds.grace);
       expect(report.violations).toEqual([]);
-      expect(report).toMatchObject({ avoidable: 0, unavoidable: {}, withheld: 0 });
+      expect(report).toMatchObject({ avoidable: 0, withheld: 0, isStarved: false });
+      expect(Object.keys(report.unavoidable).filter((cause) => !BY_THE_MACHINE.has(cause))).toEqual([]);
       expect(faultsOf(report)).toBe(FAULTS);
       expect(report.generations).toBeGreaterThan(DEFAULTS.credentials);
     },
@@ -50,7 +56,7 @@ describe.each([
     async () => {
       const report = await storm(engine, 'strict', seeds.strict);
       expect(report.violations).toEqual([]);
-      expect(report.avoidable).toBe(0);
+      expect(report).toMatchObject({ avoidable: 0, isStarved: false });
       expect(faultsOf(report)).toBe(FAULTS);
     },
     LONGEST_MS,

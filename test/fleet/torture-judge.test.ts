@@ -1,0 +1,342 @@
+import { describe, expect, test } from 'vitest';
+import type { Evidence, Final } from '../../bench/torture/evidence.ts';
+import type { History } from '../../bench/torture/history.ts';
+import type { Mode } from '../../bench/torture/issuer.ts';
+import { judge, type Verdict } from '../../bench/torture/judge.ts';
+import type { Issued, Presentation } from '../../bench/torture/server.ts';
+import type { Operation, Span } from '../../bench/torture/troubles.ts';
+
+/*
+ * The judge of the storm (`npm run torture`), given histories in which a login is lost: it must see each kind, and excuse
+ * one only with the evidence of its cause.
+ */
+
+/** When the first request of each history is sent, in milliseconds. */
+const BEGIN = 10_000;
+const LIFE_MS = 900;
+const WINDOW_MS = 30_000;
+
+interface Told {
+  mode?: Mode;
+  faults?: number;
+  log?: Presentation[];
+  histories?: History[];
+  spans?: Span[];
+  operations?: Operation[];
+  absences?: Evidence['absences'];
+  stalls?: Evidence['stalls'];
+  final?: Partial<Final['stored']> | null;
+  live?: string;
+  revokedAt?: number;
+  loggedOutAt?: number;
+  seen?: string[];
+  leaks?: string[];
+}
+
+/** One login, and what became of it. */
+function judged(told: Told): Verdict {
+  const {
+    log = [],
+    histories = [worker('0.1'), worker('1.1')],
+    live = 'live',
+    revokedAt,
+    loggedOutAt,
+  } = told;
+  const stored = { generation: 1, refreshToken: 'live', loginRequired: false, ...told.final };
+  const issued = new Map<string, Issued>();
+  for (const { given, family, connectedAt, at } of log) {
+    if (given !== undefined)
+      issued.set(given.access, { ...given, family, askedAt: connectedAt, until: at + LIFE_MS });
+  }
+  return judge({
+    mode: told.mode ?? 'strict',
+    faults: told.faults ?? 1,
+    log,
+    issued,
+    revokedAt: () => revokedAt ?? log.find(({ outcome }) => outcome === 'refused')?.at ?? loggedOutAt,
+    loggedOutAt: () => loggedOutAt,
+    histories,
+    spans: told.spans ?? [],
+    logins: [{ family: 0, credential: 0, begunAt: 0, landedAt: 10 }],
+    operations: told.operations ?? [],
+    absences: told.absences ?? [],
+    stalls: told.stalls ?? [],
+    lifeMs: LIFE_MS,
+    leaseMs: 800,
+    windowMs: WINDOW_MS,
+    final: [told.final === null ? undefined : { stored, family: 0, live }],
+    seen: told.seen ?? [],
+    leaks: told.leaks ?? [],
+  });
+}
+
+function worker(
+  tag: string,
+  more: Partial<History> & { fate?: Partial<History['incarnation']> } = {},
+): History {
+  const { fate, ...rest } = more;
+  const incarnation = {
+    tag,
+    worker: Number(tag[0]),
+    out: '',
+    old: false,
+    killedAt: undefined,
+    crashed: false,
+  };
+  return {
+    incarnation: { ...incarnation, stops: [], ...fate },
+    calls: [],
+    stalls: [],
+    sent: [],
+    ...rest,
+  };
+}
+
+/** A presentation of `generation/sibling`; given the tokens of `gave`, or refused. */
+function presents(
+  tag: string,
+  [shown, gave]: readonly [string, string | undefined],
+  after: number,
+  more: Partial<Presentation> = {},
+): Presentation {
+  const minted = (text: string) => {
+    const [generation = 0, sibling = 0] = text.split('/').map(Number);
+    return { generation, sibling };
+  };
+  const connectedAt = BEGIN + after;
+  const outcome = gave === undefined ? 'refused' : gave.endsWith('/0') ? 'rotated' : 'repeated';
+  return {
+    connectedAt,
+    receivedAt: connectedAt + 1,
+    port: 1000 + after,
+    at: connectedAt + 5,
+    worker: tag,
+    family: 0,
+    shown: minted(shown),
+    outcome,
+    given: gave === undefined ? undefined : { ...minted(gave), access: `access ${gave}` },
+    fate: 'whole',
+    ...more,
+  };
+}
+
+/** A call of that worker which was given that token so long after the first request. */
+function given(access: string, after: number) {
+  return { credential: 0, begin: BEGIN + after - 5, end: BEGIN + after, access };
+}
+
+/** A token presented twice at a strict server, by two workers that nothing happened to. */
+const TWICE = [presents('0.1', ['0/0', '1/0'], 0), presents('1.1', ['0/0', undefined], 500)];
+
+/** Two answers to one token where the newest counts; the older one is presented. */
+const SIBLING = [
+  presents('1.1', ['0/0', '1/0'], 100),
+  presents('0.1', ['0/0', '1/1'], 0, { receivedAt: BEGIN + 1500, at: BEGIN + 1505 }),
+  presents('1.1', ['1/0', undefined], 2000),
+];
+
+/** As a worker writes down when a request left it: from that port. */
+const sent = (after: number, at = after) => ({ sent: BEGIN + at, port: 1000 + after });
+
+describe('the judge calls a login lost that could have been saved', () => {
+  test('when a token was presented twice without cause', () => {
+    const verdict = judged({ log: TWICE });
+    expect(verdict.avoidable).toBe(1);
+    expect(verdict.violations.join()).toContain('presented twice without cause');
+  });
+
+  test('when the holder was killed, and another process had its answer before', () => {
+    const killed = worker('0.1', { fate: { killedAt: BEGIN + 300 } });
+    const other = worker('1.1', { calls: [given('access 1/0', 200)] });
+    expect(judged({ log: TWICE, histories: [killed, other] }).avoidable).toBe(1);
+  });
+
+  test('when the engine was down, since its holder lived on and could write', () => {
+    const span: Span = { what: 'engine down', from: BEGIN, to: BEGIN + 400 };
+    expect(judged({ log: TWICE, spans: [span] }).avoidable).toBe(1);
+  });
+
+  test('when an older answer took the place of a newer one', () => {
+    expect(judged({ mode: 'grace', log: SIBLING })).toMatchObject({ avoidable: 1, unavoidable: {} });
+  });
+
+  test('when a request left late, after its lease, since nothing checked it then', () => {
+    const histories = [worker('0.1', { sent: [sent(0, 1495)] }), worker('1.1', { sent: [sent(100)] })];
+    expect(judged({ mode: 'grace', log: SIBLING, histories }).avoidable).toBe(1);
+  });
+
+  test('when a window closed though the machine ran all the time', () => {
+    const log = [
+      presents('0.1', ['0/0', '1/0'], 0, { fate: 'dropped' }),
+      presents('1.1', ['0/0', undefined], 31_000, { windowMs: 31_000 }),
+    ];
+    expect(judged({ mode: 'grace', log }).avoidable).toBe(1);
+    // It stood still for less time than is missing.
+    expect(judged({ mode: 'grace', log, stalls: [[BEGIN + 100, BEGIN + 600]] }).avoidable).toBe(1);
+  });
+
+  test('when a fail-over lost a write, and who knew it ran on and did not write it again', () => {
+    const span: Span = { what: 'fail-over', from: BEGIN, to: BEGIN + 300 };
+    const log = [presents('0.1', ['0/0', '1/0'], 0), presents('1.1', ['0/0', undefined], 2500)];
+    const histories = [worker('0.1', { calls: [given('access 1/0', 10)] }), worker('1.1')];
+    expect(judged({ log, histories, spans: [span] }).avoidable).toBe(1);
+  });
+
+  test('when a fail-over came long after the answer could be written', () => {
+    const span: Span = { what: 'fail-over', from: BEGIN + 400, to: BEGIN + 450 };
+    expect(judged({ log: TWICE, spans: [span] }).avoidable).toBe(1);
+  });
+
+  test('when a credential wants a login while its family is alive', () => {
+    expect(judged({ final: { loginRequired: true } }).avoidable).toBe(1);
+  });
+
+  test('when only the workers of today’s build had presented it in the run of two builds', () => {
+    const old = worker('1.1', { fate: { old: true } });
+    const log = [presents('0.1', ['3/0', '4/0'], 0), presents('0.1', ['3/0', undefined], 500)];
+    const earlier = presents('1.1', ['1/0', '2/0'], -3000);
+    expect(judged({ log: [earlier, ...log], histories: [worker('0.1'), old] })).toMatchObject({
+      avoidable: 1,
+      ofOldBuild: 0,
+    });
+  });
+});
+
+describe('the judge calls a loss unavoidable with its cause alone', () => {
+  const cases: readonly (readonly [cause: string, told: Told])[] = [
+    [
+      'its answer was lost on the way',
+      {
+        log: [
+          presents('0.1', ['0/0', '1/0'], 0, { fate: 'dropped' }),
+          presents('1.1', ['0/0', undefined], 500),
+        ],
+      },
+    ],
+    [
+      'its holder was killed',
+      { log: TWICE, histories: [worker('0.1', { fate: { killedAt: BEGIN + 2 } }), worker('1.1')] },
+    ],
+    [
+      'its holder was stopped',
+      {
+        log: TWICE,
+        histories: [
+          worker('0.1', { fate: { stops: [{ from: BEGIN + 2, to: BEGIN + 900 }] } }),
+          worker('1.1'),
+        ],
+      },
+    ],
+    [
+      'the engine’s clock was set',
+      { log: TWICE, spans: [{ what: 'clock set', from: BEGIN - 100, to: BEGIN - 90 }] },
+    ],
+    [
+      'a fail-over lost its write',
+      { log: TWICE, spans: [{ what: 'fail-over', from: BEGIN, to: BEGIN + 300 }] },
+    ],
+    [
+      'the engine was away: partition',
+      { log: TWICE, spans: [{ what: 'partition', worker: 0, from: BEGIN, to: BEGIN + 300 }] },
+    ],
+    [
+      'its holder was starved of CPU',
+      { log: TWICE, histories: [worker('0.1', { stalls: [[BEGIN + 2, BEGIN + 700]] }), worker('1.1')] },
+    ],
+    [
+      'a request was held back after its fence',
+      {
+        mode: 'grace',
+        log: SIBLING,
+        histories: [worker('0.1', { sent: [sent(0)] }), worker('1.1', { sent: [sent(100)] })],
+      },
+    ],
+    [
+      'the window closed while the machine stood still',
+      {
+        mode: 'grace',
+        log: [
+          presents('0.1', ['0/0', '1/0'], 0, { fate: 'dropped' }),
+          presents('1.1', ['0/0', undefined], 31_000, { windowMs: 31_000 }),
+        ],
+        stalls: [[BEGIN + 100, BEGIN + 1600]],
+      },
+    ],
+  ];
+  test.each(cases)('%s', (cause, told) => {
+    expect(judged(told)).toMatchObject({ avoidable: 0, violations: [], unavoidable: { [cause]: 1 } });
+  });
+
+  test('an older build had its part', () => {
+    const old = worker('1.1', { fate: { old: true } });
+    const verdict = judged({ log: TWICE, histories: [worker('0.1'), old] });
+    expect(verdict).toMatchObject({ avoidable: 0, violations: [] });
+    expect(verdict.ofOldBuild).toBeGreaterThan(0);
+  });
+
+  test('or none at all, after a logout', () => {
+    expect(judged({ log: TWICE, loggedOutAt: BEGIN + 200 })).toMatchObject({ avoidable: 0, violations: [] });
+  });
+});
+
+describe('the judge sees', () => {
+  const revoked: Operation = {
+    kind: 'logout',
+    credential: 0,
+    askedAt: BEGIN + 100,
+    endedAt: BEGIN + 200,
+    tag: '1.1',
+    outcome: 'revoked',
+  };
+  const log = [presents('0.1', ['0/0', '1/0'], 0)];
+
+  test('a logout that said “revoked” and left tokens alive, unless their holder is dead', () => {
+    expect(judged({ log, operations: [revoked] }).violations.join()).toContain('left it alive');
+    const histories = [worker('0.1', { fate: { killedAt: BEGIN + 50 } })];
+    const excused = judged({ log, histories, operations: [revoked] });
+    expect(excused).toMatchObject({ violations: [], leftAlive: { 'its holder was killed': 1 } });
+    expect(judged({ log, operations: [revoked], loggedOutAt: BEGIN + 150 }).violations).toEqual([]);
+    const failed = { ...revoked, outcome: 'failed' };
+    expect(judged({ log, operations: [failed] }).violations).toEqual([]);
+  });
+
+  test('a call that was refused though its process had a living token, unless the login had left', () => {
+    const refused = { credential: 0, begin: BEGIN + 60, end: BEGIN + 70, error: 'store-unreachable' };
+    const histories = [worker('0.1', { calls: [given('access 1/0', 10), refused] })];
+    expect(judged({ log, histories }).withheld).toBe(1);
+    const absences = [{ credential: 0, from: BEGIN + 20, to: BEGIN + 80 }];
+    expect(judged({ log, histories, absences }).withheld).toBe(0);
+  });
+
+  test('a token that had lapsed, unless the clock had been set back', () => {
+    const histories = [worker('1.1', { calls: [given('access 1/0', 2000)] }), worker('0.1')];
+    expect(judged({ log, histories }).violations.join()).toContain('had lapsed');
+    const spans: Span[] = [{ what: 'clock set', from: BEGIN + 500, to: BEGIN + 510, byMs: -5000 }];
+    expect(judged({ log, histories, spans }).violations).toEqual([]);
+  });
+
+  test('a token that nobody issued', () => {
+    const histories = [worker('0.1', { calls: [given('of somebody else', 10)] })];
+    expect(judged({ log, histories }).violations.join()).toContain('nobody issued');
+  });
+
+  test.each([
+    ['nothing stored in the end', { final: null }, 'nothing is stored'],
+    ['a login that was moved away and not taken back', { final: { isMoved: true } }, 'nobody took it back'],
+    ['a stored token that is not the live one', { live: 'another', log }, 'not the live one'],
+    ['what was seen while it ran', { seen: ['it vanished'] }, 'it vanished'],
+    ['a token in a file', { leaks: ['/a/file'] }, '/a/file'],
+    [
+      'a worker that ended by itself',
+      { histories: [worker('0.1', { fate: { crashed: true } })] },
+      'ended by itself',
+    ],
+  ] as const)('%s', (_, told, words) => {
+    expect(judged(told as Told).violations.join()).toContain(words);
+  });
+
+  test('a run with less than one presentation for two faults', () => {
+    expect(judged({ log, faults: 2 }).isStarved).toBe(false);
+    expect(judged({ log, faults: 3 }).isStarved).toBe(true);
+  });
+});
