@@ -45,7 +45,13 @@ export async function oneCredential(url: string, holders: number, lives: number)
   try {
     const { refreshToken } = await issuer.begin();
     const { tokenEndpoint, revocationEndpoint } = server;
-    const login = { tokenEndpoint, revocationEndpoint, refreshToken, clientId: 'fleet', loggedInAt: Date.now() };
+    const login = {
+      tokenEndpoint,
+      revocationEndpoint,
+      refreshToken,
+      clientId: 'fleet',
+      loggedInAt: Date.now(),
+    };
     await credentials.put(RESOURCE, login);
     const program = await bundled(directory, 'holders', new URL('holders.ts', import.meta.url));
     const settings: HoldersSettings = {

@@ -13,7 +13,7 @@ import { Fleet } from './fleet.ts';
 import { historyOf } from './history.ts';
 import { type Issuer, isStrict, type Mode, OwnIssuer } from './issuer.ts';
 import { judge, type Verdict } from './judge.ts';
-import { Logins, type LoginStore } from './logins.ts';
+import { type LoginStore, Logins } from './logins.ts';
 import { oldWorker } from './old-build.ts';
 import { openStore } from './open-store.ts';
 import { journeysOf, planOf, WORKERS } from './plan.ts';
