@@ -78,7 +78,16 @@ async function takenOver(
     for (const resource of resources) {
       const { family, refreshToken } = await issuer.begin();
       families.push(family);
-      await credentials.put(resource, server.tokenEndpoint, 'failover', refreshToken);
+      const { tokenEndpoint, revocationEndpoint } = server;
+      const clientId = 'failover';
+      const loggedInAt = Date.now();
+      await credentials.put(resource, {
+        tokenEndpoint,
+        revocationEndpoint,
+        clientId,
+        refreshToken,
+        loggedInAt,
+      });
     }
     for (let count = Number(values.holders); count > 0; count -= 1) {
       vaults.push(
