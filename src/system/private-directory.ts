@@ -1,5 +1,5 @@
 import { constants, lstatSync, type Stats } from 'node:fs';
-import { access, type FileHandle, lstat, open, readdir, stat } from 'node:fs/promises';
+import { access, type FileHandle, lstat, open, readdir, rmdir, stat } from 'node:fs/promises';
 import { dirname, sep } from 'node:path';
 import { StorageUnreadableError, StorageUnsafeError } from '../errors.ts';
 import type { Environment } from './environment.ts';
@@ -31,7 +31,20 @@ async function ensurePrivateDirectory(path: string, environment: Environment): P
   } catch (error) {
     throw storageError(error, 'write', path, { isOurs: true });
   }
-  await checkPrivateDirectory(path, environment);
+  try {
+    await checkPrivateDirectory(path, environment);
+  } catch (error) {
+    if (!(error instanceof StorageUnsafeError)) throw error;
+    // It was made closed a moment ago. It goes again, so that the next try says the same, and no chmod that does nothing.
+    await rmdir(path).catch(() => {});
+    throw new StorageUnsafeError(
+      `${shellPath(path)} cannot be closed to other users: its file system has fixed owners and modes.`,
+      {
+        cause: error,
+        hint: 'Set HOLDFAST_HOME to a directory on another file system, or mount this one for you alone (uid=…,umask=077).',
+      },
+    );
+  }
 }
 
 /**
