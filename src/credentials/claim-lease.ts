@@ -49,6 +49,8 @@ export class ClaimLease implements CredentialLease {
       // A holder that put an entry there has not released its claim.
       const rows = !isRefresh || claim.abandonedAt !== undefined;
       this.#current = await this.#outbox.bringHome(begun, claim, { rows });
+      // Its entries may have come home while they were looked for, and are then in the record that was claimed before.
+      if (isRefresh && rows) await this.look();
       this.#note = await quietly(claim.note());
       return this.#current;
     } catch (error) {

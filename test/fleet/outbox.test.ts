@@ -18,7 +18,7 @@ import {
   storedAt,
 } from '../support/lab.ts';
 import { SharedMemory } from '../support/memory-engine.ts';
-import { storeAround } from '../support/store.ts';
+import { gate, storeAround } from '../support/store.ts';
 
 describe('answers that no store took', () => {
   test('of two tenants on one machine are kept apart, and each is brought home', async () => {
@@ -128,6 +128,46 @@ describe('answers that no store took', () => {
     }
     expect(families).toHaveLength(2);
   });
+});
+
+test('an answer that another process brings home just after a claim is used, and the token before it is not sent', async () => {
+  const server = await authorizationServer('strict');
+  const at = await machine({ replay: 'strict' });
+  const shared = new SharedMemory();
+  const { family, refreshToken } = await server.begin();
+  const dies = engineProcess(shared, at);
+  await putLogin(dies.store, at, { server, refreshToken });
+  dies.engine.cut.add('write');
+  await dies.vault.token(RESOURCE);
+  kill(dies);
+  shared.advance(LEASE_MS + PATIENCE_MS + 100);
+  // One that has found the answer in the outbox, and is stopped before it writes it.
+  const stopped = engineProcess(shared, at);
+  const { custody } = credentialsAt(stopped.store, at);
+  const found = (await custody.find(CredentialId.of(RESOURCE, undefined)))?.held;
+  if (found === undefined) throw new Error('It is gone.');
+  const [writing, goOn] = [gate(), gate()];
+  const write = stopped.engine.write.bind(stopped.engine);
+  stopped.engine.write = async (...given) => {
+    writing.open();
+    await goOn.opened;
+    return write(...given);
+  };
+  stopped.engine.cut.add('renew');
+  const home = custody.lease(found).begin({ waitMs: 1000 });
+  await writing.opened;
+  shared.advance(LEASE_MS + PATIENCE_MS + 100);
+  // It goes on between the claim of the next one and that one's look into the outbox.
+  const next = engineProcess(shared, at);
+  const list = next.engine.listOutbox.bind(next.engine);
+  next.engine.listOutbox = async (id) => {
+    goOn.open();
+    await home;
+    return list(id);
+  };
+  expect(await ended(next.vault.token(RESOURCE))).toBe('generation 2');
+  expect(server.presented).toHaveLength(1);
+  expect(server.hasEnded(family)).toBe(false);
 });
 
 describe('a late answer, at a server where the newest counts', () => {
