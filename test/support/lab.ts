@@ -42,6 +42,8 @@ export interface Hooks {
   after?:
     | ((n: number, response: ServerResponse, answer: Answer) => Promise<boolean | void> | boolean | void)
     | undefined;
+  /** The server has refused it, and has not answered yet. */
+  refused?: ((n: number) => Promise<void>) | undefined;
   /** Changes the body of a good answer. */
   shape?: ((body: Record<string, unknown>, n: number) => Record<string, unknown>) | undefined;
 }
@@ -71,7 +73,10 @@ export async function authorizationServer(mode: Mode, { windowMs = 600_000, live
     presented.push(
       given === undefined ? 'unknown' : `${given.shown.generation}/${given.shown.sibling} ${given.outcome}`,
     );
-    if (given?.given === undefined) return reply(400, { error: 'invalid_grant' });
+    if (given?.given === undefined) {
+      await hooks.refused?.(n);
+      return reply(400, { error: 'invalid_grant' });
+    }
     if ((await hooks.after?.(n, response, given)) === true) return;
     const { accessToken, refreshToken } = given.given;
     const json = { access_token: accessToken, refresh_token: refreshToken, token_type: 'Bearer' };

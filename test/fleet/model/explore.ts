@@ -1,25 +1,16 @@
-import { decode, encode } from './codec.ts';
-import { brokenAtRest, type Excuse, excused, isAlive, isFallingBack, isFresh } from './invariants.ts';
-import { FULL, GENERATIONS, type Rules } from './protocol.ts';
-import type { Mode } from './server.ts';
-import { type Faults, initial, type State } from './state.ts';
-import { steps } from './steps.ts';
+import { encode } from './codec.ts';
+import { countRefusals } from './faults.ts';
+import { brokenAtRest, excused, type Excuse } from './invariants.ts';
+import { initial, type State } from './state.ts';
+import { type Configuration, faultsIn, NAMES, type Step, steps } from './steps.ts';
 
 export interface Explored {
-  /** How many states there are that differ in more than the names of the holders. */
   readonly states: number;
   readonly transitions: number;
   /** What is broken, and the fewest steps that lead there. */
   readonly counterexample: Counterexample | undefined;
-}
-
-export interface Question {
-  readonly mode: Mode;
-  readonly faults: Faults;
-  /** By default, all of them. */
-  readonly rules?: Rules;
-  /** By default, the causes that are listed with it. */
-  readonly excuse?: Excuse;
+  /** The shortest way to each state in which nothing is left to do. */
+  readonly ends: readonly End[];
 }
 
 export interface Counterexample {
@@ -27,150 +18,103 @@ export interface Counterexample {
   readonly trace: readonly string[];
 }
 
-/** Every state that can be reached, breadth first, so that the first counterexample is a shortest one. */
-export function explore({ mode, faults, rules = FULL, excuse = excused }: Question): Explored {
-  const start = encode(initial(faults));
-  const keys = [start];
-  const numbers = new Map([[start, 0]]);
-  const from = [-1];
-  const targets = new NumberList();
-  const begins = [0];
+export interface End {
+  readonly state: State;
+  readonly trace: readonly Step[];
+}
+
+interface Node {
+  readonly state: State;
+  readonly from: Node | undefined;
+  readonly step: Step | undefined;
+  readonly depth: number;
+}
+
+/**
+ * Every state that can be reached, breadth first, so that the first counterexample is a shortest one.
+ *
+ * @param options.depth the longest way that is looked at; by default there is no limit
+ */
+export function explore(
+  configuration: Configuration,
+  {
+    excuse = excused,
+    depth = Number.POSITIVE_INFINITY,
+  }: { readonly excuse?: Excuse; readonly depth?: number } = {},
+): Explored {
+  const { mode, programs } = configuration;
+  countRefusals(configuration.faults ?? {});
+  const start: Node = {
+    state: initial(programs.length, faultsIn(configuration)),
+    from: undefined,
+    step: undefined,
+    depth: 0,
+  };
+  const seen = new Set([encode(start.state)]);
+  let level: Node[] = [start];
+  const ends: End[] = [];
+  let transitions = 0;
   const result = (counterexample?: Counterexample): Explored => ({
-    states: keys.length,
-    transitions: targets.length,
+    states: seen.size,
+    transitions,
     counterexample,
+    ends,
   });
-  for (let number = 0; number < keys.length; number += 1) {
-    const key = keys[number] as string;
-    const before = decode(key);
-    // A family that is revoked stays so, whatever is done.
-    for (const { label, state, broken } of before.revoked ? [] : steps(before, mode, rules, excuse)) {
-      const wrong = broken ?? brokenAtRest(state, mode, excuse);
-      const next = encode(state);
-      if (wrong !== undefined) {
-        const path = [...pathTo(number, keys, from), next];
-        return result({ broken: wrong, trace: retell(path, label, { mode, rules, faults }) });
+  while (level.length > 0) {
+    const next: Node[] = [];
+    for (const node of level) {
+      if (node.depth >= depth) continue;
+      const found = steps(node.state, configuration, excuse);
+      const isAtRest = found.every(({ isFault }) => isFault);
+      if (isAtRest) {
+        const left = unfinished(node.state, configuration);
+        const wrong = left ?? brokenAtRest(node.state, mode, excuse);
+        if (wrong !== undefined) return result({ broken: wrong, trace: labelsTo(node) });
+        ends.push({ state: node.state, trace: stepsTo(node) });
       }
-      let known = numbers.get(next);
-      if (known === undefined) {
-        known = keys.length;
-        numbers.set(next, known);
-        keys.push(next);
-        from.push(number);
+      for (const step of found) {
+        transitions += 1;
+        const to: Node = { state: step.state, from: node, step, depth: node.depth + 1 };
+        if (step.broken !== undefined) return result({ broken: step.broken, trace: labelsTo(to) });
+        const key = encode(step.state);
+        if (seen.has(key)) continue;
+        seen.add(key);
+        next.push(to);
       }
-      targets.push(known);
     }
-    begins.push(targets.length);
+    level = next;
   }
-  const stuck = stuckState(keys, targets, begins, (state) => isAlive(state, mode) && !excuse(state, mode));
-  if (stuck === undefined) return result();
-  const trace = retell(pathTo(stuck, keys, from), undefined, { mode, rules, faults });
-  return result({ broken: 'From here no continuation stores a fresh token.', trace });
+  return result();
 }
 
-/** The first state in which the login is alive, and from which nothing leads to a fresh token. */
-function stuckState(
-  keys: readonly string[],
-  targets: NumberList,
-  begins: readonly number[],
-  mustGoOn: (state: State) => boolean,
-): number | undefined {
-  const sources = reversed(keys.length, targets, begins);
-  const leads = new Uint8Array(keys.length);
-  const open: number[] = [];
-  for (const [number, key] of keys.entries()) {
-    if (!isFresh(decode(key), GENERATIONS)) continue;
-    leads[number] = 1;
-    open.push(number);
-  }
-  for (let number = open.pop(); number !== undefined; number = open.pop()) {
-    for (const source of sources(number)) {
-      if (leads[source] === 1) continue;
-      leads[source] = 1;
-      open.push(source);
-    }
-  }
-  for (const [number, key] of keys.entries()) {
-    if (leads[number] === 1) continue;
-    const state = decode(key);
-    if (mustGoOn(state) && !isFallingBack(state)) return number;
-  }
-  return undefined;
+/** Who waits for something that will not come. */
+function unfinished({ processes }: State, { programs }: Configuration): string | undefined {
+  const stuck = processes.findIndex(
+    ({ run, done }, index) => run !== 'crashed' && done < (programs[index]?.length ?? 0),
+  );
+  return stuck === -1 ? undefined : `${NAMES[stuck] ?? '?'} waits for ever.`;
 }
 
-/** For each state, those from which a step leads to it. */
-function reversed(
-  states: number,
-  targets: NumberList,
-  begins: readonly number[],
-): (number: number) => Uint32Array {
-  const starts = new Uint32Array(states + 1);
-  for (let edge = 0; edge < targets.length; edge += 1) {
-    const after = targets.at(edge) + 1;
-    starts[after] = (starts[after] ?? 0) + 1;
-  }
-  for (let number = 1; number <= states; number += 1) {
-    starts[number] = (starts[number] ?? 0) + (starts[number - 1] ?? 0);
-  }
-  const filled = starts.slice();
-  const sources = new Uint32Array(targets.length);
-  for (let number = 0; number < states; number += 1) {
-    for (let edge = begins[number] ?? 0; edge < (begins[number + 1] ?? 0); edge += 1) {
-      const target = targets.at(edge);
-      const place = filled[target] ?? 0;
-      sources[place] = number;
-      filled[target] = place + 1;
-    }
-  }
-  return (number) => sources.subarray(starts[number], starts[number + 1]);
+function stepsTo(node: Node): Step[] {
+  const path: Step[] = [];
+  for (let at: Node | undefined = node; at?.step !== undefined; at = at.from) path.push(at.step);
+  return path.reverse();
 }
 
-function pathTo(number: number, keys: readonly string[], from: readonly number[]): string[] {
-  const path: string[] = [];
-  for (let at = number; at >= 0; at = from[at] ?? -1) path.unshift(keys[at] as string);
-  return path;
+function labelsTo(node: Node): string[] {
+  return stepsTo(node).map(({ label }) => label);
 }
 
-/** The same path with one name for each holder from beginning to end: a key does not tell them apart. */
-function retell(
-  path: readonly string[],
-  last: string | undefined,
-  { mode, rules, faults }: { readonly mode: Mode; readonly rules: Rules; readonly faults: Faults },
-): string[] {
-  let state: State = initial(faults);
-  const told: string[] = [];
-  for (const [index, key] of path.slice(1).entries()) {
-    const isLast = index === path.length - 2 && last !== undefined;
-    const step = steps(state, mode, rules, excused).find(
-      (one) => encode(one.state) === key && (!isLast || withoutName(one.label) === withoutName(last)),
-    );
-    if (step === undefined) throw new Error(`The trace breaks off after: ${told.join('; ')}`);
-    told.push(step.label);
-    state = step.state;
-  }
-  return told;
-}
-
-function withoutName(label: string): string {
-  return label.replace(/\b[ABC]\b/, '');
-}
-
-/** Millions of numbers in little room. */
-class NumberList {
-  #numbers = new Uint32Array(1024);
-  length = 0;
-
-  push(number: number): void {
-    if (this.length === this.#numbers.length) {
-      const longer = new Uint32Array(2 * this.length);
-      longer.set(this.#numbers);
-      this.#numbers = longer;
-    }
-    this.#numbers[this.length] = number;
-    this.length += 1;
-  }
-
-  at(index: number): number {
-    return this.#numbers[index] ?? 0;
+/** One way to an end, chosen by those random numbers, without what is broken on it. */
+export function walk(configuration: Configuration, random: () => number): End {
+  countRefusals(configuration.faults ?? {});
+  let state = initial(configuration.programs.length, faultsIn(configuration));
+  const trace: Step[] = [];
+  for (;;) {
+    const found = steps(state, configuration, excused);
+    if (found.every(({ isFault }) => isFault)) return { state, trace };
+    const step = found[Math.floor(random() * found.length)] as Step;
+    trace.push(step);
+    ({ state } = step);
   }
 }

@@ -1,119 +1,272 @@
-import { type AddFor, claim, giveUp, put, type Rules } from './protocol.ts';
-import { CAUSES, type Holder, IN_DOUBT, isInDoubt, isMine, LIVE, PARENT, SENT, type State } from './state.ts';
+import { pick, putEntry, write } from './landing.ts';
+import { claim } from './lease.ts';
+import { type Actor, fence } from './protocol.ts';
+import { isStrict } from './server.ts';
+import {
+  CAUSES,
+  type Engine,
+  type Faults,
+  IDLE,
+  isInDoubt,
+  isMine,
+  isSame,
+  type Process,
+  type State,
+} from './state.ts';
 
-/*
- * What can go wrong, and when.
- */
+/* What can go wrong, and when. Each kind may happen as often as `left` says. */
 
-/** What can befall a holder, and what is on the way to it. */
-export function faults(before: State, holder: Holder, add: AddFor): void {
-  const { point, run } = holder;
-  // Without a claim, a stop or a crash differs in nothing from a holder that takes no step.
-  const atRisk = holder.epoch > 0 && point !== 'idle' && run !== 'crashed';
-  if (atRisk && before.crashes > 0) {
-    add(`crashes at ${point}`, (state, own) => {
-      state.crashes -= 1;
-      if (isInDoubt(own)) doubt(state, own, CAUSES.crashed);
-      own.run = 'crashed';
-    });
-  }
-  if (atRisk && run === 'running' && before.stops > 0) {
-    add(`is stopped at ${point}`, (state, own) => {
-      state.stops -= 1;
+export type AddFault = (
+  label: string,
+  call: FaultCall,
+  change: (state: State, own: Process) => string | undefined | void,
+) => void;
+
+export type FaultCall =
+  | 'crash'
+  | 'stop'
+  | 'go-on'
+  | 'lose'
+  | 'write-row'
+  | 'write-file'
+  | 'write-unknown'
+  | 'claim-lost'
+  | 'send'
+  | 'refuse';
+
+function take(state: State, kind: keyof Faults): void {
+  state.left = { ...state.left, [kind]: state.left[kind] - 1 };
+}
+
+/** What can befall a process, and what is on the way to it. */
+export function faultsOf(before: State, process: Process, actor: Actor, add: AddFault): void {
+  const { point, run, message } = process;
+  const { left } = before;
+  // Without a claim, a stop or a crash differs in nothing from a process that takes no step.
+  const isAtRisk = run !== 'crashed' && (process.epoch > 0 || process.repairs);
+  if (isAtRisk && left.crashes > 0) add(`is killed while it ${point}`, 'crash', crash);
+  if (isAtRisk && run === 'running' && left.stops > 0) {
+    add(`is stopped while it ${point}`, 'stop', (state, own) => {
+      take(state, 'stops');
       own.run = 'stopped';
     });
   }
-  if (run === 'stopped') add('goes on', (_state, own) => void (own.run = 'running'));
-  if (run === 'crashed' && holder.spillGeneration > 0 && holder.message === 'none') {
-    add('is started again', (_state, own) => void (own.run = 'running'));
-  }
-  if (holder.late && run !== 'crashed') {
-    add('learns that its request never arrived', (_state, own) => {
-      Object.assign(own, { message: 'none', late: false });
+  if (run === 'stopped') add('goes on', 'go-on', (_state, own) => void (own.run = 'running'));
+  if (run !== 'crashed' && left.losses > 0 && (message === 'request' || message === 'answer')) {
+    add(`loses its ${message} on the network`, 'lose', (state, own) => {
+      take(state, 'losses');
+      state.causes |= CAUSES.lost;
+      Object.assign(own, { message: 'none', answer: undefined });
     });
   }
-  if (before.losses > 0 && !holder.late && holder.message !== 'none' && run !== 'crashed') {
-    add(`loses the ${holder.message} on the network`, (state, own) => {
-      state.losses -= 1;
-      doubt(state, own, CAUSES.lost);
+  if (message === 'request' && left.refusals > 0) {
+    add('is refused although its token is good', 'refuse', (state, own) => {
+      take(state, 'refusals');
+      if (state.left.refusals === 0 && isTwice) state.causes |= CAUSES.refusedTwice;
+      own.message = 'refusal';
+    });
+  }
+  if (run !== 'running') return;
+  ownFaults(before, process, actor, add);
+}
+
+/** Set by the configuration: the last of its refusals is the second one. */
+let isTwice = false;
+export function countRefusals({ refusals = 0 }: Partial<Faults>): void {
+  isTwice = refusals > 1;
+}
+
+function ownFaults({ left, lease, record }: State, process: Process, actor: Actor, add: AddFault): void {
+  const { point, message, base } = process;
+  const isWriting = point === 'writes again' || (point === 'has sent' && message === 'answer');
+  if (isWriting && left.full > 0) {
+    const refused = (machine: number) => (state: State, own: Process) => {
+      take(state, 'full');
       own.message = 'none';
+      const { answer } = own;
+      if (answer === undefined) return;
+      putEntry(state, own, answer, machine, actor);
+      if (!own.pending) return;
+      const { done, epoch, young, stale, run, written, ghost } = own;
+      Object.assign(own, IDLE, {
+        done: done + 1,
+        epoch,
+        young,
+        stale,
+        run,
+        written,
+        ghost,
+        answer,
+        pending: true,
+      });
+    };
+    if (actor.store === 'engine')
+      add('cannot write its tokens, and puts them into the outbox', 'write-row', refused(-1));
+    add(
+      'cannot write its tokens, and puts them into a file',
+      'write-file',
+      refused(actor.machines[actor.index] ?? 0),
+    );
+    add('writes its tokens, and the word of it is lost', 'write-unknown', (state, own) => {
+      take(state, 'full');
+      own.message = 'none';
+      const { answer } = own;
+      if (answer === undefined) return;
+      const { lastSeen } = own;
+      if (write(state, own, answer, actor, { young: own.young }) === 'written' && isMine(state, own)) {
+        state.lease = { ...state.lease, open: false };
+      }
+      own.lastSeen = lastSeen;
+      own.point = 'has to look again';
+    });
+  }
+  const isUnheld = !lease.open && record?.version === base?.version;
+  if (
+    point === 'wants the lease' &&
+    actor.operation === 'refresh' &&
+    left.claims > 0 &&
+    isUnheld &&
+    process.ghost === 0
+  ) {
+    add('claims the lease, and the word of it is lost', 'claim-lost', (state, own) => {
+      take(state, 'claims');
+      claim(state, own, actor);
+      const { done, run, written, repairs, epoch } = own;
+      Object.assign(own, IDLE, { done: done + 1, run, written, repairs, ghost: epoch });
+    });
+  }
+  const sends = point === 'holds the lease' && actor.operation === 'refresh' && !process.stale;
+  if (sends && left.announcements > 0 && actor.mode !== 'strict') {
+    add('passes the fence, and the engine does not hear that it sends', 'send', (state, own) => {
+      take(state, 'announcements');
+      state.causes |= CAUSES.unannounced;
+      fence(state, own, actor, false);
     });
   }
 }
 
-/** From now on whoever has the lease next may present that token again: it is not known what came of it. */
-function doubt(state: State, holder: Holder, cause: number): void {
-  state.causes |= cause;
-  if (holder.standing === LIVE && state.liveSent === SENT) state.liveSent = IN_DOUBT;
-  if (holder.standing === PARENT) state.parentSent = IN_DOUBT;
+function crash(state: State, own: Process): void {
+  take(state, 'crashes');
+  const { answer, message, sent, done } = own;
+  const kept =
+    answer !== undefined && [...state.rows, ...state.files].some((entry) => isSame(pick(entry), answer));
+  if (isInDoubt(own) && !kept) state.causes |= CAUSES.crashed;
+  const goesOn = message === 'request' ? { message, sent, epoch: 0 } : {};
+  Object.assign(own, IDLE, { run: 'crashed', done, ...goesOn });
+}
+
+/** Time, the engine and the windows: what happens to no process alone. */
+export function events(
+  before: State,
+  { mode, rules, store }: Pick<Actor, 'mode' | 'rules' | 'store'>,
+  add: (label: string, call: EventCall, change: (state: State) => void) => void,
+): void {
+  const { lease, left, processes } = before;
+  const isHeld = processes.some(
+    ({ run, epoch }) => run === 'running' && epoch !== 0 && epoch === lease.epoch,
+  );
+  const isWanted = processes.some(({ run, point }) => run === 'running' && point === 'wants the lease');
+  if (store === 'engine') {
+    if (lease.open && lease.age < 2 && !isHeld && rules.leaseLapses && isWanted) {
+      add(
+        lease.age === 0 ? 'the lease lapses' : 'the patience is over',
+        lease.age === 0 ? 'lapse' : 'patience',
+        lapse,
+      );
+    }
+    if (lease.open && lease.age < 2 && left.jumps > 0) {
+      add('the clock of the engine jumps forwards', 'jump', (state) => {
+        take(state, 'jumps');
+        state.lease = { ...lease, age: 2 };
+        if (isHeld) state.causes |= CAUSES.clock;
+      });
+    }
+    if (lease.open && left.restarts > 0) {
+      add('the engine crashes and comes back', 'restart', (state) => {
+        take(state, 'restarts');
+        state.lease = { ...lease, age: rules.startFloor ? 0 : 2, open: rules.intent };
+      });
+    }
+    failover(before, add);
+  }
+  if (left.windows > 0 && before.families.some(({ window }) => window) && !isStrict(mode)) {
+    const isEarly = left.windows > 1;
+    add(
+      isEarly ? 'the server closes its window early' : 'the window is over',
+      isEarly ? 'window' : 'window-over',
+      (state) => {
+        take(state, 'windows');
+        if (isEarly) state.causes |= CAUSES.shortWindow;
+        closeWindow(state, isEarly);
+      },
+    );
+  }
+}
+
+export type EventCall =
+  | 'lapse'
+  | 'patience'
+  | 'jump'
+  | 'restart'
+  | 'fall-behind'
+  | 'take-over'
+  | 'window'
+  | 'window-over';
+
+function closeWindow(state: State, isEarly: boolean): void {
+  state.families = state.families.map((family) => ({ ...family, window: false }));
+  const { record } = state;
+  const isSpent = state.families.some(({ parent }) => parent !== 0 && parent === record?.token);
+  if (isEarly) return;
+  if (isSpent) state.causes |= CAUSES.windowOver;
+  // The network has kept it for as long as a window.
+  if (state.processes.some(({ message }) => message === 'request')) state.causes |= CAUSES.overtaken;
+  state.processes = state.processes.map((one) => ({ ...one, young: false }));
+  state.rows = state.rows.map((entry) => ({ ...entry, young: false }));
+  state.files = state.files.map((entry) => ({ ...entry, young: false }));
 }
 
 /** Time passes, and the holder of the claim does not renew it. */
-export function lapse(state: State): void {
-  state.age += 1;
-  for (const holder of state.holders) {
-    if (holder.run === 'crashed' || !isMine(state, holder)) continue;
-    holder.stale = true;
-    if (!isInDoubt(holder)) continue;
+function lapse(state: State): void {
+  const age = state.lease.age + 1;
+  state.lease = { ...state.lease, age };
+  for (const [index, one] of state.processes.entries()) {
+    if (one.run === 'crashed' || one.epoch !== state.lease.epoch) continue;
+    state.processes[index] = { ...one, stale: true };
+    if (
+      !isInDoubt(one) ||
+      (one.pending && state.rows.some((entry) => one.answer !== undefined && isSame(entry, one.answer)))
+    )
+      continue;
+    if (one.point === 'has passed the fence') state.causes |= CAUSES.gap;
     const first = (state.causes & CAUSES.lapsed) === 0 ? CAUSES.lapsed : CAUSES.lapsedAgain;
-    doubt(state, holder, state.age === 1 ? first : CAUSES.overslept);
+    state.causes |= age === 1 ? first : CAUSES.overslept;
   }
 }
 
-/**
- * The engine is gone for longer than any lease, and comes back. What it acknowledged is there; of the statements under way
- * one may have landed without its answer.
- */
-export function outages(
+function failover(
   before: State,
-  rules: Rules,
-  add: (label: string, change: (state: State) => string | undefined | void) => void,
+  add: (label: string, call: EventCall, change: (state: State) => void) => void,
 ): void {
-  const begin = (state: State) => {
-    state.outages -= 1;
-    if (state.open && !rules.startFloor) state.age = 2;
-    else state.age = 0;
-    if (!rules.intent) state.open = false;
-    for (const holder of state.holders) if (holder.point === 'lease-held') holder.stale = true;
-  };
-  const writers = before.holders.filter(
-    ({ run, point }) => run === 'running' && point === 'response-received',
-  );
-  if (!before.open && writers.length === 0) return;
-  add('the engine crashes and comes back; nothing had landed', (state) => {
-    begin(state);
-    if (rules.commitRetry) return;
-    for (const holder of state.holders) {
-      if (holder.run === 'running' && holder.point === 'response-received') giveUp(state, holder);
-    }
-  });
-  if (writers.length > 0 && rules.commitRetry) {
-    add('the engine crashes and comes back; what was not written was spilled', (state) => {
-      begin(state);
-      for (const holder of state.holders) {
-        if (holder.run !== 'running' || holder.point !== 'response-received') continue;
-        holder.spillGeneration = holder.generation + 1;
-        holder.spillStanding = holder.answer;
-        holder.spillEpoch = holder.epoch;
-      }
+  const { record, lease, rows, replica } = before;
+  if (replica === undefined && before.left.failovers > 0) {
+    add('the replica falls behind', 'fall-behind', (state) => {
+      take(state, 'failovers');
+      state.replica = { record, lease, rows };
     });
   }
-  for (const [index, { run, point, current }] of before.holders.entries()) {
-    if (run !== 'running' || !current) continue;
-    if (point === 'response-received' && rules.commitByVersion) {
-      add(`the engine crashes and comes back; the write of ${'ABC'[index]} had landed`, (state) => {
-        const own = state.holders[index] as Holder;
-        const broken = put(state, own.generation + 1, own.answer, own.epoch);
-        if (isMine(state, own)) state.open = false;
-        begin(state);
-        return broken;
-      });
-    }
-    if (point === 'lease-wanted' && !before.open) {
-      add(`the engine crashes and comes back; the claim of ${'ABC'[index]} had landed`, (state) => {
-        claim(state, { ...(state.holders[index] as Holder) });
-        begin(state);
-      });
-    }
-  }
+  if (replica === undefined || !hasFallenBehind(replica, before)) return;
+  add('the replica takes over', 'take-over', (state) => {
+    Object.assign(state, { ...replica, replica: undefined });
+    state.causes |= CAUSES.forgotten;
+    if (replica.lease.open) state.lease = { ...replica.lease, age: 0 };
+  });
+}
+
+function hasFallenBehind(replica: Engine, { record, lease, rows }: State): boolean {
+  return (
+    replica.record?.version !== record?.version ||
+    replica.lease.epoch !== lease.epoch ||
+    replica.rows !== rows
+  );
 }

@@ -1,63 +1,84 @@
-import { isGood, type Mode } from './server.ts';
-import { CAUSES, DEAD, LIVE, type Standing, type State } from './state.ts';
+import { isGood, isStrict, type Mode } from './server.ts';
+import { CAUSES, isBusy, isInDoubt, isNewer, type Login, type State } from './state.ts';
+
+/* What must hold, and what no client can avoid. */
 
 /** Whether something went wrong of which a lost login may come. */
 export type Excuse = (state: State, mode: Mode) => boolean;
 
+export const never: Excuse = () => false;
+
 /**
- * The causes of a lost login, and there are no others; the first two no client can avoid:
+ * The causes of a lost login, and there are no others:
  *
- * - strict server: a holder died, or a message was lost, between the first byte and the write, and with it perhaps the only
- *   copy of the new tokens; or a holder was stopped there for longer than lease and patience.
- * - any server: the network kept the request of a silent holder until the server had answered whoever claimed next. The
- *   newest tokens are then those of a request that nobody waits for.
- * - `grace` and `successor-used`: two faults at once. A holder was stopped with its answer for longer than its lease, or
- *   spilled it and died; whoever followed asked again and did not write the newer answer, being dead, or stopped for a lease
- *   in its turn, or cut off from it; then the first goes on and writes the older one.
+ * - any server: the network kept the request of a silent process until the server had answered the next one, or for as long as a
+ *   window; the server refused good tokens twice; a replica took over without what had been acknowledged, and nobody who knows
+ *   it has looked yet; the engine's clock jumped over the lease of a process that was well.
+ * - strict: a process died, or a message was lost, between the first byte and the write; or a process was stopped there for
+ *   longer than lease and patience (where nobody knows that the server is strict: than its lease).
+ * - `grace`, window known: it closed earlier than processes count with, or before anybody asked again after an answer had been
+ *   lost or set aside; or a process that followed could not tell the engine that it sends, or had not yet told it when the late
+ *   answer was written, and its own answer was lost.
+ * - `grace`, window not known: two faults at once. The follower of a silent process lost the newer answer, and the silent one,
+ *   or its entry in the outbox, came back with the older one.
  */
 export function excused({ causes }: State, mode: Mode): boolean {
-  const has = (cause: number) => (causes & cause) !== 0;
-  const answerLost = has(CAUSES.crashed) || has(CAUSES.lost);
-  if (has(CAUSES.overtaken)) return true;
-  if (mode === 'strict') return answerLost || has(CAUSES.overslept);
-  return mode !== 'replay' && has(CAUSES.older) && (answerLost || has(CAUSES.lapsedAgain));
+  const has = (cause: keyof typeof CAUSES) => (causes & CAUSES[cause]) !== 0;
+  const answerLost = has('crashed') || has('lost');
+  if (has('overtaken') || has('refusedTwice') || has('forgotten') || has('clock')) return true;
+  if (isStrict(mode)) {
+    return answerLost || has('overslept') || (mode === 'strict-unknown' && has('lapsed'));
+  }
+  const nobodyHasIt = answerLost || has('lapsed');
+  if ((has('shortWindow') || has('windowOver')) && nobodyHasIt) return true;
+  if (mode === 'grace-unknown')
+    return (answerLost && has('lapsed')) || has('lapsedAgain') || (has('crashed') && has('lost'));
+  return (has('unannounced') || has('raced')) && nobodyHasIt;
+}
+
+/** The newest state that the next process finds: a refresh looks into the engine's outbox only where a claim was never given back. */
+export function found({ record, rows, files, lease }: State): Login | undefined {
+  if (record === undefined) return undefined;
+  const entries = [...(lease.open ? rows : []), ...files].filter(({ login }) => login === record.login);
+  return entries.reduce<Login>((a, b) => (isNewer(b, a) ? b : a), record);
 }
 
 /** What is wrong with a state in which nothing is under way any more. */
-export function brokenAtRest(state: State, mode: Mode, isExcused: Excuse): string | undefined {
-  const isQuiet = state.holders.every(
-    ({ run, point, message }) =>
-      message === 'none' && (run === 'crashed' || (run === 'running' && point === 'idle')),
-  );
-  if (!isQuiet || state.revoked || isExcused(state, mode)) return undefined;
-  if (!isGood(state.standing, mode)) return 'The stored token is not live.';
-  if (state.marked) return 'The record stays login-required while the family is alive.';
+export function brokenAtRest(state: State, mode: Mode, excuse: Excuse): string | undefined {
+  const { record, families, newestLogin, loggedOut, exported, causes } = state;
+  if (loggedOut) {
+    // Nobody has them: else whoever has them revokes them.
+    if ((causes & (CAUSES.crashed | CAUSES.lost | CAUSES.forgotten | CAUSES.overtaken)) !== 0)
+      return undefined;
+    // What waits in the outbox is revoked by nobody when its login is gone.
+    if (state.rows.length + state.files.length > 0) return undefined;
+    const isAlive = families[newestLogin - 1]?.ended === false;
+    return isAlive ? 'Tokens of a login that was removed are left at the server.' : undefined;
+  }
+  if (excuse(state, mode)) return undefined;
+  if (record === undefined) return 'The record is gone.';
+  if (record.moved) {
+    return isGood(state, exported, mode) ? undefined : 'The tokens that were exported are of no use.';
+  }
+  if (record.login !== newestLogin) return 'A newer login was overwritten.';
+  const newest = found(state);
+  if (newest === undefined || !isGood(state, newest.token, mode)) return 'The stored token is not live.';
+  if (record.marked) return 'The login stays marked as ended while it is alive.';
   return undefined;
 }
 
-/** The login can still be saved: a token that the server takes is in the store, or in somebody's hands. */
-export function isAlive(state: State, mode: Mode): boolean {
-  if (state.revoked) return false;
-  if (isGood(state.standing, mode)) return true;
-  return state.holders.some(
-    ({ run, answer, spillGeneration, spillStanding }) =>
-      (run !== 'crashed' && answer === LIVE) || (spillGeneration > 0 && spillStanding === LIVE),
-  );
-}
-
-/** No living holder has the newest answer, and an older one is there, which will be written: the last of the causes above. */
-export function isFallingBack({ standing, holders }: State): boolean {
-  const inHand = (what: Standing) =>
-    holders.some(
-      ({ run, point, message, answer, spillGeneration, spillStanding }) =>
-        run !== 'crashed' &&
-        ((spillGeneration > 0 && spillStanding === what) ||
-          ((message === 'answer' || point === 'response-received') && answer === what)),
-    );
-  return standing !== LIVE && !inHand(LIVE) && inHand(DEAD);
-}
-
-/** Where every refresh shall lead: the newest token is stored, both generations on. */
-export function isFresh({ standing, marked, generation }: State, last: number): boolean {
-  return standing === LIVE && !marked && generation === last;
+/** The newest tokens are stored, and nothing older is under way: whatever went wrong before is over. */
+export function isWhole(state: State): boolean {
+  const { record, lease, families, processes, rows, files, replica } = state;
+  if (record === undefined || record.marked || record.moved || replica !== undefined) return false;
+  if (lease.open && lease.age > 0) return false;
+  const family = families[Math.floor(record.token / 100) - 1];
+  if (family === undefined || family.ended || family.current !== record.token) return false;
+  if ([...rows, ...files].length > 0) return false;
+  return processes.every((one) => {
+    const holdsOlder =
+      isBusy(one) && one.epoch > 0 && (one.base?.version !== record.version || one.epoch !== lease.epoch);
+    if (one.point === 'marks' || one.point === 'was refused' || one.refused) return false;
+    return one.message === 'none' && !isInDoubt(one) && !holdsOlder;
+  });
 }

@@ -1,221 +1,542 @@
-import type { Excuse } from './invariants.ts';
-import { isGood, type Mode } from './server.ts';
-import { CAUSES, DEAD, type Holder, isMine, LIVE, PARENT, rest, SENT, type State, UNSENT } from './state.ts';
+import {
+  counts,
+  entriesFor,
+  giveBack,
+  judge,
+  newVersion,
+  pick,
+  removed,
+  setAside,
+  settled,
+  toBringHome,
+  type World,
+  write,
+} from './landing.ts';
+import { isGood, revoke } from './server.ts';
+import {
+  CAUSES,
+  IDLE,
+  isMine,
+  isNewer,
+  type Login,
+  NO_NOTE,
+  type Operation,
+  type Process,
+  type State,
+  type Stored,
+  token,
+} from './state.ts';
+import { claim, finish, isClaimable, repaired } from './lease.ts';
 
 /*
- * The claim protocol (docs/fleet.md, src/refresh/refresh.ts, src/store/engine.ts): what a holder does next by itself. Each
- * statement at the engine is one step; that its answer may not come is the outage (faults.ts).
+ * What a process does next (src/refresh/refresh.ts, src/credentials/, src/vault/): each step is one statement at the store, or
+ * one message to the server, with what the process does before and after by itself.
  */
 
-/** What the protocol consists of. Each can be taken away, to see what it is there for. */
-export interface Rules {
-  /** Of two answers to one refresh token, that of the later claim stays; without it, the one that was written first. */
-  readonly siblingOrder: boolean;
-  /** An answer that comes late takes no later generation's place. */
-  readonly laterGenerationStays: boolean;
-  readonly checkAtFirstByte: boolean;
-  /** Where the server is strict, a silent claim is followed only after a further rest. */
-  readonly patience: boolean;
-  /** After an engine's start each open claim has a whole lease before it. */
-  readonly startFloor: boolean;
-  /** The answer is written if the record is the one that was read; without it, while the lease is held. */
-  readonly commitByVersion: boolean;
-  readonly commitRetry: boolean;
-  /** The claim is durable before anything is sent, so that whoever is next knows of it, whatever became of the engine. */
-  readonly intent: boolean;
-  /** A request without an answer is not presented again while the server may still be at it. */
-  readonly pauseInDoubt: boolean;
-  readonly leaseLapses: boolean;
-  /** Who is refused looks whether that was the token which is stored now, before it marks the record. */
-  readonly rereadRefused: boolean;
+/** The call at which the step ends, by which a replay knows it. */
+export type Call =
+  | 'read'
+  | 'claim'
+  | 'claim-in-vain'
+  | 'send'
+  | 'write'
+  | 'move'
+  | 'remove'
+  | 'release'
+  | 'deliver'
+  | 'begin'
+  | 'none';
+
+export type Change = (state: State, own: Process) => string | undefined | void;
+export type Add = (label: string, call: Call, change: Change) => void;
+
+export interface Actor extends World {
+  readonly index: number;
+  readonly operation: Operation | undefined;
+  readonly store: 'engine' | 'lock';
 }
 
-export const FULL: Rules = {
-  siblingOrder: true,
-  laterGenerationStays: true,
-  checkAtFirstByte: true,
-  patience: true,
-  startFloor: true,
-  commitByVersion: true,
-  commitRetry: true,
-  intent: true,
-  pauseInDoubt: true,
-  leaseLapses: true,
-  rereadRefused: true,
-};
-
-/** Two refreshes of the one login. */
-export const GENERATIONS = 2;
-
-export type AddFor = (
-  label: string,
-  change: (state: State, holder: Holder) => string | undefined | void,
-) => void;
-
-/** What a holder does next by itself. */
-export function ownSteps(
-  before: State,
-  holder: Holder,
-  { mode, rules, excused }: { readonly mode: Mode; readonly rules: Rules; readonly excused: Excuse },
-  add: AddFor,
-): void {
-  switch (holder.point) {
+export function ownSteps(before: State, process: Process, actor: Actor, add: Add): void {
+  const { rules } = actor;
+  if (process.pending || process.repairs)
+    add('writes what the store has not', 'write', (s, own) => flush(s, own, actor));
+  if (actor.store === 'engine' && isMine(before, process) && (process.stale || before.lease.age > 0)) {
+    add('renews its lease', 'none', (state, own) => {
+      state.lease = { ...state.lease, age: 0 };
+      own.stale = false;
+    });
+  }
+  switch (process.point) {
     case 'idle':
-      if (before.marked) return;
-      // After the last refresh that is looked at, there is still what was spilled to be brought home.
-      if (before.generation === GENERATIONS && holder.spillGeneration === 0) return;
-      add('reads the record and wants the lease', (state, own) => {
-        const { generation, standing } = state;
-        Object.assign(own, { point: 'lease-wanted', current: true, generation, standing });
+      if (actor.operation !== undefined && !process.pending) begin(actor, add);
+      return;
+    case 'wants the lease':
+      want(before, process, actor, add);
+      return;
+    case 'has claimed':
+      add('looks', 'read', (state, own) => look(state, own, actor));
+      return;
+    case 'holds the lease':
+      hold(before, process, actor, add);
+      return;
+    case 'has passed the fence':
+      add('sends its refresh token', 'none', (state, own) => firstByte(state, own, actor.index));
+      return;
+    case 'has sent':
+      hear(process, actor, add);
+      return;
+    case 'writes again':
+      add('writes its tokens', 'write', (state, own) => land(state, own, actor));
+      return;
+    case 'has to look again':
+      add('looks again', 'read', (state, own) => lookAgain(state, own, actor));
+      return;
+    case 'was followed':
+      add('sets its tokens aside', 'read', (state, own) => {
+        const answer = own.home ?? own.answer;
+        if (answer === undefined) return;
+        own.base = state.record;
+        const entries = entriesFor(state, actor.index, actor, true);
+        if (state.record === undefined) removed(state, own, answer, actor);
+        else setAside(state, own, answer, own.home === undefined ? [] : entries, rules);
+        afterHome(state, own, actor);
       });
       return;
-    case 'lease-wanted':
-      if (!holder.current) add('is told that the record has changed', (_state, own) => rest(own));
-      else if (isClaimable(before, mode, rules)) add('claims', claim);
+    case 'was refused':
+      add('looks before it marks', 'read', (state, own) => lookRefused(state, own, actor));
       return;
-    case 'lease-held':
-      if (isMine(before, holder) && holder.stale) add('renews its lease', renew);
-      if (holder.spillGeneration > 0) add('brings home what was spilled', bringHome);
-      else if (holder.generation === GENERATIONS) add('has nothing to bring home any more', giveUp);
-      else if (rules.checkAtFirstByte && holder.stale) add('sends nothing: its lease has lapsed', giveUp);
-      else add('sends its refresh token', (state, own) => send(state, own, excused(state, mode)));
+    case 'marks':
+      add('marks the login as ended', 'write', (state, own) => mark(state, own, actor));
       return;
-    case 'request-sent':
-      if (holder.message === 'answer') add('receives new tokens', receive);
-      if (holder.message === 'refusal') {
-        add('receives a refusal', (_state, own) => {
-          Object.assign(own, { point: 'refusal-received', message: 'none' });
-        });
-      }
-      if (holder.message === 'none') add('waits in vain, notes the doubt', giveUp);
-      if (holder.message === 'request' && !rules.pauseInDoubt) {
-        add('waits no longer, and lets the next one try at once', abandon);
-      }
-      return;
-    case 'response-received':
-      land(before, holder, rules, add);
-      return;
-    case 'refusal-received':
-      if (!holder.current && rules.rereadRefused)
-        add('reads the record again after the refusal', rereadRefused);
-      else add('marks the record login-required', (state, own) => mark(state, own, mode));
-      return;
-    case 'outcome-noted':
-      add('releases its claim', (state, own) => {
-        if (isMine(state, own)) state.open = false;
-        rest(own);
+    case 'has exported':
+      add('leaves a note in place of what it exported', 'write', (state, own) => {
+        const { record, lease } = state;
+        const isLast = lease.epoch <= own.epoch || !rules.exportIfLast;
+        if (record !== undefined && record.version === own.base?.version && isLast) {
+          const { generation } = record;
+          state.record = {
+            ...record,
+            login: 0,
+            generation: generation + 1,
+            token: 0,
+            moved: true,
+            version: newVersion(),
+          };
+        } else {
+          // Its caller is told that what was exported is of no use.
+          state.exported = 0;
+        }
+        own.point = 'gives back';
       });
+      return;
+    case 'gives back':
+    case 'gives back to claim again':
+      add('gives its claim back', 'release', (state, own) => release(state, own, actor));
   }
 }
 
-function isClaimable({ open, age }: State, mode: Mode, { patience }: Rules): boolean {
-  return !open || age >= (mode === 'strict' && patience ? 2 : 1);
+function begin({ operation, rules }: Actor, add: Add): void {
+  if (operation === 'login') {
+    add('is given the tokens of a new login', 'begin', (state, own) => {
+      const login = state.families.length + 1;
+      const first = token(login, 0);
+      state.families = [...state.families, { current: first, parent: 0, window: false, ended: false }];
+      own.answer = { login, generation: 0, epoch: 0, token: first };
+      own.point = 'wants the lease';
+    });
+    return;
+  }
+  add(`begins to ${operation}, and reads`, 'read', (state, own) => {
+    const { record } = state;
+    own.base = record;
+    if (record === undefined || (record.marked && operation === 'refresh') || record.moved) {
+      finish(state, own);
+      return;
+    }
+    own.asked = record.token;
+    if (rules.repair && own.written !== undefined && isNewer(own.written, record) && operation !== 'rekey') {
+      own.repairs = operation === 'refresh' || operation === 'serve';
+      own.asked = own.written.token;
+    }
+    if (operation === 'serve') finish(state, own);
+    else own.point = 'wants the lease';
+  });
 }
 
-export function claim(state: State, own: Holder): void {
-  for (const holder of state.holders) if (holder.message === 'request') holder.late = true;
-  state.epoch += 1;
-  Object.assign(state, { open: true, age: 0 });
-  Object.assign(own, { point: 'lease-held', epoch: state.epoch, stale: false });
-}
-
-function renew(state: State, own: Holder): void {
-  state.age = 0;
-  own.stale = false;
-}
-
-/** The claim is given back, or what is left of it. */
-export function giveUp(_state: State, own: Holder): void {
-  own.point = 'outcome-noted';
-}
-
-/** The check of the lease and the first byte are one step. */
-function send(state: State, own: Holder, isExcused: boolean): string | undefined {
-  Object.assign(own, { point: 'request-sent', message: 'request', stale: false });
-  const { standing } = own;
-  const twice =
-    (standing === LIVE && state.liveSent === SENT) || (standing === PARENT && state.parentSent === SENT);
-  if (standing === LIVE && state.liveSent === UNSENT) state.liveSent = SENT;
-  if (twice) return 'A refresh token was presented twice, and the first presenter was well.';
-  if (standing === DEAD && !isExcused) return 'A refresh token was presented that is long spent.';
-  return undefined;
-}
-
-function receive(_state: State, own: Holder): void {
-  Object.assign(own, { point: 'response-received', message: 'none' });
-}
-
-/** The request is still on the way; nobody waits for what comes of it. */
-function abandon(state: State, own: Holder): void {
-  if (isMine(state, own)) state.open = false;
-  own.run = 'crashed';
-}
-
-/** An answer goes where it belongs. */
-function land(before: State, holder: Holder, rules: Rules, add: AddFor): void {
-  if (!rules.commitByVersion) {
-    if (isMine(before, holder) && before.age === 0) add('writes its tokens', write);
-    else add('drops its tokens: it has lost the lease', giveUp);
-  } else if (holder.current) {
-    add('writes its tokens', write);
-  } else {
-    add('reads what was written instead', (state, own) => {
-      if (supersedes(own.generation + 1, own.epoch, state, rules)) own.current = true;
-      // What it has there is its own write whose outcome was unknown; or else its tokens are journalled.
-      else own.point = 'outcome-noted';
+function want(before: State, process: Process, actor: Actor, add: Add): void {
+  const { operation, rules } = actor;
+  const byVersion = operation === 'refresh' && actor.store === 'engine';
+  if (byVersion && before.record?.version !== process.base?.version) {
+    add('is told that the record has changed', 'claim', (state, own) => {
+      if (own.ghost !== 0 && own.ghost === state.lease.epoch) state.lease = { ...state.lease, open: false };
+      own.ghost = 0;
+      const { record } = state;
+      own.repairs ||=
+        rules.repair && record !== undefined && own.written !== undefined && isNewer(own.written, record);
+      if (record === undefined || record.marked || record.moved || record.token !== own.asked)
+        finish(state, own);
+      else own.base = record;
+    });
+    return;
+  }
+  if (isClaimable(before, process, actor)) {
+    add('claims the lease', 'claim', (state, own) => claim(state, own, actor));
+  } else if (operation === 'login') {
+    add('goes on without the lease', 'claim-in-vain', (_state, own) => {
+      own.point = 'has claimed';
     });
   }
 }
 
-function supersedes(
-  generation: number,
-  epoch: number,
-  { generation: stored, by }: State,
-  rules: Rules,
-): boolean {
-  if (generation !== stored) return generation > stored || !rules.laterGenerationStays;
-  return rules.siblingOrder && epoch > by;
+/** Reads the record under the lease, wherever it is now. */
+function look(state: State, own: Process, { operation }: Actor): void {
+  const { record } = state;
+  own.base = record;
+  own.point = 'holds the lease';
+  if (operation === 'login') return;
+  if (record === undefined) own.point = 'gives back';
 }
 
-/** In one statement with the release, if the claim is still the last one. */
-function write(state: State, own: Holder): string | undefined {
-  const broken = put(state, own.generation + 1, own.answer, own.epoch);
-  if (isMine(state, own)) state.open = false;
-  rest(own);
-  return broken;
-}
-
-export function put(
-  state: State,
-  generation: number,
-  standing: State['standing'],
-  by: number,
-): string | undefined {
-  const broken = generation < state.generation ? 'The generation that is stored went down.' : undefined;
-  Object.assign(state, { generation, standing, by, marked: false });
-  if (standing !== LIVE) state.causes |= CAUSES.older;
-  for (const holder of state.holders) holder.current = false;
-  return broken;
-}
-
-function bringHome(state: State, own: Holder): string | undefined {
-  let broken: string | undefined;
-  if (own.current) {
-    broken = put(state, own.spillGeneration, own.spillStanding, own.spillEpoch);
+function hold(before: State, process: Process, actor: Actor, add: Add): void {
+  const { operation, rules, index } = actor;
+  const isRefresh = operation === 'refresh' && actor.store === 'engine';
+  const found = operation === 'login' ? undefined : toBringHome(before, process, index, actor, isRefresh);
+  if (found !== undefined) {
+    const { home, young } = found;
+    add('brings home what was not written', 'write', (state, own) => {
+      own.home = home;
+      const entries = entriesFor(state, index, actor, !isRefresh || own.abandoned);
+      const result = write(state, own, home, actor, { young });
+      if (result === 'changed') own.point = 'has to look again';
+      else if (result === 'followed') {
+        own.point = 'was followed';
+        return asideInVain(state, home, young);
+      } else if (result === 'unsent') own.home = undefined;
+      else {
+        own.base = state.record;
+        settled(state, own, home, entries, rules);
+        afterHome(state, own, actor);
+      }
+      return undefined;
+    });
+    return;
   }
-  own.point = 'outcome-noted';
+  switch (operation) {
+    case 'refresh':
+      if (hasOthers(before, process, actor)) {
+        add('finds other tokens', 'none', (_state, own) => void (own.point = 'gives back'));
+        return;
+      }
+      if (mustLetPass(before, process, actor)) return;
+      if (rules.fence && process.stale) {
+        add('sends nothing: its lease may have passed on', 'none', (_state, own) => {
+          own.point = 'gives back to claim again';
+        });
+        return;
+      }
+      add('passes the fence', 'send', (state, own) => fence(state, own, actor, true));
+      return;
+    case 'rekey':
+      if (process.base?.kid === 1) {
+        add('finds the record moved', 'none', (_state, own) => void (own.point = 'gives back'));
+        return;
+      }
+      add('moves the record', 'move', (state, own) => {
+        const { record, lease } = state;
+        const isLast = lease.epoch <= own.epoch;
+        if (record !== undefined && record.version === own.base?.version && isLast) {
+          state.record = { ...record, kid: 1, version: newVersion() };
+        }
+        own.point = 'gives back';
+      });
+      return;
+    case 'logout':
+      add('revokes the login and removes it', 'remove', (state, own) => {
+        const { record, lease } = state;
+        if (own.base !== undefined && !own.base.moved && revoke(state, own.base.token, actor.mode))
+          state.loggedOut = true;
+        const isGone =
+          record !== undefined && record.version === own.base?.version && lease.epoch <= own.epoch;
+        if (isGone) Object.assign(state, { record: undefined, loggedOut: true });
+        own.point = isGone ? 'gives back' : 'gives back to claim again';
+      });
+      return;
+    case 'export':
+      exportIt(process, actor, add);
+      return;
+    case 'login':
+      add('saves the new login', 'write', (state, own) => {
+        const { record } = state;
+        const { answer } = own;
+        if (answer === undefined) return;
+        if (record?.version !== own.base?.version) {
+          own.point = 'has claimed';
+          return;
+        }
+        const generation = (record?.generation ?? 0) + 1;
+        const state_ = { kid: record?.kid ?? 0, marked: false, moved: false, version: newVersion() };
+        state.record = { ...answer, generation, ...state_ };
+        Object.assign(state, { loggedOut: false, newestLogin: answer.login });
+        giveBack(state, own);
+        own.written = undefined;
+        finish(state, own);
+      });
+  }
+}
+
+/** Under its lease; after a claim that was never given back it reads the record once more. */
+function hasOthers(
+  { record }: State,
+  { base, asked, abandoned, sent }: Process,
+  { rules, store }: Actor,
+): boolean {
+  if (
+    store === 'engine' &&
+    abandoned &&
+    sent.token === 0 &&
+    rules.lookAfterAbandoned &&
+    record?.token !== base?.token
+  )
+    return true;
+  return base?.token !== asked || base.marked || base.moved;
+}
+
+function exportIt(process: Process, { rules, mode }: Actor, add: Add): void {
+  const { base } = process;
+  const isInDoubt = (process.abandoned || process.silent) && rules.nothingInDoubt;
+  if (base === undefined || base.marked || base.moved || isInDoubt || (rules.fence && process.stale)) {
+    add('exports nothing', 'none', (_state, own) => void (own.point = 'gives back'));
+    return;
+  }
+  add('hands the login to another program', 'deliver', (state, own) => {
+    state.exported = own.base?.token ?? 0;
+    own.point = 'has exported';
+    const isUnknown =
+      (state.causes & (CAUSES.lost | CAUSES.clock | CAUSES.forgotten | CAUSES.overtaken)) !== 0;
+    const isEnded = state.families.some(({ ended }) => ended);
+    return isGood(state, state.exported, mode) || isUnknown || isEnded
+      ? undefined
+      : 'Spent tokens were exported.';
+  });
+}
+
+/** Where a lock is free at once, the request of a killed holder may not have been processed yet. */
+function mustLetPass(before: State, process: Process, { store, rules, mode }: Actor): boolean {
+  if (store !== 'lock' || !process.abandoned || !rules.letPass || mode === 'strict') return false;
+  return before.processes.some(({ run, message }) => run === 'crashed' && message === 'request');
+}
+
+export function fence(state: State, own: Process, { mode }: Actor, isHeard: boolean): void {
+  own.point = 'has passed the fence';
+  // A strict server answers nobody twice, so there nobody asks who else has sent the token.
+  if (!isHeard || mode === 'strict' || !isMine(state, own)) return;
+  state.lease = { ...state.lease, sent: own.epoch, age: 0 };
+}
+
+/** Causes for which a token is sent while its first sender seems well. */
+const TWICE = CAUSES.gap | CAUSES.clock | CAUSES.forgotten;
+
+function firstByte(state: State, own: Process, index: number): string | undefined {
+  const { base } = own;
+  if (base === undefined) return undefined;
+  own.point = 'has sent';
+  own.message = 'request';
+  own.young = true;
+  own.sent = { token: base.token, epoch: own.epoch, late: state.lease.epoch !== own.epoch };
+  const isTwice = state.processes.some((other, at) => {
+    const isUnder = other.message === 'request' || other.message === 'answer';
+    return (
+      at !== index && isUnder && other.run === 'running' && !other.stale && other.sent.token === base.token
+    );
+  });
+  if (own.written !== undefined && isNewer(own.written, base)) {
+    return 'A process sent an older token than one that it had saved.';
+  }
+  return isTwice && (state.causes & TWICE) === 0
+    ? 'A refresh token was sent twice, and the first sender was well.'
+    : undefined;
+}
+
+function hear({ message, refused }: Process, actor: Actor, add: Add): void {
+  const { rules } = actor;
+  if (message === 'answer') {
+    add('receives new tokens and writes them', 'write', (state, own) => {
+      own.message = 'none';
+      return land(state, own, actor);
+    });
+  }
+  if (message === 'refusal' && (refused || !rules.refusedTwice)) {
+    add('is refused, and looks before it marks', 'read', (state, own) => {
+      own.message = 'none';
+      lookRefused(state, own, actor);
+    });
+  } else if (message === 'refusal') {
+    add('is refused, waits and looks', 'read', (state, own) => {
+      const { base } = own;
+      const record = newest(state, own, rules);
+      Object.assign(own, { message: 'none', refused: true, base: record });
+      const isSameLogin =
+        record !== undefined && record.token === base?.token && !record.marked && !record.moved;
+      own.point = isSameLogin ? 'holds the lease' : 'gives back';
+      if (!isSameLogin) own.refused = false;
+    });
+  }
+  if (message === 'none') add('waits in vain', 'none', (_state, own) => void (own.point = 'gives back'));
+  if (message === 'request' && !rules.pauseInDoubt) {
+    add('waits no longer, and lets the next one try at once', 'none', (state, own) => {
+      giveBack(state, own);
+      own.run = 'crashed';
+    });
+  }
+}
+
+/** Writes what the server answered. */
+export function land(state: State, own: Process, actor: Actor): string | undefined {
+  const { answer } = own;
+  if (answer === undefined) return undefined;
+  const before = state.record;
+  const result = write(state, own, answer, actor, { young: own.young });
+  if (result === 'changed' && !actor.rules.writeByVersion) own.point = 'gives back';
+  else if (result === 'changed') own.point = 'has to look again';
+  else if (result === 'followed') {
+    own.point = 'was followed';
+    return asideInVain(state, answer, own.young);
+  } else if (result === 'unsent') own.point = 'writes again';
+  else {
+    settled(state, own, answer, [], actor.rules);
+    giveBack(state, own);
+    finish(state, own);
+    return wentDown(before, answer);
+  }
+  return undefined;
+}
+
+/** An answer is given up for another one only where somebody can have one. */
+function asideInVain({ lease }: State, { epoch }: Login, young: boolean): string | undefined {
+  if (lease.sent <= epoch) return 'An answer was set aside, and nobody else had asked.';
+  return young ? undefined : 'An answer was set aside after the window.';
+}
+
+function wentDown(before: Login | undefined, now: Login): string | undefined {
+  if (before === undefined || now.login === before.login) {
+    return before !== undefined && now.generation < before.generation
+      ? 'The stored generation went down.'
+      : undefined;
+  }
+  return 'A newer login was overwritten.';
+}
+
+function lookAgain(state: State, own: Process, actor: Actor): void {
+  const answer = own.home ?? own.answer;
+  if (answer === undefined) return;
+  const entries = own.home === undefined ? [] : entriesFor(state, actor.index, actor, true);
+  const verdict = judge(state, own, answer, actor);
+  if (verdict === 'removed') removed(state, own, answer, actor);
+  else if (verdict === 'write') {
+    own.point = own.home === undefined ? 'writes again' : 'holds the lease';
+    own.home = undefined;
+    return;
+  } else if (state.record !== undefined) settled(state, own, state.record, entries, actor.rules);
+  afterHome(state, own, actor);
+}
+
+/** After an answer is home, or is not wanted there, the operation goes on with what is there. */
+function afterHome(state: State, own: Process, { operation }: Actor): void {
+  const wasHome = own.home !== undefined;
+  const { record } = state;
+  own.home = undefined;
+  const isOver =
+    !wasHome ||
+    record === undefined ||
+    (operation === 'refresh' && (record.token !== own.asked || record.marked));
+  own.point = isOver ? 'gives back' : 'holds the lease';
+  if (!wasHome) own.answer = undefined;
+}
+
+/** What is stored, or what this process saw written after that, which it then writes again. */
+function newest({ record }: State, own: Process, rules: Actor['rules']): Stored | undefined {
+  if (record === undefined || own.written === undefined || !rules.repair || !isNewer(own.written, record))
+    return record;
+  own.repairs = true;
+  return { ...record, ...own.written };
+}
+
+function lookRefused(state: State, own: Process, { rules }: Actor): void {
+  const { base } = own;
+  const record = newest(state, own, rules);
+  own.base = record;
+  const isSameLogin = record !== undefined && record.token === base?.token && !record.moved;
+  own.point = record !== undefined && (isSameLogin || !rules.lookBeforeMark) ? 'marks' : 'gives back';
+}
+
+function mark(state: State, own: Process, { mode, rules }: Actor): string | undefined {
+  const { record, lease } = state;
+  if (record?.version !== own.base?.version) {
+    own.point = 'was refused';
+    return undefined;
+  }
+  own.point = 'gives back';
+  if (record === undefined || (lease.epoch > own.epoch && rules.lookBeforeMark)) return undefined;
+  if (own.sent.token !== record.token) return 'Tokens were marked as refused that nobody had sent.';
+  if (own.base !== undefined)
+    state.record = { ...record, ...pick(own.base), marked: true, version: newVersion() };
+  return isGood(state, record.token, mode)
+    ? 'The login was marked as ended while its token is good.'
+    : undefined;
+}
+
+/** Tries again, while nobody waits, what the store did not take, or has forgotten. */
+function flush(state: State, own: Process, actor: Actor): string | undefined {
+  const answer = own.pending ? own.answer : own.written;
+  if (answer === undefined) return undefined;
+  const { base, point } = own;
+  const entries = entriesFor(state, actor.index, actor, true);
+  const verdict = judge(state, own, answer, actor);
+  let broken: string | undefined;
+  if (verdict === 'removed') removed(state, own, answer, actor);
+  else if (verdict !== 'write') {
+    if (state.record !== undefined) settled(state, own, state.record, entries, actor.rules);
+  } else {
+    const before = state.record;
+    const result = write(state, own, answer, actor, { young: own.young });
+    if (result === 'unsent') {
+      own.base = base;
+      return undefined;
+    }
+    if (result === 'followed') setAside(state, own, answer, entries, actor.rules);
+    else {
+      settled(state, own, answer, entries, actor.rules);
+      broken = counts(answer, before ?? answer, actor.rules) ? wentDown(before, answer) : undefined;
+    }
+  }
+  own.base = base;
+  repaired(state, own);
+  if (point !== 'idle') return broken;
+  giveBack(state, own);
+  const { done, run, written, ghost } = own;
+  Object.assign(own, IDLE, { done, run, written, ghost });
   return broken;
 }
 
-function rereadRefused(state: State, own: Holder): void {
-  if (state.generation === own.generation && state.standing === own.standing) own.current = true;
-  else own.point = 'outcome-noted';
-}
-
-function mark(state: State, own: Holder, mode: Mode): string | undefined {
-  const isAlive = !state.revoked && isGood(state.standing, mode);
-  state.marked = true;
-  for (const holder of state.holders) holder.current = false;
-  own.point = 'outcome-noted';
-  return isAlive ? 'The record was marked login-required while its token is good.' : undefined;
+function release(state: State, own: Process, { operation, mode }: Actor): void {
+  const { base, refused, abandoned, point } = own;
+  const silent = operation === 'export' ? abandoned || own.silent : own.silent && own.sent.token === 0;
+  const note =
+    base === undefined || (!refused && !silent)
+      ? NO_NOTE
+      : { login: base.login, generation: base.generation, refused, silent };
+  if (isMine(state, own) && own.sent.token !== 0 && mode !== 'strict') {
+    state.lease = { ...state.lease, sent: own.epoch };
+  }
+  giveBack(state, own, note);
+  if (point === 'gives back') finish(state, own);
+  else
+    Object.assign(own, {
+      point: 'wants the lease',
+      epoch: 0,
+      stale: false,
+      abandoned: false,
+      silent: false,
+      refused: false,
+    });
 }

@@ -1,59 +1,75 @@
-import { CAUSES, DEAD, type Holder, LIVE, PARENT, type Standing, type State, UNSENT } from './state.ts';
+import { CAUSES, type Family, familyOf, type Process, type State, type Token, token } from './state.ts';
 
-/*
- * What an authorization server does with a refresh token that is presented (reference: RFC 9700 section 4.14.2, and what
- * servers were seen to do). Windows are longer than what the model lets pass.
- */
-
-export const MODES = ['strict', 'grace', 'replay', 'successor-used'] as const;
+/* What an authorization server does with a refresh token (RFC 9700 section 4.14.2, and what servers were seen to do). */
 
 /**
- * `strict`: a token is good once; a second time ends the login. `grace`: the parent of the newest token is taken again and
- * yields another successor, and only the newest counts; anything older ends the login. `replay`: the parent is taken again
- * and yields the same successor. `successor-used`: as grace, but what is refused ends nothing.
+ * `strict`: a token is good once; a second time ends the login. `grace`: inside a window the parent of the newest token is
+ * answered again with other tokens, and only the newest count. `replay`: with the same ones. Processes know which it is;
+ * where the name ends with `-unknown` they do not, and the old access token has expired.
  */
+export const MODES = ['strict', 'grace', 'replay', 'strict-unknown', 'grace-unknown'] as const;
 export type Mode = (typeof MODES)[number];
 
-/** Processes the request of that holder, who need not be alive any more. */
-export function present(state: State, holder: Holder, mode: Mode): void {
-  if (holder.late && holder.epoch < state.latest) state.causes |= CAUSES.overtaken;
-  state.latest = Math.max(state.latest, holder.epoch);
-  holder.late = false;
-  const { standing } = holder;
-  if (!state.revoked && standing === LIVE) {
-    reclassify(state, (of) => (of === LIVE ? PARENT : DEAD));
-    state.parentSent = state.liveSent;
-    state.liveSent = UNSENT;
-    give(holder);
-  } else if (!state.revoked && standing === PARENT && mode === 'replay') {
-    give(holder);
-  } else if (!state.revoked && standing === PARENT && mode !== 'strict') {
-    if (state.standing === LIVE) state.causes |= CAUSES.older;
-    reclassify(state, (of) => (of === LIVE ? DEAD : of));
-    state.liveSent = UNSENT;
-    give(holder);
-  } else {
-    if (mode !== 'successor-used') state.revoked = true;
-    holder.message = 'refusal';
+export function isStrict(mode: Mode): boolean {
+  return mode.startsWith('strict');
+}
+
+/** Processes wait for a silent holder. */
+export function isPatient(mode: Mode): boolean {
+  return mode === 'strict';
+}
+
+/** Processes know of a window. */
+export function hasKnownWindow(mode: Mode): boolean {
+  return mode === 'grace' || mode === 'replay';
+}
+
+/** Whether the server would take that token. */
+export function isGood({ families }: State, of: Token, mode: Mode): boolean {
+  const family = families[familyOf(of) - 1];
+  if (family === undefined || family.ended) return false;
+  return of === family.current || (of === family.parent && family.window && !isStrict(mode));
+}
+
+/** Processes the request of that process, which need not be alive any more. */
+export function answer(state: State, own: Process, mode: Mode, isLock: boolean): void {
+  const { sent } = own;
+  // Where a lock is free at once, the next holder lets it pass.
+  if (sent.late && sent.epoch < state.latest && (!isLock || isStrict(mode))) state.causes |= CAUSES.overtaken;
+  state.latest = Math.max(state.latest, sent.epoch);
+  own.sent = { ...sent, late: false };
+  const family = state.families[familyOf(sent.token) - 1];
+  if (family === undefined || !isGood(state, sent.token, mode)) {
+    change(state, sent.token, { ended: true });
+    own.message = 'refusal';
+    return;
   }
-}
-
-/** Whether the server would take a token of that standing. */
-export function isGood(standing: Standing, mode: Mode): boolean {
-  return standing === LIVE || (standing === PARENT && mode !== 'strict');
-}
-
-function give(holder: Holder): void {
-  holder.message = 'answer';
-  holder.answer = LIVE;
-}
-
-/** Every copy of a token stands as the server sees it. */
-function reclassify(state: State, change: (standing: Standing) => Standing): void {
-  state.standing = change(state.standing);
-  for (const holder of state.holders) {
-    holder.standing = change(holder.standing);
-    holder.answer = change(holder.answer);
-    holder.spillStanding = change(holder.spillStanding);
+  const { current } = family;
+  if (sent.token === current) {
+    change(state, sent.token, { parent: current, current: successor(current), window: true });
+  } else if (!mode.startsWith('replay')) {
+    change(state, sent.token, { current: current + 1 });
   }
+  own.message = 'answer';
+}
+
+/** RFC 7009: the token, and with it the login; of a token that is spent the server knows nothing any more. */
+export function revoke(state: State, of: Token, mode: Mode): boolean {
+  if (!isGood(state, of, mode)) return false;
+  change(state, of, { ended: true });
+  return true;
+}
+
+export function change(state: State, of: Token, by: Partial<Family>): void {
+  const index = familyOf(of) - 1;
+  state.families = state.families.map((family, at) => (at === index ? { ...family, ...by } : family));
+}
+
+function successor(current: Token): Token {
+  return token(familyOf(current), Math.floor((current % 100) / 10) + 1);
+}
+
+/** What the newest answer to the request of that process gave. */
+export function givenTo({ families }: State, { sent }: Process): Token {
+  return families[familyOf(sent.token) - 1]?.current ?? 0;
 }

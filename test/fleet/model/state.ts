@@ -1,222 +1,309 @@
 /*
- * The state of the model: one record and one lease in an engine, an authorization server, three holders, and what is on
- * the network. Everything that time does is a step of its own (a lease lapses, patience ends), so there is no clock.
+ * The state of the model: one login in one store, its lease, the outbox, an authorization server, a few processes and the
+ * messages under way. There is no clock. Everything that time does is a step: a lease lapses, a window closes.
  */
 
-/**
- * What the server would say to a refresh token. A token is nothing but that to the model, so a state stays small: when the
- * server issues another one, all copies change their standing at once.
- */
-export const DEAD = 0;
-/** Its successor has been issued, and has not been presented yet. */
-export const PARENT = 1;
-/** The newest that was issued. */
-export const LIVE = 2;
-export type Standing = typeof DEAD | typeof PARENT | typeof LIVE;
+/** A refresh token: family, generation at the server, and which answer to the same request. 0 is none. */
+export type Token = number;
 
-/** How often a refresh token has been presented: never, once, or by somebody whose request had no known end. */
-export const UNSENT = 0;
-export const SENT = 1;
-export const IN_DOUBT = 2;
-export type Sent = typeof UNSENT | typeof SENT | typeof IN_DOUBT;
-
-/** What can have gone wrong since the login was last seen to be whole; a set of bits. */
-export const CAUSES = {
-  /** A holder died between its first byte and the write of the answer. */
-  crashed: 1,
-  /** A request, or the answer to it, was lost on the network. */
-  lost: 2,
-  /** A holder was stopped for longer than its lease, between its first byte and the write. */
-  lapsed: 4,
-  /** That happened to a second one. */
-  lapsedAgain: 8,
-  /** A holder was stopped there for longer than lease and patience. */
-  overslept: 16,
-  /** The server processed the request of an earlier claim after that of a later one: the network had kept it so long. */
-  overtaken: 32,
-  /** What is stored is not what the server issued last: it has answered a later claim, and that answer is not written. */
-  older: 64,
-} as const;
-
-/**
- * Where a holder is in its refresh; the names are those of src/system/steps.ts where it has them. Between two steps that
- * nobody else can see there is no point of its own: `lease-held` goes up to the first byte, `response-received` up to the
- * write, so a stop or a crash there stands for all places in between.
- */
-export const POINTS = [
-  'idle',
-  'lease-wanted',
-  'lease-held',
-  'request-sent',
-  'response-received',
-  'refusal-received',
-  'outcome-noted',
-] as const;
-export type Point = (typeof POINTS)[number];
-
-/** `stopped` stands for a partition from the engine, too: what differs between them, nobody else can see. */
-export const RUNS = ['running', 'stopped', 'crashed'] as const;
-
-/** What is on the way between a holder and the server. It goes on when the holder is stopped or dead. */
-export const MESSAGES = ['none', 'request', 'answer', 'refusal'] as const;
-
-export interface Holder {
-  point: Point;
-  run: (typeof RUNS)[number];
-  message: (typeof MESSAGES)[number];
-  /** The request was still on the way when somebody claimed next. */
-  late: boolean;
-  /** The record is, by its version, the one that this holder has read. */
-  current: boolean;
-  /** By its own monotonic clock, the lease may have passed to another. */
-  stale: boolean;
-  /** That of its claim; 0 without one. */
-  epoch: number;
-  /** The tokens that it has read. */
-  generation: number;
-  standing: Standing;
-  /** The tokens that the server gave for them: one generation later. */
-  answer: Standing;
-  /** Tokens that lie sealed on its machine because the engine did not take them; generation 0: none. */
-  spillGeneration: number;
-  spillStanding: Standing;
-  spillEpoch: number;
+export function token(family: number, generation: number, sibling = 0): Token {
+  return 100 * family + 10 * generation + sibling;
 }
 
-export interface State {
-  /** The record: its tokens, by which claim they were asked for, and whether it is marked login-required. */
-  generation: number;
-  standing: Standing;
-  by: number;
-  marked: boolean;
-  /** The lease: the last claim, whether it is open, and whether it has lapsed (1) and rested for the patience, too (2). */
-  epoch: number;
-  open: boolean;
-  age: number;
-  /** The server: the family is revoked; the latest claim whose request it has processed; how often it saw which token. */
-  revoked: boolean;
-  latest: number;
-  liveSent: Sent;
-  parentSent: Sent;
-  /** What went wrong, see CAUSES. */
-  causes: number;
-  /** How many faults may still happen. */
-  crashes: number;
-  stops: number;
-  losses: number;
-  outages: number;
-  holders: Holder[];
+export function familyOf(of: Token): number {
+  return Math.floor(of / 100);
 }
 
-export interface Faults {
-  readonly crashes: number;
-  readonly stops: number;
-  /** Messages that the network loses. */
-  readonly losses: number;
-  /** Crashes of the engine, for longer than any lease and any patience. */
-  readonly outages: number;
+/** What src/credential.ts says of the order of two states of a login. */
+export interface Login {
+  /** Which login: stands for `loggedInAt`. */
+  readonly login: number;
+  readonly generation: number;
+  /** The claim under which the tokens were requested. */
+  readonly epoch: number;
+  readonly token: Token;
 }
 
-const HOLDERS = 3;
+export interface Stored extends Login {
+  readonly version: number;
+  /** The sealing key: 0 the old one, 1 the new one. */
+  readonly kid: number;
+  /** `login-required`. */
+  readonly marked: boolean;
+  /** Only a note is left that it went to another machine. */
+  readonly moved: boolean;
+}
 
-const IDLE: Holder = {
-  point: 'idle',
-  run: 'running',
-  message: 'none',
-  late: false,
-  current: false,
-  stale: false,
-  epoch: 0,
-  generation: 0,
-  standing: DEAD,
-  answer: DEAD,
-  spillGeneration: 0,
-  spillStanding: DEAD,
-  spillEpoch: 0,
-};
+/** An answer in the outbox: a row that every machine sees (`machine` -1), or a file on one machine. */
+export interface Entry extends Login {
+  readonly machine: number;
+  /** It is younger than the window that its process counts with. */
+  readonly young: boolean;
+}
 
-/** A login has just been stored. */
-export function initial(faults: Faults): State {
-  return {
-    generation: 0,
-    standing: LIVE,
-    by: 0,
-    marked: false,
-    epoch: 0,
-    open: false,
-    age: 0,
-    revoked: false,
-    latest: 0,
-    liveSent: UNSENT,
-    parentSent: UNSENT,
-    causes: 0,
-    ...faults,
-    holders: Array.from({ length: HOLDERS }, () => ({ ...IDLE })),
+/** The last claim, or the lock. */
+export interface Lease {
+  readonly epoch: number;
+  readonly open: boolean;
+  /** 0 in force, 1 lapsed, 2 lapsed and rested for the patience. */
+  readonly age: number;
+  /** The last claim whose holder said that it sends. */
+  readonly sent: number;
+  /** The note: a refusal was received for that generation of that login, or its holder went silent. */
+  readonly note: {
+    readonly login: number;
+    readonly generation: number;
+    readonly refused: boolean;
+    readonly silent: boolean;
   };
 }
 
-export function copy(state: State): State {
-  return { ...state, holders: state.holders.map((holder) => ({ ...holder })) };
+/** One login at the server. */
+export interface Family {
+  readonly current: Token;
+  readonly parent: Token;
+  /** The server still answers the parent. */
+  readonly window: boolean;
+  readonly ended: boolean;
 }
 
-/** Back to idle: what was spilled stays. */
-export function rest(holder: Holder): void {
-  const { spillGeneration, spillStanding, spillEpoch, run } = holder;
-  Object.assign(holder, IDLE, { spillGeneration, spillStanding, spillEpoch, run });
+/** `refresh`, `serve` (a call that only looks), `rekey`, `logout`, `export` (with --move), `login`. */
+export const OPERATIONS = ['refresh', 'serve', 'rekey', 'logout', 'export', 'login'] as const;
+export type Operation = (typeof OPERATIONS)[number];
+
+/** Where a process is in its operation. A stop or crash at one of them stands for every place up to the next step. */
+export const POINTS = [
+  'idle',
+  'wants the lease',
+  'has claimed',
+  'holds the lease',
+  'has passed the fence',
+  'has sent',
+  'has to look again',
+  'writes again',
+  'was followed',
+  'was refused',
+  'marks',
+  'has exported',
+  'gives back',
+  'gives back to claim again',
+] as const;
+export type Point = (typeof POINTS)[number];
+
+export type Run = 'running' | 'stopped' | 'crashed';
+export type Message = 'none' | 'request' | 'answer' | 'refusal';
+
+export interface Process {
+  done: number;
+  point: Point;
+  run: Run;
+  /** The record as it was read last. */
+  base: Stored | undefined;
+  /** The tokens that the caller had; an operation that finds others is over. */
+  asked: Token;
+  /** Its claim; 0 without one. */
+  epoch: number;
+  /** The claim before its own was never given back. */
+  abandoned: boolean;
+  /** The note says so of an earlier one. */
+  silent: boolean;
+  /** By its own clock the lease may have passed on. */
+  stale: boolean;
+  /** Earlier holders, or this one, were refused with this generation. */
+  refused: boolean;
+  message: Message;
+  /** What its request, which goes on without it, sends. */
+  sent: { readonly token: Token; readonly epoch: number; readonly late: boolean };
+  answer: Login | undefined;
+  young: boolean;
+  /** It brings that home, from the outbox or from its memory. */
+  home: Login | undefined;
+  /** The last claim that sent nothing, as the store said. */
+  lastSeen: number;
+  /** Its answer is in no record yet: it writes it again. */
+  pending: boolean;
+  /** What it last saw written, or brought home. */
+  written: Login | undefined;
+  /** The store forgot that: it is written again. */
+  repairs: boolean;
+  /** A claim of its own whose answer was lost. */
+  ghost: number;
+}
+
+/** What can have gone wrong of which a lost login may come; a set of bits. */
+export const CAUSES = {
+  /** A process died between its first byte and the write. */
+  crashed: 1,
+  /** A message was lost between process and server. */
+  lost: 2,
+  /** A process was stopped for longer than its lease, between its fence and its write. */
+  lapsed: 4,
+  /** A second one was. */
+  lapsedAgain: 8,
+  /** And for the patience, too. */
+  overslept: 16,
+  /** The server processed the request of an earlier claim after that of a later one. */
+  overtaken: 32,
+  /** The server closed its window earlier than processes count with. */
+  shortWindow: 64,
+  /** The engine's clock was set forwards while a process held its lease. */
+  clock: 128,
+  /** A replica took over without writes that had been acknowledged, and no process that knows them has looked yet. */
+  forgotten: 256,
+  /** That a process sends was lost on the way to the engine. */
+  unannounced: 512,
+  /** The server refused good tokens twice. */
+  refusedTwice: 1024,
+  /** An answer was set aside for one that nobody received, and the window closed before anybody asked again. */
+  windowOver: 2048,
+  /** A process was stopped for longer than its lease between its fence and its first byte. */
+  gap: 4096,
+  /** A late answer was written between the claim of its follower and that follower's request. */
+  raced: 8192,
+} as const;
+
+/** How many of each fault may still happen. */
+export interface Faults {
+  readonly crashes: number;
+  readonly stops: number;
+  /** Messages lost between process and server. */
+  readonly losses: number;
+  /** Writes that the store does not take. */
+  readonly full: number;
+  /** Answers to a claim that are lost. */
+  readonly claims: number;
+  /** Announcements of a request that are lost on the way to the engine. */
+  readonly announcements: number;
+  /** Crashes of the engine. */
+  readonly restarts: number;
+  /** Fail-overs to a replica without the last writes. */
+  readonly failovers: number;
+  /** The engine's clock jumps forwards. */
+  readonly jumps: number;
+  /** Refusals of a server that would take the token. */
+  readonly refusals: number;
+  /** The window closes: first at the server, then by the clocks of the processes. */
+  readonly windows: number;
+}
+
+export const NO_FAULTS: Faults = {
+  crashes: 0,
+  stops: 0,
+  losses: 0,
+  full: 0,
+  claims: 0,
+  announcements: 0,
+  restarts: 0,
+  failovers: 0,
+  jumps: 0,
+  refusals: 0,
+  windows: 0,
+};
+
+export interface Engine {
+  record: Stored | undefined;
+  lease: Lease;
+  rows: readonly Entry[];
+}
+
+export interface State extends Engine {
+  /** Of each machine. */
+  files: readonly Entry[];
+  /** What a replica has, from the moment at which it fell behind. */
+  replica: Engine | undefined;
+  /** The latest claim whose request the server has processed. */
+  latest: number;
+  families: readonly Family[];
+  /** The token that another program was given, and whether it is the only copy. */
+  exported: Token;
+  /** The newest login that was made. */
+  newestLogin: number;
+  /** A logout removed the record. */
+  loggedOut: boolean;
+  causes: number;
+  left: Faults;
+  processes: Process[];
+}
+
+export const NO_NOTE: Lease['note'] = { login: 0, generation: 0, refused: false, silent: false };
+const NOT_SENT: Process['sent'] = { token: 0, epoch: 0, late: false };
+
+export const IDLE: Process = {
+  done: 0,
+  point: 'idle',
+  run: 'running',
+  base: undefined,
+  asked: 0,
+  epoch: 0,
+  abandoned: false,
+  silent: false,
+  stale: false,
+  refused: false,
+  message: 'none',
+  sent: NOT_SENT,
+  answer: undefined,
+  young: false,
+  home: undefined,
+  lastSeen: 0,
+  pending: false,
+  written: undefined,
+  repairs: false,
+  ghost: 0,
+};
+
+/** A login has just been saved, under the old key. */
+export function initial(processes: number, left: Faults): State {
+  const first = token(1, 0);
+  return {
+    record: {
+      login: 1,
+      generation: 1,
+      epoch: 0,
+      token: first,
+      version: 1,
+      kid: 0,
+      marked: false,
+      moved: false,
+    },
+    lease: { epoch: 0, open: false, age: 0, sent: 0, note: NO_NOTE },
+    rows: [],
+    files: [],
+    replica: undefined,
+    latest: 0,
+    families: [{ current: first, parent: 0, window: false, ended: false }],
+    exported: 0,
+    newestLogin: 1,
+    loggedOut: false,
+    causes: 0,
+    left,
+    processes: Array.from({ length: processes }, () => IDLE),
+  };
+}
+
+/** src/credentials/versions.ts: `isNewer`. */
+export function isNewer(answer: Login, stored: Login): boolean {
+  if (answer.login !== stored.login) return false;
+  if (answer.generation !== stored.generation) return answer.generation > stored.generation;
+  return answer.epoch > stored.epoch;
+}
+
+export function isSame(a: Login, b: Login): boolean {
+  return a.login === b.login && a.generation === b.generation && a.epoch === b.epoch && a.token === b.token;
 }
 
 /** Has the last claim, and it is open. */
-export function isMine(state: State, holder: Holder): boolean {
-  return state.open && holder.epoch !== 0 && holder.epoch === state.epoch;
+export function isMine({ lease }: State, { epoch }: Process): boolean {
+  return lease.open && epoch !== 0 && epoch === lease.epoch;
 }
 
-/** Has sent its refresh token, and what came of it is not in the store. */
-export function isInDoubt({ point }: Holder): boolean {
-  return point === 'request-sent' || point === 'response-received';
+/** Has sent, or is about to, and no store has what came of it. */
+export function isInDoubt({ point, message, pending, answer, run }: Process): boolean {
+  if (message === 'request' || message === 'answer') return true;
+  if (run === 'crashed') return false;
+  return point === 'has passed the fence' || point === 'has sent' || pending || answer !== undefined;
 }
 
-/**
- * Forgets what can make no difference any more, so that states that differ in nothing else are one. Epochs matter in their
- * order only, and are counted anew; that also bounds them.
- */
-export function normalize(state: State): void {
-  for (const holder of state.holders) {
-    if (holder.run === 'crashed' && holder.message !== 'request') rest(holder);
-    if (holder.point === 'outcome-noted' && !isMine(state, holder)) rest(holder);
-    if (holder.point === 'outcome-noted') {
-      const { epoch } = holder;
-      rest(holder);
-      Object.assign(holder, { point: 'outcome-noted', epoch });
-    }
-    const useless =
-      holder.spillGeneration < state.generation ||
-      (holder.spillGeneration === state.generation && holder.spillEpoch <= state.by);
-    if (useless) Object.assign(holder, { spillGeneration: 0, spillStanding: DEAD, spillEpoch: 0 });
-  }
-  if (!state.open) state.age = 0;
-  if (!state.holders.some(({ late, epoch }) => late && epoch < state.latest)) state.latest = 0;
-  if (isWhole(state)) state.causes = 0;
-  const used = [state.epoch, state.by, state.latest];
-  for (const { epoch, spillEpoch } of state.holders) used.push(epoch, spillEpoch);
-  const order = [...new Set([0, ...used])].sort((a, b) => a - b);
-  state.epoch = order.indexOf(state.epoch);
-  state.by = order.indexOf(state.by);
-  state.latest = order.indexOf(state.latest);
-  for (const holder of state.holders) {
-    holder.epoch = order.indexOf(holder.epoch);
-    holder.spillEpoch = order.indexOf(holder.spillEpoch);
-  }
-}
-
-/** The newest token is stored, and nothing that is older is under way: whatever went wrong before is over. */
-function isWhole(state: State): boolean {
-  const isQuiet = (holder: Holder) =>
-    holder.message === 'none' &&
-    holder.spillGeneration === 0 &&
-    !isInDoubt(holder) &&
-    // It has claimed for what was stored before, and is about to send that.
-    (holder.point !== 'lease-held' || holder.current);
-  return (
-    state.standing === LIVE && !state.marked && state.liveSent === UNSENT && state.holders.every(isQuiet)
-  );
+/** Whether a process is in the middle of an operation. */
+export function isBusy({ point, run, pending, repairs }: Process): boolean {
+  return run !== 'crashed' && (point !== 'idle' || pending || repairs);
 }

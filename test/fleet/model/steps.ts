@@ -1,43 +1,97 @@
-import { faults, lapse, outages } from './faults.ts';
+import { events, type EventCall, type FaultCall, faultsOf } from './faults.ts';
 import type { Excuse } from './invariants.ts';
-import { ownSteps, type Rules } from './protocol.ts';
-import { type Mode, present } from './server.ts';
-import { copy, type Holder, isMine, normalize, type State } from './state.ts';
+import { normalize } from './codec.ts';
+import { type Call, ownSteps } from './protocol.ts';
+import { FULL, type Rules } from './rules.ts';
+import { answer, givenTo, type Mode } from './server.ts';
+import { type Faults, NO_FAULTS, type Operation, type Process, type State } from './state.ts';
+
+/** A small world: which processes do what, one after the other, at which server, and what may go wrong. */
+export interface Configuration {
+  readonly mode: Mode;
+  /** By default a claim in an engine; `lock`: of the kernel. */
+  readonly store?: 'engine' | 'lock';
+  readonly programs: readonly (readonly Operation[])[];
+  /** Of each process; by default all are on one. */
+  readonly machines?: readonly number[];
+  readonly faults?: Partial<Faults>;
+  readonly rules?: Partial<Record<keyof Rules, boolean>>;
+}
 
 export interface Step {
   readonly label: string;
-  /** Not normalized: the holders stand where they stood. */
+  /** The process; -1 for what happens to none alone. */
+  readonly who: number;
+  readonly call: Call | FaultCall | EventCall | 'serve';
+  readonly isFault: boolean;
   readonly state: State;
-  /** The invariant that this step breaks. */
   readonly broken: string | undefined;
 }
 
+/** What the protocol itself decides, whatever went wrong before. */
+const ALWAYS = new Set([
+  'Spent tokens were exported.',
+  'Tokens were marked as refused that nobody had sent.',
+  'An answer was set aside, and nobody else had asked.',
+  'An answer was set aside after the window.',
+]);
+
+export const NAMES = 'ABC';
+
+export function faultsIn({ faults }: Configuration): Faults {
+  return { ...NO_FAULTS, ...faults };
+}
+
 /** Every step that can be taken from that state. */
-export function steps(before: State, mode: Mode, rules: Rules, excused: Excuse): Step[] {
+export function steps(before: State, configuration: Configuration, excuse: Excuse): Step[] {
+  const { mode, store = 'engine', programs } = configuration;
+  const rules: Rules = { ...FULL, ...configuration.rules };
+  const machines = configuration.machines ?? programs.map(() => 0);
   const found: Step[] = [];
-  const add = (label: string, change: (state: State) => string | undefined | void) => {
-    const state = copy(before);
-    const broken = change(state) ?? undefined;
+  const add = (
+    who: number,
+    label: string,
+    call: Step['call'],
+    isFault: boolean,
+    change: (state: State, own: Process) => string | undefined | void,
+  ) => {
+    const state: State = { ...before, processes: before.processes.map((one) => ({ ...one })) };
+    const own = state.processes[who] ?? (state.processes[0] as Process);
+    const broken = change(state, own) ?? undefined;
     normalize(state);
-    found.push({ label, state, broken });
+    const isExcused = broken !== undefined && !ALWAYS.has(broken) && excuse(state, mode);
+    found.push({ label, who, call, isFault, state, broken: isExcused ? undefined : broken });
   };
-  for (const [index, holder] of before.holders.entries()) {
-    const name = 'ABC'[index] ?? '?';
-    const addFor = (label: string, change: (state: State, holder: Holder) => string | undefined | void) =>
-      add(`${name} ${label}`, (state) => change(state, state.holders[index] as Holder));
-    if (holder.run === 'running') ownSteps(before, holder, { mode, rules, excused }, addFor);
-    faults(before, holder, addFor);
-    if (holder.message === 'request') {
-      addFor('is answered by the server', (state, own) => {
-        present(state, own, mode);
-        return state.revoked && !excused(state, mode) ? 'The family was revoked.' : undefined;
+  for (const [who, process] of before.processes.entries()) {
+    const operation = programs[who]?.[process.done];
+    const actor = { index: who, operation, store, mode, rules, machines };
+    const told = (label: string) => `${NAMES[who] ?? '?'} ${label}`;
+    if (process.run === 'running') {
+      ownSteps(before, process, actor, (label, call, change) => add(who, told(label), call, false, change));
+    }
+    faultsOf(before, process, actor, (label, call, change) =>
+      add(who, told(label), call, call !== 'go-on', change),
+    );
+    if (process.message === 'request') {
+      add(who, told('is answered by the server'), 'serve', false, (state, own) => {
+        const wasEnded = state.families.some(({ ended }) => ended);
+        answer(state, own, mode, store === 'lock');
+        if (own.message === 'answer' && own.base !== undefined) {
+          const { login, generation } = own.base;
+          own.answer = {
+            login,
+            generation: generation + 1,
+            epoch: own.sent.epoch,
+            token: givenTo(state, own),
+          };
+        }
+        const isEnded = state.families.some(({ ended }) => ended);
+        return isEnded && !wasEnded && !excuse(state, mode) ? 'The server ended the login.' : undefined;
       });
     }
   }
-  const holds = before.holders.some((holder) => holder.run === 'running' && isMine(before, holder));
-  if (before.open && before.age < 2 && !holds && rules.leaseLapses) {
-    add(before.age === 0 ? 'the lease lapses' : 'the patience is over', lapse);
-  }
-  if (before.outages > 0) outages(before, rules, add);
+  events(before, { mode, rules, store }, (label, call, change) =>
+    add(-1, label, call, call !== 'lapse' && call !== 'patience', (state) => change(state)),
+  );
   return found;
 }

@@ -1,0 +1,78 @@
+import { afterAll, describe, expect, test } from 'vitest';
+import { WORLDS } from './model/configurations.ts';
+import { type End, explore, walk } from './model/explore.ts';
+import { isReplayable, replay } from './model/replay.ts';
+import type { State } from './model/state.ts';
+import type { Configuration } from './model/steps.ts';
+
+/*
+ * Traces of the model, taken step by step by the real code at one engine and one token server; then both must have the same
+ * stored, and the server must have seen the same requests. Of each world: a shortest trace to each kind of end, and some at random.
+ *
+ * HOLDFAST_TEST_MODEL=long takes more of them, HOLDFAST_TEST_SEED other ones.
+ */
+
+const isLong = process.env['HOLDFAST_TEST_MODEL'] === 'long';
+const seed = Number(process.env['HOLDFAST_TEST_SEED'] ?? 20261130);
+const MOST_ENDS = isLong ? 40 : 3;
+const WALKS = isLong ? 20 : 1;
+let replayed = 0;
+
+const worlds = WORLDS.filter(({ isLong: only, store }) => only !== true && store !== 'lock').flatMap(
+  (world) => world.modes.filter((mode) => !mode.endsWith('unknown')).map((mode) => ({ ...world, mode })),
+);
+
+describe(`the code takes the steps of the model, and comes to the same end (seed ${seed})`, () => {
+  test.each(worlds)(
+    '$title, at a $mode server',
+    async (world) => {
+      for (const end of chosen(world)) {
+        await replay(world, end);
+        replayed += 1;
+      }
+    },
+    300_000,
+  );
+
+  afterAll(() => {
+    // Fewer would mean that the harness skips what it should try.
+    expect(replayed).toBeGreaterThan(worlds.length);
+  });
+});
+
+function chosen(world: Configuration): readonly End[] {
+  const ends = explore(world).ends.filter((end) => isReplayable(world, end));
+  const kinds = new Map<string, End>();
+  for (const end of ends) if (!kinds.has(kindOf(end))) kinds.set(kindOf(end), end);
+  // From the longest of the shortest ways on: more happens there.
+  const first = [...kinds.values()].sort((a, b) => b.trace.length - a.trace.length).slice(0, MOST_ENDS);
+  const random = numbersFrom(seed);
+  const walks = Array.from({ length: 20 * WALKS }, () => walk(world, random));
+  return [...first, ...walks.filter((end) => isReplayable(world, end)).slice(0, WALKS)];
+}
+
+/** What is stored, what the server says of it, and by which calls it came there. */
+function kindOf({ state, trace }: End): string {
+  const { record, families, loggedOut, rows, files }: State = state;
+  const calls = [...new Set(trace.map(({ call }) => call))].sort();
+  const what = record && [
+    record.login,
+    record.generation,
+    record.token,
+    record.kid,
+    record.marked,
+    record.moved,
+  ];
+  return JSON.stringify([what, families, loggedOut, rows.length, files.length, calls]);
+}
+
+/** The same numbers for the same seed (mulberry32). */
+function numbersFrom(start: number): () => number {
+  let at = start;
+  return () => {
+    at = (at + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(at ^ (at >>> 15), 1 | at);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
+  };
+}

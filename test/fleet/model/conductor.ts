@@ -1,0 +1,123 @@
+import { MemoryEngine, type SharedMemory } from '../../../examples/engine-of-your-own.ts';
+import { StoreUnreachableError } from '../../../src/errors.ts';
+import type { ClaimEnd, Engine } from '../../../src/store/engine.ts';
+
+/*
+ * Makes a real process take its steps in a given order. Each call to the engine stops before it is made. A step lets the process
+ * run to the next call that it names, makes that call and keeps the answer back until the process takes its next step.
+ */
+
+/** The code did something else than the trace says. */
+export class Differs extends Error {}
+
+/** How long a process may take to come to its next call, in milliseconds. */
+const PATIENCE_MS = 8_000;
+
+/** Calls that change something: they are never made unless the trace says so. */
+const CHANGES = new Set(['claim', 'write', 'move', 'remove', 'putOutbox', 'deliver']);
+
+interface Waiting {
+  readonly name: string;
+  readonly make: () => Promise<unknown>;
+  readonly answer: (value: unknown) => void;
+  readonly fail: (error: Error) => void;
+}
+
+export class Conductor {
+  readonly name: string;
+  isStopped = false;
+  isDead = false;
+  /** Calls that fail as on a network that is down. */
+  readonly broken = new Set<string>();
+  /** Claims are made as they come. */
+  letsClaim = false;
+  #waiting: Waiting[] = [];
+  #expected: ReadonlySet<string> = new Set();
+  #kept: (() => void) | undefined;
+  #wake: () => void = () => {};
+
+  constructor(name: string) {
+    this.name = name;
+  }
+
+  /** That process's way to the engine. */
+  engine(shared: SharedMemory): Engine {
+    return new Proxy<Engine>(new MemoryEngine(shared), {
+      get: (target, name) => {
+        const value: unknown = Reflect.get(target, name);
+        if (typeof value !== 'function') return value;
+        return (...given: unknown[]) => {
+          const make = async () => (await Reflect.apply(value, target, given)) as unknown;
+          return this.call(String(name), make, name === 'release' && isLast(shared, given));
+        };
+      },
+    });
+  }
+
+  call(name: string, make: () => Promise<unknown>, isChange = CHANGES.has(name)): Promise<unknown> {
+    if (this.isDead || (this.isStopped && name === 'renew')) return new Promise(() => {});
+    if (this.broken.has(name))
+      return Promise.reject(new StoreUnreachableError('The network to the engine is down.'));
+    const passes = !isChange && !this.#expected.has(name);
+    if (passes || (name === 'claim' && this.letsClaim)) return make();
+    return new Promise((answer, fail) => {
+      this.#waiting.push({ name, make, answer, fail });
+      this.#wake();
+    });
+  }
+
+  /** Gives the process the answer that was kept back, and runs it on. */
+  goOn(): void {
+    this.#kept?.();
+    this.#kept = undefined;
+  }
+
+  keep(answer: () => void): void {
+    this.#kept = answer;
+  }
+
+  /** Lets the process come to one of these calls, makes it and keeps its answer back. */
+  async to(expected: readonly string[], { isLost = false } = {}): Promise<unknown> {
+    const call = await this.arrival(expected);
+    const made = await call.make();
+    const lost = new StoreUnreachableError('The connection to the engine broke off.');
+    this.keep(() => (isLost ? call.fail(lost) : call.answer(made)));
+    return made;
+  }
+
+  /** Lets the process come to one of these calls, which is then still to be made. */
+  async arrival(expected: readonly string[], isLeft = false): Promise<Waiting> {
+    this.#expected = new Set(expected);
+    this.goOn();
+    const end = Date.now() + PATIENCE_MS;
+    for (;;) {
+      const index = this.#waiting.findIndex(({ name }) => expected.includes(name));
+      const call = this.#waiting[index];
+      if (call !== undefined) {
+        if (!isLeft) this.#waiting.splice(index, 1);
+        this.#expected = new Set();
+        return call;
+      }
+      if (Date.now() > end) {
+        const instead = this.#waiting.map(({ name }) => name).join(', ') || 'nothing';
+        throw new Differs(`${this.name} should come to ${expected.join(' or ')}, and comes to ${instead}.`);
+      }
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+        setTimeout(resolve, 50);
+      });
+    }
+  }
+
+  kill(): void {
+    this.isDead = true;
+    this.#waiting = [];
+    this.#kept = undefined;
+  }
+}
+
+/** Whether that release would end the last claim. */
+function isLast({ claims }: SharedMemory, [id, end]: unknown[]): boolean {
+  const claim = claims.get(String(id));
+  return claim?.released === false && claim.epoch === (end as ClaimEnd).epoch;
+}

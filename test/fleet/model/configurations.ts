@@ -1,0 +1,194 @@
+import type { Mode } from './server.ts';
+import type { Operation } from './state.ts';
+import type { Configuration } from './steps.ts';
+
+/*
+ * The worlds that are explored: few processes each, and the operations and faults that can meet. Together they cover what one
+ * world with everything in it would, but for faults of three kinds at once.
+ */
+
+export interface World extends Omit<Configuration, 'mode' | 'rules'> {
+  readonly title: string;
+  readonly modes: readonly Mode[];
+  /** It takes minutes: explored where HOLDFAST_TEST_MODEL=long is set. */
+  readonly isLong?: true;
+}
+
+const KNOWN: readonly Mode[] = ['strict', 'grace', 'replay'];
+const ALL: readonly Mode[] = [...KNOWN, 'strict-unknown', 'grace-unknown'];
+const refresh: Operation = 'refresh';
+
+const TWO: readonly Operation[][] = [[refresh, refresh], [refresh]];
+const THREE: readonly Operation[][] = [[refresh], [refresh], [refresh]];
+
+export const WORLDS: readonly World[] = [
+  { title: 'two crashes', modes: ALL, programs: THREE, faults: { crashes: 2 } },
+  { title: 'a stop, and two refreshes after each other', modes: ALL, programs: TWO, faults: { stops: 1 } },
+  { title: 'a stop and a crash', modes: ALL, programs: THREE, faults: { stops: 1, crashes: 1 } },
+  { title: 'a stop and a lost message', modes: KNOWN, programs: THREE, faults: { stops: 1, losses: 1 } },
+  { title: 'two lost messages', modes: KNOWN, programs: TWO, faults: { losses: 2 } },
+  {
+    title: 'writes that are not taken, and a crash',
+    modes: ALL,
+    programs: TWO,
+    faults: { full: 2, crashes: 1 },
+  },
+  {
+    title: 'a write that is not taken, and a stop, on two machines',
+    modes: KNOWN,
+    programs: THREE,
+    machines: [0, 0, 1],
+    faults: { full: 1, stops: 1 },
+  },
+  {
+    title: 'a claim whose answer is lost, and a stop',
+    modes: ALL,
+    programs: TWO,
+    faults: { claims: 1, stops: 1 },
+  },
+  {
+    title: 'a crash of the engine, and a stop',
+    modes: ALL,
+    programs: TWO,
+    faults: { restarts: 1, stops: 1 },
+  },
+  { title: 'a clock of the engine that jumps', modes: ALL, programs: TWO, faults: { jumps: 1 } },
+  {
+    title: 'a window that closes early, and a stop',
+    modes: ['grace', 'replay'],
+    programs: TWO,
+    faults: { windows: 2, stops: 1 },
+  },
+  {
+    title: 'a window that closes, a stop and a crash',
+    modes: ['grace'],
+    programs: [[refresh], [refresh]],
+    faults: { windows: 1, stops: 1, crashes: 1 },
+  },
+  {
+    title: 'a refusal that passes, and a stop',
+    modes: ALL,
+    programs: TWO,
+    faults: { refusals: 1, stops: 1 },
+  },
+  { title: 'two refusals of a good token', modes: KNOWN, programs: TWO, faults: { refusals: 2 } },
+  {
+    title: 'an announcement that is lost, a stop and a crash',
+    modes: ['grace'],
+    programs: THREE,
+    faults: { announcements: 1, stops: 1, crashes: 1 },
+    isLong: true,
+  },
+  {
+    title: 'a fail-over without the last writes',
+    modes: KNOWN,
+    programs: [[refresh, 'serve'], [refresh]],
+    faults: { failovers: 1 },
+  },
+  {
+    title: 'a fail-over and a refusal',
+    modes: ['grace'],
+    programs: TWO,
+    faults: { failovers: 1, refusals: 1 },
+  },
+  {
+    title: 'a rekey and a stop',
+    modes: ALL,
+    programs: [[refresh], ['rekey'], [refresh]],
+    faults: { stops: 1 },
+  },
+  {
+    title: 'a rekey, a write that is not taken and a crash',
+    modes: KNOWN,
+    programs: [[refresh], ['rekey'], [refresh]],
+    faults: { full: 1, crashes: 1 },
+  },
+  {
+    title: 'an export and a stop',
+    modes: ALL,
+    programs: [[refresh], ['export'], [refresh]],
+    faults: { stops: 1 },
+  },
+  {
+    title: 'an export, a write that is not taken and a crash',
+    modes: KNOWN,
+    programs: [[refresh], ['export']],
+    faults: { full: 1, crashes: 1, stops: 1 },
+  },
+  {
+    title: 'a logout and a stop',
+    modes: ALL,
+    programs: [[refresh], ['logout'], [refresh]],
+    faults: { stops: 1 },
+  },
+  {
+    title: 'a logout, a write that is not taken and a crash',
+    modes: KNOWN,
+    programs: [[refresh], ['logout']],
+    faults: { full: 1, crashes: 1, stops: 1 },
+  },
+  {
+    title: 'a login during a refresh, and a stop',
+    modes: ALL,
+    programs: [[refresh], ['login'], [refresh]],
+    faults: { stops: 1 },
+  },
+  {
+    title: 'a login during a refresh that cannot write',
+    modes: KNOWN,
+    programs: [[refresh], ['login']],
+    faults: { full: 1, crashes: 1 },
+  },
+  { title: 'a login, a logout and a refresh', modes: KNOWN, programs: [[refresh], ['login'], ['logout']] },
+  { title: 'a rekey, an export and a refresh', modes: KNOWN, programs: [[refresh], ['rekey'], ['export']] },
+  {
+    title: 'a lock of the kernel, a crash and a full disk',
+    modes: ALL,
+    store: 'lock',
+    programs: [[refresh, refresh], [refresh]],
+    faults: { crashes: 1, full: 1 },
+  },
+  {
+    title: 'a lock of the kernel, a crash, a full disk, a rekey and a logout',
+    modes: KNOWN,
+    store: 'lock',
+    programs: [[refresh], ['rekey'], ['logout']],
+    faults: { crashes: 1, full: 1 },
+  },
+  { title: 'two stops', modes: ALL, programs: THREE, faults: { stops: 2 }, isLong: true },
+  {
+    title: 'a stop, a crash and a write that is not taken',
+    modes: ALL,
+    programs: THREE,
+    faults: { stops: 1, crashes: 1, full: 1 },
+    isLong: true,
+  },
+  {
+    title: 'a rekey, a stop, a crash and a write that is not taken',
+    modes: ALL,
+    programs: [[refresh], ['rekey'], [refresh]],
+    faults: { stops: 1, crashes: 1, full: 1 },
+    isLong: true,
+  },
+  {
+    title: 'an export, a stop and a crash',
+    modes: ALL,
+    programs: [[refresh], ['export'], [refresh]],
+    faults: { stops: 1, crashes: 1 },
+    isLong: true,
+  },
+  {
+    title: 'a logout, a stop and a crash',
+    modes: ALL,
+    programs: [[refresh], ['logout'], [refresh]],
+    faults: { stops: 1, crashes: 1 },
+    isLong: true,
+  },
+  {
+    title: 'a login, a stop and a crash',
+    modes: ALL,
+    programs: [[refresh], ['login'], [refresh]],
+    faults: { stops: 1, crashes: 1 },
+    isLong: true,
+  },
+];
