@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { CAUSES_LEFT } from './model/causes-left.ts';
-import { type World, WORLDS } from './model/configurations.ts';
+import { WORLDS, type World } from './model/configurations.ts';
 import { type Counterexample, explore } from './model/explore.ts';
-import { excused, type Excuse, never } from './model/invariants.ts';
+import { type Excuse, excused, never } from './model/invariants.ts';
 import { MUTANTS } from './model/mutants.ts';
 import { FULL } from './model/rules.ts';
 import { MODES } from './model/server.ts';

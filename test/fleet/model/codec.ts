@@ -1,9 +1,9 @@
 import { isWhole } from './invariants.ts';
 import {
-  IDLE,
   type Entry,
-  type Login,
+  IDLE,
   isMine,
+  type Login,
   POINTS,
   type Process,
   type State,

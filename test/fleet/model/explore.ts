@@ -1,6 +1,6 @@
 import { encode } from './codec.ts';
 import { countRefusals } from './faults.ts';
-import { brokenAtRest, excused, type Excuse } from './invariants.ts';
+import { brokenAtRest, type Excuse, excused } from './invariants.ts';
 import { initial, type State } from './state.ts';
 import { type Configuration, faultsIn, NAMES, type Step, steps } from './steps.ts';
 

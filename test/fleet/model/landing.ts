@@ -1,12 +1,12 @@
-import { hasKnownWindow, type Mode, revoke } from './server.ts';
 import type { Rules } from './rules.ts';
+import { hasKnownWindow, type Mode, revoke } from './server.ts';
 import {
   CAUSES,
   type Entry,
-  type Login,
   isMine,
   isNewer,
   isSame,
+  type Login,
   NO_NOTE,
   type Process,
   type State,

@@ -12,6 +12,7 @@ import {
   type World,
   write,
 } from './landing.ts';
+import { claim, finish, isClaimable, repaired } from './lease.ts';
 import { isGood, revoke } from './server.ts';
 import {
   CAUSES,
@@ -26,7 +27,6 @@ import {
   type Stored,
   token,
 } from './state.ts';
-import { claim, finish, isClaimable, repaired } from './lease.ts';
 
 /*
  * What a process does next (src/refresh/refresh.ts, src/credentials/, src/vault/): each step is one statement at the store, or

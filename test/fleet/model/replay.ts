@@ -1,3 +1,4 @@
+import { MemoryEngine, SharedMemory } from '../../../examples/engine-of-your-own.ts';
 import { CredentialId } from '../../../src/credential.ts';
 import { MOVED } from '../../../src/credentials/login-required.ts';
 import { OutboxFiles } from '../../../src/credentials/outbox-files.ts';
@@ -14,7 +15,6 @@ import { exportLogin } from '../../../src/vault/export.ts';
 import { logOut } from '../../../src/vault/logout.ts';
 import { rekey } from '../../../src/vault/rekey.ts';
 import { authorizationServer, machine, putLogin, RESOURCE, storedAt } from '../../support/lab.ts';
-import { MemoryEngine, SharedMemory } from '../../../examples/engine-of-your-own.ts';
 import { gate } from '../../support/store.ts';
 import { Clocks } from './clocks.ts';
 import { Conductor, Differs } from './conductor.ts';

@@ -1,6 +1,6 @@
-import { events, type EventCall, type FaultCall, faultsOf } from './faults.ts';
-import type { Excuse } from './invariants.ts';
 import { normalize } from './codec.ts';
+import { type EventCall, events, type FaultCall, faultsOf } from './faults.ts';
+import type { Excuse } from './invariants.ts';
 import { type Call, ownSteps } from './protocol.ts';
 import { FULL, type Rules } from './rules.ts';
 import { answer, givenTo, type Mode } from './server.ts';
