@@ -55,6 +55,21 @@ export const ENGINE_DUTIES: readonly EngineDuty[] = [
     },
   },
   {
+    name: 'answers of many records and leases what it answers of each, if it takes such questions',
+    check: async (engine) => {
+      const other = { kid: 'key-two', id: ADDRESS.id };
+      const missing = { kid: ADDRESS.kid, id: 'record-two' };
+      await engine.write(ADDRESS, undefined, content('one'));
+      await engine.write(other, undefined, content('two'));
+      const found = await engine.readMany?.([other, missing, ADDRESS]);
+      const versions = found?.map((one) => one?.version) ?? ['two', undefined, 'one'];
+      assert.deepEqual(versions, ['two', undefined, 'one']);
+      await granted(engine, 'one');
+      const leased = (await engine.leasedAmong?.([missing.id, ADDRESS.id])) ?? [ADDRESS.id];
+      assert.deepEqual([...leased], [ADDRESS.id]);
+    },
+  },
+  {
     name: 'numbers claims by its clock, and higher than the last one',
     check: async (engine) => {
       let last = 0;
