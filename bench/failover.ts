@@ -38,11 +38,11 @@ const say = (text: string) => process.stdout.write(`${text}\n`);
 say(
   `Node ${process.version}, ${values.logins} logins, ${values.holders} holders, tokens of ${LIFE_MS / 1000} s`,
 );
-for (const { title, start } of TOPOLOGIES.filter((one) => one.title.includes(values.only))) {
+for (const tried of TOPOLOGIES.filter(({ title }) => title.includes(values.only))) {
   for (const kind of KINDS) {
-    const topology = await start();
+    const topology = await tried.start();
     try {
-      say(`${title}, ${kind.mode} server\n  ${await takenOver(topology, kind)}`);
+      say(`${tried.title}, ${kind.mode} server\n  ${await takenOver(topology, kind)}`);
     } finally {
       await topology.close();
     }

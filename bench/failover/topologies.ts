@@ -166,7 +166,7 @@ async function startCluster(client: 'own' | 'caller'): Promise<RunningTopology> 
     'repl-diskless-sync-delay': '0',
   };
   const servers = await Promise.all(Array.from({ length: 6 }, () => startRedis({ settings })));
-  ends.add(async () => void (await Promise.all(servers.map((server) => server.stop()))));
+  ends.add(() => Promise.all(servers.map((server) => server.stop())));
   const [masters, replicas] = [servers.slice(0, 3), servers.slice(3)];
   await joinCluster(masters);
   const [first] = masters;
@@ -187,7 +187,7 @@ async function startCluster(client: 'own' | 'caller'): Promise<RunningTopology> 
       return redisStore({ ...OPTIONS, client: cluster });
     },
     // Not the one that the clients were told of.
-    takeOver: async () => void (await masters[1]?.kill()),
+    takeOver: async () => masters[1]?.kill(),
     close: () => ends.run(),
   };
 }

@@ -103,9 +103,9 @@ function isForeign(uid: number): boolean {
 }
 
 interface Question {
-  choose(rows: Rows): Row | undefined;
+  readonly choose: (rows: Rows) => Row | undefined;
   /** Whether nothing that the tables may still say can change the answer. A busy machine has thousands of rows. */
-  isSure(peer: Row): boolean;
+  readonly isSure: (peer: Row) => boolean;
 }
 
 async function lookUp(connection: TcpConnection, { choose, isSure }: Question): Promise<TcpPeer> {

@@ -67,7 +67,14 @@ describe('the judge of the storm', () => {
   test.skipIf(noRedis)(
     'finds the logins that are lost without coordination, with no fault but those of the design',
     async () => {
-      const options = { ...DEFAULTS, engine: 'redis', mode: 'grace', protocol: 'none', seed: 401, credentials: 4 } as const;
+      const options = {
+        ...DEFAULTS,
+        engine: 'redis',
+        mode: 'grace',
+        protocol: 'none',
+        seed: 401,
+        credentials: 4,
+      } as const;
       const report = await torture({ ...options, faults: 5, lossShare: 0 }, new AbortController().signal);
       expect(report.avoidable).toBeGreaterThan(0);
     },

@@ -186,6 +186,6 @@ export function giveBack(state: State, own: Process, note: State['lease']['note'
 }
 
 /** That tokens wait on the server's side for nobody. */
-export function doubt(state: State, cause: keyof typeof CAUSES): void {
+function doubt(state: State, cause: keyof typeof CAUSES): void {
   state.causes |= CAUSES[cause];
 }
