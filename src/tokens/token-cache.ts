@@ -25,9 +25,15 @@ export interface CachedToken {
 /** Callers that spell one URL in ever new ways must not fill the memory. */
 const MOST_CACHED = 10_000;
 
+/** Of so many logins it is known when each was forgotten; then all of them count as forgotten at once. */
+const MOST_FORGOTTEN = 1_000;
+
 export class TokenCache {
   readonly #cached = new Map<string, CachedToken>();
+  /** By record id: what was found out of it before that epoch is not kept. */
+  readonly #forgottenAt = new Map<string, number>();
   #epoch = 0;
+  #allForgottenAt = 0;
 
   /** Changes when something is forgotten: what was found out before is not kept after. */
   get epoch(): number {
@@ -42,7 +48,7 @@ export class TokenCache {
 
   /** @param epoch when the slot began to be made */
   set(epoch: number, resource: string, slot: CachedToken): void {
-    if (epoch !== this.#epoch) return;
+    if (epoch < (this.#forgottenAt.get(slot.id.recordId) ?? this.#allForgottenAt)) return;
     if (this.#cached.size >= MOST_CACHED) {
       for (const oldest of this.#cached.keys()) {
         this.#cached.delete(oldest);
@@ -59,6 +65,10 @@ export class TokenCache {
   /** @param id of that login alone; of all of them otherwise */
   forget(id?: CredentialId): void {
     this.#epoch += 1;
+    if (id === undefined || this.#forgottenAt.size >= MOST_FORGOTTEN) {
+      this.#allForgottenAt = this.#epoch;
+      this.#forgottenAt.clear();
+    } else this.#forgottenAt.set(id.recordId, this.#epoch);
     for (const [name, slot] of this.#cached) {
       if (id === undefined || slot.id.recordId === id.recordId) this.#cached.delete(name);
     }

@@ -285,6 +285,22 @@ describe('tokens in the outbox of a process that died', () => {
 describe('an operation on one login, in a process that serves another', () => {
   const OTHER = 'https://other.example.com/mcp';
 
+  test('keeps the token in memory that a call was given meanwhile', async () => {
+    const { server, at, open } = await strictFleet(60_000);
+    const one = open();
+    const { refreshToken } = await server.begin();
+    await putLogin(one.store, at, { server, refreshToken, leftMs: 60_000, resource: OTHER });
+    const read = one.engine.read.bind(one.engine);
+    one.engine.read = async (...given) => {
+      one.engine.read = read;
+      await one.vault.logout(OTHER);
+      return read(...given);
+    };
+    const { token } = await one.vault.token(RESOURCE);
+    kill(one);
+    expect((await one.vault.token(RESOURCE)).token.equals(token)).toBe(true);
+  });
+
   test.each(['logout', 'export', 'rekey'])(
     'takes no token away when the engine does not answer after a %s',
     async (what) => {
