@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { configDefaults, defineConfig } from 'vitest/config';
 
 /** 740 MB of other programs, which `npm ci --prefix bench/peers` brings to who wants them. */
@@ -18,6 +19,8 @@ export default defineConfig({
     include: ['test/**/*.test.ts'],
     globalSetup: ['test/support/built-once.ts'],
     exclude: [...configDefaults.exclude, ...(peers ? [] : ['test/import/live*.test.ts'])],
+    // Most tests wait for processes most of the time, so two files at once fit on two cores.
+    maxWorkers: Math.max(2, availableParallelism() - 1),
     // Real processes and real servers: a slow machine needs time, and no test asserts any.
     testTimeout: 60_000,
     hookTimeout: 60_000,

@@ -184,8 +184,3 @@ export function giveBack(state: State, own: Process, note: State['lease']['note'
   if (!isMine(state, own)) return;
   state.lease = { ...state.lease, open: false, note };
 }
-
-/** That tokens wait on the server's side for nobody. */
-function doubt(state: State, cause: keyof typeof CAUSES): void {
-  state.causes |= CAUSES[cause];
-}
