@@ -33,7 +33,9 @@ function entryPoints(): ReadonlyMap<string, string> {
 
 /** A program over the entry points, and the declarations that it emits, by source file. */
 function declared(roots: readonly string[]) {
-  const { config } = ts.readConfigFile(`${ROOT}tsconfig.build.json`, ts.sys.readFile) as { config: object };
+  const { config } = ts.readConfigFile(`${ROOT}tsconfig.build.json`, (path) => ts.sys.readFile(path)) as {
+    config: object;
+  };
   const { options } = ts.parseJsonConfigFileContent(config, ts.sys, ROOT);
   const program = ts.createProgram({
     rootNames: [...roots],
