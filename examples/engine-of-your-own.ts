@@ -10,6 +10,7 @@ import {
   EngineStore,
   type EngineWrite,
   MAX_OUTBOX_ENTRIES,
+  type NamedVersion,
   type OutboxEntry,
   type RecordAddress,
   type RecordVersion,
@@ -98,7 +99,7 @@ export class MemoryEngine implements Engine {
     const there = this.#shared.rows.get(key(address))?.version;
     if (there === write.version) return { outcome: 'written' };
     if (there !== expected) return { outcome: 'conflict' };
-    const followed = this.#followed(address.id, write.onlyIfLast);
+    const followed = this.#followed(address.id, write);
     if (followed !== undefined) return followed;
     this.#put(address, write);
     return { outcome: 'written' };
@@ -112,7 +113,7 @@ export class MemoryEngine implements Engine {
     const row = this.#shared.rows.get(key(address));
     if (row === undefined || (expected !== undefined && row.version !== expected))
       return { outcome: 'conflict' };
-    const followed = this.#followed(address.id, onlyIfLast);
+    const followed = this.#followed(address.id, { onlyIfLast });
     if (followed !== undefined) return followed;
     this.#shared.rows.delete(key(address));
     return { outcome: 'written' };
@@ -127,7 +128,7 @@ export class MemoryEngine implements Engine {
     const { rows } = this.#shared;
     if (rows.get(key(to))?.version === write.version) return { outcome: 'written' };
     if (rows.get(key(from))?.version !== expected || rows.has(key(to))) return { outcome: 'conflict' };
-    const followed = this.#followed(from.id, write.onlyIfLast);
+    const followed = this.#followed(from.id, write);
     if (followed !== undefined) return followed;
     rows.delete(key(from));
     this.#put(to, write);
@@ -190,8 +191,16 @@ export class MemoryEngine implements Engine {
     if (claim?.name === name) claim.released = true;
   }
 
-  async renew(id: string, epoch: number, leaseMs: number, sending = false): Promise<boolean> {
-    const claim = this.#shared.claims.get(id);
+  async renew(
+    id: string,
+    epoch: number,
+    leaseMs: number,
+    sending = false,
+    only?: NamedVersion,
+  ): Promise<boolean> {
+    const { rows, claims } = this.#shared;
+    if (only !== undefined && rows.get(key(only.address))?.version !== only.version) return false;
+    const claim = claims.get(id);
     if (claim?.epoch !== epoch || claim.released) return false;
     claim.until = this.#shared.now() + leaseMs;
     claim.leaseMs = leaseMs;
@@ -258,16 +267,19 @@ export class MemoryEngine implements Engine {
     // Nothing is open.
   }
 
-  /** Who has claimed after that epoch, if anybody has. */
-  #followed(id: string, onlyIfLast: number | undefined): WriteAnswer | undefined {
+  /** Who has claimed, or sent, after that epoch, if anybody has. */
+  #followed(
+    id: string,
+    { onlyIfLast, onlyIfUnsentSince }: Pick<EngineWrite, 'onlyIfLast' | 'onlyIfUnsentSince'>,
+  ): WriteAnswer | undefined {
+    const since = onlyIfUnsentSince ?? onlyIfLast;
     const last = this.#shared.claims.get(id);
-    if (onlyIfLast === undefined || last === undefined || last.epoch <= onlyIfLast) return undefined;
+    if (since === undefined || last === undefined || last.epoch <= since) return undefined;
     const { epoch, at, released, sentEpoch } = last;
+    const mayHaveSent = sentEpoch > since;
+    if (onlyIfUnsentSince !== undefined && !mayHaveSent) return undefined;
     const ageMs = Math.max(0, this.#shared.now() - at);
-    return {
-      outcome: 'followed',
-      last: { epoch, ageMs, open: !released, mayHaveSent: sentEpoch > onlyIfLast },
-    };
+    return { outcome: 'followed', last: { epoch, ageMs, open: !released, mayHaveSent } };
   }
 
   #dueAt(dueInMs: number): number {

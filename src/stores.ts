@@ -10,6 +10,7 @@ export {
   type EngineWrite,
   type LaterClaim,
   MAX_OUTBOX_ENTRIES,
+  type NamedVersion,
   type OutboxEntry,
   type StoredOutboxEntry,
   type WriteAnswer,

@@ -30,6 +30,8 @@ export class ClaimLease implements CredentialLease {
   #claim: Lease | undefined;
   #current: StoredCredential | undefined;
   #note: string | undefined;
+  /** It was granted while the record had the version that was read, so that version must hold until something is sent. */
+  #isOfVersion = false;
   /** A claim that is made since the request left late. */
   #again: Promise<void> | undefined;
   readonly #ending = new AbortController();
@@ -72,7 +74,10 @@ export class ClaimLease implements CredentialLease {
       const waitMs = Math.max(0, end - performance.now());
       const store = this.#store.recordStoreOf(stored.key);
       this.#claim = await store.claim?.(stored.address, stored.version, { ...options, waitMs });
-      if (this.#claim !== undefined) return stored;
+      if (this.#claim !== undefined) {
+        this.#isOfVersion = true;
+        return stored;
+      }
       const there = await locate(this.#store, stored);
       const now = there && this.#store.newest(there);
       if (now === undefined || hasMoved(now.credential, this.#before.credential)) return now;
@@ -133,7 +138,8 @@ export class ClaimLease implements CredentialLease {
   }
 
   announce(): void {
-    this.#claim?.announce?.();
+    const { address, version } = this.#current ?? this.#before;
+    this.#claim?.announce?.(this.#isOfVersion ? { address, version } : undefined);
   }
 
   async confirm(): Promise<void> {

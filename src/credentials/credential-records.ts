@@ -49,7 +49,7 @@ export interface CredentialRecords {
     key: SealingKey,
     expected: RecordVersion | undefined,
     credential: Credential,
-    options: Pick<WriteOptions, 'lease' | 'onlyIfLast'>,
+    options: Pick<WriteOptions, 'lease' | 'onlyIfLast' | 'onlyIfUnsentSince'>,
   ): Promise<RecordWrite>;
   /** Writes it at `to`, under that key, in place of what is at `from`. */
   move(

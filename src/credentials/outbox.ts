@@ -226,26 +226,16 @@ export class Outbox {
   /** Writes the answer where its record is now, unless something there counts for more. Throws when that cannot be known. */
   async #land(base: StoredCredential, answer: Credential, lease: Lease | undefined): Promise<Landing> {
     let stored = base;
-    let lastSeen: number | undefined;
     for (let changes = 0; changes < MOST_CHANGES; changes += 1) {
       if (isSameAnswer(stored.credential, answer)) return { outcome: 'written', stored };
       if (stored.credential.loginRequired?.error === MOVED) return { outcome: 'moved-away', stored };
       if (!isNewer(answer, stored.credential)) return { outcome: 'superseded', stored };
-      const condition = await this.#condition(stored, answer);
-      const onlyIfLast = condition === undefined ? undefined : (lastSeen ?? condition);
-      const result = await this.#store.write(stored, answer, { lease, onlyIfLast });
+      const onlyIfUnsentSince = await this.#condition(stored, answer);
+      const result = await this.#store.write(stored, answer, { lease, onlyIfUnsentSince });
       if (result.outcome === 'written') return result;
-      if (result.outcome === 'followed') {
-        if (result.last.mayHaveSent) {
-          const now = await locate(this.#store, stored);
-          return now === undefined ? { outcome: 'removed' } : { outcome: 'followed', stored: now };
-        }
-        // Whoever claimed since has sent nothing, so this may be the only answer that there is.
-        lastSeen = result.last.epoch;
-        continue;
-      }
       const now = await locate(this.#store, stored);
       if (now === undefined) return { outcome: 'removed' };
+      if (result.outcome === 'followed') return { outcome: 'followed', stored: now };
       stored = now;
     }
     throw new StorageUnwritableError('The record changes each time that it is to be written.');

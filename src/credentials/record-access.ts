@@ -22,7 +22,7 @@ export interface RecordAccess {
   write(
     stored: StoredCredential,
     next: Credential,
-    options?: Pick<WriteOptions, 'lease' | 'onlyIfLast'>,
+    options?: Pick<WriteOptions, 'lease' | 'onlyIfLast' | 'onlyIfUnsentSince'>,
   ): Promise<WriteResult>;
   moveRecord(
     stored: StoredCredential,

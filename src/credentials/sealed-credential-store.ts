@@ -127,7 +127,7 @@ export class SealedCredentialStore implements CredentialStore, RecordAccess {
   async write(
     { address, key, version }: StoredCredential,
     next: Credential,
-    options: Pick<WriteOptions, 'lease' | 'onlyIfLast'> = {},
+    options: Pick<WriteOptions, 'lease' | 'onlyIfLast' | 'onlyIfUnsentSince'> = {},
   ): Promise<WriteResult> {
     const result = await this.#records.recordsOf(key).write(address, key, version, next, options);
     return withState(result, { credential: next, address, key });

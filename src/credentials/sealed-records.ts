@@ -73,10 +73,14 @@ export class SealedRecords implements CredentialRecords {
     key: SealingKey,
     expected: RecordVersion | undefined,
     credential: Credential,
-    { lease, onlyIfLast }: Pick<WriteOptions, 'lease' | 'onlyIfLast'>,
+    {
+      lease,
+      onlyIfLast,
+      onlyIfUnsentSince,
+    }: Pick<WriteOptions, 'lease' | 'onlyIfLast' | 'onlyIfUnsentSince'>,
   ): Promise<RecordWrite> {
     const { record, version } = this.#draft(address.id, key, credential);
-    const options = { ...timesOf(credential), lease, version, onlyIfLast };
+    const options = { ...timesOf(credential), lease, version, onlyIfLast, onlyIfUnsentSince };
     const result = await this.index.cas(address, expected, record, options);
     if (result.outcome === 'ok') return { outcome: 'written', version: result.version };
     if (result.outcome === 'followed') return result;

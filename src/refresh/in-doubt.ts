@@ -6,19 +6,22 @@ import { RetryState } from './retry-state.ts';
 
 /**
  * A login that leaves this machine must be the newest state of it. Where the last holder of its lease went silent in the middle,
- * its refresh token may have been used up, and the answer may still come.
+ * or got no answer, its refresh token may have been used up, and the answer may still come.
  *
  * @throws LockTimeoutError when that is so; the next refresh settles it
  */
 export async function checkNothingInDoubt(lease: CredentialLease, credential: Credential): Promise<void> {
   const retry = RetryState.read(lease.note, credential, lease.now());
   const since = retry.abandonedAt ?? lease.abandonedAt;
-  if (since === undefined) return;
+  if (since === undefined && !retry.isInDoubt) return;
   // It stays in doubt for the next holder, until the tokens are others.
-  await lease.leave(retry.sending(since).noteText);
+  if (since !== undefined) await lease.leave(retry.sending(since).noteText);
   const { resource } = credential;
-  throw new LockTimeoutError(
-    `A process went silent while it refreshed the login to ${resource}, so the tokens here may be used up. Nothing left this machine.`,
-    { hint: `Have it refreshed first, then try again: holdfast token ${shellPath(resource)}` },
-  );
+  const what =
+    since === undefined
+      ? `The last refresh of the login to ${resource} got no answer`
+      : `A process went silent while it refreshed the login to ${resource}`;
+  throw new LockTimeoutError(`${what}, so the tokens here may be used up. Nothing left this machine.`, {
+    hint: `Have it refreshed first, then try again: holdfast token ${shellPath(resource)}`,
+  });
 }

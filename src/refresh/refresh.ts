@@ -197,7 +197,7 @@ export class Refresh {
     };
   }
 
-  /** Sends the request, fenced at its first byte. */
+  /** Sends the request, fenced at its first byte, once all holders can know of it. */
   async #request(credential: Credential, lease: CredentialLease, span: RefreshSpan): Promise<Outcome> {
     // A strict server answers nobody twice, so there nobody asks who else has sent the token.
     if ((await this.#policy.of(credential)) !== 'strict') lease.announce();

@@ -137,6 +137,11 @@ export class RetryState {
     return this.#note.sentAt;
   }
 
+  /** Whether the last request got no answer that tells what became of the refresh token. */
+  get isInDoubt(): boolean {
+    return this.#note.inDoubt === true;
+  }
+
   /** A request is about to be sent. */
   sending(now: number): RetryState {
     return new RetryState({ ...this.#note, sentAt: now });

@@ -2,7 +2,7 @@ import { LeaseLostError } from '../errors.ts';
 import { type ElapsingMoment, elapsedSince, elapsingMoment } from '../system/clock.ts';
 import { measure } from '../system/metrics.ts';
 import type { ClaimEnd, Engine } from './engine.ts';
-import type { Lease } from './store.ts';
+import type { Lease, NamedVersion } from './store.ts';
 
 /** So much of the lease is given up for what lies between the last look at the clock and the first byte. */
 const GUARD_SHARE = 0.1;
@@ -32,6 +32,7 @@ export class ClaimedLease implements Lease {
   #lost = false;
   /** Whether it may have sent a request. */
   #sending = false;
+  #announced: Promise<void> | undefined;
   #ended: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
 
@@ -77,9 +78,13 @@ export class ClaimedLease implements Lease {
     return { epoch: this.epoch, note: this.#note, unsent: !this.#sending };
   }
 
-  announce(): void {
+  announce(only?: NamedVersion): void {
     this.#sending = true;
-    void this.#renewOnce();
+    this.#announced = this.#ask(only).then((isSaid) => {
+      this.#sending &&= isSaid;
+    });
+    // Whoever is about to send waits for it.
+    this.#announced.catch(() => {});
   }
 
   get #isOver(): boolean {
@@ -87,9 +92,15 @@ export class ClaimedLease implements Lease {
   }
 
   async confirm(): Promise<void> {
+    try {
+      await this.#announced;
+    } catch (cause) {
+      this.#sending = false;
+      throw this.#missed(cause);
+    }
     // The wall clock jumps where a snapshot of this machine was resumed, while the other two went on as if nothing had been.
     const sinceMs = Math.max(elapsedSince(this.#since), Math.abs(Date.now() - this.#sinceWall));
-    if (!this.#isOver && sinceMs < CONFIRMED_MS) return;
+    if (!this.#isOver && sinceMs < CONFIRMED_MS) return this.check();
     try {
       await this.#ask();
     } catch (cause) {
@@ -145,15 +156,16 @@ export class ClaimedLease implements Lease {
     }
   }
 
-  /** Whether it is still the last claim, and lasts a whole lease from now. */
-  async #ask(): Promise<void> {
+  /** Whether it is still the last claim, of a record that has that version, and lasts a whole lease from now. */
+  async #ask(only?: NamedVersion): Promise<boolean> {
     const [asked, wall] = [elapsingMoment(), Date.now()];
-    const isMine = await this.#engine.renew(this.#id, this.epoch, this.#leaseMs, this.#sending);
+    const isMine = await this.#engine.renew(this.#id, this.epoch, this.#leaseMs, this.#sending, only);
     if (isMine) {
       this.#since = asked;
       this.#sinceWall = wall;
     } else if (this.#ended === undefined) {
       this.#lost = true;
     }
+    return isMine;
   }
 }

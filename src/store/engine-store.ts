@@ -356,7 +356,7 @@ export function newVersion(): RecordVersion {
 
 function engineWrite(
   record: string,
-  { ageMs = 0, dueInMs, lease, version, onlyIfLast }: WriteOptions,
+  { ageMs = 0, dueInMs, lease, version, onlyIfLast, onlyIfUnsentSince }: WriteOptions,
 ): EngineWrite {
   return {
     record,
@@ -364,6 +364,7 @@ function engineWrite(
     ageMs: Math.max(0, ageMs),
     dueInMs,
     onlyIfLast,
+    onlyIfUnsentSince,
     releases: lease instanceof ClaimedLease ? lease.end : undefined,
   };
 }

@@ -1,6 +1,13 @@
-import type { LaterClaim, OutboxEntry, RecordAddress, RecordVersion, StoredRecord } from './store.ts';
+import type {
+  LaterClaim,
+  NamedVersion,
+  OutboxEntry,
+  RecordAddress,
+  RecordVersion,
+  StoredRecord,
+} from './store.ts';
 
-export type { LaterClaim, OutboxEntry } from './store.ts';
+export type { LaterClaim, NamedVersion, OutboxEntry } from './store.ts';
 
 /*
  * What an engine that many machines share must be able to do. It is small on purpose: how a credential is refreshed once is
@@ -27,6 +34,8 @@ export interface EngineWrite {
   readonly releases?: ClaimEnd | undefined;
   /** Lands only if nobody has claimed that id after this epoch. */
   readonly onlyIfLast?: number | undefined;
+  /** In place of `onlyIfLast`: lands only if no claim of that id after this epoch may have sent a request. */
+  readonly onlyIfUnsentSince?: number | undefined;
 }
 
 export interface ClaimEnd {
@@ -41,7 +50,7 @@ export type WriteAnswer =
   | { readonly outcome: 'written' }
   /** The record has another version, or is gone; or something is at the place to move to. Nothing was written. */
   | { readonly outcome: 'conflict' }
-  /** Somebody has claimed that id after `onlyIfLast`. Nothing was written. */
+  /** Somebody has claimed that id after `onlyIfLast`, or sent after `onlyIfUnsentSince`. Nothing was written. */
   | { readonly outcome: 'followed'; readonly last: LaterClaim };
 
 export interface ClaimRequest {
@@ -58,7 +67,7 @@ export interface ClaimRequest {
   /** How long after its lapse a claim must rest that was not released, in milliseconds. */
   readonly patienceMs: number;
   /** Claims only while the record there has this version. */
-  readonly only?: { readonly address: RecordAddress; readonly version: RecordVersion } | undefined;
+  readonly only?: NamedVersion | undefined;
 }
 
 export type ClaimAnswer =
@@ -173,9 +182,10 @@ export interface Engine {
   withdraw(id: string, name: string): Promise<void>;
   /**
    * Lets the lease last `leaseMs` from now, if that claim is the last one and was not released. With `sending`, the same
-   * step records that its holder is about to send a request.
+   * step records that its holder is about to send a request; with `only`, it does neither unless the record has that version.
+   * So of a write with `onlyIfUnsentSince` and an announcement of a later claim, one finds the other.
    */
-  renew(id: string, epoch: number, leaseMs: number, sending?: boolean): Promise<boolean>;
+  renew(id: string, epoch: number, leaseMs: number, sending?: boolean, only?: NamedVersion): Promise<boolean>;
   /** Ends that claim, if it is the last one. */
   release(id: string, end: ClaimEnd): Promise<void>;
   /** Whether somebody holds the lease now. */

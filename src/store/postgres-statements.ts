@@ -49,7 +49,8 @@ export function postgresStatements(schemaName: string) {
     ${epochMs('l.abandoned_at')} AS abandoned_at`;
 
   // $1 tenant, $2 id, $3 kid, $4 record, $5 version, $6 age in ms, $7 the version before, $8 the kid before,
-  // $9 the claim to end, $10 its note, $11 whether it sent nothing, $12 the claim that must be the last, $13 due in ms.
+  // $9 the claim to end, $10 its note, $11 whether it sent nothing, $12 the claim that must be the last, $13 due in ms,
+  // $14 whether claims after $12 that sent nothing do not count.
   const dueAt = (parameter: string) => `CASE WHEN ${parameter}::float8 IS NULL THEN 0
     ELSE greatest(0, least(${NEVER}::float8, ${epochMs('clock_timestamp()')} + ${parameter}::float8))::bigint END`;
   const put = `INSERT INTO ${records} (tenant, id, kid, record, version, obtained_at, written_at, due_at, due_for)`;
@@ -57,7 +58,7 @@ export function postgresStatements(schemaName: string) {
   const unused = '$7::text IS NULL AND $8::text IS NULL';
   /**
    * Tells the lease row of what `changed` has written, and ends the claim $9. It finds that row as it is now, and none to
-   * change when somebody has claimed after $12.
+   * change when somebody has claimed, or sent, after $12.
    */
   const told = (versions: string, gone = "''::text") => `told AS (
     INSERT INTO ${leases} AS l (tenant, id, epoch, released, versions)
@@ -66,7 +67,8 @@ export function postgresStatements(schemaName: string) {
       released = l.released OR l.epoch = ${epoch('$9')},
       note = CASE WHEN l.epoch = ${epoch('$9')} THEN $10 ELSE l.note END,
       sent_epoch = CASE WHEN l.epoch = ${epoch('$9')} AND NOT $11::boolean THEN l.epoch ELSE l.sent_epoch END
-    WHERE $12::float8 IS NULL OR l.epoch <= ${epoch('$12')} RETURNING 1)`;
+    WHERE $12::float8 IS NULL OR l.epoch <= ${epoch('$12')}
+      OR ($14::boolean AND ${named} AND coalesce(l.sent_epoch <= ${epoch('$12')}, true)) RETURNING 1)`;
 
   return {
     /** After the clock was set back, the age is at least that at the write. */
@@ -142,10 +144,11 @@ export function postgresStatements(schemaName: string) {
       ON CONFLICT (tenant, id) DO UPDATE SET versions = l.versions || excluded.versions`,
     withdraw: `UPDATE ${leases} SET released = true
       WHERE tenant = $1 AND id = $2 AND right(holder, length($3) + 1) = '#' || $3`,
-    /** $5 whether its holder is about to send. */
+    /** $5 whether its holder is about to send; $6 and $7 the key and the version that the record must have. */
     renew: `UPDATE ${leases} SET lease_until = clock_timestamp() + ${ms('$4')}, lease_ms = ${epoch('$4')},
         sent_epoch = CASE WHEN $5::boolean THEN epoch ELSE sent_epoch END
-      WHERE tenant = $1 AND id = $2 AND epoch = ${epoch('$3')} AND NOT released RETURNING 1`,
+      WHERE tenant = $1 AND id = $2 AND epoch = ${epoch('$3')} AND NOT released
+        AND ($6::text IS NULL OR versions ->> $6 = $7) RETURNING 1`,
     /** $5 whether its holder sent nothing. */
     release: `UPDATE ${leases} SET released = true, note = $4,
         sent_epoch = CASE WHEN $5::boolean THEN sent_epoch ELSE epoch END

@@ -9,6 +9,7 @@ import type {
   EngineFinding,
   EngineStatus,
   EngineWrite,
+  NamedVersion,
   OutboxEntry,
   StoredOutboxEntry,
   WriteAnswer,
@@ -168,8 +169,16 @@ export class PostgresEngine implements Engine {
     await this.#run(this.#say.withdraw, [this.tenant, id, name]);
   }
 
-  async renew(id: string, epoch: number, leaseMs: number, sending = false): Promise<boolean> {
-    return (await this.#run(this.#say.renew, [this.tenant, id, epoch, leaseMs, sending])).length > 0;
+  async renew(
+    id: string,
+    epoch: number,
+    leaseMs: number,
+    sending = false,
+    only?: NamedVersion,
+  ): Promise<boolean> {
+    const version = [only?.address.kid ?? null, only?.version ?? null];
+    const values = [this.tenant, id, epoch, leaseMs, sending, ...version];
+    return (await this.#run(this.#say.renew, values)).length > 0;
   }
 
   async release(id: string, { epoch, note, unsent = false }: ClaimEnd): Promise<void> {
@@ -273,14 +282,17 @@ export class PostgresEngine implements Engine {
   async #put(
     statement: string,
     address: RecordAddress,
-    { record, version, ageMs, dueInMs, releases, onlyIfLast }: EngineWrite,
+    write: EngineWrite,
     before: readonly [string | null, string | null],
   ): Promise<WriteAnswer> {
     const { kid, id } = address;
+    const { record, version, ageMs, dueInMs, releases, onlyIfLast, onlyIfUnsentSince } = write;
+    const since = onlyIfUnsentSince ?? onlyIfLast;
     const end = [releases?.epoch ?? NO_EPOCH, releases?.note ?? null, releases?.unsent ?? false];
-    const conditions = [onlyIfLast ?? null, dueInMs === undefined ? null : bounded(dueInMs)];
+    const due = dueInMs === undefined ? null : bounded(dueInMs);
+    const conditions = [since ?? null, due, onlyIfUnsentSince !== undefined];
     const values = [this.tenant, id, kid, record, version, ageMs, ...before, ...end, ...conditions];
-    const answer = await this.#changed(statement, values, id, onlyIfLast);
+    const answer = await this.#changed(statement, values, id, since);
     if (answer !== undefined) return answer;
     // An earlier try of the same write, whose answer was lost, has landed.
     return { outcome: (await this.version(address)) === version ? 'written' : 'conflict' };
@@ -291,15 +303,15 @@ export class PostgresEngine implements Engine {
     statement: string,
     values: unknown[],
     id: string,
-    onlyIfLast: number | undefined,
+    since: number | undefined,
   ): Promise<WriteAnswer | undefined> {
     try {
       return (await this.#run(statement, values)).length > 0 ? { outcome: 'written' } : undefined;
     } catch (error) {
       if (!(error instanceof UndoneError)) throw error;
     }
-    if (onlyIfLast === undefined) return undefined;
-    const [later] = await this.#run(this.#say.later, [this.tenant, id, onlyIfLast]);
+    if (since === undefined) return undefined;
+    const [later] = await this.#run(this.#say.later, [this.tenant, id, since]);
     if (later === undefined) return undefined;
     return {
       outcome: 'followed',

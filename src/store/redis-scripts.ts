@@ -64,11 +64,12 @@ local function release(epoch, unsent, note)
   if unsent ~= '1' then redis.call('HSET', key, 'sent', epoch) end
   if note then redis.call('HSET', key, 'note', note) else redis.call('HDEL', key, 'note') end
 end
-local function followed(epoch)
+local function followed(epoch, sentOnly)
   if epoch == '' then return nil end
   local last = redis.call('HMGET', key, 'epoch', 'claimed', 'open', 'sent', 'named')
   if tonumber(last[1] or 0) <= tonumber(epoch) then return nil end
   local sent = last[5] ~= last[1] or tonumber(last[4] or 0) > tonumber(epoch)
+  if sentOnly == '1' and not sent then return nil end
   local age = math.max(0, now() - (tonumber(last[2]) or 0))
   return {'followed', last[1], digits(age), last[3] and '1' or '0', sent and '1' or '0'}
 end
@@ -98,17 +99,18 @@ export const VERSION = script(`return redis.call('HGET', key, 'v:' .. ARGV[1])`)
 export const FIELDS = script(`return redis.call('HKEYS', key)`);
 
 /**
- * kid, expected, record, version, age, due in ms or nothing, the claim that must be the last or nothing
- * [, epoch, unsent [, note]] -> `written` and when it is due; `conflict`; or `followed`, epoch, age, open, sent.
+ * kid, expected, record, version, age, due in ms or nothing, the claim that must be the last or nothing, whether claims after
+ * it that sent nothing do not count [, epoch, unsent [, note]] -> `written` and when it is due; `conflict`; or `followed`,
+ * epoch, age, open, sent.
  */
 export const WRITE = script(`
 local there = version(ARGV[1])
 if there == '=' .. ARGV[4] then return {'written'} end
 if there ~= ARGV[2] then return {'conflict'} end
-local later = followed(ARGV[7])
+local later = followed(ARGV[7], ARGV[8])
 if later then return later end
 local when = put(ARGV[1], ARGV[3], ARGV[4], ARGV[5], ARGV[6])
-if ARGV[8] then release(ARGV[8], ARGV[9], ARGV[10]) end
+if ARGV[9] then release(ARGV[9], ARGV[10], ARGV[11]) end
 return {'written', when}`);
 
 /** kid, expected or `*`, the claim that must be the last or nothing -> as WRITE. */
@@ -125,11 +127,11 @@ export const MOVE = script(`
 local there = version(ARGV[2])
 if there == '=' .. ARGV[5] then return {'written'} end
 if there ~= '-' or version(ARGV[1]) ~= ARGV[3] then return {'conflict'} end
-local later = followed(ARGV[8])
+local later = followed(ARGV[8], ARGV[9])
 if later then return later end
 drop(ARGV[1])
 local when = put(ARGV[2], ARGV[4], ARGV[5], ARGV[6], ARGV[7])
-if ARGV[9] then release(ARGV[9], ARGV[10], ARGV[11]) end
+if ARGV[10] then release(ARGV[10], ARGV[11], ARGV[12]) end
 return {'written', when}`);
 
 /** kid, expected, due in ms -> when that is, or nothing. */
@@ -216,8 +218,9 @@ return {'claimed', epoch, digits(at), after, last.note or '', this}`);
 export const WITHDRAW = script(`
 if redis.call('HGET', key, 'open') == ARGV[1] then redis.call('HDEL', key, 'open') end`);
 
-/** epoch, lease, whether its holder is about to send -> 1 or 0. */
+/** epoch, lease, whether its holder is about to send [, kid, version that the record must have] -> 1 or 0. */
 export const RENEW = script(`
+if ARGV[4] and version(ARGV[4]) ~= ARGV[5] then return '0' end
 local last = redis.call('HMGET', key, 'epoch', 'open')
 if last[1] ~= ARGV[1] or not last[2] then return '0' end
 redis.call('HSET', key, 'until', digits(now() + ARGV[2]), 'lease', ARGV[2])

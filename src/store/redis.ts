@@ -10,6 +10,7 @@ import type {
   EngineFinding,
   EngineStatus,
   EngineWrite,
+  NamedVersion,
   OutboxEntry,
   StoredOutboxEntry,
   WriteAnswer,
@@ -176,8 +177,15 @@ export class RedisEngine implements Engine {
     await this.#ask(scripts.WITHDRAW, this.#key(id), [name]);
   }
 
-  async renew(id: string, epoch: number, leaseMs: number, sending = false): Promise<boolean> {
-    const steps = [String(epoch), wholeMs(leaseMs), sending ? '1' : '0'];
+  async renew(
+    id: string,
+    epoch: number,
+    leaseMs: number,
+    sending = false,
+    only?: NamedVersion,
+  ): Promise<boolean> {
+    const version = only === undefined ? [] : [only.address.kid, `=${only.version}`];
+    const steps = [String(epoch), wholeMs(leaseMs), sending ? '1' : '0', ...version];
     return (await this.#ask(scripts.RENEW, this.#key(id), steps)) === '1';
   }
 
@@ -276,13 +284,15 @@ export class RedisEngine implements Engine {
     this.#connection.close();
   }
 
-  #content({ record, version, ageMs, dueInMs, releases, onlyIfLast }: EngineWrite): string[] {
+  #content(write: EngineWrite): string[] {
+    const { record, version, ageMs, dueInMs, releases, onlyIfLast, onlyIfUnsentSince } = write;
     return [
       this.#bounded(record),
       version,
       wholeMs(ageMs),
       dueInMs === undefined ? '' : dueText(dueInMs),
-      textOf(onlyIfLast),
+      textOf(onlyIfUnsentSince ?? onlyIfLast),
+      onlyIfUnsentSince === undefined ? '0' : '1',
       ...(releases === undefined ? [] : endSteps(releases)),
     ];
   }

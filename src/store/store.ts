@@ -36,17 +36,20 @@ export interface Lease {
    */
   check?(): void;
   /**
-   * Asked a moment before that: whether this is still the last lease, where that was last found out more than a second ago.
-   * The clock of an engine may have been set forwards, or this process be the second one that was resumed from one snapshot.
+   * Asked a moment before that: whether what `announce` said has come through, and whether this is still the last lease,
+   * where that was last found out more than a second ago. The clock of an engine may have been set forwards, or this process
+   * be the second one that was resumed from one snapshot.
    *
-   * @throws LeaseLostError when another has taken it, or that cannot be found out
+   * @throws LeaseLostError when another has taken it, the record has changed, or that cannot be found out
    */
   confirm?(): Promise<void>;
   /**
-   * Tells those who look at this claim later that its holder is about to send a request. Nobody waits for it: it is on its
-   * way before the connection to the server stands.
+   * Begins to tell those who look at this claim later that its holder is about to send a request. It is on its way while the
+   * connection to the server is made; `confirm` waits for it.
+   *
+   * @param only it is not said, and nothing may be sent, unless the record still has that version
    */
-  announce?(): void;
+  announce?(only?: NamedVersion): void;
   /**
    * What earlier holders left for later ones: how their tries went. No secret, and no promise: it may be lost at any
    * time, and then reads as `undefined`.
@@ -92,6 +95,14 @@ export interface WriteOptions {
   readonly dueInMs?: number | undefined;
   /** Writes only if nobody has claimed that id after this epoch. Only engines have claims. */
   readonly onlyIfLast?: number | undefined;
+  /** In place of `onlyIfLast`: writes only if no claim of that id after this epoch may have sent a request. */
+  readonly onlyIfUnsentSince?: number | undefined;
+}
+
+/** A record as it was read. */
+export interface NamedVersion {
+  readonly address: RecordAddress;
+  readonly version: RecordVersion;
 }
 
 /** The last claim of an id that others have claimed since. */
@@ -103,8 +114,8 @@ export interface LaterClaim {
   /** Whether it was not released yet: its holder is at work, or went silent. */
   readonly open: boolean;
   /**
-   * Whether a claim after `onlyIfLast` may have sent a request. `false` only when each of them ended as unsent, or went
-   * silent before it announced a request (`renew` with `sending`).
+   * Whether a claim after that epoch may have sent a request. `false` only when none of them has announced one (`renew` with
+   * `sending`), and each that ended did so as unsent.
    */
   readonly mayHaveSent: boolean;
 }
@@ -123,7 +134,7 @@ export interface OutboxEntry {
 export type CasResult =
   | { readonly outcome: 'ok'; readonly version: RecordVersion }
   | { readonly outcome: 'conflict' }
-  /** Somebody has claimed after `onlyIfLast`: nothing was written. */
+  /** Somebody has claimed after `onlyIfLast`, or sent after `onlyIfUnsentSince`: nothing was written. */
   | { readonly outcome: 'followed'; readonly last: LaterClaim }
   | { readonly outcome: 'unknown'; readonly cause: unknown };
 

@@ -168,6 +168,30 @@ export const ENGINE_DUTIES: readonly EngineDuty[] = [
     },
   },
   {
+    name: 'lets either a late answer land or a later claim announce its request, and never both',
+    check: async (engine) => {
+      await engine.write(ADDRESS, undefined, content('one'));
+      const late = await granted(engine, 'a', { leaseMs: 1 });
+      await engine.withdraw(ADDRESS.id, 'a');
+      const { epoch: onlyIfUnsentSince } = late;
+      const next = await granted(engine, 'b');
+      const announce = (version: string) =>
+        engine.renew(ADDRESS.id, next.epoch, HOUR_MS, true, { address: ADDRESS, version });
+      assert.deepEqual(await engine.write(ADDRESS, 'one', content('two', { onlyIfUnsentSince })), WRITTEN);
+      assert.equal(await announce('one'), false, 'the record has changed');
+      assert.deepEqual(
+        await engine.write(ADDRESS, 'two', content('three', { onlyIfUnsentSince })),
+        WRITTEN,
+        'what was not announced was not sent',
+      );
+      assert.equal(await announce('three'), true);
+      const last = followed(await engine.write(ADDRESS, 'three', content('four', { onlyIfUnsentSince })));
+      assert.deepEqual([last.epoch, last.mayHaveSent], [next.epoch, true]);
+      const own = { onlyIfUnsentSince: next.epoch };
+      assert.deepEqual(await engine.write(ADDRESS, 'three', content('five', own)), WRITTEN);
+    },
+  },
+  {
     name: 'takes a claim that was released, or that ended in a write, for one that has sent',
     check: async (engine) => {
       await engine.write(ADDRESS, undefined, content('one'));

@@ -224,6 +224,7 @@ describe('a late answer, at a server where the newest counts', () => {
     await answered;
     kill(dies);
     server.hooks.after = undefined;
+    held.engine.cut.clear();
     heal();
     await late;
     shared.advance(LEASE_MS + PATIENCE_MS);

@@ -285,6 +285,8 @@ describe('holders of one credential at one engine', () => {
       if (lapsed < 3) {
         lapsed += 1;
         await new Promise((resolve) => setTimeout(resolve, LEASE_MS));
+      } else {
+        one.engine.cut.clear();
       }
       return answer;
     };

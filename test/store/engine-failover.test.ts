@@ -211,7 +211,7 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL', () => {
     onTestFinished(async () => void (await Promise.all([store.close(), other.close()])));
     const version = await written(store);
     await owner.query(`SELECT pg_sleep(greatest(0,
-      2.1 - extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())))`);
+      5.1 - extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())))`);
     const lease = await store.claim(ADDRESS, version, { waitMs: 0 });
     await owner.query(`UPDATE holdfast.leases SET lease_until = lease_until - interval '1 hour',
       claimed_at = claimed_at - interval '1 hour'`);

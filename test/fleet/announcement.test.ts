@@ -1,0 +1,82 @@
+import { describe, expect, test } from 'vitest';
+import {
+  authorizationServer,
+  ended,
+  engineProcess,
+  LEASE_MS,
+  machine,
+  PATIENCE_MS,
+  putLogin,
+  RESOURCE,
+  storedAt,
+} from '../support/lab.ts';
+import { SharedMemory } from '../support/memory-engine.ts';
+import { gate } from '../support/store.ts';
+
+/*
+ * Between its claim and its first byte a process says in the engine that it is about to send, while the record is the one it
+ * claimed. An answer that comes late and this announcement find each other, whichever comes first.
+ */
+
+/** A strict server answers nobody twice, so there nobody asks who else has sent. */
+const KINDS = [
+  { mode: 'grace', replay: 'window' },
+  { mode: 'replay', replay: undefined },
+  { mode: 'successor-used', replay: 'window' },
+] as const;
+
+/** A process that has an answer in hand and has lost its lease, and one that may claim in its place. */
+async function lateAnswer({ mode, replay }: (typeof KINDS)[number]) {
+  const server = await authorizationServer(mode);
+  const at = await machine({ replay });
+  const shared = new SharedMemory();
+  const { family, refreshToken } = await server.begin();
+  const late = engineProcess(shared, at);
+  await putLogin(late.store, at, { server, refreshToken });
+  const [answered, goOn] = [gate(), gate()];
+  server.hooks.after = async (n) => {
+    if (n !== 1) return;
+    answered.open();
+    await goOn.opened;
+  };
+  const token = late.vault.token(RESOURCE);
+  await answered.opened;
+  late.engine.cut.add('renew');
+  shared.advance(LEASE_MS + PATIENCE_MS + 100);
+  const next = engineProcess(shared, at);
+  return { server, shared, at, family, late, token, goOn, next };
+}
+
+describe.each(KINDS)('at a server of the kind $mode', (kind) => {
+  test('who claims while a late answer is stored sends nothing, and uses that answer', async () => {
+    const { server, at, family, late, token, goOn, next } = await lateAnswer(kind);
+    const [announcing, stored] = [gate(), gate()];
+    const renew = next.engine.renew.bind(next.engine);
+    next.engine.renew = async (...given) => {
+      announcing.open();
+      await stored.opened;
+      return renew(...given);
+    };
+    const nextToken = next.vault.token(RESOURCE);
+    await announcing.opened;
+    goOn.open();
+    const { generation } = await token;
+    stored.open();
+    expect((await nextToken).generation).toBe(generation);
+    expect(server.presented).toHaveLength(1);
+    expect((await storedAt(late.store, at))?.refreshToken === server.live(family)).toBe(true);
+  });
+
+  test('an announcement that does not come through keeps the request back', async () => {
+    const { server, at, family, late, token, goOn, next } = await lateAnswer(kind);
+    next.engine.cut.add('renew');
+    const failure = await ended(next.vault.token(RESOURCE, { deadlineMs: 300 }));
+    expect(failure).toMatch(/^(LeaseLost|LockTimeout|StoreUnreachable)Error/);
+    expect(server.presented).toHaveLength(1);
+    late.engine.cut.clear();
+    goOn.open();
+    await token;
+    expect((await storedAt(late.store, at))?.refreshToken === server.live(family)).toBe(true);
+    expect(server.presented).toHaveLength(1);
+  });
+});
