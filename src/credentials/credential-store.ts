@@ -27,8 +27,12 @@ export interface CredentialStore {
   kidsOf(recordId: string): Promise<readonly string[]>;
   /** The version of the record now: changes with every write, by whichever process. */
   version(stored: StoredCredential): Promise<RecordVersion | undefined>;
-  /** The same credential with the newest tokens that this process knows of, saved or not. */
-  newest(stored: StoredCredential): StoredCredential;
+  /**
+   * The same credential with the newest tokens that this process knows of, saved or not.
+   *
+   * @param seen what the store had when this process last looked
+   */
+  newest(stored: StoredCredential, seen?: StoredCredential): StoredCredential;
   /** The exclusive right to change or end that credential; not held until `begin`. */
   lease(stored: StoredCredential): CredentialLease;
   /** The record ids of those that someone is changing now. */

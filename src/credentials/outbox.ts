@@ -90,13 +90,18 @@ export class Outbox {
     this.#forget = store.recordStore.onBroken?.(() => this.#lookBack.soon());
   }
 
-  /** The credential with the newest tokens that this process knows of. */
-  newest(stored: StoredCredential): StoredCredential {
+  /**
+   * The credential with the newest tokens that this process knows of.
+   *
+   * @param seen what the store had when this process last looked
+   */
+  newest(stored: StoredCredential, seen: StoredCredential = stored): StoredCredential {
     const { id } = stored.address;
-    const written = this.#written.newer(stored);
-    if (written !== undefined && !this.#pending.has(id)) {
+    const written = this.#written.newer(stored) ?? stored.credential;
+    const known = isNewer(seen.credential, written) ? seen.credential : written;
+    if (known !== stored.credential && !this.#pending.has(id)) {
       // The store forgot what it had acknowledged: a replica without the last writes took over, or a backup was restored.
-      this.#pending.set(id, { at: { ...stored, credential: written }, isSafe: false });
+      this.#pending.set(id, { at: { ...stored, credential: known }, isSafe: false });
       this.#retryIn(0);
     }
     const pending = this.#pending.get(id)?.at.credential;

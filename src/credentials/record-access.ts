@@ -18,7 +18,7 @@ export interface RecordAccess {
   find(id: CredentialId): Promise<Lookup | undefined>;
   open(addresses: readonly RecordAddress[]): Promise<{ readonly held: readonly StoredCredential[] }>;
   reread(stored: StoredCredential): Promise<StoredCredential | undefined>;
-  newest(stored: StoredCredential): StoredCredential;
+  newest(stored: StoredCredential, seen?: StoredCredential): StoredCredential;
   write(
     stored: StoredCredential,
     next: Credential,

@@ -81,8 +81,8 @@ export class SealedCredentialStore implements CredentialStore, RecordAccess {
     return this.recordStoreOf(stored.key).version(stored.address);
   }
 
-  newest(stored: StoredCredential): StoredCredential {
-    return this.#outbox.newest(stored);
+  newest(stored: StoredCredential, seen?: StoredCredential): StoredCredential {
+    return this.#outbox.newest(stored, seen);
   }
 
   lease(stored: StoredCredential): CredentialLease {

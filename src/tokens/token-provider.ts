@@ -168,7 +168,7 @@ export class TokenProvider {
       }
     }
     const found = await this.#store.find(id);
-    return found && { ...found, held: this.#store.newest(found.held) };
+    return found && { ...found, held: this.#store.newest(found.held, slot?.held) };
   }
 }
 

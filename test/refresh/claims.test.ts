@@ -314,6 +314,21 @@ describe('holders of one credential at one engine', () => {
     expect(server.presented).toHaveLength(1);
   });
 
+  test('an engine that forgot is told by who has only read the newest state, too', async () => {
+    const { shared, server, open, stored } = await fleet('strict', { replay: 'strict' });
+    const [one, other] = [open(), open()];
+    const before = new Map(shared.rows);
+    const got = await one.vault.token(RESOURCE);
+    await other.vault.token(RESOURCE);
+    await one.vault.close();
+    // An asynchronous replica was promoted, and the process that wrote is gone.
+    for (const [key, row] of before) shared.rows.set(key, row);
+    const again = await other.vault.token(RESOURCE, { refused: -1 });
+    expect(again.token.equals(got.token)).toBe(true);
+    await expect.poll(async () => (await stored())?.generation).toBe(2);
+    expect(server.presented).toHaveLength(1);
+  });
+
   test('a refusal by the server marks only what was refused: the answer that comes after it replaces that', async () => {
     const { shared, server, open, stored, isLive } = await fleet();
     const [answer] = hold(server, 1);
