@@ -155,7 +155,11 @@ export class Causes {
    */
   #lostByFailOver(first: Presentation, second: Presentation): boolean {
     return this.#evidence.spans.some((span) => {
-      if (span.what !== 'fail-over' || second.connectedAt < span.from || first.at > span.to) return false;
+      if (span.what !== 'fail-over') return false;
+      // Its claim went with the engine, so the other one could claim beside it.
+      const isUnderWay = (one: Presentation) => overlaps(span, one.connectedAt, one.at);
+      if (isUnderWay(second) && first.connectedAt >= span.from) return true;
+      if (second.connectedAt < span.from || first.at > span.to) return false;
       if (this.#wasWritten(first, span.from)) return false;
       const isLate =
         this.#stopped(first.worker, first.at, span.from) ||

@@ -112,6 +112,7 @@ export class DirectoryStore implements Store {
     await this.#prepare(this.#layout.locks);
     return this.#committing(address.id, async () => {
       if (expected !== undefined && (await this.#read(path))?.version !== expected) return false;
+      await this.#forgetMoves(address);
       return removeFileDurably(path);
     });
   }
@@ -129,10 +130,7 @@ export class DirectoryStore implements Store {
       if ((await this.#read(source))?.version !== expected || (await exists(target))) {
         return { outcome: 'conflict' };
       }
-      // What an earlier move of this record left before it began in earnest must not be taken for the rest of this one.
-      for (const entry of await listPrivateDirectory(moving, this.#environment)) {
-        if (entry.startsWith(`${from.id}.${from.kid}.`)) await removeFileDurably(join(moving, entry));
-      }
+      await this.#forgetMoves(from);
       const pending = join(moving, `${from.id}.${from.kid}.${to.kid}`);
       await writeFileAtomically(pending, Buffer.from(record, 'latin1'), { temporary });
       // From here on the record is where it was going: who finds this one gone finishes the move.
@@ -149,9 +147,10 @@ export class DirectoryStore implements Store {
       this.#layout.quarantine,
       `${address.kid}.${address.id}.${randomBytes(6).toString('hex')}${SUFFIX}`,
     );
-    return this.#committing(address.id, async () =>
-      (await moveFileDurably(this.#path(address), aside)) ? aside : undefined,
-    );
+    return this.#committing(address.id, async () => {
+      await this.#forgetMoves(address);
+      return (await moveFileDurably(this.#path(address), aside)) ? aside : undefined;
+    });
   }
 
   async list(): Promise<RecordAddress[]> {
@@ -279,6 +278,17 @@ export class DirectoryStore implements Store {
         if (await exists(target)) await removeFileDurably(pending);
         else await moveFileDurably(pending, target);
       });
+    }
+  }
+
+  /**
+   * What a move of this record left that died before it began in earnest: an earlier state, which must not come back when the
+   * record is gone from its place for another reason. Only under the commit lock.
+   */
+  async #forgetMoves({ kid, id }: RecordAddress): Promise<void> {
+    const { moving } = this.#layout;
+    for (const entry of await listPrivateDirectory(moving, this.#environment)) {
+      if (entry.startsWith(`${id}.${kid}.`)) await removeFileDurably(join(moving, entry));
     }
   }
 

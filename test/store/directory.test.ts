@@ -90,6 +90,23 @@ describe('the directory store', () => {
     expect(await readdir(layout.quarantine)).toHaveLength(2);
   });
 
+  it.each(['remove', 'quarantine'] as const)(
+    'brings nothing back after a %s that a killed move had copied before',
+    async (operation) => {
+      const { store, layout } = await freshStore();
+      await store.cas(address, undefined, 'a later state');
+      // The move died before it took the record from its place, which was written once more since.
+      await mkdir(layout.moving, { mode: 0o700 });
+      await writeFile(join(layout.moving, `${address.id}.${address.kid}.new-key`), 'an earlier state', {
+        mode: 0o600,
+      });
+      expect(await store.list()).toEqual([address]);
+      await store[operation](address);
+      expect(await store.list()).toEqual([]);
+      expect(await readdir(layout.moving)).toEqual([]);
+    },
+  );
+
   it('loses no write among processes that all change one record', async () => {
     const { store, path } = await freshStore();
     const processes = Array.from({ length: 4 }, () =>
