@@ -59,10 +59,4 @@ export const CAUSES_LEFT: readonly {
     world: 'two refusals of a good token',
     mode: 'strict',
   },
-  {
-    cause: 'raced',
-    title: 'a late answer was written before its follower sent, and the follower died with the newer one',
-    world: 'a stop and a crash',
-    mode: 'grace',
-  },
 ];

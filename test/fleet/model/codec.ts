@@ -98,12 +98,7 @@ export function encode(state: State): string {
         one.sent.late,
       ),
     );
-    put(
-      one.sent.token,
-      epochs.get(one.sent.epoch) ?? 0,
-      epochs.get(one.lastSeen) ?? 0,
-      epochs.get(one.ghost) ?? 0,
-    );
+    put(one.sent.token, epochs.get(one.sent.epoch) ?? 0, epochs.get(one.ghost) ?? 0);
     login(one.answer);
     login(one.home);
     login(one.written);
@@ -129,10 +124,9 @@ function versionsOf({ record, replica, processes }: State): number[] {
 function epochsOf({ record, lease, rows, files, replica, latest, processes }: State): number[] {
   const logins = [record, replica?.record, ...rows, ...files, ...(replica?.rows ?? [])];
   const leases = [lease.epoch, lease.sent, replica?.lease.epoch ?? 0, replica?.lease.sent ?? 0, latest];
-  const held = processes.flatMap(({ epoch, sent, lastSeen, ghost, answer, home, written, base }) => [
+  const held = processes.flatMap(({ epoch, sent, ghost, answer, home, written, base }) => [
     epoch,
     sent.epoch,
-    lastSeen,
     ghost,
     ...[answer, home, written, base].flatMap((one) => one?.epoch ?? []),
   ]);

@@ -73,6 +73,12 @@ export const WORLDS: readonly World[] = [
   },
   { title: 'two refusals of a good token', modes: KNOWN, programs: TWO, faults: { refusals: 2 } },
   {
+    title: 'an announcement that is lost, and a stop',
+    modes: ['grace', 'replay', 'strict-unknown', 'grace-unknown'],
+    programs: TWO,
+    faults: { announcements: 1, stops: 1 },
+  },
+  {
     title: 'an announcement that is lost, a stop and a crash',
     modes: ['grace'],
     programs: THREE,
@@ -114,6 +120,12 @@ export const WORLDS: readonly World[] = [
     modes: KNOWN,
     programs: [[refresh], ['export']],
     faults: { full: 1, crashes: 1, stops: 1 },
+  },
+  {
+    title: 'an export and a lost message',
+    modes: KNOWN,
+    programs: [[refresh], ['export'], ['export']],
+    faults: { losses: 1 },
   },
   {
     title: 'a logout and a stop',

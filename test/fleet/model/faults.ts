@@ -1,6 +1,6 @@
 import { pick, putEntry, write } from './landing.ts';
 import { claim } from './lease.ts';
-import { type Actor, fence } from './protocol.ts';
+import { type Actor, announce, announces, isAboutToSend } from './protocol.ts';
 import { isStrict } from './server.ts';
 import {
   CAUSES,
@@ -31,7 +31,8 @@ export type FaultCall =
   | 'write-file'
   | 'write-unknown'
   | 'claim-lost'
-  | 'send'
+  | 'announce-lost'
+  | 'announce-unknown'
   | 'refuse';
 
 function take(state: State, kind: keyof Faults): void {
@@ -76,7 +77,8 @@ export function countRefusals({ refusals = 0 }: Partial<Faults>): void {
   isTwice = refusals > 1;
 }
 
-function ownFaults({ left, lease, record }: State, process: Process, actor: Actor, add: AddFault): void {
+function ownFaults(before: State, process: Process, actor: Actor, add: AddFault): void {
+  const { left, lease, record } = before;
   const { point, message, base } = process;
   const isWriting = point === 'writes again' || (point === 'has sent' && message === 'answer');
   if (isWriting && left.full > 0) {
@@ -112,11 +114,9 @@ function ownFaults({ left, lease, record }: State, process: Process, actor: Acto
       own.message = 'none';
       const { answer } = own;
       if (answer === undefined) return;
-      const { lastSeen } = own;
       if (write(state, own, answer, actor, { young: own.young }) === 'written' && isMine(state, own)) {
         state.lease = { ...state.lease, open: false };
       }
-      own.lastSeen = lastSeen;
       own.point = 'has to look again';
     });
   }
@@ -135,12 +135,14 @@ function ownFaults({ left, lease, record }: State, process: Process, actor: Acto
       Object.assign(own, IDLE, { done: done + 1, run, written, repairs, ghost: epoch });
     });
   }
-  const sends = point === 'holds the lease' && actor.operation === 'refresh' && !process.stale;
-  if (sends && left.announcements > 0 && actor.mode !== 'strict') {
-    add('passes the fence, and the engine does not hear that it sends', 'send', (state, own) => {
+  if (left.announcements > 0 && announces(actor) && isAboutToSend(before, process, actor)) {
+    add('loses its announcement on the way, and sends nothing', 'announce-lost', (state, own) => {
       take(state, 'announcements');
-      state.causes |= CAUSES.unannounced;
-      fence(state, own, actor, false);
+      own.point = actor.rules.announceAwaited ? 'gives back to claim again' : 'has announced';
+    });
+    add('announces its request, and the word of it is lost', 'announce-unknown', (state, own) => {
+      take(state, 'announcements');
+      announce(state, own, actor, false);
     });
   }
 }

@@ -17,8 +17,7 @@ export const never: Excuse = () => false;
  * - strict: a process died, or a message was lost, between the first byte and the write; or a process was stopped there for
  *   longer than lease and patience (where nobody knows that the server is strict: than its lease).
  * - `grace`, window known: it closed earlier than processes count with, or before anybody asked again after an answer had been
- *   lost or set aside; or a process that followed could not tell the engine that it sends, or had not yet told it when the late
- *   answer was written, and its own answer was lost.
+ *   lost or set aside.
  * - `grace`, window not known: two faults at once. The follower of a silent process lost the newer answer, and the silent one,
  *   or its entry in the outbox, came back with the older one.
  */
@@ -33,7 +32,7 @@ export function excused({ causes }: State, mode: Mode): boolean {
   if ((has('shortWindow') || has('windowOver')) && nobodyHasIt) return true;
   if (mode === 'grace-unknown')
     return (answerLost && has('lapsed')) || has('lapsedAgain') || (has('crashed') && has('lost'));
-  return (has('unannounced') || has('raced')) && nobodyHasIt;
+  return false;
 }
 
 /** The newest state that the next process finds: a refresh looks into the engine's outbox only where a claim was never given back. */

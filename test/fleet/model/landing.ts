@@ -1,7 +1,6 @@
 import type { Rules } from './rules.ts';
 import { hasKnownWindow, type Mode, revoke } from './server.ts';
 import {
-  CAUSES,
   type Entry,
   isMine,
   isNewer,
@@ -20,7 +19,7 @@ export interface World {
   readonly machines: readonly number[];
 }
 
-export type Write = 'written' | 'changed' | 'followed' | 'unsent';
+export type Write = 'written' | 'changed' | 'followed';
 
 let versions = 1;
 
@@ -47,14 +46,8 @@ export function write(
     hasKnownWindow(mode) &&
     (young || !rules.onlyInWindow) &&
     !record.marked;
-  const last = Math.max(own.lastSeen, answer.epoch);
-  if (isConditional && answer.epoch > 0 && lease.epoch > last) {
-    if (lease.sent > last || !rules.unlessUnsent) return 'followed';
-    own.lastSeen = lease.epoch;
-    return 'unsent';
-  }
-  // Who has claimed since may still send what this came of.
-  if (isConditional && answer.epoch > 0 && lease.epoch > answer.epoch) state.causes |= CAUSES.raced;
+  const since = rules.unlessUnsent ? lease.sent : lease.epoch;
+  if (isConditional && answer.epoch > 0 && since > answer.epoch) return 'followed';
   state.record = { ...record, ...pick(answer), version: newVersion(), marked: false };
   return 'written';
 }

@@ -23,7 +23,7 @@ export function claim(state: State, own: Process, { rules, store, operation }: A
   const { lease } = state;
   const isGhost = own.ghost !== 0 && lease.open && own.ghost === lease.epoch;
   own.point = operation === 'refresh' && store === 'engine' ? 'holds the lease' : 'has claimed';
-  Object.assign(own, { stale: false, lastSeen: 0, abandoned: false, silent: false, refused: false });
+  Object.assign(own, { stale: false, abandoned: false, silent: false, refused: false });
   if (isGhost || (own.ghost !== 0 && !rules.ghostOnlyWhileLast)) {
     own.epoch = own.ghost;
     own.ghost = 0;

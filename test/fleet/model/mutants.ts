@@ -122,6 +122,21 @@ export const MUTANTS: readonly Mutant[] = [
     broken: 'A newer login was overwritten.',
   },
   {
+    rule: 'announceVersion',
+    title:
+      'who announces a request for a record that has changed sends spent tokens, and dies with the newer ones',
+    world: { programs: TWO, faults: { stops: 1, crashes: 1 } },
+    mode: 'grace',
+    broken: DEAD,
+  },
+  {
+    rule: 'announceAwaited',
+    title: 'who does not wait for the announcement sends although a late answer was written meanwhile',
+    world: { programs: TWO, faults: { stops: 1, crashes: 1 } },
+    mode: 'grace',
+    broken: DEAD,
+  },
+  {
     rule: 'conditionalWrite',
     title: 'without its condition a late answer is written over the parent of a newer one that died',
     world: { programs: TWO, faults: { stops: 1, crashes: 1 } },

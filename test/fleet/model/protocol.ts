@@ -38,6 +38,7 @@ export type Call =
   | 'read'
   | 'claim'
   | 'claim-in-vain'
+  | 'announce'
   | 'send'
   | 'write'
   | 'move'
@@ -78,6 +79,12 @@ export function ownSteps(before: State, process: Process, actor: Actor, add: Add
       return;
     case 'holds the lease':
       hold(before, process, actor, add);
+      return;
+    case 'has looked once more':
+      send(before, process, actor, add);
+      return;
+    case 'has announced':
+      passFence(process, actor, add);
       return;
     case 'has passed the fence':
       add('sends its refresh token', 'none', (state, own) => firstByte(state, own, actor.index));
@@ -211,8 +218,7 @@ function hold(before: State, process: Process, actor: Actor, add: Add): void {
       else if (result === 'followed') {
         own.point = 'was followed';
         return asideInVain(state, home, young);
-      } else if (result === 'unsent') own.home = undefined;
-      else {
+      } else {
         own.base = state.record;
         settled(state, own, home, entries, rules);
         afterHome(state, own, actor);
@@ -223,18 +229,14 @@ function hold(before: State, process: Process, actor: Actor, add: Add): void {
   }
   switch (operation) {
     case 'refresh':
-      if (hasOthers(before, process, actor)) {
+      if (hasOthers(process)) {
         add('finds other tokens', 'none', (_state, own) => void (own.point = 'gives back'));
-        return;
-      }
-      if (mustLetPass(before, process, actor)) return;
-      if (rules.fence && process.stale) {
-        add('sends nothing: its lease may have passed on', 'none', (_state, own) => {
-          own.point = 'gives back to claim again';
+      } else if (mustLook(process, actor)) {
+        add('looks once more', 'read', (state, own) => {
+          own.base = newest(state, own, rules);
+          own.point = hasOthers(own) ? 'gives back' : 'has looked once more';
         });
-        return;
-      }
-      add('passes the fence', 'send', (state, own) => fence(state, own, actor, true));
+      } else send(before, process, actor, add);
       return;
     case 'rekey':
       if (process.base?.kid === 1) {
@@ -284,21 +286,14 @@ function hold(before: State, process: Process, actor: Actor, add: Add): void {
   }
 }
 
-/** Under its lease; after a claim that was never given back it reads the record once more. */
-function hasOthers(
-  { record }: State,
-  { base, asked, abandoned, sent }: Process,
-  { rules, store }: Actor,
-): boolean {
-  if (
-    store === 'engine' &&
-    abandoned &&
-    sent.token === 0 &&
-    rules.lookAfterAbandoned &&
-    record?.token !== base?.token
-  )
-    return true;
+function hasOthers({ base, asked }: Process): boolean {
   return base?.token !== asked || base.marked || base.moved;
+}
+
+/** After a claim that was never given back: its entries may have come home while they were looked for. */
+function mustLook({ abandoned, sent, point }: Process, { rules, store }: Actor): boolean {
+  const isFirst = point === 'holds the lease' && sent.token === 0;
+  return store === 'engine' && abandoned && isFirst && rules.lookAfterAbandoned;
 }
 
 function exportIt(process: Process, { rules, mode }: Actor, add: Add): void {
@@ -311,8 +306,7 @@ function exportIt(process: Process, { rules, mode }: Actor, add: Add): void {
   add('hands the login to another program', 'deliver', (state, own) => {
     state.exported = own.base?.token ?? 0;
     own.point = 'has exported';
-    const isUnknown =
-      (state.causes & (CAUSES.lost | CAUSES.clock | CAUSES.forgotten | CAUSES.overtaken)) !== 0;
+    const isUnknown = (state.causes & (CAUSES.clock | CAUSES.forgotten | CAUSES.overtaken)) !== 0;
     const isEnded = state.families.some(({ ended }) => ended);
     return isGood(state, state.exported, mode) || isUnknown || isEnded
       ? undefined
@@ -326,11 +320,47 @@ function mustLetPass(before: State, process: Process, { store, rules, mode }: Ac
   return before.processes.some(({ run, message }) => run === 'crashed' && message === 'request');
 }
 
-export function fence(state: State, own: Process, { mode }: Actor, isHeard: boolean): void {
-  own.point = 'has passed the fence';
-  // A strict server answers nobody twice, so there nobody asks who else has sent the token.
-  if (!isHeard || mode === 'strict' || !isMine(state, own)) return;
-  state.lease = { ...state.lease, sent: own.epoch, age: 0 };
+/** It has the lease, and nothing is left to do before its request. */
+export function isAboutToSend(before: State, process: Process, actor: Actor): boolean {
+  if (process.point === 'has looked once more') return true;
+  if (process.point !== 'holds the lease' || actor.operation !== 'refresh') return false;
+  if (toBringHome(before, process, actor.index, actor, actor.store === 'engine') !== undefined) return false;
+  return !hasOthers(process) && !mustLook(process, actor) && !mustLetPass(before, process, actor);
+}
+
+function send(before: State, process: Process, actor: Actor, add: Add): void {
+  if (!isAboutToSend(before, process, actor)) return;
+  if (!announces(actor)) return passFence(process, actor, add);
+  const label = mayAnnounce(before, process, actor.rules) ? 'announces' : 'is told that it may not announce';
+  add(`${label} its request`, 'announce', (state, own) => announce(state, own, actor, true));
+}
+
+/** A strict server answers nobody twice, so there nobody asks who else has sent the token. */
+export function announces({ store, mode }: Actor): boolean {
+  return store === 'engine' && mode !== 'strict';
+}
+
+function mayAnnounce(state: State, own: Process, { announceVersion }: Actor['rules']): boolean {
+  return isMine(state, own) && (state.record?.version === own.base?.version || !announceVersion);
+}
+
+/** Tells the engine that it is about to send, which also renews its lease. */
+export function announce(state: State, own: Process, { rules }: Actor, isAnswered: boolean): void {
+  const counts = mayAnnounce(state, own, rules);
+  if (counts) state.lease = { ...state.lease, sent: own.epoch, age: 0 };
+  const knows = counts && isAnswered;
+  if (knows) own.stale = false;
+  own.point = knows || !rules.announceAwaited ? 'has announced' : 'gives back to claim again';
+}
+
+function passFence({ stale }: Process, { rules }: Actor, add: Add): void {
+  if (rules.fence && stale) {
+    add('sends nothing: its lease may have passed on', 'none', (_state, own) => {
+      own.point = 'gives back to claim again';
+    });
+    return;
+  }
+  add('passes the fence', 'send', (_state, own) => void (own.point = 'has passed the fence'));
 }
 
 /** Causes for which a token is sent while its first sender seems well. */
@@ -342,6 +372,7 @@ function firstByte(state: State, own: Process, index: number): string | undefine
   own.point = 'has sent';
   own.message = 'request';
   own.young = true;
+  own.silent = false;
   own.sent = { token: base.token, epoch: own.epoch, late: state.lease.epoch !== own.epoch };
   const isTwice = state.processes.some((other, at) => {
     const isUnder = other.message === 'request' || other.message === 'answer';
@@ -381,7 +412,12 @@ function hear({ message, refused }: Process, actor: Actor, add: Add): void {
       if (!isSameLogin) own.refused = false;
     });
   }
-  if (message === 'none') add('waits in vain', 'none', (_state, own) => void (own.point = 'gives back'));
+  if (message === 'none') {
+    add('waits in vain', 'none', (_state, own) => {
+      own.silent = true;
+      own.point = 'gives back';
+    });
+  }
   if (message === 'request' && !rules.pauseInDoubt) {
     add('waits no longer, and lets the next one try at once', 'none', (state, own) => {
       giveBack(state, own);
@@ -401,8 +437,7 @@ export function land(state: State, own: Process, actor: Actor): string | undefin
   else if (result === 'followed') {
     own.point = 'was followed';
     return asideInVain(state, answer, own.young);
-  } else if (result === 'unsent') own.point = 'writes again';
-  else {
+  } else {
     settled(state, own, answer, [], actor.rules);
     giveBack(state, own);
     finish(state, own);
@@ -499,10 +534,6 @@ function flush(state: State, own: Process, actor: Actor): string | undefined {
   } else {
     const before = state.record;
     const result = write(state, own, answer, actor, { young: own.young });
-    if (result === 'unsent') {
-      own.base = base;
-      return undefined;
-    }
     if (result === 'followed') setAside(state, own, answer, entries, actor.rules);
     else {
       settled(state, own, answer, entries, actor.rules);
@@ -520,7 +551,7 @@ function flush(state: State, own: Process, actor: Actor): string | undefined {
 
 function release(state: State, own: Process, { operation, mode }: Actor): void {
   const { base, refused, abandoned, point } = own;
-  const silent = operation === 'export' ? abandoned || own.silent : own.silent && own.sent.token === 0;
+  const silent = own.silent || (operation === 'export' && abandoned);
   const note =
     base === undefined || (!refused && !silent)
       ? NO_NOTE

@@ -30,9 +30,13 @@ export const FULL = {
   generationOrder: true,
   /** Another login is no older state of this one. */
   loginOrder: true,
-  /** Where the newest answer counts, the write demands that nobody who may have sent has claimed since. */
+  /** A request is announced only while the record is the one that was claimed. */
+  announceVersion: true,
+  /** Nothing is sent before the engine has answered that the announcement counts. */
+  announceAwaited: true,
+  /** Where the newest answer counts, the write demands that no later claim has announced a request. */
   conditionalWrite: true,
-  /** That condition is given up when the one who claimed since has sent nothing. */
+  /** A later claim that has announced none does not count. */
   unlessUnsent: true,
   /** It is made only inside the window. */
   onlyInWindow: true,
@@ -42,7 +46,7 @@ export const FULL = {
   revokeWhenRemoved: true,
   /** An export, too, ends only while its claim is the last. */
   exportIfLast: true,
-  /** Nothing is exported while its last holder is silent. */
+  /** Nothing is exported while its last holder is silent, or got no answer. */
   nothingInDoubt: true,
   /** A refusal counts when it was given twice. */
   refusedTwice: true,

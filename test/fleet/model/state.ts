@@ -47,9 +47,9 @@ export interface Lease {
   readonly open: boolean;
   /** 0 in force, 1 lapsed, 2 lapsed and rested for the patience. */
   readonly age: number;
-  /** The last claim whose holder said that it sends. */
+  /** The last claim whose holder has announced a request. */
   readonly sent: number;
-  /** The note: a refusal was received for that generation of that login, or its holder went silent. */
+  /** The note: a refusal was received for that generation of that login, or no answer, or its holder went silent. */
   readonly note: {
     readonly login: number;
     readonly generation: number;
@@ -77,6 +77,8 @@ export const POINTS = [
   'wants the lease',
   'has claimed',
   'holds the lease',
+  'has looked once more',
+  'has announced',
   'has passed the fence',
   'has sent',
   'has to look again',
@@ -105,7 +107,7 @@ export interface Process {
   epoch: number;
   /** The claim before its own was never given back. */
   abandoned: boolean;
-  /** The note says so of an earlier one. */
+  /** The note says so of an earlier one, or that one, or this process itself, got no answer. */
   silent: boolean;
   /** By its own clock the lease may have passed on. */
   stale: boolean;
@@ -118,8 +120,6 @@ export interface Process {
   young: boolean;
   /** It brings that home, from the outbox or from its memory. */
   home: Login | undefined;
-  /** The last claim that sent nothing, as the store said. */
-  lastSeen: number;
   /** Its answer is in no record yet: it writes it again. */
   pending: boolean;
   /** What it last saw written, or brought home. */
@@ -150,16 +150,12 @@ export const CAUSES = {
   clock: 128,
   /** A replica took over without writes that had been acknowledged, and no process that knows them has looked yet. */
   forgotten: 256,
-  /** That a process sends was lost on the way to the engine. */
-  unannounced: 512,
   /** The server refused good tokens twice. */
-  refusedTwice: 1024,
+  refusedTwice: 512,
   /** An answer was set aside for one that nobody received, and the window closed before anybody asked again. */
-  windowOver: 2048,
+  windowOver: 1024,
   /** A process was stopped for longer than its lease between its fence and its first byte. */
-  gap: 4096,
-  /** A late answer was written between the claim of its follower and that follower's request. */
-  raced: 8192,
+  gap: 2048,
 } as const;
 
 /** How many of each fault may still happen. */
@@ -172,7 +168,7 @@ export interface Faults {
   readonly full: number;
   /** Answers to a claim that are lost. */
   readonly claims: number;
-  /** Announcements of a request that are lost on the way to the engine. */
+  /** Announcements of a request, or the engine's answers to them, that are lost on the way. */
   readonly announcements: number;
   /** Crashes of the engine. */
   readonly restarts: number;
@@ -244,7 +240,6 @@ export const IDLE: Process = {
   answer: undefined,
   young: false,
   home: undefined,
-  lastSeen: 0,
   pending: false,
   written: undefined,
   repairs: false,
