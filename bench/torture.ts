@@ -28,6 +28,7 @@ token must be presented for two faults.
   --lease MS         ${DEFAULTS.leaseMs}
   --loss SHARE       of the token requests that meet with an accident: ${DEFAULTS.lossShare}
   --slowest MS       that the server takes before it decides: ${DEFAULTS.slowestMs}
+  --plain            kills, stops and what an engine does, without rekey, logout, export, login, fail-over and clocks
   --mixed            every second worker runs the build of commit ${OLD_COMMIT}, as in a fleet that is being
                      updated. That build loses logins by itself. So a loss counts as avoidable only when
                      no worker of the old build presented a token of the login's last two generations,
@@ -60,6 +61,7 @@ const { values } = parseArgs({
     lease: number(DEFAULTS.leaseMs),
     loss: number(DEFAULTS.lossShare),
     slowest: number(DEFAULTS.slowestMs),
+    plain: { type: 'boolean', default: false },
     mixed: { type: 'boolean', default: false },
     matrix: { type: 'boolean', default: false },
     seeds: number(10),
@@ -96,6 +98,7 @@ const base: Omit<TortureOptions, 'engine' | 'mode' | 'seed'> = {
   leaseMs: Number(values.lease),
   lossShare: Number(values.loss),
   slowestMs: Number(values.slowest),
+  operations: !values.plain,
   mixed: values.mixed,
   keep: values.keep,
 };

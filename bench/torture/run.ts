@@ -40,6 +40,8 @@ export interface TortureOptions {
   readonly lossShare: number;
   /** How long the server takes at most before it decides, in milliseconds. */
   readonly slowestMs: number;
+  /** Rekey, logout, export and import, logins over logins, fail-over and clocks, beside what kills, stops and cuts. */
+  readonly operations: boolean;
   /** Every second worker runs the build that a fleet is updated from. */
   readonly mixed: boolean;
   /** Keeps the directory of the run, with all logs. */
@@ -56,6 +58,7 @@ export const DEFAULTS: Omit<TortureOptions, 'engine' | 'mode' | 'seed'> = {
   leaseMs: 800,
   lossShare: 0.05,
   slowestMs: 300,
+  operations: true,
   mixed: false,
   keep: false,
 };
@@ -189,7 +192,7 @@ export async function torture(
       credentials: options.credentials,
       everyMs: options.everyMs,
       engine: options.engine !== 'directory',
-      operations: plain === undefined,
+      operations: options.operations && plain === undefined,
     });
     await chaos.run(plan, options.faults, signal);
     server.troubled = false;
