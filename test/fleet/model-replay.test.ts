@@ -14,7 +14,7 @@ import type { Configuration } from './model/steps.ts';
 
 const isLong = process.env['HOLDFAST_TEST_MODEL'] === 'long';
 const seed = Number(process.env['HOLDFAST_TEST_SEED'] ?? 20261130);
-const MOST_ENDS = isLong ? 40 : 3;
+const MOST_ENDS = isLong ? 40 : 2;
 const WALKS = isLong ? 20 : 1;
 
 const worlds = WORLDS.filter(({ isLong: only, store }) => only !== true && store !== 'lock').flatMap(

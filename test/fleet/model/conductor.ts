@@ -14,7 +14,7 @@ export class Differs extends Error {}
 const PATIENCE_MS = 8_000;
 
 /** Calls that change something: they are never made unless the trace says so. */
-const CHANGES = new Set(['claim', 'write', 'move', 'remove', 'putOutbox', 'deliver']);
+const CHANGES = new Set(['claim', 'announce', 'write', 'move', 'remove', 'putOutbox', 'deliver']);
 
 interface Waiting {
   readonly name: string;
@@ -29,8 +29,7 @@ export class Conductor {
   isDead = false;
   /** Calls that fail as on a network that is down. */
   readonly broken = new Set<string>();
-  /** Claims are made as they come. */
-  letsClaim = false;
+  #letsClaim = false;
   #waiting: Waiting[] = [];
   #expected: ReadonlySet<string> = new Set();
   #kept: (() => void) | undefined;
@@ -48,7 +47,8 @@ export class Conductor {
         if (typeof value !== 'function') return value;
         return (...given: unknown[]) => {
           const make = async () => (await Reflect.apply(value, target, given)) as unknown;
-          return this.call(String(name), make, name === 'release' && isLast(shared, given));
+          if (isAnnouncement(name, given)) return this.call('announce', make);
+          return this.call(String(name), make, name === 'release' ? isLast(shared, given) : undefined);
         };
       },
     });
@@ -58,8 +58,10 @@ export class Conductor {
     if (this.isDead || (this.isStopped && name === 'renew')) return new Promise(() => {});
     if (this.broken.has(name))
       return Promise.reject(new StoreUnreachableError('The network to the engine is down.'));
+    // A claim that was let through is given back likewise.
+    if (this.#letsClaim && name === 'release') return make();
     const passes = !isChange && !this.#expected.has(name);
-    if (passes || (name === 'claim' && this.letsClaim)) return make();
+    if (passes || (name === 'claim' && this.#letsClaim)) return make();
     return new Promise((answer, fail) => {
       this.#waiting.push({ name, make, answer, fail });
       this.#wake();
@@ -83,6 +85,12 @@ export class Conductor {
     const lost = new StoreUnreachableError('The connection to the engine broke off.');
     this.keep(() => (isLost ? call.fail(lost) : call.answer(made)));
     return made;
+  }
+
+  /** Lets the process come to that call, which does not reach the engine. */
+  async loses(name: string): Promise<void> {
+    const { fail } = await this.arrival([name]);
+    this.keep(() => fail(new StoreUnreachableError('The network to the engine is down.')));
   }
 
   /** Lets the process come to one of these calls, which is then still to be made. */
@@ -109,11 +117,25 @@ export class Conductor {
     }
   }
 
+  /** Claims are made as they come, also those that wait already. */
+  letClaim(may: boolean): void {
+    this.#letsClaim = may;
+    if (!may) return;
+    const claims = this.#waiting.filter(({ name }) => name === 'claim');
+    this.#waiting = this.#waiting.filter(({ name }) => name !== 'claim');
+    for (const { make, answer, fail } of claims) make().then(answer, fail);
+  }
+
   kill(): void {
     this.isDead = true;
     this.#waiting = [];
     this.#kept = undefined;
   }
+}
+
+/** The renewal that demands a version; later ones of the same claim do not. */
+function isAnnouncement(name: string | symbol, [, , , , only]: unknown[]): boolean {
+  return name === 'renew' && only !== undefined;
 }
 
 /** Whether that release would end the last claim. */

@@ -156,7 +156,9 @@ function begin({ operation, rules }: Actor, add: Add): void {
   add(`begins to ${operation}, and reads`, 'read', (state, own) => {
     const { record } = state;
     own.base = record;
-    if (record === undefined || (record.marked && operation === 'refresh') || record.moved) {
+    // The note in place of an exported login is sealed, too.
+    const isMoved = record?.moved === true && operation !== 'rekey';
+    if (record === undefined || (record.marked && operation === 'refresh') || isMoved) {
       finish(state, own);
       return;
     }
@@ -406,6 +408,8 @@ function hear({ message, refused }: Process, actor: Actor, add: Add): void {
       const { base } = own;
       const record = newest(state, own, rules);
       Object.assign(own, { message: 'none', refused: true, base: record });
+      // It asks the engine, since it last did so before that wait.
+      if (actor.store === 'engine' && !isMine(state, own)) own.stale = true;
       const isSameLogin =
         record !== undefined && record.token === base?.token && !record.marked && !record.moved;
       own.point = isSameLogin ? 'holds the lease' : 'gives back';

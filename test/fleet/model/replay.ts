@@ -44,8 +44,7 @@ export function isReplayable(
     const isFlush = label.endsWith('writes what the store has not');
     // Its tries come by a timer, beside an operation.
     if (isFlush && (state.record?.version === before.record?.version || own?.point !== 'idle')) return false;
-    if (call === 'lose' || label.endsWith('renews its lease') || label.includes('does not hear'))
-      return false;
+    if (call === 'lose' || label.endsWith('renews its lease')) return false;
     // It renews its lease and sends, at a moment that nobody can fix.
     if (label.includes('sends nothing') && own !== undefined && isMine(before, own)) return false;
     // The server of the harness forgets no login that is revoked.
@@ -188,9 +187,9 @@ class Replay {
         return;
       }
       case 'claim-in-vain':
-        conductor.letsClaim = true;
+        conductor.letClaim(true);
         await conductor.arrival(['read'], true);
-        conductor.letsClaim = false;
+        conductor.letClaim(false);
         return;
       case 'claim-lost':
         await conductor.to(['claim'], { isLost: true });
@@ -203,6 +202,18 @@ class Replay {
         else await conductor.to(['putOutbox']);
         await real.ended();
         conductor.broken.clear();
+        return;
+      case 'announce': {
+        const isSaid = await conductor.to(['announce']);
+        const isExpected = state.processes[who]?.point === 'has announced';
+        if (isSaid !== isExpected) throw new Differs(`The announcement was answered ${String(isSaid)}.`);
+        return;
+      }
+      case 'announce-unknown':
+        await conductor.to(['announce'], { isLost: true });
+        return;
+      case 'announce-lost':
+        await conductor.loses('announce');
         return;
       case 'release':
         if (own !== undefined && isMine(before, own)) await conductor.to(['release']);
@@ -347,6 +358,7 @@ class Real {
   readonly #policy: ReusePolicy;
   readonly #refresh: Refresh;
   #running: Promise<unknown> = Promise.resolve();
+  #claimsAnyway = false;
 
   constructor(
     name: string,
@@ -385,6 +397,7 @@ class Real {
 
   async begin(operation: Operation, server: Awaited<ReturnType<typeof authorizationServer>>): Promise<void> {
     const run = await this.#operation(operation, server);
+    this.#claimsAnyway = operation !== 'refresh';
     this.#running = run().catch((error: unknown) => error);
   }
 
@@ -455,6 +468,8 @@ class Real {
   async ended(): Promise<void> {
     if (this.conductor.isDead) return;
     this.conductor.goOn();
+    // An operation that has nothing to do may claim only to see that; in the model it ends before.
+    if (this.#claimsAnyway) this.conductor.letClaim(true);
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_resolve, reject) => {
       timer = setTimeout(
@@ -464,6 +479,7 @@ class Real {
     });
     await Promise.race([this.#running, late]);
     clearTimeout(timer);
+    this.conductor.letClaim(false);
   }
 }
 
