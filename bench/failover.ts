@@ -125,7 +125,7 @@ interface Use {
   readonly calls: Readonly<Record<string, number>>;
   /** The longest that a holder was without a token of a login. */
   readonly longestMs: number;
-  /** Until the other server took writes; only until the old one was dead, where the engine promotes by itself. */
+  /** Until the other server took writes. Where the engine promotes without us: only until the old one was dead. */
   readonly takeOverMs: number;
 }
 

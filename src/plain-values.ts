@@ -76,7 +76,7 @@ function copied(value: unknown, keys: HostileKeys, done: Map<object, unknown>, d
     return copy;
   }
   checkDepth(depth);
-  // Not copied yet, so that whoever comes here again from below sees it.
+  // Marks it as being copied: to meet it again below means that it contains itself.
   done.set(value, undefined);
   if (Array.isArray(value)) {
     const list = (value as unknown[]).map((one) => copied(one, keys, done, depth + 1));

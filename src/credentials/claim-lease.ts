@@ -202,7 +202,7 @@ export class ClaimLease implements CredentialLease {
     const { signal } = this.#ending;
     const claim = await quietly(store.lock(this.#before.address.id, { waitMs: AGAIN_WAIT_MS, signal }));
     claim?.announce?.();
-    // Where there is none to be had, the answer is saved in the order that it has.
+    // Without a new claim, the answer is saved in the order of the old one.
     this.#claim = claim ?? late;
   }
 

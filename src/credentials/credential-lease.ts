@@ -41,7 +41,7 @@ export interface CredentialLease {
   look(): Promise<StoredCredential | undefined>;
   /** Leaves a note for the next holder. Never throws: a note is a help and no promise. */
   leave(note: string): Promise<void>;
-  /** Says that a request is about to be sent. */
+  /** Begins to tell the other holders that a request is about to be sent; `confirm` waits for that. */
   announce(): void;
   /**
    * Awaited a moment before that, when the connection stands.

@@ -4,8 +4,8 @@ import type { RecordAccess } from './record-access.ts';
 
 /*
  * After the way to an engine broke, another server may answer that lacks the last writes: a replica was promoted, a backup
- * restored. Whoever asks for such a login then would send a refresh token that was used up. So what this process has written is
- * looked at at once, and not when somebody asks for it here the next time.
+ * restored. The next process that asks for such a login would send a refresh token that was used up. So this process reads at
+ * once what it has written, and does not wait until somebody asks for it.
  */
 
 /** Between two tries while the engine stays away, in milliseconds: growing. */

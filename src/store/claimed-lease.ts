@@ -83,7 +83,7 @@ export class ClaimedLease implements Lease {
     this.#announced = this.#ask(only).then((isSaid) => {
       this.#sending &&= isSaid;
     });
-    // Whoever is about to send waits for it.
+    // `confirm` waits for it, and throws what it throws.
     this.#announced.catch(() => {});
   }
 

@@ -84,7 +84,7 @@ export async function acceptForeignCredential(
   };
 }
 
-/** What is no URL is not quoted: whoever mixed up the members of a file may have put a token there. */
+/** A text that is not a URL is not quoted: in a file whose members were mixed up it may be a token. */
 function resourceOf({ resource, account }: Credential, refuse: Acceptance['refuse']): URL {
   if (!isAccount(account)) throw refuse('its account is not 1 to 128 printable characters');
   const canonical = canonicalOrNone(resource);

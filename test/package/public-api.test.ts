@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 
 /*
  * What the package exports, as TypeScript declares it, without comments. A change of it is read here, line by line, in the
- * commit that makes it: `npx vitest run test/package/public-api -u` writes the file anew.
+ * commit that makes it: `npx vitest run test/package/public-api -u` writes the file again.
  */
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
