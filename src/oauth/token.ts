@@ -143,12 +143,20 @@ export async function tokenRequest(
     if (value !== undefined) form.set(name, value instanceof Secret ? value.reveal() : value);
   }
   for (let repeated = false; ; repeated = true) {
-    // Counted from the request, not from the answer: the token is never taken for younger than it is.
-    const obtained = thisMoment();
+    // Counted from the request, not from the answer: the token is never taken for younger than it is. And from its first
+    // byte, where that is known: a process that is stopped while it connects must not take a new token for an old one.
+    let obtained = thisMoment();
+    const { beforeSend } = limits;
+    const dated = beforeSend && {
+      beforeSend: () => {
+        beforeSend();
+        obtained = thisMoment();
+      },
+    };
     let response: Response;
     try {
       response = await oauth.genericTokenEndpointRequest(as, client, authentication, grantType, form, {
-        ...through({ ...limits, reach }, what),
+        ...through({ ...limits, ...dated, reach }, what),
         headers: dpopKey === undefined ? {} : { dpop: proofFor(server.tokenEndpoint, dpopKey) },
       });
     } catch (error) {

@@ -3,6 +3,7 @@ import { type Credential, CredentialId } from '../../src/credential.ts';
 import type { StoredCredential } from '../../src/credentials/credential-store.ts';
 import { LeaseLostError } from '../../src/errors.ts';
 import { redisStore } from '../../src/redis.ts';
+import { requestTokens } from '../../src/refresh/request-tokens.ts';
 import { Secret } from '../../src/secret.ts';
 import { openVault } from '../../src/vault/vault.ts';
 import { untilStopped } from '../faults/crash/site.ts';
@@ -173,3 +174,26 @@ test.skipIf(noRedis)(
   },
   60_000,
 );
+
+test('a token is as old as its request, not as the attempt to connect: a process that is stopped in between may serve it', async () => {
+  const server = await authorizationServer('strict');
+  const at = await machine({ replay: 'strict' });
+  const { refreshToken } = await server.begin();
+  const { store } = engineProcess(new SharedMemory(), at);
+  await putLogin(store, at, { server, refreshToken });
+  const found = await credentialsAt(store, at).custody.find(CredentialId.of(RESOURCE, undefined));
+  if (found === undefined) throw new Error('It is gone.');
+  let sentAt = Number.POSITIVE_INFINITY;
+  const { tokens } = await requestTokens(found.held.credential, at.environment, {
+    timeoutMs: 10_000,
+    onConnected: async () => {
+      // Until the clock that dates tokens has moved on.
+      const connectedAt = Date.now();
+      while (Date.now() - connectedAt < 5) await new Promise(setImmediate);
+    },
+    beforeSend: () => {
+      sentAt = Date.now();
+    },
+  });
+  expect(tokens.obtainedAt).toBeGreaterThanOrEqual(sentAt);
+});
