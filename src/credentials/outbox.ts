@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Credential } from '../credential.ts';
 import { HoldfastError, LoginRequiredError, StorageUnwritableError } from '../errors.ts';
-import type { Lease } from '../store/store.ts';
+import type { Lease, RecordIndex } from '../store/store.ts';
 import { thisMoment } from '../system/clock.ts';
 import { measure } from '../system/metrics.ts';
 import { pause } from '../system/turn.ts';
@@ -14,7 +14,7 @@ import { Remembered } from './remembered.ts';
 import type { StoredCredential } from './stored-credential.ts';
 import { tokenAge } from './token-age.ts';
 import type { VaultEvent } from './vault-event.ts';
-import { isNewer, isSameAnswer } from './versions.ts';
+import { isAfterRemoval, isNewer, isSameAnswer } from './versions.ts';
 
 /*
  * An answer that carries tokens is never dropped: nothing else in the world has them. It is written by generation and not by
@@ -68,7 +68,8 @@ type Landing =
   | { readonly outcome: 'followed'; readonly stored: StoredCredential }
   /** The login moved to another machine. */
   | { readonly outcome: 'moved-away'; readonly stored: StoredCredential }
-  | { readonly outcome: 'removed' };
+  /** `stored`: a login that was made since. */
+  | { readonly outcome: 'removed'; readonly stored?: StoredCredential };
 
 export class Outbox {
   readonly #store: RecordAccess;
@@ -148,7 +149,7 @@ export class Outbox {
       return at;
     }
     await this.#settled(at, landing, entries);
-    if (landing.outcome !== 'followed') return 'stored' in landing ? landing.stored : stored;
+    if (landing.outcome !== 'followed') return landing.stored ?? stored;
     // Set aside: what is left may be older entries, or nothing.
     return this.bringHome(landing.stored, lease, look);
   }
@@ -167,7 +168,7 @@ export class Outbox {
       try {
         const landing = await this.#land(base, credential, lease);
         await this.#settled(at, landing, []);
-        if (landing.outcome === 'removed') throw loggedOut(credential);
+        if (landing.stored === undefined) throw loggedOut(credential);
         if (landing.outcome === 'moved-away') throw refused(landing.stored.credential);
         return landing.stored;
       } catch (error) {
@@ -177,6 +178,25 @@ export class Outbox {
         measure({ name: 'commit-retry' });
         await pause(wait);
       }
+    }
+  }
+
+  /**
+   * Revokes the answers in the outbox whose login was removed, and removes them: the process that saved them died, and no record
+   * leads to them any more. One that cannot be revoked now stays.
+   */
+  async endRemoved(id: string): Promise<void> {
+    const store = this.#store.recordStore;
+    const found = await this.#open(id, store, true);
+    // A staged file is the record of a login that is being saved.
+    const left = found.filter(({ file, row }) => file !== undefined || row !== undefined);
+    // Read after the entries: each of them was saved while its record was there.
+    if (left.length === 0 || (await store.kidsOf(id)).length > 0) return;
+    const newest = left.filter((one) => !left.some((two) => isNewer(two.credential, one.credential)));
+    for (const { credential } of newest) {
+      const { loggedInAt } = credential;
+      const ofLogin = left.filter((one) => one.credential.loggedInAt === loggedInAt);
+      if (await this.#revoked(credential)) await this.#remove(ofLogin, id);
     }
   }
 
@@ -234,6 +254,7 @@ export class Outbox {
     for (let changes = 0; changes < MOST_CHANGES; changes += 1) {
       if (isSameAnswer(stored.credential, answer)) return { outcome: 'written', stored };
       if (stored.credential.loginRequired?.error === MOVED) return { outcome: 'moved-away', stored };
+      if (isAfterRemoval(stored.credential, answer)) return { outcome: 'removed', stored };
       if (!isNewer(answer, stored.credential)) return { outcome: 'superseded', stored };
       const onlyIfUnsentSince = await this.#condition(stored, answer);
       const result = await this.#store.write(stored, answer, { lease, onlyIfUnsentSince });
@@ -264,9 +285,15 @@ export class Outbox {
     switch (landing.outcome) {
       case 'written':
         break;
-      case 'removed':
-        await this.#revoked(credential);
-        break;
+      case 'removed': {
+        const left = await this.#entries(answer, true);
+        const newest = left.reduce((a, one) => (isNewer(one.credential, a) ? one.credential : a), credential);
+        const isRevoked = await this.#revoked(newest);
+        this.#pending.delete(id);
+        this.#written.forget(id);
+        if (isRevoked) await this.#remove(left, id);
+        return;
+      }
       case 'followed':
         // The record keeps the state before, so nothing else says that there was an answer: the note must be written.
         await this.#setAside(answer);
@@ -279,11 +306,6 @@ export class Outbox {
         }
     }
     this.#pending.delete(id);
-    if (landing.outcome === 'removed') {
-      this.#written.forget(id);
-      await this.#remove(entries, id);
-      return;
-    }
     const stored = landing.outcome === 'followed' ? answer : landing.stored;
     if (landing.outcome === 'followed') this.#written.forget(id);
     else this.#written.remember(stored);
@@ -296,7 +318,7 @@ export class Outbox {
     await store.journal?.(address, this.#store.sealed(address, key, credential));
   }
 
-  async #revoked(credential: Credential): Promise<void> {
+  async #revoked(credential: Credential): Promise<boolean> {
     const { resource } = credential;
     try {
       await this.#duties.revoke?.(credential);
@@ -304,12 +326,14 @@ export class Outbox {
         type: 'revoked',
         message: `The login to ${resource} was removed while it was refreshed; the new tokens were revoked.`,
       });
+      return true;
     } catch (error) {
       this.#duties.report?.({
         type: 'revoked',
         message: `The login to ${resource} was removed while it was refreshed, and the new tokens could not be revoked. ${error instanceof HoldfastError ? error.message : ''}`,
         hint: 'End the session at the server, where it offers that.',
       });
+      return false;
     }
   }
 
@@ -345,8 +369,11 @@ export class Outbox {
 
   /** Every answer of that login in the outbox that opens here. */
   async #entries({ address, key, credential }: StoredCredential, rows: boolean): Promise<readonly Entry[]> {
-    const { id } = address;
-    const store = this.#store.recordStoreOf(key);
+    const entries = await this.#open(address.id, this.#store.recordStoreOf(key), rows);
+    return entries.filter((one) => one.credential.loggedInAt === credential.loggedInAt);
+  }
+
+  async #open(id: string, store: RecordIndex, rows: boolean): Promise<readonly Entry[]> {
     const [files, found] = await Promise.all([
       this.#files?.list(store, id) ?? [],
       rows ? (store.listOutbox?.(id) ?? []) : [],
@@ -354,7 +381,7 @@ export class Outbox {
     const entries: Entry[] = [];
     const add = async (record: string, at: Omit<Entry, 'credential'>) => {
       const opened = await this.#store.unsealed(id, kidIn(record), record);
-      if (opened?.loggedInAt === credential.loggedInAt) entries.push({ credential: opened, ...at });
+      if (opened !== undefined) entries.push({ credential: opened, ...at });
     };
     for (const { record, path, isStaged } of files) await add(record, { file: isStaged ? undefined : path });
     for (const { record, name } of found) await add(record, { row: name });

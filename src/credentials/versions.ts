@@ -32,3 +32,11 @@ export function isNewer(answer: Credential, stored: Credential): boolean {
   if (answer.generation !== stored.generation) return answer.generation > stored.generation;
   return (answer.epoch ?? 0) > (stored.epoch ?? 0);
 }
+
+/**
+ * Whether `stored` is of a login that was made after the login of `answer` was removed. A login that replaces another counts on
+ * from its generation, and one after a logout begins at 1.
+ */
+export function isAfterRemoval(stored: Credential, answer: Credential): boolean {
+  return stored.loggedInAt > answer.loggedInAt && stored.generation < answer.generation;
+}
