@@ -15,6 +15,7 @@ import { ClaimLease } from './claim-lease.ts';
 import type { CredentialLease } from './credential-lease.ts';
 import type { CredentialRecords, RecordWrite } from './credential-records.ts';
 import type { CredentialStore, Lookup, StoredCredential, Undecryptable } from './credential-store.ts';
+import { quietly } from './lease-steps.ts';
 import { LockLease } from './lock-lease.ts';
 import { Outbox, type OutboxDuties } from './outbox.ts';
 import type { OutboxFiles } from './outbox-files.ts';
@@ -189,8 +190,14 @@ export class SealedCredentialStore implements CredentialStore, RecordAccess {
     }
   }
 
+  /** Ends what the outbox has of logins that were removed. Never throws: the next login or logout tries again. */
+  async endRemoved({ recordId }: CredentialId): Promise<void> {
+    await quietly(this.#outbox.endRemoved(recordId));
+  }
+
   /**
-   * Saves what a login yielded under that key, in place of what was there.
+   * Saves what a login yielded under that key, in place of what was there, under retired keys of the same keyring too. Those
+   * records go last, and the newer key comes first: a process that dies in between leaves the new login to be found.
    *
    * @param make the credential, given the generation that it follows
    * @returns where a damaged record that stood in its place was moved to, if there was one
@@ -207,6 +214,7 @@ export class SealedCredentialStore implements CredentialStore, RecordAccess {
     const lease = await momentarily(store.lock(id.recordId, { waitMs: SAVE_WAIT_MS }));
     let quarantined: string | undefined;
     try {
+      const retired = (await quietly(this.#underRetiredKeys(key, id))) ?? [];
       for (let attempt = 0; attempt < SAVE_ATTEMPTS; attempt += 1) {
         let before: StoredCredential | undefined;
         try {
@@ -216,9 +224,11 @@ export class SealedCredentialStore implements CredentialStore, RecordAccess {
           quarantined = await store.quarantine(address);
           continue;
         }
-        const credential = make((before?.credential.generation ?? 0) + 1);
+        const earlier = [before, ...retired].map((one) => one?.credential.generation ?? 0);
+        const credential = make(Math.max(...earlier) + 1);
         const result = await records.write(address, key, before?.version, credential, { lease });
         if (result.outcome !== 'written') continue;
+        for (const one of retired) await quietly(this.#removeSuperseded(one));
         return { held: { credential, address, key, version: result.version }, quarantined };
       }
     } finally {
@@ -230,6 +240,22 @@ export class SealedCredentialStore implements CredentialStore, RecordAccess {
       'The record was changed by other processes each time that it was to be written.',
       { hint: 'See which program writes it, then log in again.' },
     );
+  }
+
+  /** The records of that credential under other keys of the same keyring. */
+  async #underRetiredKeys(key: SealingKey, id: CredentialId): Promise<readonly StoredCredential[]> {
+    const kids = await this.kidsOf(id.recordId);
+    if (kids.every((kid) => kid === key.kid)) return [];
+    const { held } = await this.#records.all(id);
+    return held.filter((one) => one.key.keyringId === key.keyringId && one.key.kid !== key.kid);
+  }
+
+  /** Removes the record of that login, refreshed meanwhile or not. */
+  async #removeSuperseded({ credential, ...before }: StoredCredential): Promise<void> {
+    for (let attempt = 0; attempt < SAVE_ATTEMPTS; attempt += 1) {
+      const now = await this.reread({ credential, ...before });
+      if (now?.credential.loggedInAt !== credential.loggedInAt || (await this.removeRecord(now))) return;
+    }
   }
 
   async list(only?: CredentialId): Promise<{ held: StoredCredential[]; unopened: Undecryptable[] }> {

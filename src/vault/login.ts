@@ -35,6 +35,8 @@ export async function logIn(name: Name, options: LoginOptions, place: LoginPlace
   const way = wayOf(discovery, options, interaction);
   await prepareKeeping(place, name, options);
   const former = await formerLogin(place.custody, name);
+  // Before the new grant exists: some servers end every grant of a client together.
+  if (former === undefined) await place.custody.endRemoved(name);
   const dpop = await dpopKeyFor(discovery, options);
   const plan = planClient(discovery, former, options);
   const agreed = await agreeOnHosts(discovery, way, options, place.report);

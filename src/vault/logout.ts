@@ -29,7 +29,9 @@ export async function logOut(
   let offered = false;
   let alive = false;
   let reason: string | undefined;
-  for (const found of held) {
+  let hasMoved = false;
+  // The strongest key's last: a logout that is killed halfway must not bring an earlier login back.
+  for (const found of held.toReversed()) {
     const lease = custody.lease(found);
     try {
       // A login, or another holder, may come in between. Then what it left is ended like the one before.
@@ -37,7 +39,8 @@ export async function logOut(
         const current = await lease.begin(await policy.patience(found.credential, signal));
         if (current === undefined) break;
         // What moved away is not ours to revoke.
-        if (current.credential.loginRequired?.error !== MOVED) alive = true;
+        if (current.credential.loginRequired?.error === MOVED) hasMoved = true;
+        else alive = true;
         try {
           const wait = { signal, timeoutMs: REVOCATION_TIMEOUT_MS };
           if ((await revokeTokens(current.credential, wait)) === 'revoked') offered = true;
@@ -55,6 +58,8 @@ export async function logOut(
       await lease.release();
     }
   }
+  // What a process that died had saved meanwhile.
+  if (!hasMoved) await custody.endRemoved(id);
   return {
     removed,
     revocation:

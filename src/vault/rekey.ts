@@ -143,7 +143,7 @@ async function moveOne(
   held: StoredCredential,
   key: SealingKey,
   { custody, policy, signal }: MoveContext,
-): Promise<'moved' | 'occupied' | 'changed' | 'followed'> {
+): Promise<'moved' | 'removed' | 'occupied' | 'changed' | 'followed'> {
   const lease = custody.lease(held);
   try {
     const current = await lease.begin(await policy.patience(held.credential, signal));
@@ -151,7 +151,15 @@ async function moveOne(
     if (current === undefined || current.key.kid !== held.key.kid) return 'changed';
     // A login that was made since, under another key, would be hidden by this one under a stronger key.
     const counts = await custody.find(CredentialId.ofStored(current.credential));
-    if (counts !== undefined && counts.held.key.kid !== current.key.kid) return 'occupied';
+    if (counts !== undefined && counts.held.key.kid !== current.key.kid) {
+      const { held: newer } = counts;
+      const isSuperseded =
+        newer.key.keyringId === current.key.keyringId &&
+        newer.credential.loggedInAt > current.credential.loggedInAt;
+      if (!isSuperseded) return 'occupied';
+      // The process that logged in died before it removed this one.
+      return (await lease.remove(current)) ? 'removed' : 'changed';
+    }
     const result = await lease.move(current, key);
     return typeof result === 'string' ? result : 'moved';
   } finally {

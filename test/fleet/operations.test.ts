@@ -1,10 +1,12 @@
 import { readFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
+import { CredentialId } from '../../src/credential.ts';
 import { StorageFullError } from '../../src/errors.ts';
 import { Secret } from '../../src/secret.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
 import {
   authorizationServer,
+  credentialsAt,
   directoryProcess,
   ended,
   engineProcess,
@@ -92,7 +94,7 @@ describe('an answer whose record has moved meanwhile', () => {
     expect(server.hasEnded(family)).toBe(false);
   });
 
-  test('is not hidden: a rekey leaves the login before under its old key when a later one was made meanwhile', async () => {
+  test('is not hidden: a rekey does not put the login before in its place when a later one was made meanwhile', async () => {
     const { server, at, shared, open, stored } = await strictFleet();
     await at.renewKey();
     // It has the key in between, and not yet the newest one.
@@ -113,7 +115,7 @@ describe('an answer whose record has moved meanwhile', () => {
     go.open();
     expect(await rekeyed).toMatchObject({ moved: 0, left: [{ resource: RESOURCE }] });
     expect((await stored())?.refreshToken === refreshToken).toBe(true);
-    expect(await open().vault.rekey()).toMatchObject({ moved: 1, left: [{ resource: RESOURCE }] });
+    expect(await open().vault.rekey()).toMatchObject({ moved: 1, left: [] });
     expect((await stored())?.refreshToken === refreshToken).toBe(true);
   });
 
@@ -131,7 +133,10 @@ describe('an answer whose record has moved meanwhile', () => {
         obtainedAt: Date.now(),
       };
       const login = { server, refreshToken, more: { tokens } };
-      await putLogin(engineProcess(shared, at).store, at, login);
+      // It dies before it removes the record of the login before, and so does the rekey.
+      const dies = engineProcess(shared, at);
+      dies.engine.cut.add('remove');
+      await putLogin(dies.store, at, login);
       await at.renewKey();
       const { engine, vault } = open();
       const before = engine.kidsOf.bind(engine) as (...given: unknown[]) => Promise<never>;
@@ -139,7 +144,9 @@ describe('an answer whose record has moved meanwhile', () => {
         kidsOf: async (...given: unknown[]) => {
           const found = await before(...given);
           Object.assign(engine, { kidsOf: before });
-          expect(await open().vault.rekey()).toMatchObject({ moved: 1, left: [{ resource: RESOURCE }] });
+          const rekeying = open();
+          rekeying.engine.cut.add('remove');
+          expect(await rekeying.vault.rekey()).toMatchObject({ moved: 1, left: [{ resource: RESOURCE }] });
           return found;
         },
       });
@@ -280,6 +287,63 @@ describe('tokens in the outbox of a process that died', () => {
     });
     expect(exported.includes(live)).toBe(true);
   });
+});
+
+describe('tokens that were saved in the outbox after a logout, by a process that died', () => {
+  async function savedAfterLogout(where: string) {
+    const fleet = await strictFleet(60_000);
+    const { holder, token, goOn } = await fleet.stoppedWithAnswer();
+    holder.engine.cut.add('renew').add('write');
+    if (where === 'a file') holder.engine.cut.add('putOutbox');
+    const removed = gate();
+    // It goes on before the logout, and its entry comes after it.
+    const put = holder.engine.putOutbox.bind(holder.engine);
+    holder.engine.putOutbox = async (...given) => {
+      await removed.opened;
+      return put(...given);
+    };
+    fleet.shared.advance(LEASE_MS + PATIENCE_MS + 100);
+    goOn();
+    expect((await fleet.open().vault.logout(RESOURCE)).removed).toBe(1);
+    holder.engine.cut.add('read').add('kidsOf').add('version');
+    removed.open();
+    expect(await token).toBe('generation 2');
+    kill(holder);
+    return fleet;
+  }
+
+  test.each(['a row of the engine', 'a file'])(
+    'are revoked by the next logout, and removed: %s',
+    async (where) => {
+      const { server, at, shared, family, open } = await savedAfterLogout(where);
+      const live = server.live(family);
+      expect(server.revoked).not.toContain(live);
+      expect(await open().vault.logout(RESOURCE)).toMatchObject({ removed: 0 });
+      expect(server.revoked).toContain(live);
+      const before = server.revoked.length;
+      const { custody } = credentialsAt(engineProcess(shared, at).store, at);
+      await custody.endRemoved(CredentialId.of(RESOURCE, undefined));
+      await open().vault.logout(RESOURCE);
+      expect(server.revoked).toHaveLength(before);
+    },
+  );
+});
+
+test('an answer that arrives after a logout and a new login is revoked, and its caller is given the new login', async () => {
+  const { server, at, shared, family, open, stoppedWithAnswer, stored } = await strictFleet(60_000);
+  const { holder, token, goOn } = await stoppedWithAnswer();
+  holder.engine.cut.add('renew');
+  shared.advance(LEASE_MS + PATIENCE_MS + 100);
+  await open().vault.logout(RESOURCE);
+  const { family: next, refreshToken } = await server.begin();
+  await putLogin(open().store, at, { server, refreshToken, leftMs: 60_000 });
+  goOn();
+  // Its caller had refused generation 1, whichever login that is of, so the new login is refreshed.
+  expect(await token).toBe('generation 2');
+  expect(server.revoked).toContain(server.live(family));
+  expect((await stored())?.refreshToken === server.live(next)).toBe(true);
+  expect(server.hasEnded(next)).toBe(false);
+  expect(holder.events.join()).toContain('the new tokens were revoked');
 });
 
 describe('an operation on one login, in a process that serves another', () => {
