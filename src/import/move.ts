@@ -103,8 +103,7 @@ export async function moveLogin(
   keep: KeepBackup = backupKeeper(from.peer, vault),
 ): Promise<Moved> {
   let current = found;
-  const answer = rememberedAnswer(options);
-  let result = await vault.adopt(current.login, { ...options, ...answer() });
+  let result = await vault.adopt(current.login, options);
   if (options.accessTokenOnly === true || result.unconfirmed !== undefined) {
     return { result, outcome: 'access-token' };
   }
@@ -122,26 +121,8 @@ export async function moveLogin(
           );
     if (again === undefined) return { result, outcome: 'kept-there' };
     current = again;
-    result = await vault.adopt(current.login, { ...options, ...answer(), replace: true });
+    result = await vault.adopt(current.login, { ...options, replace: true });
   }
-}
-
-/** Of one login the question is asked once; the answer is good for the server that was shown with it, and no other. */
-function rememberedAnswer({
-  issuer,
-  confirmIssuer,
-}: AdoptOptions): () => Pick<AdoptOptions, 'issuer' | 'confirmIssuer'> {
-  let known = issuer;
-  return () => ({
-    issuer: known,
-    confirmIssuer:
-      confirmIssuer &&
-      (async (server) => {
-        const isConfirmed = await confirmIssuer(server);
-        if (isConfirmed) known = server.issuer;
-        return isConfirmed;
-      }),
-  });
 }
 
 /** The login was stored here, and could not be taken out there: two programs have it. */

@@ -55,7 +55,7 @@ export async function adopt(
   const { lenient, headers } = place.settings;
   const discovery = await discoverFor(name, { lenient, headers, signal: options.signal }, place, false);
   checkIssuer(foreign, discovery, options.issuer);
-  const unconfirmed = wanted === 'move' ? await unconfirmedIssuer(foreign, options, discovery) : undefined;
+  const unconfirmed = wanted === 'move' ? unconfirmedIssuer(foreign, options, discovery) : undefined;
   const mode = unconfirmed === undefined ? wanted : 'access-token';
   checkReplaces(mode);
   const imported = { from: foreign.from, mode, at: Date.now(), origin } as const;
@@ -72,6 +72,21 @@ export async function adopt(
   );
   const held = await keep(place, name, options, (generation) => ({ ...credential, generation, imported }));
   return { held, outcome: 'stored', unconfirmed };
+}
+
+/**
+ * The authorization server that the MCP server names now, before anything is kept.
+ *
+ * @throws what finding out about the server throws
+ */
+export async function namedIssuer(
+  name: CredentialId,
+  signal: AbortSignal | undefined,
+  place: AdoptPlace,
+): Promise<NamedIssuer> {
+  const { lenient, headers } = place.settings;
+  const { server } = await discoverFor(name, { lenient, headers, signal }, place, false);
+  return { issuer: server.issuer, tokenEndpoint: server.tokenEndpoint };
 }
 
 /** Keeps what `exportLogin` made, after the checks of a hand-over: whoever wrote it may be anybody. */
@@ -190,22 +205,25 @@ function checkIssuer(
   );
 }
 
+/** Whether the program that made the login has not recorded who would get its refresh token. */
+export function lacksIssuer({ refreshToken, issuer, tokenEndpoint }: ForeignLogin): boolean {
+  return refreshToken !== undefined && issuer === undefined && tokenEndpoint === undefined;
+}
+
 /**
  * The server that would get the refresh token, where nothing but the MCP server's present word says that it issued the login:
  * neither the program, nor the person. An MCP server never sees a refresh token otherwise.
  *
  * @throws InvalidArgumentError when the access token alone is of no use
  */
-async function unconfirmedIssuer(
+function unconfirmedIssuer(
   foreign: ForeignLogin,
   options: AdoptOptions,
   { server }: Discovery,
-): Promise<NamedIssuer | undefined> {
-  const { refreshToken, issuer, tokenEndpoint, expiresAt, from, resource } = foreign;
-  if (refreshToken === undefined || (issuer ?? tokenEndpoint ?? options.issuer) !== undefined)
-    return undefined;
+): NamedIssuer | undefined {
+  const { expiresAt, from, resource } = foreign;
+  if (options.issuer !== undefined || !lacksIssuer(foreign)) return undefined;
   const named = { issuer: server.issuer, tokenEndpoint: server.tokenEndpoint };
-  if ((await options.confirmIssuer?.(named)) === true) return undefined;
   if (expiresAt === undefined || expiresAt > Date.now()) return named;
   throw new InvalidArgumentError(
     `${from} has not recorded who issued the login to ${resource}, and its access token has expired. ` +

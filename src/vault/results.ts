@@ -370,13 +370,11 @@ export interface AdoptOptions {
   readonly accessTokenOnly?: boolean | undefined;
   /** Even where there is a good login of that name. Default `false`. */
   readonly replace?: boolean | undefined;
-  /** The authorization server that issued the login. It must be the one that the MCP server names. */
-  readonly issuer?: string | undefined;
   /**
-   * Asked where neither the program nor `issuer` says who issued the login: whether its refresh token may be sent to that
-   * server. Only the access token is taken when the answer is no, and when nobody can be asked.
+   * The authorization server that issued the login. It must be the one that the MCP server names. Where neither this nor the
+   * program says who issued the login, only the access token is taken.
    */
-  readonly confirmIssuer?: ((server: NamedIssuer) => Promise<boolean>) | undefined;
+  readonly issuer?: string | undefined;
   /** Refuse where the login could only be kept in this process's memory. */
   readonly mustLast?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;

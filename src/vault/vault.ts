@@ -37,6 +37,7 @@ import type {
   LoginResult,
   LogoutOptions,
   LogoutResult,
+  NamedIssuer,
   ReceiveOptions,
   ReceiveResult,
   RekeyOptions,
@@ -339,6 +340,22 @@ export class Vault {
     const { held, outcome, unconfirmed } = await adopt(foreign, options, { ...this.#parts, settings });
     this.#serving.forget(CredentialId.ofStored(held.credential));
     return { ...this.#kept(held), outcome, unconfirmed };
+  }
+
+  /**
+   * The authorization server that an MCP server names now, for who is to say whether it issued a login (`issuer` of `adopt`).
+   *
+   * @throws what finding out about the server throws
+   */
+  async namedIssuer(
+    resource: string,
+    options: Pick<AdoptOptions, 'account' | 'signal'> = {},
+  ): Promise<NamedIssuer> {
+    this.#mustBeOpen();
+    const { namedIssuer } = await import('./adopt.ts');
+    const name = CredentialId.of(resource, options.account);
+    const settings = await this.#parts.settings(name);
+    return namedIssuer(name, options.signal, { ...this.#parts, settings });
   }
 
   /**

@@ -231,22 +231,48 @@ describe('a login that does not say who issued it', () => {
 });
 
 describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, a login that does not say who issued it', () => {
-  it.each([
-    ['y', 'Moved the login'],
-    ['n', 'refresh token is still with opencode'],
-  ])('shows the host that would get the refresh token, and after %s: %s', async (answer, told) => {
-    const { variables, peer } = await person('opencode');
-    const shown = terminal(`${HOLDFAST} import opencode --url ${servers.resource}`, variables);
+  const QUESTION = 'Move it? Say yes only if you logged in there. [y/N]';
+
+  async function importing(id: string, args: string) {
+    const { variables, peer, holdfast } = await person(id);
+    const before = await peer.files();
+    const shown = terminal(`${HOLDFAST} import ${id} ${args}`, variables);
     onTestFinished(() => shown.type('\u0003'));
-    await shown.shows('Move? [y/N]');
+    await shown.shows(QUESTION);
+    const words = () => shown.shown().replaceAll(/\s+/g, ' ');
+    return { shown, words, peer, before, holdfast };
+  }
+
+  it('is moved by one answer, after the host is shown that gets its refresh token', async () => {
+    const { shown, words, peer } = await importing('opencode', `--url ${servers.resource}`);
+    const { host } = new URL(servers.issuer);
+    expect(words()).toContain(`Its refresh token will be sent to "${host}" ("${servers.issuer}").`);
     shown.type(`y${ENTER}`);
-    await shown.shows('Did you log in there? [y/N]');
-    expect(shown.shown()).toContain(new URL(servers.issuer).host);
-    shown.type(`${answer}${ENTER}`);
     expect(await shown.ended).toBe(0);
-    expect(shown.shown().replaceAll(/\s+/g, ' ')).toContain(told);
+    expect(words()).toContain('Moved the login');
+    expect(words().split('[y/N]')).toHaveLength(2);
+    expect(Object.values(await peer.files()).join()).not.toContain(peer.login.tokens.refresh_token);
+  });
+
+  it.each(['n', '', 'yess'])('stays whole where it is, and is not here, after "%s"', async (answer) => {
+    const { shown, words, peer, before, holdfast } = await importing('opencode', `--url ${servers.resource}`);
+    shown.type(`${answer}${ENTER}`);
+    expect(await shown.ended).toBe(130);
+    expect(words()).toContain('Nothing was moved.');
+    expect(words()).toContain('--access-token-only');
+    expect(await peer.files()).toEqual(before);
+    expect(JSON.parse((await holdfast(['list', '--json'])).out)).toMatchObject({ credentials: [] });
+  });
+
+  it('is asked about on its own, also where the server of another one cannot be reached', async () => {
+    const { shown, words, peer } = await importing('opencode', '');
+    expect(words()).toContain('To import moves 2 logins of opencode');
+    shown.type(`y${ENTER}`);
+    expect(await shown.ended).toBe(5);
+    expect(words()).toContain('Moved the login');
     const left = Object.values(await peer.files()).join();
-    expect(left.includes(peer.login.tokens.refresh_token)).toBe(answer === 'n');
+    expect(left).not.toContain(peer.login.tokens.refresh_token);
+    expect(left).toContain('other-refresh');
   });
 });
 

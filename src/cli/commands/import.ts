@@ -1,13 +1,7 @@
 import { resolve } from 'node:path';
 import { accountLabel, canonicalResource } from '../../credential.ts';
 import { displayUrl } from '../../display-url.ts';
-import {
-  AbortedError,
-  HoldfastError,
-  InvalidArgumentError,
-  LoginCancelledError,
-  reworded,
-} from '../../errors.ts';
+import { AbortedError, HoldfastError, InvalidArgumentError, reworded } from '../../errors.ts';
 import { backupKeeper } from '../../import/backup.ts';
 import { configuredServers } from '../../import/configured-servers.ts';
 import { findLogins, type Moved, moveLogin, StillThere } from '../../import/move.ts';
@@ -24,8 +18,9 @@ import { credentialJson } from '../credential-json.ts';
 import { EXIT, exitCodeOf } from '../exit-code.ts';
 import { tellKeyring } from '../kept-where.ts';
 import { checkOtherStore, withVault } from '../open-vault.ts';
-import { ask, canAsk } from '../terminal.ts';
+import { canAsk } from '../terminal.ts';
 import { isoTime, plural, relativeTime, table } from '../words.ts';
+import { checkCanConfirm, confirmed } from './import-confirm.ts';
 
 /** A login has some kilobytes. */
 const MAX_INPUT_BYTES = 1024 * 1024;
@@ -58,7 +53,7 @@ export async function run(invocation: Invocation): Promise<number> {
     mustLast: true,
     signal: invocation.signal,
   };
-  if (options.accessTokenOnly !== true) await confirm(invocation, peer, logins);
+  checkCanConfirm(invocation, peer, logins);
   return withVault(invocation, (vault) => importAll(invocation, { peer, place }, logins, vault, options));
 }
 
@@ -175,32 +170,6 @@ function nothingFound(
   });
 }
 
-/** What moving means is said before anything is moved. */
-async function confirm(invocation: Invocation, peer: Peer, logins: readonly FoundLogin[]): Promise<void> {
-  const { ui, signal } = invocation;
-  if (invocation.flag('yes')) return;
-  const what = `${plural(logins.length, 'login', 'logins')} of ${peer.title}`;
-  if (!canAsk() || ui.json) {
-    throw new InvalidArgumentError(
-      `To import moves ${what}: the tokens are taken out of its file, because two holders of one refresh token log each other out.`,
-      { hint: 'If that is meant: --yes. To leave them there: --access-token-only. To look only: --list' },
-    );
-  }
-  for (const { login, file } of logins) ui.say(`  ${displayUrl(login.resource)}   ${file}`, {});
-  ui.say(
-    `To import moves ${what}: the tokens are sealed here and taken out of that file, and no copy of them is kept there.\nAfterwards ${peer.afterwards}, or is made to use the login that is here: holdfast configure.`,
-    {},
-  );
-  const answer = await ask('Move? [y/N] ', signal).catch((cause: unknown) => {
-    throw new AbortedError('The question was ended before it was answered; nothing was moved.', { cause });
-  });
-  if (!/^y(es)?$/i.test(answer.trim())) {
-    throw new LoginCancelledError('Nothing was moved.', {
-      hint: 'To leave the logins there and take an access token: --access-token-only',
-    });
-  }
-}
-
 async function importAll(
   invocation: Invocation,
   from: { peer: Peer; place: PeerPlace },
@@ -210,14 +179,14 @@ async function importAll(
 ): Promise<number> {
   const { ui } = invocation;
   const told: unknown[] = [];
-  let code: number = EXIT.done;
   let last: Moved | undefined;
+  const { toMove, code: first } = await confirmed(invocation, from.peer, logins, vault, options);
+  let code = first;
   const keep = backupKeeper(from.peer, vault);
-  for (const found of logins) {
+  for (const { found, issuer } of toMove) {
     const { resource } = found.login;
     try {
-      const confirmIssuer = issuerQuestion(invocation, from.peer, resource);
-      last = await moveLogin(found, from, vault, { ...options, confirmIssuer }, keep);
+      last = await moveLogin(found, from, vault, { ...options, issuer }, keep);
       const { result, outcome } = last;
       const credential = credentialJson(result.credential);
       told.push({ resource, file: found.file, outcome, unconfirmed: result.unconfirmed, credential });
@@ -233,29 +202,6 @@ async function importAll(
   if (ui.json) ui.dataJson({ imported: told });
   else if (last !== undefined) await tellKeyring(invocation, last.result);
   return code;
-}
-
-/** Asked where the other program has not recorded who issued the login: the server may be any that the MCP server names. */
-function issuerQuestion(
-  invocation: Invocation,
-  { title }: Peer,
-  resource: string,
-): AdoptOptions['confirmIssuer'] {
-  const { ui, signal } = invocation;
-  if (invocation.flag('yes') || ui.json || !canAsk()) return undefined;
-  return async ({ issuer, tokenEndpoint }) => {
-    const host = quote(new URL(tokenEndpoint).host);
-    ui.say(
-      `${title} has not recorded who issued the login to ${resource}. Its refresh token will be sent to ${host} (${quote(issuer)}).`,
-      {},
-    );
-    const answer = await ask('Did you log in there? [y/N] ', signal).catch((cause: unknown) => {
-      throw new AbortedError('The question was ended before it was answered; that login was not moved.', {
-        cause,
-      });
-    });
-    return /^y(es)?$/i.test(answer.trim());
-  };
 }
 
 function stillThere({ cause, file }: StillThere, peer: Peer, resource: string): HoldfastError {
