@@ -1,5 +1,6 @@
 import type { Credential, CredentialId } from '../credential.ts';
 import type { RecordAddress, RecordVersion, Reservation } from '../store/store.ts';
+import type { MachineUse } from '../system/machine-note.ts';
 import type { CredentialLease } from './credential-lease.ts';
 import type { Lookup, StoredCredential, Undecryptable } from './stored-credential.ts';
 
@@ -37,6 +38,8 @@ export interface CredentialStore {
   lease(stored: StoredCredential): CredentialLease;
   /** The record ids of those that someone is changing now. */
   leased(stored: readonly StoredCredential[]): Promise<ReadonlySet<string>>;
+  /** The machines that wrote the credential, where only one is meant to at a time; never throws. */
+  machines(stored: StoredCredential): Promise<readonly MachineUse[]>;
   /** Makes sure that the next state can be written, before a server is asked for it. */
   reserve(stored: StoredCredential): Promise<Reservation>;
   /** Every credential, the strongest key first, and what could not be decrypted. */

@@ -11,6 +11,7 @@ import type {
   WriteOptions,
 } from '../store/store.ts';
 import { mapBounded } from '../system/bounded-map.ts';
+import type { MachineUse } from '../system/machine-note.ts';
 import { ClaimLease } from './claim-lease.ts';
 import type { CredentialLease } from './credential-lease.ts';
 import type { CredentialRecords, RecordWrite } from './credential-records.ts';
@@ -112,6 +113,10 @@ export class SealedCredentialStore implements CredentialStore, RecordAccess {
     const ids = [...new Set(stored.map(({ address }) => address.id))];
     const found = await Promise.all([this.#lasting, this.#passing].map(({ index }) => lockedOf(index, ids)));
     return new Set(found.flat());
+  }
+
+  async machines({ key, address }: StoredCredential): Promise<readonly MachineUse[]> {
+    return (await this.recordStoreOf(key).machines?.(address.id)) ?? [];
   }
 
   reserve({ key }: StoredCredential): Promise<Reservation> {

@@ -16,6 +16,7 @@ import {
 import { quote } from '../quote.ts';
 import { thisMoment } from '../system/clock.ts';
 import type { Environment } from '../system/environment.ts';
+import type { MachineUse } from '../system/machine-note.ts';
 import { step } from '../system/steps.ts';
 import { pause } from '../system/turn.ts';
 import { applyTokenResponse } from './apply-token-response.ts';
@@ -171,7 +172,8 @@ export class Refresh {
         if (isRefusal && retry.wasRefused(lease.now())) {
           await lease.leave(retry.ended(error, lease.now()).noteText);
           if (abandonedAt !== undefined) this.#policy.learnStrict(credential);
-          return await markRefused(lease, current, error, abandonedAt);
+          const reason = await reasonOf(error, abandonedAt, () => this.#store.machines(current));
+          return await markRefused(lease, current, error, reason);
         }
         retry = afterFailure(retry, error, isRefusal, credential, lease.now());
         await lease.leave(retry.noteText);
@@ -351,12 +353,12 @@ async function markRefused(
   lease: CredentialLease,
   current: StoredCredential,
   error: OAuthError,
-  abandonedAt: number | undefined,
+  reason: string,
 ): Promise<StoredCredential> {
   for (;;) {
     const stored = due(await lease.look(), current);
     if (hasMoved(stored.credential, current.credential)) return stored;
-    const loginRequired = { reason: reasonOf(error, abandonedAt), error: error.error, since: Date.now() };
+    const loginRequired = { reason, error: error.error, since: Date.now() };
     const marked: Credential = { ...stored.credential, loginRequired };
     // The mark only spares the next caller a request; what the server said holds without it.
     const written = await lease.replace(stored, marked).catch(() => 'followed' as const);
@@ -364,11 +366,18 @@ async function markRefused(
   }
 }
 
-function reasonOf(error: OAuthError, abandonedAt: number | undefined): string {
-  if (abandonedAt === undefined) {
-    return error.error === 'invalid_grant'
-      ? `${error.message} It was ended there, or a copy of it was used first: a backup, or another machine.`
-      : error.message;
+async function reasonOf(
+  error: OAuthError,
+  abandonedAt: number | undefined,
+  machines: () => Promise<readonly MachineUse[]>,
+): Promise<string> {
+  if (abandonedAt !== undefined) {
+    return `${error.message} A process ended in the middle of its refresh at ${new Date(abandonedAt).toISOString()}, and the server’s answer with it.`;
   }
-  return `${error.message} A process ended in the middle of its refresh at ${new Date(abandonedAt).toISOString()}, and the server’s answer with it.`;
+  if (error.error !== 'invalid_grant') return error.message;
+  const { otherMachine } = await import('../system/machine-note.ts');
+  const other = await otherMachine(await machines());
+  return other === undefined
+    ? `${error.message} It was ended there, or a copy of it was used first: a backup, or another machine.`
+    : `${error.message} It was ended there, or a copy of it was used first: this directory was also used on the machine ${quote(other.host)} (from ${new Date(other.at).toISOString()}). Two machines that use copies of one login log each other out, so log in on each of them.`;
 }

@@ -13,6 +13,7 @@ import {
 } from '../system/atomic-file.ts';
 import type { Environment } from '../system/environment.ts';
 import { acquireLock, type Lock, type LockKind, lockKindOf } from '../system/lock.ts';
+import type { MachineUse } from '../system/machine-note.ts';
 import type { Layout } from '../system/paths.ts';
 import {
   checkPrivateDirectories,
@@ -60,7 +61,7 @@ const COMMIT_WAIT_MS = 30_000;
  * Records as files, `credentials/<kid>/<record id>.jwe`: atomic, private, synced, one credential a file.
  *
  * Two locks for each record id. `<id>.lock` is the lease: held while a refresh is under way, for seconds. `<id>.note` is
- * what its holders leave each other, and `<id>.epoch` counts them. `<id>.commit.lock` makes compare and write one step, for
+ * what its holders leave each other, `<id>.epoch` counts them, `<id>.machines` says where they ran. `<id>.commit.lock` makes compare and write one step, for
  * milliseconds.
  */
 export class DirectoryStore implements Store {
@@ -96,6 +97,7 @@ export class DirectoryStore implements Store {
       return await this.#committing(address.id, async () => {
         if ((await this.#read(path))?.version !== expected) return { outcome: 'conflict' };
         await (await staging).place();
+        await this.#noteMachine(address.id);
         return { outcome: 'ok', version: versionOf(record) };
       });
     } finally {
@@ -207,6 +209,18 @@ export class DirectoryStore implements Store {
     }
   }
 
+  async machines(id: string): Promise<readonly MachineUse[]> {
+    const { machinesIn, isThisMachine } = await import('../system/machine-note.ts');
+    const uses = await machinesIn(this.#machinesPath(id), this.#environment);
+    if (uses.every(isThisMachine)) return [];
+    // There it is one directory for all of them, and no copy for each; doctor says what its lock is worth.
+    const { fileSystemOf } = await import('../system/file-system.ts');
+    const fileSystem = await fileSystemOf(this.#layout.home, this.#environment.platform).catch(
+      () => undefined,
+    );
+    return fileSystem?.kind === 'network' ? [] : uses;
+  }
+
   async reserve(): Promise<Reservation> {
     const { temporary } = this.#layout;
     await this.#prepare(temporary);
@@ -290,6 +304,20 @@ export class DirectoryStore implements Store {
     for (const entry of await listPrivateDirectory(moving, this.#environment)) {
       if (entry.startsWith(`${id}.${kid}.`)) await removeFileDurably(join(moving, entry));
     }
+  }
+
+  /** Under the commit lock. Loaded here, since a token that is fresh writes nothing. */
+  async #noteMachine(id: string): Promise<void> {
+    try {
+      const { noteMachine } = await import('../system/machine-note.ts');
+      await noteMachine(this.#machinesPath(id), this.#environment);
+    } catch {
+      // The record is written, and that is what counts.
+    }
+  }
+
+  #machinesPath(id: string): string {
+    return join(this.#layout.locks, `${name(id)}.machines`);
   }
 
   #path({ kid, id }: RecordAddress): string {

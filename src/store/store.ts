@@ -1,3 +1,4 @@
+import type { MachineUse } from '../system/machine-note.ts';
 import type { WaitOptions } from '../system/turn.ts';
 
 /** Where one record lies: the key that it is sealed under, and the record id of its resource and account. */
@@ -184,6 +185,8 @@ export interface RecordIndex {
   locked(id: string): Promise<boolean>;
   /** Those of the ids whose lease someone holds now, in one question. Absent where that asks as often as `locked`. */
   lockedAmong?(ids: readonly string[]): Promise<readonly string[]>;
+  /** The machines that wrote the record, in the order of their turns. Absent where many machines are meant to. Never throws. */
+  machines?(id: string): Promise<readonly MachineUse[]>;
   /**
    * Hears each time that the way to the store broke: another server may answer next, which lacks the last writes. It may hear
    * so more than once of one break. Answers what ends that. Absent where nothing is between.

@@ -12,6 +12,7 @@ import { checkPrivateDirectory, listPrivateDirectory } from '../system/private-d
 import { shellPath } from '../system/storage-error.ts';
 import { tellsUsers } from '../system/tcp-peer.ts';
 import { VERSION } from '../version.ts';
+import { copiesAmong, copiesWarning } from './copies.ts';
 import { dockerAgentBundle, dockerAgentKey, dockerAgentLock } from './diagnose-docker-agent.ts';
 import { engineFindings } from './diagnose-engine.ts';
 import { keyrings, passphrase } from './diagnose-keyrings.ts';
@@ -192,6 +193,10 @@ async function lock(layout: Layout, { variables }: Environment): Promise<Finding
 async function records(custody: Custody, layout: Layout, environment: Environment): Promise<Finding[]> {
   const { held, unopened } = await custody.list();
   const findings = [ok('records', `${held.length} ${held.length === 1 ? 'login opens' : 'logins open'}.`)];
+  for (const [{ credential }, hosts] of await copiesAmong(held, custody)) {
+    const login = `${credential.resource} (${credential.account})`;
+    findings.push(warning('machines', ...copiesWarning(login, hosts)));
+  }
   const byReason = new Map<string, Unopened[]>();
   for (const one of unopened) {
     byReason.set(one.error.message, [...(byReason.get(one.error.message) ?? []), one]);

@@ -174,6 +174,8 @@ export interface CredentialSummary {
   readonly keyring: string;
   readonly tier: Tier;
   readonly kid: string;
+  /** The host names of two machines that use copies of this login at the same time: they will log each other out. */
+  readonly machines?: readonly [string, string] | undefined;
 }
 
 /** A record that is there and could not be opened from here. */

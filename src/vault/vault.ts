@@ -415,9 +415,14 @@ export class Vault {
     const { held, unopened } = await this.#parts.custody.list();
     const now = thisMoment();
     const leased = await this.#parts.custody.leased(held);
+    const { copiesAmong } = await import('./copies.ts');
+    const copies = await copiesAmong(held, this.#parts.custody);
     return {
       credentials: held
-        .map((one) => summaryOf(this.#parts.custody.newest(one), now, leased.has(one.address.id)))
+        .map((one) => {
+          const summary = summaryOf(this.#parts.custody.newest(one), now, leased.has(one.address.id));
+          return { ...summary, machines: copies.get(one) };
+        })
         .sort((a, b) => compare(a.resource, b.resource) || compare(a.account, b.account)),
       unopened: unopened.map(summaryOfUnopened),
     };

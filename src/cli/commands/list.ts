@@ -1,6 +1,7 @@
 import { loginCommand } from '../../credentials/login-required.ts';
 import { displayUrl } from '../../display-url.ts';
 import { printable } from '../../quote.ts';
+import { copiesWarning } from '../../vault/copies.ts';
 import type { CredentialSummary, UnopenedRecord } from '../../vault/results.ts';
 import type { Invocation } from '../command.ts';
 import { credentialJson } from '../credential-json.ts';
@@ -23,6 +24,7 @@ export async function run(invocation: Invocation): Promise<number> {
   else if (unopened.length === 0) ui.note('No logins yet. Log in: holdfast login URL');
   for (const one of credentials) tellEnded(ui, one);
   for (const one of credentials) tellLeniencies(ui, one);
+  for (const one of credentials) tellCopies(ui, one);
   for (const records of byReason(unopened)) tellUnopened(ui, records);
   return EXIT.done;
 }
@@ -91,6 +93,11 @@ function tellLeniencies(ui: Ui, { resource, account, leniencies }: CredentialSum
   ui.note(
     `${resource}${account === 'default' ? '' : ` as ${account}`} was logged in to leniently: ${leniencies.join(', ')}.`,
   );
+}
+
+function tellCopies(ui: Ui, { resource, account, machines }: CredentialSummary): void {
+  if (machines === undefined) return;
+  ui.warn(...copiesWarning(`${resource}${account === 'default' ? '' : ` as ${account}`}`, machines));
 }
 
 function tellUnopened(ui: Ui, records: readonly UnopenedRecord[]): void {
