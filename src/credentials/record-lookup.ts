@@ -114,7 +114,8 @@ export class RecordLookup {
       if (byKid.size === 0 || !this.#keys.lookAgain(begin)) break;
     }
     for (const address of [...byKid.values()].flat()) {
-      unopened.push({ ...address, error: unreachable('This record', this.#keys.problems(), FORGET) });
+      const file = this.#lasting.index.fileOf?.(address);
+      unopened.push({ ...address, file, error: unreachable('This record', this.#keys.problems(), FORGET) });
     }
     return { held, unopened };
   }
@@ -131,7 +132,8 @@ export class RecordLookup {
       const found = await records.readMany(chunk, key, id);
       for (const [at, address] of chunk.entries()) {
         const one = found[at];
-        if (one instanceof HoldfastError) unopened.push({ ...address, error: one });
+        const file = records.index.fileOf?.(address);
+        if (one instanceof HoldfastError) unopened.push({ ...address, file, error: one });
         else if (one !== undefined) held.push({ ...one, address, key });
       }
     }

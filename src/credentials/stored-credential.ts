@@ -21,4 +21,6 @@ export interface Lookup {
 /** A record that could not be decrypted here, and why. */
 export interface Undecryptable extends RecordAddress {
   readonly error: HoldfastError;
+  /** The file that it is in, where the store has one for each. */
+  readonly file?: string | undefined;
 }

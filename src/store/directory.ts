@@ -170,6 +170,10 @@ export class DirectoryStore implements Store {
     return lists.flat();
   }
 
+  fileOf(address: RecordAddress): string {
+    return this.#path(address);
+  }
+
   async kidsOf(id: string): Promise<string[]> {
     if (!(await checkPrivateDirectory(this.#layout.home, this.#environment))) return [];
     await this.#finishMoves(id);

@@ -166,6 +166,8 @@ export interface RecordIndex {
   quarantine(address: RecordAddress): Promise<string | undefined>;
   /** Every record of every key, in no order. */
   list(): Promise<RecordAddress[]>;
+  /** The file of that record, for a person to look at or remove. Absent where a record is not a file. */
+  fileOf?(address: RecordAddress): string;
   /** The keys that have a record of this id: a miss costs no keyring a visit. */
   kidsOf(id: string): Promise<string[]>;
   lock(id: string, options: LeaseOptions): Promise<Lease>;

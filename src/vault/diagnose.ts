@@ -17,6 +17,7 @@ import { dockerAgentBundle, dockerAgentKey, dockerAgentLock } from './diagnose-d
 import { engineFindings } from './diagnose-engine.ts';
 import { keyrings, passphrase } from './diagnose-keyrings.ts';
 import { type Finding, failed, failureOf, ok, warning } from './finding.ts';
+import { isGone } from './forget.ts';
 import { homeOf, placeOf, type StoreName } from './place.ts';
 import { leniencySettings } from './settings.ts';
 
@@ -34,6 +35,8 @@ type Check = () => Promise<Finding[]>;
 
 /** Keep this much free: a record has a few kilobytes, and a full disk is noticed too late. */
 const LITTLE_SPACE_BYTES = 1024 * 1024;
+
+const MOST_FILES = 5;
 
 /** No clock of a working machine shows a time before this version was written. */
 const WRITTEN_AT = Date.UTC(2026, 10, 1);
@@ -209,9 +212,9 @@ async function records(custody: Custody, layout: Layout, environment: Environmen
     const ids = alike.map(({ id }) => `${id.slice(0, 12)}…`).join(', ');
     const message = `${alike.length} ${alike.length === 1 ? 'record does' : 'records do'} not open (${ids}). ${reason}`;
     const hint = damaged
-      ? 'Log in again where holdfast list misses one; the record is then moved to quarantine/, not deleted.'
+      ? 'Log in again where holdfast list misses one; the record is then moved to quarantine/, not deleted. Or remove it: holdfast logout --forget'
       : undefined;
-    findings.push(say('records', message, error?.hint ?? hint));
+    findings.push(say('records', message + filesOf(alike), error?.hint ?? hint));
   }
   const aside = await listPrivateDirectory(layout.quarantine, environment);
   if (aside.length > 0) {
@@ -224,6 +227,17 @@ async function records(custody: Custody, layout: Layout, environment: Environmen
     );
   }
   return findings;
+}
+
+/** A record that nothing opens does not say which login it is: a person who removes it needs its file. */
+function filesOf(records: readonly Unopened[]): string {
+  const files = records.flatMap((one) =>
+    isGone(one) && one.file !== undefined ? [shellPath(one.file)] : [],
+  );
+  if (files.length === 0) return '';
+  const rest = files.length - MOST_FILES;
+  const more = rest > 0 ? `, and ${rest} more: holdfast list --json` : '';
+  return ` ${files.length === 1 ? 'Its file' : 'Their files'}: ${files.slice(0, MOST_FILES).join(', ')}${more}`;
 }
 
 function clock(now: number): Finding[] {

@@ -11,6 +11,11 @@ import type { ForgetOptions, ForgetResult } from './results.ts';
 /** A refresh that is under way elsewhere ends first, at its own timeout. */
 const LEASE_WAIT_MS = 100_000;
 
+/** Whether nothing can open the record, as far as can be known from here. */
+export function isGone({ error }: Undecryptable): boolean {
+  return GONE.has(error.code);
+}
+
 /** Records that a person can fix, or that a newer Holdfast can read, are not gone: neither is in this list. */
 const GONE = new Set(['key-unavailable', 'record-damaged']);
 
@@ -26,7 +31,6 @@ export async function forget(
   { confirm, signal }: Pick<ForgetOptions, 'confirm' | 'signal'>,
 ): Promise<ForgetResult> {
   const { unopened } = await custody.list(name);
-  const isGone = ({ error }: Undecryptable) => GONE.has(error.code);
   const away = keys.reports().find(({ tier, outcome }) => tier === 'native' && outcome === 'passed-over');
   if (away !== undefined && (name === undefined ? unopened.length > 0 : unopened.some(isGone))) {
     const why = `The keyring ${away.id} is out of reach from here, and may have the key of these records: ${away.reason}`;

@@ -39,8 +39,8 @@ export function summaryOf(
   };
 }
 
-export function summaryOfUnopened({ id, kid, error }: Undecryptable): UnopenedRecord {
-  return { id, kid, code: error.code, reason: error.message, hint: error.hint };
+export function summaryOfUnopened({ id, kid, error, file }: Undecryptable): UnopenedRecord {
+  return { id, kid, code: error.code, reason: error.message, hint: error.hint, file };
 }
 
 function stateOf(credential: Credential, now: Moment, leased: boolean): CredentialState {

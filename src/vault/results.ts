@@ -185,6 +185,8 @@ export interface UnopenedRecord {
   readonly code: HoldfastErrorCode;
   readonly reason: string;
   readonly hint: string | undefined;
+  /** The file that it is in, as an absolute path, where the store has one for each. */
+  readonly file?: string | undefined;
 }
 
 export interface Listing {

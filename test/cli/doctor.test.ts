@@ -211,14 +211,16 @@ describe('holdfast doctor', () => {
     `);
   });
 
-  it('says which record is damaged, and what becomes of it', async () => {
+  it('says which record is damaged, in which file, and what becomes of it', async () => {
     const at = await loggedIn();
-    await writeFile(await recordFile(at), 'no record');
-    expect(await checks(at, /^records/)).toMatchInlineSnapshot(`
+    const file = await recordFile(at);
+    await writeFile(file, 'no record');
+    const told = await checks(at, /^records/);
+    expect(told.replace(file.slice(at.home.length), '/FILE')).toMatchInlineSnapshot(`
       "exit 1
       ok    records      0 logins open.
-      fail  records      1 record does not open (RECORD-ID…). The record does not open: it is not five parts of base64url.
-                         → Log in again where holdfast list misses one; the record is then moved to quarantine/, not deleted.
+      fail  records      1 record does not open (RECORD-ID…). The record does not open: it is not five parts of base64url. Its file: $HOME/FILE
+                         → Log in again where holdfast list misses one; the record is then moved to quarantine/, not deleted. Or remove it: holdfast logout --forget
       1 check failed, 0 warnings."
     `);
     await at.run(['login', servers.resource]);

@@ -1,4 +1,4 @@
-import { rm } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { temporaryDirectory } from '../support/home.ts';
@@ -25,7 +25,7 @@ describe.skipIf(NO_SECRET_SERVICE)('holdfast logout --forget', () => {
     return { at, bus, desktop };
   }
 
-  it('removes a record whose keyring was made anew, and says that it was not revoked', async () => {
+  it('removes a record whose keyring was made anew, whose file doctor and list name, and says that it was not revoked', async () => {
     const { at, bus, desktop } = await sealedOnDesktop();
     await rm(join(desktop, '.local/share/keyrings'), { recursive: true });
     await bus.keyring({ unlock: true });
@@ -35,6 +35,13 @@ describe.skipIf(NO_SECRET_SERVICE)('holdfast logout --forget', () => {
     expect(again.code).toBe(0);
     const before = await at.run(['list'], bus.variables);
     expect(before.err).toContain('holdfast logout --forget');
+    const { unopened } = JSON.parse((await at.run(['list', '--json'], bus.variables)).out);
+    expect(unopened).toMatchObject([{ code: 'key-unavailable' }]);
+    const { file } = unopened[0];
+    expect(await readFile(file, 'utf8')).toMatch(/^[\w-]+\.\.[\w-]+\.[\w-]+\.[\w-]+$/);
+    const doctor = await at.run(['doctor'], bus.variables);
+    expect(doctor.out).toContain(`Its file: ${file}`);
+    expect(doctor.out).toContain('holdfast logout --forget');
 
     const forgotten = await at.run(['logout', '--forget'], bus.variables);
     expect(forgotten.code).toBe(0);

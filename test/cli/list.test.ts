@@ -180,7 +180,7 @@ describe('holdfast list', () => {
       "exit 0
       --- stderr
       warning: 1 record does not open (RECORD-ID…). The record does not open: it fails authentication.
-        Log in again where a login is missing above; the record is then moved to quarantine/, not deleted."
+        Log in again where a login is missing above; the record is then moved to quarantine/, not deleted. Or remove it: holdfast logout --forget"
     `);
     const json = await at.run(['list', '--json']);
     expect(JSON.parse(json.out).unopened).toMatchObject([{ code: 'record-damaged' }]);

@@ -108,7 +108,7 @@ function tellUnopened(ui: Ui, records: readonly UnopenedRecord[]): void {
     `${plural(records.length, 'record does', 'records do')} not open (${ids}). ${first.reason}`,
     first.hint ??
       (first.code === 'record-damaged'
-        ? 'Log in again where a login is missing above; the record is then moved to quarantine/, not deleted.'
+        ? 'Log in again where a login is missing above; the record is then moved to quarantine/, not deleted. Or remove it: holdfast logout --forget'
         : undefined),
   );
 }
