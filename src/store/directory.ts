@@ -12,6 +12,7 @@ import {
   writeFileAtomically,
 } from '../system/atomic-file.ts';
 import type { Environment } from '../system/environment.ts';
+import type { UnseenLease } from '../system/lease-file.ts';
 import { acquireLock, type Lock, type LockKind, lockKindOf } from '../system/lock.ts';
 import type { MachineUse } from '../system/machine-note.ts';
 import type { Layout } from '../system/paths.ts';
@@ -210,6 +211,17 @@ export class DirectoryStore implements Store {
     } catch (error) {
       if (error instanceof LockTimeoutError) return true;
       throw error;
+    }
+  }
+
+  async unseenLeases(): Promise<readonly UnseenLease[]> {
+    const { locks } = this.#layout;
+    const { unseenLeases } = await import('../system/lease-file.ts');
+    try {
+      return await unseenLeases(locks, await listPrivateDirectory(locks, this.#environment));
+    } catch {
+      // It is told beside something else. Who takes a lease there hears why it cannot be read.
+      return [];
     }
   }
 

@@ -1,3 +1,4 @@
+import type { UnseenLease } from '../system/lease-file.ts';
 import type { MachineUse } from '../system/machine-note.ts';
 import type { WaitOptions } from '../system/turn.ts';
 
@@ -187,6 +188,8 @@ export interface RecordIndex {
   locked(id: string): Promise<boolean>;
   /** Those of the ids whose lease someone holds now, in one question. Absent where that asks as often as `locked`. */
   lockedAmong?(ids: readonly string[]): Promise<readonly string[]>;
+  /** Leases whose holder can be proven neither alive nor dead. Absent where none outlives its holder for long. Never throws. */
+  unseenLeases?(): Promise<readonly UnseenLease[]>;
   /** The machines that wrote the record, in the order of their turns. Absent where many machines are meant to. Never throws. */
   machines?(id: string): Promise<readonly MachineUse[]>;
   /**

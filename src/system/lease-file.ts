@@ -1,7 +1,8 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { readlink, symlink, unlink } from 'node:fs/promises';
+import { lstat, readlink, symlink, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
 import { fileSystemOf } from './file-system.ts';
-import { livenessOf, type ProcessIdentity, thisProcess } from './process-identity.ts';
+import { type Liveness, livenessOf, type ProcessIdentity, thisProcess } from './process-identity.ts';
 import { storageError, systemErrorCode } from './storage-error.ts';
 
 /*
@@ -57,6 +58,40 @@ export async function tryLeaseFile(path: string): Promise<LeaseFileResult> {
     }
     throw storageError(error, 'write', first);
   }
+}
+
+/** A lease that is not given back, by a process that cannot be seen from here: it may live, or have been killed. */
+export interface UnseenLease {
+  /** Whoever removes it frees the lease. */
+  readonly file: string;
+  /** In words: `process 42 on HOST`. */
+  readonly holder: string;
+  /** Milliseconds since the epoch, by the clock of the file system. */
+  readonly since: number;
+}
+
+/**
+ * The lease files in a directory whose holder can be proven neither alive nor dead. Takes none over.
+ *
+ * @throws StorageUnreadableError
+ */
+export async function unseenLeases(directory: string, names: readonly string[]): Promise<UnseenLease[]> {
+  const unseen: UnseenLease[] = [];
+  for (const name of names.filter((one) => one.endsWith('.owner'))) {
+    const first = join(directory, name);
+    try {
+      const last = (await chainFrom(first)).at(-1);
+      const isUnseen = last !== undefined && (await livenessOfOwner(last.target, first)) === 'unknown';
+      if (!isUnseen) continue;
+      const since = Math.round((await lstat(last.link)).mtimeMs);
+      unseen.push({ file: first, holder: describe(last.target), since });
+    } catch (error) {
+      // Given back between two looks; or no link at all, and so no lease.
+      const code = systemErrorCode(error);
+      if (code !== 'ENOENT' && code !== 'EINVAL') throw storageError(error, 'read', first);
+    }
+  }
+  return unseen;
 }
 
 function locked(me: string, links: readonly string[]): LeaseFileResult {
@@ -140,11 +175,14 @@ function parse(text: string): ProcessIdentity | undefined {
 }
 
 async function isDead(target: string, path: string): Promise<boolean> {
+  return unremoved.has(target) || (await livenessOfOwner(target, path)) === 'dead';
+}
+
+async function livenessOfOwner(target: string, path: string): Promise<Liveness> {
   const owner = parse(target);
-  if (owner === undefined) return false;
-  if (unremoved.has(target)) return true;
+  if (owner === undefined) return 'unknown';
   const { kind } = await fileSystemOf(path, process.platform);
-  return (await livenessOf(owner, { sameMachine: kind === 'disk' || kind === 'memory' })) === 'dead';
+  return livenessOf(owner, { sameMachine: kind === 'disk' || kind === 'memory' });
 }
 
 function describe(target: string): string {

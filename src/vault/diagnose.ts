@@ -4,6 +4,7 @@ import { SealedCredentialStore as Custody } from '../credentials/sealed-credenti
 import type { TierReport } from '../keyring/keyring.ts';
 import { EngineStore } from '../store/engine-store.ts';
 import { MemoryStore } from '../store/memory.ts';
+import type { RecordIndex } from '../store/store.ts';
 import type { Environment } from '../system/environment.ts';
 import { fileSystemOf } from '../system/file-system.ts';
 import { acquireLock, lockKindOf } from '../system/lock.ts';
@@ -20,6 +21,7 @@ import { type Finding, failed, failureOf, ok, warning } from './finding.ts';
 import { isGone } from './forget.ts';
 import { homeOf, placeOf, type StoreName } from './place.ts';
 import { leniencySettings } from './settings.ts';
+import { unseenLeaseWarning } from './unseen-lease.ts';
 
 /*
  * Independent checks of everything that a login stands on. One that fails does not stop the others; each says what to do.
@@ -64,7 +66,10 @@ export async function diagnose(
       await store.rehearse();
       return [ok('store', 'A record was written, read back, compared and removed.')];
     },
-    lock: () => lock(layout, environment),
+    lock: async () => [
+      ...(await lock(layout, environment)),
+      ...('unseenLeases' in store ? await unseenLeases(store) : []),
+    ],
     keyring: () => keyrings(resolution, keys),
     passphrase: () => passphrase(layout, environment, resolution),
     records: () => records(custody, layout, environment),
@@ -191,6 +196,12 @@ async function lock(layout: Layout, { variables }: Environment): Promise<Finding
           'A refresh still happens once. After a crash in another container, or on another machine, it may have to be removed by hand: the error then says which.',
         ),
   ];
+}
+
+async function unseenLeases(store: Pick<RecordIndex, 'unseenLeases'>): Promise<Finding[]> {
+  const now = Date.now();
+  const leases = (await store.unseenLeases?.()) ?? [];
+  return leases.map((lease) => warning('lock', ...unseenLeaseWarning(lease, now)));
 }
 
 async function records(custody: Custody, layout: Layout, environment: Environment): Promise<Finding[]> {

@@ -4,6 +4,7 @@ import type { TransferMode } from '../handover/blob.ts';
 import type { Lifetime, Tier, TierReport } from '../keyring/keyring.ts';
 import type { Leniency } from '../oauth/leniency.ts';
 import type { Secret } from '../secret.ts';
+import type { UnseenLease } from '../system/lease-file.ts';
 import type { ProofRequest, TokenOptions } from '../tokens/access-token.ts';
 
 export type { VaultEvent } from '../credentials/vault-event.ts';
@@ -192,6 +193,8 @@ export interface UnopenedRecord {
 export interface Listing {
   readonly credentials: readonly CredentialSummary[];
   readonly unopened: readonly UnopenedRecord[];
+  /** Leases that are held by a process which cannot be seen from here, where a lease file serves as the lock. */
+  readonly unseenLeases?: readonly UnseenLease[] | undefined;
 }
 
 export interface LogoutOptions {

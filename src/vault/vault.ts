@@ -425,6 +425,7 @@ export class Vault {
         })
         .sort((a, b) => compare(a.resource, b.resource) || compare(a.account, b.account)),
       unopened: unopened.map(summaryOfUnopened),
+      unseenLeases: await this.#parts.custody.recordStore.unseenLeases?.(),
     };
   }
 

@@ -1,7 +1,8 @@
-import { readdir, readFile, rm, symlink } from 'node:fs/promises';
+import { lutimes, readdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { tryLeaseFile } from '../../src/system/lease-file.ts';
 import { temporaryHome } from '../support/home.ts';
 import { type Servers, startServers } from '../support/servers.ts';
 import { commandLine } from '../support/transcript.ts';
@@ -13,7 +14,7 @@ beforeAll(async () => {
 afterAll(() => servers.stop());
 
 describe.skipIf(process.platform !== 'linux')('a lease file whose holder cannot be seen from here', () => {
-  it('is named by token, with the command that removes it, and the login works once it is removed', async () => {
+  it('is named by token, list and doctor, with the command that removes it, and the login works once it is removed', async () => {
     const { path, layout } = await temporaryHome();
     const at = commandLine(path, [servers]);
     const variables = { HOLDFAST_LOCK: 'lease-file' };
@@ -34,8 +35,40 @@ describe.skipIf(process.platform !== 'linux')('a lease file whose holder cannot 
       expect(err).toContain(`If it is gone for good: rm ${owner}`);
       break;
     }
+    const held = `Process 4242 on ${hostname()} holds the lease file ${owner} for`;
+    for (const command of ['list', 'doctor']) {
+      const { code, out, err } = await at.run([command], variables);
+      expect(code).toBe(0);
+      expect(`${out}${err}`).toContain(`${held} `);
+      expect(`${out}${err}`).not.toContain(`rm ${owner}`);
+    }
+    const longAgo = new Date(Date.now() - 3 * 60 * 60 * 1000);
+    await lutimes(owner, longAgo, longAgo);
+    for (const command of ['list', 'doctor']) {
+      const { out, err } = await at.run([command], variables);
+      expect(`${out}${err}`).toContain(`${held} 3 hours`);
+      expect(`${out}${err}`).toContain(`If that process is gone for good: rm ${owner}`);
+    }
+    const { unseenLeases } = JSON.parse((await at.run(['list', '--json'], variables)).out);
+    const holder = `process 4242 on ${hostname()}`;
+    expect(unseenLeases).toEqual([{ file: owner, holder, since: longAgo.toISOString() }]);
     await servers.behave({ accessTokenTtlSeconds: 3600 });
     await rm(owner);
     expect((await at.run(['token', servers.resource], variables)).code).toBe(0);
+    expect((await at.run(['list'], variables)).err).toBe('');
+  });
+
+  it('is told neither while its holder is seen to live, nor when it is provably dead', async () => {
+    const { path, layout } = await temporaryHome();
+    const at = commandLine(path, [servers]);
+    const variables = { HOLDFAST_LOCK: 'lease-file' };
+    await at.run(['login', servers.resource], variables);
+    const [alive, dead] = ['alive.lock', 'dead.lock'].map((name) => join(layout.locks, name));
+    await tryLeaseFile(alive ?? '');
+    const owner = await readlink(`${alive}.owner`);
+    await symlink(owner.replace(`&${process.pid}&`, '&4194304&'), `${dead}.owner`);
+    await writeFile(join(layout.locks, 'no-link.lock.owner'), '');
+    expect((await at.run(['list'], variables)).err).toBe('');
+    expect((await at.run(['doctor'], variables)).out).not.toContain('holds the lease file');
   });
 });

@@ -3,21 +3,24 @@ import { displayUrl } from '../../display-url.ts';
 import { printable } from '../../quote.ts';
 import { copiesWarning } from '../../vault/copies.ts';
 import type { CredentialSummary, UnopenedRecord } from '../../vault/results.ts';
+import { unseenLeaseWarning } from '../../vault/unseen-lease.ts';
 import type { Invocation } from '../command.ts';
 import { credentialJson } from '../credential-json.ts';
 import { EXIT } from '../exit-code.ts';
 import { withVault } from '../open-vault.ts';
 import type { Ui } from '../ui.ts';
-import { byReason, plural, relativeTime, table } from '../words.ts';
+import { byReason, isoTime, plural, relativeTime, table } from '../words.ts';
 
 const MOST_SCOPES = 3;
 const COLUMNS = ['RESOURCE', 'ACCOUNT', 'STATE', 'EXPIRES', 'SCOPES', 'KEYRING'];
 
 export async function run(invocation: Invocation): Promise<number> {
   const { ui } = invocation;
-  const { credentials, unopened } = await withVault(invocation, (vault) => vault.list());
+  const { credentials, unopened, unseenLeases = [] } = await withVault(invocation, (vault) => vault.list());
   if (ui.json) {
-    ui.dataJson({ credentials: credentials.map(credentialJson), unopened });
+    const leases = unseenLeases.map((one) => ({ ...one, since: isoTime(one.since) }));
+    const told = leases.length > 0 ? { unseenLeases: leases } : {};
+    ui.dataJson({ credentials: credentials.map(credentialJson), unopened, ...told });
     return EXIT.done;
   }
   if (credentials.length > 0) ui.data(tableOrBlocks(credentials.map(cellsOf), ui.columns));
@@ -26,6 +29,7 @@ export async function run(invocation: Invocation): Promise<number> {
   for (const one of credentials) tellLeniencies(ui, one);
   for (const one of credentials) tellCopies(ui, one);
   for (const records of byReason(unopened)) tellUnopened(ui, records);
+  for (const lease of unseenLeases) ui.warn(...unseenLeaseWarning(lease, Date.now()));
   return EXIT.done;
 }
 
