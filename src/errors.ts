@@ -76,10 +76,16 @@ export abstract class HoldfastError extends Error {
   }
 }
 
+/** Marks an error as one to retry later, where others of its class do not pass. */
+export function retryable<T extends HoldfastError>(error: T): T {
+  return Object.defineProperty(error, 'retryable', { value: true, enumerable: true });
+}
+
 /** The same failure, of the same class, told as part of a larger one. Its hint stays where no other is given. */
 export function reworded(cause: HoldfastError, message: string, { hint = cause.hint } = {}): HoldfastError {
   const Known = cause.constructor as new (message: string, options: object) => HoldfastError;
-  return new Known(message, { cause, ...(hint === undefined ? {} : { hint }) });
+  const error = new Known(message, { cause, ...(hint === undefined ? {} : { hint }) });
+  return cause.retryable && !error.retryable ? retryable(error) : error;
 }
 
 /** What may stand as the cause of an error: one of ours, or what `bareError` leaves of any other. */

@@ -6,6 +6,7 @@ import {
   KeyringLockedError,
   KeyUnavailableError,
   RecordDamagedError,
+  retryable,
 } from '../errors.ts';
 import { loginCommand } from './login-required.ts';
 
@@ -34,10 +35,11 @@ export function unreachable(
   for (const Problem of [KeyringLockedError, KeyringDeniedError, KeyringBrokenError]) {
     const problem = problems.find((candidate) => candidate instanceof Problem);
     if (problem) {
-      return new Problem(`${sealed} ${problem.message}`, {
+      const error = new Problem(`${sealed} ${problem.message}`, {
         cause: problem,
         ...(problem.hint === undefined ? {} : { hint: problem.hint }),
       });
+      return problem.retryable ? retryable(error) : error;
     }
   }
   const reasons = problems.map((problem) => ` ${problem.message}`).join('');

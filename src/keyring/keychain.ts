@@ -4,6 +4,7 @@ import {
   KeyringBrokenError,
   KeyringDeniedError,
   KeyringLockedError,
+  retryable,
 } from '../errors.ts';
 import { quote } from '../quote.ts';
 import type { Environment } from '../system/environment.ts';
@@ -241,9 +242,11 @@ function strangerError(cause: unknown): KeyringDeniedError {
 }
 
 function lateError(deadlineMs: number): KeyringBrokenError {
-  return new KeyringBrokenError(`The Keychain did not answer within ${deadlineMs} ms.`, {
-    hint: 'A question of it may be open on the desktop. Otherwise see: security list-keychains',
-  });
+  return retryable(
+    new KeyringBrokenError(`The Keychain did not answer within ${deadlineMs} ms.`, {
+      hint: 'A question of it may be open on the desktop; answer it, and try again. Otherwise see: security list-keychains',
+    }),
+  );
 }
 
 /** errSecDuplicateItem. */

@@ -1,4 +1,10 @@
-import { type HoldfastError, KeyringAbsentError, KeyringBrokenError, KeyringDeniedError } from '../errors.ts';
+import {
+  type HoldfastError,
+  KeyringAbsentError,
+  KeyringBrokenError,
+  KeyringDeniedError,
+  retryable,
+} from '../errors.ts';
 import { quote } from '../quote.ts';
 import { type Bus, BusError, connectBus, deadlineIn, sessionBusAddress } from '../system/dbus.ts';
 import type { Environment } from '../system/environment.ts';
@@ -80,9 +86,12 @@ function failureOfService(name: string, said: string, keyring: BusKeyring): Hold
       });
     case 'timeout':
     case 'TimedOut':
-      return new KeyringBrokenError(`${keyring.name} does not answer ${said}.`, {
-        hint: `It may hang: see ${keyring.daemons}, and restart it.`,
-      });
+      // It is there, and slow: neither absent, nor locked.
+      return retryable(
+        new KeyringBrokenError(`${keyring.name} does not answer in time ${said}.`, {
+          hint: `Try again in a moment. If that does not help, it hangs: restart ${keyring.daemons}.`,
+        }),
+      );
     default:
       return new KeyringBrokenError(`${keyring.name} does not work ${said}.`, {
         hint: 'Restart it, then try again.',

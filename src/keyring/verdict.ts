@@ -1,9 +1,10 @@
 import {
-  type HoldfastError,
+  HoldfastError,
   KeyringAbsentError,
   KeyringBrokenError,
   KeyringDeniedError,
   KeyringLockedError,
+  retryable,
 } from '../errors.ts';
 import type { KeyringProbe, Lifetime } from './keyring.ts';
 
@@ -37,6 +38,11 @@ export function statusOf(error: unknown): Unusable['status'] {
 }
 
 export function errorOf(probe: Unusable): HoldfastError {
+  const passes = probe.cause instanceof HoldfastError && probe.cause.retryable;
+  return passes ? retryable(plainErrorOf(probe)) : plainErrorOf(probe);
+}
+
+function plainErrorOf(probe: Unusable): HoldfastError {
   const options = { hint: probe.hint, cause: probe.cause };
   switch (probe.status) {
     case 'absent':

@@ -1,4 +1,4 @@
-import type { HoldfastError } from '../errors.ts';
+import { type HoldfastError, retryable } from '../errors.ts';
 import { pause } from '../system/turn.ts';
 
 /*
@@ -15,11 +15,6 @@ const PASSING = new WeakSet<HoldfastError>();
 export function passing<T extends HoldfastError>(error: T): T {
   PASSING.add(error);
   return retryable(error);
-}
-
-/** Marks the error as one to retry later: it passes, but not within a call. */
-export function retryable<T extends HoldfastError>(error: T): T {
-  return Object.defineProperty(error, 'retryable', { value: true, enumerable: true });
 }
 
 export function isPassing(error: unknown): boolean {

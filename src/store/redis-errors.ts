@@ -1,12 +1,13 @@
 import {
   HoldfastError,
+  retryable,
   StorageFullError,
   StoreDeniedError,
   StoreUnreachableError,
   StoreUnsuitableError,
 } from '../errors.ts';
 import { quote } from '../quote.ts';
-import { passing, retryable } from './passing-refusal.ts';
+import { passing } from './passing-refusal.ts';
 
 /*
  * What a failure of Redis means to us, by the word that its answer begins with. From within a script the word stands later,

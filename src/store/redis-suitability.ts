@@ -1,8 +1,8 @@
 import type { Redis } from 'ioredis';
-import { StorageFullError, StoreUnsuitableError } from '../errors.ts';
+import { retryable, StorageFullError, StoreUnsuitableError } from '../errors.ts';
 import { quote } from '../quote.ts';
 import type { EngineFinding } from './engine.ts';
-import { passing, retryable } from './passing-refusal.ts';
+import { passing } from './passing-refusal.ts';
 import { replyOf } from './redis-errors.ts';
 
 /*

@@ -1,7 +1,7 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { KeyringAbsentError, KeyringBrokenError, KeyringLockedError } from '../../src/errors.ts';
 import { defaultOpeners, KeyringResolution } from '../../src/keyring/open.ts';
 import { openForeignItems } from '../../src/keyring/open-foreign-items.ts';
@@ -13,7 +13,9 @@ import { NO_KWALLET } from '../support/kwallet.ts';
 import { holdfast, start, TYPESCRIPT } from '../support/process.ts';
 import { requirement } from '../support/requirement.ts';
 import { end, makeCollection, NO_SECRET_SERVICE, privateBus } from '../support/secret-service.ts';
+import { startServers } from '../support/servers.ts';
 import { babblingBus, slowBus } from '../support/slow-bus.ts';
+import { commandLine } from '../support/transcript.ts';
 
 /** Another user's number, in a namespace of its own. */
 const NAMESPACE = ['--dev-bind', '/', '/', '--unshare-user', '--uid', '1234', '--gid', '1234'];
@@ -262,6 +264,35 @@ describe.skipIf(NO_SECRET_SERVICE)('the Secret Service', () => {
     // Three: not there, which collection, is it open.
     await expect(keyring.get('missing')).rejects.toThrow('does not answer');
     await keyring.close();
+  });
+
+  test('a bus that is too slow is told as one to try again, not as absent, locked or no login', async () => {
+    const servers = await startServers();
+    onTestFinished(() => servers.stop());
+    const bus = await privateBus();
+    await bus.keyring({ unlock: true });
+    const at = commandLine((await temporaryHome()).path, [servers]);
+    expect((await at.run(['login', servers.resource], bus.variables)).err).toContain('secret-service');
+    const slow = await slowBus(bus.variables['DBUS_SESSION_BUS_ADDRESS'] ?? '', 3_500);
+    const variables = { ...bus.variables, DBUS_SESSION_BUS_ADDRESS: slow };
+
+    const token = await at.run(['token', servers.resource, '--json'], variables);
+    expect(token.code).toBe(4);
+    const { error } = JSON.parse(token.err);
+    expect(error).toMatchObject({ code: 'keyring-broken', retryable: true });
+    expect(error.message).toContain('The Secret Service does not answer in time');
+    expect(error.hint).toMatch(/^Try again in a moment/);
+    const listed = await at.run(['list'], variables);
+    expect(listed.err).toContain('Try again in a moment');
+    expect(listed.err).not.toContain('--forget');
+    const chosen = await at.run(
+      ['token', servers.resource, '--json', '--keyring', 'secret-service'],
+      variables,
+    );
+    expect(JSON.parse(chosen.err).error).toMatchObject({ code: 'keyring-broken', retryable: true });
+    // No command took the login for lost.
+    expect((await at.run(['logout', '--forget'], variables)).code).not.toBe(0);
+    expect((await at.run(['token', servers.resource], bus.variables)).code).toBe(0);
   });
 
   test.each([
