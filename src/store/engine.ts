@@ -124,6 +124,8 @@ export interface EngineFinding {
   readonly level: 'ok' | 'warning' | 'error';
   readonly message: string;
   readonly hint?: string | undefined;
+  /** A crash of the engine may lose what it acknowledged, or each write waits so that it does not. Told by what runs for long. */
+  readonly about?: 'durability' | undefined;
 }
 
 /**

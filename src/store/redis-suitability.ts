@@ -91,7 +91,7 @@ export function findingsOf(facts: ServerFacts, allowed: Allowed): RedisFinding[]
   const findings = [
     ...versionOf(facts),
     ...roleOf(facts),
-    ...durabilityOf(facts, allowed),
+    ...durabilityOf(facts, allowed).map((finding) => ({ ...finding, about: 'durability' as const })),
     ...evictionOf(facts, allowed),
   ];
   if (facts.cluster || facts.replicas > 0) {

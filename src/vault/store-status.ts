@@ -25,6 +25,13 @@ export interface StoreStatus {
   readonly findings: readonly EngineFinding[];
 }
 
+/** What a crash of the store's engine may lose, for what runs for long to say once. */
+export async function durabilityWarnings(store: RecordIndex): Promise<readonly EngineFinding[]> {
+  if (!(store instanceof EngineStore)) return [];
+  const findings = await store.engine().then((engine) => engine.examine());
+  return findings.filter(({ level, about }) => level === 'warning' && about === 'durability');
+}
+
 /**
  * @throws StoreUnreachableError, StoreDeniedError when the engine gives no answer
  * @throws InvalidArgumentError for a store that has no status of its own

@@ -1,6 +1,9 @@
-import { describe, expect, it } from 'vitest';
+import { randomBytes } from 'node:crypto';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { temporaryHome } from '../support/home.ts';
+import { noRedis, redisServer } from '../support/redis.ts';
 import { seededHome } from '../support/seeded-home.ts';
+import { startServers } from '../support/servers.ts';
 import { commandLine } from '../support/transcript.ts';
 
 describe('holdfast refresher --once', () => {
@@ -44,5 +47,39 @@ describe('holdfast refresher --once', () => {
         Check HOLDFAST_PASSPHRASE, or put the passphrase file that belongs to it back. The file is left as it is.
       0 logins have new tokens. 1 login: 0 fresh, 0 due, 1 that do not open here."
     `);
+  });
+});
+
+describe.skipIf(noRedis)('holdfast refresher on Redis', () => {
+  async function started(settings: Record<string, string>) {
+    const { url } = await redisServer({ settings });
+    const variables = { HOLDFAST_STORE: url, HOLDFAST_SEALING_KEY: randomBytes(32).toString('base64') };
+    const at = commandLine((await temporaryHome()).path);
+    const refresher = at.start(['refresher', '--every', '1'], variables);
+    onTestFinished(() => refresher.kill('SIGKILL'));
+    return { at, variables, refresher };
+  }
+
+  it('warns once where a crash of Redis loses what it acknowledged, and token does not', async () => {
+    const { at, variables, refresher } = await started({ appendfsync: 'everysec' });
+    await refresher.says('appendfsync everysec');
+    // It looks at the store once more, by a login that comes.
+    const servers = await startServers();
+    onTestFinished(() => servers.stop());
+    await at.run(['login', servers.resource], variables);
+    await refresher.says('1 login: 1 fresh');
+    refresher.kill('SIGTERM');
+    const { err } = await refresher.ended;
+    expect(err.split('appendfsync everysec')).toHaveLength(2);
+    expect(err).toContain('Set `appendfsync always`.');
+    expect(await at.run(['token', servers.resource], variables)).toMatchObject({ code: 0, err: '' });
+    expect((await at.run(['refresher', '--once'], variables)).err).not.toContain('appendfsync');
+  });
+
+  it('warns of nothing where each write is on the disk of Redis when it answers', async () => {
+    const { refresher } = await started({});
+    await refresher.says('0 logins');
+    refresher.kill('SIGTERM');
+    expect((await refresher.ended).err).not.toContain('appendfsync');
   });
 });

@@ -1,5 +1,6 @@
 import { displayUrl } from '../../display-url.ts';
 import type { WarmedLogin, WarmResult, WarmStates } from '../../vault/results.ts';
+import type { Vault } from '../../vault/vault.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT, exitCodeOf } from '../exit-code.ts';
 import { withVault } from '../open-vault.ts';
@@ -16,9 +17,10 @@ export async function run(invocation: Invocation): Promise<number> {
     port === undefined ? undefined : await (await import('../../vault/metrics-server.ts')).serveMetrics(port);
   if (metrics !== undefined) ui.note(`Metrics: ${metrics.url}`, { event: 'metrics', url: metrics.url });
   let told = '';
+  let warned: Promise<void> | undefined;
   try {
-    const result = await withVault(invocation, (vault) =>
-      vault.warm({
+    const result = await withVault(invocation, async (vault) => {
+      const warmed = await vault.warm({
         everyMs: everyS === undefined ? undefined : everyS * 1000,
         ratePerMinute,
         once,
@@ -29,12 +31,23 @@ export async function run(invocation: Invocation): Promise<number> {
           const text = counts(states);
           if (!once && text !== told) ui.note(text, { event: 'states', states });
           told = text;
+          // Now the engine answers. One command says this in doctor; what runs for months should say it in its log.
+          if (!once) warned ??= warnOfEngine(ui, vault);
         },
-      }),
-    );
+      });
+      await warned;
+      return warmed;
+    });
     return once ? toldOnce(ui, result) : EXIT.done;
   } finally {
     await metrics?.close();
+  }
+}
+
+async function warnOfEngine(ui: Ui, { store }: Vault): Promise<void> {
+  const { durabilityWarnings } = await import('../../vault/store-status.ts');
+  for (const { message, hint } of await durabilityWarnings(store).catch(() => [])) {
+    ui.warn(`${store.id}: ${message}`, hint, { event: 'durability' });
   }
 }
 
