@@ -31,7 +31,7 @@ describe('the list', () => {
     const home = await temporaryHome();
     const keyring = new DesktopKeyring();
     const { vault } = vaultAt(home, { openers: [opener(keyring), opener(new MemoryKeyring())] });
-    expect(await vault.list()).toEqual({ credentials: [], unopened: [] });
+    expect(await vault.list()).toEqual({ credentials: [], unopened: [], unseenLeases: [] });
     expect(keyring.calls).toEqual([]);
     await expect(readdir(home.path)).rejects.toThrow('ENOENT');
   });
