@@ -1,14 +1,14 @@
-import { randomBytes } from 'node:crypto';
 import type { Credential } from '../credential.ts';
 import { HoldfastError, LoginRequiredError, StorageUnwritableError } from '../errors.ts';
-import type { Lease, RecordIndex } from '../store/store.ts';
+import type { Lease } from '../store/store.ts';
 import { thisMoment } from '../system/clock.ts';
 import { measure } from '../system/metrics.ts';
 import { pause } from '../system/turn.ts';
 import { locate } from './lease-steps.ts';
 import { loggedOut, MOVED, refused } from './login-required.ts';
 import { LookBack } from './look-back.ts';
-import { kidIn, type OutboxFiles } from './outbox-files.ts';
+import { type OutboxAnswer, OutboxEntries } from './outbox-entries.ts';
+import type { OutboxFiles } from './outbox-files.ts';
 import type { RecordAccess } from './record-access.ts';
 import { Remembered } from './remembered.ts';
 import type { StoredCredential } from './stored-credential.ts';
@@ -52,13 +52,6 @@ interface Pending {
   readonly isSafe: boolean;
 }
 
-/** An answer in the outbox, decrypted. */
-interface Entry {
-  readonly credential: Credential;
-  readonly file?: string | undefined;
-  readonly row?: string | undefined;
-}
-
 /** What became of an answer. `stored` is what the record has then. */
 type Landing =
   | { readonly outcome: 'written'; readonly stored: StoredCredential }
@@ -74,6 +67,7 @@ type Landing =
 export class Outbox {
   readonly #store: RecordAccess;
   readonly #files: OutboxFiles | undefined;
+  readonly #entries: OutboxEntries;
   readonly #duties: OutboxDuties;
   readonly #pending = new Map<string, Pending>();
   readonly #written = new Remembered();
@@ -86,6 +80,7 @@ export class Outbox {
   constructor(store: RecordAccess, files: OutboxFiles | undefined, duties: OutboxDuties) {
     this.#store = store;
     this.#files = files;
+    this.#entries = new OutboxEntries(store, files);
     this.#duties = duties;
     this.#lookBack = new LookBack(store, () => this.#written.addresses());
     this.#forget = store.recordStore.onBroken?.(() => this.#lookBack.soon());
@@ -128,13 +123,13 @@ export class Outbox {
     lease: Lease,
     look: { readonly rows: boolean },
   ): Promise<StoredCredential> {
-    const entries = await this.#entries(stored, look.rows);
+    const entries = await this.#entries.ofLogin(stored, look.rows);
     const newest = entries.reduce(
       (a, { credential }) => (isNewer(credential, a) ? credential : a),
       this.newest(stored).credential,
     );
     if (newest === stored.credential) {
-      await this.#removeOutdated(entries, stored.credential, stored.address.id);
+      await this.#entries.removeOutdated(entries, stored.credential, stored.address.id);
       return stored;
     }
     const at = { ...stored, credential: newest };
@@ -187,7 +182,7 @@ export class Outbox {
    */
   async endRemoved(id: string): Promise<void> {
     const store = this.#store.recordStore;
-    const found = await this.#open(id, store, true);
+    const found = await this.#entries.of(id, store, true);
     // A staged file is the record of a login that is being saved.
     const left = found.filter(({ file, row }) => file !== undefined || row !== undefined);
     // Read after the entries: each of them was saved while its record was there.
@@ -196,7 +191,7 @@ export class Outbox {
     for (const { credential } of newest) {
       const { loggedInAt } = credential;
       const ofLogin = left.filter((one) => one.credential.loggedInAt === loggedInAt);
-      if (await this.#revoked(credential)) await this.#remove(ofLogin, id);
+      if (await this.#revoked(credential)) await this.#entries.remove(ofLogin, id);
     }
   }
 
@@ -240,7 +235,7 @@ export class Outbox {
         const landing: Landing =
           stored === undefined ? { outcome: 'removed' } : await this.#land(stored, at.credential, lease);
         if (this.#pending.get(id) !== pending) continue;
-        await this.#settled(at, landing, await this.#entries(at, true));
+        await this.#settled(at, landing, await this.#entries.ofLogin(at, true));
         await lease?.release();
       } catch {
         // It was said when it happened first, and the next try may do better.
@@ -279,19 +274,23 @@ export class Outbox {
   }
 
   /** Draws the consequences: what is remembered, removed from the outbox, set aside, revoked. */
-  async #settled(answer: StoredCredential, landing: Landing, entries: readonly Entry[]): Promise<void> {
+  async #settled(
+    answer: StoredCredential,
+    landing: Landing,
+    entries: readonly OutboxAnswer[],
+  ): Promise<void> {
     const { credential } = answer;
     const { id } = answer.address;
     switch (landing.outcome) {
       case 'written':
         break;
       case 'removed': {
-        const left = await this.#entries(answer, true);
+        const left = await this.#entries.ofLogin(answer, true);
         const newest = left.reduce((a, one) => (isNewer(one.credential, a) ? one.credential : a), credential);
         const isRevoked = await this.#revoked(newest);
         this.#pending.delete(id);
         this.#written.forget(id);
-        if (isRevoked) await this.#remove(left, id);
+        if (isRevoked) await this.#entries.remove(left, id);
         return;
       }
       case 'followed':
@@ -309,7 +308,7 @@ export class Outbox {
     const stored = landing.outcome === 'followed' ? answer : landing.stored;
     if (landing.outcome === 'followed') this.#written.forget(id);
     else this.#written.remember(stored);
-    await this.#removeOutdated(entries, stored.credential, id);
+    await this.#entries.removeOutdated(entries, stored.credential, id);
   }
 
   /** An answer that came too late to be of use is kept for people, where the store has room for such. */
@@ -339,7 +338,7 @@ export class Outbox {
 
   /** The store does not take it: in memory for this process, and in the outbox for the others. */
   async #put(at: StoredCredential, lease: Lease, error: unknown): Promise<StoredCredential> {
-    const where = await this.#putEntry(at).catch(() => undefined);
+    const where = await this.#entries.put(at).catch(() => undefined);
     this.#pending.set(at.address.id, { at, lease, isSafe: where !== undefined });
     measure({ name: 'set-aside', why: 'unpersisted' });
     const known = error instanceof HoldfastError ? error : undefined;
@@ -354,55 +353,6 @@ export class Outbox {
     });
     this.#retryIn(FIRST_RETRY_MS);
     return at;
-  }
-
-  /** An entry of its own: a row where the store answers, which every machine sees; else a file on this machine. */
-  async #putEntry({ address, key, credential }: StoredCredential): Promise<string | undefined> {
-    if (key.lifetime === 'process') return undefined;
-    const store = this.#store.recordStoreOf(key);
-    const random = randomBytes(9).toString('base64url');
-    const name = `${credential.generation}.${credential.epoch ?? 0}.${random}`;
-    const entry = { name, kid: address.kid, record: this.#store.sealed(address, key, credential) };
-    const isRow = await store.putOutbox?.(address.id, entry).catch(() => false);
-    return isRow === true ? `the outbox of ${store.id}` : this.#files?.put(store, address.id, entry);
-  }
-
-  /** Every answer of that login in the outbox that opens here. */
-  async #entries({ address, key, credential }: StoredCredential, rows: boolean): Promise<readonly Entry[]> {
-    const entries = await this.#open(address.id, this.#store.recordStoreOf(key), rows);
-    return entries.filter((one) => one.credential.loggedInAt === credential.loggedInAt);
-  }
-
-  async #open(id: string, store: RecordIndex, rows: boolean): Promise<readonly Entry[]> {
-    const [files, found] = await Promise.all([
-      this.#files?.list(store, id) ?? [],
-      rows ? (store.listOutbox?.(id) ?? []) : [],
-    ]);
-    const entries: Entry[] = [];
-    const add = async (record: string, at: Omit<Entry, 'credential'>) => {
-      const opened = await this.#store.unsealed(id, kidIn(record), record);
-      if (opened !== undefined) entries.push({ credential: opened, ...at });
-    };
-    for (const { record, path, isStaged } of files) await add(record, { file: isStaged ? undefined : path });
-    for (const { record, name } of found) await add(record, { row: name });
-    return entries;
-  }
-
-  /** Only what the record supersedes or equals is removed, and only as it was read. */
-  async #removeOutdated(entries: readonly Entry[], stored: Credential, id: string): Promise<void> {
-    await this.#remove(
-      entries.filter(({ credential }) => !isNewer(credential, stored)),
-      id,
-    );
-  }
-
-  async #remove(entries: readonly Entry[], id: string): Promise<void> {
-    await this.#files?.remove(entries.flatMap(({ file }) => file ?? []));
-    const rows = entries.flatMap(({ row }) => row ?? []);
-    if (rows.length === 0) return;
-    await this.#store.recordStore.removeOutbox?.(id, rows).catch(() => {
-      // An entry that stays is only looked at once more.
-    });
   }
 
   #retryIn(ms: number): void {

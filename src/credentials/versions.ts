@@ -34,9 +34,11 @@ export function isNewer(answer: Credential, stored: Credential): boolean {
 }
 
 /**
- * Whether `stored` is of a login that was made after the login of `answer` was removed. A login that replaces another counts on
- * from its generation, and one after a logout begins at 1.
+ * Whether `stored` is a later login, made after the login of `answer` was removed, and by another client. A login that replaces
+ * another continues its generations; one after a logout starts at 1. Some servers end every grant of a client together: to
+ * revoke an answer of the same client could end the later login.
  */
 export function isAfterRemoval(stored: Credential, answer: Credential): boolean {
-  return stored.loggedInAt > answer.loggedInAt && stored.generation < answer.generation;
+  if (stored.loggedInAt <= answer.loggedInAt || stored.generation >= answer.generation) return false;
+  return stored.server.issuer !== answer.server.issuer || stored.client.clientId !== answer.client.clientId;
 }
