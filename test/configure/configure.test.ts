@@ -12,7 +12,7 @@ import {
 } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { type Client, CLIENTS, type ClientId, type Place, type Scope } from '../../src/configure/clients.ts';
+import { CLIENTS, type Client, type ClientId, type Place, type Scope } from '../../src/configure/clients.ts';
 import { configure, entriesOf, fileOf, unconfigure, type Wanted } from '../../src/configure/configure.ts';
 import { serverName } from '../../src/configure/server-name.ts';
 import { readClientFile, replaceClientFile } from '../../src/system/client-file.ts';

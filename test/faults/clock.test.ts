@@ -1,5 +1,5 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Home, temporaryHome } from '../support/home.ts';
 import { start, TYPESCRIPT } from '../support/process.ts';
 import { installed, requirement } from '../support/requirement.ts';

@@ -1,5 +1,5 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ServerResponse } from 'node:http';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Home, temporaryHome } from '../support/home.ts';
 import { type Handler, json } from '../support/hostile-server.ts';
 import { type Servers, startServers } from '../support/servers.ts';

@@ -16,8 +16,8 @@ import {
   witnessWith,
 } from '../support/docker-agent.ts';
 import { temporaryDirectory } from '../support/home.ts';
-import { holdfast } from '../support/process.ts';
 import { callKWallet, NO_KWALLET, startKWallet, writeKWalletSettings } from '../support/kwallet.ts';
+import { holdfast } from '../support/process.ts';
 import { type Bus, NO_SECRET_SERVICE, privateBus } from '../support/secret-service.ts';
 import { type Servers, startServers } from '../support/servers.ts';
 import { scripted } from '../support/vault.ts';

@@ -1,5 +1,5 @@
-import { chmod, mkdir, rename, symlink, writeFile } from 'node:fs/promises';
 import { randomBytes } from 'node:crypto';
+import { chmod, mkdir, rename, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { type HoldfastError, InvalidArgumentError, KeyringAbsentError } from '../../src/errors.ts';

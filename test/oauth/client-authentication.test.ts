@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { ClientRegistration } from '../../src/credential.ts';
 import { HoldfastError, InvalidArgumentError } from '../../src/errors.ts';
 import { revokeToken } from '../../src/oauth/revocation.ts';
-import { tokenRequest, type TokenServer } from '../../src/oauth/token.ts';
+import { type TokenServer, tokenRequest } from '../../src/oauth/token.ts';
 import { Secret } from '../../src/secret.ts';
 import { type Handler, hostileServer, json, type LoggedRequest } from '../support/hostile-server.ts';
 import { secretsSeen } from '../support/leaks.ts';

@@ -12,8 +12,8 @@ import { describe, expect, test } from 'vitest';
 import { InvalidArgumentError } from '../../src/errors.ts';
 import {
   DpopNonces,
-  dpopProof,
   type DpopRequest,
+  dpopProof,
   dpopThumbprint,
   generateDpopKey,
 } from '../../src/oauth/dpop.ts';

@@ -11,9 +11,9 @@ import { Secret } from '../../src/secret.ts';
 import {
   answer,
   type Handler,
+  type HostileServer,
   hang,
   hostileServer,
-  type HostileServer,
   json,
   raw,
 } from '../support/hostile-server.ts';

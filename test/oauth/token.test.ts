@@ -16,16 +16,16 @@ import {
   exchangeCode,
   IncompleteTokensError,
   refreshTokens,
-  tokenRequest,
   type TokenResponse,
+  tokenRequest,
 } from '../../src/oauth/token.ts';
 import { Secret } from '../../src/secret.ts';
 import {
   answer,
   type Handler,
+  type HostileServer,
   hang,
   hostileServer,
-  type HostileServer,
   json,
   raw,
   stream,

@@ -7,10 +7,10 @@ import { InvalidArgumentError, OAuthError } from '../../src/errors.ts';
 import { Secret } from '../../src/secret.ts';
 import type { LoginOptions } from '../../src/vault/results.ts';
 import { temporaryHome } from '../support/home.ts';
-import { start, TYPESCRIPT } from '../support/process.ts';
-import { type Counters, type Servers, startServers } from '../support/servers.ts';
 import { json } from '../support/hostile-server.ts';
 import { secretsSeen } from '../support/leaks.ts';
+import { start, TYPESCRIPT } from '../support/process.ts';
+import { type Counters, type Servers, startServers } from '../support/servers.ts';
 import { useTokenEndpoint } from '../support/token-endpoint.ts';
 import { accepted, change, expire, fingerprint, scripted, stored, vaultAt } from '../support/vault.ts';
 
