@@ -1,48 +1,12 @@
-/* The layers of the design, one way: a file imports from its own layer or from one below. */
-const LAYERS = [
-  'core',
-  'system',
-  'http',
-  'mechanism',
-  'credentials',
-  'refresh',
-  'tokens',
-  'vault',
-  'mcp',
-  'proxy',
-  'configure',
-  'import',
-  'surface',
-  'cli',
-];
-const PATHS = {
-  core: '^src/(bare-error|errors|secret|quote|credential|version|plain-values|display-url|oauth-syntax|unknown-members)\\.ts$',
-  system: '^src/system/',
-  http: '^src/http/',
-  mechanism: '^src/(sealing\\.ts|handover/|keyring/|store/|oauth/)',
-  credentials: '^src/credentials/',
-  refresh: '^src/refresh/',
-  tokens: '^src/tokens/',
-  vault: '^src/vault/',
-  mcp: '^src/mcp/',
-  proxy: '^src/proxy/',
-  configure: '^src/configure/',
-  import: '^src/import/',
-  surface: '^src/(index\\.ts|stores\\.ts|postgres\\.ts|redis\\.ts|telemetry\\.ts|testing/)',
-  cli: '^src/cli/',
-};
+const LAYERS = require('./scripts/layers.cjs');
 
 module.exports = {
   forbidden: [
-    ...LAYERS.slice(0, -1).map((layer, index) => ({
+    ...LAYERS.slice(0, -1).map(([layer, path], index) => ({
       name: `${layer}-never-imports-from-above`,
       severity: 'error',
-      from: { path: PATHS[layer] },
-      to: {
-        path: LAYERS.slice(index + 1)
-          .map((above) => PATHS[above])
-          .join('|'),
-      },
+      from: { path },
+      to: { path: LAYERS.slice(index + 1).map(([, above]) => above) },
     })),
     {
       name: 'oauth-and-store-meet-in-the-vault-only',

@@ -11,7 +11,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { STEPS } from '../src/system/steps.ts';
+import { STEPS } from '../src/system/checkpoints.ts';
 import { CrashSite, type Kill, PLACES, SERVERS, Servers } from '../test/faults/crash/harness.ts';
 import { Site } from '../test/faults/crash/site.ts';
 import { bundled } from '../test/support/bundle.ts';

@@ -5,7 +5,7 @@
  * often holders of one credential claim it.
  */
 import { parseArgs } from 'node:util';
-import { EngineStore } from '../src/store/engine-store.ts';
+import { EngineStore } from '../src/store/engine/engine-store.ts';
 import { Credentials, type Rate } from './fleet/measure.ts';
 import { oneCredential } from './fleet/one-credential.ts';
 import { startSized } from './fleet/sized-engine.ts';

@@ -7,8 +7,8 @@
  * one is lost, done twice, or out of order.
  */
 import { parseArgs } from 'node:util';
-import { load } from './proxy/load.ts';
 import { compare } from './proxy/compare.ts';
+import { load } from './proxy/load.ts';
 
 const { values } = parseArgs({
   options: {

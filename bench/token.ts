@@ -13,7 +13,7 @@ import { fileURLToPath } from 'node:url';
 import { Bench } from 'tinybench';
 import { DirectoryStore } from '../src/store/directory.ts';
 import { processEnvironment } from '../src/system/environment.ts';
-import { layoutOf } from '../src/system/paths.ts';
+import { layoutOf } from '../src/system/files/paths.ts';
 import { openVault } from '../src/vault/vault.ts';
 import { browse } from '../test/support/scripted-browser.mjs';
 import { startServers } from '../test/support/servers.ts';

@@ -15,7 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { StdioClientTransport } from '@modelcontextprotocol/client/stdio';
-import { LOGIN_TOOL } from '../src/proxy/stand-in.ts';
+import { LOGIN_TOOL } from '../src/proxy/login/placeholder-answers.ts';
 import { CLIENT_METADATA_URL, context, scenario, use } from './use.ts';
 
 const { values, positionals } = parseArgs({

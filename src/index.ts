@@ -63,9 +63,9 @@ export type {
   Reservation,
   Store,
   StoredRecord,
-} from './store/store.ts';
+} from './store/record-store.ts';
 export type { Environment } from './system/environment.ts';
-export type { StoreName } from './vault/place.ts';
+export type { StoreName } from './vault/open-parts.ts';
 export type {
   AccessToken,
   AdoptOptions,

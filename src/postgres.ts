@@ -1,11 +1,11 @@
 /** `holdfast/postgres`: records in a PostgreSQL database that many machines share (docs/fleet.md). Needs the package `pg`. */
-import type { EngineStore } from './store/engine-store.ts';
-import { openPostgresStore, type PostgresStoreOptions } from './store/postgres-pool.ts';
+import type { EngineStore } from './store/engine/engine-store.ts';
+import { openPostgresStore, type PostgresStoreOptions } from './store/postgres/pool.ts';
 
-export type { PostgresPool } from './store/postgres.ts';
-export { PostgresEngine } from './store/postgres.ts';
-export type { PostgresStoreOptions } from './store/postgres-pool.ts';
-export { POSTGRES_SCHEMA_VERSION, postgresMigration } from './store/postgres-schema.ts';
+export type { PostgresStoreOptions } from './store/postgres/pool.ts';
+export type { PostgresPool } from './store/postgres/postgres.ts';
+export { PostgresEngine } from './store/postgres/postgres.ts';
+export { POSTGRES_SCHEMA_VERSION, postgresMigration } from './store/postgres/schema.ts';
 
 /**
  * @example openVault({ store: postgresStore({ connectionString: 'postgres://holdfast@db/logins?sslmode=verify-full' }) })

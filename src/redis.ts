@@ -1,8 +1,8 @@
 /** `holdfast/redis`: records in Redis or Valkey that many machines share (docs/redis.md). Needs the package `ioredis`. */
-import type { EngineStore } from './store/engine-store.ts';
-import { openRedisStore, type RedisStoreOptions } from './store/redis-open.ts';
+import type { EngineStore } from './store/engine/engine-store.ts';
+import { openRedisStore, type RedisStoreOptions } from './store/redis/open.ts';
 
-export type { RedisStoreOptions } from './store/redis-open.ts';
+export type { RedisStoreOptions } from './store/redis/open.ts';
 
 /**
  * A store in Redis 5 or later, or Valkey. It connects when it is first used, and writes nothing to a server that cannot keep

@@ -14,6 +14,6 @@ export {
   type OutboxEntry,
   type StoredOutboxEntry,
   type WriteAnswer,
-} from './store/engine.ts';
-export { EngineStore, type EngineStoreOptions, type LazyEngine } from './store/engine-store.ts';
-export type { RecordAddress, RecordVersion, Store, StoredRecord } from './store/store.ts';
+} from './store/engine/engine.ts';
+export { EngineStore, type EngineStoreOptions, type LazyEngine } from './store/engine/engine-store.ts';
+export type { RecordAddress, RecordVersion, Store, StoredRecord } from './store/record-store.ts';

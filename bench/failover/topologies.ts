@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,7 +10,7 @@ import { Cluster, Redis } from 'ioredis';
 import pg from 'pg';
 import { postgresMigration, postgresStore } from '../../src/postgres.ts';
 import { redisStore } from '../../src/redis.ts';
-import type { EngineStore } from '../../src/store/engine-store.ts';
+import type { EngineStore } from '../../src/store/engine/engine-store.ts';
 import { startPostgres, startReplica, startWire } from '../../test/support/postgres.ts';
 import { joinCluster, type RedisServer, startRedis } from '../../test/support/redis.ts';
 

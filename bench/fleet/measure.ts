@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import type { EngineStore } from '../../src/store/engine-store.ts';
-import type { RecordAddress } from '../../src/store/store.ts';
+import type { EngineStore } from '../../src/store/engine/engine-store.ts';
+import type { RecordAddress } from '../../src/store/record-store.ts';
 
 /** What one kind of step came to, with all callers at once. */
 export interface Rate {

@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { recordId } from '../../src/credential.ts';
-import { EngineStore } from '../../src/store/engine-store.ts';
+import { EngineStore } from '../../src/store/engine/engine-store.ts';
 import { bundled } from '../../test/support/bundle.ts';
 import { start } from '../../test/support/process.ts';
 import { Credentials } from '../torture/credentials.ts';

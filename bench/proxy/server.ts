@@ -10,7 +10,7 @@ import type { AddressInfo } from 'node:net';
 import { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { createMcpHandler, fromJsonSchema, McpServer } from '@modelcontextprotocol/server';
-import { tokenClaims, type TokenSource } from '../../test/support/servers/token-claims.ts';
+import { type TokenSource, tokenClaims } from '../../test/support/servers/token-claims.ts';
 
 const { issuer, tokens } = JSON.parse(process.argv[2] ?? '{}') as { issuer: string; tokens?: TokenSource };
 

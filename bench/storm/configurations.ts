@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
+import { bundled } from '../../test/support/bundle.ts';
 import type { Servers } from '../../test/support/servers.ts';
 import { judged } from './barrier.ts';
-import { bundled } from '../../test/support/bundle.ts';
 import { CommandFleet } from './command-fleet.ts';
 import { desktop, noSecretService } from './desktop.ts';
 import { type Fleet, WorkerFleet } from './fleet.ts';

@@ -1,13 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CredentialId } from '../../src/credential.ts';
 import type { StoredCredential } from '../../src/credentials/credential-store.ts';
-import { SealedCredentialStore } from '../../src/credentials/sealed-credential-store.ts';
-import { defaultOpeners, KeyringResolution } from '../../src/keyring/open.ts';
+import { SealedCredentialStore } from '../../src/credentials/sealed/sealed-credential-store.ts';
+import { defaultOpeners, KeyringResolution } from '../../src/keyring/resolve.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
 import { MemoryStore } from '../../src/store/memory.ts';
 import { type Environment, processEnvironment } from '../../src/system/environment.ts';
-import { layoutOf } from '../../src/system/paths.ts';
+import { layoutOf } from '../../src/system/files/paths.ts';
 import { openVault } from '../../src/vault/vault.ts';
 import { browse } from '../../test/support/scripted-browser.mjs';
 import { accepted } from './barrier.ts';

@@ -1,15 +1,15 @@
 import type { Credential } from '../../src/credential.ts';
 import { CredentialId } from '../../src/credential.ts';
 import { MOVED } from '../../src/credentials/login-required.ts';
-import { SealedCredentialStore } from '../../src/credentials/sealed-credential-store.ts';
-import { resolveKeyrings } from '../../src/keyring/open.ts';
+import { SealedCredentialStore } from '../../src/credentials/sealed/sealed-credential-store.ts';
+import { resolveKeyrings } from '../../src/keyring/resolve.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
 import { Secret } from '../../src/secret.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
 import { MemoryStore } from '../../src/store/memory.ts';
-import type { Store } from '../../src/store/store.ts';
+import type { Store } from '../../src/store/record-store.ts';
 import { type Environment, processEnvironment } from '../../src/system/environment.ts';
-import { layoutOf } from '../../src/system/paths.ts';
+import { layoutOf } from '../../src/system/files/paths.ts';
 
 const DAY_MS = 86_400_000;
 

@@ -1,5 +1,5 @@
-import type { EngineStoreOptions } from '../../src/store/engine-store.ts';
-import type { Store } from '../../src/store/store.ts';
+import type { EngineStoreOptions } from '../../src/store/engine/engine-store.ts';
+import type { Store } from '../../src/store/record-store.ts';
 
 /** One question to an engine may take so long, in milliseconds: these engines are near, and die often. */
 const TIMEOUT_MS = 2_000;

@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util';
 import { InvalidArgumentError } from '../errors.ts';
 import { quote } from '../quote.ts';
 import type { Command, Option } from './command.ts';
-import { COMMON } from './common-options.ts';
+import { COMMON } from './options/common.ts';
 
 /** What was given after the name of a command, checked against what it declares. */
 export interface Arguments {

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { AbortedError } from '../errors.ts';
 import { isWholeBlob, MAX_BLOB_CHARACTERS } from '../handover/blob.ts';
 import { printable } from '../quote.ts';
-import { readGivenFile } from '../system/private-directory.ts';
+import { readGivenFile } from '../system/files/private-directory.ts';
 import { canAsk } from './terminal.ts';
 
 /* Where a hand-over blob comes from. It is no argument of a command: it is too long for one. */

@@ -1,6 +1,6 @@
 import type { Command, Option } from './command.ts';
-import { LOG } from './log-option.ts';
-import { LOGIN_OPTIONS } from './login-options.ts';
+import { LOG } from './options/log.ts';
+import { LOGIN_OPTIONS } from './options/login.ts';
 
 /*
  * The one table of commands: parsing, help, completion and the documentation come from it. A command's code is loaded

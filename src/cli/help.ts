@@ -1,5 +1,5 @@
 import type { Command, Option } from './command.ts';
-import { COMMON } from './common-options.ts';
+import { COMMON } from './options/common.ts';
 
 const ENVIRONMENT = [
   ['HOLDFAST_HOME', 'where everything lies (default: $XDG_CONFIG_HOME/holdfast, else ~/.config/holdfast)'],

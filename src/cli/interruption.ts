@@ -1,5 +1,5 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
-import type { StepMessage } from '../system/steps.ts';
+import type { StepMessage } from '../system/checkpoints.ts';
 import { EXIT } from './exit-code.ts';
 
 /*

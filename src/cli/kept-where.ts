@@ -1,6 +1,6 @@
 import { lifetimeInWords } from '../keyring/keyring.ts';
-import { fileSystemOf } from '../system/file-system.ts';
-import { layoutOf } from '../system/paths.ts';
+import { fileSystemOf } from '../system/files/file-system.ts';
+import { layoutOf } from '../system/files/paths.ts';
 import type { LoginResult } from '../vault/results.ts';
 import type { Invocation } from './command.ts';
 

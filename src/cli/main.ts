@@ -7,7 +7,7 @@ import type { Command, Invocation } from './command.ts';
 import { COMMANDS } from './commands.ts';
 import { EXIT, exitCodeOf } from './exit-code.ts';
 import { Interruption } from './interruption.ts';
-import { isLog } from './log-option.ts';
+import { isLog } from './options/log.ts';
 import { Ui } from './ui.ts';
 
 /** What a write answers when nobody reads any more: a pipe whose reader has ended, a terminal that was closed. */

@@ -1,7 +1,7 @@
 import { InvalidArgumentError } from '../errors.ts';
-import type { PeerPlace } from '../import/peer.ts';
-import { dockerAgentLayoutOf } from '../system/paths.ts';
-import { chosenStore, type StoreName, storeNamed } from '../vault/place.ts';
+import type { PeerPlace } from '../import/source.ts';
+import { dockerAgentLayoutOf } from '../system/files/paths.ts';
+import { chosenStore, type StoreName, storeNamed } from '../vault/open-parts.ts';
 import { openVault, type Vault } from '../vault/vault.ts';
 import type { Invocation } from './command.ts';
 
@@ -46,7 +46,7 @@ export async function warnOfHiddenKey(invocation: Invocation, keyringId: string)
   const { store, dockerAgentDir } = chosenPlace(invocation);
   if (store !== 'docker-agent') return;
   const { environment, ui } = invocation;
-  const { HIDDEN_KEY, isKeyHidden } = await import('../vault/hidden-key.ts');
+  const { HIDDEN_KEY, isKeyHidden } = await import('../docker-agent/hidden-key.ts');
   if (await isKeyHidden(environment, keyringId, dockerAgentDir)) ui.warn(HIDDEN_KEY.message, HIDDEN_KEY.hint);
 }
 

@@ -1,6 +1,6 @@
 import { InvalidArgumentError } from '../errors.ts';
 import { HostileValuesError, type PlainObject, plainCopy, plainObject, sameValues } from '../plain-values.ts';
-import { shellPath } from '../system/storage-error.ts';
+import { shellPath } from '../system/files/storage-error.ts';
 import {
   type ConfigFormat,
   ConfigSyntaxError,

@@ -1,7 +1,7 @@
 import type { Credential, CredentialId } from '../credential.ts';
-import type { RecordAddress, RecordVersion, Reservation } from '../store/store.ts';
-import type { MachineUse } from '../system/machine-note.ts';
-import type { CredentialLease } from './credential-lease.ts';
+import type { RecordAddress, RecordVersion, Reservation } from '../store/record-store.ts';
+import type { MachineUse } from '../system/os/machine-note.ts';
+import type { CredentialLease } from './lease/credential-lease.ts';
 import type { Lookup, StoredCredential, Undecryptable } from './stored-credential.ts';
 
 export type { Lookup, StoredCredential, Undecryptable } from './stored-credential.ts';

@@ -1,6 +1,6 @@
 import { type Credential, CredentialId, DEFAULT_ACCOUNT, withOtherSlash } from '../credential.ts';
 import { LoginRequiredError } from '../errors.ts';
-import { shellPath } from '../system/storage-error.ts';
+import { shellPath } from '../system/files/storage-error.ts';
 import type { CredentialStore } from './credential-store.ts';
 
 /* Why a credential needs a person, and the command that mends it. */

@@ -1,6 +1,6 @@
 import { HoldfastError } from '../errors.ts';
-import type { RecordAddress } from '../store/store.ts';
-import type { RecordAccess } from './record-access.ts';
+import type { RecordAddress } from '../store/record-store.ts';
+import type { RecordAccess } from './sealed/record-access.ts';
 
 /*
  * After the way to an engine broke, another server may answer that lacks the last writes: a replica was promoted, a backup

@@ -1,5 +1,5 @@
 import type { Credential } from '../credential.ts';
-import type { RecordAddress } from '../store/store.ts';
+import type { RecordAddress } from '../store/record-store.ts';
 import type { StoredCredential } from './stored-credential.ts';
 import { isNewer } from './versions.ts';
 

@@ -1,7 +1,7 @@
 import type { Credential } from '../credential.ts';
 import type { HoldfastError } from '../errors.ts';
 import type { SealingKey } from '../keyring/sealing-key.ts';
-import type { RecordAddress, RecordVersion } from '../store/store.ts';
+import type { RecordAddress, RecordVersion } from '../store/record-store.ts';
 
 /** A credential as it was read, and what writing it back needs. */
 export interface StoredCredential {

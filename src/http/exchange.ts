@@ -7,7 +7,7 @@ import {
 } from 'node:http';
 import { Agent as HttpsAgent, request as overTls } from 'node:https';
 import type { Socket } from 'node:net';
-import { step } from '../system/steps.ts';
+import { step } from '../system/checkpoints.ts';
 
 /*
  * One request, and the head of its answer.

@@ -1,7 +1,7 @@
 import { HoldfastError, InvalidResponseError, NetworkError, ResponseTooLargeError } from '../errors.ts';
 import { quote } from '../quote.ts';
 import { processEnvironment } from '../system/environment.ts';
-import { systemErrorCode } from '../system/storage-error.ts';
+import { systemErrorCode } from '../system/files/storage-error.ts';
 
 /* What went wrong below HTTP, as an error of ours: by the code that Node gives, and by how far the request had come. */
 

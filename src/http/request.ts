@@ -8,7 +8,7 @@ import {
   UnsafeUrlError,
 } from '../errors.ts';
 import { quote } from '../quote.ts';
-import { step } from '../system/steps.ts';
+import { step } from '../system/checkpoints.ts';
 import { VERSION } from '../version.ts';
 import { classify } from './addresses.ts';
 import { decoded, whole } from './body.ts';

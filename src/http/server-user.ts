@@ -14,7 +14,7 @@ import { isLoopbackAddress } from './addresses.ts';
 export async function checkServerUser(url: URL, socket: Socket): Promise<void> {
   const { remoteAddress = '', localAddress } = socket;
   if (!isLoopbackAddress(remoteAddress) && remoteAddress !== localAddress) return;
-  const { isAnotherUser, tcpServerOf } = await import('../system/tcp-peer.ts');
+  const { isAnotherUser, tcpServerOf } = await import('../system/network/tcp-peer.ts');
   const peer = await tcpServerOf(socket);
   if (peer.kind === 'gone') {
     socket.destroy();

@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 import { InvalidArgumentError, NetworkError } from '../errors.ts';
 import { quote } from '../quote.ts';
 import { Secret } from '../secret.ts';
-import { type ProxyVariable, proxyVariable } from '../system/proxy-environment.ts';
+import { type ProxyVariable, proxyVariable } from '../system/network/proxy-environment.ts';
 import { VERSION } from '../version.ts';
 import { certificateHint, whyOf } from './failure.ts';
 import { pointsHere } from './safe-url.ts';

@@ -1,10 +1,10 @@
 import { InvalidArgumentError } from '../errors.ts';
 import { Secret } from '../secret.ts';
-import { readClientFile, replaceClientFile } from '../system/client-file.ts';
-import { shellPath } from '../system/storage-error.ts';
-import type { Backup, Backups } from '../vault/backups.ts';
+import { readClientFile, replaceClientFile } from '../system/files/client-file.ts';
+import { shellPath } from '../system/files/storage-error.ts';
+import type { Backup, Backups } from '../transfer/backups.ts';
 import type { Vault } from '../vault/vault.ts';
-import type { KeepBackup, Peer, PeerPlace } from './peer.ts';
+import type { KeepBackup, Peer, PeerPlace } from './source.ts';
 
 /*
  * The backup of a peer's file that an import edits: kept sealed, since the file holds the tokens that move, and put back on

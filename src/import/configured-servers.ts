@@ -2,8 +2,8 @@ import { isAbsolute, join } from 'node:path';
 import { CLIENTS } from '../configure/clients.ts';
 import { formatOf } from '../configure/open-format.ts';
 import { HoldfastError } from '../errors.ts';
-import { readClientFile } from '../system/client-file.ts';
 import type { Environment } from '../system/environment.ts';
+import { readClientFile } from '../system/files/client-file.ts';
 import { type Fields, objectAt, objectOf, textAt } from './fields.ts';
 
 /*

@@ -2,11 +2,11 @@ import { canonicalResource } from '../credential.ts';
 import { displayUrl } from '../display-url.ts';
 import { HoldfastError, InvalidArgumentError, keptCause } from '../errors.ts';
 import { quote } from '../quote.ts';
-import { shellPath } from '../system/storage-error.ts';
+import { shellPath } from '../system/files/storage-error.ts';
 import type { AdoptOptions, AdoptResult } from '../vault/results.ts';
 import type { Vault } from '../vault/vault.ts';
 import { backupKeeper } from './backup.ts';
-import type { Findings, FoundLogin, KeepBackup, Peer, PeerPlace, Skipped } from './peer.ts';
+import type { Findings, FoundLogin, KeepBackup, Peer, PeerPlace, Skipped } from './source.ts';
 
 /*
  * A login on its way from a peer to the vault. It is stored here first and taken out there then: whenever that is cut short,

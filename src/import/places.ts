@@ -1,7 +1,7 @@
 import { basename } from 'node:path';
 import { HoldfastError } from '../errors.ts';
-import type { Findings, Skipped } from './peer.ts';
-import { findIn, type StoreFile } from './peer-file.ts';
+import type { Findings, Skipped } from './source.ts';
+import { findIn, type StoreFile } from './source-file.ts';
 
 /* The places where one peer may have logins: its files, and the OS keyring. */
 

@@ -1,8 +1,8 @@
 import { canonicalResource, DEFAULT_ACCOUNT, parseCredential, recordId } from '../credential.ts';
+import { openDockerAgent } from '../docker-agent/open.ts';
 import { KeyUnavailableError, StorageUnwritableError } from '../errors.ts';
 import type { Environment } from '../system/environment.ts';
-import { dockerAgentLayoutOf, layoutOf } from '../system/paths.ts';
-import { openDockerAgent } from '../vault/docker-agent.ts';
+import { dockerAgentLayoutOf, layoutOf } from '../system/files/paths.ts';
 import { hasOneAlready, type Recipient } from './recipient.ts';
 
 /**

@@ -2,12 +2,12 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { type Credential, parseCredential } from '../credential.ts';
 import { InvalidArgumentError } from '../errors.ts';
-import { writeFileAtomically } from '../system/atomic-file.ts';
-import { isThere } from '../system/client-file.ts';
-import { checkCanMakeDirectory } from '../system/private-directory.ts';
-import { shellPath } from '../system/storage-error.ts';
+import { writeFileAtomically } from '../system/files/atomic-file.ts';
+import { isThere } from '../system/files/client-file.ts';
+import { checkCanMakeDirectory } from '../system/files/private-directory.ts';
+import { shellPath } from '../system/files/storage-error.ts';
 import type { ExportedLogin } from '../vault/results.ts';
-import { lease } from './mcp-remote.ts';
+import { lease } from './programs/mcp-remote.ts';
 import { hasOneAlready, type Recipient } from './recipient.ts';
 
 /*

@@ -1,7 +1,7 @@
 import { HoldfastError, KeyringAbsentError, KeyringBrokenError } from '../errors.ts';
 import { quote } from '../quote.ts';
 import type { Keyring, KeyringOpener, Lifetime } from './keyring.ts';
-import { errorOf } from './verdict.ts';
+import { errorOf } from './probe-result.ts';
 
 /*
  * One keyring that may serve. What answered is kept for the life of the process. What was locked or absent is asked again

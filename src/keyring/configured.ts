@@ -1,7 +1,7 @@
 import { InvalidArgumentError } from '../errors.ts';
 import type { Environment } from '../system/environment.ts';
-import type { Layout } from '../system/paths.ts';
-import { readSettings } from '../system/settings-file.ts';
+import type { Layout } from '../system/files/paths.ts';
+import { readSettings } from '../system/files/settings-file.ts';
 
 /**
  * The keyring that `config.json` names, if there is such a file and it names one. Its other fields are not looked at.

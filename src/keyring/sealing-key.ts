@@ -3,13 +3,13 @@ import { join } from 'node:path';
 import { HoldfastError, InvalidArgumentError, KeyringBrokenError } from '../errors.ts';
 import type { RecordKey } from '../sealing.ts';
 import type { Environment } from '../system/environment.ts';
-import { acquireLock, lockKindOf } from '../system/lock.ts';
-import type { Layout } from '../system/paths.ts';
-import { ensurePrivateDirectories } from '../system/private-directory.ts';
+import type { Layout } from '../system/files/paths.ts';
+import { ensurePrivateDirectories } from '../system/files/private-directory.ts';
+import { acquireLock, lockKindOf } from '../system/locks/lock.ts';
 import type { UsableKeyring } from './candidate.ts';
 import { keyText, newSealingKey, SEALING_KEY_ITEM, writtenKeys } from './key-text.ts';
 import type { Keyring, Lifetime, Tier, TierReport } from './keyring.ts';
-import type { KeyringResolution } from './open.ts';
+import type { KeyringResolution } from './resolve.ts';
 
 /*
  * The one secret that keyrings hold for us: 32 random bytes that seal the records. A keyring of this machine is asked for it

@@ -1,7 +1,7 @@
 import type { CredentialId as Name } from '../credential.ts';
 import { InvalidArgumentError } from '../errors.ts';
-import { bearerChallenge, parseChallenges } from '../oauth/challenge.ts';
-import { DpopNonces } from '../oauth/dpop.ts';
+import { bearerChallenge, parseChallenges } from '../oauth/discovery/challenge.ts';
+import { DpopNonces } from '../oauth/tokens/dpop.ts';
 import { scopesIn } from '../oauth-syntax.ts';
 import { quote } from '../quote.ts';
 import type { AccessToken } from '../vault/results.ts';

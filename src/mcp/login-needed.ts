@@ -2,7 +2,7 @@ import type { CredentialId as Name } from '../credential.ts';
 import { loginCommand } from '../credentials/login-required.ts';
 import { InsufficientScopeError, InvalidArgumentError, LoginRequiredError } from '../errors.ts';
 import { quote } from '../quote.ts';
-import { shellPath } from '../system/storage-error.ts';
+import { shellPath } from '../system/files/storage-error.ts';
 
 /* Why the token at hand does not do, and the command that mends it. */
 

@@ -1,7 +1,7 @@
 import type { Credential } from '../credential.ts';
-import type { CredentialLease } from '../credentials/credential-lease.ts';
+import type { CredentialLease } from '../credentials/lease/credential-lease.ts';
 import { LockTimeoutError } from '../errors.ts';
-import { shellPath } from '../system/storage-error.ts';
+import { shellPath } from '../system/files/storage-error.ts';
 import { RetryState } from './retry-state.ts';
 
 /**

@@ -1,6 +1,6 @@
 import type { Credential } from '../credential.ts';
 import { HoldfastError, LeaseLostError, LoginRequiredError } from '../errors.ts';
-import { isMeasured, measure, type RefreshOutcome } from '../system/metrics.ts';
+import { isMeasured, measure, type RefreshOutcome } from '../system/metric-channel.ts';
 
 /** Measures one refresh, from the lease to its outcome, while somebody listens. */
 export class RefreshSpan {

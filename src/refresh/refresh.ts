@@ -1,6 +1,6 @@
 import { type Credential, isRenewable } from '../credential.ts';
-import type { BeginOptions, CredentialLease } from '../credentials/credential-lease.ts';
 import type { CredentialStore, StoredCredential } from '../credentials/credential-store.ts';
+import type { BeginOptions, CredentialLease } from '../credentials/lease/credential-lease.ts';
 import { cannotRefresh, loggedOut, MOVED, refused } from '../credentials/login-required.ts';
 import { alive, freshness, wasIneffective } from '../credentials/token-age.ts';
 import type { VaultEvent } from '../credentials/vault-event.ts';
@@ -14,11 +14,11 @@ import {
   OAuthError,
 } from '../errors.ts';
 import { quote } from '../quote.ts';
+import { step } from '../system/checkpoints.ts';
 import { thisMoment } from '../system/clock.ts';
 import type { Environment } from '../system/environment.ts';
-import type { MachineUse } from '../system/machine-note.ts';
-import { step } from '../system/steps.ts';
-import { pause } from '../system/turn.ts';
+import { pause } from '../system/locks/keyed-mutex.ts';
+import type { MachineUse } from '../system/os/machine-note.ts';
 import { applyTokenResponse } from './apply-token-response.ts';
 import { RefreshSpan } from './instrument.ts';
 import { RefusalBreaker } from './refusal-breaker.ts';
@@ -31,7 +31,7 @@ import { SingleFlight, type Wait } from './single-flight.ts';
  * Refresh exactly once (DESIGN section 6, docs/refresh.md, docs/fleet.md), whatever the store. In one process concurrent
  * callers share one run; between processes and machines the lease decides, and its holder knows the credential as it is then.
  * The lease is checked again right before the first byte leaves. What the server answers is never dropped
- * (credentials/outbox.ts).
+ * (credentials/outbox/outbox.ts).
  */
 
 /**
@@ -375,7 +375,7 @@ async function reasonOf(
     return `${error.message} A process ended in the middle of its refresh at ${new Date(abandonedAt).toISOString()}, and the server’s answer with it.`;
   }
   if (error.error !== 'invalid_grant') return error.message;
-  const { otherMachine } = await import('../system/machine-note.ts');
+  const { otherMachine } = await import('../system/os/machine-note.ts');
   const other = await otherMachine(await machines());
   return other === undefined
     ? `${error.message} It was ended there, or a copy of it was used first: a backup, or another machine.`

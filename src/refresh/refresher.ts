@@ -10,10 +10,10 @@ import {
   LoginRequiredError,
   NetworkError,
 } from '../errors.ts';
-import type { RecordAddress } from '../store/store.ts';
+import type { RecordAddress } from '../store/record-store.ts';
 import { thisMoment } from '../system/clock.ts';
-import { measure, type WarmState } from '../system/metrics.ts';
-import { pause } from '../system/turn.ts';
+import { pause } from '../system/locks/keyed-mutex.ts';
+import { measure, type WarmState } from '../system/metric-channel.ts';
 import type { Refresh } from './refresh.ts';
 import { TokenBucket } from './token-bucket.ts';
 import type { WarmedLogin, WarmOptions, WarmResult } from './warm-options.ts';

@@ -1,12 +1,12 @@
 import type { AssertionSource, ClientRegistration, Credential, Grant } from '../credential.ts';
 import { InvalidArgumentError, OAuthError } from '../errors.ts';
 import type { RequestOptions } from '../http/request.ts';
-import type { TokenResponse, TokenServer } from '../oauth/token.ts';
+import type { TokenResponse, TokenServer } from '../oauth/tokens/token.ts';
 import { quote } from '../quote.ts';
 import type { Secret } from '../secret.ts';
 import type { Environment } from '../system/environment.ts';
-import { readSecret } from '../system/secret-file.ts';
-import { shellPath } from '../system/storage-error.ts';
+import { readSecret } from '../system/files/secret-file.ts';
+import { shellPath } from '../system/files/storage-error.ts';
 
 /** What one request for tokens by a grant needs to know. */
 export interface GrantRequest
@@ -27,7 +27,7 @@ export async function requestByGrant(
   options: RequestOptions,
 ): Promise<TokenResponse> {
   const { server, client, grant, resourceParameter, requestedScope: scope, dpopKey } = request;
-  const { clientCredentials, exchangeForIdJag, jwtBearer } = await import('../oauth/grants.ts');
+  const { clientCredentials, exchangeForIdJag, jwtBearer } = await import('../oauth/tokens/grants.ts');
   const target = { resourceParameter, scope };
   const bound = { ...options, dpopKey };
   switch (grant.type) {
@@ -68,7 +68,7 @@ export async function readAssertion(
 ): Promise<Secret> {
   const says = of === 'enterprise' ? '--id-token-file' : '--workload-token-file';
   const token = await readSecret({ ...from, says }, environment);
-  const { unverifiedJwt } = await import('../oauth/grants.ts');
+  const { unverifiedJwt } = await import('../oauth/tokens/grants.ts');
   if (unverifiedJwt(token) !== undefined) return token;
   throw new InvalidArgumentError(`What ${nameOf(from)} holds is not a JWT (RFC 7519).`, {
     hint: 'It should hold the token alone, as it was issued: three parts with dots between them.',
@@ -124,7 +124,7 @@ async function hintFor(
 
 /** Who issued it, to whom, until when: mostly it is one of these. None of them is a secret. */
 async function hintAt({ from, token }: NonNullable<Asked['presented']>): Promise<string> {
-  const { unverifiedJwt } = await import('../oauth/grants.ts');
+  const { unverifiedJwt } = await import('../oauth/tokens/grants.ts');
   const { iss, aud, exp } = unverifiedJwt(token)?.claims ?? {};
   const audience = Array.isArray(aud) ? aud.join(' ') : aud;
   const until = typeof exp === 'number' && Math.abs(exp) < 8e12 ? new Date(exp * 1000).toISOString() : '?';

@@ -2,7 +2,7 @@ import type { AuthorizationServer, Credential } from '../credential.ts';
 import { cannotRefresh, loginCommand } from '../credentials/login-required.ts';
 import { type HoldfastError, InvalidResponseError, IssuerMismatchError, OAuthError } from '../errors.ts';
 import type { RequestOptions } from '../http/request.ts';
-import type { TokenResponse } from '../oauth/token.ts';
+import type { TokenResponse } from '../oauth/tokens/token.ts';
 import { quote } from '../quote.ts';
 import type { Environment } from '../system/environment.ts';
 
@@ -33,7 +33,7 @@ export async function requestTokens(
   const found = known === credential ? undefined : { server, client, resourceParameter };
   const options = { ...wait, onConnected, beforeSend, afterSend };
   if (tokens.refreshToken !== undefined) {
-    const { IncompleteTokensError, refreshTokens } = await import('../oauth/token.ts');
+    const { IncompleteTokensError, refreshTokens } = await import('../oauth/tokens/token.ts');
     const presented = { refreshToken: tokens.refreshToken, resourceParameter };
     try {
       return { ...(await refreshTokens(server, client, presented, { ...options, dpopKey })), found };
@@ -68,7 +68,7 @@ export async function requestTokens(
 export async function withEndpoints(credential: Credential, options: RequestOptions): Promise<Credential> {
   const { server: known, resource, client } = credential;
   if (known.tokenEndpoint !== '') return credential;
-  const { discover } = await import('../oauth/discovery.ts');
+  const { discover } = await import('../oauth/discovery/discovery.ts');
   const { server, reach, resourceParameter } = await discover(resource, {
     signal: options.signal,
     timeoutMs: options.timeoutMs,

@@ -1,5 +1,5 @@
 import type { Credential } from '../credential.ts';
-import type { BeginOptions } from '../credentials/credential-lease.ts';
+import type { BeginOptions } from '../credentials/lease/credential-lease.ts';
 import { lapsesAt } from '../credentials/token-age.ts';
 import { type Moment, thisMoment } from '../system/clock.ts';
 

@@ -15,7 +15,7 @@ export async function revokeTokens(
 ): Promise<'revoked' | 'not-offered'> {
   const { server, client, tokens } = await withEndpoints(credential, wait);
   if (server.revocationEndpoint === undefined) return 'not-offered';
-  const { revokeToken } = await import('../oauth/revocation.ts');
+  const { revokeToken } = await import('../oauth/tokens/revocation.ts');
   const at = { ...server, revocationEndpoint: server.revocationEndpoint };
   if (tokens.refreshToken !== undefined) {
     await revokeToken(at, client, tokens.refreshToken, 'refresh_token', wait);

@@ -1,5 +1,5 @@
 import { AbortedError, HoldfastError, TimeoutError, VaultClosedError } from '../errors.ts';
-import { pause } from '../system/turn.ts';
+import { pause } from '../system/locks/keyed-mutex.ts';
 
 /*
  * Callers of one process that want the same refresh share one run. Each waits for as long as it said; the run goes on without

@@ -1,5 +1,5 @@
 import type { HoldfastError } from '../errors.ts';
-import type { WarmState } from '../system/metrics.ts';
+import type { WarmState } from '../system/metric-channel.ts';
 
 /** How many credentials of a store are fresh, due for a refresh, need a person, or do not open here. */
 export type WarmStates = Readonly<Record<WarmState, number>>;

@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { LockTimeoutError, StorageUnreadableError, StorageUnsafeError } from '../errors.ts';
 import { MAX_RECORD_BYTES } from '../sealing.ts';
+import type { Environment } from '../system/environment.ts';
 import {
   moveFileDurably,
   overwriteFile,
@@ -10,12 +11,8 @@ import {
   stageFile,
   sweepTemporaries,
   writeFileAtomically,
-} from '../system/atomic-file.ts';
-import type { Environment } from '../system/environment.ts';
-import type { UnseenLease } from '../system/lease-file.ts';
-import { acquireLock, type Lock, type LockKind, lockKindOf } from '../system/lock.ts';
-import type { MachineUse } from '../system/machine-note.ts';
-import type { Layout } from '../system/paths.ts';
+} from '../system/files/atomic-file.ts';
+import type { Layout } from '../system/files/paths.ts';
 import {
   checkPrivateDirectories,
   checkPrivateDirectory,
@@ -23,8 +20,11 @@ import {
   exists,
   listPrivateDirectory,
   readPrivateFile,
-} from '../system/private-directory.ts';
-import { shellPath } from '../system/storage-error.ts';
+} from '../system/files/private-directory.ts';
+import { shellPath } from '../system/files/storage-error.ts';
+import type { UnseenLease } from '../system/locks/lease-file.ts';
+import { acquireLock, type Lock, type LockKind, lockKindOf } from '../system/locks/lock.ts';
+import type { MachineUse } from '../system/os/machine-note.ts';
 import {
   type CasResult,
   type Durability,
@@ -36,7 +36,7 @@ import {
   type Reservation,
   type Store,
   type StoredRecord,
-} from './store.ts';
+} from './record-store.ts';
 
 const SUFFIX = '.jwe';
 
@@ -216,7 +216,7 @@ export class DirectoryStore implements Store {
 
   async unseenLeases(): Promise<readonly UnseenLease[]> {
     const { locks } = this.#layout;
-    const { unseenLeases } = await import('../system/lease-file.ts');
+    const { unseenLeases } = await import('../system/locks/lease-file.ts');
     try {
       return await unseenLeases(locks, await listPrivateDirectory(locks, this.#environment));
     } catch {
@@ -226,11 +226,11 @@ export class DirectoryStore implements Store {
   }
 
   async machines(id: string): Promise<readonly MachineUse[]> {
-    const { machinesIn, isThisMachine } = await import('../system/machine-note.ts');
+    const { machinesIn, isThisMachine } = await import('../system/os/machine-note.ts');
     const uses = await machinesIn(this.#machinesPath(id), this.#environment);
     if (uses.every(isThisMachine)) return [];
     // There it is one directory for all of them, and no copy for each; doctor says what its lock is worth.
-    const { fileSystemOf } = await import('../system/file-system.ts');
+    const { fileSystemOf } = await import('../system/files/file-system.ts');
     const fileSystem = await fileSystemOf(this.#layout.home, this.#environment.platform).catch(
       () => undefined,
     );
@@ -325,7 +325,7 @@ export class DirectoryStore implements Store {
   /** Under the commit lock. Loaded here, since a token that is fresh writes nothing. */
   async #noteMachine(id: string): Promise<void> {
     try {
-      const { noteMachine } = await import('../system/machine-note.ts');
+      const { noteMachine } = await import('../system/os/machine-note.ts');
       await noteMachine(this.#machinesPath(id), this.#environment);
     } catch {
       // The record is written, and that is what counts.

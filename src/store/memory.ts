@@ -1,5 +1,5 @@
 import { LockTimeoutError } from '../errors.ts';
-import { TurnQueue } from '../system/turn.ts';
+import { TurnQueue } from '../system/locks/keyed-mutex.ts';
 import type {
   CasResult,
   Durability,
@@ -10,7 +10,7 @@ import type {
   Reservation,
   Store,
   StoredRecord,
-} from './store.ts';
+} from './record-store.ts';
 
 /**
  * Records in this process's memory, sealed all the same: what the last tier uses. They end with the process.

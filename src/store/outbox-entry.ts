@@ -1,7 +1,7 @@
 import { InvalidArgumentError } from '../errors.ts';
 import { quote } from '../quote.ts';
 import { MAX_RECORD_BYTES } from '../sealing.ts';
-import type { OutboxEntry } from './engine.ts';
+import type { OutboxEntry } from './engine/engine.ts';
 
 /** What an entry is ordered by. */
 export interface OutboxOrder {

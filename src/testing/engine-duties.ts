@@ -1,5 +1,10 @@
 import assert from 'node:assert/strict';
-import { type ClaimRequest, type Engine, MAX_OUTBOX_ENTRIES, type WriteAnswer } from '../store/engine.ts';
+import {
+  type ClaimRequest,
+  type Engine,
+  MAX_OUTBOX_ENTRIES,
+  type WriteAnswer,
+} from '../store/engine/engine.ts';
 
 /* What an engine must do beyond a store: claims with names, writes that depend on them, the outbox, and due times. */
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
 import { AbortedError, LockTimeoutError } from '../errors.ts';
-import type { Engine } from '../store/engine.ts';
-import { type Lease, MAX_NOTE_BYTES, type RecordVersion, type Store } from '../store/store.ts';
+import type { Engine } from '../store/engine/engine.ts';
+import { type Lease, MAX_NOTE_BYTES, type RecordVersion, type Store } from '../store/record-store.ts';
 import type { ContractTest } from './contract.ts';
 import { ENGINE_DUTIES } from './engine-duties.ts';
 

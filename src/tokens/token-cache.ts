@@ -116,6 +116,6 @@ export async function cachedToken(
 }
 
 async function proofWith(key: Secret, accessToken: Secret): Promise<(request: ProofRequest) => string> {
-  const { dpopProof } = await import('../oauth/dpop.ts');
+  const { dpopProof } = await import('../oauth/tokens/dpop.ts');
   return (request) => dpopProof(key, { ...request, accessToken });
 }

@@ -13,7 +13,7 @@ import {
 import { quote } from '../quote.ts';
 import type { Refresh } from '../refresh/refresh.ts';
 import { type Moment, thisMoment } from '../system/clock.ts';
-import { measure } from '../system/metrics.ts';
+import { measure } from '../system/metric-channel.ts';
 import type { AccessToken, TokenOptions } from './access-token.ts';
 import { type CachedToken, cachedToken, TokenCache } from './token-cache.ts';
 

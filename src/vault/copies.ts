@@ -1,6 +1,6 @@
 import type { CredentialStore, StoredCredential } from '../credentials/credential-store.ts';
 import { quote } from '../quote.ts';
-import { takingTurns } from '../system/machine-note.ts';
+import { takingTurns } from '../system/os/machine-note.ts';
 
 /* Logins that two machines use, each in a copy of the home that something carries back and forth. */
 

@@ -1,5 +1,5 @@
 import { InvalidArgumentError } from '../errors.ts';
-import { EngineStore } from '../store/engine-store.ts';
+import { EngineStore } from '../store/engine/engine-store.ts';
 import type { Environment } from '../system/environment.ts';
 
 const SCHEMES = ['postgres', 'postgresql', 'redis', 'rediss'] as const;
@@ -29,10 +29,10 @@ export function engineStoreAt(url: EngineUrl, environment: Environment): EngineS
     tenant: searchParams.get('tenant') ?? 'default',
     load: async () => {
       if (protocol.startsWith('postgres')) {
-        const { postgresEngine } = await import('../store/postgres-pool.ts');
+        const { postgresEngine } = await import('../store/postgres/pool.ts');
         return postgresEngine({ connectionString: url }, environment).load();
       }
-      const { redisEngine } = await import('../store/redis-open.ts');
+      const { redisEngine } = await import('../store/redis/open.ts');
       return redisEngine({ url }, environment).load();
     },
   });

@@ -1,6 +1,6 @@
 import type { CredentialId } from '../credential.ts';
 import type { Undecryptable } from '../credentials/credential-store.ts';
-import type { SealedCredentialStore } from '../credentials/sealed-credential-store.ts';
+import type { SealedCredentialStore } from '../credentials/sealed/sealed-credential-store.ts';
 import { InvalidArgumentError } from '../errors.ts';
 import type { SealingKeys } from '../keyring/sealing-key.ts';
 import { summaryOfUnopened } from './listing.ts';

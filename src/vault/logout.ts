@@ -1,6 +1,6 @@
 import type { CredentialId } from '../credential.ts';
 import { loginNear, MOVED } from '../credentials/login-required.ts';
-import type { SealedCredentialStore } from '../credentials/sealed-credential-store.ts';
+import type { SealedCredentialStore } from '../credentials/sealed/sealed-credential-store.ts';
 import { AbortedError, HoldfastError } from '../errors.ts';
 import type { ReusePolicy } from '../refresh/reuse-policy.ts';
 import { revokeTokens } from '../refresh/revoke.ts';

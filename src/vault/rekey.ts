@@ -1,6 +1,6 @@
 import { CredentialId } from '../credential.ts';
 import type { StoredCredential } from '../credentials/credential-store.ts';
-import type { SealedCredentialStore } from '../credentials/sealed-credential-store.ts';
+import type { SealedCredentialStore } from '../credentials/sealed/sealed-credential-store.ts';
 import { HoldfastError, InvalidArgumentError } from '../errors.ts';
 import type { SealingKey, SealingKeys } from '../keyring/sealing-key.ts';
 import type { ReusePolicy } from '../refresh/reuse-policy.ts';

@@ -4,7 +4,7 @@ import type { TransferMode } from '../handover/blob.ts';
 import type { Lifetime, Tier, TierReport } from '../keyring/keyring.ts';
 import type { Leniency } from '../oauth/leniency.ts';
 import type { Secret } from '../secret.ts';
-import type { UnseenLease } from '../system/lease-file.ts';
+import type { UnseenLease } from '../system/locks/lease-file.ts';
 import type { ProofRequest, TokenOptions } from '../tokens/access-token.ts';
 
 export type { VaultEvent } from '../credentials/vault-event.ts';

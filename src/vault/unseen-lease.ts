@@ -1,5 +1,5 @@
-import type { UnseenLease } from '../system/lease-file.ts';
-import { shellPath } from '../system/storage-error.ts';
+import { shellPath } from '../system/files/storage-error.ts';
+import type { UnseenLease } from '../system/locks/lease-file.ts';
 
 /** A refresh has ended after this long, in milliseconds: its request is given up after 90 seconds. */
 const LONGEST_REFRESH_MS = 120_000;

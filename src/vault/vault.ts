@@ -2,25 +2,26 @@ import type { Credential } from '../credential.ts';
 import { CredentialId } from '../credential.ts';
 import type { StoredCredential } from '../credentials/credential-store.ts';
 import { loginCommand, notLoggedIn } from '../credentials/login-required.ts';
-import { OutboxFiles } from '../credentials/outbox-files.ts';
-import { SealedCredentialStore } from '../credentials/sealed-credential-store.ts';
+import { OutboxFiles } from '../credentials/outbox/outbox-files.ts';
+import { SealedCredentialStore } from '../credentials/sealed/sealed-credential-store.ts';
 import { withDisplayUrls } from '../display-url.ts';
 import { InvalidArgumentError, VaultClosedError } from '../errors.ts';
 import type { KeyringOpener, TierReport } from '../keyring/keyring.ts';
 import { SealingKeys } from '../keyring/sealing-key.ts';
+import type { LoginPlace } from '../login/save.ts';
+import type { ServerSettings } from '../login/server-settings.ts';
 import { Refresh } from '../refresh/refresh.ts';
 import { ReusePolicy } from '../refresh/reuse-policy.ts';
 import type { Secret } from '../secret.ts';
 import { MemoryStore } from '../store/memory.ts';
-import type { RecordIndex, Store } from '../store/store.ts';
+import type { RecordIndex, Store } from '../store/record-store.ts';
 import { thisMoment } from '../system/clock.ts';
 import { type Environment, processEnvironment } from '../system/environment.ts';
 import { TokenProvider } from '../tokens/token-provider.ts';
-import type { BackupFiles, Backups, ForeignFile } from './backups.ts';
-import type { HandoverFiles } from './handover-files.ts';
-import type { LoginPlace } from './keeping.ts';
+import type { BackupFiles, Backups, ForeignFile } from '../transfer/backups.ts';
+import type { HandoverFiles } from '../transfer/sealed-files.ts';
 import { summaryOf, summaryOfUnopened } from './listing.ts';
-import { homeOf, placeOf, type StoreName } from './place.ts';
+import { homeOf, placeOf, type StoreName } from './open-parts.ts';
 import type {
   AccessToken,
   AdoptOptions,
@@ -50,7 +51,6 @@ import type {
   WarmOptions,
   WarmResult,
 } from './results.ts';
-import type { ServerSettings } from './settings.ts';
 
 /** A server that does not answer must not hold up what follows a logout, in milliseconds. */
 const REVOCATION_TIMEOUT_MS = 10_000;
@@ -85,7 +85,7 @@ export function openVault(options: VaultOptions = {}): Vault {
   const { layout, resolve, resolution, keys, lasting } = placeOf(options, environment, home);
   const keysOf = (keyring: string) => new SealingKeys(resolve(keyring), layout, environment);
   const settings = async ({ resource }: Pick<Credential, 'resource'>) =>
-    (await import('./settings.ts')).serverSettings(resource, home, environment);
+    (await import('../login/server-settings.ts')).serverSettings(resource, home, environment);
   const report = ({ type, message, hint }: VaultEvent) =>
     options.onEvent?.({
       type,
@@ -107,14 +107,16 @@ export function openVault(options: VaultOptions = {}): Vault {
   });
   let files: Promise<HandoverFiles> | undefined;
   const handover = () => {
-    files ??= import('./handover-files.ts').then(
+    files ??= import('../transfer/sealed-files.ts').then(
       ({ HandoverFiles }) => new HandoverFiles({ keys, layout, environment }),
     );
     return files;
   };
   let kept: Promise<BackupFiles> | undefined;
   const backups = () => {
-    kept ??= import('./backups.ts').then(({ BackupFiles }) => new BackupFiles({ keys, layout, environment }));
+    kept ??= import('../transfer/backups.ts').then(
+      ({ BackupFiles }) => new BackupFiles({ keys, layout, environment }),
+    );
     return kept;
   };
   const inMemory = () =>
@@ -220,8 +222,12 @@ export class Vault {
     const { grant } = merged;
     const held =
       grant === undefined
-        ? await (await import('./login.ts')).logIn(name, merged, place)
-        : await (await import('./unattended.ts')).logInUnattended(name, { ...merged, grant }, place);
+        ? await (await import('../login/login.ts')).logIn(name, merged, place)
+        : await (await import('../login/non-interactive.ts')).logInUnattended(
+            name,
+            { ...merged, grant },
+            place,
+          );
     this.#serving.forget(name);
     return this.#kept(held);
   }
@@ -288,7 +294,7 @@ export class Vault {
   async send(resource: string, options: SendOptions): Promise<SendResult> {
     this.#mustBeOpen();
     const name = CredentialId.of(resource, options.account);
-    const { send } = await import('./transfer.ts');
+    const { send } = await import('../transfer/send.ts');
     try {
       return await send(name, options, {
         ...this.#leaving(resource, options),
@@ -306,7 +312,7 @@ export class Vault {
    */
   async invite(options: InviteOptions = {}): Promise<HandoverInvitation> {
     this.#mustBeOpen();
-    const { invite } = await import('./receive.ts');
+    const { invite } = await import('../transfer/receive.ts');
     return invite(options, { ...this.#parts, files: await this.#parts.handover() });
   }
 
@@ -319,7 +325,7 @@ export class Vault {
    */
   async receive(blob: string, options: ReceiveOptions = {}): Promise<ReceiveResult> {
     this.#mustBeOpen();
-    const { receive } = await import('./receive.ts');
+    const { receive } = await import('../transfer/receive.ts');
     const place = { ...this.#parts, files: await this.#parts.handover() };
     const { held, header, words } = await receive(blob, options, place);
     this.#serving.forget(CredentialId.ofStored(held.credential));
@@ -335,7 +341,7 @@ export class Vault {
    */
   async adopt(foreign: ForeignLogin, options: AdoptOptions = {}): Promise<AdoptResult> {
     this.#mustBeOpen();
-    const { adopt } = await import('./adopt.ts');
+    const { adopt } = await import('../transfer/import.ts');
     const settings = await this.#parts.settings(CredentialId.of(foreign.resource, options.account));
     const { held, outcome, unconfirmed } = await adopt(foreign, options, { ...this.#parts, settings });
     this.#serving.forget(CredentialId.ofStored(held.credential));
@@ -352,7 +358,7 @@ export class Vault {
     options: Pick<AdoptOptions, 'account' | 'signal'> = {},
   ): Promise<NamedIssuer> {
     this.#mustBeOpen();
-    const { namedIssuer } = await import('./adopt.ts');
+    const { namedIssuer } = await import('../transfer/import.ts');
     const name = CredentialId.of(resource, options.account);
     const settings = await this.#parts.settings(name);
     return namedIssuer(name, options.signal, { ...this.#parts, settings });
@@ -385,7 +391,7 @@ export class Vault {
   async export(resource: string, options: ExportOptions): Promise<void> {
     this.#mustBeOpen();
     const name = CredentialId.of(resource, options.account);
-    const { exportLogin } = await import('./export.ts');
+    const { exportLogin } = await import('../transfer/export.ts');
     try {
       await exportLogin(name, options, this.#leaving(resource, options));
     } finally {
@@ -403,7 +409,7 @@ export class Vault {
     options: Omit<AdoptOptions, 'accessTokenOnly'> = {},
   ): Promise<LoginResult> {
     this.#mustBeOpen();
-    const { importExported } = await import('./adopt.ts');
+    const { importExported } = await import('../transfer/import.ts');
     const held = await importExported(json, options, this.#parts);
     this.#serving.forget(CredentialId.ofStored(held.credential));
     return this.#kept(held);

@@ -2,7 +2,7 @@ import { lutimes, readdir, readFile, readlink, rm, symlink, writeFile } from 'no
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { tryLeaseFile } from '../../src/system/lease-file.ts';
+import { tryLeaseFile } from '../../src/system/locks/lease-file.ts';
 import { temporaryHome } from '../support/home.ts';
 import { type Servers, startServers } from '../support/servers.ts';
 import { commandLine } from '../support/transcript.ts';

@@ -2,8 +2,8 @@ import { mkdir, readdir, readFile, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CredentialId } from '../../src/credential.ts';
-import { kidIn, OutboxFiles } from '../../src/credentials/outbox-files.ts';
-import { SealedCredentialStore } from '../../src/credentials/sealed-credential-store.ts';
+import { kidIn, OutboxFiles } from '../../src/credentials/outbox/outbox-files.ts';
+import { SealedCredentialStore } from '../../src/credentials/sealed/sealed-credential-store.ts';
 import { HoldfastError, RecordDamagedError } from '../../src/errors.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
 import { temporaryHome } from '../support/home.ts';

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import type { StepMessage } from '../../src/system/steps.ts';
+import type { StepMessage } from '../../src/system/checkpoints.ts';
 import { bundled } from '../support/bundle.ts';
 import { temporaryHome } from '../support/home.ts';
 import { holdfast, start, TYPESCRIPT } from '../support/process.ts';

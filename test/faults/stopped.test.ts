@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import type { Step } from '../../src/system/steps.ts';
+import type { Step } from '../../src/system/checkpoints.ts';
 import { bundled } from '../support/bundle.ts';
 import { temporaryHome } from '../support/home.ts';
 import { holdfast, type Running } from '../support/process.ts';

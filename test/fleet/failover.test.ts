@@ -2,7 +2,7 @@ import pg from 'pg';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { postgresMigration, postgresStore } from '../../src/postgres.ts';
 import { redisStore } from '../../src/redis.ts';
-import type { Store } from '../../src/store/store.ts';
+import type { Store } from '../../src/store/record-store.ts';
 import { openVault } from '../../src/vault/vault.ts';
 import {
   authorizationServer,

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { EngineStore } from '../../src/store/engine-store.ts';
+import { EngineStore } from '../../src/store/engine/engine-store.ts';
 import { openVault } from '../../src/vault/vault.ts';
 import { temporaryHome } from '../support/home.ts';
 import { NO_POSTGRES, startPostgres } from '../support/postgres.ts';

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { CredentialId } from '../../src/credential.ts';
-import { EngineStore } from '../../src/store/engine-store.ts';
+import { EngineStore } from '../../src/store/engine/engine-store.ts';
 import type { WarmedLogin } from '../../src/vault/results.ts';
 import type { Vault } from '../../src/vault/vault.ts';
 import { type Home, temporaryHome } from '../support/home.ts';

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { StorageFullError } from '../../src/errors.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
-import type { Store } from '../../src/store/store.ts';
+import type { Store } from '../../src/store/record-store.ts';
 import {
   authorizationServer,
   directoryProcess,

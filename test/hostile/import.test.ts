@@ -2,7 +2,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { COMMANDS } from '../../src/cli/commands.ts';
-import { PEERS } from '../../src/import/peers.ts';
+import { PEERS } from '../../src/import/sources.ts';
 import { peerHome } from '../import/peer-home.ts';
 import { temporaryDirectory, temporaryHome } from '../support/home.ts';
 import { holdfast as start } from '../support/process.ts';

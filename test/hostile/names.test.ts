@@ -2,8 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { numberOf, parseArguments } from '../../src/cli/arguments.ts';
 import { COMMANDS } from '../../src/cli/commands.ts';
 import { CLIENTS } from '../../src/configure/clients.ts';
-import { peerNamed } from '../../src/import/peers.ts';
-import { storeNamed } from '../../src/vault/place.ts';
+import { peerNamed } from '../../src/import/sources.ts';
+import { storeNamed } from '../../src/vault/open-parts.ts';
 import { temporaryHome } from '../support/home.ts';
 import { holdfast } from '../support/process.ts';
 

@@ -3,15 +3,15 @@ import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { valuesOf } from '../../src/configure/edit.ts';
 import { formatOf } from '../../src/configure/open-format.ts';
-import { JSON_CODEC } from '../../src/import/peer-file.ts';
-import { jsonIn } from '../../src/import/peer-keyring.ts';
+import { JSON_CODEC } from '../../src/import/source-file.ts';
+import { jsonIn } from '../../src/import/source-keyring.ts';
 import { plainCopy } from '../../src/plain-values.ts';
-import { ownHeaders } from '../../src/proxy/own-headers.ts';
-import { postgresError } from '../../src/store/postgres-errors.ts';
-import { redisAddress } from '../../src/store/redis-address.ts';
+import { ownHeaders } from '../../src/proxy/upstream/own-headers.ts';
+import { postgresError } from '../../src/store/postgres/errors.ts';
+import { redisAddress } from '../../src/store/redis/address.ts';
 import { ownVariables, processEnvironment } from '../../src/system/environment.ts';
-import { readSecret } from '../../src/system/secret-file.ts';
-import { withoutSecrets } from '../../src/system/secret-variables.ts';
+import { readSecret } from '../../src/system/files/secret-file.ts';
+import { withoutSecrets } from '../../src/system/processes/secret-variables.ts';
 
 /* Nobody reaches `Object.prototype` through a file, and nothing is looked up in it. */
 
@@ -224,7 +224,11 @@ describe('the sources', () => {
       const name = path.replaceAll('\\', '/');
       for (const [what, where] of BUILDERS)
         if (what.test(code) && !where.test(name)) found.push(`${name}: ${what}`);
-      if (FOREIGN.test(name) && /JSON\.parse\(text\)/.test(code) && name !== 'system/settings-file.ts') {
+      if (
+        FOREIGN.test(name) &&
+        /JSON\.parse\(text\)/.test(code) &&
+        name !== 'system/files/settings-file.ts'
+      ) {
         found.push(`${name}: JSON.parse`);
       }
     }

@@ -3,7 +3,7 @@ import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { findLogins, moveLogin } from '../../src/import/move.ts';
-import { peerNamed } from '../../src/import/peers.ts';
+import { peerNamed } from '../../src/import/sources.ts';
 import {
   BUILD_MS,
   buildWitness,

@@ -3,8 +3,8 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { findLogins } from '../../src/import/move.ts';
-import type { FoundLogin, PeerPlace } from '../../src/import/peer.ts';
-import { peerNamed } from '../../src/import/peers.ts';
+import type { FoundLogin, PeerPlace } from '../../src/import/source.ts';
+import { peerNamed } from '../../src/import/sources.ts';
 import { temporaryDirectory, temporaryHome } from '../support/home.ts';
 
 /* `secrets.json` as the Inspector 2.12.0 itself has encrypted it. */

@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { findLogins } from '../../src/import/move.ts';
-import { peerNamed } from '../../src/import/peers.ts';
+import { peerNamed } from '../../src/import/sources.ts';
 import { processEnvironment } from '../../src/system/environment.ts';
 import { temporaryDirectory } from '../support/home.ts';
 

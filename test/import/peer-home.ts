@@ -4,8 +4,8 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type PeerLogin, peerLogin } from '../../bench/storm/peer-login.ts';
 import { configuredServers } from '../../src/import/configured-servers.ts';
-import type { Peer, PeerPlace } from '../../src/import/peer.ts';
-import { peerNamed } from '../../src/import/peers.ts';
+import type { Peer, PeerPlace } from '../../src/import/source.ts';
+import { peerNamed } from '../../src/import/sources.ts';
 import { type Home, temporaryDirectory, temporaryHome } from '../support/home.ts';
 import type { Servers } from '../support/servers.ts';
 

@@ -3,8 +3,8 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { connectBus, deadlineIn } from '../../src/system/dbus.ts';
-import { Variant } from '../../src/system/dbus-value.ts';
+import { connectBus, deadlineIn } from '../../src/system/dbus/connection.ts';
+import { Variant } from '../../src/system/dbus/value.ts';
 import { type Environment, processEnvironment } from '../../src/system/environment.ts';
 import { openVault } from '../../src/vault/vault.ts';
 import {

@@ -2,10 +2,10 @@ import { chmod, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { InvalidArgumentError, KeyringLockedError, StorageUnsafeError } from '../../src/errors.ts';
-import { KEYCTL_SCOPES } from '../../src/keyring/keyctl-scope.ts';
 import type { Keyring, KeyringOpener, KeyringProbe } from '../../src/keyring/keyring.ts';
 import { MemoryKeyring } from '../../src/keyring/memory.ts';
-import { defaultOpeners, KeyringResolution, resolveKeyrings } from '../../src/keyring/open.ts';
+import { KEYCTL_SCOPES } from '../../src/keyring/native/keyctl-scope.ts';
+import { defaultOpeners, KeyringResolution, resolveKeyrings } from '../../src/keyring/resolve.ts';
 import { type Home, temporaryHome } from '../support/home.ts';
 import { holdfast } from '../support/process.ts';
 

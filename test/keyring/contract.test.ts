@@ -1,8 +1,8 @@
 import { describe, test } from 'vitest';
-import { FileKeyring } from '../../src/keyring/file.ts';
-import { openKWallet } from '../../src/keyring/kwallet.ts';
+import { FileKeyring } from '../../src/keyring/file/file.ts';
 import { MemoryKeyring } from '../../src/keyring/memory.ts';
-import { openSecretService } from '../../src/keyring/secret-service.ts';
+import { openKWallet } from '../../src/keyring/native/kwallet.ts';
+import { openSecretService } from '../../src/keyring/native/secret-service.ts';
 import { keyringContract } from '../../src/testing/keyring-contract.ts';
 import { temporaryHome } from '../support/home.ts';
 import { NO_KWALLET, startKWallet, writeKWalletSettings } from '../support/kwallet.ts';

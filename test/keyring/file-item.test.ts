@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { CompactEncrypt, compactDecrypt } from 'jose';
 import { describe, expect, it } from 'vitest';
 import { KeyringBrokenError } from '../../src/errors.ts';
-import { decryptItem, encryptItem, itemFileName } from '../../src/keyring/file-item.ts';
+import { decryptItem, encryptItem, itemFileName } from '../../src/keyring/file/file-item.ts';
 import '../support/fixed-seed.ts';
 
 const ALG = 'PBES2-HS256+A128KW';

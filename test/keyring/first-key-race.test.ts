@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { KeyringBrokenError } from '../../src/errors.ts';
-import { KeyringResolution } from '../../src/keyring/open.ts';
+import { KeyringResolution } from '../../src/keyring/resolve.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
 import { temporaryHome } from '../support/home.ts';
 import { DesktopKeyring, opener } from '../support/keyring.ts';

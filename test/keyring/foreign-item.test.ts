@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { NamedItems } from '../../src/keyring/foreign-item.ts';
-import { openKeychain } from '../../src/keyring/keychain.ts';
-import { openWincred } from '../../src/keyring/wincred.ts';
-import type { WindowsCredential } from '../../src/system/windows-credentials.ts';
+import { NamedItems } from '../../src/keyring/external/external-item.ts';
+import { openKeychain } from '../../src/keyring/native/keychain.ts';
+import { openWincred } from '../../src/keyring/native/wincred.ts';
+import type { WindowsCredential } from '../../src/system/os/windows-credentials.ts';
 import { temporaryHome } from '../support/home.ts';
 import { MacStandIn } from '../support/keychain.ts';
 

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { KeyringDeniedError } from '../../src/errors.ts';
-import { openSecretService } from '../../src/keyring/secret-service.ts';
+import { openSecretService } from '../../src/keyring/native/secret-service.ts';
 import { processEnvironment } from '../../src/system/environment.ts';
 import { temporaryDirectory } from '../support/home.ts';
 import { keepassxc, NO_KEEPASSXC } from '../support/keepassxc.ts';

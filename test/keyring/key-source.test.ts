@@ -3,7 +3,7 @@ import { chmod, mkdir, rename, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { type HoldfastError, InvalidArgumentError, KeyringAbsentError } from '../../src/errors.ts';
-import { resolveKeyrings } from '../../src/keyring/open.ts';
+import { resolveKeyrings } from '../../src/keyring/resolve.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
 import { type Home, temporaryDirectory, temporaryHome } from '../support/home.ts';
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { type KeychainLibrary, openKeychain } from '../../src/keyring/keychain.ts';
+import { type KeychainLibrary, openKeychain } from '../../src/keyring/native/keychain.ts';
 import { keyringContract } from '../../src/testing/keyring-contract.ts';
 import { temporaryHome } from '../support/home.ts';
 import { HANGS, MacStandIn } from '../support/keychain.ts';

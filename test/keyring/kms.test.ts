@@ -9,16 +9,16 @@ import {
   KeyringDeniedError,
   KeyringLockedError,
 } from '../../src/errors.ts';
-import { openAwsKms } from '../../src/keyring/kms-aws.ts';
-import { openGcpKms } from '../../src/keyring/kms-gcp.ts';
-import { KmsKeyring } from '../../src/keyring/kms-keyring.ts';
-import { postJson } from '../../src/keyring/kms-request.ts';
-import { namedKms } from '../../src/keyring/named-kms.ts';
-import { resolveKeyrings } from '../../src/keyring/open.ts';
+import { openAwsKms } from '../../src/keyring/kms/aws.ts';
+import { openGcpKms } from '../../src/keyring/kms/google.ts';
+import { KmsKeyring } from '../../src/keyring/kms/kms-keyring.ts';
+import { namedKms } from '../../src/keyring/kms/named-kms.ts';
+import { postJson } from '../../src/keyring/kms/request.ts';
+import { StoreWrappedItems, WRAPPED_KID } from '../../src/keyring/kms/wrapped-items.ts';
+import { resolveKeyrings } from '../../src/keyring/resolve.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
-import { StoreWrappedItems, WRAPPED_KID } from '../../src/keyring/wrapped-items.ts';
 import { MemoryStore } from '../../src/store/memory.ts';
-import type { Store } from '../../src/store/store.ts';
+import type { Store } from '../../src/store/record-store.ts';
 import { keyringContract } from '../../src/testing/keyring-contract.ts';
 import { temporaryDirectory, temporaryHome } from '../support/home.ts';
 import { GCP_KEY, type KmsServer, startAwsKms, startGcpKms, startVaultKms } from '../support/kms.ts';

@@ -1,9 +1,9 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { KeyringDeniedError, KeyringLockedError } from '../../src/errors.ts';
-import { openKWallet } from '../../src/keyring/kwallet.ts';
-import { resolveKeyrings } from '../../src/keyring/open.ts';
+import { openKWallet } from '../../src/keyring/native/kwallet.ts';
+import { resolveKeyrings } from '../../src/keyring/resolve.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
-import { connectBus, deadlineIn } from '../../src/system/dbus.ts';
+import { connectBus, deadlineIn } from '../../src/system/dbus/connection.ts';
 import { temporaryHome } from '../support/home.ts';
 import {
   callKWallet,

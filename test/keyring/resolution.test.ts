@@ -8,10 +8,10 @@ import {
   KeyringLockedError,
   StorageFullError,
 } from '../../src/errors.ts';
-import { FileKeyring } from '../../src/keyring/file.ts';
+import { FileKeyring } from '../../src/keyring/file/file.ts';
 import type { Keyring, KeyringOpener, KeyringProbe, Tier } from '../../src/keyring/keyring.ts';
 import { MemoryKeyring } from '../../src/keyring/memory.ts';
-import { defaultOpeners, KeyringResolution, NATIVE_KEYRINGS } from '../../src/keyring/open.ts';
+import { defaultOpeners, KeyringResolution, NATIVE_KEYRINGS } from '../../src/keyring/resolve.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
 import { type Home, temporaryHome } from '../support/home.ts';
 import { runScript } from '../support/process.ts';

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { openWincred } from '../../src/keyring/wincred.ts';
-import type { WindowsCredentials } from '../../src/system/windows-credentials.ts';
-import { WindowsError } from '../../src/system/windows-error.ts';
+import { openWincred } from '../../src/keyring/native/wincred.ts';
+import type { WindowsCredentials } from '../../src/system/os/windows-credentials.ts';
+import { WindowsError } from '../../src/system/os/windows-error.ts';
 import { temporaryHome } from '../support/home.ts';
 
 /*

@@ -14,8 +14,8 @@ import {
   belongsTo,
   createAuthorizationRequest,
   readAuthorizationResponse,
-} from '../../src/oauth/authorization.ts';
-import type { Discovery, ServerMetadata } from '../../src/oauth/discovery.ts';
+} from '../../src/oauth/authorization/authorization.ts';
+import type { Discovery, ServerMetadata } from '../../src/oauth/discovery/discovery.ts';
 import { discoveryOf, metadataOf } from '../support/metadata.ts';
 import '../support/fixed-seed.ts';
 

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { get } from 'node:http';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { type CallbackServer, openCallbackServer } from '../../src/oauth/callback-server.ts';
+import { type CallbackServer, openCallbackServer } from '../../src/oauth/authorization/callback-server.ts';
 import { NO_OTHER_USER, OTHER_USER, said, tcpEnd } from '../support/tcp-end.ts';
 
 const PATH = '/callback?state=s&code=';

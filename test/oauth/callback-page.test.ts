@@ -1,6 +1,6 @@
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { type Callback, openCallbackServer } from '../../src/oauth/callback-server.ts';
+import { type Callback, openCallbackServer } from '../../src/oauth/authorization/callback-server.ts';
 import { chromiumPath, openChromium } from '../support/chromium.ts';
 import { measure } from '../support/page-measures.mjs';
 import { requirement } from '../support/requirement.ts';

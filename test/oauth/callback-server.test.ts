@@ -4,7 +4,7 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { InvalidArgumentError, LoginCancelledError, LoginTimeoutError } from '../../src/errors.ts';
-import { type CallbackServer, openCallbackServer } from '../../src/oauth/callback-server.ts';
+import { type CallbackServer, openCallbackServer } from '../../src/oauth/authorization/callback-server.ts';
 import { NO_IPV6 } from '../support/ipv6.ts';
 import { runScript, start, TYPESCRIPT } from '../support/process.ts';
 import { requirement } from '../support/requirement.ts';

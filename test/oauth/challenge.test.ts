@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { bearerChallenge, type Challenge, parseChallenges } from '../../src/oauth/challenge.ts';
+import { bearerChallenge, type Challenge, parseChallenges } from '../../src/oauth/discovery/challenge.ts';
 import '../support/fixed-seed.ts';
 
 /** As plain data, in order. */

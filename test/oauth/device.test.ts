@@ -8,7 +8,11 @@ import {
   OAuthError,
   UnsafeUrlError,
 } from '../../src/errors.ts';
-import { awaitDeviceTokens, type DeviceAuthorization, requestDeviceCode } from '../../src/oauth/device.ts';
+import {
+  awaitDeviceTokens,
+  type DeviceAuthorization,
+  requestDeviceCode,
+} from '../../src/oauth/authorization/device.ts';
 import { Secret } from '../../src/secret.ts';
 import { answer, type Handler, hostileServer, json } from '../support/hostile-server.ts';
 

@@ -8,7 +8,7 @@ import {
   NotAnMcpServerError,
   UnsafeUrlError,
 } from '../../src/errors.ts';
-import { discover } from '../../src/oauth/discovery.ts';
+import { discover } from '../../src/oauth/discovery/discovery.ts';
 import { answer, hostileServer, json, type Routes } from '../support/hostile-server.ts';
 import { challenge, failure, metadata, OAUTH, RESOURCE, server } from '../support/mcp-routes.ts';
 import { remoteHost } from '../support/remote-host.ts';

@@ -16,7 +16,7 @@ import {
   dpopProof,
   dpopThumbprint,
   generateDpopKey,
-} from '../../src/oauth/dpop.ts';
+} from '../../src/oauth/tokens/dpop.ts';
 import { Secret } from '../../src/secret.ts';
 import '../support/fixed-seed.ts';
 

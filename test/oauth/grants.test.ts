@@ -1,7 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import type { ClientRegistration } from '../../src/credential.ts';
 import { HoldfastError, InvalidResponseError } from '../../src/errors.ts';
-import { clientCredentials, exchangeForIdJag, jwtBearer, unverifiedJwt } from '../../src/oauth/grants.ts';
+import {
+  clientCredentials,
+  exchangeForIdJag,
+  jwtBearer,
+  unverifiedJwt,
+} from '../../src/oauth/tokens/grants.ts';
 import { Secret } from '../../src/secret.ts';
 import { type Handler, type HostileServer, hostileServer, json } from '../support/hostile-server.ts';
 import { secretsSeen } from '../support/leaks.ts';

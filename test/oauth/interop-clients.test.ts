@@ -1,6 +1,6 @@
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { clientMetadataDocument } from '../../src/oauth/client-metadata.ts';
+import { clientMetadataDocument } from '../../src/oauth/registration/client-metadata.ts';
 import { Secret } from '../../src/secret.ts';
 import type { ClientOptions } from '../../src/vault/results.ts';
 import { temporaryHome } from '../support/home.ts';

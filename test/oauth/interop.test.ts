@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { refreshTokens } from '../../src/oauth/token.ts';
+import { refreshTokens } from '../../src/oauth/tokens/token.ts';
 import { temporaryHome } from '../support/home.ts';
 import { browse } from '../support/scripted-browser.mjs';
 import { type Servers, startServers } from '../support/servers.ts';

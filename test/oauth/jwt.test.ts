@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { decodeProtectedHeader, jwtVerify } from 'jose';
 import { describe, expect, test } from 'vitest';
 import { HoldfastError, InvalidArgumentError } from '../../src/errors.ts';
-import { signingAlgorithmOf, signingKey, signJwt } from '../../src/oauth/jwt.ts';
+import { signingAlgorithmOf, signingKey, signJwt } from '../../src/oauth/tokens/jwt.ts';
 import { Secret } from '../../src/secret.ts';
 import { secretsSeen } from '../support/leaks.ts';
 import '../support/fixed-seed.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { InvalidResponseError, IssuerMismatchError, ServerUnsupportedError } from '../../src/errors.ts';
-import { discover } from '../../src/oauth/discovery.ts';
+import { discover } from '../../src/oauth/discovery/discovery.ts';
 import type { Leniency } from '../../src/oauth/leniency.ts';
 import { answer } from '../support/hostile-server.ts';
 import { metadata, OAUTH, publishing, RESOURCE, server } from '../support/mcp-routes.ts';

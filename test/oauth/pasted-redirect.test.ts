@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { LoginDeniedError, OAuthError } from '../../src/errors.ts';
-import { createAuthorizationRequest } from '../../src/oauth/authorization.ts';
-import { readPasted } from '../../src/oauth/pasted-redirect.ts';
+import { createAuthorizationRequest } from '../../src/oauth/authorization/authorization.ts';
+import { readPasted } from '../../src/oauth/authorization/pasted-redirect.ts';
 import { discoveryOf, metadataOf } from '../support/metadata.ts';
 
 const ISSUER = 'https://as.example';

@@ -9,9 +9,9 @@ import {
   ServerUnsupportedError,
   UnsafeUrlError,
 } from '../../src/errors.ts';
-import { discover } from '../../src/oauth/discovery.ts';
-import { registerClient } from '../../src/oauth/registration.ts';
-import type { ServerMetadata } from '../../src/oauth/server-metadata.ts';
+import { discover } from '../../src/oauth/discovery/discovery.ts';
+import type { ServerMetadata } from '../../src/oauth/discovery/server-metadata.ts';
+import { registerClient } from '../../src/oauth/registration/registration.ts';
 import { answer, type Handler, hostileServer, json, stream } from '../support/hostile-server.ts';
 import { metadataOf } from '../support/metadata.ts';
 import { type Servers, startServers } from '../support/servers.ts';

@@ -1,7 +1,7 @@
 import { globalAgent } from 'node:https';
 import type { LookupFunction } from 'node:net';
 import { afterEach, expect, test } from 'vitest';
-import { resolvedReach } from '../../src/oauth/resolved-reach.ts';
+import { resolvedReach } from '../../src/oauth/discovery/resolved-reach.ts';
 
 afterEach(() => {
   delete globalAgent.options.lookup;

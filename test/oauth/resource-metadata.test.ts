@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { InvalidResponseError, UnsafeUrlError } from '../../src/errors.ts';
-import { discover } from '../../src/oauth/discovery.ts';
+import { discover } from '../../src/oauth/discovery/discovery.ts';
 import { answer, hostileServer } from '../support/hostile-server.ts';
 import { challenge, failure, metadata, OAUTH, RESOURCE, server } from '../support/mcp-routes.ts';
 

@@ -1,12 +1,15 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ClientRegistration } from '../../src/credential.ts';
 import { HoldfastError, InvalidResponseError, NetworkError, OAuthError } from '../../src/errors.ts';
-import { createAuthorizationRequest, readAuthorizationResponse } from '../../src/oauth/authorization.ts';
-import { openCallbackServer } from '../../src/oauth/callback-server.ts';
-import { discover } from '../../src/oauth/discovery.ts';
-import { registerClient } from '../../src/oauth/registration.ts';
-import { revokeToken } from '../../src/oauth/revocation.ts';
-import { exchangeCode, refreshTokens } from '../../src/oauth/token.ts';
+import {
+  createAuthorizationRequest,
+  readAuthorizationResponse,
+} from '../../src/oauth/authorization/authorization.ts';
+import { openCallbackServer } from '../../src/oauth/authorization/callback-server.ts';
+import { discover } from '../../src/oauth/discovery/discovery.ts';
+import { registerClient } from '../../src/oauth/registration/registration.ts';
+import { revokeToken } from '../../src/oauth/tokens/revocation.ts';
+import { exchangeCode, refreshTokens } from '../../src/oauth/tokens/token.ts';
 import { Secret } from '../../src/secret.ts';
 import { answer, type Handler, hang, hostileServer, json, raw } from '../support/hostile-server.ts';
 import { secretsSeen } from '../support/leaks.ts';

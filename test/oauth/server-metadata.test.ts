@@ -5,7 +5,7 @@ import {
   ServerUnsupportedError,
   UnsafeUrlError,
 } from '../../src/errors.ts';
-import { discover } from '../../src/oauth/discovery.ts';
+import { discover } from '../../src/oauth/discovery/discovery.ts';
 import { answer, hostileServer } from '../support/hostile-server.ts';
 import { failure, metadata, OAUTH, OPENID, publishing, RESOURCE, server } from '../support/mcp-routes.ts';
 import { remoteHost } from '../support/remote-host.ts';

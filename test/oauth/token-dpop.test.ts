@@ -5,8 +5,8 @@ import { decodeJwt, EmbeddedJWK, jwtVerify } from 'jose';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { ClientRegistration } from '../../src/credential.ts';
 import { HoldfastError, InvalidResponseError } from '../../src/errors.ts';
-import { dpopThumbprint, generateDpopKey } from '../../src/oauth/dpop.ts';
-import { exchangeCode, refreshTokens, type TokenServer, tokenRequest } from '../../src/oauth/token.ts';
+import { dpopThumbprint, generateDpopKey } from '../../src/oauth/tokens/dpop.ts';
+import { exchangeCode, refreshTokens, type TokenServer, tokenRequest } from '../../src/oauth/tokens/token.ts';
 import { Secret } from '../../src/secret.ts';
 import {
   answer,

@@ -8,17 +8,20 @@ import {
   ResponseTooLargeError,
   TimeoutError,
 } from '../../src/errors.ts';
-import { createAuthorizationRequest, readAuthorizationResponse } from '../../src/oauth/authorization.ts';
-import { openCallbackServer } from '../../src/oauth/callback-server.ts';
-import { discover } from '../../src/oauth/discovery.ts';
-import { registerClient } from '../../src/oauth/registration.ts';
+import {
+  createAuthorizationRequest,
+  readAuthorizationResponse,
+} from '../../src/oauth/authorization/authorization.ts';
+import { openCallbackServer } from '../../src/oauth/authorization/callback-server.ts';
+import { discover } from '../../src/oauth/discovery/discovery.ts';
+import { registerClient } from '../../src/oauth/registration/registration.ts';
 import {
   exchangeCode,
   IncompleteTokensError,
   refreshTokens,
   type TokenResponse,
   tokenRequest,
-} from '../../src/oauth/token.ts';
+} from '../../src/oauth/tokens/token.ts';
 import { Secret } from '../../src/secret.ts';
 import {
   answer,

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
-import { builtinModules } from 'node:module';
+import { builtinModules, createRequire } from 'node:module';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -11,23 +11,10 @@ import { seededHome } from '../support/seeded-home.ts';
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const DIST = join(ROOT, 'dist');
 
-/** From below to above; a file imports from its own layer or from one below. */
-const LAYERS = [
-  /^(bare-error|errors|secret|quote|credential|version|plain-values|display-url|oauth-syntax|unknown-members)\.js$/,
-  /^system\//,
-  /^http\//,
-  /^(sealing\.js$|handover\/|keyring\/|store\/|oauth\/)/,
-  /^credentials\//,
-  /^refresh\//,
-  /^tokens\//,
-  /^vault\//,
-  /^mcp\//,
-  /^proxy\//,
-  /^configure\//,
-  /^import\//,
-  /^((index|stores|postgres|redis|telemetry)\.js$|testing\/)/,
-  /^cli\//,
-];
+/** From below to above, as `npm run layers` has them. */
+const LAYERS = (createRequire(import.meta.url)('../../scripts/layers.cjs') as [string, string][]).map(
+  ([, path]) => new RegExp(path.replace(/^\^src\//, '^').replaceAll('\\.ts', '\\.js')),
+);
 
 beforeAll(() => {
   execFileSync(process.execPath, [join(ROOT, 'scripts/build.mjs')], { stdio: 'inherit' });

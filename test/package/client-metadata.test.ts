@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
-import { clientMetadataDocument } from '../../src/oauth/client-metadata.ts';
+import { clientMetadataDocument } from '../../src/oauth/registration/client-metadata.ts';
 
 describe('the published client metadata document', () => {
   it('is the one that this version logs in with, and names its own URL', async () => {

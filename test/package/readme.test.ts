@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { COMMANDS } from '../../src/cli/commands.ts';
-import { COMMON } from '../../src/cli/common-options.ts';
+import { COMMON } from '../../src/cli/options/common.ts';
 import { VERSION } from '../../src/version.ts';
 import { temporaryDirectory } from '../support/home.ts';
 

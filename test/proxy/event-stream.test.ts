@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { EventStream, type StreamEvent } from '../../src/proxy/event-stream.ts';
-import { LineReader } from '../../src/proxy/lines.ts';
-import { readMessage } from '../../src/proxy/message.ts';
+import { LineReader } from '../../src/proxy/relay/lines.ts';
+import { readMessage } from '../../src/proxy/relay/message.ts';
+import { EventStream, type StreamEvent } from '../../src/proxy/upstream/event-stream.ts';
 import '../support/fixed-seed.ts';
 
 function read(chunks: readonly (string | Buffer)[], limit?: number) {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { backOffMs } from '../../src/proxy/wire.ts';
+import { backOffMs } from '../../src/proxy/upstream/server-transport.ts';
 import { hostileServer } from '../support/hostile-server.ts';
 import { program, raw } from './through.ts';
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { type Incoming, type Message, readMessage } from '../../src/proxy/message.ts';
-import { RequestHeaders } from '../../src/proxy/request-headers.ts';
+import { type Incoming, type Message, readMessage } from '../../src/proxy/relay/message.ts';
+import { RequestHeaders } from '../../src/proxy/upstream/request-headers.ts';
 
 const VERSION = '2026-07-28';
 

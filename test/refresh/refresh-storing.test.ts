@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { StorageFullError, VaultClosedError } from '../../src/errors.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
-import type { Store } from '../../src/store/store.ts';
+import type { Store } from '../../src/store/record-store.ts';
 import { temporaryHome } from '../support/home.ts';
 import { hostileServer } from '../support/hostile-server.ts';
 import { type Servers, startServers } from '../support/servers.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { holds } from '../../src/http/addresses.ts';
-import { discover } from '../../src/oauth/discovery.ts';
+import { discover } from '../../src/oauth/discovery/discovery.ts';
 import { hostileServer } from '../support/hostile-server.ts';
 import { challenge, metadata, OAUTH, RESOURCE } from '../support/mcp-routes.ts';
 import { remoteHost } from '../support/remote-host.ts';

@@ -23,15 +23,15 @@ async function sourcesWith(pattern: RegExp): Promise<string[]> {
 describe('the programs that Holdfast starts', () => {
   test('are started in three files, which the test below drives', async () => {
     expect(await sourcesWith(/node:child_process|node:cluster|\bprocess\.binding\b/)).toEqual([
-      'system/browser.ts',
-      'system/command-output.ts',
-      'system/run-command.ts',
+      'system/processes/browser.ts',
+      'system/processes/command-output.ts',
+      'system/processes/run-command.ts',
     ]);
   });
 
   test.each([
-    ['openBrowser', ['cli/commands/login-interaction.ts', 'proxy/login-desk.ts']],
-    ['commandOutput', ['keyring/key-source.ts']],
+    ['openBrowser', ['cli/commands/login-interaction.ts', 'proxy/login/login-coordinator.ts']],
+    ['commandOutput', ['keyring/provided/key-source.ts']],
     ['runCommand', ['cli/commands/run.ts']],
   ])('are given their arguments by the callers of %s', async (name, callers) => {
     expect(await sourcesWith(new RegExp(`(?<!function )\\b${name}\\(`))).toEqual(callers);

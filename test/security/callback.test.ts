@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { expect, onTestFinished, test } from 'vitest';
-import { openCallbackServer } from '../../src/oauth/callback-server.ts';
+import { openCallbackServer } from '../../src/oauth/authorization/callback-server.ts';
 
 test('the callback server still answers a browser while 1,500 connections are half open', async () => {
   const server = await openCallbackServer({ belongs: (parameters) => parameters.get('state') === 'S' });

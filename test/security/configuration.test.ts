@@ -9,7 +9,7 @@ import { helperCommand } from '../../src/configure/entry.ts';
 import { formatOf } from '../../src/configure/open-format.ts';
 import { canonicalResource, DEFAULT_ACCOUNT } from '../../src/credential.ts';
 import { InvalidArgumentError } from '../../src/errors.ts';
-import { shellPath } from '../../src/system/storage-error.ts';
+import { shellPath } from '../../src/system/files/storage-error.ts';
 import { temporaryDirectory } from '../support/home.ts';
 import { requirement } from '../support/requirement.ts';
 

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { LeaseLostError, StoreUnreachableError } from '../../src/errors.ts';
-import { EngineStore } from '../../src/store/engine-store.ts';
+import { EngineStore } from '../../src/store/engine/engine-store.ts';
 import { memoryEngine, SharedMemory } from '../support/memory-engine.ts';
 
 /*

@@ -2,7 +2,7 @@ import { chmod, mkdir, readdir, readFile, rm, truncate, writeFile } from 'node:f
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { CredentialId } from '../../src/credential.ts';
-import { OutboxFiles } from '../../src/credentials/outbox-files.ts';
+import { OutboxFiles } from '../../src/credentials/outbox/outbox-files.ts';
 import {
   KeyringBrokenError,
   KeyUnavailableError,
@@ -10,7 +10,7 @@ import {
   StorageUnreadableError,
   StorageUnsafeError,
 } from '../../src/errors.ts';
-import { FileKeyring } from '../../src/keyring/file.ts';
+import { FileKeyring } from '../../src/keyring/file/file.ts';
 import type { Environment } from '../../src/system/environment.ts';
 import { openVault, type VaultOptions } from '../../src/vault/vault.ts';
 import { sampleCredential } from '../support/credential.ts';

@@ -11,7 +11,7 @@ import {
 } from '../../src/errors.ts';
 import { postgresMigration, postgresStore } from '../../src/postgres.ts';
 import { type RedisStoreOptions, redisStore } from '../../src/redis.ts';
-import { type EngineStore, newVersion } from '../../src/store/engine-store.ts';
+import { type EngineStore, newVersion } from '../../src/store/engine/engine-store.ts';
 import { NO_POSTGRES, startPostgres, startReplica, startWire } from '../support/postgres.ts';
 import { noRedis, redisServer } from '../support/redis.ts';
 

@@ -1,6 +1,6 @@
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { LeaseLostError, LockTimeoutError, StoreUnreachableError } from '../../src/errors.ts';
-import { EngineStore } from '../../src/store/engine-store.ts';
+import { EngineStore } from '../../src/store/engine/engine-store.ts';
 import { storeContract } from '../../src/testing/index.ts';
 import { memoryEngine, SharedMemory } from '../support/memory-engine.ts';
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { StorageFullError, StorageUnwritableError } from '../../src/errors.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
-import { layoutOf } from '../../src/system/paths.ts';
+import { layoutOf } from '../../src/system/files/paths.ts';
 import { temporaryHome } from '../support/home.ts';
 import { requirement } from '../support/requirement.ts';
 

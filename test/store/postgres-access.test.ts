@@ -8,9 +8,9 @@ import {
   StoreUnreachableError,
 } from '../../src/errors.ts';
 import { POSTGRES_SCHEMA_VERSION, postgresMigration, postgresStore } from '../../src/postgres.ts';
-import type { EngineStore } from '../../src/store/engine-store.ts';
-import { postgresError } from '../../src/store/postgres-errors.ts';
-import { openPostgresStore } from '../../src/store/postgres-pool.ts';
+import type { EngineStore } from '../../src/store/engine/engine-store.ts';
+import { postgresError } from '../../src/store/postgres/errors.ts';
+import { openPostgresStore } from '../../src/store/postgres/pool.ts';
 import { storeContract } from '../../src/testing/index.ts';
 import { temporaryDirectory } from '../support/home.ts';
 import {

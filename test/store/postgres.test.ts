@@ -7,7 +7,7 @@ import {
   StoreUnsuitableError,
 } from '../../src/errors.ts';
 import { type PostgresEngine, postgresStore } from '../../src/postgres.ts';
-import type { ClaimRequest } from '../../src/store/engine.ts';
+import type { ClaimRequest } from '../../src/store/engine/engine.ts';
 import { storeContract } from '../../src/testing/index.ts';
 import {
   NO_PGBOUNCER,

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { factsOf, findingsOf, needsBarrier, type ServerFacts } from '../../src/store/redis-suitability.ts';
+import { factsOf, findingsOf, needsBarrier, type ServerFacts } from '../../src/store/redis/suitability.ts';
 import { openVault } from '../../src/vault/vault.ts';
 import { temporaryHome } from '../support/home.ts';
 import { noRedis, redisServer, valkey } from '../support/redis.ts';

@@ -14,8 +14,8 @@ import {
   StoreUnsuitableError,
 } from '../../src/errors.ts';
 import { type RedisStoreOptions, redisStore } from '../../src/redis.ts';
-import type { ClaimRequest, Engine, WriteAnswer } from '../../src/store/engine.ts';
-import { openRedisStore } from '../../src/store/redis-open.ts';
+import type { ClaimRequest, Engine, WriteAnswer } from '../../src/store/engine/engine.ts';
+import { openRedisStore } from '../../src/store/redis/open.ts';
 import { storeContract } from '../../src/testing/store-contract.ts';
 import { temporaryDirectory } from '../support/home.ts';
 import {

@@ -5,7 +5,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { StoreUnsuitableError } from '../../src/errors.ts';
 import { POSTGRES_SCHEMA_VERSION, type PostgresEngine, postgresStore } from '../../src/postgres.ts';
 import { redisStore } from '../../src/redis.ts';
-import type { ClaimRequest, Engine } from '../../src/store/engine.ts';
+import type { ClaimRequest, Engine } from '../../src/store/engine/engine.ts';
 import { postgresStatements } from '../fixtures/version-1/postgres-statements.ts';
 import * as scripts from '../fixtures/version-1/redis-scripts.ts';
 import { NO_POSTGRES, startPostgres } from '../support/postgres.ts';

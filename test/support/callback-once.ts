@@ -3,7 +3,7 @@
  * login up, and closes. It ends by itself when nothing keeps it alive.
  */
 import { connect, type Socket } from 'node:net';
-import { openCallbackServer } from '../../src/oauth/callback-server.ts';
+import { openCallbackServer } from '../../src/oauth/authorization/callback-server.ts';
 
 const server = await openCallbackServer({ belongs: () => true });
 const { host, hostname, port } = new URL(server.redirectUri);

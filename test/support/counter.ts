@@ -1,7 +1,7 @@
 /** Adds one to a record, as many times as the second argument says, through the directory store. */
 import { DirectoryStore } from '../../src/store/directory.ts';
 import { processEnvironment } from '../../src/system/environment.ts';
-import { layoutOf } from '../../src/system/paths.ts';
+import { layoutOf } from '../../src/system/files/paths.ts';
 
 const [id, rounds] = process.argv.slice(2);
 if (id === undefined || rounds === undefined) throw new Error('usage: counter ID ROUNDS');

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import { type Environment, processEnvironment } from '../../src/system/environment.ts';
-import { type Layout, layoutOf } from '../../src/system/paths.ts';
+import { type Layout, layoutOf } from '../../src/system/files/paths.ts';
 
 export interface Home {
   readonly path: string;

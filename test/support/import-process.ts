@@ -4,7 +4,7 @@
  */
 import { subscribe } from 'node:diagnostics_channel';
 import { findLogins, moveLogin } from '../../src/import/move.ts';
-import { peerNamed } from '../../src/import/peers.ts';
+import { peerNamed } from '../../src/import/sources.ts';
 import { processEnvironment } from '../../src/system/environment.ts';
 import { openVault } from '../../src/vault/vault.ts';
 

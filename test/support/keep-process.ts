@@ -1,13 +1,13 @@
 /** Keeps a credential for the resource that the first argument names, as a login would, under the file keyring. */
 
 import { CredentialId } from '../../src/credential.ts';
-import { SealedCredentialStore } from '../../src/credentials/sealed-credential-store.ts';
-import { defaultOpeners, KeyringResolution } from '../../src/keyring/open.ts';
+import { SealedCredentialStore } from '../../src/credentials/sealed/sealed-credential-store.ts';
+import { defaultOpeners, KeyringResolution } from '../../src/keyring/resolve.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
 import { MemoryStore } from '../../src/store/memory.ts';
 import { processEnvironment } from '../../src/system/environment.ts';
-import { layoutOf } from '../../src/system/paths.ts';
+import { layoutOf } from '../../src/system/files/paths.ts';
 import { sampleCredential } from './credential.ts';
 
 const [resource = ''] = process.argv.slice(2);

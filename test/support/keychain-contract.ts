@@ -2,7 +2,7 @@
  * Runs the contract on the keychain keyring over the real @napi-rs/keyring, which on Linux keeps its items in the Secret
  * Service of the session bus. Prints the duties that held, one a line.
  */
-import { openKeychain } from '../../src/keyring/keychain.ts';
+import { openKeychain } from '../../src/keyring/native/keychain.ts';
 import { processEnvironment } from '../../src/system/environment.ts';
 import { keyringContract } from '../../src/testing/keyring-contract.ts';
 import { MacStandIn } from './keychain.ts';

@@ -1,5 +1,5 @@
-import type { KeychainLibrary } from '../../src/keyring/keychain.ts';
-import type { DefaultKeychain, KeychainStatus } from '../../src/system/macos-keychain.ts';
+import type { KeychainLibrary } from '../../src/keyring/native/keychain.ts';
+import type { DefaultKeychain, KeychainStatus } from '../../src/system/os/macos-keychain.ts';
 
 /** In the place of a failure: the call never ends. */
 export const HANGS = Symbol('hangs');

@@ -3,9 +3,9 @@
  * `probe SCOPE`, `get SCOPE NAME`, `set SCOPE NAME VALUE`, `delete SCOPE NAME`, `contract SCOPE`, `fill`.
  * HOLDFAST_TEST_SERVICE chooses the layout of 99designs/keyring.
  */
-import { openKernelKeyring } from '../../src/keyring/keyctl.ts';
-import { KEYCTL_SCOPES } from '../../src/keyring/keyctl-scope.ts';
-import { KeyError, loadKernelKeyring, RING } from '../../src/system/kernel-keyring.ts';
+import { openKernelKeyring } from '../../src/keyring/native/keyctl.ts';
+import { KEYCTL_SCOPES } from '../../src/keyring/native/keyctl-scope.ts';
+import { KeyError, loadKernelKeyring, RING } from '../../src/system/os/kernel-keyring.ts';
 import { keyringContract } from '../../src/testing/keyring-contract.ts';
 
 const [command, scopeName = '', name = '', value = ''] = process.argv.slice(2);

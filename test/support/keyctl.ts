@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { onTestFinished } from 'vitest';
-import { openKernelKeyring } from '../../src/keyring/keyctl.ts';
+import { openKernelKeyring } from '../../src/keyring/native/keyctl.ts';
 import { type Ended, start, TYPESCRIPT } from './process.ts';
 import { installed, requirement } from './requirement.ts';
 

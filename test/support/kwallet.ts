@@ -2,7 +2,7 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
-import { connectBus, deadlineIn } from '../../src/system/dbus.ts';
+import { connectBus, deadlineIn } from '../../src/system/dbus/connection.ts';
 import { installed, requirement } from './requirement.ts';
 import { type Bus, end, untilOwned } from './secret-service.ts';
 

@@ -3,7 +3,7 @@
  * With a fourth argument it kills itself while it holds the lock for that turn, before it has written.
  */
 import { readFile, writeFile } from 'node:fs/promises';
-import { acquireLock, lockKindOf } from '../../src/system/lock.ts';
+import { acquireLock, lockKindOf } from '../../src/system/locks/lock.ts';
 
 const [path = '', kind, turns, dieAt] = process.argv.slice(2);
 for (let turn = 0; turn < Number(turns); turn += 1) {

@@ -1,6 +1,6 @@
 import { expect } from 'vitest';
 import { AbortedError, type HoldfastError } from '../../src/errors.ts';
-import { discover } from '../../src/oauth/discovery.ts';
+import { discover } from '../../src/oauth/discovery/discovery.ts';
 import { answer, type HostileServer, hostileServer, type Routes } from './hostile-server.ts';
 
 /* An MCP server that publishes what a test wants it to. */

@@ -1,6 +1,6 @@
 import { MemoryEngine as Example, type SharedMemory } from '../../examples/engine-of-your-own.ts';
 import { StoreUnreachableError } from '../../src/errors.ts';
-import type { Engine } from '../../src/store/engine.ts';
+import type { Engine } from '../../src/store/engine/engine.ts';
 
 export { SharedMemory } from '../../examples/engine-of-your-own.ts';
 

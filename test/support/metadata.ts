@@ -1,5 +1,5 @@
-import type { Discovery } from '../../src/oauth/discovery.ts';
-import type { ServerMetadata } from '../../src/oauth/server-metadata.ts';
+import type { Discovery } from '../../src/oauth/discovery/discovery.ts';
+import type { ServerMetadata } from '../../src/oauth/discovery/server-metadata.ts';
 
 /** What a plain authorization server at that origin would publish, as read. */
 export function metadataOf(origin: string, changes: Partial<ServerMetadata> = {}): ServerMetadata {

@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { onTestFinished } from 'vitest';
 import { processEnvironment } from '../../src/system/environment.ts';
-import { layoutOf } from '../../src/system/paths.ts';
+import { layoutOf } from '../../src/system/files/paths.ts';
 import { bundled } from './bundle.ts';
 import { type Home, temporaryDirectory } from './home.ts';
 import { type Running, start } from './process.ts';

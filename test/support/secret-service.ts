@@ -4,8 +4,8 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { onTestFinished } from 'vitest';
-import { connectBus, deadlineIn } from '../../src/system/dbus.ts';
-import { Variant } from '../../src/system/dbus-value.ts';
+import { connectBus, deadlineIn } from '../../src/system/dbus/connection.ts';
+import { Variant } from '../../src/system/dbus/value.ts';
 import { temporaryDirectory } from './home.ts';
 import { installed, requirement } from './requirement.ts';
 

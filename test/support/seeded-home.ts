@@ -1,7 +1,7 @@
 import type { Credential } from '../../src/credential.ts';
 import { CredentialId } from '../../src/credential.ts';
-import { SealedCredentialStore } from '../../src/credentials/sealed-credential-store.ts';
-import { defaultOpeners, KeyringResolution } from '../../src/keyring/open.ts';
+import { SealedCredentialStore } from '../../src/credentials/sealed/sealed-credential-store.ts';
+import { defaultOpeners, KeyringResolution } from '../../src/keyring/resolve.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
 import { Secret } from '../../src/secret.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdir, rm, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
-import { layoutOf } from '../../src/system/paths.ts';
+import { layoutOf } from '../../src/system/files/paths.ts';
 import { type Home, temporaryHome } from './home.ts';
 import { requirement } from './requirement.ts';
 

@@ -1,4 +1,4 @@
-import type { Store } from '../../src/store/store.ts';
+import type { Store } from '../../src/store/record-store.ts';
 
 /** A real store with some of its methods changed. */
 export function storeAround(store: Store, changes: Partial<Store>): Store {

@@ -1,14 +1,14 @@
 /** Logs in again, or out, at the home of HOLDFAST_HOME, and kills itself at the step of that number, if it gets so far. */
 import { subscribe } from 'node:diagnostics_channel';
 import { CredentialId } from '../../src/credential.ts';
-import { SealedCredentialStore } from '../../src/credentials/sealed-credential-store.ts';
-import { resolveKeyrings } from '../../src/keyring/open.ts';
+import { SealedCredentialStore } from '../../src/credentials/sealed/sealed-credential-store.ts';
+import { resolveKeyrings } from '../../src/keyring/resolve.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
 import { Secret } from '../../src/secret.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
 import { MemoryStore } from '../../src/store/memory.ts';
 import { processEnvironment } from '../../src/system/environment.ts';
-import { layoutOf } from '../../src/system/paths.ts';
+import { layoutOf } from '../../src/system/files/paths.ts';
 import { openVault } from '../../src/vault/vault.ts';
 
 const [what = '', dieAt = '0', resource = '', refreshToken = ''] = process.argv.slice(2);

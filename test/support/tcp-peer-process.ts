@@ -1,7 +1,7 @@
 /** Listens on every IPv4 address, and says who its first client is. */
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
-import { tcpClientOf } from '../../src/system/tcp-peer.ts';
+import { tcpClientOf } from '../../src/system/network/tcp-peer.ts';
 
 const server = createServer().listen(0, '0.0.0.0');
 await once(server, 'listening');

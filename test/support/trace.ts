@@ -1,7 +1,7 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { onTestFinished } from 'vitest';
-import type { Lease, Store } from '../../src/store/store.ts';
-import type { StepMessage } from '../../src/system/steps.ts';
+import type { Lease, Store } from '../../src/store/record-store.ts';
+import type { StepMessage } from '../../src/system/checkpoints.ts';
 
 /** What happens to a login, in order: each call of a store, each step of a refresh, each request at the server. */
 export class Trace {

@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { UnsafeUrlError } from '../../src/errors.ts';
-import { openBrowser, openerOf } from '../../src/system/browser.ts';
 import type { Environment } from '../../src/system/environment.ts';
+import { openBrowser, openerOf } from '../../src/system/processes/browser.ts';
 
 const URL_OF_LOGIN = 'https://as.example/authorize?a=1&b=2';
 const WINDOWS = process.platform === 'win32';

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { decodeMessage, encodeCall, HEADER_BYTES, messageLength } from '../../src/system/dbus-message.ts';
-import { MalformedMessageError, Variant } from '../../src/system/dbus-value.ts';
+import { decodeMessage, encodeCall, HEADER_BYTES, messageLength } from '../../src/system/dbus/message.ts';
+import { MalformedMessageError, Variant } from '../../src/system/dbus/value.ts';
 import '../support/fixed-seed.ts';
 
 /* The services of the keyring tests read what is written here, and write what is read; these are the odd cases. */

@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { BusError, canBeStarted, connectBus, deadlineIn } from '../../src/system/dbus.ts';
+import { BusError, canBeStarted, connectBus, deadlineIn } from '../../src/system/dbus/connection.ts';
 import { temporaryDirectory } from '../support/home.ts';
 import { installed, requirement } from '../support/requirement.ts';
 import { end } from '../support/secret-service.ts';

@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { tryFlock } from '../../src/system/flock.ts';
+import { tryFlock } from '../../src/system/locks/flock.ts';
 import { temporaryHome } from '../support/home.ts';
 
 test.skipIf(process.platform === 'win32')(

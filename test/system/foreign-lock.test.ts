@@ -6,7 +6,7 @@ import {
   underLockDirectory,
   underOwnedDirectory,
   underPidFile,
-} from '../../src/system/foreign-lock.ts';
+} from '../../src/system/locks/external-lock.ts';
 import { deadProcess } from '../support/dead-process.ts';
 import { temporaryDirectory } from '../support/home.ts';
 

@@ -4,9 +4,9 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { StorageUnreadableError, StorageUnsafeError } from '../../src/errors.ts';
-import { readPassphrase } from '../../src/keyring/passphrase.ts';
-import { readGivenFile } from '../../src/system/private-directory.ts';
-import { readSecret } from '../../src/system/secret-file.ts';
+import { readPassphrase } from '../../src/keyring/file/passphrase.ts';
+import { readGivenFile } from '../../src/system/files/private-directory.ts';
+import { readSecret } from '../../src/system/files/secret-file.ts';
 import { temporaryDirectory, temporaryHome } from '../support/home.ts';
 
 const bounded = { maxBytes: 100 };

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { withoutSecrets } from '../../src/system/secret-variables.ts';
+import { withoutSecrets } from '../../src/system/processes/secret-variables.ts';
 
 describe('the environment of a program that is not Holdfast', () => {
   test('has nothing that opens the store or proves the client', () => {

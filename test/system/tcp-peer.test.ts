@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, Socket } from 'node:net';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { isAnotherUser, tcpClientOf, tcpServerOf } from '../../src/system/tcp-peer.ts';
+import { isAnotherUser, tcpClientOf, tcpServerOf } from '../../src/system/network/tcp-peer.ts';
 import { NO_IPV6 } from '../support/ipv6.ts';
 import { start, TYPESCRIPT } from '../support/process.ts';
 import { requirement } from '../support/requirement.ts';

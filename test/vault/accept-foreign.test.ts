@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { type Credential, parseCredential, serializeCredential } from '../../src/credential.ts';
 import { InvalidArgumentError } from '../../src/errors.ts';
 import { Secret } from '../../src/secret.ts';
-import { acceptForeignCredential } from '../../src/vault/accept-foreign.ts';
+import { acceptForeignCredential } from '../../src/transfer/accept-external.ts';
 import { sampleCredential } from '../support/credential.ts';
 import { HOSTILE_TEXTS, unprintableIn } from '../support/hostile-text.ts';
 import '../support/fixed-seed.ts';

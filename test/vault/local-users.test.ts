@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { tellsUsers } from '../../src/system/tcp-peer.ts';
-import { localUsers } from '../../src/vault/diagnose.ts';
+import { localUsers } from '../../src/doctor/doctor.ts';
+import { tellsUsers } from '../../src/system/network/tcp-peer.ts';
 import { requirement } from '../support/requirement.ts';
 
 const NO_PROC = requirement('there is no /proc', process.platform === 'linux');

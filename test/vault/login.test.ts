@@ -15,7 +15,7 @@ import {
 import { MemoryKeyring } from '../../src/keyring/memory.ts';
 import { seal } from '../../src/sealing.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
-import type { Store } from '../../src/store/store.ts';
+import type { Store } from '../../src/store/record-store.ts';
 import type { LoginInteraction } from '../../src/vault/results.ts';
 import { type Home, temporaryHome } from '../support/home.ts';
 import { DesktopKeyring, opener } from '../support/keyring.ts';

@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { FileKeyring } from '../../src/keyring/file.ts';
+import { FileKeyring } from '../../src/keyring/file/file.ts';
 import { type Home, temporaryHome } from '../support/home.ts';
 import { DesktopKeyring, opener } from '../support/keyring.ts';
 import { runScript, start, TYPESCRIPT } from '../support/process.ts';

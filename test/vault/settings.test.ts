@@ -2,7 +2,7 @@ import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { InvalidArgumentError, StorageUnsafeError } from '../../src/errors.ts';
-import { serverSettings } from '../../src/vault/settings.ts';
+import { serverSettings } from '../../src/login/server-settings.ts';
 import { type Home, temporaryHome } from '../support/home.ts';
 
 const RESOURCE = 'https://mcp.example/mcp';

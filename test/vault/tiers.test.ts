@@ -1,7 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { KeyringLockedError } from '../../src/errors.ts';
-import { FileKeyring } from '../../src/keyring/file.ts';
+import { FileKeyring } from '../../src/keyring/file/file.ts';
 import { type Home, temporaryHome } from '../support/home.ts';
 import { DesktopKeyring, opener } from '../support/keyring.ts';
 import { type Servers, startServers } from '../support/servers.ts';

@@ -2,14 +2,14 @@ import assert from 'node:assert/strict';
 import { rm } from 'node:fs/promises';
 import { after } from 'node:test';
 import { CredentialId } from '../../src/credential.ts';
-import { SealedCredentialStore } from '../../src/credentials/sealed-credential-store.ts';
-import { resolveKeyrings } from '../../src/keyring/open.ts';
+import { SealedCredentialStore } from '../../src/credentials/sealed/sealed-credential-store.ts';
+import { openWincred } from '../../src/keyring/native/wincred.ts';
+import { resolveKeyrings } from '../../src/keyring/resolve.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
-import { openWincred } from '../../src/keyring/wincred.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
 import { MemoryStore } from '../../src/store/memory.ts';
 import { processEnvironment } from '../../src/system/environment.ts';
-import { layoutOf } from '../../src/system/paths.ts';
+import { layoutOf } from '../../src/system/files/paths.ts';
 import { sampleCredential } from '../support/credential.ts';
 import { describe, startNode, test } from './machine.ts';
 

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import koffi from 'koffi';
 import { KeyringBrokenError } from '../../src/errors.ts';
-import { openForeignItems } from '../../src/keyring/open-foreign-items.ts';
-import { openWincred } from '../../src/keyring/wincred.ts';
+import { openForeignItems } from '../../src/keyring/external/open-external-items.ts';
+import { openWincred } from '../../src/keyring/native/wincred.ts';
 import { processEnvironment } from '../../src/system/environment.ts';
-import { MAX_BLOB_BYTES, windowsCredentials } from '../../src/system/windows-credentials.ts';
+import { MAX_BLOB_BYTES, windowsCredentials } from '../../src/system/os/windows-credentials.ts';
 import { keyringContract } from '../../src/testing/keyring-contract.ts';
 import { describe, startNode, temporaryHome, test } from './machine.ts';
 

@@ -1,8 +1,8 @@
 /** Makes, or finds, the sealing key of the strongest keyring, and prints which keyring that is and the key's kid. */
-import { resolveKeyrings } from '../../src/keyring/open.ts';
+import { resolveKeyrings } from '../../src/keyring/resolve.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
 import { processEnvironment } from '../../src/system/environment.ts';
-import { layoutOf } from '../../src/system/paths.ts';
+import { layoutOf } from '../../src/system/files/paths.ts';
 
 const environment = processEnvironment();
 const layout = layoutOf(environment);

@@ -3,7 +3,7 @@ import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { LockTimeoutError } from '../../src/errors.ts';
-import { acquireLock } from '../../src/system/lock.ts';
+import { acquireLock } from '../../src/system/locks/lock.ts';
 import { describe, startNode, temporaryHome, test } from './machine.ts';
 
 async function lockPath(): Promise<string> {

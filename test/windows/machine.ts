@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import * as runner from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { type Environment, processEnvironment } from '../../src/system/environment.ts';
-import { type Layout, layoutOf } from '../../src/system/paths.ts';
+import { type Layout, layoutOf } from '../../src/system/files/paths.ts';
 
 /** The runner's own, without the promise: it waits for its tests itself. */
 export function describe(name: string, body: () => void): void {

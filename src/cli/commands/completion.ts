@@ -1,8 +1,8 @@
 import { InvalidArgumentError } from '../../errors.ts';
 import { quote } from '../../quote.ts';
 import type { Command, Invocation, Option } from '../command.ts';
-import { COMMON } from '../common-options.ts';
 import { EXIT } from '../exit-code.ts';
+import { COMMON } from '../options/common.ts';
 
 export async function run({ argument = '', table, ui }: Invocation): Promise<number> {
   const script = new Map([

@@ -1,5 +1,5 @@
-import { diagnose } from '../../vault/diagnose.ts';
-import type { Finding } from '../../vault/finding.ts';
+import { diagnose } from '../../doctor/doctor.ts';
+import type { Finding } from '../../doctor/finding.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
 import { chosenPlace } from '../open-vault.ts';

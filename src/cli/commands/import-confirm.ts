@@ -1,8 +1,8 @@
 import { displayUrl } from '../../display-url.ts';
 import { AbortedError, HoldfastError, InvalidArgumentError, LoginCancelledError } from '../../errors.ts';
-import type { FoundLogin, Peer } from '../../import/peer.ts';
+import type { FoundLogin, Peer } from '../../import/source.ts';
 import { quote } from '../../quote.ts';
-import { lacksIssuer } from '../../vault/adopt.ts';
+import { lacksIssuer } from '../../transfer/import.ts';
 import type { AdoptOptions } from '../../vault/results.ts';
 import type { Vault } from '../../vault/vault.ts';
 import type { Invocation } from '../command.ts';

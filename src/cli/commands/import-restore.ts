@@ -1,9 +1,9 @@
 import { AbortedError, InvalidArgumentError, LoginCancelledError } from '../../errors.ts';
 import { backupsOf, restoreBackup } from '../../import/backup.ts';
-import type { Peer, PeerPlace } from '../../import/peer.ts';
+import type { Peer, PeerPlace } from '../../import/source.ts';
 import { quote } from '../../quote.ts';
-import { shellPath } from '../../system/storage-error.ts';
-import type { Backup, Backups } from '../../vault/backups.ts';
+import { shellPath } from '../../system/files/storage-error.ts';
+import type { Backup, Backups } from '../../transfer/backups.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
 import { withVault } from '../open-vault.ts';

@@ -5,12 +5,12 @@ import { AbortedError, HoldfastError, InvalidArgumentError, reworded } from '../
 import { backupKeeper } from '../../import/backup.ts';
 import { configuredServers } from '../../import/configured-servers.ts';
 import { findLogins, type Moved, moveLogin, StillThere } from '../../import/move.ts';
-import type { FoundLogin, Peer, PeerPlace, Skipped } from '../../import/peer.ts';
-import { PEERS, peerNamed } from '../../import/peers.ts';
+import type { FoundLogin, Peer, PeerPlace, Skipped } from '../../import/source.ts';
+import { PEERS, peerNamed } from '../../import/sources.ts';
 import { quote } from '../../quote.ts';
 import { Secret } from '../../secret.ts';
-import { isThere } from '../../system/client-file.ts';
-import { shellPath } from '../../system/storage-error.ts';
+import { isThere } from '../../system/files/client-file.ts';
+import { shellPath } from '../../system/files/storage-error.ts';
 import type { AdoptOptions, NamedIssuer } from '../../vault/results.ts';
 import type { Vault } from '../../vault/vault.ts';
 import type { Invocation } from '../command.ts';

@@ -2,7 +2,7 @@ import { resolve } from 'node:path';
 import { InvalidArgumentError } from '../../errors.ts';
 import { keyText, newSealingKey } from '../../keyring/key-text.ts';
 import { quote } from '../../quote.ts';
-import { checkCanCreate, createFile } from '../../system/created-file.ts';
+import { checkCanCreate, createFile } from '../../system/files/created-file.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
 

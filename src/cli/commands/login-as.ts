@@ -2,7 +2,7 @@ import type { AssertionSource } from '../../credential.ts';
 import { InvalidArgumentError } from '../../errors.ts';
 import type { Leniency } from '../../oauth/leniency.ts';
 import { quote } from '../../quote.ts';
-import { readSecret } from '../../system/secret-file.ts';
+import { readSecret } from '../../system/files/secret-file.ts';
 import type { ClientOptions, GrantOptions, LoginOptions } from '../../vault/results.ts';
 import type { Invocation } from '../command.ts';
 

@@ -1,8 +1,8 @@
 import { loginCommand } from '../../credentials/login-required.ts';
 import { AbortedError, InvalidArgumentError, LoginCancelledError, LoginRequiredError } from '../../errors.ts';
 import { quote } from '../../quote.ts';
-import { openBrowser } from '../../system/browser.ts';
-import { whyElsewhere, whyNoBrowser } from '../../system/surroundings.ts';
+import { whyElsewhere, whyNoBrowser } from '../../system/headless.ts';
+import { openBrowser } from '../../system/processes/browser.ts';
 import type { DeviceCode, LoginHosts, LoginInteraction, LoginOptions } from '../../vault/results.ts';
 import type { Invocation } from '../command.ts';
 import { ask, canAsk, canTell, qrCode } from '../terminal.ts';

@@ -1,8 +1,8 @@
 import { canonicalResource, isLoopback } from '../../credential.ts';
 import { InvalidArgumentError } from '../../errors.ts';
-import { ownHeaders } from '../../proxy/own-headers.ts';
 import { serve } from '../../proxy/serve.ts';
-import { TRANSPORTS, type Transport } from '../../proxy/upstream.ts';
+import { ownHeaders } from '../../proxy/upstream/own-headers.ts';
+import { TRANSPORTS, type Transport } from '../../proxy/upstream/upstream.ts';
 import { quote } from '../../quote.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT } from '../exit-code.ts';

@@ -3,7 +3,7 @@ import { loginCommand } from '../../credentials/login-required.ts';
 import { displayUrl } from '../../display-url.ts';
 import { AbortedError, HandoverExpiredError, HoldfastError, InvalidArgumentError } from '../../errors.ts';
 import { quote } from '../../quote.ts';
-import { shellPath } from '../../system/storage-error.ts';
+import { shellPath } from '../../system/files/storage-error.ts';
 import type { HandoverInvitation, ReceiveOffer, ReceiveOptions, ReceiveResult } from '../../vault/results.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { type Ask, blobsFrom, readBlobFile } from '../blob-input.ts';

@@ -14,7 +14,7 @@ export async function run(invocation: Invocation): Promise<number> {
   const port = invocation.number('metrics-port', { min: 0, max: 65_535 });
   const once = invocation.flag('once');
   const metrics =
-    port === undefined ? undefined : await (await import('../../vault/metrics-server.ts')).serveMetrics(port);
+    port === undefined ? undefined : await (await import('../../telemetry/http.ts')).serveMetrics(port);
   if (metrics !== undefined) ui.note(`Metrics: ${metrics.url}`, { event: 'metrics', url: metrics.url });
   let told = '';
   let warned: Promise<void> | undefined;
@@ -45,7 +45,7 @@ export async function run(invocation: Invocation): Promise<number> {
 }
 
 async function warnOfEngine(ui: Ui, { store }: Vault): Promise<void> {
-  const { durabilityWarnings } = await import('../../vault/store-status.ts');
+  const { durabilityWarnings } = await import('../../doctor/store-status.ts');
   for (const { message, hint } of await durabilityWarnings(store).catch(() => [])) {
     ui.warn(`${store.id}: ${message}`, hint, { event: 'durability' });
   }

@@ -1,6 +1,6 @@
 import { InvalidArgumentError } from '../../errors.ts';
 import { quote } from '../../quote.ts';
-import { runCommand } from '../../system/run-command.ts';
+import { runCommand } from '../../system/processes/run-command.ts';
 import type { Invocation } from '../command.ts';
 import { timeoutMs, withVault } from '../open-vault.ts';
 

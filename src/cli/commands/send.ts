@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { canonicalResource } from '../../credential.ts';
 import { AbortedError, InvalidArgumentError } from '../../errors.ts';
-import { checkCanCreate, createFile } from '../../system/created-file.ts';
+import { checkCanCreate, createFile } from '../../system/files/created-file.ts';
 import type { SendOptions, SendResult } from '../../vault/results.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT } from '../exit-code.ts';

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LoginRequiredError } from '../../../src/errors.ts';
-import { STEPS, type Step } from '../../../src/system/steps.ts';
+import { STEPS, type Step } from '../../../src/system/checkpoints.ts';
 import { type OidcServer, startOidcServer } from './oidc-server.ts';
 import type { LockName, Site } from './site.ts';
 import { type Family, rotations, startTokenServer, type TokenServer } from './token-server.ts';

@@ -5,7 +5,7 @@
  */
 import { subscribe } from 'node:diagnostics_channel';
 import { writeSync } from 'node:fs';
-import type { StepMessage } from '../../../src/system/steps.ts';
+import type { StepMessage } from '../../../src/system/checkpoints.ts';
 import { openVault } from '../../../src/vault/vault.ts';
 
 export interface WorkerSettings {

@@ -1,6 +1,6 @@
 import { MemoryEngine, type SharedMemory } from '../../../examples/engine-of-your-own.ts';
 import { StoreUnreachableError } from '../../../src/errors.ts';
-import type { ClaimEnd, Engine } from '../../../src/store/engine.ts';
+import type { ClaimEnd, Engine } from '../../../src/store/engine/engine.ts';
 
 /*
  * Makes a real process take its steps in a given order. Each call to the engine stops before it is made. A step lets the process

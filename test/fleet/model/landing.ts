@@ -11,7 +11,7 @@ import {
   type State,
 } from './state.ts';
 
-/* How an answer comes to where it belongs: src/credentials/outbox.ts. */
+/* How an answer comes to where it belongs: src/credentials/outbox/outbox.ts. */
 
 export interface World {
   readonly mode: Mode;

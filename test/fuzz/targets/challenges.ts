@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { bearerChallenge, type Challenge, parseChallenges } from '../../../src/oauth/challenge.ts';
+import { bearerChallenge, type Challenge, parseChallenges } from '../../../src/oauth/discovery/challenge.ts';
 import { answering } from '../answering.ts';
 import { damage, damaged, hostileTexts } from '../inputs.ts';
 import { feed, type Target } from '../target.ts';

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import type { HoldfastErrorCode } from '../../../src/errors.ts';
-import { discover } from '../../../src/oauth/discovery.ts';
-import { serverMetadata } from '../../../src/oauth/server-metadata.ts';
+import { discover } from '../../../src/oauth/discovery/discovery.ts';
+import { serverMetadata } from '../../../src/oauth/discovery/server-metadata.ts';
 import { answering } from '../answering.ts';
 import { damage, damaged, mutated } from '../inputs.ts';
 import { checkFailure, feed, type Target } from '../target.ts';

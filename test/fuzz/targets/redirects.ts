@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { connect } from 'node:net';
 import fc from 'fast-check';
-import { belongsTo } from '../../../src/oauth/authorization.ts';
-import { type CallbackServer, openCallbackServer } from '../../../src/oauth/callback-server.ts';
-import { readPasted } from '../../../src/oauth/pasted-redirect.ts';
+import { belongsTo } from '../../../src/oauth/authorization/authorization.ts';
+import { type CallbackServer, openCallbackServer } from '../../../src/oauth/authorization/callback-server.ts';
+import { readPasted } from '../../../src/oauth/authorization/pasted-redirect.ts';
 import { damaged, hostileTexts, pieces } from '../inputs.ts';
 import { checkFailure, checkShown, feed, type Target } from '../target.ts';
 

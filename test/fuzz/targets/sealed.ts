@@ -2,17 +2,12 @@ import assert from 'node:assert/strict';
 import { createCipheriv, randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { parseCredential, serializeCredential } from '../../../src/credential.ts';
-import { decryptItem, encryptItem, MAX_ITEM_BYTES } from '../../../src/keyring/file-item.ts';
+import { openBundle, sealBundle } from '../../../src/docker-agent/bundle.ts';
+import { credentialOf, parseStates, serializeStates, stateFor } from '../../../src/docker-agent/entry.ts';
+import { decryptItem, encryptItem, MAX_ITEM_BYTES } from '../../../src/keyring/file/file-item.ts';
 import { givenKeys, keyText, writtenKeys } from '../../../src/keyring/key-text.ts';
 import { MAX_RECORD_BYTES, seal, unseal } from '../../../src/sealing.ts';
 import { Secret } from '../../../src/secret.ts';
-import { openBundle, sealBundle } from '../../../src/store/docker-agent-bundle.ts';
-import {
-  credentialOf,
-  parseStates,
-  serializeStates,
-  stateFor,
-} from '../../../src/store/docker-agent-entry.ts';
 import { sampleCredential } from '../../support/credential.ts';
 import { ACCESS, hostileBytes, hostileTexts, mutated, REFRESH } from '../inputs.ts';
 import { checkFailure, feed, type Target } from '../target.ts';

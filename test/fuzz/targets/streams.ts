@@ -1,17 +1,17 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
-import { EventStream, type StreamEvent } from '../../../src/proxy/event-stream.ts';
-import { LineReader } from '../../../src/proxy/lines.ts';
+import { LineReader } from '../../../src/proxy/relay/lines.ts';
 import {
   capabilitiesOf,
   claimedVersion,
   isNotification,
   isRequest,
   readMessage,
-} from '../../../src/proxy/message.ts';
-import { decodeMessage, encodeCall, HEADER_BYTES, messageLength } from '../../../src/system/dbus-message.ts';
-import { MalformedMessageError, Variant } from '../../../src/system/dbus-value.ts';
+} from '../../../src/proxy/relay/message.ts';
+import { EventStream, type StreamEvent } from '../../../src/proxy/upstream/event-stream.ts';
+import { decodeMessage, encodeCall, HEADER_BYTES, messageLength } from '../../../src/system/dbus/message.ts';
+import { MalformedMessageError, Variant } from '../../../src/system/dbus/value.ts';
 import { hostileBytes, hostileTexts, pieces } from '../inputs.ts';
 import { checkFailure, feed, type Target } from '../target.ts';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
-import { refreshTokens } from '../../../src/oauth/token.ts';
+import { refreshTokens } from '../../../src/oauth/tokens/token.ts';
 import { Secret } from '../../../src/secret.ts';
 import { answering } from '../answering.ts';
 import { ACCESS, damage, damaged, mutated, REFRESH } from '../inputs.ts';

@@ -7,12 +7,12 @@ import {
   belongsTo,
   createAuthorizationRequest,
   readAuthorizationResponse,
-} from '../../../src/oauth/authorization.ts';
-import { openCallbackServer } from '../../../src/oauth/callback-server.ts';
-import { requestDeviceCode } from '../../../src/oauth/device.ts';
-import { discover } from '../../../src/oauth/discovery.ts';
-import { registerClient } from '../../../src/oauth/registration.ts';
-import { exchangeCode, refreshTokens, type TokenResponse } from '../../../src/oauth/token.ts';
+} from '../../../src/oauth/authorization/authorization.ts';
+import { openCallbackServer } from '../../../src/oauth/authorization/callback-server.ts';
+import { requestDeviceCode } from '../../../src/oauth/authorization/device.ts';
+import { discover } from '../../../src/oauth/discovery/discovery.ts';
+import { registerClient } from '../../../src/oauth/registration/registration.ts';
+import { exchangeCode, refreshTokens, type TokenResponse } from '../../../src/oauth/tokens/token.ts';
 import { Secret } from '../../../src/secret.ts';
 import { type HostileServer, hostileServer, type Routes } from '../../support/hostile-server.ts';
 import { secretsSeen } from '../../support/leaks.ts';

@@ -1,0 +1,25 @@
+/** The layers of `src/`, from below to above: a file imports from its own layer or from one below. */
+module.exports = [
+  [
+    'core',
+    '^src/(bare-error|errors|secret|quote|credential|version|plain-values|display-url|oauth-syntax|unknown-members)\\.ts$',
+  ],
+  ['system', '^src/system/'],
+  ['http', '^src/http/'],
+  ['telemetry', '^src/telemetry/'],
+  ['mechanism', '^src/(sealing\\.ts|handover/|keyring/|store/|oauth/)'],
+  ['credentials', '^src/credentials/'],
+  ['docker-agent', '^src/docker-agent/'],
+  ['refresh', '^src/refresh/'],
+  ['tokens', '^src/tokens/'],
+  ['login', '^src/login/'],
+  ['transfer', '^src/transfer/'],
+  ['vault', '^src/vault/'],
+  ['doctor', '^src/doctor/'],
+  ['mcp', '^src/mcp/'],
+  ['proxy', '^src/proxy/'],
+  ['configure', '^src/configure/'],
+  ['import', '^src/import/'],
+  ['surface', '^src/(index\\.ts|stores\\.ts|postgres\\.ts|redis\\.ts|testing/)'],
+  ['cli', '^src/cli/'],
+];

@@ -1,0 +1,27 @@
+import { CredentialId } from '../../credential.ts';
+import type { RecordAccess, WriteResult } from '../sealed/record-access.ts';
+import type { StoredCredential } from '../stored-credential.ts';
+import type { Replaced } from './credential-lease.ts';
+
+/* What both kinds of lease do alike. */
+
+/** The credential as it is stored now: where it was, or under the key that it has been moved to since. */
+export async function locate(
+  store: RecordAccess,
+  before: StoredCredential,
+): Promise<StoredCredential | undefined> {
+  const there = await store.reread(before);
+  return there ?? (await store.find(CredentialId.ofStored(before.credential)))?.held;
+}
+
+export function replaced(result: WriteResult): Replaced {
+  return result.outcome === 'written' ? result.stored : result.outcome;
+}
+
+export async function quietly<T>(step: Promise<T> | undefined): Promise<T | undefined> {
+  try {
+    return await step;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,119 @@
+import type { Credential } from '../../credential.ts';
+import type { SealingKey } from '../../keyring/sealing-key.ts';
+import type { Lease } from '../../store/record-store.ts';
+import type { Outbox } from '../outbox/outbox.ts';
+import type { RecordAccess } from '../sealed/record-access.ts';
+import type { StoredCredential } from '../stored-credential.ts';
+import type { BeginOptions, CredentialLease, Replaced } from './credential-lease.ts';
+import { locate, quietly, replaced } from './lease-steps.ts';
+
+/**
+ * A lease that only the death of its holder frees: a lock of the kernel, or a turn within this process. Nobody can take it from
+ * a holder that lives, so there is nothing to fence; but who dies with a request under way lets the next one in at once.
+ */
+export class LockLease implements CredentialLease {
+  readonly #store: RecordAccess;
+  readonly #outbox: Outbox;
+  readonly #before: StoredCredential;
+  #lock: Lease | undefined;
+  #current: StoredCredential | undefined;
+  #note: string | undefined;
+
+  constructor(store: RecordAccess, outbox: Outbox, before: StoredCredential) {
+    this.#store = store;
+    this.#outbox = outbox;
+    this.#before = before;
+  }
+
+  async begin(options: BeginOptions): Promise<StoredCredential | undefined> {
+    const store = this.#store.recordStoreOf(this.#before.key);
+    const lock = await store.lock(this.#before.address.id, options);
+    this.#lock = lock;
+    try {
+      const stored = await locate(this.#store, this.#before);
+      if (stored === undefined) return undefined;
+      this.#current = await this.#outbox.bringHome(stored, lock, { rows: true });
+      this.#note = await quietly(lock.note());
+      return this.#current;
+    } catch (error) {
+      await this.release();
+      throw error;
+    }
+  }
+
+  get note(): string | undefined {
+    return this.#note;
+  }
+
+  get abandonedAt(): number | undefined {
+    return this.#lock?.abandonedAt;
+  }
+
+  readonly passesAtOnce = true;
+
+  now(): number {
+    return this.#lock?.now?.() ?? Date.now();
+  }
+
+  get epoch(): number | undefined {
+    return this.#lock?.epoch;
+  }
+
+  async look(): Promise<StoredCredential | undefined> {
+    const stored = await locate(this.#store, this.#current ?? this.#before);
+    this.#current = stored && this.#store.newest(stored);
+    return this.#current;
+  }
+
+  async leave(note: string): Promise<void> {
+    await quietly(this.#lock?.setNote(note));
+  }
+
+  announce(): void {
+    // The note that was left says it.
+  }
+
+  async confirm(): Promise<void> {
+    await this.#lock?.confirm?.();
+  }
+
+  fence(): void {
+    this.#lock?.check?.();
+  }
+
+  sent(): void {
+    // Nobody can have come between.
+  }
+
+  async complete(next: Credential, note: string): Promise<StoredCredential> {
+    const lock = this.#held;
+    const { epoch } = lock;
+    const answer = epoch === undefined ? next : { ...next, epoch };
+    const saved = await this.#outbox.save(this.#current ?? this.#before, answer, lock);
+    await this.leave(note);
+    return saved;
+  }
+
+  async replace(current: StoredCredential, next: Credential): Promise<Replaced> {
+    return replaced(await this.#store.write(current, next));
+  }
+
+  async move(current: StoredCredential, key: SealingKey): Promise<Replaced | 'occupied'> {
+    const result = await this.#store.moveRecord(current, key, undefined);
+    return result.outcome === 'occupied' ? 'occupied' : replaced(result);
+  }
+
+  remove(current: StoredCredential): Promise<boolean> {
+    return this.#store.removeRecord(current);
+  }
+
+  async release(): Promise<void> {
+    // Also where an answer is not saved yet: who takes the lock next finds it in the outbox.
+    await quietly(this.#lock?.release());
+  }
+
+  get #held(): Lease {
+    if (this.#lock === undefined) throw new TypeError('the lease is not held');
+    return this.#lock;
+  }
+}

@@ -1,0 +1,157 @@
+import type { CredentialId } from '../../credential.ts';
+import { HoldfastError } from '../../errors.ts';
+import { WRAPPED_KID } from '../../keyring/kms/wrapped-items.ts';
+import type { SealingKey, SealingKeys } from '../../keyring/sealing-key.ts';
+import type { RecordAddress } from '../../store/record-store.ts';
+import type { Lookup, StoredCredential, Undecryptable } from '../credential-store.ts';
+import { loginCommand } from '../login-required.ts';
+import type { CredentialRecords } from './credential-records.ts';
+import { FORGET, unreachable } from './sealed-errors.ts';
+
+/*
+ * Where credentials are: in which of two stores, under which key. Looks from the strongest key to the weakest, and touches no
+ * keyring when there is no record to open.
+ */
+
+/** So many records are in memory at once, sealed. */
+const CHUNK = 200;
+
+/** A rekey moves records one by one; so often one is looked up again that moved while it was looked up. */
+const MOST_LOOKS = 10;
+
+export class RecordLookup {
+  readonly #lasting: CredentialRecords;
+  readonly #passing: CredentialRecords;
+  readonly #keys: SealingKeys;
+
+  constructor(lasting: CredentialRecords, passing: CredentialRecords, keys: SealingKeys) {
+    this.#lasting = lasting;
+    this.#passing = passing;
+    this.#keys = keys;
+  }
+
+  /** Where what that key protects is. */
+  recordsOf({ lifetime }: Pick<SealingKey, 'lifetime'>): CredentialRecords {
+    return lifetime === 'process' ? this.#passing : this.#lasting;
+  }
+
+  async find(id: CredentialId): Promise<Lookup | undefined> {
+    const { recordId } = id;
+    const begin = performance.now();
+    for (let looks = 1; ; looks += 1) {
+      const kids = await this.kidsOf(recordId);
+      const { held, hasMoved } = await this.#strongest(id, kids);
+      if (held !== undefined) {
+        // What was under a stronger key is under another one by now: this may be an earlier login.
+        if (hasMoved && looks < MOST_LOOKS) continue;
+        const others = kids.filter((kid) => kid !== held.key.kid);
+        if (!this.#keys.lookAgainFor(others, begin)) return { held, kids };
+      } else if (kids.length === 0) {
+        return undefined;
+      } else if (!this.#keys.lookAgain(begin)) {
+        // Removed meanwhile, it is sealed under no key; moved by a rekey, under another one.
+        const kidsNow = await this.kidsOf(recordId);
+        if (kidsNow.length === 0) return undefined;
+        if (kidsNow.some((kid) => !kids.includes(kid))) continue;
+        const again = `log in again: ${loginCommand(id.resource, id.account)}`;
+        throw unreachable(`The login to ${id.resource}`, this.#keys.problems(), again);
+      }
+    }
+  }
+
+  /** Each record of that credential: there is one under each key that a login was sealed with. */
+  async all(id: CredentialId): Promise<{ held: StoredCredential[]; unopened: Undecryptable[] }> {
+    for (let looks = 1; ; looks += 1) {
+      const addresses = (await this.kidsOf(id.recordId)).map((kid) => ({ kid, id: id.recordId }));
+      const found = await this.openAll(addresses, id);
+      // One that is gone may be under another key by now, and a logout must not miss it.
+      const isWhole = found.held.length + found.unopened.length === addresses.length;
+      if (isWhole || looks === MOST_LOOKS) return found;
+    }
+  }
+
+  /** In both stores. */
+  async kidsOf(recordId: string): Promise<readonly string[]> {
+    const both = [this.#lasting, this.#passing];
+    const lists = await Promise.all(both.map(({ index }) => index.kidsOf(recordId)));
+    return lists.flat();
+  }
+
+  async open(
+    address: RecordAddress,
+    key: SealingKey,
+    id: CredentialId | undefined,
+  ): Promise<StoredCredential | undefined> {
+    const found = await this.recordsOf(key).read(address, key, id);
+    return found && { ...found, address, key };
+  }
+
+  async addresses(): Promise<RecordAddress[]> {
+    const lists = await Promise.all([this.#lasting, this.#passing].map(({ index }) => index.list()));
+    return lists.flat().filter(({ kid }) => kid !== WRAPPED_KID);
+  }
+
+  /** @param id of all of them, where they have one name */
+  async openAll(
+    addresses: readonly RecordAddress[],
+    id: CredentialId | undefined,
+  ): Promise<{ held: StoredCredential[]; unopened: Undecryptable[] }> {
+    const begin = performance.now();
+    const byKid = new Map<string, RecordAddress[]>();
+    for (const address of addresses) {
+      const those = byKid.get(address.kid);
+      if (those === undefined) byKid.set(address.kid, [address]);
+      else those.push(address);
+    }
+    const held: StoredCredential[] = [];
+    const unopened: Undecryptable[] = [];
+    while (byKid.size > 0) {
+      for await (const key of this.#keys.reachable()) {
+        await this.#openUnder(key, byKid.get(key.kid) ?? [], id, { held, unopened });
+        byKid.delete(key.kid);
+        if (byKid.size === 0) break;
+      }
+      if (byKid.size === 0 || !this.#keys.lookAgain(begin)) break;
+    }
+    for (const address of [...byKid.values()].flat()) {
+      const file = this.#lasting.index.fileOf?.(address);
+      unopened.push({ ...address, file, error: unreachable('This record', this.#keys.problems(), FORGET) });
+    }
+    return { held, unopened };
+  }
+
+  async #openUnder(
+    key: SealingKey,
+    addresses: readonly RecordAddress[],
+    id: CredentialId | undefined,
+    { held, unopened }: { held: StoredCredential[]; unopened: Undecryptable[] },
+  ): Promise<void> {
+    const records = this.recordsOf(key);
+    for (let begin = 0; begin < addresses.length; begin += CHUNK) {
+      const chunk = addresses.slice(begin, begin + CHUNK);
+      const found = await records.readMany(chunk, key, id);
+      for (const [at, address] of chunk.entries()) {
+        const one = found[at];
+        const file = records.index.fileOf?.(address);
+        if (one instanceof HoldfastError) unopened.push({ ...address, file, error: one });
+        else if (one !== undefined) held.push({ ...one, address, key });
+      }
+    }
+  }
+
+  /** The record under the strongest key that is reachable and has one, and whether a stronger one was gone from `kids`. */
+  async #strongest(
+    id: CredentialId,
+    kids: readonly string[],
+  ): Promise<{ readonly held?: StoredCredential; readonly hasMoved: boolean }> {
+    let hasMoved = false;
+    if (kids.length === 0) return { hasMoved };
+    for await (const key of this.#keys.reachable()) {
+      if (!kids.includes(key.kid)) continue;
+      const held = await this.open({ kid: key.kid, id: id.recordId }, key, id);
+      if (held !== undefined) return { held, hasMoved };
+      hasMoved = true;
+    }
+    return { hasMoved };
+  }
+}

@@ -1,0 +1,137 @@
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import type { ForeignItem } from '../../keyring/external/external-item.ts';
+import type { Environment } from '../../system/environment.ts';
+import { isThere } from '../../system/files/client-file.ts';
+import { momentAt, objectAt, objectOf, scopeAt, secretAt, textAt, wireTokens } from '../fields.ts';
+import { filesPlace, findInAll, type Place } from '../places.ts';
+import type { Findings, Peer, PeerPlace } from '../source.ts';
+import { JSON_CODEC, type StoredEntry } from '../source-file.ts';
+import { jsonIn, type KeyringEntry, type KeyringStore, keyringPlace } from '../source-keyring.ts';
+import { underPeerLock } from '../source-lock.ts';
+
+/*
+ * Codex: an item of the OS keyring for each server or, with `mcp_oauth_credentials_store = "file"` and where it found no
+ * keyring, `.credentials.json`. Both may be there; each login is taken from where it is. Its encrypted file
+ * (`secrets/mcp_oauth.age`) is named, and not read.
+ */
+
+const SERVICE = 'Codex MCP Credentials';
+/** How its keyring layer begins an item that it has cut into several. */
+const IN_PIECES = 'CODEX_CHUNKED:';
+
+export const CODEX: Peer = {
+  id: 'codex',
+  title: 'Codex',
+  afterwards: 'Codex asks for codex mcp login again where it is still to use that server itself',
+  find: (place) => {
+    const home = codexHome(place.environment);
+    const file = filesPlace([
+      {
+        path: place.file ?? join(home, '.credentials.json'),
+        codec: JSON_CODEC,
+        entries: (values) =>
+          Object.entries(objectOf(values) ?? {}).map(([key, value]) => entryOf(key, value)),
+        lock: (write, key) => underCredentialLock(home, key, () => underFileLock(home, write)),
+      },
+    ]);
+    return findInAll([file, keyringPlace(place, keyringStore(home, place)), encryptedFile(home, place)]);
+  },
+  lock: (_, { environment }, write) => underFileLock(codexHome(environment), write),
+};
+
+function underFileLock<T>(home: string, step: () => Promise<T>): Promise<T> {
+  return underPeerLock(join(home, 'mcp-oauth-locks', 'file-store.lock'), {}, step);
+}
+
+function codexHome({ variables, homeDirectory }: Environment): string {
+  return variables['CODEX_HOME'] || join(homeDirectory, '.codex');
+}
+
+/** What it holds while it refreshes that login, by the name that the login has in both stores. */
+function underCredentialLock<T>(home: string, key: string, step: () => Promise<T>): Promise<T> {
+  const name = `${createHash('sha256').update(key).digest('hex')}.lock`;
+  return underPeerLock(join(home, 'mcp-oauth-locks', name), {}, step);
+}
+
+function keyringStore(home: string, place: PeerPlace): KeyringStore {
+  return {
+    service: SERVICE,
+    layout: 'keyring-crate',
+    kernelCopy: true,
+    accounts: async () =>
+      (await place.configured())
+        .filter(({ client }) => client === 'codex')
+        .flatMap(({ name, url }) => accountsOf(name, url)),
+    entries: (items) => items.map(keyringEntry),
+    lock: (write, key) => underCredentialLock(home, key, write),
+  };
+}
+
+/** The name of the server, and 16 hexadecimal digits of a hash of what it is. */
+function accountsOf(name: string, url: string): string[] {
+  // How serde_json orders a map depends on how it was compiled: as it was filled, or by the alphabet.
+  const abouts = [
+    { type: 'http', url, headers: {} },
+    { headers: {}, type: 'http', url },
+  ];
+  return abouts.map((about) => {
+    const hash = createHash('sha256').update(JSON.stringify(about)).digest('hex');
+    return `${name}|${hash.slice(0, 16)}`;
+  });
+}
+
+function keyringEntry({ account, text }: ForeignItem): KeyringEntry {
+  const about = { account, name: account, path: [] };
+  if (text.startsWith(IN_PIECES)) {
+    const reason = 'Codex has cut it into several items, which Holdfast does not put together';
+    return { ...about, content: { reason } };
+  }
+  const values = objectOf(jsonIn(text));
+  const url = textAt(values, 'url');
+  const tokens = wireTokens(objectAt(values, 'token_response'), undefined);
+  if (url === undefined || tokens === undefined) {
+    return { ...about, content: { reason: 'it is no login to an MCP server' } };
+  }
+  const id = textAt(values, 'client_id');
+  const login = {
+    from: 'codex',
+    resource: url,
+    ...tokens,
+    expiresAt: momentAt(values, 'expires_at') ?? tokens.expiresAt,
+    client: id === undefined ? undefined : { id },
+  };
+  return { ...about, content: { login } };
+}
+
+function entryOf(key: string, value: unknown): StoredEntry {
+  const entry = objectOf(value);
+  const url = textAt(entry, 'server_url');
+  const accessToken = secretAt(entry, 'access_token');
+  if (url === undefined || accessToken === undefined) {
+    return { name: key, path: [key], content: { reason: 'it is no login to an MCP server' } };
+  }
+  const id = textAt(entry, 'client_id');
+  const login = {
+    from: 'codex',
+    resource: url,
+    accessToken,
+    refreshToken: secretAt(entry, 'refresh_token'),
+    expiresAt: momentAt(entry, 'expires_at'),
+    scope: scopeAt(entry, 'scopes'),
+    client: id === undefined ? undefined : { id },
+  };
+  return { name: key, path: [key], content: { login } };
+}
+
+function encryptedFile(home: string, place: PeerPlace): Place {
+  const path = join(home, 'secrets', 'mcp_oauth.age');
+  return { where: path, found: findEncrypted(path, place) };
+}
+
+async function findEncrypted(path: string, { file }: PeerPlace): Promise<Findings> {
+  if (file !== undefined || !(await isThere(path))) return { logins: [], skipped: [], places: [] };
+  const reason =
+    'it is encrypted with age, which Holdfast does not read: have Codex keep its logins in the OS keyring or in a file, or log in here with holdfast login URL';
+  return { logins: [], skipped: [{ name: 'mcp_oauth.age', file: path, reason }], places: [path] };
+}

@@ -1,0 +1,95 @@
+import { canonicalResource, DEFAULT_ACCOUNT, recordId } from '../../credential.ts';
+import { credentialOf } from '../../docker-agent/entry.ts';
+import { openDockerAgent } from '../../docker-agent/open.ts';
+import { HoldfastError } from '../../errors.ts';
+import { dockerAgentLayoutOf, layoutOf } from '../../system/files/paths.ts';
+import type { ForeignLogin } from '../../vault/results.ts';
+import { type FoundLogin, type Peer, type PeerPlace, type Skipped, sameTokens } from '../source.ts';
+
+/*
+ * docker-agent: one sealed file for all its logins, and the key in the OS keyring or in a directory beside it. Read and
+ * written by the code that works on these files with --store docker-agent.
+ */
+
+/** A refresh by a Holdfast that works on these files (--store docker-agent) ends first, at its own timeout. */
+const LEASE_WAIT_MS = 100_000;
+
+export const DOCKER_AGENT: Peer = {
+  id: 'docker-agent',
+  title: 'docker-agent',
+  afterwards:
+    'docker-agent, once it is started anew, asks for a login of its own when it uses that server again',
+  find: async (place) => {
+    const { bundle } = dockerAgentLayoutOf(place.environment, place.file);
+    const logins: FoundLogin[] = [];
+    const skipped: Skipped[] = [];
+    const { entries, reports } = await withStore(place, async ({ store, keys }) => ({
+      entries: await store.entries(),
+      reports: keys.reports(),
+    }));
+    for (const [url, entry] of entries) {
+      try {
+        const login = loginOf(url, entry);
+        logins.push({ login, name: url, file: bundle, take: () => take(place, url, login) });
+      } catch (error) {
+        if (!(error instanceof HoldfastError)) throw error;
+        skipped.push({ name: url, file: bundle, reason: error.message.replace(/\.$/, '') });
+      }
+    }
+    if (entries.size > 0) return { logins, skipped, places: [bundle] };
+    // An older layout lies in the keyring alone: one that does not open now is not one without logins.
+    for (const { id, status, reason = '' } of reports) {
+      if (status === undefined || !['locked', 'denied', 'broken'].includes(status)) continue;
+      skipped.push({ name: `keyring ${id}`, file: bundle, reason: reason.replace(/\.$/, '') });
+    }
+    return { logins, skipped, places: [bundle] };
+  },
+};
+
+function take(place: PeerPlace, url: string, login: ForeignLogin): Promise<'taken' | 'changed' | 'gone'> {
+  return withStore(place, async ({ store }) => {
+    const id = recordId(canonicalResource(url), DEFAULT_ACCOUNT);
+    const lease = await store.lock(id, { waitMs: LEASE_WAIT_MS });
+    try {
+      return await store.takeOut(url, (entry) => sameTokens(loginOf(url, entry), login));
+    } finally {
+      await lease.release();
+    }
+  });
+}
+
+/** Whichever keyring is chosen for Holdfast's own key, docker-agent's is where docker-agent put it. */
+async function withStore<T>(
+  { environment, file }: PeerPlace,
+  step: (parts: ReturnType<typeof openDockerAgent>) => Promise<T>,
+): Promise<T> {
+  const parts = openDockerAgent(environment, layoutOf(environment), {
+    keyring: 'auto',
+    dockerAgentDir: file,
+  });
+  try {
+    return await step(parts);
+  } finally {
+    await Promise.all([parts.store.close(), parts.keys.close()]);
+  }
+}
+
+/** @throws RecordDamagedError, InvalidArgumentError when it is no entry of docker-agent's for a server */
+function loginOf(url: string, entry: unknown): ForeignLogin {
+  const { tokens, client, server, grantedScope, requestedScope } = credentialOf(url, entry, []);
+  const { accessToken, refreshToken, tokenType, obtainedAt, expiresAt } = tokens;
+  const { clientId, clientSecret } = client;
+  return {
+    from: 'docker-agent',
+    resource: url,
+    accessToken,
+    refreshToken,
+    tokenType,
+    obtainedAt: obtainedAt === 0 ? undefined : obtainedAt,
+    expiresAt,
+    scope: grantedScope,
+    requestedScope,
+    client: clientId === '' ? undefined : { id: clientId, secret: clientSecret },
+    issuer: server.issuer || undefined,
+  };
+}

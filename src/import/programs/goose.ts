@@ -1,0 +1,97 @@
+import { join } from 'node:path';
+import { isMap, isNode, isScalar } from 'yaml';
+import { documentOf, YAML_FORMAT } from '../../configure/yaml.ts';
+import { gooseDirectory, urlOf } from '../configured-servers.ts';
+import { momentAt, objectAt, objectOf, scopeAt, textAt, wireTokens } from '../fields.ts';
+import { filesPlace, findInAll } from '../places.ts';
+import type { Peer, PeerPlace } from '../source.ts';
+import type { Codec, StoredEntry } from '../source-file.ts';
+import { jsonIn, type KeyringEntry, keyringPlace, UNKNOWN } from '../source-keyring.ts';
+import { underPeerLock } from '../source-lock.ts';
+
+/*
+ * goose: one item of the OS keyring or, without a keyring, `secrets.yaml`; each holds every secret of goose. Only the keys
+ * of logins to MCP servers are looked at. Which server one is for stands in goose's configuration.
+ */
+
+const ITEM = { service: 'goose', account: 'secrets' };
+
+const PREFIX = 'oauth_creds_';
+
+export const GOOSE: Peer = {
+  id: 'goose',
+  title: 'goose',
+  afterwards: 'goose opens the browser for a login of its own when it uses that server again',
+  find: (place) => {
+    const file = place.file ?? join(gooseDirectory(place.environment), 'secrets.yaml');
+    // Newer versions hold it whenever they change a secret, the keyring's too.
+    const path = `${file}.lock`;
+    const lock = <T>(write: () => Promise<T>) => underPeerLock(path, { needs: path }, write);
+    return findInAll([
+      filesPlace([{ path: file, codec: YAML_CODEC, entries: (values) => entriesOf(values, place), lock }]),
+      keyringPlace(place, {
+        service: ITEM.service,
+        layout: 'keyring-crate',
+        accounts: () => [ITEM.account],
+        entries: async (items): Promise<KeyringEntry[]> => {
+          const item = items.find(({ account }) => account === ITEM.account);
+          if (item === undefined) return [];
+          const values = objectOf(jsonIn(item.text));
+          if (values === undefined) return [{ ...UNKNOWN, account: ITEM.account }];
+          const entries = await entriesOf(values, place);
+          return entries.map((entry) => ({ ...entry, account: ITEM.account }));
+        },
+        lock,
+      }),
+    ]);
+  },
+  lock: (path, _, write) => underPeerLock(`${path}.lock`, { needs: `${path}.lock` }, write),
+};
+
+function entriesOf(values: unknown, place: PeerPlace): Promise<StoredEntry[]> {
+  return Promise.all(
+    Object.entries(objectOf(values) ?? {})
+      .filter(([key]) => key.startsWith(PREFIX))
+      .map(([key, value]) => entryOf(key, value, place)),
+  );
+}
+
+async function entryOf(key: string, value: unknown, place: PeerPlace): Promise<StoredEntry> {
+  const name = key.slice(PREFIX.length);
+  const path = [key];
+  const entry = objectOf(typeof value === 'string' ? jsonIn(value) : value);
+  const writtenAt = momentAt(entry, 'token_received_at', 'seconds');
+  const tokens = wireTokens(objectAt(entry, 'token_response'), writtenAt);
+  if (tokens === undefined) return { name, path, content: { reason: 'nobody is logged in there' } };
+  const url = urlOf(await place.configured(), 'goose', name) ?? '';
+  const id = textAt(entry, 'client_id');
+  const login = {
+    from: 'goose',
+    resource: url,
+    ...tokens,
+    scope: tokens.scope ?? scopeAt(entry, 'granted_scopes'),
+    requestedScope: scopeAt(entry, 'requested_scopes'),
+    client: id === undefined ? undefined : { id },
+  };
+  return { name, path, content: { login } };
+}
+
+/** A map at the top, line by line, as goose writes it. */
+const YAML_CODEC: Codec = {
+  parse: (text) => YAML_FORMAT.parse(text),
+  remove: (text, [key]) => {
+    const root = documentOf(text).contents;
+    if (!isMap(root)) return text;
+    const at = root.items.findIndex((pair) => isScalar(pair.key) && pair.key.value === key);
+    const pair = root.items[at];
+    const [start] = (isScalar(pair?.key) && pair.key.range) || [];
+    const [, valueEnd] = (isNode(pair?.value) && pair.value.range) || [];
+    if (start === undefined || valueEnd === undefined) return text;
+    // Up to the end of its last line: comments below are of what follows.
+    const last = text.slice(0, valueEnd).trimEnd().length;
+    const lineEnd = text.indexOf('\n', last);
+    const rest = text.slice(0, start) + (lineEnd === -1 ? '' : text.slice(lineEnd + 1));
+    // Without any key left, what remains would be no map any more.
+    return root.items.length === 1 ? `${rest}{}\n` : rest;
+  },
+};

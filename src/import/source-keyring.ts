@@ -1,0 +1,143 @@
+import { InvalidArgumentError, KeyringAbsentError, KeyringDeniedError } from '../errors.ts';
+import type { ForeignItem, ForeignItems, ForeignLayout } from '../keyring/external/external-item.ts';
+import { forgetKernelCopy } from '../keyring/external/kernel-copy.ts';
+import { openForeignItems, osKeyringName } from '../keyring/external/open-external-items.ts';
+import { parsePlainJson, sameValues } from '../plain-values.ts';
+import type { Environment } from '../system/environment.ts';
+import type { Place } from './places.ts';
+import { type Findings, type FoundLogin, type PeerPlace, type Skipped, sameTokens } from './source.ts';
+import { JSON_CODEC, type StoredEntry, without } from './source-file.ts';
+
+/*
+ * Logins that a peer keeps in the OS keyring: one to an item, or several in the JSON of one. A keyring that is locked, or
+ * refuses, is said; it never reads as one without logins. Where there is none, nothing is touched.
+ */
+
+export interface KeyringStore {
+  /** The service under which the peer keeps its items. */
+  readonly service: string;
+  readonly layout: ForeignLayout;
+  /** Whether the peer's library keeps a copy in the kernel's keyring. */
+  readonly kernelCopy?: boolean | undefined;
+  /** The accounts that may be there, for keyrings that cannot be searched. */
+  accounts(): readonly string[] | Promise<readonly string[]>;
+  entries(items: readonly ForeignItem[]): readonly KeyringEntry[] | Promise<readonly KeyringEntry[]>;
+  /** Runs a write of the entry of that name under the peer's own lock, where one is known. */
+  readonly lock?: (<T>(write: () => Promise<T>, name: string) => Promise<T>) | undefined;
+}
+
+/** An entry whose path leads through the JSON of its item; the whole item leaves where the path is empty. */
+export interface KeyringEntry extends StoredEntry {
+  readonly account: string;
+}
+
+/** What the peer has in the OS keyring; nothing where the person named a file. */
+export function keyringPlace(place: PeerPlace, store: KeyringStore): Place {
+  const where = `${osKeyringName(place.environment)}: ${store.service}`;
+  const nothing = { logins: [], skipped: [], places: [] };
+  return {
+    where,
+    found: place.file === undefined ? findInKeyring(place, store, where) : Promise.resolve(nothing),
+  };
+}
+
+async function findInKeyring(
+  { environment }: PeerPlace,
+  store: KeyringStore,
+  where: string,
+): Promise<Findings> {
+  const logins: FoundLogin[] = [];
+  const skipped: Skipped[] = [];
+  let found: readonly KeyringEntry[];
+  try {
+    found = await withItems(environment, store, async (items) =>
+      store.entries(await items.list(await store.accounts())),
+    );
+  } catch (error) {
+    if (!(error instanceof KeyringAbsentError)) throw error;
+    return { logins, skipped, places: [`${where} (there is no ${osKeyringName(environment)} here)`] };
+  }
+  for (const { name, content } of found) {
+    if ('reason' in content) skipped.push({ name, file: where, reason: content.reason });
+    else {
+      const { login } = content;
+      const take = () => takeOut(environment, store, { name, login });
+      logins.push({ login, name, file: where, take });
+    }
+  }
+  return { logins, skipped, places: [where] };
+}
+
+async function takeOut(
+  environment: Environment,
+  store: KeyringStore,
+  { name, login }: Pick<FoundLogin, 'name' | 'login'>,
+): Promise<'taken' | 'changed' | 'gone'> {
+  const write = () =>
+    withItems(environment, store, async (items) => {
+      const all = await items.list(await store.accounts());
+      const entry = (await store.entries(all)).find((one) => one.name === name);
+      const now = entry !== undefined && 'login' in entry.content ? entry.content.login : undefined;
+      if (entry === undefined || now === undefined) return 'gone';
+      if (!sameTokens(now, login)) return 'changed';
+      const item = all.find(({ account }) => account === entry.account);
+      if (item === undefined) return 'gone';
+      const outcome = await items.replace(item, remainder(item, entry, store));
+      if (outcome === 'done' && store.kernelCopy === true && environment.platform === 'linux') {
+        await forgetKernelCopy(store.service, item.account);
+      }
+      return outcome === 'done' ? 'taken' : outcome;
+    });
+  return store.lock === undefined ? write() : store.lock(write, name);
+}
+
+/** What stays of the item; `undefined` where it leaves as a whole. */
+function remainder(
+  { text }: ForeignItem,
+  { path }: KeyringEntry,
+  { service }: KeyringStore,
+): string | undefined {
+  if (path.length === 0) return undefined;
+  const rest = JSON_CODEC.remove(text, path);
+  if (sameValues(JSON_CODEC.parse(rest), without(JSON_CODEC.parse(text), path))) return rest;
+  throw new InvalidArgumentError(
+    `The entry cannot be taken out of the keyring’s item of ${service} without touching more; it was left as it is.`,
+    { hint: 'Log out in that program without revoking.' },
+  );
+}
+
+async function withItems<T>(
+  environment: Environment,
+  { service, layout }: KeyringStore,
+  step: (items: ForeignItems) => Promise<T>,
+): Promise<T> {
+  const items = await openForeignItems(environment, service, layout);
+  try {
+    return await step(items);
+  } catch (error) {
+    // The Keychain's own advice is about Holdfast's item.
+    if (environment.platform !== 'darwin' || !(error instanceof KeyringDeniedError)) throw error;
+    throw new KeyringDeniedError(error.message, {
+      cause: error,
+      hint: 'The item is another program’s. To be asked, at the Mac’s own desktop: HOLDFAST_KEYCHAIN_PROMPT=1 holdfast import',
+    });
+  } finally {
+    await items.close();
+  }
+}
+
+/** What stands for the logins in an item that is damaged, or of a version that nobody here knows. */
+export const UNKNOWN: StoredEntry = {
+  name: 'the item in the keyring',
+  path: [],
+  content: { reason: 'it is not what that program writes, and was left as it is' },
+};
+
+/** The JSON in an item; nothing where it is none. */
+export function jsonIn(text: string): unknown {
+  try {
+    return parsePlainJson(text);
+  } catch {
+    return undefined;
+  }
+}

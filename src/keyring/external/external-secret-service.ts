@@ -1,0 +1,107 @@
+import { type Bus, deadlineIn } from '../../system/dbus/connection.ts';
+import { sessionBus } from '../../system/dbus/session-bus.ts';
+import type { Environment } from '../../system/environment.ts';
+import {
+  DEADLINE_MS,
+  IS_ITEM,
+  SECRET_SERVICE,
+  SecretServiceCalls,
+  secretServiceError,
+} from '../native/secret-service-calls.ts';
+import { type ForeignItem, type ForeignItems, MAX_ITEM_BYTES, MAX_ITEMS } from './external-item.ts';
+
+/*
+ * Another program's items in the Secret Service, found by the attribute `service`. The account is what the keyring crate
+ * calls `username` and keytar `account`. A text is replaced in the item that is there, so that its label and attributes stay.
+ */
+
+interface FoundItem extends ForeignItem {
+  readonly path: string;
+  readonly contentType: string;
+}
+
+export class ForeignSecretService implements ForeignItems {
+  readonly #bus: Bus;
+  readonly #service: string;
+
+  private constructor(bus: Bus, service: string) {
+    this.#bus = bus;
+    this.#service = service;
+  }
+
+  /** @throws KeyringAbsentError where no session bus is; KeyringBrokenError when it does not answer */
+  static async open(environment: Environment, service: string): Promise<ForeignSecretService> {
+    return new ForeignSecretService(await sessionBus(environment, SECRET_SERVICE, DEADLINE_MS), service);
+  }
+
+  list(): Promise<readonly ForeignItem[]> {
+    return this.#operation((calls) => this.#found(calls));
+  }
+
+  replace(item: ForeignItem, text: string | undefined): Promise<'done' | 'changed' | 'gone'> {
+    return this.#operation(async (calls) => {
+      const session = await calls.openSession();
+      const same = (await this.#found(calls, session)).filter(({ account }) => account === item.account);
+      if (same.length === 0) return 'gone';
+      const now = same.find((one) => one.text === item.text);
+      if (now === undefined) return 'changed';
+      if (text === undefined) await calls.remove(now.path);
+      else {
+        const secret = [session, Buffer.alloc(0), Buffer.from(text), now.contentType];
+        await calls.call(now.path, IS_ITEM, 'SetSecret', '(oayays)', [secret]);
+      }
+      return 'done';
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#bus.close();
+  }
+
+  async #found(calls: SecretServiceCalls, session?: string): Promise<FoundItem[]> {
+    const { unlocked, locked } = await calls.search({ service: this.#service });
+    if (locked.length > 0) {
+      const opened = await calls.expectOpenItems(locked);
+      // A part of a program's items is no list of them.
+      if (opened.length < locked.length)
+        await calls.expectOpenItems(locked.filter((one) => !opened.includes(one)));
+      unlocked.push(...opened);
+    }
+    if (unlocked.length === 0) {
+      // A locked collection may keep its attributes to itself. Where there is none yet, nobody has kept anything.
+      const collection = await calls.defaultCollection();
+      const isOpenedNow = collection !== undefined && (await calls.expectOpen(collection));
+      return isOpenedNow ? this.#found(calls, session) : [];
+    }
+    const through = session ?? (await calls.openSession());
+    const items = await Promise.all(
+      unlocked.slice(0, MAX_ITEMS).map(async (path): Promise<FoundItem[]> => {
+        const [attributes, { value, contentType }] = await Promise.all([
+          calls.property(path, IS_ITEM, 'Attributes'),
+          calls.secretOf(path, through),
+        ]);
+        const account = accountIn(attributes);
+        if (account === undefined || value.length > MAX_ITEM_BYTES) return [];
+        return [{ account, text: Buffer.from(value).toString('utf8'), path, contentType }];
+      }),
+    );
+    return items.flat();
+  }
+
+  async #operation<T>(step: (calls: SecretServiceCalls) => Promise<T>): Promise<T> {
+    try {
+      return await step(new SecretServiceCalls(this.#bus, deadlineIn(DEADLINE_MS)));
+    } catch (error) {
+      throw secretServiceError(error);
+    }
+  }
+}
+
+/** `a{ss}` comes as pairs. */
+function accountIn(attributes: unknown): string | undefined {
+  const pairs = (Array.isArray(attributes) ? attributes : []) as readonly (readonly unknown[])[];
+  const account = ['username', 'account']
+    .map((name) => pairs.find(([key]) => key === name)?.[1])
+    .find((value) => typeof value === 'string');
+  return typeof account === 'string' ? account : undefined;
+}

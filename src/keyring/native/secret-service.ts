@@ -1,0 +1,262 @@
+import { KeyringAbsentError, KeyringBrokenError } from '../../errors.ts';
+import { quote } from '../../quote.ts';
+import { type Bus, deadlineIn } from '../../system/dbus/connection.ts';
+import { sessionBus } from '../../system/dbus/session-bus.ts';
+import { Variant } from '../../system/dbus/value.ts';
+import type { Environment } from '../../system/environment.ts';
+import { decodeSharedItem, encodeSharedItem } from '../file/layout-99designs.ts';
+import type { Keyring, KeyringProbe, Lifetime } from '../keyring.ts';
+import { probingLifetime } from '../probe-result.ts';
+import {
+  DEADLINE_MS,
+  IS_COLLECTION,
+  IS_ITEM,
+  IS_SERVICE,
+  isLocked,
+  paths,
+  ROOT,
+  SECRET_SERVICE,
+  SecretServiceCalls,
+  secretServiceError,
+} from './secret-service-calls.ts';
+
+/* The freedesktop.org Secret Service over D-Bus: GNOME Keyring, KeePassXC, KWallet of Plasma 6. */
+
+/** What GNOME Keyring holds in the daemon's memory. */
+const SESSION_COLLECTION = `${ROOT}/collection/session`;
+
+/** How items lie there: where, under which attributes, in which form. */
+interface ItemLayout {
+  /** The name of a collection, as its path spells it; the default one otherwise. */
+  readonly collection?: string;
+  readonly contentType: string;
+  readonly attributes: (name: string) => Record<string, string>;
+  readonly label: (name: string) => string;
+  readonly encode: (name: string, secret: Uint8Array) => Uint8Array;
+  readonly decode: (bytes: Uint8Array) => Uint8Array;
+}
+
+/** So that `secret-tool lookup service holdfast username NAME` finds it. */
+const OURS: ItemLayout = {
+  contentType: 'text/plain',
+  attributes: (name) => ({ service: 'holdfast', username: name }),
+  label: (name) => `Holdfast ${name}`,
+  encode: (_name, secret) => secret,
+  decode: (bytes) => bytes,
+};
+
+/** As 99designs/keyring keeps the items of a service. */
+function sharedLayout(collection: string): ItemLayout {
+  return {
+    collection,
+    contentType: 'application/json',
+    attributes: (name) => ({ profile: name }),
+    label: (name) => name,
+    encode: (key, data) => encodeSharedItem({ key, data }),
+    decode: (bytes) => decodeSharedItem(bytes).data,
+  };
+}
+
+/**
+ * Connects to the Secret Service of this session.
+ *
+ * @param options.as99designs the service of a program built on 99designs/keyring, whose collection is shared with it; it
+ *   must be there, since making one prompts
+ * @throws KeyringAbsentError where no session bus is; KeyringBrokenError when it does not answer
+ */
+export async function openSecretService(
+  environment: Environment,
+  options: { as99designs?: string | undefined } = {},
+): Promise<Keyring> {
+  const { as99designs } = options;
+  const layout = as99designs === undefined ? OURS : sharedLayout(as99designs);
+  const connect = () => sessionBus(environment, SECRET_SERVICE, DEADLINE_MS);
+  return new SecretService(await connect(), layout, connect);
+}
+
+class SecretService implements Keyring {
+  readonly id = 'secret-service';
+  readonly tier = 'native';
+  readonly #bus: Bus;
+  readonly #layout: ItemLayout;
+  readonly #connect: () => Promise<Bus>;
+
+  constructor(bus: Bus, layout: ItemLayout, connect: () => Promise<Bus>) {
+    this.#bus = bus;
+    this.#layout = layout;
+    this.#connect = connect;
+  }
+
+  probe(): Promise<KeyringProbe> {
+    return probingLifetime(() => this.#operation((service) => service.lifetime()));
+  }
+
+  get(name: string): Promise<Uint8Array | undefined> {
+    return this.#operation(async (service) => {
+      const [item, session] = await Promise.all([service.find(name), service.openSession()]);
+      return item === undefined ? undefined : service.read(item, session);
+    });
+  }
+
+  async set(name: string, secret: Uint8Array): Promise<void> {
+    const isNew = await this.#operation(async (service) => {
+      const [collection, session] = await Promise.all([service.collection(), service.openSession()]);
+      const before = await service.found(name);
+      await service.write(collection, session, name, secret);
+      return before.length === 0;
+    });
+    try {
+      await this.#readBack(name, secret);
+    } catch (error) {
+      // What only this connection can read would be a key that no other process has.
+      if (isNew) await this.delete(name).catch(() => false);
+      throw error;
+    }
+  }
+
+  delete(name: string): Promise<boolean> {
+    return this.#operation(async (service) => {
+      const item = await service.find(name);
+      if (item === undefined) return false;
+      await service.remove(item);
+      return true;
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#bus.close();
+  }
+
+  /**
+   * Over a connection of its own: a service that asks a person about each client, such as KeePassXC, shows an item to the
+   * connection that made it and to no other.
+   */
+  async #readBack(name: string, secret: Uint8Array): Promise<void> {
+    const bus = await this.#connect();
+    try {
+      const found = await this.#operation(async (service) => {
+        const [item, session] = await Promise.all([service.find(name), service.openSession()]);
+        return item === undefined ? undefined : service.read(item, session);
+      }, bus);
+      if (found !== undefined && Buffer.from(secret).equals(found)) return;
+      throw new KeyringBrokenError(
+        'The Secret Service does not show another process what was written to it.',
+        {
+          hint: 'Choose another keyring, such as --keyring file',
+        },
+      );
+    } finally {
+      bus.close();
+    }
+  }
+
+  async #operation<T>(step: (calls: Calls) => Promise<T>, bus = this.#bus): Promise<T> {
+    try {
+      return await step(new Calls(bus, this.#layout));
+    } catch (error) {
+      throw secretServiceError(error);
+    }
+  }
+}
+
+/** The calls about the items of one layout. */
+class Calls extends SecretServiceCalls {
+  readonly #layout: ItemLayout;
+
+  constructor(bus: Bus, layout: ItemLayout) {
+    super(bus, deadlineIn(DEADLINE_MS));
+    this.#layout = layout;
+  }
+
+  /** The item with our attributes, in whichever collection the user keeps it. */
+  async find(name: string): Promise<string | undefined> {
+    if (this.#layout.collection !== undefined) return (await this.#foundInCollection(name))[0];
+    for (;;) {
+      const { unlocked, locked } = await this.search(this.#layout.attributes(name));
+      const [item] = unlocked;
+      if (item !== undefined) return item;
+      if (locked.length > 0) return (await this.expectOpenItems(locked))[0];
+      // A locked collection may keep its attributes to itself: "not found" means something only in an open one.
+      if (!(await this.expectOpen(await this.#path()))) return undefined;
+    }
+  }
+
+  /** All items with our attributes, locked ones too. */
+  async found(name: string): Promise<string[]> {
+    if (this.#layout.collection !== undefined) return this.#foundInCollection(name);
+    const { unlocked, locked } = await this.search(this.#layout.attributes(name));
+    return [...unlocked, ...locked];
+  }
+
+  /** For how long what is written to the collection lasts, if it is open. */
+  async lifetime(): Promise<Lifetime> {
+    const [collection, passing] = await Promise.all([this.collection(), this.sessionCollection()]);
+    return collection === passing || collection === SESSION_COLLECTION ? 'session' : 'disk';
+  }
+
+  async #foundInCollection(name: string): Promise<string[]> {
+    const wanted = this.#layout.attributes(name);
+    const collection = await this.collection();
+    const [items] = await this.call(collection, IS_COLLECTION, 'SearchItems', 'a{ss}', [wanted]);
+    return paths(items);
+  }
+
+  /** The collection that is written to, if it is open. */
+  async collection(): Promise<string> {
+    const path = await this.#path();
+    await this.expectOpen(path);
+    return path;
+  }
+
+  async read(item: string, session: string): Promise<Uint8Array> {
+    const { value } = await this.secretOf(item, session).catch(async (error: unknown) => {
+      if (!isLocked(error)) throw error;
+      await this.expectOpenItems([item]);
+      return this.secretOf(item, session);
+    });
+    return Uint8Array.from(this.#layout.decode(value));
+  }
+
+  async write(collection: string, session: string, name: string, secret: Uint8Array): Promise<void> {
+    const { attributes, contentType, encode, label } = this.#layout;
+    const properties = {
+      [`${IS_ITEM}.Label`]: new Variant('s', label(name)),
+      [`${IS_ITEM}.Attributes`]: new Variant('a{ss}', attributes(name)),
+    };
+    const value = [session, Buffer.alloc(0), encode(name, secret), contentType];
+    const body = [properties, value, true];
+    const [, prompt] = await this.call(collection, IS_COLLECTION, 'CreateItem', 'a{sv}(oayays)b', body);
+    await this.refusePrompt(prompt, 'keeps an item');
+  }
+
+  #path(): Promise<string> {
+    const { collection: name } = this.#layout;
+    return name === undefined ? this.#default() : this.#named(name);
+  }
+
+  async #default(): Promise<string> {
+    const path = await this.defaultCollection();
+    if (path !== undefined) return path;
+    throw new KeyringAbsentError('The Secret Service has no default collection yet.', {
+      hint: 'Create one, named Default or Login, in the desktop’s password manager (Seahorse, KWalletManager).',
+    });
+  }
+
+  async #named(name: string): Promise<string> {
+    const collections = paths(await this.property(ROOT, IS_SERVICE, 'Collections'));
+    const path = collections.find((one) => nameOf(one) === name);
+    if (path !== undefined) return path;
+    throw new KeyringAbsentError(`The Secret Service has no collection ${quote(name)}.`, {
+      hint: 'The program that shares it makes it when it keeps something there.',
+    });
+  }
+}
+
+/** The last part of a collection's path; `_2d` stands for a character that a path may not have. */
+function nameOf(path: string): string {
+  const last = path.slice(path.lastIndexOf('/') + 1);
+  const bytes = last.replace(/_([0-9a-f]{2})/gi, (_, hex: string) =>
+    String.fromCharCode(Number.parseInt(hex, 16)),
+  );
+  return Buffer.from(bytes, 'latin1').toString('utf8');
+}

@@ -1,0 +1,29 @@
+import type { ClientRegistration, CredentialId as Name } from '../credential.ts';
+import type { StoredCredential as Held } from '../credentials/credential-store.ts';
+import type { Discovery } from '../oauth/discovery/discovery.ts';
+import type { TokenResponse } from '../oauth/tokens/token.ts';
+import type { Secret } from '../secret.ts';
+import type { LoginInteraction, LoginOptions, VaultEvent } from '../vault/results.ts';
+import type { ClientPlan } from './client.ts';
+
+/** What each way of logging in needs to know. */
+export interface Attempt {
+  readonly name: Name;
+  readonly options: LoginOptions;
+  readonly interaction: LoginInteraction;
+  readonly timeoutMs: number;
+  readonly discovery: Discovery;
+  readonly plan: ClientPlan;
+  /** What was asked for before, at the same authorization server. */
+  readonly formerScope: string | undefined;
+  readonly dpop: { readonly secret: Secret; readonly thumbprint: string } | undefined;
+  readonly report: (event: VaultEvent) => void;
+  /** Seals what the server gave. */
+  readonly keep: (granted: Granted) => Promise<Held>;
+}
+
+export interface Granted {
+  readonly answer: TokenResponse;
+  readonly client: ClientRegistration;
+  readonly requestedScope: string | undefined;
+}

@@ -1,0 +1,151 @@
+import type { Credential, CredentialId as Name } from '../credential.ts';
+import type { StoredCredential as Held } from '../credentials/credential-store.ts';
+import type { SealedCredentialStore as Custody } from '../credentials/sealed/sealed-credential-store.ts';
+import { HoldfastError, InvalidArgumentError, ServerUnsupportedError } from '../errors.ts';
+import type { Discovery } from '../oauth/discovery/discovery.ts';
+import type { TokenResponse } from '../oauth/tokens/token.ts';
+import { quote } from '../quote.ts';
+import type { LoginInteraction, LoginOptions } from '../vault/results.ts';
+import type { Attempt } from './attempt.ts';
+import { planClient } from './client.ts';
+import { agreeOnHosts } from './hosts.ts';
+import { keep, type LoginPlace, prepareKeeping } from './save.ts';
+
+/*
+ * One login by a person, from the URL to the sealed credential. Whatever can be known to fail is found out before the
+ * person is asked anything; whoever shows that it has succeeded does so only after the credential is stored.
+ */
+
+const DEFAULT_TIMEOUT_MS = 300_000;
+const LONGEST_TIMEOUT_MS = 86_400_000;
+
+export async function logIn(name: Name, options: LoginOptions, place: LoginPlace): Promise<Held> {
+  const { interaction, timeoutMs = DEFAULT_TIMEOUT_MS } = options;
+  if (!(timeoutMs > 0 && timeoutMs <= LONGEST_TIMEOUT_MS)) {
+    throw new InvalidArgumentError(
+      'The time for a login must be a positive number of milliseconds, a day at most.',
+    );
+  }
+  if (interaction === undefined) {
+    throw new InvalidArgumentError('A login needs a way to reach the person.', {
+      hint: 'Give vault.login an interaction, or a grant that needs nobody.',
+    });
+  }
+  const discovery = await discoverFor(name, options, place, options.way !== 'device');
+  const way = wayOf(discovery, options, interaction);
+  await prepareKeeping(place, name, options);
+  const former = await formerLogin(place.custody, name);
+  // Before the new grant exists: some servers end every grant of a client together.
+  if (former === undefined) await place.custody.endRemoved(name);
+  const dpop = await dpopKeyFor(discovery, options);
+  const plan = planClient(discovery, former, options);
+  const agreed = await agreeOnHosts(discovery, way, options, place.report);
+  const attempt: Attempt = {
+    name,
+    options,
+    interaction,
+    timeoutMs,
+    discovery: agreed,
+    plan,
+    formerScope: former?.server.issuer === discovery.server.issuer ? former.requestedScope : undefined,
+    dpop,
+    report: place.report,
+    keep: ({ answer, client, requestedScope }) =>
+      keep(place, name, options, (generation) => ({
+        ...credentialOf(name, agreed, answer, { generation, requestedScope, client }),
+        dpopKey: dpop?.secret,
+      })),
+  };
+  if (way === 'device') return (await import('./device.ts')).logInByDevice(attempt);
+  return (await import('./browser.ts')).logInByBrowser(attempt);
+}
+
+/** By a device code where that is wanted and offered; else by a browser, whose redirect may also be pasted. */
+function wayOf(
+  { server }: Discovery,
+  { way = 'browser' }: LoginOptions,
+  interaction: LoginInteraction,
+): 'browser' | 'device' {
+  const offered = server.deviceAuthorizationEndpoint !== undefined && interaction.device !== undefined;
+  if (way === 'device' && !offered) {
+    throw new ServerUnsupportedError(`${quote(server.issuer)} offers no device codes (RFC 8628).`, {
+      hint: 'Log in with a browser on any machine, and paste what it shows: holdfast login URL --paste',
+    });
+  }
+  return way === 'browser' || !offered ? 'browser' : 'device';
+}
+
+/** Finds out how to log in, and says which leniency it took. */
+export async function discoverFor(
+  { resource }: Name,
+  { interaction, signal, challenge, headers, lenient }: LoginOptions,
+  { report }: LoginPlace,
+  browser: boolean,
+): Promise<Discovery> {
+  const { discover } = await import('../oauth/discovery/discovery.ts');
+  interaction?.progress?.(`Asking ${resource} how to log in`);
+  const discovery = await discover(resource, { signal, challenge, headers, lenient, browser });
+  for (const { name, message } of discovery.leniencies) {
+    report({ type: 'leniency', message: `${message} (lenient: ${name})` });
+  }
+  const { resourceParameter: published = resource } = discovery;
+  if (withSlash(published) !== withSlash(resource)) {
+    // RFC 9728 section 3.3 wants them identical. Many servers publish their origin, so it is said, and not refused.
+    interaction?.progress?.(`The tokens will be good for all of ${quote(published)}`);
+  }
+  return discovery;
+}
+
+function withSlash(url: string): string {
+  const { href } = new URL(url);
+  return href.endsWith('/') ? href : `${href}/`;
+}
+
+/** What every login keeps, whoever it was by. */
+export function credentialOf(
+  name: Name,
+  discovery: Discovery,
+  answer: TokenResponse,
+  { generation, requestedScope, client }: Pick<Credential, 'generation' | 'requestedScope' | 'client'>,
+): Credential {
+  const { server, reach, leniencies } = discovery;
+  return {
+    resource: name.resource,
+    account: name.account,
+    resourceParameter: discovery.resourceParameter,
+    generation,
+    server: {
+      issuer: server.issuer,
+      tokenEndpoint: server.tokenEndpoint,
+      revocationEndpoint: server.revocationEndpoint,
+      reach,
+      signingAlgorithms: client.authMethod === 'private_key_jwt' ? server.signingAlgorithms : undefined,
+    },
+    client,
+    leniencies: leniencies.length === 0 ? undefined : leniencies.map((leniency) => leniency.name),
+    tokens: answer.tokens,
+    requestedScope,
+    // RFC 6749 section 5.1: no scope in the answer means that what was asked for was granted.
+    grantedScope: answer.scope ?? requestedScope,
+    loggedInAt: Date.now(),
+  };
+}
+
+/** A new key for each login, where the tokens are to be bound to one. */
+export async function dpopKeyFor({ dpopRequired }: Discovery, { dpop }: LoginOptions) {
+  if (!(dpop ?? dpopRequired)) return undefined;
+  const { dpopThumbprint, generateDpopKey } = await import('../oauth/tokens/dpop.ts');
+  const secret = generateDpopKey();
+  return { secret, thumbprint: dpopThumbprint(secret) };
+}
+
+/** What is there under that name, for its registration and its scopes. */
+export async function formerLogin(custody: Custody, name: Name): Promise<Credential | undefined> {
+  try {
+    return (await custody.find(name))?.held.credential;
+  } catch (error) {
+    // What does not open tells nothing; the login itself will replace or refuse it.
+    if (error instanceof HoldfastError) return undefined;
+    throw error;
+  }
+}

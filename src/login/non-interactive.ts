@@ -1,0 +1,145 @@
+import { resolve } from 'node:path';
+import type {
+  AssertionSource,
+  AuthorizationServer,
+  ClientRegistration,
+  Grant,
+  CredentialId as Name,
+} from '../credential.ts';
+import type { StoredCredential as Held } from '../credentials/credential-store.ts';
+import { InvalidArgumentError, ServerUnsupportedError } from '../errors.ts';
+import { quote } from '../quote.ts';
+import { readAssertion, requestByGrant } from '../refresh/request-by-grant.ts';
+import type { ClientOptions, GrantOptions, LoginOptions } from '../vault/results.ts';
+import { givenClient, planClient } from './client.ts';
+import { credentialOf, discoverFor, dpopKeyFor, formerLogin } from './login.ts';
+import { keep, type LoginPlace, prepareKeeping } from './save.ts';
+
+/*
+ * Logins that no person takes part in, and their renewal, which is the same request again: by the client's own credentials,
+ * by a token of the platform, or by an identity provider that vouches. What is presented beside the client is read anew from
+ * its place each time, since whoever puts it there renews it. Nothing is tried twice, and nothing else in its place.
+ */
+
+/**
+ * Logs in by the grant, and keeps the credential with what its renewal needs.
+ *
+ * @throws InvalidArgumentError for a grant, or a client, that cannot be used; no token was asked for then
+ * @throws OAuthError with a hint at what to check, and whatever discovery, keeping and the token request throw
+ */
+export async function logInUnattended(
+  name: Name,
+  options: LoginOptions & { readonly grant: GrantOptions },
+  place: LoginPlace,
+): Promise<Held> {
+  const { interaction, signal, grant: wanted } = options;
+  if (wanted.type !== 'client_credentials')
+    await readAssertion(placeOf(wanted.assertion), wanted.type, place.environment);
+  const former = await formerLogin(place.custody, name);
+  const given = options.client && givenClient(options.client, undefined);
+  checkClient(given ?? former?.client, wanted);
+  const grant = await grantOf(wanted, signal);
+
+  const discovery = await discoverFor(name, options, place, false);
+  await prepareKeeping(place, name, options);
+  const plan = planClient(discovery, former, { client: options.client });
+  const client = checkClient(plan.by === 'known' ? plan.client : undefined, wanted);
+  const { scopesToAskFor } = await import('../oauth/discovery/scope-choice.ts');
+  // What a person, or another grant, was given may be refused to this one.
+  const isSameLogin = former?.server.issuer === discovery.server.issuer && former.grant?.type === grant.type;
+  const requestedScope =
+    scopesToAskFor(discovery, {
+      scopes: options.scopes,
+      stepUp: options.challenge !== undefined,
+      formerScope: isSameLogin ? former.requestedScope : undefined,
+      offlineAccess: false,
+    }).join(' ') || undefined;
+  const dpopKey = (await dpopKeyFor(discovery, options))?.secret;
+
+  interaction?.progress?.('Fetching the tokens');
+  const server = { ...discovery.server, reach: discovery.reach };
+  const { resourceParameter } = discovery;
+  const answer = await requestByGrant(
+    { server, client, grant, resourceParameter, requestedScope, dpopKey },
+    place.environment,
+    { signal },
+  );
+  return keep(place, name, options, (generation) => ({
+    ...credentialOf(name, discovery, answer, { generation, requestedScope, client }),
+    grant,
+    dpopKey,
+  }));
+}
+
+/**
+ * Only a client that was registered beforehand will do (MCP extension oauth-client-credentials): no dynamic registration
+ * gives a program rights of its own. One that is its own grant must prove itself, too (RFC 6749 section 4.4).
+ */
+function checkClient(client: ClientRegistration | undefined, { type }: GrantOptions): ClientRegistration {
+  if (client?.source !== 'pre-registered') {
+    throw new InvalidArgumentError(
+      'A login without a person needs a client that was registered at the authorization server beforehand.',
+      { hint: 'Name it: --client-id ID, with --client-secret-file FILE or --client-key-file FILE' },
+    );
+  }
+  if (type === 'client_credentials' && client.authMethod === 'none') {
+    throw new InvalidArgumentError(
+      `The client ${quote(client.clientId)} has nothing to prove itself with, and its word is the grant (RFC 6749 section 4.4).`,
+      { hint: 'Name what proves it: --client-key-file FILE, or --client-secret-file FILE' },
+    );
+  }
+  return client;
+}
+
+/** The grant as it is kept: complete, so that no renewal has to look anything up. */
+async function grantOf(wanted: GrantOptions, signal: AbortSignal | undefined): Promise<Grant> {
+  if (wanted.type === 'client_credentials') return wanted;
+  const assertion = placeOf(wanted.assertion);
+  if (wanted.type === 'workload-identity') return { type: wanted.type, assertion };
+  const { server, client } = await identityProviderOf(wanted.identityProvider, wanted.identityClient, signal);
+  return { type: wanted.type, assertion, identityProvider: server, identityClient: client };
+}
+
+/** The identity provider is the user's own word, so where it lies is nobody else's choice. */
+async function identityProviderOf(
+  { issuer, tokenEndpoint }: { issuer: string; tokenEndpoint?: string | undefined },
+  client: ClientOptions,
+  signal: AbortSignal | undefined,
+): Promise<{ server: AuthorizationServer; client: ClientRegistration }> {
+  const { checkUrl } = await import('../http/safe-url.ts');
+  const url = checkUrl(issuer);
+  if (client.issuer !== undefined && client.issuer !== issuer) {
+    throw new InvalidArgumentError(
+      `The client ${quote(client.id)} is one of ${quote(client.issuer)}, not of the identity provider ${quote(issuer)}.`,
+    );
+  }
+  if (tokenEndpoint !== undefined) {
+    checkUrl(tokenEndpoint);
+    return { server: { issuer, tokenEndpoint }, client: givenClient(client, undefined) };
+  }
+  const { serverMetadata } = await import('../oauth/discovery/server-metadata.ts');
+  const found = await serverMetadata(issuer, url, { signal, browser: false });
+  if (found === undefined) {
+    throw new ServerUnsupportedError(`The identity provider ${quote(issuer)} publishes no metadata.`, {
+      hint: 'Check its issuer: it is the "iss" of the ID tokens that it gives out, such as https://login.example.com',
+    });
+  }
+  return {
+    server: {
+      issuer: found.issuer,
+      tokenEndpoint: found.tokenEndpoint,
+      signingAlgorithms: found.signingAlgorithms,
+    },
+    client: givenClient(client, found.tokenEndpointAuthMethods),
+  };
+}
+
+/** One place, which later processes find from wherever they run. */
+function placeOf({ file, variable }: AssertionSource): AssertionSource {
+  if ((file === undefined) === (variable === undefined)) {
+    throw new InvalidArgumentError(
+      'A token that is presented comes from a file or from a variable: name one.',
+    );
+  }
+  return file === undefined ? { variable } : { file: resolve(file) };
+}

@@ -1,0 +1,92 @@
+import type { Credential, CredentialId as Name } from '../credential.ts';
+import type { StoredCredential as Held } from '../credentials/credential-store.ts';
+import type { SealedCredentialStore as Custody } from '../credentials/sealed/sealed-credential-store.ts';
+import {
+  InvalidArgumentError,
+  KeyringAbsentError,
+  StorageUnreadableError,
+  StorageUnsafeError,
+  StorageUnwritableError,
+} from '../errors.ts';
+import type { KeyringResolution } from '../keyring/resolve.ts';
+import type { SealingKey, SealingKeys } from '../keyring/sealing-key.ts';
+import type { Environment } from '../system/environment.ts';
+import type { LoginOptions, VaultEvent } from '../vault/results.ts';
+
+/* Where a new login goes: found out before anybody is asked anything, and used when there is one. */
+
+export interface LoginPlace {
+  readonly custody: Custody;
+  readonly keys: SealingKeys;
+  readonly resolution: KeyringResolution;
+  readonly environment: Environment;
+  readonly report: (event: VaultEvent) => void;
+}
+
+/** Finds the keyring that will serve, and whether a record can be written, while nothing has been asked yet. */
+export async function prepareKeeping(place: LoginPlace, name: Name, options: LoginOptions): Promise<void> {
+  const { custody, keys, resolution } = place;
+  if (custody.isShared && (await resolution.choice()) === 'auto') {
+    throw new InvalidArgumentError(
+      'These logins are for many machines, and no sealing key is given that all of them have.',
+      {
+        hint: 'Make one, and let each process have it: holdfast key new --out FILE, then HOLDFAST_SEALING_KEY_FILE=FILE. For this machine alone, name its own keyring, such as --keyring file',
+      },
+    );
+  }
+  // Reading shows which keyrings work; it creates nothing.
+  const found = new Map<string, SealingKey>();
+  for await (const key of keys.reachable()) found.set(key.keyringId, key);
+  for await (const { keyring, lifetime } of resolution.usable()) {
+    if (lifetime === 'process') allowMemory(place, options);
+    const key = found.get(keyring.id);
+    if (key !== undefined) await custody.checkReplaceable(key, name);
+    await custody.rehearse(lifetime);
+    return;
+  }
+  throw new KeyringAbsentError('No keyring at all can be used here.', { hint: 'See: holdfast doctor' });
+}
+
+/** Says that nothing will last; throws where it must. */
+function allowMemory({ keys, report }: LoginPlace, { mustLast }: LoginOptions): void {
+  const message = 'No keyring here can keep a login: nothing would survive this process.';
+  const reasons = keys.problems().map((problem) => problem.message);
+  if (mustLast === true) {
+    // Where it is the directory that is wrong, that is what the person can mend.
+    const storage = keys
+      .problems()
+      .find(
+        ({ cause }) =>
+          cause instanceof StorageUnsafeError ||
+          cause instanceof StorageUnwritableError ||
+          cause instanceof StorageUnreadableError,
+      )?.cause;
+    if (storage !== undefined) throw storage;
+    throw new KeyringAbsentError([message, ...reasons].join(' '), {
+      hint: 'holdfast doctor says what each keyring lacks. To log in all the same, until this process ends: --allow-memory',
+    });
+  }
+  report({ type: 'memory-only', message, hint: reasons.join(' ') || undefined });
+}
+
+/** Seals a new login under the strongest keyring, in place of what was there under its name. */
+export async function keep(
+  place: LoginPlace,
+  name: Name,
+  options: LoginOptions,
+  make: (generation: number) => Credential,
+): Promise<Held> {
+  const { custody, keys, report } = place;
+  const expected = keys.problems().length;
+  const key = await keys.strongest();
+  // A keyring that could be read may still have refused the new key, and the next one may be memory.
+  if (key.lifetime === 'process' && keys.problems().length > expected) allowMemory(place, options);
+  const { held, quarantined } = await custody.save(key, name, make);
+  if (quarantined !== undefined) {
+    report({
+      type: 'quarantined',
+      message: `The record that was there did not open. It was moved to ${quarantined}.`,
+    });
+  }
+  return held;
+}

@@ -1,0 +1,189 @@
+import * as v from 'valibot';
+import { canonicalResource } from '../credential.ts';
+import { HoldfastError, InvalidArgumentError } from '../errors.ts';
+import type { Leniency } from '../oauth/leniency.ts';
+import { printable, quote } from '../quote.ts';
+import type { Secret } from '../secret.ts';
+import type { Environment } from '../system/environment.ts';
+import type { Layout } from '../system/files/paths.ts';
+import { readSecret } from '../system/files/secret-file.ts';
+import { readSettings, type SettingsFile } from '../system/files/settings-file.ts';
+import type { ClientOptions } from '../vault/results.ts';
+
+/*
+ * What the user has said once for all of a server: in `config.json` under `servers`, by the server's URL, and in the
+ * environment. No secret stands in `config.json`; it says which file or which variable holds it.
+ */
+
+export interface ServerSettings {
+  readonly client?: ClientOptions | undefined;
+  readonly clientMetadataUrl?: string | undefined;
+  readonly scopes?: readonly string[] | undefined;
+  readonly dpop?: boolean | undefined;
+  readonly callbackPort?: number | undefined;
+  readonly lenient?: Leniency | undefined;
+  readonly headers?: Readonly<Record<string, string>> | undefined;
+  /** What the server does with a refresh token that is presented twice. */
+  readonly replay?: 'window' | 'strict' | undefined;
+}
+
+const text = v.pipe(v.string(), v.nonEmpty());
+const Elsewhere = v.union([v.strictObject({ file: text }), v.strictObject({ env: text })]);
+
+const Server = v.strictObject({
+  clientId: v.optional(text),
+  clientSecret: v.optional(Elsewhere),
+  clientKey: v.optional(Elsewhere),
+  clientKeyId: v.optional(text),
+  clientAuth: v.optional(
+    v.picklist(['none', 'client_secret_basic', 'client_secret_post', 'private_key_jwt']),
+  ),
+  clientIssuer: v.optional(text),
+  clientMetadataUrl: v.optional(text),
+  scopes: v.optional(v.array(text)),
+  dpop: v.optional(v.boolean()),
+  callbackPort: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535))),
+  headers: v.optional(v.record(v.string(), Elsewhere)),
+  replay: v.optional(v.picklist(['window', 'strict'])),
+  lenient: v.optional(
+    v.strictObject({
+      trustedIssuer: v.optional(text),
+      metadataUrl: v.optional(text),
+      pkceNotAdvertised: v.optional(v.boolean()),
+      resourceOmitted: v.optional(v.boolean()),
+      legacyEndpoints: v.optional(v.boolean()),
+      privateAddresses: v.optional(v.boolean()),
+      splitEndpoints: v.optional(v.boolean()),
+      otherLocalUsers: v.optional(v.boolean()),
+    }),
+  ),
+});
+
+/**
+ * What is set for that server; what the environment says of the client counts for more than the file.
+ *
+ * @param resource its canonical URI
+ * @throws InvalidArgumentError when the file, or a secret that it points to, cannot be used; nothing has been asked then
+ * @throws StorageUnsafeError when others may change the file
+ */
+export async function serverSettings(
+  resource: string,
+  layout: Layout,
+  environment: Environment,
+): Promise<ServerSettings> {
+  const file = await readSettings(layout, environment);
+  const common = file === undefined ? undefined : textField(file, 'clientMetadataUrl');
+  const server = file === undefined ? {} : entryFor(file, resource);
+  const { variables } = environment;
+  const id = variables['HOLDFAST_CLIENT_ID'] || server.clientId;
+  const fromEnvironment = Boolean(variables['HOLDFAST_CLIENT_ID']);
+  // A secret goes with its own client only: that of one server is never sent to another's.
+  const secret = fromEnvironment
+    ? await secretOf('HOLDFAST_CLIENT_SECRET', environment)
+    : await read(server.clientSecret, environment);
+  const privateKey = fromEnvironment
+    ? await secretOf('HOLDFAST_CLIENT_KEY', environment)
+    : await read(server.clientKey, environment);
+  const headers: [name: string, value: string][] = [];
+  for (const [name, place] of Object.entries(server.headers ?? {})) {
+    headers.push([name, (await read(place, environment))?.reveal() ?? '']);
+  }
+  return {
+    client:
+      id === undefined
+        ? undefined
+        : {
+            id,
+            secret,
+            privateKey,
+            keyId: fromEnvironment ? undefined : server.clientKeyId,
+            authMethod: fromEnvironment ? undefined : server.clientAuth,
+            issuer: fromEnvironment ? undefined : server.clientIssuer,
+          },
+    clientMetadataUrl: variables['HOLDFAST_CLIENT_METADATA_URL'] || server.clientMetadataUrl || common,
+    scopes: server.scopes,
+    dpop: server.dpop,
+    callbackPort: server.callbackPort,
+    lenient: server.lenient,
+    replay: server.replay,
+    headers: server.headers === undefined ? undefined : Object.fromEntries(headers),
+  };
+}
+
+/** Every server that the file says something of, for whoever lists the settings. */
+export async function leniencySettings(
+  layout: Layout,
+  environment: Environment,
+): Promise<readonly { readonly resource: string; readonly lenient: Leniency }[]> {
+  const file = await readSettings(layout, environment);
+  if (file === undefined) return [];
+  return entries(file).flatMap(([resource, { lenient }]) =>
+    lenient === undefined || Object.keys(lenient).length === 0 ? [] : [{ resource, lenient }],
+  );
+}
+
+type Server = v.InferOutput<typeof Server>;
+
+function entryFor(file: SettingsFile, resource: string): Server {
+  return entries(file).find(([name]) => name === resource)?.[1] ?? {};
+}
+
+function entries({ path, settings }: SettingsFile): [resource: string, server: Server][] {
+  const servers = settings['servers'] ?? {};
+  if (typeof servers !== 'object' || servers === null || Array.isArray(servers)) {
+    throw new InvalidArgumentError(`${path}: "servers" does not hold an object.`, {
+      hint: 'It should look like "servers": {"https://mcp.example.com/mcp": {"clientId": "…"}}.',
+    });
+  }
+  return Object.entries(servers).map(([name, value]) => {
+    const parsed = v.safeParse(Server, value);
+    if (!parsed.success) {
+      const [issue] = parsed.issues;
+      const where = [name, v.getDotPath(issue)].filter((part) => part !== null).join(' → ');
+      throw new InvalidArgumentError(
+        `${path}: servers → ${printable(where)} is not a setting that Holdfast knows, or has a value that it cannot have.`,
+        {
+          hint: 'See docs/conformance.md for the settings of a server. A secret stands in a file or a variable: {"file": "/path"} or {"env": "NAME"}.',
+        },
+      );
+    }
+    return [canonical(name, path), parsed.output];
+  });
+}
+
+function canonical(name: string, path: string): string {
+  try {
+    return canonicalResource(name);
+  } catch (error) {
+    if (!(error instanceof HoldfastError)) throw error;
+    throw new InvalidArgumentError(`${path}: servers: ${error.message}`, {
+      cause: error,
+      hint: 'The key is the whole URL of the MCP server.',
+    });
+  }
+}
+
+function textField({ path, settings }: SettingsFile, name: string): string | undefined {
+  const value = settings[name];
+  if (value === undefined) return undefined;
+  if (typeof value === 'string' && value !== '') return value;
+  throw new InvalidArgumentError(`${path}: ${quote(name)} is not text.`);
+}
+
+/** From the variable, or from the file that the variable with `_FILE` names, as Docker and Kubernetes hand secrets over. */
+async function secretOf(variable: string, environment: Environment): Promise<Secret | undefined> {
+  if (environment.variables[variable]) return readSecret({ variable }, environment);
+  const file = environment.variables[`${variable}_FILE`];
+  return file ? readSecret({ file, says: `${variable}_FILE` }, environment) : undefined;
+}
+
+async function read(
+  place: v.InferOutput<typeof Elsewhere> | undefined,
+  environment: Environment,
+): Promise<Secret | undefined> {
+  if (place === undefined) return undefined;
+  return readSecret(
+    'file' in place ? { file: place.file, says: 'config.json' } : { variable: place.env },
+    environment,
+  );
+}

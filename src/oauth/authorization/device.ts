@@ -1,0 +1,213 @@
+import * as oauth from 'oauth4webapi';
+import * as v from 'valibot';
+import type { ClientRegistration, Reach } from '../../credential.ts';
+import {
+  AbortedError,
+  InvalidResponseError,
+  LoginCancelledError,
+  LoginDeniedError,
+  LoginTimeoutError,
+  NetworkError,
+  OAuthError,
+  TimeoutError,
+  UnsafeUrlError,
+} from '../../errors.ts';
+import type { RequestOptions } from '../../http/request.ts';
+import { checkPublishedUrl } from '../../http/safe-url.ts';
+import { quote } from '../../quote.ts';
+import { Secret } from '../../secret.ts';
+import { pause } from '../../system/locks/keyed-mutex.ts';
+import { FOR_A_SHELL } from '../discovery/server-metadata.ts';
+import { errorResponse } from '../error-response.ts';
+import { jsonObject } from '../json-object.ts';
+import { protocolError } from '../protocol-error.ts';
+import { DEVICE_GRANT } from '../registration/client-metadata.ts';
+import { clientOf, through } from '../tokens/client-authentication.ts';
+import {
+  type TokenRequestOptions,
+  type TokenResponse,
+  type TokenServer,
+  tokenRequest,
+} from '../tokens/token.ts';
+
+/*
+ * The device authorization grant (RFC 8628): the person logs in with a browser anywhere, and types a short code there. It
+ * needs no browser here, and no way back to this machine.
+ */
+
+/** What the person is shown (RFC 8628 section 3.3), and what the server is asked by meanwhile. */
+export interface DeviceAuthorization {
+  readonly userCode: string;
+  readonly verificationUri: string;
+  /** The same page with the code in it, for a QR code; absent where the server's is of another origin, or unfit for a shell. */
+  readonly verificationUriComplete: string | undefined;
+  readonly deviceCode: Secret;
+  /** How long the code is good for, in milliseconds. */
+  readonly lifeMs: number;
+  /** How long to wait between two questions, in milliseconds. */
+  readonly intervalMs: number;
+}
+
+/**
+ * RFC 8628 section 3.2. The code is for people, who read and type it (section 6.1): letters and digits of ASCII in at most two
+ * groups. A longer one would be a sentence of the server's on the person's terminal.
+ */
+const Answer = v.object({
+  device_code: v.pipe(v.string(), v.regex(/^[\x21-\x7e]{1,4096}$/)),
+  user_code: v.pipe(v.string(), v.regex(/^(?=.{1,20}$)[\w.-]+( [\w.-]+)?$/)),
+  verification_uri: v.pipe(v.string(), v.maxLength(2048)),
+  verification_uri_complete: v.optional(v.pipe(v.string(), v.maxLength(2048))),
+  expires_in: v.pipe(v.number(), v.minValue(1)),
+  interval: v.optional(v.pipe(v.number(), v.minValue(0))),
+});
+
+const DEFAULT_INTERVAL_S = 5;
+const LONGEST_INTERVAL_S = 60;
+const LONGEST_LIFE_S = 86_400;
+/** RFC 8628 section 3.5: what `slow_down` adds, for this and all later questions. */
+const SLOWER_MS = 5_000;
+
+/**
+ * Asks for a code.
+ *
+ * @param server with the endpoint of its metadata
+ * @throws OAuthError, NetworkError, TimeoutError, InvalidResponseError, UnsafeUrlError for what it answers
+ */
+export async function requestDeviceCode(
+  server: TokenServer & { readonly deviceAuthorizationEndpoint: string; readonly reach?: Reach | undefined },
+  registration: ClientRegistration,
+  grant: { scope: string | undefined; resourceParameter: string | undefined },
+  options: RequestOptions = {},
+): Promise<DeviceAuthorization> {
+  const what = `The device authorization endpoint of ${quote(server.issuer)}`;
+  const { client, authentication, proofs } = clientOf(registration, server.signingAlgorithms);
+  const parameters = new URLSearchParams();
+  if (grant.scope !== undefined) parameters.set('scope', grant.scope);
+  if (grant.resourceParameter !== undefined) parameters.set('resource', grant.resourceParameter);
+  const as = {
+    issuer: server.issuer,
+    device_authorization_endpoint: server.deviceAuthorizationEndpoint,
+  };
+  let response: Response;
+  try {
+    const limits = { ...options, reach: server.reach ?? options.reach };
+    response = await oauth.deviceAuthorizationRequest(
+      as,
+      client,
+      authentication,
+      parameters,
+      through(limits, what),
+    );
+  } catch (error) {
+    throw protocolError(error, what);
+  }
+  const { object: answer } = jsonObject(new Uint8Array(await response.arrayBuffer()));
+  if (!response.ok || typeof answer?.['error'] === 'string')
+    throw errorResponse(what, response, answer, proofs);
+  const parsed = v.safeParse(Answer, answer);
+  if (!parsed.success) {
+    const members = parsed.issues.map((issue) => v.getDotPath(issue) ?? 'the whole').slice(0, 3);
+    throw new InvalidResponseError(`${what} answered no device code (wrong: ${members.join(', ')}).`, {
+      hint: 'Tell who runs the server.',
+    });
+  }
+  const { device_code, user_code, verification_uri, verification_uri_complete, expires_in, interval } =
+    parsed.output;
+  const verificationUri = checkShown(verification_uri, server.issuer);
+  return {
+    userCode: user_code,
+    verificationUri,
+    verificationUriComplete: completeOf(verification_uri_complete, verificationUri, server.issuer),
+    deviceCode: new Secret(device_code),
+    lifeMs: Math.min(expires_in, LONGEST_LIFE_S) * 1000,
+    intervalMs: Math.min(Math.max(interval ?? DEFAULT_INTERVAL_S, 1), LONGEST_INTERVAL_S) * 1000,
+  };
+}
+
+/**
+ * Asks until the person has logged in, refused, or the code has lapsed (RFC 8628 section 3.4, 3.5).
+ *
+ * @param options.timeoutMs how long the person may take, in milliseconds, where that is less than the code's life
+ * @throws LoginDeniedError, LoginTimeoutError, LoginCancelledError for the caller's signal; OAuthError,
+ *   InvalidResponseError for what the server did
+ */
+export async function awaitDeviceTokens(
+  server: TokenServer,
+  registration: ClientRegistration,
+  device: DeviceAuthorization,
+  grant: { resourceParameter: string | undefined },
+  options: Pick<TokenRequestOptions, 'dpopKey' | 'signal'> & { readonly timeoutMs: number },
+): Promise<TokenResponse> {
+  const { dpopKey, signal } = options;
+  const end = performance.now() + Math.min(options.timeoutMs, device.lifeMs);
+  let { intervalMs } = device;
+  for (;;) {
+    if (performance.now() + intervalMs > end) throw lapsed(options.timeoutMs < device.lifeMs);
+    await wait(intervalMs, signal);
+    try {
+      // Not under the caller's signal: an answer that carries tokens is never dropped.
+      return await tokenRequest(
+        server,
+        registration,
+        DEVICE_GRANT,
+        { device_code: device.deviceCode, resource: grant.resourceParameter },
+        { dpopKey },
+      );
+    } catch (error) {
+      if (error instanceof NetworkError || error instanceof TimeoutError) {
+        // RFC 8628 section 3.5 asks for ever longer pauses when the server cannot be reached.
+        intervalMs = Math.min(intervalMs * 2, LONGEST_INTERVAL_S * 1000);
+        continue;
+      }
+      if (!(error instanceof OAuthError)) throw error;
+      if (error.error === 'slow_down') intervalMs += SLOWER_MS;
+      else if (error.error === 'expired_token') throw lapsed(false);
+      else if (error.error === 'access_denied') {
+        throw new LoginDeniedError(`${quote(server.issuer)} says that access was denied.`, {
+          hint: 'If that was not meant, log in again and allow it.',
+        });
+      } else if (error.error !== 'authorization_pending') throw error;
+    }
+  }
+}
+
+async function wait(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  try {
+    await pause(ms, signal);
+  } catch (error) {
+    if (error instanceof AbortedError) {
+      throw new LoginCancelledError('The login was cancelled. Nothing was stored.', { cause: error });
+    }
+    throw error;
+  }
+}
+
+/** A URL that a person is to open, in whichever browser, or to paste into a terminal. */
+function checkShown(text: string, issuer: string): string {
+  const { href } = checkPublishedUrl(text, 'verification page', new URL(issuer));
+  if (!FOR_A_SHELL.test(href)) return href;
+  throw new UnsafeUrlError(
+    `The verification page of ${quote(issuer)} holds characters that a shell would act on: ${quote(href)}.`,
+    { hint: 'It was not shown. Tell who runs the server.' },
+  );
+}
+
+/**
+ * The link for a QR code, which nobody reads before a phone opens it. It is optional (RFC 8628 section 3.2), so one that is a page
+ * but of another origin, or that a shell would act on, is left out.
+ *
+ * @throws UnsafeUrlError when it is no URL of a page
+ */
+function completeOf(text: string | undefined, verificationUri: string, issuer: string): string | undefined {
+  if (text === undefined) return undefined;
+  const { origin, href } = checkPublishedUrl(text, 'verification page', new URL(issuer));
+  return origin === new URL(verificationUri).origin && !FOR_A_SHELL.test(href) ? href : undefined;
+}
+
+function lapsed(isTimeOurs: boolean): LoginTimeoutError {
+  return new LoginTimeoutError('Nobody entered the code in time. Nothing was stored.', {
+    hint: isTimeOurs
+      ? 'Log in again for a new code; --timeout SECONDS gives more time.'
+      : 'Log in again for a new code.',
+  });
+}

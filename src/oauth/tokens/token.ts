@@ -1,0 +1,300 @@
+import * as oauth from 'oauth4webapi';
+import type { AuthorizationServer, ClientRegistration, Tokens } from '../../credential.ts';
+import { type HoldfastError, InvalidResponseError, OAuthError } from '../../errors.ts';
+import type { RequestOptions } from '../../http/request.ts';
+import { isToken, LONGEST_LIFE_S, scopesIn } from '../../oauth-syntax.ts';
+import { quote } from '../../quote.ts';
+import { Secret } from '../../secret.ts';
+import { type Moment, thisMoment } from '../../system/clock.ts';
+import { parseChallenges } from '../discovery/challenge.ts';
+import { errorResponse } from '../error-response.ts';
+import { jsonObject } from '../json-object.ts';
+import { protocolError } from '../protocol-error.ts';
+import { clientOf, through } from './client-authentication.ts';
+import { DpopNonces, dpopProof } from './dpop.ts';
+
+/** What the token endpoint gave (RFC 6749 section 5.1). */
+export interface TokenResponse {
+  readonly tokens: Tokens;
+  /** As granted; absent when the server did not say. */
+  readonly scope: string | undefined;
+  /** What kind of token came of an exchange, a URI (RFC 8693 section 2.2.1). */
+  readonly issuedTokenType: string | undefined;
+}
+
+/**
+ * A successful answer to a refresh whose access token is missing or unusable, with the next refresh token in it. A server that
+ * rotates refresh tokens takes no other one from then on.
+ */
+export class IncompleteTokensError extends InvalidResponseError {
+  readonly refreshToken: Secret;
+
+  constructor({ message, hint }: InvalidResponseError, refreshToken: Secret) {
+    super(message, hint === undefined ? {} : { hint });
+    this.refreshToken = refreshToken;
+  }
+}
+
+export interface TokenServer extends Pick<AuthorizationServer, 'issuer' | 'tokenEndpoint' | 'reach'> {
+  /** `token_endpoint_auth_signing_alg_values_supported` of RFC 8414 section 2, where known. */
+  readonly signingAlgorithms?: readonly string[] | undefined;
+}
+
+/** `timeoutMs` is for one request; with a DPoP key there may be two. */
+export interface TokenRequestOptions extends RequestOptions {
+  /** Asks for tokens that are bound to this key, PKCS #8 in PEM, EC P-256 (RFC 9449 section 5). */
+  readonly dpopKey?: Secret | undefined;
+  /**
+   * The values of `token_type` that are good, in any case of letters; `Tokens.tokenType` is spelled as here. Default
+   * `Bearer`, or with a key `DPoP`. What comes of a token exchange may be no access token, and `N_A` (RFC 8693 section 2.2.1).
+   */
+  readonly tokenTypes?: readonly string[] | undefined;
+  /** What an answer without `token_type` means. By default it is refused (RFC 6749 section 5.1). */
+  readonly typeIfAbsent?: string | undefined;
+}
+
+/** A token type identifier is a URI (RFC 8693 section 3). */
+const TOKEN_TYPE_URI = /^[a-z][a-z0-9+.-]{0,31}:[\x21-\x7e]{1,256}$/i;
+
+/** Of every token endpoint that this process has asked with a proof. */
+const nonces = new DpopNonces();
+
+/**
+ * Exchanges an authorization code (RFC 6749 section 4.1.3, RFC 7636 section 4.5, RFC 8707 section 2.2).
+ *
+ * @param grant without `resourceParameter`, no `resource` is sent
+ * @throws OAuthError for an error of RFC 6749 section 5.2; NetworkError (5xx, 429), TimeoutError, InvalidResponseError
+ */
+export function exchangeCode(
+  server: TokenServer,
+  client: ClientRegistration,
+  grant: { code: string; codeVerifier: string; redirectUri: string; resourceParameter: string | undefined },
+  options: TokenRequestOptions = {},
+): Promise<TokenResponse> {
+  return tokenRequest(
+    server,
+    client,
+    'authorization_code',
+    {
+      code: new Secret(grant.code),
+      code_verifier: new Secret(grant.codeVerifier),
+      redirect_uri: grant.redirectUri,
+      resource: grant.resourceParameter,
+    },
+    options,
+  );
+}
+
+/**
+ * Presents a refresh token (RFC 6749 section 6). With `resource`, as MCP requires of every token request.
+ *
+ * An answer without `token_type` means the type that was asked for, where only one was: some servers name it at the login and
+ * leave it out afterwards.
+ *
+ * @param grant without `resourceParameter`, no `resource` is sent
+ * @throws OAuthError (`invalid_grant`: the refresh token is used up, revoked or expired), NetworkError, TimeoutError,
+ *   InvalidResponseError
+ * @throws IncompleteTokensError for a successful answer with a refresh token and no usable access token
+ */
+export async function refreshTokens(
+  server: TokenServer,
+  client: ClientRegistration,
+  grant: { refreshToken: Secret; resourceParameter: string | undefined },
+  options: TokenRequestOptions = {},
+): Promise<TokenResponse> {
+  return tokenRequest(
+    server,
+    client,
+    'refresh_token',
+    { refresh_token: grant.refreshToken, resource: grant.resourceParameter },
+    // A server that has given up binding tokens answers with the next refresh token all the same, and that is not dropped.
+    options.dpopKey === undefined
+      ? { typeIfAbsent: 'Bearer', ...options }
+      : { tokenTypes: ['DPoP', 'Bearer'], ...options },
+  );
+}
+
+/**
+ * One token request of any grant, with the client's own authentication. What is a `Secret` among the parameters (a code, a
+ * refresh token, an assertion, a subject token) comes back in no message; what is undefined is not sent.
+ *
+ * @throws OAuthError, NetworkError, TimeoutError, InvalidResponseError; InvalidArgumentError, before anything is sent, for a
+ *   key that cannot be used
+ */
+export async function tokenRequest(
+  server: TokenServer,
+  registration: ClientRegistration,
+  grantType: string,
+  parameters: Readonly<Record<string, string | Secret | undefined>>,
+  options: TokenRequestOptions = {},
+): Promise<TokenResponse> {
+  const {
+    dpopKey,
+    tokenTypes = [dpopKey === undefined ? 'Bearer' : 'DPoP'],
+    typeIfAbsent,
+    ...limits
+  } = options;
+  const what = `The token endpoint of ${quote(server.issuer)}`;
+  const as = { issuer: server.issuer, token_endpoint: server.tokenEndpoint };
+  const { client, authentication, proofs } = clientOf(registration, server.signingAlgorithms);
+  const reach = server.reach ?? limits.reach;
+  const form = new URLSearchParams();
+  for (const [name, value] of Object.entries(parameters)) {
+    if (value !== undefined) form.set(name, value instanceof Secret ? value.reveal() : value);
+  }
+  for (let repeated = false; ; repeated = true) {
+    // Counted from the request, not from the answer: the token is never taken for younger than it is. And from its first
+    // byte, where that is known: a process that is stopped while it connects must not take a new token for an old one.
+    let obtained = thisMoment();
+    const { beforeSend } = limits;
+    const dated = beforeSend && {
+      beforeSend: () => {
+        beforeSend();
+        obtained = thisMoment();
+      },
+    };
+    let response: Response;
+    try {
+      response = await oauth.genericTokenEndpointRequest(as, client, authentication, grantType, form, {
+        ...through({ ...limits, ...dated, reach }, what),
+        headers: dpopKey === undefined ? {} : { dpop: proofFor(server.tokenEndpoint, dpopKey) },
+      });
+    } catch (error) {
+      throw protocolError(error, what);
+    }
+    let { object: answer } = jsonObject(new Uint8Array(await response.arrayBuffer()));
+    if (dpopKey !== undefined) {
+      answer = withChallenge(response, answer);
+      const nonce = nonces.learn(server.tokenEndpoint, response.headers);
+      // RFC 9449 section 8. Whoever answers so has looked at the proof and at nothing else: the code, or the refresh token,
+      // is not used up, so to send it again repeats nothing. Once: whoever wants yet another nonce will never be content.
+      if (nonce !== undefined && !repeated && wantsNonce(response, answer)) continue;
+    }
+    // GitHub sends errors with status 200. One beside the next refresh token is none: that token must not be lost.
+    const carriesNext = grantType === 'refresh_token' && isToken(answer?.['refresh_token']);
+    if (!response.ok || (typeof answer?.['error'] === 'string' && !carriesNext)) {
+      const sent = Object.values(parameters).filter((value) => value instanceof Secret);
+      throw explained(errorResponse(what, response, answer, [...proofs, ...sent]), registration);
+    }
+    if (answer === undefined) throw unusable(what, 'did not answer with a JSON object');
+    const typed =
+      typeIfAbsent === undefined
+        ? answer
+        : { token_type: typeIfAbsent, ...withoutNull(answer, 'token_type') };
+    return readAnswer(typed, obtained, tokenTypes, what, grantType === 'refresh_token');
+  }
+}
+
+function proofFor(tokenEndpoint: string, key: Secret): string {
+  return dpopProof(key, { method: 'POST', url: tokenEndpoint, nonce: nonces.of(tokenEndpoint) });
+}
+
+function wantsNonce({ status }: Response, answer: Answer | undefined): boolean {
+  return (status === 400 || status === 401) && answer?.['error'] === 'use_dpop_nonce';
+}
+
+/** Some servers refuse a proof as a resource server would, by a challenge alone (RFC 9449 section 7.1). */
+function withChallenge({ status, headers }: Response, answer: Answer | undefined): Answer | undefined {
+  if (status !== 401 || answer?.['error'] !== undefined) return answer;
+  const challenges = parseChallenges(headers.get('www-authenticate') ?? '');
+  const dpop = challenges.find(({ scheme, parameters }) => scheme === 'dpop' && parameters.has('error'));
+  return dpop === undefined ? answer : Object.fromEntries(dpop.parameters);
+}
+
+/** What the server cannot say: what on this machine may be the reason. */
+function explained(error: HoldfastError, { authMethod }: ClientRegistration): HoldfastError {
+  if (!(error instanceof OAuthError)) return error;
+  const clock = 'that the clock of this machine is right';
+  const hint =
+    error.error === 'invalid_dpop_proof'
+      ? `A DPoP proof carries the time: check ${clock}, then try again.`
+      : error.error === 'invalid_client' && authMethod === 'private_key_jwt'
+        ? `Check that the server knows the client by this private key, and ${clock}.`
+        : undefined;
+  return hint === undefined ? error : new OAuthError(error.message, { error: error.error, hint });
+}
+
+/*
+ * `oauth4webapi` would check the answer too, and refuses good tokens for a `null` beside them, for an ID token that
+ * nobody asked for, for a lifetime that it cannot read; and takes an error for no error where the server sent it with
+ * status 200 (GitHub) or as text. So the answer is read here.
+ */
+
+type Answer = Readonly<Record<string, unknown>>;
+
+/** `null` means absent. */
+function withoutNull(answer: Answer, name: string): Answer {
+  const { [name]: value, ...rest } = answer;
+  return value === null ? rest : answer;
+}
+
+/** As `read`. The next refresh token is kept whatever else is wrong with the answer to a refresh. */
+function readAnswer(
+  answer: Answer,
+  obtained: Moment,
+  tokenTypes: readonly string[],
+  what: string,
+  isRefresh: boolean,
+): TokenResponse {
+  try {
+    return read(answer, obtained, tokenTypes, what);
+  } catch (error) {
+    const next = answer['refresh_token'];
+    if (!isRefresh || !(error instanceof InvalidResponseError) || !isToken(next)) throw error;
+    throw new IncompleteTokensError(error, new Secret(next));
+  }
+}
+
+/** RFC 6749 section 5.1. An optional member of which no use could be made counts as absent. */
+function read(answer: Answer, obtained: Moment, tokenTypes: readonly string[], what: string): TokenResponse {
+  const tokenType = tokenTypeOf(answer['token_type'], tokenTypes, what);
+  const accessToken = token(answer, 'access_token', what);
+  if (accessToken === undefined) throw unusable(what, 'gave no access_token');
+  const lifeMs = lifetimeMs(answer['expires_in']);
+  const { scope, issued_token_type: issued } = answer;
+  return {
+    tokens: {
+      accessToken,
+      tokenType,
+      refreshToken: token(answer, 'refresh_token', what),
+      obtainedAt: obtained.wall,
+      obtainedBoot: obtained.boot,
+      expiresAt: lifeMs === undefined ? undefined : obtained.wall + lifeMs,
+    },
+    scope: typeof scope === 'string' ? scopesIn(scope).join(' ') : undefined,
+    issuedTokenType: typeof issued === 'string' && TOKEN_TYPE_URI.test(issued) ? issued : undefined,
+  };
+}
+
+/** RFC 6749 section 7.1: a token of a type that is not understood must not be used. */
+function tokenTypeOf(type: unknown, good: readonly string[], what: string): string {
+  const name = typeof type === 'string' ? type.toLowerCase() : undefined;
+  const known = good.find((one) => one.toLowerCase() === name);
+  if (known !== undefined) return known;
+  // Only a word is shown: it could be anything, a token in the wrong member too.
+  const word = typeof type === 'string' && /^[\w-]{1,16}$/.test(type);
+  const named = word ? `of type ${quote(type)}` : type === undefined ? 'without a type' : 'of no known type';
+  if (!good.includes('DPoP')) throw unusable(what, `gave a token ${named}, not of type ${good.join(' or ')}`);
+  // RFC 9449 section 5: a server that does not know DPoP passes the proof by, and anybody could use what it gives.
+  throw new InvalidResponseError(`${what} gave a token ${named}, where one bound to a key was asked for.`, {
+    hint: 'The server may not know DPoP: log in again without it, or tell who runs the server.',
+  });
+}
+
+function token(answer: Answer, name: string, what: string): Secret | undefined {
+  const value = answer[name] ?? '';
+  if (value === '') return undefined;
+  if (!isToken(value)) throw unusable(what, `gave as ${name} what can be no token`);
+  return new Secret(value);
+}
+
+/** Seconds, which many servers write as a string. A life of none or less is not one. */
+function lifetimeMs(expiresIn: unknown): number | undefined {
+  const seconds = typeof expiresIn === 'string' && expiresIn !== '' ? Number(expiresIn) : expiresIn;
+  if (typeof seconds !== 'number' || !(seconds > 0)) return undefined;
+  return Math.round(Math.min(seconds, LONGEST_LIFE_S) * 1000);
+}
+
+function unusable(what: string, why: string): InvalidResponseError {
+  return new InvalidResponseError(`${what} ${why}.`, { hint: 'Tell who runs the server.' });
+}

@@ -1,0 +1,186 @@
+import { loginCommand } from '../../credentials/login-required.ts';
+import { HoldfastError, NetworkError } from '../../errors.ts';
+import { quote } from '../../quote.ts';
+import { type InFlight, type Pending, pendingOf, type Request } from '../relay/in-flight.ts';
+import { type Incoming, isObject, type Message } from '../relay/message.ts';
+import { isForPerson, isUnusable } from '../relay/rpc-error.ts';
+import type { LoginDesk } from './login-coordinator.ts';
+import { emptyList, type Problem, standInAnswer } from './placeholder-answers.ts';
+
+/*
+ * Stands in for the server while nobody is logged in: answers the client, looks for a login, and when there is one begins
+ * with the server as the client did, and makes way.
+ */
+
+/** How often a login that somebody makes elsewhere is looked for, in milliseconds. */
+const LOOK_EVERY_MS = 5_000;
+
+export interface RelayLogin {
+  readonly desk: LoginDesk;
+  readonly account: string;
+  /** The generation of the login that is there. Throws what keeps it from being read. */
+  readonly generation: () => Promise<number | undefined>;
+}
+
+export interface ReceptionParts {
+  readonly login: RelayLogin | undefined;
+  readonly resource: string;
+  readonly inFlight: InFlight;
+  readonly write: (text: string) => void;
+  readonly send: (pending: Pending, person: boolean) => Promise<void>;
+}
+
+export class Reception {
+  readonly #parts: ReceptionParts;
+  /** How the client began. */
+  #initialize: Incoming | undefined;
+  #initialized: Incoming | undefined;
+  #told: Incoming | undefined;
+  /** What the server can do, where it was not the server who told the client. */
+  #capabilities: Readonly<Record<string, unknown>> | undefined;
+  #entering: Promise<boolean> | undefined;
+  #looking: NodeJS.Timeout | undefined;
+  /** The generation that the server did not take: it is not tried again unasked. */
+  #fruitless: number | undefined;
+
+  constructor(parts: ReceptionParts) {
+    this.#parts = parts;
+    if (parts.login !== undefined) parts.login.desk.onLogin = () => void this.#look().catch(() => {});
+  }
+
+  /** Whether this answers the client now. */
+  get isOpen(): boolean {
+    return this.#initialize !== undefined;
+  }
+
+  /** The client begins anew: with the server, until that turns out to want a login. */
+  makeWay(): void {
+    this.#initialize = undefined;
+    this.#initialized = undefined;
+    this.#capabilities = undefined;
+  }
+
+  open(initialize: Incoming): void {
+    this.#initialize = initialize;
+  }
+
+  /** The client says that it has heard the answer to `initialize`; the server hears it when it is reached. */
+  async initialized(incoming: Incoming): Promise<void> {
+    const entering = this.#entering;
+    this.#initialized = incoming;
+    if (entering === undefined || !(await entering.catch(() => false))) return;
+    if (this.#told !== incoming) await this.#tell(incoming);
+  }
+
+  /** Answers in the server's place, and looks for a login from now on. */
+  answer(pending: Pending, error: unknown): void {
+    const problem = this.#problem(error);
+    for (const request of pending.unanswered.values()) {
+      if (this.#parts.inFlight.settle(pending, request.id))
+        this.#parts.write(standInAnswer(request, problem));
+    }
+    this.#looking ??= setInterval(() => void this.#look().catch(() => {}), LOOK_EVERY_MS).unref();
+  }
+
+  /** The answer to a request for what this server has none of, where the client was told that it might. */
+  emptyAnswer(request: Request): string | undefined {
+    if (this.#capabilities === undefined) return undefined;
+    const [area = ''] = request.method.split('/');
+    return this.#capabilities[area] === undefined ? emptyList(request) : undefined;
+  }
+
+  /**
+   * Reaches the server, if there is a login for it now. One try for all who wait.
+   *
+   * @param person whether somebody may be asked to log in
+   * @throws what the wire throws; where nobody may be asked, a missing login is no error
+   */
+  async enter(person: boolean): Promise<boolean> {
+    // What asks nobody does not wait for what does: that may take a person's time.
+    if (!person && (await this.#hopeful()) === undefined) return false;
+    while (this.#entering !== undefined) if (await this.#entering.catch(() => false)) return true;
+    if (this.#initialize === undefined) return true;
+    this.#entering = this.#tryToEnter(this.#initialize, person);
+    try {
+      return await this.#entering;
+    } finally {
+      this.#entering = undefined;
+    }
+  }
+
+  close(): void {
+    clearInterval(this.#looking);
+    this.#looking = undefined;
+  }
+
+  async #tryToEnter(initialize: Incoming, person: boolean): Promise<boolean> {
+    const { login, inFlight, send } = this.#parts;
+    const generation = await login?.generation();
+    let answer: Message | undefined;
+    const pending = pendingOf(initialize, (message) => (answer = message));
+    if (inFlight.add(pending) !== undefined) return false;
+    try {
+      await Promise.race([send(pending, person), pending.answered]);
+    } catch (error) {
+      this.#fruitless = generation;
+      if (!person && isForPerson(error)) return false;
+      throw error;
+    } finally {
+      inFlight.drop(pending);
+    }
+    const result = answer?.result;
+    if (!isObject(result)) throw doesNotBegin(this.#parts.resource, answer);
+    this.#capabilities = isObject(result['capabilities']) ? result['capabilities'] : {};
+    if (this.#initialized !== undefined) await this.#tell(this.#initialized);
+    this.#initialize = undefined;
+    this.#tellChanges();
+    return true;
+  }
+
+  async #tell(initialized: Incoming): Promise<void> {
+    this.#told = initialized;
+    await this.#parts.send(pendingOf(initialized), false);
+  }
+
+  #tellChanges(): void {
+    this.close();
+    for (const area of ['tools', 'prompts', 'resources']) {
+      this.#parts.write(`{"jsonrpc":"2.0","method":"notifications/${area}/list_changed"}`);
+    }
+  }
+
+  async #look(): Promise<void> {
+    if ((await this.#hopeful()) === undefined) return;
+    if (this.#looking === undefined && !this.isOpen) return;
+    if (this.isOpen) await this.enter(false);
+    else this.#tellChanges();
+  }
+
+  /** The generation of a login that the server has not refused yet. */
+  async #hopeful(): Promise<number | undefined> {
+    const generation = await this.#parts.login?.generation();
+    return generation === this.#fruitless ? undefined : generation;
+  }
+
+  #problem(error: unknown): Problem {
+    const { resource, login } = this.#parts;
+    const command = loginCommand(resource, login?.account ?? 'default');
+    const cause = error ?? login?.desk.failure;
+    const known = cause instanceof HoldfastError ? cause : undefined;
+    const why = known?.message ?? `There is no login to ${resource}.`;
+    if (known !== undefined && isUnusable(known)) {
+      // Its own hint says how to unlock or mend it; a new login would stand beside the one that is there.
+      const text = known.hint === undefined ? why : `${why}\n${known.hint}`;
+      return { text, resource, command, unusable: known.code };
+    }
+    const hint = known?.hint?.includes('holdfast') === true ? known.hint : `Log in with: ${command}`;
+    return { text: `${why}\n${hint}`, resource, command };
+  }
+}
+
+function doesNotBegin(resource: string, answer: Message | undefined): NetworkError {
+  return new NetworkError(
+    `${resource} refuses what this client began with: ${quote(JSON.stringify(answer?.error ?? null))}`,
+    { hint: 'There is a login now: start the client again.' },
+  );
+}

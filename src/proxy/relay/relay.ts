@@ -1,0 +1,284 @@
+import { quote } from '../../quote.ts';
+import { Elicitations } from '../login/elicitations.ts';
+import { InputRequests } from '../login/input-requests.ts';
+import { LoginAsked } from '../login/login-coordinator.ts';
+import { Reception, type RelayLogin } from '../login/login-placeholder.ts';
+import { LOGIN_TOOL, loggedInAnswer } from '../login/placeholder-answers.ts';
+import type { RequestHeaders } from '../upstream/request-headers.ts';
+import type { Wire } from '../upstream/server-transport.ts';
+import { InFlight, type Pending, pendingOf, type Request } from './in-flight.ts';
+import {
+  CODE,
+  capabilitiesOf,
+  claimedVersion,
+  errorText,
+  type Incoming,
+  isNotification,
+  isObject,
+  isRequest,
+  type Message,
+  readMessage,
+} from './message.ts';
+import { describe, isForPerson, rpcError } from './rpc-error.ts';
+
+/*
+ * Between a client on standard input and output and its server on the wire. Every message goes on as it came, and what comes
+ * back goes to the client as it came. Requests run side by side; only what must not be overtaken is waited for.
+ */
+
+/** How long a client is let wait for a login before it is answered without, in milliseconds: some give up after 10 s. */
+const START_PATIENCE_MS = 8_000;
+
+/** Nothing that is sent after a notification overtakes it, unless the server takes longer than this over it. */
+const LONGEST_GATE_MS = 5_000;
+
+export interface RelayParts {
+  readonly wire: Wire;
+  readonly requestHeaders: RequestHeaders;
+  /** Writes one message to the client. */
+  readonly write: (text: string) => void;
+  /** For a server that is used with a login of the vault; else whatever it answers is passed on. */
+  readonly login?: RelayLogin | undefined;
+  readonly resource: string;
+  readonly warn: (message: string) => void;
+  readonly debug: (message: string) => void;
+}
+
+export class Relay {
+  readonly #parts: RelayParts;
+  readonly #inFlight = new InFlight();
+  readonly #closed = new AbortController();
+  readonly #elicitations: Elicitations;
+  readonly #inputRequests: InputRequests;
+  readonly #reception: Reception;
+  #gate: Promise<void> = Promise.resolve();
+
+  constructor(parts: RelayParts) {
+    const { write, resource, login } = parts;
+    this.#parts = parts;
+    this.#elicitations = new Elicitations(write, resource, this.#closed.signal);
+    this.#inputRequests = new InputRequests(resource);
+    const send = (pending: Pending, person: boolean) => this.#send(pending, person);
+    this.#reception = new Reception({ login, resource, write, send, inFlight: this.#inFlight });
+  }
+
+  /** Takes one line of the client's. */
+  receive(line: string): void {
+    const read = readMessage(line);
+    if (read === undefined) {
+      this.#parts.write(errorText(null, { code: CODE.parseError, message: 'Not a JSON-RPC message.' }));
+      return;
+    }
+    const incoming = this.#inputRequests.take(read);
+    const [first] = incoming.messages as [Message, ...Message[]];
+    if (this.#elicitations.take(first)) return;
+    if (first.method === 'notifications/cancelled' && this.#cancel(incoming, first)) return;
+    this.#meet(first);
+    const pending = pendingOf(incoming);
+    const twice = this.#inFlight.add(pending);
+    if (twice !== undefined) {
+      const message = 'There is a request with that id already.';
+      this.#parts.write(errorText(twice.id, { code: CODE.invalidRequest, message }));
+      return;
+    }
+    const handled = this.#handle(pending, first, this.#gate);
+    if (isNotification(first)) this.#gate = atMost(LONGEST_GATE_MS, handled);
+    if (first.method === 'initialize') this.#gate = Promise.race([handled, pending.answered]);
+  }
+
+  /** Takes what the server sends. */
+  deliver(incoming: Incoming): void {
+    const [first] = incoming.messages;
+    const text = incoming.isBatch || first === undefined ? incoming.text : this.#usable(first, incoming);
+    let wanted = false;
+    for (const message of incoming.messages) wanted = this.#isWanted(message) || wanted;
+    if (wanted) this.#parts.write(text);
+  }
+
+  /**
+   * No more will come from the client: ends after the answers that come within `graceMs`, and after the session has ended at
+   * the server, which takes no longer than `closeMs`.
+   */
+  async end(graceMs: number, closeMs: number): Promise<void> {
+    this.#reception.close();
+    const open = this.#inFlight.all();
+    if (open.length > 0) await atMost(graceMs, Promise.all(open.map(({ answered }) => answered)));
+    this.#closed.abort();
+    for (const { controller } of this.#inFlight.all()) controller.abort();
+    await this.#parts.wire.close(closeMs);
+  }
+
+  async #handle(pending: Pending, first: Message, gate: Promise<void>): Promise<void> {
+    try {
+      await gate;
+      if (first.method === 'initialize') await this.#initialize(pending);
+      else if (this.#reception.isOpen) await this.#receiveHere(pending, first);
+      else await this.#forward(pending, first);
+    } catch (error) {
+      this.#fail(pending, error);
+    }
+  }
+
+  async #initialize(pending: Pending): Promise<void> {
+    const desk = this.#parts.login?.desk;
+    this.#reception.makeWay();
+    if (desk === undefined) return this.#send(pending, false);
+    try {
+      // The client shows no URL before it has been answered, so it is asked later.
+      const person = desk.client === undefined && desk.canAsk;
+      await desk.within(START_PATIENCE_MS, () => this.#send(pending, person));
+    } catch (error) {
+      if (!isForPerson(error)) throw error;
+      this.#reception.open(pending.incoming);
+      this.#reception.answer(pending, error);
+    }
+  }
+
+  /** While the server is out of reach for want of a login. */
+  async #receiveHere(pending: Pending, first: Message): Promise<void> {
+    if (first.method === 'notifications/initialized') await this.#reception.initialized(pending.incoming);
+    const [request] = pending.unanswered.values();
+    if (request === undefined) return;
+    let problem: unknown;
+    try {
+      const entered = request.method !== 'ping' && (await this.#reception.enter(this.#mayAsk(request)));
+      if (entered) return await this.#forward(pending, first);
+    } catch (error) {
+      if (!isForPerson(error)) throw error;
+      problem = error;
+    }
+    this.#reception.answer(pending, problem);
+  }
+
+  async #forward(pending: Pending, first: Message): Promise<void> {
+    if (isRequest(first)) {
+      const here = this.#reception.emptyAnswer(first) ?? (await this.#loginAnswer(first));
+      if (here !== undefined) return this.#answer(pending, first, here);
+    }
+    await this.#send(pending, isRequest(first) && this.#mayAsk(first));
+  }
+
+  /** The answer to the login tool, where the login is there. */
+  async #loginAnswer(request: Request): Promise<string | undefined> {
+    const { login, resource } = this.#parts;
+    if (login === undefined || request.method !== 'tools/call' || request.params['name'] !== LOGIN_TOOL) {
+      return undefined;
+    }
+    if ((await login.generation()) === undefined) return undefined;
+    return loggedInAnswer(request, resource);
+  }
+
+  async #send(pending: Pending, person: boolean): Promise<void> {
+    const { incoming, controller, answered, unanswered } = pending;
+    await this.#parts.wire.send(incoming, {
+      signal: controller.signal,
+      person,
+      answered,
+      isAnswered: () => unanswered.size === 0,
+    });
+  }
+
+  /**
+   * Whether a person may be asked to log in for this request. While the server is out of reach only for the call of a tool,
+   * which they are waiting for: the lists that a client asks for by itself would open one window after the other.
+   */
+  #mayAsk({ method, params }: Request): boolean {
+    const desk = this.#parts.login?.desk;
+    if (desk === undefined || method === 'ping') return false;
+    if (desk.client === this.#inputRequests && !this.#inputRequests.canAnswer(method)) return false;
+    if (method !== 'tools/call') return !this.#reception.isOpen && desk.canAsk;
+    if (params['name'] === LOGIN_TOOL) desk.insist();
+    return desk.canAsk;
+  }
+
+  #answer(pending: Pending, { id }: Request, text: string): void {
+    if (this.#inFlight.settle(pending, id)) this.#parts.write(text);
+  }
+
+  /** Whether the client is to see it: an answer to nothing that it asked, or the second to the same, is not. */
+  #isWanted({ id, method, ...rest }: Message): boolean {
+    if (method !== undefined) return true;
+    const pending = this.#inFlight.get(id);
+    if (pending === undefined || id === undefined) {
+      this.#parts.debug('the server answered what was not asked, or no longer is');
+      return false;
+    }
+    this.#inFlight.settle(pending, id);
+    pending.onAnswer?.({ id, method, ...rest });
+    return pending.onAnswer === undefined;
+  }
+
+  /**
+   * What the client gets of an answer: of `tools/list`, from revision 2026-07-28 on, all but the tools that could not be
+   * called over HTTP as the specification wants it. To the server this is the client, and so has to leave them out.
+   */
+  #usable({ id, method }: Message, incoming: Incoming): string {
+    const pending = method === undefined ? this.#inFlight.get(id) : undefined;
+    const asked = pending?.incoming.messages.find((request) => request.id === id);
+    if (asked?.method !== 'tools/list' || claimedVersion(asked) === undefined) return incoming.text;
+    const invalid = this.#parts.requestHeaders.learn(incoming);
+    if (invalid.length === 0) return incoming.text;
+    this.#parts.warn(`Tools with invalid x-mcp-header were left out: ${quote(invalid.join(', '))}`);
+    const answer = JSON.parse(incoming.text) as { result: { tools: { name?: string }[] } };
+    answer.result.tools = answer.result.tools.filter(({ name }) => !invalid.includes(name ?? ''));
+    return JSON.stringify(answer);
+  }
+
+  /** Ends a request that the client no longer wants. Whether there is nothing more to do. */
+  #cancel(incoming: Incoming, { params }: Message): boolean {
+    const id = params['requestId'];
+    const pending = this.#inFlight.get(id);
+    if (pending === undefined) return this.#reception.isOpen;
+    const request = pending.incoming.messages.filter(isRequest).find((one) => one.id === id);
+    if (request === undefined) return true;
+    this.#inFlight.settle(pending, request.id);
+    // From revision 2026-07-28 on, closing the stream is how a request is cancelled; before, it says nothing.
+    const isSaid = claimedVersion(request) === undefined && !this.#reception.isOpen;
+    const told = isSaid ? this.#send(pendingOf(incoming), false) : Promise.resolve();
+    const close = () => {
+      if (pending.unanswered.size === 0)
+        pending.controller.abort(new Error('The client cancelled the request.'));
+    };
+    void told.then(close, close);
+    return true;
+  }
+
+  /** Whether the client can show the person a URL, and how it is asked to: by its revision. */
+  #meet(message: Message): void {
+    const desk = this.#parts.login?.desk;
+    const capabilities = capabilitiesOf(message);
+    if (desk === undefined || capabilities === undefined) return;
+    const elicitation = capabilities['elicitation'];
+    const how = message.method === 'initialize' ? this.#elicitations : this.#inputRequests;
+    desk.client = isObject(elicitation) && isObject(elicitation['url']) ? how : undefined;
+  }
+
+  #fail(pending: Pending, error: unknown): void {
+    if (pending.controller.signal.aborted) return;
+    const [first] = pending.incoming.messages;
+    if (error instanceof LoginAsked && first !== undefined && isRequest(first)) {
+      return this.#answer(pending, first, this.#inputRequests.answer(first, error));
+    }
+    // A list has a login, if not all that the server wants: what is missing is for the client to show as an error.
+    const isHere =
+      isForPerson(error) && (error.code !== 'insufficient-scope' || first?.method === 'tools/call');
+    if (this.#parts.login !== undefined && isHere) return this.#reception.answer(pending, error);
+    if (pending.unanswered.size === 0 && !this.#closed.signal.aborted) {
+      this.#parts.warn(`A message could not be handed on: ${describe(error)}`);
+    }
+    for (const request of pending.unanswered.values()) {
+      this.#answer(pending, request, errorText(request.id, rpcError(error)));
+    }
+  }
+}
+
+function atMost(ms: number, work: Promise<unknown>): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    const finish = () => {
+      clearTimeout(timer);
+      resolve();
+    };
+    work.then(finish, finish);
+  });
+}

@@ -1,0 +1,164 @@
+import type { CredentialId as Name } from '../../credential.ts';
+import { loginCommand } from '../../credentials/login-required.ts';
+import { HoldfastError, InsufficientScopeError, LoginRequiredError, NetworkError } from '../../errors.ts';
+import type { HttpResponse } from '../../http/fetch.ts';
+import { authorizedFetch } from '../../mcp/fetch.ts';
+import { type Fetch, followWithinOrigin, outgoing } from '../../mcp/outgoing.ts';
+import { sharedLogin } from '../../mcp/shared-login.ts';
+import { pause } from '../../system/locks/keyed-mutex.ts';
+import type { LoginOptions } from '../../vault/results.ts';
+import type { Vault } from '../../vault/vault.ts';
+import { type LoginDesk, LoginOvertaken } from '../login/login-coordinator.ts';
+import { isUnusable } from '../relay/rpc-error.ts';
+import type { Send } from './server-transport.ts';
+
+/*
+ * Sends requests to the MCP server with the login that is there; without one where the server wants none; and where a person
+ * can be asked, has them log in.
+ */
+
+/** Pauses before a request that did not leave is tried again, in milliseconds: a server is back within seconds, or not soon. */
+const UNSENT_PAUSES_MS = [200, 400, 800, 1_600, 3_200];
+
+/** A login that is made meanwhile is found after so long, in milliseconds. */
+const OPEN_MS = 5_000;
+
+export interface AccessParts {
+  readonly fetch: Fetch;
+  readonly vault: Vault;
+  readonly name: Name;
+  readonly desk: LoginDesk;
+  readonly login: Pick<LoginOptions, 'callbackPort' | 'headers' | 'signal'>;
+}
+
+export class Access {
+  readonly #parts: AccessParts;
+  readonly #quiet: Fetch;
+  /** Until when the server, which has answered without a login, is asked without one. */
+  #openUntil = 0;
+
+  constructor(parts: AccessParts) {
+    const { vault, name, fetch } = parts;
+    this.#parts = parts;
+    this.#quiet = authorizedFetch(vault, name.resource, {
+      account: name.account,
+      onInsufficientScope: 'throw',
+      fetch,
+    });
+  }
+
+  /**
+   * @throws LoginRequiredError when only a person can help, and none may be asked or none did
+   * @throws NetworkError, what `vault.token` throws, and the signal's reason
+   */
+  readonly send: Send = async (url, init, person) => {
+    const response = await persistently(init.signal, () => this.#request(url, init, person));
+    if (response.status !== 401) return response;
+    response.discard();
+    throw this.#refused();
+  };
+
+  /**
+   * The generation of the login that is there; `undefined` where there is none, or none that works now.
+   *
+   * @throws what keeps the login from being read, such as KeyringLockedError
+   */
+  async generation(): Promise<number | undefined> {
+    const { vault, name } = this.#parts;
+    try {
+      return (await vault.token(name.resource, { account: name.account })).generation;
+    } catch (error) {
+      if (error instanceof HoldfastError && !isUnusable(error)) return undefined;
+      throw error;
+    }
+  }
+
+  async #request(url: string, init: Parameters<Send>[1], person: boolean): Promise<HttpResponse> {
+    if (performance.now() < this.#openUntil) {
+      const response = await this.#plain(url, init);
+      if (response.status !== 401) return response;
+      response.discard();
+      this.#openUntil = 0;
+    }
+    try {
+      return (await this.#quiet(url, init)) as unknown as HttpResponse;
+    } catch (error) {
+      if (!(error instanceof LoginRequiredError || error instanceof InsufficientScopeError)) throw error;
+      const generation = await this.generation();
+      if (generation === undefined) {
+        const response = await this.#plain(url, init);
+        if (response.ok) this.#openUntil = performance.now() + OPEN_MS;
+        if (response.status !== 401) return response;
+        response.discard();
+      }
+      if (!person) throw error;
+      // What the person has said meanwhile counts.
+      if (!this.#parts.desk.canAsk) throw this.#parts.desk.failure ?? error;
+      return await this.#asking(url, init, generation);
+    }
+  }
+
+  async #plain(url: string, init: Parameters<Send>[1]): Promise<HttpResponse> {
+    return await sendPlain(this.#parts.fetch, url, init);
+  }
+
+  /** Has a person log in where that is what the server wants. */
+  async #asking(
+    url: string,
+    init: Parameters<Send>[1],
+    generation: number | undefined,
+  ): Promise<HttpResponse> {
+    const { vault, name, fetch, desk, login } = this.#parts;
+    const patience = desk.patience(() => sharedLogin(vault, name).running !== undefined);
+    desk.expect(generation);
+    const send = authorizedFetch(vault, name.resource, {
+      account: name.account,
+      onInsufficientScope: 'throw',
+      interaction: desk.interaction,
+      login: { ...login, way: 'browser' },
+      fetch: async (...request) => {
+        patience.rest();
+        const response = await fetch(...request);
+        if (response.status === 401 || response.status === 403) patience.start();
+        return response;
+      },
+    });
+    const signal = AbortSignal.any([init.signal, patience.signal]);
+    try {
+      return (await send(url, { ...init, signal })) as unknown as HttpResponse;
+    } catch (error) {
+      // Someone else has logged in while this was waiting for its turn.
+      if (error instanceof LoginOvertaken) return (await this.#quiet(url, init)) as unknown as HttpResponse;
+      throw error;
+    } finally {
+      patience.rest();
+    }
+  }
+
+  #refused(): LoginRequiredError {
+    const { resource, account } = this.#parts.name;
+    return new LoginRequiredError(`${resource} does not take this login.`, {
+      hint: `Log in again: ${loginCommand(resource, account)}`,
+    });
+  }
+}
+
+/** Follows redirects within the origin, and adds nothing. */
+export async function sendPlain(fetch: Fetch, url: string, init: Parameters<Send>[1]): Promise<HttpResponse> {
+  const request = await outgoing(url, init);
+  const response = await followWithinOrigin(request, (one) => fetch(one.url, one.init));
+  return response as unknown as HttpResponse;
+}
+
+/** Tries again, with pauses, for as long as the request provably did not leave. */
+export async function persistently<T>(signal: AbortSignal, request: () => Promise<T>): Promise<T> {
+  for (const ms of UNSENT_PAUSES_MS) {
+    try {
+      return await request();
+    } catch (error) {
+      if (!(error instanceof NetworkError) || !error.unsent) throw error;
+      await pause(ms, signal);
+    }
+  }
+  return request();
+}

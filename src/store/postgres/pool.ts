@@ -1,0 +1,152 @@
+import { InvalidArgumentError } from '../../errors.ts';
+import { type Environment, processEnvironment } from '../../system/environment.ts';
+import { EngineStore, type EngineStoreOptions, type LazyEngine } from '../engine/engine-store.ts';
+import { isUncheckedTls } from '../engine/unchecked-tls.ts';
+import { type PostgresAddress, postgresAddress } from './address.ts';
+import { checkedSchema, checkedTenant } from './names.ts';
+import { PostgresEngine, type PostgresPool } from './postgres.ts';
+
+/** Where the records lie. Give `connectionString`, or a `pool` of your own, which stays yours to close. */
+export interface PostgresStoreOptions extends EngineStoreOptions {
+  /**
+   * `postgres://user@host:port/database?sslmode=verify-full`; `tenant`, `schema`, `pool_max` and `requirepeer` may stand in
+   * it too.
+   */
+  readonly connectionString?: string | undefined;
+  /** A `Pool` of `pg`. Listen to its `error` event, as `pg` asks. */
+  readonly pool?: PostgresPool | undefined;
+  /** Whose records these are. Default `default`. */
+  readonly tenant?: string | undefined;
+  /** The schema of the tables. Default `holdfast`. */
+  readonly schema?: string | undefined;
+  /** TLS, as `pg` takes it, where the URL does not say. */
+  readonly ssl?: boolean | object | undefined;
+  /**
+   * The user of this machine that must run the server, where it is reached over a Unix socket: nothing is sent to a socket
+   * of another user. Default: `requirepeer` of the URL, else PGREQUIREPEER, else any user.
+   */
+  readonly requirePeer?: string | undefined;
+  /** The most connections at once. Default 4. */
+  readonly poolMax?: number | undefined;
+  /** How long a statement, or the way to a connection, may take, in milliseconds. Default 5,000. */
+  readonly timeoutMs?: number | undefined;
+}
+
+type Pg = typeof import('pg');
+
+const POOL_MAX = 4;
+const TIMEOUT_MS = 5000;
+
+/**
+ * A store in PostgreSQL. Connects when it is first used.
+ *
+ * @throws InvalidArgumentError for options that cannot be; when it is first used, where the package `pg` is not installed
+ */
+export function openPostgresStore(
+  options: PostgresStoreOptions,
+  environment?: Pick<Environment, 'variables'>,
+  load?: () => Promise<Pg>,
+): EngineStore {
+  return new EngineStore(postgresEngine(options, environment, load), options);
+}
+
+/** The engine of such a store. Throws what `openPostgresStore` throws. */
+export function postgresEngine(
+  options: PostgresStoreOptions,
+  environment: Pick<Environment, 'variables'> = processEnvironment(),
+  load: () => Promise<Pg> = () => import('pg'),
+): LazyEngine {
+  const { connectionString, pool } = options;
+  if ((connectionString === undefined) === (pool === undefined)) {
+    throw new InvalidArgumentError('A PostgreSQL store takes a connectionString or a pool, one of the two.');
+  }
+  const address = connectionString === undefined ? undefined : postgresAddress(connectionString, environment);
+  const tenant = checkedTenant(options.tenant ?? address?.tenant ?? 'default');
+  const schema = checkedSchema(options.schema ?? address?.schema ?? 'holdfast');
+  const max = positive('pool_max', options.poolMax ?? address?.poolMax ?? POOL_MAX, 1000);
+  const timeoutMs = positive('timeoutMs', options.timeoutMs ?? TIMEOUT_MS, 600_000);
+  const common = { id: address?.shown ?? 'PostgreSQL', tenant, schema, timeoutMs };
+  const open = async () => {
+    if (address === undefined) {
+      return new PostgresEngine({
+        ...common,
+        pool: pool as PostgresPool,
+        exposed: undefined,
+        end: async () => {},
+      });
+    }
+    const { Pool } = (await loaded(load)).default;
+    const requirePeer = options.requirePeer || address.requirePeer;
+    const stream =
+      requirePeer !== undefined && address.isSocket ? await socketsOf(requirePeer, common.id) : undefined;
+    const listeners = new Set<() => void>();
+    const broke = () => {
+      for (const listener of listeners) listener();
+    };
+    const connect = () => {
+      const pool = new Pool({
+        connectionString: address.connectionString,
+        max,
+        connectionTimeoutMillis: timeoutMs,
+        allowExitOnIdle: true,
+        application_name: 'holdfast',
+        ...(options.ssl !== undefined && { ssl: options.ssl }),
+        ...(stream !== undefined && { stream }),
+      });
+      // A connection that breaks while nobody uses it is replaced when somebody does.
+      pool.on('error', broke);
+      return pool;
+    };
+    let own = connect();
+    const closing = new Set<Promise<void>>();
+    const renew = () => {
+      const before = own;
+      own = connect();
+      // Those who use a connection of it go on to the end.
+      const ended = before.end().finally(() => closing.delete(ended));
+      closing.add(ended);
+      broke();
+    };
+    const exposed = exposedBy(options.ssl, address, environment);
+    return new PostgresEngine({
+      ...common,
+      pool: { query: (query) => own.query(query) },
+      exposed,
+      renew,
+      onBroken: (listener) => void listeners.add(listener),
+      end: async () => void (await Promise.all([own.end(), ...closing])),
+    });
+  };
+  return { id: common.id, tenant, load: open };
+}
+
+async function socketsOf(user: string, where: string) {
+  const { socketsToServerOf } = await import('./peer.ts');
+  return socketsToServerOf(user, where);
+}
+
+async function loaded(load: () => Promise<Pg>): Promise<Pg> {
+  try {
+    return await load();
+  } catch (cause) {
+    throw new InvalidArgumentError('A PostgreSQL store needs the package pg, which cannot be loaded.', {
+      cause,
+      hint: 'npm install pg',
+    });
+  }
+}
+
+function positive(what: string, value: number, most: number): number {
+  if (Number.isInteger(value) && value >= 1 && value <= most) return value;
+  throw new InvalidArgumentError(`${what} of the PostgreSQL store must be a whole number from 1 to ${most}.`);
+}
+
+/** TLS options of the caller's decide where the URL does not speak of TLS: they may leave the certificate unchecked too. */
+export function exposedBy(
+  ssl: PostgresStoreOptions['ssl'],
+  { exposed, saysTls }: Pick<PostgresAddress, 'exposed' | 'saysTls'>,
+  { variables }: Pick<Environment, 'variables'>,
+): PostgresAddress['exposed'] {
+  if (ssl === undefined || ssl === false || saysTls) return exposed;
+  return isUncheckedTls(ssl, variables) ? 'unchecked' : undefined;
+}

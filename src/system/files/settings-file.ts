@@ -1,0 +1,82 @@
+import { InvalidArgumentError } from '../../errors.ts';
+import { HostileValuesError, parsePlainJson } from '../../plain-values.ts';
+import type { Environment } from '../environment.ts';
+import type { Layout } from './paths.ts';
+import { readPrivateFile } from './private-directory.ts';
+import { shellPath } from './storage-error.ts';
+
+/** Settings are a page of text; a file much larger than that is some other file. */
+const MAX_BYTES = 64 * 1024;
+
+/** What `config.json` holds, and its path for messages. */
+export interface SettingsFile {
+  readonly path: string;
+  readonly settings: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * The user's settings, if there is such a file. Each part of the product reads its own fields.
+ *
+ * @throws InvalidArgumentError when it is not a JSON object; file and place are in the message
+ * @throws StorageUnsafeError when others may change it: whoever can would choose where the key lies, and which server is
+ *   trusted
+ */
+export async function readSettings(
+  layout: Layout,
+  environment: Environment,
+): Promise<SettingsFile | undefined> {
+  const bytes = await readPrivateFile(layout.config, environment, { maxBytes: MAX_BYTES });
+  if (bytes === undefined) return undefined;
+  const path = shellPath(layout.config);
+  const settings = parse(bytes.toString('utf8'), path);
+  if (typeof settings !== 'object' || settings === null || Array.isArray(settings)) {
+    throw new InvalidArgumentError(`${path} does not hold an object.`, {
+      hint: 'It should look like {"keyring": "file"}.',
+    });
+  }
+  return { path, settings: settings as Readonly<Record<string, unknown>> };
+}
+
+function parse(text: string, path: string): unknown {
+  try {
+    return parsePlainJson(text);
+  } catch (error) {
+    if (error instanceof HostileValuesError) {
+      throw new InvalidArgumentError(`${path} cannot be used: ${error.message}.`, {
+        hint: 'Remove that from the file.',
+      });
+    }
+    const [line, column] = placeOf(text);
+    throw new InvalidArgumentError(`${path} is not JSON: line ${line}, column ${column}.`, {
+      cause: error,
+      hint: 'Mend it there, or move the file aside.',
+    });
+  }
+}
+
+/**
+ * Where it stops being JSON. The engine's own message names the place only sometimes; but a text that is cut off before
+ * the fault fails at its end, and one that is cut off after it fails within.
+ */
+function placeOf(text: string): [line: number, column: number] {
+  let [good, bad] = [0, text.length + 1];
+  while (bad - good > 1) {
+    const middle = (good + bad) >> 1;
+    if (failsWithin(text.slice(0, middle))) bad = middle;
+    else good = middle;
+  }
+  const lines = text.slice(0, good).split('\n');
+  return [lines.length, (lines.at(-1) ?? '').length + 1];
+}
+
+function failsWithin(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return false;
+  } catch (error) {
+    const message = error instanceof Error ? error.message : '';
+    if (message.includes('end of JSON')) return false;
+    const at = /position (\d+)/.exec(message)?.[1];
+    return at === undefined || Number(at) < text.length;
+  }
+}

@@ -1,0 +1,126 @@
+import type { CredentialId } from '../credential.ts';
+import { type Credential, isRenewable, serializeCredential } from '../credential.ts';
+import type { StoredCredential } from '../credentials/credential-store.ts';
+import type { CredentialLease, Replaced } from '../credentials/lease/credential-lease.ts';
+import { loginCommand, MOVED, notLoggedIn, notLoggedInNear } from '../credentials/login-required.ts';
+import type { SealedCredentialStore } from '../credentials/sealed/sealed-credential-store.ts';
+import { HoldfastError, InvalidArgumentError, reworded, StorageUnwritableError } from '../errors.ts';
+import { checkNothingInDoubt } from '../refresh/in-doubt.ts';
+import type { ReusePolicy } from '../refresh/reuse-policy.ts';
+import { Secret } from '../secret.ts';
+import type { ExportedLogin, ExportOptions } from '../vault/results.ts';
+import { accessTokenOf, checkMovable, departing, tombstoneOf } from './send.ts';
+
+/*
+ * A login in the clear, for a program that takes it from a file or from its environment. A refresh token has one holder:
+ * what leaves is an access token alone, or the whole login, which is then here no more.
+ */
+
+/** The documented form: a record's JSON, and this. */
+export const EXPORT_FORMAT = 'holdfast-login';
+
+export interface ExportPlace {
+  readonly custody: SealedCredentialStore;
+  readonly policy: ReusePolicy;
+  /** Has the stored login renewed where that is due. */
+  readonly renew: () => Promise<unknown>;
+}
+
+export async function exportLogin(
+  id: CredentialId,
+  options: ExportOptions,
+  place: ExportPlace,
+): Promise<void> {
+  const { custody, policy } = place;
+  if (options.mode !== 'move') {
+    await place.renew();
+    const { credential } = custody.newest(await found(custody, id));
+    checkUnbound(credential);
+    await options.deliver(exported(accessTokenOf(departing(credential))));
+    return;
+  }
+  const before = await found(custody, id);
+  const lease = custody.lease(before);
+  try {
+    const current = await lease.begin(await policy.patience(before.credential, options.signal));
+    if (current === undefined) throw notLoggedIn(id);
+    const { credential } = current;
+    checkMovable(credential);
+    checkUnbound(credential);
+    await checkNothingInDoubt(lease, credential);
+    // Nothing leaves where there is no room to write down that it has left.
+    const room = await custody.reserve(current);
+    try {
+      lease.fence();
+      // First out, then gone from here: whenever this ends, the login is in one place at least.
+      await options.deliver(exported(departing(credential)));
+    } finally {
+      await room.release();
+    }
+    const gone = await markMoved(lease, current);
+    if (gone === 'followed') {
+      throw new StorageUnwritableError(
+        `Another process took over the login to ${id.resource} while it was exported; the login stays here.`,
+        { hint: 'What was exported is of no use any more: export it again.' },
+      );
+    }
+    if (gone === 'changed') {
+      throw new StorageUnwritableError(
+        `Somebody logged in to ${id.resource} while the login was exported; the new login stays here.`,
+        { hint: 'What was exported is the login before it, which is good where it was taken to.' },
+      );
+    }
+  } finally {
+    await lease.release();
+  }
+}
+
+/** @throws the store's error where the mark could not be written: then the login is in two places, and the error says so */
+async function markMoved(lease: CredentialLease, current: StoredCredential): Promise<Replaced> {
+  const { credential } = current;
+  try {
+    return await lease.replace(current, tombstoneOf(credential, 'it was exported from this machine.'));
+  } catch (cause) {
+    // The mark may have been written, and the answer lost.
+    const now = await lease.look().catch(() => undefined);
+    if (now?.credential.loginRequired?.error === MOVED) return now;
+    if (!(cause instanceof HoldfastError)) throw cause;
+    throw reworded(
+      cause,
+      `The login to ${credential.resource} was exported and is still here too. ${cause.message}`,
+      {
+        hint: 'Use one of the two: the first refresh of one ends the other. Remove what was exported, fix this, then export again.',
+      },
+    );
+  }
+}
+
+async function found(custody: SealedCredentialStore, id: CredentialId): Promise<StoredCredential> {
+  const held = (await custody.find(id))?.held;
+  if (held === undefined) throw await notLoggedInNear(id, custody);
+  return held;
+}
+
+function exported(credential: Credential): ExportedLogin {
+  const { resource, account, tokens } = credential;
+  const { received: _received, imported: _imported, ...leaving } = credential;
+  const plain = JSON.parse(Buffer.from(serializeCredential(leaving)).toString('utf8')) as object;
+  return {
+    json: new Secret(JSON.stringify({ format: EXPORT_FORMAT, ...plain }, null, 2)),
+    accessToken: tokens.accessToken,
+    resource,
+    account,
+    expiresAt: tokens.expiresAt,
+    canRefresh: isRenewable(credential),
+  };
+}
+
+function checkUnbound({ resource, account, tokens, dpopKey }: Credential): void {
+  if (dpopKey === undefined && tokens.tokenType.toLowerCase() !== 'dpop') return;
+  throw new InvalidArgumentError(
+    `The login to ${resource} is bound to a key (DPoP, RFC 9449), which never leaves its machine in the clear.`,
+    {
+      hint: `Log in where it is needed: ${loginCommand(resource, account)}. Or hand it over sealed: holdfast send`,
+    },
+  );
+}

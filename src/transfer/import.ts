@@ -1,0 +1,270 @@
+import { createHash } from 'node:crypto';
+import {
+  type ClientAuthMethod,
+  type ClientRegistration,
+  type Credential,
+  CredentialId,
+  isRenewable,
+  parseCredential,
+  type Tokens,
+} from '../credential.ts';
+import type { StoredCredential as Held } from '../credentials/credential-store.ts';
+import { HoldfastError, InvalidArgumentError, IssuerMismatchError } from '../errors.ts';
+import { givenClient } from '../login/client.ts';
+import { credentialOf, discoverFor } from '../login/login.ts';
+import { keep, type LoginPlace, prepareKeeping } from '../login/save.ts';
+import type { ServerSettings } from '../login/server-settings.ts';
+import type { Discovery } from '../oauth/discovery/discovery.ts';
+import { quote } from '../quote.ts';
+import type { Secret } from '../secret.ts';
+import { shellPath } from '../system/files/storage-error.ts';
+import type { AdoptOptions, ForeignClient, ForeignLogin, NamedIssuer } from '../vault/results.ts';
+import { acceptForeignCredential } from './accept-external.ts';
+import { EXPORT_FORMAT } from './export.ts';
+import { type ForeignPlace, reachOf } from './external-reach.ts';
+import { checkMayReplace, goodLogin } from './replacing.ts';
+
+/*
+ * A login that was made elsewhere, and is kept here from now on. What the other program did not keep, such as the token
+ * endpoint, the server says; what it did keep must agree with that.
+ */
+
+export interface AdoptPlace extends LoginPlace {
+  readonly settings: Pick<ServerSettings, 'lenient' | 'headers'>;
+}
+
+export async function adopt(
+  foreign: ForeignLogin,
+  options: AdoptOptions,
+  place: AdoptPlace,
+): Promise<{ held: Held; outcome: 'stored' | 'already'; unconfirmed?: NamedIssuer | undefined }> {
+  const name = CredentialId.of(foreign.resource, options.account);
+  const wanted = options.accessTokenOnly === true ? 'access-token' : 'move';
+  const origin = originOf(foreign);
+  const before = await goodLogin(name, place.custody);
+  const earlier = before?.credential.imported;
+  if (before !== undefined && earlier?.origin === origin && earlier.mode === wanted) {
+    return { held: before, outcome: 'already' };
+  }
+  // An access token that came from another program is replaced by its next one.
+  const checkReplaces = (mode: 'access-token' | 'move') =>
+    checkMayReplace(before, { tokens: tokensOf(foreign, mode), grant: undefined }, options.replace === true);
+  checkReplaces(wanted);
+  checkUsable(foreign, options);
+  await prepareKeeping(place, name, options);
+  const { lenient, headers } = place.settings;
+  const discovery = await discoverFor(name, { lenient, headers, signal: options.signal }, place, false);
+  checkIssuer(foreign, discovery, options.issuer);
+  const unconfirmed = wanted === 'move' ? unconfirmedIssuer(foreign, options, discovery) : undefined;
+  const mode = unconfirmed === undefined ? wanted : 'access-token';
+  checkReplaces(mode);
+  const imported = { from: foreign.from, mode, at: Date.now(), origin } as const;
+  const client = clientOf(foreign.client, discovery);
+  const answer = { tokens: tokensOf(foreign, mode), scope: foreign.scope, issuedTokenType: undefined };
+  const { requestedScope } = foreign;
+  const credential = await acceptForeignCredential(
+    credentialOf(name, discovery, answer, {
+      generation: 1,
+      requestedScope,
+      client: mode === 'move' ? client : publicPart(client),
+    }),
+    { reach: discovery.reach, refuse: (why) => cannotImport(foreign, why) },
+  );
+  const held = await keep(place, name, options, (generation) => ({ ...credential, generation, imported }));
+  return { held, outcome: 'stored', unconfirmed };
+}
+
+/**
+ * The authorization server that the MCP server names now, before anything is kept.
+ *
+ * @throws what finding out about the server throws
+ */
+export async function namedIssuer(
+  name: CredentialId,
+  signal: AbortSignal | undefined,
+  place: AdoptPlace,
+): Promise<NamedIssuer> {
+  const { lenient, headers } = place.settings;
+  const { server } = await discoverFor(name, { lenient, headers, signal }, place, false);
+  return { issuer: server.issuer, tokenEndpoint: server.tokenEndpoint };
+}
+
+/** Keeps what `exportLogin` made, after the checks of a hand-over: whoever wrote it may be anybody. */
+export async function importExported(
+  json: Secret,
+  options: AdoptOptions,
+  place: ForeignPlace,
+): Promise<Held> {
+  const credential = await exportedCredential(json, place);
+  const name = CredentialId.of(credential.resource, options.account ?? credential.account);
+  checkMayReplace(await goodLogin(name, place.custody), credential, options.replace === true);
+  await prepareKeeping(place, name, options);
+  return keep(place, name, options, (generation) => ({
+    ...credential,
+    resource: name.resource,
+    account: name.account,
+    generation,
+    received: { mode: isRenewable(credential) ? 'move' : 'access-token', at: credential.loggedInAt },
+  }));
+}
+
+async function exportedCredential(json: Secret, place: ForeignPlace): Promise<Credential> {
+  const refuse = (why: string) =>
+    new InvalidArgumentError(`That is no login as holdfast export writes it: ${why}.`, {
+      hint: 'Give the whole JSON, such as: holdfast import - < FILE',
+    });
+  let values: unknown;
+  try {
+    values = JSON.parse(json.reveal());
+  } catch {
+    // JSON.parse quotes its input in the message, so its error is no cause to keep.
+    throw refuse('it is not JSON');
+  }
+  if (
+    typeof values !== 'object' ||
+    values === null ||
+    !('format' in values) ||
+    values.format !== EXPORT_FORMAT
+  ) {
+    throw refuse(`its format is not ${EXPORT_FORMAT}`);
+  }
+  let written: Credential;
+  try {
+    written = parseCredential(Buffer.from(json.reveal(), 'utf8'));
+  } catch (error) {
+    if (error instanceof HoldfastError && error.code === 'record-damaged') {
+      throw refuse('a field is missing, or has another type');
+    }
+    throw error;
+  }
+  return acceptForeignCredential(written, { reach: await reachOf(written, place), refuse });
+}
+
+/** Which tokens they are, in a form that gives nothing away. */
+function originOf({ accessToken, refreshToken }: ForeignLogin): string {
+  return createHash('sha256')
+    .update((refreshToken ?? accessToken).reveal())
+    .digest('base64url');
+}
+
+function logInHere({ resource }: ForeignLogin): string {
+  return `Log in here: holdfast login ${resource}`;
+}
+
+function cannotImport(foreign: ForeignLogin, why: string, hint = logInHere(foreign)): InvalidArgumentError {
+  return new InvalidArgumentError(`The login to ${quote(foreign.resource)} cannot be imported: ${why}.`, {
+    hint,
+  });
+}
+
+function checkUsable(foreign: ForeignLogin, { accessTokenOnly }: AdoptOptions): void {
+  const { tokenType = 'Bearer', refreshToken, expiresAt, client } = foreign;
+  const refuse = (why: string, hint: string) => cannotImport(foreign, why, hint);
+  const again = logInHere(foreign);
+  if (tokenType.toLowerCase() !== 'bearer') {
+    throw refuse(`its token is of type ${quote(tokenType, 40)}, and what it is bound to is not there`, again);
+  }
+  const lapsed = expiresAt !== undefined && expiresAt <= Date.now();
+  if (lapsed && (accessTokenOnly === true || refreshToken === undefined)) {
+    throw refuse(
+      'its access token has expired',
+      accessTokenOnly === true && refreshToken !== undefined ? 'Leave out --access-token-only.' : again,
+    );
+  }
+  if (accessTokenOnly !== true && refreshToken !== undefined && client === undefined) {
+    throw refuse(
+      'nothing says which client it was made as, so it cannot be refreshed',
+      `Take the access token alone: --access-token-only. ${again}`,
+    );
+  }
+}
+
+/** The refresh token goes to nobody but who issued it. */
+function checkIssuer(
+  { resource, issuer, tokenEndpoint, from }: ForeignLogin,
+  { server }: Discovery,
+  given: string | undefined,
+): void {
+  // Some programs keep the issuer as a URL object writes it, with a slash at its end.
+  const bare = (text: string) => text.replace(/\/$/, '');
+  if (given !== undefined && bare(given) !== bare(server.issuer)) {
+    throw new IssuerMismatchError(
+      `You name ${quote(given)} as the issuer, and ${quote(resource)} names ${quote(server.issuer)}.`,
+      { hint: `Nothing was sent there, and nothing was moved. Log in again: holdfast login ${resource}` },
+    );
+  }
+  const differs =
+    (issuer !== undefined && bare(issuer) !== bare(server.issuer) && `was issued by ${quote(issuer)}`) ||
+    (tokenEndpoint !== undefined &&
+      bare(tokenEndpoint) !== bare(server.tokenEndpoint) &&
+      `is refreshed at ${quote(tokenEndpoint)}`);
+  if (!differs) return;
+  throw new IssuerMismatchError(
+    `The login that ${from} has ${differs}, and the MCP server now names ${quote(server.issuer)}.`,
+    { hint: 'Nothing was sent there, and nothing was moved. Log in anew: holdfast login URL' },
+  );
+}
+
+/** Whether the program that made the login has not recorded who would get its refresh token. */
+export function lacksIssuer({ refreshToken, issuer, tokenEndpoint }: ForeignLogin): boolean {
+  return refreshToken !== undefined && issuer === undefined && tokenEndpoint === undefined;
+}
+
+/**
+ * The server that would get the refresh token, where nothing but the MCP server's present word says that it issued the login:
+ * neither the program, nor the person. An MCP server never sees a refresh token otherwise.
+ *
+ * @throws InvalidArgumentError when the access token alone is of no use
+ */
+function unconfirmedIssuer(
+  foreign: ForeignLogin,
+  options: AdoptOptions,
+  { server }: Discovery,
+): NamedIssuer | undefined {
+  const { expiresAt, from, resource } = foreign;
+  if (options.issuer !== undefined || !lacksIssuer(foreign)) return undefined;
+  const named = { issuer: server.issuer, tokenEndpoint: server.tokenEndpoint };
+  if (expiresAt === undefined || expiresAt > Date.now()) return named;
+  throw new InvalidArgumentError(
+    `${from} has not recorded who issued the login to ${resource}, and its access token has expired. ` +
+      `The refresh token would be sent to ${new URL(server.tokenEndpoint).host}, because the MCP server names it now.`,
+    { hint: `If that is where you logged in, add: --issuer ${shellPath(server.issuer)}` },
+  );
+}
+
+const AUTH_METHODS: readonly string[] = ['none', 'client_secret_basic', 'client_secret_post'];
+
+function clientOf(foreign: ForeignClient | undefined, { server }: Discovery): ClientRegistration {
+  // Good for an access token alone, which no client is needed for.
+  if (foreign === undefined)
+    return { clientId: 'unknown', authMethod: 'none', redirectUris: [], source: 'dynamic' };
+  const { id, secret, secretExpiresAt, redirectUris = [] } = foreign;
+  const said = foreign.authMethod;
+  const fits =
+    said !== undefined && AUTH_METHODS.includes(said) && said.startsWith('client_secret') === !!secret;
+  const authMethod = fits ? (said as ClientAuthMethod) : undefined;
+  const client = givenClient({ id, secret, authMethod }, server.tokenEndpointAuthMethods);
+  return {
+    ...client,
+    clientSecretExpiresAt: client.clientSecret === undefined ? undefined : secretExpiresAt,
+    redirectUris: redirectUris.filter((uri) => URL.canParse(uri)),
+    source: id.startsWith('https://') ? 'metadata-document' : 'dynamic',
+  };
+}
+
+function publicPart({ clientId, redirectUris, source }: ClientRegistration): ClientRegistration {
+  return { clientId, redirectUris, source, authMethod: 'none' };
+}
+
+function tokensOf(foreign: ForeignLogin, mode: 'move' | 'access-token'): Tokens {
+  const now = Date.now();
+  const { accessToken, refreshToken, expiresAt, obtainedAt = now } = foreign;
+  return {
+    accessToken,
+    tokenType: 'Bearer',
+    refreshToken: mode === 'move' ? refreshToken : undefined,
+    // Not in the future, and not after its end: both would be read as a clock that was wrong.
+    obtainedAt: Math.max(0, Math.min(obtainedAt, now, expiresAt ?? now)),
+    expiresAt,
+  };
+}

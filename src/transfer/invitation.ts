@@ -1,0 +1,102 @@
+import * as v from 'valibot';
+import { HandoverDamagedError } from '../errors.ts';
+import { Secret } from '../secret.ts';
+import type { FoundHandover, HandoverFiles } from './sealed-files.ts';
+
+/*
+ * A code that was made here, as it is kept: with its private key until a blob has been opened with it, or its time is over.
+ * What was opened stays in it until it is stored as a login, so that a crash between the two loses nothing and opens nothing
+ * twice; that it was opened is remembered for a while, for the reason that a second try is told.
+ */
+export interface Invitation {
+  /** What it is for; anything, where not given. */
+  readonly resource?: string | undefined;
+  readonly account?: string | undefined;
+  readonly publicKey: Uint8Array;
+  /** Gone when the code is used up. */
+  readonly privateKey?: Secret | undefined;
+  /** By this machine's clock, in milliseconds since the epoch. */
+  readonly expiresAt: number;
+  /** When a blob was opened with it, in milliseconds since the epoch. */
+  readonly openedAt?: number | undefined;
+  /** What was opened and is not stored yet: a credential in JSON. */
+  readonly opened?: Secret | undefined;
+}
+
+/** For how long it is remembered that a code was used, or ran out, in milliseconds. */
+const REMEMBERED_MS = 7 * 24 * 60 * 60 * 1000;
+
+const secret = v.pipe(
+  v.string(),
+  v.nonEmpty(),
+  v.transform((value) => new Secret(value)),
+);
+const time = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const Invitation1 = v.object({
+  v: v.literal(1),
+  resource: v.optional(v.string()),
+  account: v.optional(v.string()),
+  publicKey: v.pipe(
+    v.string(),
+    v.transform((text): Uint8Array => Buffer.from(text, 'base64url')),
+  ),
+  privateKey: v.optional(secret),
+  expiresAt: time,
+  openedAt: v.optional(time),
+  opened: v.optional(secret),
+});
+
+export async function writeInvitation(
+  files: HandoverFiles,
+  at: Pick<FoundHandover, 'id' | 'key'>,
+  invitation: Invitation,
+): Promise<void> {
+  const { privateKey, opened, publicKey } = invitation;
+  const plain = {
+    ...invitation,
+    v: 1,
+    publicKey: Buffer.from(publicKey).toString('base64url'),
+    // Written out here alone, and sealed at once.
+    privateKey: privateKey?.reveal(),
+    opened: opened?.reveal(),
+  };
+  await files.write('code', { ...at, plaintext: Buffer.from(JSON.stringify(plain), 'utf8') });
+}
+
+/** @throws HandoverDamagedError for what is authentic and no invitation, as of a newer Holdfast */
+export function parseInvitation({ plaintext }: FoundHandover): Invitation {
+  let json: unknown;
+  try {
+    json = JSON.parse(Buffer.from(plaintext).toString('utf8'));
+  } catch {
+    json = undefined;
+  }
+  const parsed = v.safeParse(Invitation1, json);
+  if (!parsed.success) {
+    throw new HandoverDamagedError('The key of that hand-over code cannot be used by this Holdfast.', {
+      hint: 'Make another code: holdfast receive',
+    });
+  }
+  const { v: _version, ...invitation } = parsed.output;
+  return invitation;
+}
+
+/** The key of a code whose time is over is destroyed. Under the lock. */
+export async function endInvitations(files: HandoverFiles): Promise<void> {
+  const now = Date.now();
+  for (const found of await files.all('code')) {
+    let invitation: Invitation;
+    try {
+      invitation = parseInvitation(found);
+    } catch {
+      // A newer Holdfast's, which looks after it itself.
+      continue;
+    }
+    const { expiresAt, privateKey, opened } = invitation;
+    if (opened !== undefined || now <= expiresAt) continue;
+    if (now > expiresAt + REMEMBERED_MS) await files.remove('code', found);
+    else if (privateKey !== undefined) {
+      await writeInvitation(files, found, { ...invitation, privateKey: undefined });
+    }
+  }
+}

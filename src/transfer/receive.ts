@@ -1,0 +1,327 @@
+import {
+  type Credential,
+  CredentialId,
+  canonicalResource,
+  isRenewable,
+  parseCredential,
+  serializeCredential,
+} from '../credential.ts';
+import type { StoredCredential as Held } from '../credentials/credential-store.ts';
+import {
+  HandoverDamagedError,
+  HandoverExpiredError,
+  HandoverMismatchError,
+  HandoverNewerError,
+  HandoverOpenedError,
+  HandoverWrongKeyError,
+  HoldfastError,
+  InvalidArgumentError,
+  KeyringAbsentError,
+  LoginCancelledError,
+  RecordNewerError,
+} from '../errors.ts';
+import {
+  type BlobHeader,
+  generateHandoverKeys,
+  openBlob,
+  readBlob,
+  type SealedBlob,
+} from '../handover/blob.ts';
+import { codeOf } from '../handover/code.ts';
+import { fourWords } from '../handover/words.ts';
+import { keep, prepareKeeping } from '../login/save.ts';
+import { quote } from '../quote.ts';
+import { Secret } from '../secret.ts';
+import type { HandoverInvitation, InviteOptions, ReceiveOffer, ReceiveOptions } from '../vault/results.ts';
+import { acceptForeignCredential } from './accept-external.ts';
+import { type ForeignPlace, reachOf } from './external-reach.ts';
+import { endInvitations, type Invitation, parseInvitation, writeInvitation } from './invitation.ts';
+import { checkMayReplace, endsLogin, goodLogin } from './replacing.ts';
+import type { FoundHandover, HandoverFiles } from './sealed-files.ts';
+
+/* The receiving end of a hand-over: a code, and a blob that opens here only, once, in its time. */
+
+const DEFAULT_LIFETIME_MS = 600_000;
+const LONGEST_LIFETIME_MS = 86_400_000;
+
+/** How far the clocks of the two machines may be apart, in milliseconds. */
+const CLOCK_TOLERANCE_MS = 60_000;
+
+export interface ReceivePlace extends ForeignPlace {
+  readonly files: HandoverFiles;
+}
+
+/**
+ * Makes a code. Where the login will go is found out before anybody carries a blob here.
+ *
+ * @throws what keeping a login would throw
+ */
+export async function invite(options: InviteOptions, place: ReceivePlace): Promise<HandoverInvitation> {
+  const { lifetimeMs = DEFAULT_LIFETIME_MS } = options;
+  const name =
+    options.resource === undefined ? undefined : CredentialId.of(options.resource, options.account);
+  const expiresAt = Date.now() + lifetimeOf(lifetimeMs);
+  if (name !== undefined) await prepareKeeping(place, name, options);
+  const key = await place.keys.strongest();
+  if (key.lifetime === 'process' && options.mustLast === true) {
+    throw new KeyringAbsentError('No keyring here can keep a login, nor the key of a hand-over code.', {
+      hint: 'holdfast doctor says what each keyring lacks.',
+    });
+  }
+  const keys = await generateHandoverKeys();
+  const code = codeOf(keys.publicKey);
+  await place.custody.rehearse(key.lifetime);
+  await place.files.exclusively(async () => {
+    await endInvitations(place.files);
+    await writeInvitation(
+      place.files,
+      { id: code.id, key },
+      { resource: name?.resource, account: options.account, ...keys, expiresAt },
+    );
+  });
+  const words = await fourWords('code', code.publicKey);
+  return { code: code.text, words, resource: name?.resource, expiresAt };
+}
+
+/** How long a code, or a blob, may be good, in milliseconds: a day at most. */
+export function lifetimeOf(lifetimeMs: number): number {
+  if (lifetimeMs > 0 && lifetimeMs <= LONGEST_LIFETIME_MS) return Math.ceil(lifetimeMs);
+  throw new InvalidArgumentError(
+    'The life of a hand-over must be a positive number of milliseconds, a day at most.',
+  );
+}
+
+export interface Received {
+  readonly held: Held;
+  readonly header: BlobHeader;
+  /** Of the blob. */
+  readonly words: string;
+}
+
+/**
+ * Opens the blob and keeps the login. Whatever refuses it leaves the code as it is, for the right blob. Whoever is asked has
+ * compared the words before the store is touched.
+ */
+export async function receive(text: string, options: ReceiveOptions, place: ReceivePlace): Promise<Received> {
+  const blob = readBlob(text);
+  const { header } = blob;
+  const words = await fourWords('blob', blob.digest);
+  let replace = options.replace === true;
+  if (options.confirm !== undefined) {
+    // The person is asked without the lock, which others wait for.
+    const offer = await place.files.exclusively(() => offerOf(blob, options, place));
+    if (offer !== undefined) {
+      if (!(await options.confirm({ ...offer, words }))) throw declined();
+      replace ||= offer.replaces;
+    }
+  }
+  const held = await place.files.exclusively(async () => {
+    const { found, invitation } = await invitationFor(blob, place);
+    if (invitation.opened !== undefined) return keepOpened(found, invitation, options, place);
+    const credential = await opened(blob, invitation, options, place);
+    const name = CredentialId.ofStored(credential);
+    await prepareKeeping(place, name, options);
+    checkMayReplace(await goodLogin(name, place.custody), credential, replace);
+    // From here on the key is gone, and the login is here: in one step.
+    const used: Invitation = {
+      ...invitation,
+      privateKey: undefined,
+      openedAt: credential.loggedInAt,
+      opened: new Secret(Buffer.from(serializeCredential(credential)).toString('utf8')),
+    };
+    await writeInvitation(place.files, found, used);
+    return keepOpened(found, used, options, place);
+  });
+  return { held, header, words };
+}
+
+/** What the blob would bring; `undefined` where an earlier call has opened it already, and was interrupted. */
+async function offerOf(
+  blob: SealedBlob,
+  options: ReceiveOptions,
+  place: ReceivePlace,
+): Promise<Omit<ReceiveOffer, 'words'> | undefined> {
+  const { invitation } = await invitationFor(blob, place);
+  if (invitation.opened !== undefined) return undefined;
+  const credential = await opened(blob, invitation, options, place);
+  const before = await goodLogin(CredentialId.ofStored(credential), place.custody);
+  checkMayReplace(before, credential, true);
+  const { resource, account } = credential;
+  return { resource, account, mode: blob.header.mode, replaces: endsLogin(before) };
+}
+
+async function invitationFor(
+  { header }: SealedBlob,
+  { files }: ReceivePlace,
+): Promise<{ found: FoundHandover; invitation: Invitation }> {
+  const found = await files.find('code', header.to);
+  if (found === undefined) throw wrongKey();
+  const invitation = parseInvitation(found);
+  if (invitation.opened === undefined && invitation.openedAt !== undefined) {
+    throw openedBefore(invitation.openedAt);
+  }
+  return { found, invitation };
+}
+
+/** The login in the blob, when it is one that may be stored; nothing is changed by that. */
+async function opened(
+  blob: SealedBlob,
+  invitation: Invitation,
+  options: ReceiveOptions,
+  place: ReceivePlace,
+): Promise<Credential> {
+  const { header } = blob;
+  checkExpected(header, invitation);
+  checkExpected(header, options);
+  const { privateKey } = invitation;
+  checkInTime(header, invitation);
+  if (privateKey === undefined) throw codeExpired(invitation);
+  checkNamed(header);
+  return credentialIn(await openBlob(blob, { ...invitation, privateKey }), header, place);
+}
+
+/** Stores what was opened: now, or by an earlier call that did not get so far. */
+async function keepOpened(
+  found: FoundHandover,
+  invitation: Invitation,
+  options: ReceiveOptions,
+  place: ReceivePlace,
+): Promise<Held> {
+  const credential = parseCredential(Buffer.from(invitation.opened?.reveal() ?? '', 'utf8'));
+  // Its moment tells it from every other login: an earlier call may have died right after it had stored it, and it may
+  // have been refreshed since.
+  const stored = await storedAs(credential, place);
+  const held =
+    stored ??
+    (await keep(place, CredentialId.ofStored(credential), options, (generation) => ({
+      ...credential,
+      generation,
+    })));
+  await writeInvitation(place.files, found, { ...invitation, opened: undefined });
+  return held;
+}
+
+async function storedAs(credential: Credential, { custody }: ReceivePlace): Promise<Held | undefined> {
+  try {
+    const held = (await custody.find(CredentialId.ofStored(credential)))?.held;
+    return held?.credential.loggedInAt === credential.loggedInAt ? held : undefined;
+  } catch (error) {
+    // What does not open is not it.
+    if (error instanceof HoldfastError) return undefined;
+    throw error;
+  }
+}
+
+/** What the blob holds, if it is what the header says. Its sender is checked as a server is: it may be anybody. */
+async function credentialIn(
+  plaintext: Uint8Array,
+  header: BlobHeader,
+  place: ReceivePlace,
+): Promise<Credential> {
+  const refuse = (why: string) =>
+    new HandoverDamagedError(`The hand-over blob opens, and was refused: ${why}.`, {
+      hint: 'It was not used. Find out who sealed it.',
+    });
+  let sent: Credential;
+  try {
+    sent = parseCredential(plaintext);
+  } catch (error) {
+    if (error instanceof RecordNewerError) {
+      throw new HandoverNewerError('The login in the blob was written by a newer Holdfast.', {
+        cause: error,
+        hint: 'Update Holdfast here, as you installed it. The blob can still be opened then.',
+      });
+    }
+    throw error instanceof HoldfastError ? refuse('what it holds is no login') : error;
+  }
+  const { resource, account, client, dpopKey } = sent;
+  if (resource !== header.resource || account !== header.account) throw refuse('it holds another login');
+  const more = isRenewable(sent) || client.clientSecret || client.privateKey || dpopKey;
+  if (header.mode === 'access-token' && more) throw refuse('it holds more than an access token');
+  const reach = await reachOf(sent, place);
+  const credential = await acceptForeignCredential(sent, { reach, refuse });
+  // From now on it goes its own way.
+  return { ...credential, received: { mode: header.mode, at: credential.loggedInAt } };
+}
+
+/** @throws HandoverDamagedError where the header names no server, or no account, that a login could be of */
+function checkNamed({ resource, account }: BlobHeader): void {
+  try {
+    if (CredentialId.of(resource, account).resource === resource) return;
+  } catch (error) {
+    if (!(error instanceof InvalidArgumentError)) throw error;
+  }
+  throw new HandoverDamagedError(
+    `The hand-over blob is for ${quote(resource)} as ${quote(account)}, which names no login to an MCP server.`,
+  );
+}
+
+/** After its words were compared. */
+function declined(): LoginCancelledError {
+  return new LoginCancelledError(
+    'The words differ, so the blob is not the one that was sealed for this code: nothing was stored.',
+    {
+      hint: 'Whoever could change it on its way must not choose the login. Copy the blob by another way; the code stays good.',
+    },
+  );
+}
+
+/** The resource in any spelling; the account as it is called at both ends. */
+function checkExpected(
+  { resource, account }: BlobHeader,
+  expected: Pick<ReceiveOptions, 'resource' | 'account'>,
+): void {
+  const wanted = expected.resource && canonicalResource(expected.resource);
+  const wantedAccount = expected.account;
+  if (wanted !== undefined && wanted !== resource) {
+    throw new HandoverMismatchError(
+      `The hand-over blob is for ${quote(resource)}, and ${wanted} is waited for.`,
+      { hint: `It was not opened. On the other machine: holdfast send ${wanted} --to CODE` },
+    );
+  }
+  if (wantedAccount !== undefined && wantedAccount !== account) {
+    throw new HandoverMismatchError(
+      `The hand-over blob is for the account ${quote(account)}, and ${quote(wantedAccount)} is waited for.`,
+      { hint: 'It was not opened. Name the same account at both ends: --account LABEL' },
+    );
+  }
+}
+
+function checkInTime(header: BlobHeader, invitation: Invitation): void {
+  const now = Date.now();
+  if (now > invitation.expiresAt) throw codeExpired(invitation);
+  if (now > header.expiresAt + CLOCK_TOLERANCE_MS) {
+    throw new HandoverExpiredError(
+      `The hand-over blob could be opened until ${isoOf(header.expiresAt)}, and now it is ${isoOf(now)}.`,
+      {
+        hint: 'Seal another one: holdfast send. If that time is wrong, check the clocks of both machines: date',
+      },
+    );
+  }
+}
+
+function codeExpired({ expiresAt }: Invitation): HandoverExpiredError {
+  return new HandoverExpiredError(
+    `The hand-over code that the blob was sealed for was good until ${isoOf(expiresAt)}.`,
+    { hint: 'Begin anew here: holdfast receive' },
+  );
+}
+
+function openedBefore(openedAt: number): HandoverOpenedError {
+  return new HandoverOpenedError(
+    `The hand-over code was used at ${isoOf(openedAt)}, and opens nothing a second time.`,
+    { hint: 'If that was not you, log the login out. See: holdfast list' },
+  );
+}
+
+function wrongKey(): HandoverWrongKeyError {
+  return new HandoverWrongKeyError(
+    'The hand-over blob was sealed for another code than those that were made here.',
+    { hint: 'Open it where its code was shown, or begin anew here: holdfast receive' },
+  );
+}
+
+/** A header may hold any number of milliseconds, and a date has its bounds. */
+function isoOf(moment: number): string {
+  return new Date(Math.min(moment, 8_640_000_000_000_000)).toISOString();
+}

@@ -1,0 +1,265 @@
+import * as v from 'valibot';
+import type { CredentialId } from '../credential.ts';
+import { type Credential, isRenewable, serializeCredential } from '../credential.ts';
+import type { StoredCredential } from '../credentials/credential-store.ts';
+import { loginCommand, MOVED, notLoggedIn, notLoggedInNear, refused } from '../credentials/login-required.ts';
+import type { SealedCredentialStore } from '../credentials/sealed/sealed-credential-store.ts';
+import { lapsesAt } from '../credentials/token-age.ts';
+import { AbortedError, InvalidArgumentError, LoginCancelledError } from '../errors.ts';
+import { type BlobHeader, readBlob, sealBlob, type TransferMode } from '../handover/blob.ts';
+import { type HandoverCode, parseCode } from '../handover/code.ts';
+import { fourWords } from '../handover/words.ts';
+import { checkNothingInDoubt } from '../refresh/in-doubt.ts';
+import type { ReusePolicy } from '../refresh/reuse-policy.ts';
+import { Secret } from '../secret.ts';
+import { thisMoment } from '../system/clock.ts';
+import type { SendOptions, SendResult } from '../vault/results.ts';
+import { lifetimeOf } from './receive.ts';
+import type { HandoverFiles } from './sealed-files.ts';
+
+/*
+ * The sending end of a hand-over. A refresh token that rotates has one holder: so what goes is an access token with nothing
+ * to renew it, a login that was made for the receiver, or the sender's own login, which it then has no more.
+ */
+
+const DEFAULT_LIFETIME_MS = 600_000;
+
+export interface SendPlace {
+  readonly custody: SealedCredentialStore;
+  readonly policy: ReusePolicy;
+  readonly files: HandoverFiles;
+  /** Has the stored login renewed where that is due. */
+  readonly renew: (options: SendOptions) => Promise<unknown>;
+  /** Logs in anew, and keeps nothing of it. */
+  readonly logInElsewhere: (options: SendOptions) => Promise<Credential>;
+}
+
+export async function send(name: CredentialId, options: SendOptions, place: SendPlace): Promise<SendResult> {
+  const { mode = 'access-token', lifetimeMs = DEFAULT_LIFETIME_MS } = options;
+  const code = parseCode(options.to);
+  const sending: Sending = { name, options, place, code, mode, lifetimeMs: lifetimeOf(lifetimeMs) };
+  if (mode === 'move') return await move(sending);
+  return mode === 'fresh' ? await sendFresh(sending) : await sendAccessToken(sending);
+}
+
+interface Sending {
+  readonly name: CredentialId;
+  readonly options: SendOptions;
+  readonly place: SendPlace;
+  readonly code: HandoverCode;
+  readonly mode: TransferMode;
+  readonly lifetimeMs: number;
+}
+
+async function sendAccessToken(sending: Sending): Promise<SendResult> {
+  const { name, options, place } = sending;
+  await place.renew(options);
+  const found = await place.custody.find(name);
+  if (found === undefined) throw notLoggedIn(name);
+  const credential = place.custody.newest(found.held).credential;
+  checkUnbound(credential);
+  await confirm(sending);
+  return sealed(sending, accessTokenOf(credential));
+}
+
+async function sendFresh(sending: Sending): Promise<SendResult> {
+  await confirm(sending);
+  const credential = await sending.place.logInElsewhere(sending.options);
+  return sealed(sending, { ...credential, account: sending.name.account });
+}
+
+/**
+ * The login leaves. The blob is kept, sealed, before the record says that it has moved, and is handed out after that:
+ * whenever this ends, the login is here, or there is a blob with it, which the same call with the same code gives again.
+ */
+async function move(sending: Sending): Promise<SendResult> {
+  const { name, options, place, code } = sending;
+  const { custody, policy, files } = place;
+  const found = await custody.find(name);
+  if (found === undefined) throw await notLoggedInNear(name, custody);
+  const before = await blobAgain(sending, found.held);
+  if (before !== undefined) return before;
+  checkMovable(found.held.credential);
+  const words = await confirm(sending);
+  await removeExpired(files);
+  const lease = custody.lease(found.held);
+  try {
+    // A login, or another holder, may come in between. Then what it left is what goes.
+    for (;;) {
+      const current = await lease.begin(await policy.patience(found.held.credential, options.signal));
+      if (current === undefined) throw notLoggedIn(name);
+      const again = await blobAgain(sending, current);
+      if (again !== undefined) return again;
+      checkMovable(current.credential);
+      await checkNothingInDoubt(lease, current.credential);
+      const result = await sealed(sending, current.credential);
+      const { id } = current.address;
+      await files.write('sent', { id, key: current.key, plaintext: sentText(result, code.id) });
+      // Where this fails, the blob stays all the same: the record may have been written, and its answer lost.
+      const reason = `it was moved to another machine (hand-over words: ${words}).`;
+      const gone = await lease.replace(current, tombstoneOf(current.credential, reason));
+      if (typeof gone !== 'string') return result;
+      await lease.release();
+    }
+  } finally {
+    await lease.release();
+  }
+}
+
+/** The blob of a login that has moved already, if it is for the code that it moved to, and in its time. */
+async function blobAgain(
+  sending: Sending,
+  { credential, address }: StoredCredential,
+): Promise<SendResult | undefined> {
+  if (credential.loginRequired?.error !== MOVED) return undefined;
+  const { code, place } = sending;
+  const found = await place.files.find('sent', address.id);
+  const sent = found && parseSent(found.plaintext);
+  if (sent === undefined || sent.to !== code.id || Date.now() > sent.expiresAt) throw refused(credential);
+  const { to: _to, ...result } = sent;
+  return { ...result, ...(await wordsOf(code, sent.blob)), mode: 'move', again: true };
+}
+
+async function sealed(sending: Sending, credential: Credential): Promise<SendResult> {
+  const { code, mode, lifetimeMs } = sending;
+  const { resource, account } = credential;
+  const leaving = departing(credential);
+  const tokenExpiresAt = leaving.tokens.expiresAt;
+  const end = Date.now() + lifetimeMs;
+  // After its token, it would open to nothing.
+  const expiresAt =
+    mode === 'access-token' && tokenExpiresAt !== undefined ? Math.min(end, tokenExpiresAt) : end;
+  const about: Omit<BlobHeader, 'to'> = { resource, account, mode, expiresAt };
+  const blob = await sealBlob(code, about, serializeCredential(leaving));
+  const canRefresh = isRenewable(leaving);
+  const words = await wordsOf(code, blob);
+  return { blob, ...words, mode, resource, account, expiresAt, tokenExpiresAt, canRefresh, again: false };
+}
+
+async function wordsOf(code: HandoverCode, blob: string): Promise<{ codeWords: string; blobWords: string }> {
+  return {
+    codeWords: await fourWords('code', code.publicKey),
+    blobWords: await fourWords('blob', readBlob(blob).digest),
+  };
+}
+
+/** Nothing is sealed before whoever is asked has said that the words are the same at both ends. */
+async function confirm({ code, options }: Sending): Promise<string> {
+  const words = await fourWords('code', code.publicKey);
+  if (options.confirm !== undefined && !(await options.confirm(words))) {
+    throw new LoginCancelledError(
+      'The words differ, so the code is not the one that was shown: nothing was sent.',
+      {
+        hint: 'Whoever could change it on its way must not get the login. Copy the code by another way.',
+      },
+    );
+  }
+  if (options.signal?.aborted === true) {
+    throw new AbortedError('The hand-over was ended by its caller.', { cause: options.signal.reason });
+  }
+  return words;
+}
+
+/** With the moments of its token by the wall clock alone, as it is now: the other machine knows nothing of this boot. */
+export function departing(credential: Credential): Credential {
+  const { tokens } = credential;
+  const expiresAt = lapsesAt(credential, thisMoment());
+  const shift = (expiresAt ?? 0) - (tokens.expiresAt ?? 0);
+  const obtainedAt = Math.max(0, tokens.obtainedAt + shift);
+  return { ...credential, tokens: { ...tokens, obtainedAt, expiresAt, obtainedBoot: undefined } };
+}
+
+/**
+ * What an access token needs for its use, and nothing else. No revocation endpoint either: to revoke the token there could
+ * end the whole login here (RFC 7009 section 2.1).
+ */
+export function accessTokenOf(credential: Credential): Credential {
+  const { server, client, tokens } = credential;
+  const { issuer, tokenEndpoint, reach } = server;
+  const { clientId, redirectUris, source } = client;
+  return {
+    ...credential,
+    server: { issuer, tokenEndpoint, reach },
+    client: { clientId, redirectUris, source, authMethod: 'none' },
+    grant: undefined,
+    tokens: { ...tokens, refreshToken: undefined },
+  };
+}
+
+function checkUnbound({ resource, account, tokens, dpopKey }: Credential): void {
+  if (dpopKey === undefined && tokens.tokenType.toLowerCase() !== 'dpop') return;
+  throw new InvalidArgumentError(
+    `The access token of ${resource} is bound to a key (DPoP, RFC 9449), and is of no use without it; a key has one holder.`,
+    {
+      hint: `Make a login for the other machine, with a key of its own: ${sendCommand(resource, account)} --fresh. Or give this one away: --move`,
+    },
+  );
+}
+
+export function checkMovable(credential: Credential): void {
+  const { resource, account, grant } = credential;
+  if (credential.loginRequired !== undefined) throw refused(credential);
+  if (grant === undefined) return;
+  throw new InvalidArgumentError(
+    `The login to ${resource} was made without a person (${grant.type}), from what lies on this machine.`,
+    {
+      hint: `Log in there in the same way: ${loginCommand(resource, account)} … Or send an access token alone: leave out --move`,
+    },
+  );
+}
+
+function sendCommand(resource: string, account: string): string {
+  return loginCommand(resource, account).replace('holdfast login', 'holdfast send');
+}
+
+/** Stays in place of a login that has moved: no token, and why. Its registration is good for the next login. */
+export function tombstoneOf(credential: Credential, reason: string): Credential {
+  const now = Date.now();
+  const { server } = credential;
+  return {
+    ...credential,
+    generation: credential.generation + 1,
+    server: { ...server, revocationEndpoint: undefined },
+    dpopKey: undefined,
+    // No later state of that login: where its write was cut short, it must not be brought home as one.
+    loggedInAt: now,
+    tokens: { accessToken: new Secret(MOVED), tokenType: 'Bearer', obtainedAt: now, expiresAt: now },
+    loginRequired: { reason, error: MOVED, since: now },
+  };
+}
+
+const time = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const Sent = v.object({
+  to: v.string(),
+  blob: v.string(),
+  resource: v.string(),
+  account: v.string(),
+  expiresAt: time,
+  tokenExpiresAt: v.optional(time),
+  canRefresh: v.boolean(),
+});
+
+function sentText(
+  { blob, resource, account, expiresAt, tokenExpiresAt, canRefresh }: SendResult,
+  to: string,
+): Uint8Array {
+  const kept = { to, blob, resource, account, expiresAt, tokenExpiresAt, canRefresh };
+  return Buffer.from(JSON.stringify(kept), 'utf8');
+}
+
+function parseSent(plaintext: Uint8Array): v.InferOutput<typeof Sent> | undefined {
+  try {
+    const parsed = v.safeParse(Sent, JSON.parse(Buffer.from(plaintext).toString('utf8')));
+    return parsed.success ? parsed.output : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Blobs that nobody can open any more. */
+async function removeExpired(files: HandoverFiles): Promise<void> {
+  for (const found of await files.all('sent')) {
+    const sent = parseSent(found.plaintext);
+    if (sent !== undefined && Date.now() > sent.expiresAt) await files.remove('sent', found);
+  }
+}

@@ -1,0 +1,78 @@
+import { openDockerAgent } from '../docker-agent/open.ts';
+import { InvalidArgumentError } from '../errors.ts';
+import type { KeyringOpener } from '../keyring/keyring.ts';
+import { resolveKeyrings } from '../keyring/resolve.ts';
+import { SealingKeys } from '../keyring/sealing-key.ts';
+import { quote } from '../quote.ts';
+import { DirectoryStore } from '../store/directory.ts';
+import type { Store } from '../store/record-store.ts';
+import type { Environment } from '../system/environment.ts';
+import { type Layout, layoutOf } from '../system/files/paths.ts';
+import { type EngineUrl, engineStoreAt, isEngineUrl } from './engine-store-at.ts';
+
+/* Where records lie, and under which keys. */
+
+const NAMES = ['directory', 'docker-agent'] as const;
+export type StoreName = (typeof NAMES)[number] | EngineUrl;
+
+/** The store that `HOLDFAST_STORE` chooses; else the directory. Throws what `storeNamed` throws. */
+export function chosenStore({ variables }: Environment): StoreName {
+  return storeNamed(variables['HOLDFAST_STORE'] || 'directory');
+}
+
+/** @throws InvalidArgumentError when no store has the name */
+export function storeNamed(name: string): StoreName {
+  const known = NAMES.find((one) => one === name);
+  if (known !== undefined) return known;
+  if (isEngineUrl(name)) return name;
+  // What looks like a URL may have a password in it.
+  const shown = name.includes(':') ? 'of that URL' : quote(name, 40);
+  throw new InvalidArgumentError(`There is no store ${shown}.`, {
+    hint: `Choose one of: ${NAMES.join(', ')}, postgres://…, redis://…, rediss://…`,
+  });
+}
+
+export interface PlaceOptions {
+  readonly store?: Store | StoreName | undefined;
+  readonly keyring?: string | undefined;
+  readonly openers?: readonly KeyringOpener[] | undefined;
+  readonly dockerAgentDir?: string | undefined;
+}
+
+/**
+ * Holdfast's own directory. Where the records lie elsewhere, it holds settings and what an engine could not take, and a
+ * process without a home does without.
+ *
+ * @throws InvalidArgumentError when its path is not absolute
+ */
+export function homeOf(
+  options: PlaceOptions & { home?: string | undefined },
+  environment: Environment,
+): Layout {
+  const choice = options.store ?? chosenStore(environment);
+  const isElsewhere = choice !== 'directory' && choice !== 'docker-agent';
+  return layoutOf(environment, options.home, { orTemporary: isElsewhere });
+}
+
+/** @throws InvalidArgumentError for options that cannot be */
+export function placeOf(options: PlaceOptions, environment: Environment, home: Layout) {
+  const choice = options.store ?? chosenStore(environment);
+  if (choice === 'docker-agent') {
+    const theirs = openDockerAgent(environment, home, options);
+    return { of: choice, ...theirs, resolve: () => theirs.resolution } as const;
+  }
+  const store =
+    choice === 'directory'
+      ? new DirectoryStore(home, environment)
+      : typeof choice === 'string'
+        ? engineStoreAt(choice, environment)
+        : choice;
+  /** What a KMS wraps lies beside the records that it is for: each machine that has them needs it. */
+  const wrapped = async () => new (await import('../keyring/kms/wrapped-items.ts')).StoreWrappedItems(store);
+  const { openers } = options;
+  const resolve = (keyring: string | undefined) =>
+    resolveKeyrings(environment, home, { keyring, openers, wrapped });
+  const resolution = resolve(options.keyring);
+  const keys = new SealingKeys(resolution, home, environment);
+  return { of: 'own', layout: home, resolve, resolution, keys, store, lasting: store } as const;
+}
