@@ -1,6 +1,7 @@
 /** Holdfast: log in to an MCP server once; every process that may use the login gets a valid access token. */
 export type { AssertionSource, ClientAuthMethod, Credential } from './credential.ts';
 export { canonicalResource } from './credential.ts';
+export type { VaultEvent } from './credentials/vault-event.ts';
 export type { HoldfastErrorCode } from './errors.ts';
 export {
   AbortedError,
@@ -50,7 +51,19 @@ export {
 } from './errors.ts';
 export type { TransferMode } from './handover/blob.ts';
 export type { Keyring, KeyringOpener, KeyringProbe, Lifetime, Tier, TierReport } from './keyring/keyring.ts';
+export type {
+  ClientOptions,
+  CredentialState,
+  CredentialSummary,
+  DeviceCode,
+  GrantOptions,
+  LoginHosts,
+  LoginInteraction,
+  LoginOptions,
+  LoginResult,
+} from './login/types.ts';
 export type { Leniency } from './oauth/leniency.ts';
+export type { WarmedLogin, WarmOptions, WarmResult, WarmStates } from './refresh/warm-options.ts';
 export { Secret } from './secret.ts';
 export type {
   CasResult,
@@ -65,49 +78,39 @@ export type {
   StoredRecord,
 } from './store/record-store.ts';
 export type { Environment } from './system/environment.ts';
-export type { StoreName } from './vault/open-parts.ts';
 export type {
   AccessToken,
+  HeadersOptions,
+  ProofRequest,
+  TokenHeaders,
+  TokenOptions,
+} from './tokens/access-token.ts';
+export type {
   AdoptOptions,
   AdoptResult,
-  ClientOptions,
-  CredentialState,
-  CredentialSummary,
-  DeviceCode,
   ExportedLogin,
   ExportOptions,
   ForeignClient,
   ForeignLogin,
-  ForgetOptions,
-  ForgetResult,
-  GrantOptions,
   HandoverInvitation,
-  HeadersOptions,
   InviteOptions,
-  Listing,
-  LoginHosts,
-  LoginInteraction,
-  LoginOptions,
-  LoginResult,
-  LogoutOptions,
-  LogoutResult,
   NamedIssuer,
-  ProofRequest,
   ReceiveOffer,
   ReceiveOptions,
   ReceiveResult,
-  RekeyOptions,
-  RekeyResult,
   SendOptions,
   SendResult,
-  TokenHeaders,
-  TokenOptions,
+} from './transfer/types.ts';
+export type { StoreName } from './vault/open-parts.ts';
+export type {
+  ForgetOptions,
+  ForgetResult,
+  Listing,
+  LogoutOptions,
+  LogoutResult,
+  RekeyOptions,
+  RekeyResult,
   UnopenedRecord,
-  VaultEvent,
-  WarmedLogin,
-  WarmOptions,
-  WarmResult,
-  WarmStates,
-} from './vault/results.ts';
+} from './vault/types.ts';
 export type { Vault, VaultOptions } from './vault/vault.ts';
 export { openVault } from './vault/vault.ts';

@@ -1,7 +1,7 @@
 import { lifetimeInWords } from '../keyring/keyring.ts';
+import type { LoginResult } from '../login/types.ts';
 import { fileSystemOf } from '../system/files/file-system.ts';
 import { layoutOf } from '../system/files/paths.ts';
-import type { LoginResult } from '../vault/results.ts';
 import type { Invocation } from './command.ts';
 
 /** Where a login lies, how long that lasts, and which keyrings were passed over: never in silence. */

@@ -1,5 +1,5 @@
 import { Secret } from '../secret.ts';
-import type { ForeignClient, ForeignLogin } from '../vault/results.ts';
+import type { ForeignClient, ForeignLogin } from '../transfer/types.ts';
 
 /*
  * The fields of other programs' files. Whatever is not of the type that it should be counts as not there: a file that a

@@ -3,7 +3,7 @@ import { displayUrl } from '../display-url.ts';
 import { HoldfastError, InvalidArgumentError, keptCause } from '../errors.ts';
 import { quote } from '../quote.ts';
 import { shellPath } from '../system/files/storage-error.ts';
-import type { AdoptOptions, AdoptResult } from '../vault/results.ts';
+import type { AdoptOptions, AdoptResult } from '../transfer/types.ts';
 import type { Vault } from '../vault/vault.ts';
 import { backupKeeper } from './backup.ts';
 import type { Findings, FoundLogin, KeepBackup, Peer, PeerPlace, Skipped } from './source.ts';

@@ -1,5 +1,5 @@
 import { InvalidArgumentError } from '../errors.ts';
-import type { ExportedLogin } from '../vault/results.ts';
+import type { ExportedLogin } from '../transfer/types.ts';
 
 /** A program's own store that an exported login is written into. */
 export interface Recipient {

@@ -5,7 +5,7 @@ import { HoldfastError, InvalidArgumentError } from '../errors.ts';
 import { HostileValuesError, type PlainObject, plainCopy, sameValues } from '../plain-values.ts';
 import { type ClientFile, readClientFile, replaceClientFile } from '../system/files/client-file.ts';
 import { shellPath } from '../system/files/storage-error.ts';
-import type { ForeignLogin } from '../vault/results.ts';
+import type { ForeignLogin } from '../transfer/types.ts';
 import { type Findings, type FoundLogin, type KeepBackup, type Skipped, sameTokens } from './source.ts';
 
 /*

@@ -1,5 +1,5 @@
 import type { Environment } from '../system/environment.ts';
-import type { ForeignLogin } from '../vault/results.ts';
+import type { ForeignLogin } from '../transfer/types.ts';
 import type { ConfiguredServer } from './configured-servers.ts';
 
 /*

@@ -6,7 +6,7 @@ import { writeFileAtomically } from '../system/files/atomic-file.ts';
 import { isThere } from '../system/files/client-file.ts';
 import { checkCanMakeDirectory } from '../system/files/private-directory.ts';
 import { shellPath } from '../system/files/storage-error.ts';
-import type { ExportedLogin } from '../vault/results.ts';
+import type { ExportedLogin } from '../transfer/types.ts';
 import { lease } from './programs/mcp-remote.ts';
 import { hasOneAlready, type Recipient } from './recipient.ts';
 

@@ -1,10 +1,11 @@
 import type { ClientRegistration, CredentialId as Name } from '../credential.ts';
 import type { StoredCredential as Held } from '../credentials/credential-store.ts';
+import type { VaultEvent } from '../credentials/vault-event.ts';
 import type { Discovery } from '../oauth/discovery/discovery.ts';
 import type { TokenResponse } from '../oauth/tokens/token.ts';
 import type { Secret } from '../secret.ts';
-import type { LoginInteraction, LoginOptions, VaultEvent } from '../vault/results.ts';
 import type { ClientPlan } from './client.ts';
+import type { LoginInteraction, LoginOptions } from './types.ts';
 
 /** What each way of logging in needs to know. */
 export interface Attempt {

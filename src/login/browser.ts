@@ -12,10 +12,10 @@ import { readPasted } from '../oauth/authorization/pasted-redirect.ts';
 import { exchangeCode } from '../oauth/tokens/token.ts';
 import { quote } from '../quote.ts';
 import { isAnotherUser, type TcpPeer } from '../system/network/tcp-peer.ts';
-import type { LoginInteraction } from '../vault/results.ts';
 import type { Attempt } from './attempt.ts';
 import { clientFor, openServerFor } from './client.ts';
 import { hostsOf } from './hosts.ts';
+import type { LoginInteraction } from './types.ts';
 
 /*
  * The authorization code grant with a browser (RFC 8252). The redirect comes back to this machine, or, where the browser is

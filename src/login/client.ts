@@ -5,7 +5,7 @@ import type { Discovery } from '../oauth/discovery/discovery.ts';
 import { scopesToAskFor } from '../oauth/discovery/scope-choice.ts';
 import { signingAlgorithmOf } from '../oauth/tokens/jwt.ts';
 import { quote } from '../quote.ts';
-import type { ClientOptions, LoginOptions } from '../vault/results.ts';
+import type { ClientOptions, LoginOptions } from './types.ts';
 
 /*
  * As which client a login goes (MCP authorization, "Client Registration Approaches"): one that was registered beforehand;

@@ -1,7 +1,8 @@
+import type { VaultEvent } from '../credentials/vault-event.ts';
 import { IssuerMismatchError, LoginCancelledError } from '../errors.ts';
 import type { Discovery } from '../oauth/discovery/discovery.ts';
 import { quote } from '../quote.ts';
-import type { LoginHosts, LoginOptions, VaultEvent } from '../vault/results.ts';
+import type { LoginHosts, LoginOptions } from './types.ts';
 
 /*
  * Mix-up (RFC 9700 section 4.4, modelcontextprotocol issue 1721). An attacker's metadata may name the login page of an honest

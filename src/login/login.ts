@@ -5,11 +5,11 @@ import { HoldfastError, InvalidArgumentError, ServerUnsupportedError } from '../
 import type { Discovery } from '../oauth/discovery/discovery.ts';
 import type { TokenResponse } from '../oauth/tokens/token.ts';
 import { quote } from '../quote.ts';
-import type { LoginInteraction, LoginOptions } from '../vault/results.ts';
 import type { Attempt } from './attempt.ts';
 import { planClient } from './client.ts';
 import { agreeOnHosts } from './hosts.ts';
 import { keep, type LoginPlace, prepareKeeping } from './save.ts';
+import type { LoginInteraction, LoginOptions } from './types.ts';
 
 /*
  * One login by a person, from the URL to the sealed credential. Whatever can be known to fail is found out before the

@@ -10,10 +10,10 @@ import type { StoredCredential as Held } from '../credentials/credential-store.t
 import { InvalidArgumentError, ServerUnsupportedError } from '../errors.ts';
 import { quote } from '../quote.ts';
 import { readAssertion, requestByGrant } from '../refresh/request-by-grant.ts';
-import type { ClientOptions, GrantOptions, LoginOptions } from '../vault/results.ts';
 import { givenClient, planClient } from './client.ts';
 import { credentialOf, discoverFor, dpopKeyFor, formerLogin } from './login.ts';
 import { keep, type LoginPlace, prepareKeeping } from './save.ts';
+import type { ClientOptions, GrantOptions, LoginOptions } from './types.ts';
 
 /*
  * Logins that no person takes part in, and their renewal, which is the same request again: by the client's own credentials,

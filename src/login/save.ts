@@ -1,6 +1,7 @@
 import type { Credential, CredentialId as Name } from '../credential.ts';
 import type { StoredCredential as Held } from '../credentials/credential-store.ts';
 import type { SealedCredentialStore as Custody } from '../credentials/sealed/sealed-credential-store.ts';
+import type { VaultEvent } from '../credentials/vault-event.ts';
 import {
   InvalidArgumentError,
   KeyringAbsentError,
@@ -11,7 +12,7 @@ import {
 import type { KeyringResolution } from '../keyring/resolve.ts';
 import type { SealingKey, SealingKeys } from '../keyring/sealing-key.ts';
 import type { Environment } from '../system/environment.ts';
-import type { LoginOptions, VaultEvent } from '../vault/results.ts';
+import type { LoginOptions } from './types.ts';
 
 /* Where a new login goes: found out before anybody is asked anything, and used when there is one. */
 

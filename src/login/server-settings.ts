@@ -8,7 +8,7 @@ import type { Environment } from '../system/environment.ts';
 import type { Layout } from '../system/files/paths.ts';
 import { readSecret } from '../system/files/secret-file.ts';
 import { readSettings, type SettingsFile } from '../system/files/settings-file.ts';
-import type { ClientOptions } from '../vault/results.ts';
+import type { ClientOptions } from './types.ts';
 
 /*
  * What the user has said once for all of a server: in `config.json` under `servers`, by the server's URL, and in the

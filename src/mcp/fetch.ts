@@ -4,7 +4,7 @@ import { bearerChallenge, parseChallenges } from '../oauth/discovery/challenge.t
 import { DpopNonces } from '../oauth/tokens/dpop.ts';
 import { scopesIn } from '../oauth-syntax.ts';
 import { quote } from '../quote.ts';
-import type { AccessToken } from '../vault/results.ts';
+import type { AccessToken } from '../tokens/access-token.ts';
 import type { Vault } from '../vault/vault.ts';
 import { lacksScopes, refusesItsTokens } from './login-needed.ts';
 import { type Fetch, followWithinOrigin, type Outgoing, outgoing } from './outgoing.ts';

@@ -1,4 +1,4 @@
-import type { AccessToken } from '../vault/results.ts';
+import type { AccessToken } from '../tokens/access-token.ts';
 
 /** How long a request that carries an older token may be under way, in milliseconds. */
 const GRACE_MS = 10_000;

@@ -1,6 +1,7 @@
 import { CredentialId, type CredentialId as Name } from '../credential.ts';
 import { LoginRequiredError } from '../errors.ts';
-import type { AccessToken, LoginInteraction, LoginOptions } from '../vault/results.ts';
+import type { LoginInteraction, LoginOptions } from '../login/types.ts';
+import type { AccessToken } from '../tokens/access-token.ts';
 import type { Vault } from '../vault/vault.ts';
 import { type SharedLogin, sharedLogin } from './shared-login.ts';
 

@@ -36,3 +36,11 @@ export interface AccessToken {
   /** Present when the token is bound to a key: the proof that goes into the `DPoP` header of one request. */
   readonly proof?: ((request: ProofRequest) => string) | undefined;
 }
+
+export interface HeadersOptions extends TokenOptions {
+  /** Needed where the token is bound to a key (DPoP): its proof is good for this one request. */
+  readonly request?: ProofRequest | undefined;
+}
+
+/** The headers that carry a token: `Bearer` (RFC 6750 section 2.1), or `DPoP` with its proof (RFC 9449 section 7.1). */
+export type TokenHeaders = { readonly Authorization: string; readonly DPoP?: string };

@@ -8,8 +8,8 @@ import { HoldfastError, InvalidArgumentError, reworded, StorageUnwritableError }
 import { checkNothingInDoubt } from '../refresh/in-doubt.ts';
 import type { ReusePolicy } from '../refresh/reuse-policy.ts';
 import { Secret } from '../secret.ts';
-import type { ExportedLogin, ExportOptions } from '../vault/results.ts';
 import { accessTokenOf, checkMovable, departing, tombstoneOf } from './send.ts';
+import type { ExportedLogin, ExportOptions } from './types.ts';
 
 /*
  * A login in the clear, for a program that takes it from a file or from its environment. A refresh token has one holder:

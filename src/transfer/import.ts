@@ -18,11 +18,11 @@ import type { Discovery } from '../oauth/discovery/discovery.ts';
 import { quote } from '../quote.ts';
 import type { Secret } from '../secret.ts';
 import { shellPath } from '../system/files/storage-error.ts';
-import type { AdoptOptions, ForeignClient, ForeignLogin, NamedIssuer } from '../vault/results.ts';
 import { acceptForeignCredential } from './accept-external.ts';
 import { EXPORT_FORMAT } from './export.ts';
 import { type ForeignPlace, reachOf } from './external-reach.ts';
 import { checkMayReplace, goodLogin } from './replacing.ts';
+import type { AdoptOptions, ForeignClient, ForeignLogin, NamedIssuer } from './types.ts';
 
 /*
  * A login that was made elsewhere, and is kept here from now on. What the other program did not keep, such as the token

@@ -32,12 +32,12 @@ import { fourWords } from '../handover/words.ts';
 import { keep, prepareKeeping } from '../login/save.ts';
 import { quote } from '../quote.ts';
 import { Secret } from '../secret.ts';
-import type { HandoverInvitation, InviteOptions, ReceiveOffer, ReceiveOptions } from '../vault/results.ts';
 import { acceptForeignCredential } from './accept-external.ts';
 import { type ForeignPlace, reachOf } from './external-reach.ts';
 import { endInvitations, type Invitation, parseInvitation, writeInvitation } from './invitation.ts';
 import { checkMayReplace, endsLogin, goodLogin } from './replacing.ts';
 import type { FoundHandover, HandoverFiles } from './sealed-files.ts';
+import type { HandoverInvitation, InviteOptions, ReceiveOffer, ReceiveOptions } from './types.ts';
 
 /* The receiving end of a hand-over: a code, and a blob that opens here only, once, in its time. */
 

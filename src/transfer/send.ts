@@ -13,9 +13,9 @@ import { checkNothingInDoubt } from '../refresh/in-doubt.ts';
 import type { ReusePolicy } from '../refresh/reuse-policy.ts';
 import { Secret } from '../secret.ts';
 import { thisMoment } from '../system/clock.ts';
-import type { SendOptions, SendResult } from '../vault/results.ts';
 import { lifetimeOf } from './receive.ts';
 import type { HandoverFiles } from './sealed-files.ts';
+import type { SendOptions, SendResult } from './types.ts';
 
 /*
  * The sending end of a hand-over. A refresh token that rotates has one holder: so what goes is an access token with nothing

@@ -4,7 +4,7 @@ import type { SealedCredentialStore } from '../credentials/sealed/sealed-credent
 import { InvalidArgumentError } from '../errors.ts';
 import type { SealingKeys } from '../keyring/sealing-key.ts';
 import { summaryOfUnopened } from './listing.ts';
-import type { ForgetOptions, ForgetResult } from './results.ts';
+import type { ForgetOptions, ForgetResult } from './types.ts';
 
 /* Records whose key is gone: nothing can open them, so nothing can revoke them either. Only a person removes them. */
 

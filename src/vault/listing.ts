@@ -1,8 +1,9 @@
 import { type Credential, isRenewable } from '../credential.ts';
 import type { StoredCredential, Undecryptable } from '../credentials/credential-store.ts';
 import { freshness, lapsesAt, tokenAge } from '../credentials/token-age.ts';
+import type { CredentialState, CredentialSummary } from '../login/types.ts';
 import type { Moment } from '../system/clock.ts';
-import type { CredentialState, CredentialSummary, UnopenedRecord } from './results.ts';
+import type { UnopenedRecord } from './types.ts';
 
 /**
  * What may be shown of a credential.

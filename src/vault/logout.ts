@@ -5,7 +5,7 @@ import { AbortedError, HoldfastError } from '../errors.ts';
 import type { ReusePolicy } from '../refresh/reuse-policy.ts';
 import { revokeTokens } from '../refresh/revoke.ts';
 import { summaryOfUnopened } from './listing.ts';
-import type { LogoutOptions, LogoutResult } from './results.ts';
+import type { LogoutOptions, LogoutResult } from './types.ts';
 
 /** A server that does not answer must not keep the person logged in on this machine. */
 const REVOCATION_TIMEOUT_MS = 10_000;

@@ -6,7 +6,7 @@ import type { SealingKey, SealingKeys } from '../keyring/sealing-key.ts';
 import type { ReusePolicy } from '../refresh/reuse-policy.ts';
 import { mapBounded } from '../system/bounded-map.ts';
 import { summaryOfUnopened } from './listing.ts';
-import type { RekeyOptions, RekeyResult } from './results.ts';
+import type { RekeyOptions, RekeyResult } from './types.ts';
 
 /*
  * New sealing keys, or another keyring, for the logins that are here. Whenever it ends, by a crash too, each record is

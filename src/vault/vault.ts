@@ -4,53 +4,50 @@ import type { StoredCredential } from '../credentials/credential-store.ts';
 import { loginCommand, notLoggedIn } from '../credentials/login-required.ts';
 import { OutboxFiles } from '../credentials/outbox/outbox-files.ts';
 import { SealedCredentialStore } from '../credentials/sealed/sealed-credential-store.ts';
+import type { VaultEvent } from '../credentials/vault-event.ts';
 import { withDisplayUrls } from '../display-url.ts';
 import { InvalidArgumentError, VaultClosedError } from '../errors.ts';
 import type { KeyringOpener, TierReport } from '../keyring/keyring.ts';
 import { SealingKeys } from '../keyring/sealing-key.ts';
 import type { LoginPlace } from '../login/save.ts';
 import type { ServerSettings } from '../login/server-settings.ts';
+import type { LoginOptions, LoginResult } from '../login/types.ts';
 import { Refresh } from '../refresh/refresh.ts';
 import { ReusePolicy } from '../refresh/reuse-policy.ts';
+import type { WarmOptions, WarmResult } from '../refresh/warm-options.ts';
 import type { Secret } from '../secret.ts';
 import { MemoryStore } from '../store/memory.ts';
 import type { RecordIndex, Store } from '../store/record-store.ts';
 import { thisMoment } from '../system/clock.ts';
 import { type Environment, processEnvironment } from '../system/environment.ts';
+import type { AccessToken, HeadersOptions, TokenHeaders, TokenOptions } from '../tokens/access-token.ts';
 import { TokenProvider } from '../tokens/token-provider.ts';
 import type { BackupFiles, Backups, ForeignFile } from '../transfer/backups.ts';
 import type { HandoverFiles } from '../transfer/sealed-files.ts';
-import { summaryOf, summaryOfUnopened } from './listing.ts';
-import { homeOf, placeOf, type StoreName } from './open-parts.ts';
 import type {
-  AccessToken,
   AdoptOptions,
   AdoptResult,
   ExportOptions,
   ForeignLogin,
-  ForgetOptions,
-  ForgetResult,
   HandoverInvitation,
-  HeadersOptions,
   InviteOptions,
-  Listing,
-  LoginOptions,
-  LoginResult,
-  LogoutOptions,
-  LogoutResult,
   NamedIssuer,
   ReceiveOptions,
   ReceiveResult,
-  RekeyOptions,
-  RekeyResult,
   SendOptions,
   SendResult,
-  TokenHeaders,
-  TokenOptions,
-  VaultEvent,
-  WarmOptions,
-  WarmResult,
-} from './results.ts';
+} from '../transfer/types.ts';
+import { summaryOf, summaryOfUnopened } from './listing.ts';
+import { homeOf, placeOf, type StoreName } from './open-parts.ts';
+import type {
+  ForgetOptions,
+  ForgetResult,
+  Listing,
+  LogoutOptions,
+  LogoutResult,
+  RekeyOptions,
+  RekeyResult,
+} from './types.ts';
 
 /** A server that does not answer must not hold up what follows a logout, in milliseconds. */
 const REVOCATION_TIMEOUT_MS = 10_000;

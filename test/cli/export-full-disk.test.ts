@@ -3,7 +3,7 @@ import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { StorageFullError } from '../../src/errors.ts';
-import type { ExportedLogin } from '../../src/vault/results.ts';
+import type { ExportedLogin } from '../../src/transfer/types.ts';
 import { openVault } from '../../src/vault/vault.ts';
 import { goodLogin } from '../support/good-login.ts';
 import { temporaryDirectory, temporaryHome } from '../support/home.ts';

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { CredentialId } from '../../src/credential.ts';
+import type { WarmedLogin } from '../../src/refresh/warm-options.ts';
 import { EngineStore } from '../../src/store/engine/engine-store.ts';
-import type { WarmedLogin } from '../../src/vault/results.ts';
 import type { Vault } from '../../src/vault/vault.ts';
 import { type Home, temporaryHome } from '../support/home.ts';
 import { memoryEngine, SharedMemory } from '../support/memory-engine.ts';

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { ExportedLogin } from '../../src/vault/results.ts';
+import type { ExportedLogin } from '../../src/transfer/types.ts';
 import { temporaryHome } from '../support/home.ts';
 import { type Servers, startServers } from '../support/servers.ts';
 import { change, loggedIn, scripted, stored, vaultAt } from '../support/vault.ts';

@@ -1,6 +1,6 @@
 import { onTestFinished, vi } from 'vitest';
+import type { LoginInteraction } from '../../src/login/types.ts';
 import { Secret } from '../../src/secret.ts';
-import type { LoginInteraction } from '../../src/vault/results.ts';
 import type { Home } from '../support/home.ts';
 import type { Counters, Servers } from '../support/servers.ts';
 import { change, scripted } from '../support/vault.ts';

@@ -1,8 +1,8 @@
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import type { ClientOptions } from '../../src/login/types.ts';
 import { clientMetadataDocument } from '../../src/oauth/registration/client-metadata.ts';
 import { Secret } from '../../src/secret.ts';
-import type { ClientOptions } from '../../src/vault/results.ts';
 import { temporaryHome } from '../support/home.ts';
 import { type ServerOptions, type Servers, startServers } from '../support/servers.ts';
 import { toolCallBy } from '../support/tool-call.ts';

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { DeviceCode, LoginInteraction } from '../../src/vault/results.ts';
+import type { DeviceCode, LoginInteraction } from '../../src/login/types.ts';
 import { temporaryHome } from '../support/home.ts';
 import { answer, hostileServer } from '../support/hostile-server.ts';
 import { browse } from '../support/scripted-browser.mjs';

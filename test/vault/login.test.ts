@@ -13,10 +13,10 @@ import {
   StorageUnsafeError,
 } from '../../src/errors.ts';
 import { MemoryKeyring } from '../../src/keyring/memory.ts';
+import type { LoginInteraction } from '../../src/login/types.ts';
 import { seal } from '../../src/sealing.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
 import type { Store } from '../../src/store/record-store.ts';
-import type { LoginInteraction } from '../../src/vault/results.ts';
 import { type Home, temporaryHome } from '../support/home.ts';
 import { DesktopKeyring, opener } from '../support/keyring.ts';
 import { runScript } from '../support/process.ts';

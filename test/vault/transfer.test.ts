@@ -4,7 +4,7 @@ import { type Credential, serializeCredential } from '../../src/credential.ts';
 import { type BlobHeader, sealBlob } from '../../src/handover/blob.ts';
 import { parseCode } from '../../src/handover/code.ts';
 import { Secret } from '../../src/secret.ts';
-import type { SendOptions } from '../../src/vault/results.ts';
+import type { SendOptions } from '../../src/transfer/types.ts';
 import type { Vault } from '../../src/vault/vault.ts';
 import { sampleCredential } from '../support/credential.ts';
 import { contentsOf } from '../support/disk.ts';

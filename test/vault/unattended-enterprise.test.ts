@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { InvalidResponseError } from '../../src/errors.ts';
+import type { GrantOptions, LoginOptions } from '../../src/login/types.ts';
 import { Secret } from '../../src/secret.ts';
-import type { GrantOptions, LoginOptions } from '../../src/vault/results.ts';
 import { temporaryHome } from '../support/home.ts';
 import { secretsSeen } from '../support/leaks.ts';
 import { type Servers, startServers } from '../support/servers.ts';

@@ -3,7 +3,7 @@ import { join, relative } from 'node:path';
 import { decodeJwt } from 'jose';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { InvalidArgumentError } from '../../src/errors.ts';
-import type { LoginOptions } from '../../src/vault/results.ts';
+import type { LoginOptions } from '../../src/login/types.ts';
 import { temporaryHome } from '../support/home.ts';
 import { secretsSeen } from '../support/leaks.ts';
 import { type Servers, startServers } from '../support/servers.ts';

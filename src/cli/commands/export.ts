@@ -15,7 +15,7 @@ import { mcpRemote } from '../../import/to-mcp-remote.ts';
 import { printableJson, quote } from '../../quote.ts';
 import { checkCanCreate, createFile } from '../../system/files/created-file.ts';
 import { shellPath } from '../../system/files/storage-error.ts';
-import type { ExportedLogin } from '../../vault/results.ts';
+import type { ExportedLogin } from '../../transfer/types.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
 import { chosenPlace, timeoutMs, withVault } from '../open-vault.ts';

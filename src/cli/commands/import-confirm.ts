@@ -3,7 +3,7 @@ import { AbortedError, HoldfastError, InvalidArgumentError, LoginCancelledError 
 import type { FoundLogin, Peer } from '../../import/source.ts';
 import { quote } from '../../quote.ts';
 import { lacksIssuer } from '../../transfer/import.ts';
-import type { AdoptOptions } from '../../vault/results.ts';
+import type { AdoptOptions } from '../../transfer/types.ts';
 import type { Vault } from '../../vault/vault.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT, exitCodeOf } from '../exit-code.ts';

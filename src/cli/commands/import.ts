@@ -11,7 +11,7 @@ import { quote } from '../../quote.ts';
 import { Secret } from '../../secret.ts';
 import { isThere } from '../../system/files/client-file.ts';
 import { shellPath } from '../../system/files/storage-error.ts';
-import type { AdoptOptions, NamedIssuer } from '../../vault/results.ts';
+import type { AdoptOptions, NamedIssuer } from '../../transfer/types.ts';
 import type { Vault } from '../../vault/vault.ts';
 import type { Invocation } from '../command.ts';
 import { credentialJson } from '../credential-json.ts';

@@ -1,8 +1,9 @@
 import { loginCommand } from '../../credentials/login-required.ts';
 import { displayUrl } from '../../display-url.ts';
+import type { CredentialSummary } from '../../login/types.ts';
 import { printable } from '../../quote.ts';
 import { copiesWarning } from '../../vault/copies.ts';
-import type { CredentialSummary, UnopenedRecord } from '../../vault/results.ts';
+import type { UnopenedRecord } from '../../vault/types.ts';
 import { unseenLeaseWarning } from '../../vault/unseen-lease.ts';
 import type { Invocation } from '../command.ts';
 import { credentialJson } from '../credential-json.ts';

@@ -1,9 +1,9 @@
 import type { AssertionSource } from '../../credential.ts';
 import { InvalidArgumentError } from '../../errors.ts';
+import type { ClientOptions, GrantOptions, LoginOptions } from '../../login/types.ts';
 import type { Leniency } from '../../oauth/leniency.ts';
 import { quote } from '../../quote.ts';
 import { readSecret } from '../../system/files/secret-file.ts';
-import type { ClientOptions, GrantOptions, LoginOptions } from '../../vault/results.ts';
 import type { Invocation } from '../command.ts';
 
 /** What the flags of `login-options.ts` say; settings and environment hold where they are silent. */

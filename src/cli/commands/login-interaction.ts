@@ -1,9 +1,9 @@
 import { loginCommand } from '../../credentials/login-required.ts';
 import { AbortedError, InvalidArgumentError, LoginCancelledError, LoginRequiredError } from '../../errors.ts';
+import type { DeviceCode, LoginHosts, LoginInteraction, LoginOptions } from '../../login/types.ts';
 import { quote } from '../../quote.ts';
 import { whyElsewhere, whyNoBrowser } from '../../system/headless.ts';
 import { openBrowser } from '../../system/processes/browser.ts';
-import type { DeviceCode, LoginHosts, LoginInteraction, LoginOptions } from '../../vault/results.ts';
 import type { Invocation } from '../command.ts';
 import { ask, canAsk, canTell, qrCode } from '../terminal.ts';
 import { relativeTime } from '../words.ts';

@@ -1,5 +1,5 @@
 import { canonicalResource } from '../../credential.ts';
-import type { LoginResult } from '../../vault/results.ts';
+import type { LoginResult } from '../../login/types.ts';
 import type { Invocation } from '../command.ts';
 import { credentialJson } from '../credential-json.ts';
 import { EXIT } from '../exit-code.ts';

@@ -1,6 +1,6 @@
 import { canonicalResource } from '../../credential.ts';
 import { InvalidArgumentError, LoginCancelledError } from '../../errors.ts';
-import type { ForgetOptions } from '../../vault/results.ts';
+import type { ForgetOptions } from '../../vault/types.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT, EXIT_OF } from '../exit-code.ts';
 import { withVault } from '../open-vault.ts';

@@ -4,7 +4,12 @@ import { displayUrl } from '../../display-url.ts';
 import { AbortedError, HandoverExpiredError, HoldfastError, InvalidArgumentError } from '../../errors.ts';
 import { quote } from '../../quote.ts';
 import { shellPath } from '../../system/files/storage-error.ts';
-import type { HandoverInvitation, ReceiveOffer, ReceiveOptions, ReceiveResult } from '../../vault/results.ts';
+import type {
+  HandoverInvitation,
+  ReceiveOffer,
+  ReceiveOptions,
+  ReceiveResult,
+} from '../../transfer/types.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { type Ask, blobsFrom, readBlobFile } from '../blob-input.ts';
 import type { Invocation } from '../command.ts';

@@ -1,5 +1,5 @@
 import { displayUrl } from '../../display-url.ts';
-import type { WarmedLogin, WarmResult, WarmStates } from '../../vault/results.ts';
+import type { WarmedLogin, WarmResult, WarmStates } from '../../refresh/warm-options.ts';
 import type { Vault } from '../../vault/vault.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT, exitCodeOf } from '../exit-code.ts';

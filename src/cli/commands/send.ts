@@ -2,7 +2,7 @@ import { resolve } from 'node:path';
 import { canonicalResource } from '../../credential.ts';
 import { AbortedError, InvalidArgumentError } from '../../errors.ts';
 import { checkCanCreate, createFile } from '../../system/files/created-file.ts';
-import type { SendOptions, SendResult } from '../../vault/results.ts';
+import type { SendOptions, SendResult } from '../../transfer/types.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
 import { timeoutMs, withVault } from '../open-vault.ts';

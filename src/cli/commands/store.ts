@@ -2,7 +2,7 @@ import { loginCommand } from '../../credentials/login-required.ts';
 import { migratable, type StoreStatus, storeStatus } from '../../doctor/store-status.ts';
 import { InvalidArgumentError } from '../../errors.ts';
 import { quote } from '../../quote.ts';
-import type { Listing } from '../../vault/results.ts';
+import type { Listing } from '../../vault/types.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
 import { withVault } from '../open-vault.ts';

@@ -3,7 +3,7 @@ import { credentialOf } from '../../docker-agent/entry.ts';
 import { openDockerAgent } from '../../docker-agent/open.ts';
 import { HoldfastError } from '../../errors.ts';
 import { dockerAgentLayoutOf, layoutOf } from '../../system/files/paths.ts';
-import type { ForeignLogin } from '../../vault/results.ts';
+import type { ForeignLogin } from '../../transfer/types.ts';
 import { type FoundLogin, type Peer, type PeerPlace, type Skipped, sameTokens } from '../source.ts';
 
 /*

@@ -7,7 +7,7 @@ import { namesIn, readClientFile } from '../../system/files/client-file.ts';
 import { createFile } from '../../system/files/created-file.ts';
 import { shellPath } from '../../system/files/storage-error.ts';
 import { pause } from '../../system/locks/keyed-mutex.ts';
-import type { ForeignLogin } from '../../vault/results.ts';
+import type { ForeignLogin } from '../../transfer/types.ts';
 import type { ConfiguredServer } from '../configured-servers.ts';
 import { type Fields, issuerIn, objectOf, textAt, wireClient, wireTokens } from '../fields.ts';
 import {

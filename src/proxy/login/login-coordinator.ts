@@ -3,6 +3,7 @@ import type { CredentialId as Name } from '../../credential.ts';
 import { recordId } from '../../credential.ts';
 import { loginCommand } from '../../credentials/login-required.ts';
 import { AbortedError, HoldfastError, LoginCancelledError, LoginRequiredError } from '../../errors.ts';
+import type { LoginHosts, LoginInteraction } from '../../login/types.ts';
 import { sharedLogin } from '../../mcp/shared-login.ts';
 import { quote } from '../../quote.ts';
 import type { Environment } from '../../system/environment.ts';
@@ -10,7 +11,6 @@ import { layoutOf } from '../../system/files/paths.ts';
 import { ensurePrivateDirectories } from '../../system/files/private-directory.ts';
 import { acquireLock, type Lock, lockKindOf } from '../../system/locks/lock.ts';
 import { openBrowser, openerOf } from '../../system/processes/browser.ts';
-import type { LoginHosts, LoginInteraction } from '../../vault/results.ts';
 import type { Vault } from '../../vault/vault.ts';
 
 /*
