@@ -14,7 +14,7 @@ import { parseArgs } from 'node:util';
 import { STEPS } from '../src/system/checkpoints.ts';
 import { CrashSite, type Kill, PLACES, SERVERS, Servers } from '../test/faults/crash/harness.ts';
 import { Site } from '../test/faults/crash/site.ts';
-import { bundled } from '../test/support/bundle.ts';
+import { bundled } from '../test/support/homes/bundle.ts';
 
 /** How long after a step a random kill may come: past the end of most of them, so that every moment is hit. */
 const LONGEST_MS = 4;

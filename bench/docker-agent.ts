@@ -11,8 +11,8 @@ import { CredentialId } from '../src/credential.ts';
 import { entryOf } from '../src/docker-agent/entry.ts';
 import { Secret } from '../src/secret.ts';
 import { processEnvironment } from '../src/system/environment.ts';
-import { sampleCredential } from '../test/support/credential.ts';
-import { dockerAgentParts, writeBundle } from '../test/support/docker-agent.ts';
+import { sampleCredential } from '../test/support/homes/credential.ts';
+import { dockerAgentParts, writeBundle } from '../test/support/homes/docker-agent.ts';
 
 const ROUNDS = Number(process.argv[2] ?? 30);
 const ENTRIES = [10, 500, 5_000];

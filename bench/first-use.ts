@@ -11,8 +11,8 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { processEnvironment } from '../src/system/environment.ts';
 import { openVault } from '../src/vault/vault.ts';
-import { bundled } from '../test/support/bundle.ts';
-import { startServers } from '../test/support/servers.ts';
+import { bundled } from '../test/support/homes/bundle.ts';
+import { startServers } from '../test/support/servers/servers.ts';
 import { desktop, noSecretService } from './storm/desktop.ts';
 import { Place } from './storm/place.ts';
 

@@ -19,9 +19,9 @@ import { connectBus, deadlineIn } from '../src/system/dbus/connection.ts';
 import { type Environment, processEnvironment } from '../src/system/environment.ts';
 import { layoutOf } from '../src/system/files/paths.ts';
 import { openVault } from '../src/vault/vault.ts';
+import { browse } from '../test/support/browser/scripted-browser.mjs';
 import { installed } from '../test/support/requirement.ts';
-import { browse } from '../test/support/scripted-browser.mjs';
-import { startServers } from '../test/support/servers.ts';
+import { startServers } from '../test/support/servers/servers.ts';
 
 const ROUNDS = Number(process.argv[2] ?? 40);
 const SECRET = Buffer.from(Buffer.alloc(32, 7).toString('base64url'));

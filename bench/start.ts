@@ -8,8 +8,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openVault } from '../src/vault/vault.ts';
-import { browse } from '../test/support/scripted-browser.mjs';
-import { startServers } from '../test/support/servers.ts';
+import { browse } from '../test/support/browser/scripted-browser.mjs';
+import { startServers } from '../test/support/servers/servers.ts';
 
 const ROUNDS = Number(process.argv[2] ?? 40);
 

@@ -4,7 +4,7 @@
  * to one token request, a valid token for everyone, and no revocation, as that server counts. Exits with 1 when one did
  * not. What other programs do under `--peers` is shown and not judged.
  */
-import { type Servers, startServers } from '../test/support/servers.ts';
+import { type Servers, startServers } from '../test/support/servers/servers.ts';
 import { describe } from './storm/barrier.ts';
 import { CONFIGURATIONS } from './storm/configurations.ts';
 import { type Options, readOptions } from './storm/options.ts';

@@ -15,10 +15,10 @@ import { DirectoryStore } from '../src/store/directory.ts';
 import { processEnvironment } from '../src/system/environment.ts';
 import { layoutOf } from '../src/system/files/paths.ts';
 import { openVault } from '../src/vault/vault.ts';
-import { browse } from '../test/support/scripted-browser.mjs';
-import { startServers } from '../test/support/servers.ts';
+import { browse } from '../test/support/browser/scripted-browser.mjs';
+import { startServers } from '../test/support/servers/servers.ts';
 
-const BROWSER = fileURLToPath(new URL('../test/support/scripted-browser.mjs', import.meta.url));
+const BROWSER = fileURLToPath(new URL('../test/support/browser/scripted-browser.mjs', import.meta.url));
 const WRITES = Number(process.argv[2] ?? 300);
 const RECORDS = [10, 1_000, 100_000];
 

@@ -16,7 +16,7 @@ import { createInterface } from 'node:readline';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { isDeepStrictEqual, parseArgs } from 'node:util';
-import { startServers } from '../test/support/servers.ts';
+import { startServers } from '../test/support/servers/servers.ts';
 
 const INSPECTOR = fileURLToPath(
   new URL(
@@ -24,7 +24,7 @@ const INSPECTOR = fileURLToPath(
     import.meta.url,
   ),
 );
-const BROWSER = fileURLToPath(new URL('../test/support/scripted-browser.mjs', import.meta.url));
+const BROWSER = fileURLToPath(new URL('../test/support/browser/scripted-browser.mjs', import.meta.url));
 
 /** How long one command may take, in milliseconds. */
 const LIMIT_MS = 30_000;

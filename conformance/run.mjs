@@ -141,7 +141,7 @@ async function clientCommand() {
     '--holdfast',
     await bundled('holdfast', 'src/cli/bin.ts'),
     '--browser',
-    join(ROOT, 'test/support/scripted-browser.mjs'),
+    join(ROOT, 'test/support/browser/scripted-browser.mjs'),
   ];
 }
 

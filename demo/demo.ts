@@ -7,8 +7,8 @@ import { lstat, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { chromiumPath } from '../test/support/chromium.ts';
-import { type Servers, startServers } from '../test/support/servers.ts';
+import { chromiumPath } from '../test/support/browser/chromium.ts';
+import { type Servers, startServers } from '../test/support/servers/servers.ts';
 
 const TOKEN_LIFE_S = 4;
 const root = fileURLToPath(new URL('..', import.meta.url));

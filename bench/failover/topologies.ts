@@ -11,8 +11,8 @@ import pg from 'pg';
 import { postgresMigration, postgresStore } from '../../src/postgres.ts';
 import { redisStore } from '../../src/redis.ts';
 import type { EngineStore } from '../../src/store/engine/engine-store.ts';
-import { startPostgres, startReplica, startWire } from '../../test/support/postgres.ts';
-import { joinCluster, type RedisServer, startRedis } from '../../test/support/redis.ts';
+import { startPostgres, startReplica, startWire } from '../../test/support/engines/postgres.ts';
+import { joinCluster, type RedisServer, startRedis } from '../../test/support/engines/redis.ts';
 
 /* Engines of two servers or more, and what makes one take over from another. */
 

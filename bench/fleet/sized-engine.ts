@@ -1,7 +1,7 @@
 import pg from 'pg';
 import { postgresMigration } from '../../src/postgres.ts';
-import { startPostgres } from '../../test/support/postgres.ts';
-import { startRedis } from '../../test/support/redis.ts';
+import { startPostgres } from '../../test/support/engines/postgres.ts';
+import { startRedis } from '../../test/support/engines/redis.ts';
 
 /** An engine of its own, and how much room its records take. */
 export interface SizedEngine {

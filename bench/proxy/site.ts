@@ -6,9 +6,9 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { openVault } from '../../src/vault/vault.ts';
-import { bundled } from '../../test/support/bundle.ts';
-import { browse } from '../../test/support/scripted-browser.mjs';
-import { type Servers, startServers } from '../../test/support/servers.ts';
+import { browse } from '../../test/support/browser/scripted-browser.mjs';
+import { bundled } from '../../test/support/homes/bundle.ts';
+import { type Servers, startServers } from '../../test/support/servers/servers.ts';
 
 /** A server that wants a login, the login in a home of its own, and the command as it is installed. */
 export interface Site {

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
-import { bundled } from '../../test/support/bundle.ts';
-import type { Servers } from '../../test/support/servers.ts';
+import { bundled } from '../../test/support/homes/bundle.ts';
+import type { Servers } from '../../test/support/servers/servers.ts';
 import { judged } from './barrier.ts';
 import { CommandFleet } from './command-fleet.ts';
 import { desktop, noSecretService } from './desktop.ts';

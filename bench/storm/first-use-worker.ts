@@ -3,7 +3,7 @@
  * `ready`, waits for a line, logs in, and ends.
  */
 import { openVault } from '../../src/vault/vault.ts';
-import { browse } from '../../test/support/scripted-browser.mjs';
+import { browse } from '../../test/support/browser/scripted-browser.mjs';
 
 const [resource = ''] = process.argv.slice(2);
 process.stdout.write('ready\n');

@@ -9,7 +9,7 @@ import { MemoryStore } from '../../src/store/memory.ts';
 import { type Environment, processEnvironment } from '../../src/system/environment.ts';
 import { layoutOf } from '../../src/system/files/paths.ts';
 import { openVault } from '../../src/vault/vault.ts';
-import { browse } from '../../test/support/scripted-browser.mjs';
+import { browse } from '../../test/support/browser/scripted-browser.mjs';
 import { accepted } from './barrier.ts';
 
 /** A login in a home of its own, made at the real servers by the scripted browser. */

@@ -1,8 +1,8 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { browse } from '../../test/support/scripted-browser.mjs';
-import type { Servers } from '../../test/support/servers.ts';
+import { browse } from '../../test/support/browser/scripted-browser.mjs';
+import type { Servers } from '../../test/support/servers/servers.ts';
 
 /** What a login yields, before any program has stored it in its own way. */
 export interface PeerLogin {

@@ -1,4 +1,4 @@
-import type { Counters, Servers } from '../../test/support/servers.ts';
+import type { Counters, Servers } from '../../test/support/servers/servers.ts';
 import type { Fleet } from './fleet.ts';
 
 /** What is to be shown, and how. */

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync } f
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { bundled } from '../../test/support/bundle.ts';
+import { bundled } from '../../test/support/homes/bundle.ts';
 
 /** The build that fleets are updated from: the last one before the lease was rebuilt. */
 export const OLD_COMMIT = 'a4a2f32';

@@ -9,7 +9,7 @@ import {
   startReplica,
   startWire,
   type Wire,
-} from '../../test/support/postgres.ts';
+} from '../../test/support/engines/postgres.ts';
 import type { Served } from './engines.ts';
 
 const SETTINGS = [

@@ -1,6 +1,6 @@
 import { Redis } from 'ioredis';
-import { startWire, type Wire } from '../../test/support/postgres.ts';
-import { type RedisServer, startRedis } from '../../test/support/redis.ts';
+import { startWire, type Wire } from '../../test/support/engines/postgres.ts';
+import { type RedisServer, startRedis } from '../../test/support/engines/redis.ts';
 import type { Served } from './engines.ts';
 
 /** The fields of a credential that are times, by name or by the letter before their key. */

@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { bundled } from '../../test/support/bundle.ts';
+import { bundled } from '../../test/support/homes/bundle.ts';
 import { CanaryScan } from './canary.ts';
 import { Chaos } from './chaos.ts';
 import { Credentials } from './credentials.ts';

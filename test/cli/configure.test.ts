@@ -6,11 +6,11 @@ import { StdioClientTransport } from '@modelcontextprotocol/client/stdio';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { COMMANDS } from '../../src/cli/commands.ts';
 import { CLIENTS } from '../../src/configure/clients.ts';
-import { contentsOf } from '../support/disk.ts';
-import { temporaryDirectory, temporaryHome } from '../support/home.ts';
-import { type Ended, start, TYPESCRIPT } from '../support/process.ts';
+import { contentsOf } from '../support/homes/disk.ts';
+import { temporaryDirectory, temporaryHome } from '../support/homes/home.ts';
+import { type Ended, start, TYPESCRIPT } from '../support/processes/process.ts';
 import { requirement } from '../support/requirement.ts';
-import { type Servers, startServers } from '../support/servers.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 import { commandLine } from '../support/transcript.ts';
 
 const BIN = fileURLToPath(new URL('../../src/cli/bin.ts', import.meta.url));

@@ -1,9 +1,9 @@
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { fixtureAt } from '../support/docker-agent.ts';
-import { temporaryHome } from '../support/home.ts';
-import { holdfast, start, TYPESCRIPT } from '../support/process.ts';
+import { fixtureAt } from '../support/homes/docker-agent.ts';
+import { temporaryHome } from '../support/homes/home.ts';
+import { holdfast, start, TYPESCRIPT } from '../support/processes/process.ts';
 
 /** A directory of docker-agent's, and what `doctor` says of it: for each check what it found. */
 async function place() {
@@ -57,7 +57,7 @@ describe('holdfast doctor --store docker-agent', () => {
     const at = await place();
     await fixtureAt(at.directory);
     const lock = join(at.directory, 'mcp-oauth-tokens.enc.lock');
-    const script = join(import.meta.dirname, '..', 'support', 'lock-holder.ts');
+    const script = join(import.meta.dirname, '../support/processes/lock-holder.ts');
     const holder = start(process.execPath, [...TYPESCRIPT, script, lock, 'flock']);
     await holder.says('locked');
     const { of } = await at.doctor();

@@ -3,11 +3,11 @@ import { chmod, chown, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from '
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
-import { contentsOf, copyDirectory } from '../support/disk.ts';
-import { temporaryHome } from '../support/home.ts';
+import { contentsOf, copyDirectory } from '../support/homes/disk.ts';
+import { temporaryHome } from '../support/homes/home.ts';
+import { NO_SECRET_SERVICE, privateBus } from '../support/keyrings/secret-service.ts';
 import { requirement } from '../support/requirement.ts';
-import { NO_SECRET_SERVICE, privateBus } from '../support/secret-service.ts';
-import { type Servers, startServers } from '../support/servers.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 import { type CommandLine, commandLine } from '../support/transcript.ts';
 
 const root = requirement('it is not Linux as root', process.geteuid?.() === 0);

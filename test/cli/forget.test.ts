@@ -1,10 +1,10 @@
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { temporaryDirectory } from '../support/home.ts';
-import { ENTER, HOLDFAST, NO_TERMINAL, terminal } from '../support/sandbox-terminal.ts';
-import { end, NO_SECRET_SERVICE, privateBus } from '../support/secret-service.ts';
-import { type Servers, startServers } from '../support/servers.ts';
+import { temporaryDirectory } from '../support/homes/home.ts';
+import { end, NO_SECRET_SERVICE, privateBus } from '../support/keyrings/secret-service.ts';
+import { ENTER, HOLDFAST, NO_TERMINAL, terminal } from '../support/sandbox/sandbox-terminal.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 import { commandLine } from '../support/transcript.ts';
 
 let servers: Servers;

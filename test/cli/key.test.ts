@@ -1,8 +1,8 @@
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { temporaryDirectory } from '../support/home.ts';
-import { holdfast } from '../support/process.ts';
+import { temporaryDirectory } from '../support/homes/home.ts';
+import { holdfast } from '../support/processes/process.ts';
 
 const KEY = /^[\w-]{43}\n$/;
 

@@ -2,9 +2,9 @@ import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { recordId } from '../../src/credential.ts';
-import { contentsOf } from '../support/disk.ts';
-import { temporaryHome } from '../support/home.ts';
-import { type Servers, startServers } from '../support/servers.ts';
+import { contentsOf } from '../support/homes/disk.ts';
+import { temporaryHome } from '../support/homes/home.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 import { type CommandLine, commandLine } from '../support/transcript.ts';
 
 let servers: Servers;

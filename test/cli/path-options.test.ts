@@ -1,7 +1,7 @@
 import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { temporaryDirectory, temporaryHome } from '../support/home.ts';
+import { temporaryDirectory, temporaryHome } from '../support/homes/home.ts';
 import { commandLine } from '../support/transcript.ts';
 
 /*

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { temporaryHome } from '../support/home.ts';
-import { noRedis, redisServer } from '../support/redis.ts';
-import { seededHome } from '../support/seeded-home.ts';
-import { startServers } from '../support/servers.ts';
+import { noRedis, redisServer } from '../support/engines/redis.ts';
+import { temporaryHome } from '../support/homes/home.ts';
+import { seededHome } from '../support/homes/seeded-home.ts';
+import { startServers } from '../support/servers/servers.ts';
 import { commandLine } from '../support/transcript.ts';
 
 describe('holdfast refresher --once', () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { holdfast } from '../support/process.ts';
-import { seededHome } from '../support/seeded-home.ts';
+import { seededHome } from '../support/homes/seeded-home.ts';
+import { holdfast } from '../support/processes/process.ts';
 
 async function run(home: { path: string }, ...args: string[]) {
   return holdfast(args, { HOLDFAST_HOME: home.path, HOLDFAST_KEYRING: 'auto' }).ended;

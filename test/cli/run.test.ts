@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { temporaryHome } from '../support/home.ts';
-import { holdfast } from '../support/process.ts';
-import { seededHome } from '../support/seeded-home.ts';
+import { temporaryHome } from '../support/homes/home.ts';
+import { seededHome } from '../support/homes/seeded-home.ts';
+import { holdfast } from '../support/processes/process.ts';
 
 /** Runs `holdfast run` at a home with one login, and that program of Node’s in its place. */
 async function running(options: readonly string[], program: string, variables: Record<string, string> = {}) {

@@ -1,9 +1,9 @@
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { contentsOf } from '../support/disk.ts';
-import { temporaryHome } from '../support/home.ts';
-import { start, TYPESCRIPT } from '../support/process.ts';
-import { type Servers, startServers } from '../support/servers.ts';
+import { contentsOf } from '../support/homes/disk.ts';
+import { temporaryHome } from '../support/homes/home.ts';
+import { start, TYPESCRIPT } from '../support/processes/process.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 import { type CommandLine, commandLine } from '../support/transcript.ts';
 
 const BIN = fileURLToPath(new URL('../../src/cli/bin.ts', import.meta.url));

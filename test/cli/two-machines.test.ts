@@ -3,10 +3,10 @@ import { cp, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { temporaryDirectory } from '../support/home.ts';
-import { start, TYPESCRIPT } from '../support/process.ts';
+import { temporaryDirectory } from '../support/homes/home.ts';
+import { start, TYPESCRIPT } from '../support/processes/process.ts';
 import { requirement } from '../support/requirement.ts';
-import { type Servers, startServers } from '../support/servers.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 import { SCRIPTED_BROWSER } from '../support/transcript.ts';
 
 /* A machine is a mount namespace with a boot id, a machine id and a host name of its own, in which everything else is as here. */

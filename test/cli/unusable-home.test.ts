@@ -2,11 +2,11 @@ import { spawnSync } from 'node:child_process';
 import { chmod, chown, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { bundled } from '../support/bundle.ts';
-import { contentsOf } from '../support/disk.ts';
-import { failureOf, goodLogin } from '../support/good-login.ts';
-import { temporaryDirectory, temporaryHome } from '../support/home.ts';
-import { start } from '../support/process.ts';
+import { bundled } from '../support/homes/bundle.ts';
+import { contentsOf } from '../support/homes/disk.ts';
+import { failureOf, goodLogin } from '../support/homes/good-login.ts';
+import { temporaryDirectory, temporaryHome } from '../support/homes/home.ts';
+import { start } from '../support/processes/process.ts';
 import { requirement } from '../support/requirement.ts';
 import { type CommandLine, commandLine } from '../support/transcript.ts';
 

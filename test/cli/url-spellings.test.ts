@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { temporaryHome } from '../support/home.ts';
-import { type Servers, startServers } from '../support/servers.ts';
+import { temporaryHome } from '../support/homes/home.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 import { type CommandLine, commandLine } from '../support/transcript.ts';
 
 let servers: Servers;

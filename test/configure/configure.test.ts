@@ -17,7 +17,7 @@ import { configure, entriesOf, fileOf, unconfigure, type Wanted } from '../../sr
 import { serverName } from '../../src/configure/server-name.ts';
 import { processEnvironment } from '../../src/system/environment.ts';
 import { readClientFile, replaceClientFile } from '../../src/system/files/client-file.ts';
-import { temporaryDirectory } from '../support/home.ts';
+import { temporaryDirectory } from '../support/homes/home.ts';
 import { requirement } from '../support/requirement.ts';
 import * as files from './files.ts';
 

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import type { Credential } from '../../src/credential.ts';
 import { alive, freshFor, freshness, lapsesAt, servedFor } from '../../src/credentials/token-age.ts';
 import type { Moment } from '../../src/system/clock.ts';
-import { sampleCredential } from '../support/credential.ts';
+import { sampleCredential } from '../support/homes/credential.ts';
 import '../support/fixed-seed.ts';
 
 const SECOND = 1000;

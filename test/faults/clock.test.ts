@@ -1,10 +1,10 @@
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Home, temporaryHome } from '../support/home.ts';
-import { start, TYPESCRIPT } from '../support/process.ts';
+import { type Home, temporaryHome } from '../support/homes/home.ts';
+import { change, loggedIn, vaultAt } from '../support/homes/vault.ts';
+import { start, TYPESCRIPT } from '../support/processes/process.ts';
 import { installed, requirement } from '../support/requirement.ts';
-import { type Servers, startServers } from '../support/servers.ts';
-import { change, loggedIn, vaultAt } from '../support/vault.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 
 const NO_FAKETIME = requirement(
   'faketime is not installed, or this is not Linux',
@@ -19,7 +19,7 @@ afterAll(() => servers.stop());
 
 /** What `token-process.ts` says in a process whose wall clock is off by so much. */
 async function tokenAt(offset: string, home: string): Promise<string> {
-  const script = fileURLToPath(new URL('../support/token-process.ts', import.meta.url));
+  const script = fileURLToPath(new URL('../support/processes/token-process.ts', import.meta.url));
   const { code, out, err } = await start(
     'faketime',
     ['-f', offset, process.execPath, ...TYPESCRIPT, script, servers.resource],

@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Step } from '../../src/system/checkpoints.ts';
-import { bundled } from '../support/bundle.ts';
-import { temporaryHome } from '../support/home.ts';
-import { holdfast } from '../support/process.ts';
+import { bundled } from '../support/homes/bundle.ts';
+import { temporaryHome } from '../support/homes/home.ts';
+import { holdfast } from '../support/processes/process.ts';
 import { CrashSite, type Kill, PLACES, SERVERS, Servers, type Verdict } from './crash/harness.ts';
 import { Site } from './crash/site.ts';
 

@@ -6,11 +6,11 @@ import { kidIn, OutboxFiles } from '../../src/credentials/outbox/outbox-files.ts
 import { SealedCredentialStore } from '../../src/credentials/sealed/sealed-credential-store.ts';
 import { HoldfastError, RecordDamagedError } from '../../src/errors.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
-import { temporaryHome } from '../support/home.ts';
-import { holdfast } from '../support/process.ts';
-import { type SeededHome, seededHome } from '../support/seeded-home.ts';
-import { type Servers, startServers } from '../support/servers.ts';
-import { expire, leave, loggedIn, partsAt, scripted, vaultAt } from '../support/vault.ts';
+import { temporaryHome } from '../support/homes/home.ts';
+import { type SeededHome, seededHome } from '../support/homes/seeded-home.ts';
+import { expire, leave, loggedIn, partsAt, scripted, vaultAt } from '../support/homes/vault.ts';
+import { holdfast } from '../support/processes/process.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 
 let servers: Servers;
 beforeAll(async () => {

@@ -5,13 +5,13 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import type { StepMessage } from '../../src/system/checkpoints.ts';
-import { bundled } from '../support/bundle.ts';
-import { temporaryHome } from '../support/home.ts';
-import { holdfast, start, TYPESCRIPT } from '../support/process.ts';
-import { type Servers, startServers } from '../support/servers.ts';
-import { NO_SMALL_DISK, type SmallDisk, smallDisk } from '../support/small-disk.ts';
-import { gatedTokenEndpoint, useTokenEndpoint } from '../support/token-endpoint.ts';
-import { accepted, expire, leave, loggedIn, stored, vaultAt } from '../support/vault.ts';
+import { bundled } from '../support/homes/bundle.ts';
+import { temporaryHome } from '../support/homes/home.ts';
+import { NO_SMALL_DISK, type SmallDisk, smallDisk } from '../support/homes/small-disk.ts';
+import { accepted, expire, leave, loggedIn, stored, vaultAt } from '../support/homes/vault.ts';
+import { holdfast, start, TYPESCRIPT } from '../support/processes/process.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
+import { gatedTokenEndpoint, useTokenEndpoint } from '../support/servers/token-endpoint.ts';
 import { Site, untilStopped } from './crash/site.ts';
 import { type Family, startTokenServer, type TokenServer } from './crash/token-server.ts';
 
@@ -213,7 +213,7 @@ describe('too few file descriptors', () => {
   test('end in a token or a clear error, and never in a lost login', async () => {
     const home = await temporaryHome();
     await loggedIn(home, servers.resource);
-    const script = fileURLToPath(new URL('../support/token-process.ts', import.meta.url));
+    const script = fileURLToPath(new URL('../support/processes/token-process.ts', import.meta.url));
     let tokens = 0;
     for (const limit of [18, 20, 22, 24, 26, 28, 32, 40, 64]) {
       await expire(home, servers.resource);

@@ -1,13 +1,13 @@
 import { fileURLToPath } from 'node:url';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { temporaryHome } from '../support/home.ts';
-import { start, TYPESCRIPT } from '../support/process.ts';
-import { NO_SECRET_SERVICE, privateBus } from '../support/secret-service.ts';
-import { seededHome } from '../support/seeded-home.ts';
-import { startServers } from '../support/servers.ts';
+import { temporaryHome } from '../support/homes/home.ts';
+import { seededHome } from '../support/homes/seeded-home.ts';
+import { NO_SECRET_SERVICE, privateBus } from '../support/keyrings/secret-service.ts';
+import { start, TYPESCRIPT } from '../support/processes/process.ts';
+import { startServers } from '../support/servers/servers.ts';
 import { SCRIPTED_BROWSER } from '../support/transcript.ts';
 
-const SCRIPT = fileURLToPath(new URL('../support/whole-life.ts', import.meta.url));
+const SCRIPT = fileURLToPath(new URL('../support/homes/whole-life.ts', import.meta.url));
 
 /** Runs the whole life of a vault; it is over within these seconds after the vault was closed, or not by itself. */
 async function endsByItself(

@@ -7,11 +7,11 @@ import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { connectBus, deadlineIn } from '../../src/system/dbus/connection.ts';
 import { isGuarded } from '../../src/system/network/unix-peer.ts';
-import { bundled } from '../support/bundle.ts';
-import { temporaryDirectory } from '../support/home.ts';
-import { NOT_ROOT } from '../support/keyctl.ts';
-import { type Ended, start } from '../support/process.ts';
-import { end, NO_SECRET_SERVICE, untilOwned } from '../support/secret-service.ts';
+import { bundled } from '../support/homes/bundle.ts';
+import { temporaryDirectory } from '../support/homes/home.ts';
+import { NOT_ROOT } from '../support/keyrings/keyctl.ts';
+import { end, NO_SECRET_SERVICE, untilOwned } from '../support/keyrings/secret-service.ts';
+import { type Ended, start } from '../support/processes/process.ts';
 
 /*
  * The session bus of a session that is over: its address is still in the environment, and another user listens there. All of it

@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DirectoryStore } from '../../src/store/directory.ts';
-import { bundled } from '../support/bundle.ts';
-import { temporaryHome } from '../support/home.ts';
-import { NO_SMALL_DISK, smallDisk } from '../support/small-disk.ts';
+import { bundled } from '../support/homes/bundle.ts';
+import { temporaryHome } from '../support/homes/home.ts';
+import { NO_SMALL_DISK, smallDisk } from '../support/homes/small-disk.ts';
 import { Site } from './crash/site.ts';
 import { startTokenServer, type TokenServer } from './crash/token-server.ts';
 

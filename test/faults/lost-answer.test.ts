@@ -1,10 +1,10 @@
 import type { ServerResponse } from 'node:http';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Home, temporaryHome } from '../support/home.ts';
-import { type Handler, json } from '../support/hostile-server.ts';
-import { type Servers, startServers } from '../support/servers.ts';
-import { useTokenEndpoint } from '../support/token-endpoint.ts';
-import { expire, loggedIn, stored, vaultAt } from '../support/vault.ts';
+import { type Home, temporaryHome } from '../support/homes/home.ts';
+import { expire, loggedIn, stored, vaultAt } from '../support/homes/vault.ts';
+import { type Handler, json } from '../support/servers/hostile-server.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
+import { useTokenEndpoint } from '../support/servers/token-endpoint.ts';
 
 let servers: Servers;
 beforeAll(async () => {

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { processEnvironment } from '../../src/system/environment.ts';
 import { openVault } from '../../src/vault/vault.ts';
-import { temporaryDirectory } from '../support/home.ts';
+import { temporaryDirectory } from '../support/homes/home.ts';
 
 /*
  * A fleet is updated one machine at a time, and a home outlives the program. This one was written by the build of commit a4a2f32:

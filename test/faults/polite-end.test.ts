@@ -3,8 +3,8 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { fileURLToPath } from 'node:url';
 import { expect, onTestFinished, test } from 'vitest';
-import { temporaryHome } from '../support/home.ts';
-import { TYPESCRIPT } from '../support/process.ts';
+import { temporaryHome } from '../support/homes/home.ts';
+import { TYPESCRIPT } from '../support/processes/process.ts';
 import { Site } from './crash/site.ts';
 import { closed, listen } from './crash/token-server.ts';
 

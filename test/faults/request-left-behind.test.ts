@@ -1,6 +1,8 @@
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { DirectoryStore } from '../../src/store/directory.ts';
+import { gate } from '../support/homes/store.ts';
+import { start, TYPESCRIPT } from '../support/processes/process.ts';
 import {
   authorizationServer,
   directoryProcess,
@@ -9,11 +11,9 @@ import {
   putLogin,
   RESOURCE,
   storedAt,
-} from '../support/lab.ts';
-import { start, TYPESCRIPT } from '../support/process.ts';
-import { gate } from '../support/store.ts';
+} from '../support/servers/lab.ts';
 
-const PROCESS = fileURLToPath(new URL('../support/token-process.ts', import.meta.url));
+const PROCESS = fileURLToPath(new URL('../support/processes/token-process.ts', import.meta.url));
 
 /** So late, in milliseconds, the server comes to the request of the process that was killed; or right after the next one. */
 const DECIDES_AFTER_MS = 1000;

@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import type { Step } from '../../src/system/checkpoints.ts';
-import { bundled } from '../support/bundle.ts';
-import { temporaryHome } from '../support/home.ts';
-import { holdfast, type Running } from '../support/process.ts';
+import { bundled } from '../support/homes/bundle.ts';
+import { temporaryHome } from '../support/homes/home.ts';
+import { holdfast, type Running } from '../support/processes/process.ts';
 import { type LockName, Site, untilStopped } from './crash/site.ts';
 import { type Family, startTokenServer, type TokenServer } from './crash/token-server.ts';
 

@@ -3,7 +3,7 @@ import { CONFIGURATIONS } from '../../bench/storm/configurations.ts';
 import { noNamespaces } from '../../bench/storm/namespaces.ts';
 import { Place } from '../../bench/storm/place.ts';
 import type { Result } from '../../bench/storm/storm.ts';
-import { type Servers, startServers } from '../support/servers.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 
 /* The small form of `npm run storm`, by the same code: what the authorization server counts, and who has a token. */
 

@@ -3,11 +3,11 @@ import { chmod, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { bundled } from '../support/bundle.ts';
-import { contentsOf } from '../support/disk.ts';
-import { temporaryHome } from '../support/home.ts';
-import { NOT_ROOT } from '../support/keyctl.ts';
-import { type Ended, start } from '../support/process.ts';
+import { bundled } from '../support/homes/bundle.ts';
+import { contentsOf } from '../support/homes/disk.ts';
+import { temporaryHome } from '../support/homes/home.ts';
+import { NOT_ROOT } from '../support/keyrings/keyctl.ts';
+import { type Ended, start } from '../support/processes/process.ts';
 import { Site } from './crash/site.ts';
 import { type Family, startTokenServer, type TokenServer } from './crash/token-server.ts';
 

@@ -1,4 +1,6 @@
 import { describe, expect, test } from 'vitest';
+import { SharedMemory } from '../support/engines/memory-engine.ts';
+import { gate } from '../support/homes/store.ts';
 import {
   authorizationServer,
   ended,
@@ -9,9 +11,7 @@ import {
   putLogin,
   RESOURCE,
   storedAt,
-} from '../support/lab.ts';
-import { SharedMemory } from '../support/memory-engine.ts';
-import { gate } from '../support/store.ts';
+} from '../support/servers/lab.ts';
 
 /*
  * Between its claim and its first byte a process says in the engine that it is about to send, while the record is the one it

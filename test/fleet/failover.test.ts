@@ -4,6 +4,8 @@ import { postgresMigration, postgresStore } from '../../src/postgres.ts';
 import { redisStore } from '../../src/redis.ts';
 import type { Store } from '../../src/store/record-store.ts';
 import { openVault } from '../../src/vault/vault.ts';
+import { NO_POSTGRES, startPostgres, startReplica, startWire } from '../support/engines/postgres.ts';
+import { noRedis, redisServer } from '../support/engines/redis.ts';
 import {
   authorizationServer,
   ended,
@@ -12,9 +14,7 @@ import {
   putLogin,
   RESOURCE,
   storedAt,
-} from '../support/lab.ts';
-import { NO_POSTGRES, startPostgres, startReplica, startWire } from '../support/postgres.ts';
-import { noRedis, redisServer } from '../support/redis.ts';
+} from '../support/servers/lab.ts';
 
 /*
  * A real replica takes over that lacks the last writes. Who made them is asked for nothing meanwhile.

@@ -2,6 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { DirectoryStore } from '../../src/store/directory.ts';
+import { SharedMemory } from '../support/engines/memory-engine.ts';
 import {
   authorizationServer,
   ended,
@@ -10,8 +11,7 @@ import {
   putLogin,
   RESOURCE,
   storedAt,
-} from '../support/lab.ts';
-import { SharedMemory } from '../support/memory-engine.ts';
+} from '../support/servers/lab.ts';
 
 async function login() {
   const server = await authorizationServer('strict');

@@ -1,9 +1,9 @@
 import { expect, onTestFinished, test } from 'vitest';
 import { CredentialId } from '../../src/credential.ts';
-import { credentialsAt, engineProcess, machine, putLogin } from '../support/lab.ts';
-import type { WatchedEngine } from '../support/memory-engine.ts';
-import { SharedMemory } from '../support/memory-engine.ts';
-import { gate } from '../support/store.ts';
+import type { WatchedEngine } from '../support/engines/memory-engine.ts';
+import { SharedMemory } from '../support/engines/memory-engine.ts';
+import { gate } from '../support/homes/store.ts';
+import { credentialsAt, engineProcess, machine, putLogin } from '../support/servers/lab.ts';
 
 /* Many logins at one engine: what is done for each of them is not done one after the other, and not for all at once. */
 

@@ -10,11 +10,11 @@ import { type Metric, measure, onMetric } from '../../src/system/metric-channel.
 import { serveMetrics } from '../../src/telemetry/http.ts';
 import { METRICS } from '../../src/telemetry/metric-table.ts';
 import { observeWithOpenTelemetry, PrometheusMetrics } from '../../src/telemetry/opentelemetry.ts';
-import { temporaryHome } from '../support/home.ts';
-import { memoryEngine, SharedMemory } from '../support/memory-engine.ts';
-import { type Servers, startServers } from '../support/servers.ts';
+import { memoryEngine, SharedMemory } from '../support/engines/memory-engine.ts';
+import { temporaryHome } from '../support/homes/home.ts';
+import { expire, loggedIn, scripted, stored, vaultAt } from '../support/homes/vault.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 import { commandLine } from '../support/transcript.ts';
-import { expire, loggedIn, scripted, stored, vaultAt } from '../support/vault.ts';
 
 let servers: Servers;
 beforeAll(async () => {

@@ -4,13 +4,13 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { EngineStore } from '../../src/store/engine/engine-store.ts';
 import { openVault } from '../../src/vault/vault.ts';
-import { temporaryHome } from '../support/home.ts';
-import { NO_POSTGRES, startPostgres } from '../support/postgres.ts';
-import { noRedis, startRedis } from '../support/redis.ts';
-import { seededHome } from '../support/seeded-home.ts';
-import { type Servers, startServers } from '../support/servers.ts';
+import { NO_POSTGRES, startPostgres } from '../support/engines/postgres.ts';
+import { noRedis, startRedis } from '../support/engines/redis.ts';
+import { temporaryHome } from '../support/homes/home.ts';
+import { seededHome } from '../support/homes/seeded-home.ts';
+import { scripted } from '../support/homes/vault.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 import { commandLine } from '../support/transcript.ts';
-import { scripted } from '../support/vault.ts';
 
 describe('holdfast store, on the directory of one machine', () => {
   test('counts records, what was set aside, and what waits to be stored', async () => {

@@ -4,6 +4,8 @@ import { CredentialId } from '../../src/credential.ts';
 import { StorageFullError } from '../../src/errors.ts';
 import { Secret } from '../../src/secret.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
+import { SharedMemory } from '../support/engines/memory-engine.ts';
+import { gate, storeAround } from '../support/homes/store.ts';
 import {
   authorizationServer,
   credentialsAt,
@@ -17,9 +19,7 @@ import {
   putLogin,
   RESOURCE,
   storedAt,
-} from '../support/lab.ts';
-import { SharedMemory } from '../support/memory-engine.ts';
-import { gate, storeAround } from '../support/store.ts';
+} from '../support/servers/lab.ts';
 
 /* Whatever moves or ends a record, beside answers that are under way or wait in the outbox: nothing may be lost. */
 

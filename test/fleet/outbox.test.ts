@@ -4,6 +4,8 @@ import { describe, expect, test } from 'vitest';
 import { CredentialId } from '../../src/credential.ts';
 import { StorageFullError } from '../../src/errors.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
+import { SharedMemory } from '../support/engines/memory-engine.ts';
+import { gate, storeAround } from '../support/homes/store.ts';
 import {
   authorizationServer,
   credentialsAt,
@@ -16,9 +18,7 @@ import {
   putLogin,
   RESOURCE,
   storedAt,
-} from '../support/lab.ts';
-import { SharedMemory } from '../support/memory-engine.ts';
-import { gate, storeAround } from '../support/store.ts';
+} from '../support/servers/lab.ts';
 
 describe('answers that no store took', () => {
   test('of two tenants on one machine are kept apart, and each is brought home', async () => {

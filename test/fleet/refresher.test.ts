@@ -3,12 +3,12 @@ import { CredentialId } from '../../src/credential.ts';
 import type { WarmedLogin } from '../../src/refresh/warm-options.ts';
 import { EngineStore } from '../../src/store/engine/engine-store.ts';
 import type { Vault } from '../../src/vault/vault.ts';
-import { type Home, temporaryHome } from '../support/home.ts';
-import { memoryEngine, SharedMemory } from '../support/memory-engine.ts';
-import { type Servers, startServers } from '../support/servers.ts';
-import { gate } from '../support/store.ts';
+import { memoryEngine, SharedMemory } from '../support/engines/memory-engine.ts';
+import { type Home, temporaryHome } from '../support/homes/home.ts';
+import { gate } from '../support/homes/store.ts';
+import { loggedIn, partsAt, scripted, stored, vaultAt } from '../support/homes/vault.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 import { commandLine } from '../support/transcript.ts';
-import { loggedIn, partsAt, scripted, stored, vaultAt } from '../support/vault.ts';
 
 let servers: Servers;
 beforeAll(async () => {

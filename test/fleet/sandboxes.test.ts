@@ -11,11 +11,11 @@ import type { Store } from '../../src/store/record-store.ts';
 import { processEnvironment } from '../../src/system/environment.ts';
 import { placeOf } from '../../src/vault/open-parts.ts';
 import { openVault } from '../../src/vault/vault.ts';
-import { temporaryHome } from '../support/home.ts';
-import { NO_POSTGRES, type Postgres, startPostgres } from '../support/postgres.ts';
-import { buildImage, type Image, NO_SANDBOX, place } from '../support/sandbox.ts';
-import { type Servers, startServers } from '../support/servers.ts';
-import { scripted } from '../support/vault.ts';
+import { NO_POSTGRES, type Postgres, startPostgres } from '../support/engines/postgres.ts';
+import { temporaryHome } from '../support/homes/home.ts';
+import { scripted } from '../support/homes/vault.ts';
+import { buildImage, type Image, NO_SANDBOX, place } from '../support/sandbox/sandbox.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 
 /*
  * Sandboxes that have nothing: no volume, no home, no keyring; a root that cannot be written, and of the environment the URL

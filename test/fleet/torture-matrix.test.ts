@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { areGood, matrix, type Result, resultsIn, table } from '../../bench/torture/matrix.ts';
 import { DEFAULTS } from '../../bench/torture/run.ts';
-import { temporaryDirectory } from '../support/home.ts';
+import { temporaryDirectory } from '../support/homes/home.ts';
 
 /* Many runs of the storm in a row (`npm run torture -- --matrix --resume FILE`). */
 

@@ -8,8 +8,8 @@ import { CanaryScan } from '../../bench/torture/canary.ts';
 import type { EngineName } from '../../bench/torture/engines.ts';
 import type { Mode } from '../../bench/torture/issuer.ts';
 import { DEFAULTS, type Report, torture } from '../../bench/torture/run.ts';
-import { NO_PGBOUNCER, NO_POSTGRES } from '../support/postgres.ts';
-import { noRedis } from '../support/redis.ts';
+import { NO_PGBOUNCER, NO_POSTGRES } from '../support/engines/postgres.ts';
+import { noRedis } from '../support/engines/redis.ts';
 
 /*
  * The storm of `npm run torture`, short, with seeds that never change. What is asserted is the verdict, which goes by the

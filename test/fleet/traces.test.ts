@@ -2,6 +2,8 @@ import { describe, expect, test } from 'vitest';
 import { StorageFullError } from '../../src/errors.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
 import type { Store } from '../../src/store/record-store.ts';
+import { SharedMemory } from '../support/engines/memory-engine.ts';
+import { gate, storeAround } from '../support/homes/store.ts';
 import {
   authorizationServer,
   directoryProcess,
@@ -12,9 +14,7 @@ import {
   PATIENCE_MS,
   putLogin,
   RESOURCE,
-} from '../support/lab.ts';
-import { SharedMemory } from '../support/memory-engine.ts';
-import { gate, storeAround } from '../support/store.ts';
+} from '../support/servers/lab.ts';
 import { Trace } from '../support/trace.ts';
 
 /*

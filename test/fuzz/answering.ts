@@ -1,9 +1,9 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer, globalAgent } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import { selfSigned } from '../support/self-signed.ts';
+import { selfSigned } from '../support/network/self-signed.ts';
 
-/* A real server for a target, which also runs outside a test: test/support/hostile-server.ts ends with its test. */
+/* A real server for a target, which also runs outside a test: test/support/servers/hostile-server.ts ends with its test. */
 
 export interface Answering {
   /** Such as `http://127.0.0.1:43210`. */

@@ -4,8 +4,8 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { COMMANDS } from '../../src/cli/commands.ts';
-import { temporaryDirectory } from '../support/home.ts';
-import { holdfast } from '../support/process.ts';
+import { temporaryDirectory } from '../support/homes/home.ts';
+import { holdfast } from '../support/processes/process.ts';
 
 /*
  * Every file that may say something to Holdfast, by who may write it. The person's own directories, the environment and
@@ -13,7 +13,7 @@ import { holdfast } from '../support/process.ts';
  */
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const RECORDER = fileURLToPath(new URL('../support/opened-files.cjs', import.meta.url));
+const RECORDER = fileURLToPath(new URL('../support/preload/opened-files.cjs', import.meta.url));
 const URL_ = 'http://127.0.0.1:1/mcp';
 const EVIL = 'touch OWNED; echo OWNED';
 

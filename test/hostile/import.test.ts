@@ -4,10 +4,10 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vites
 import { COMMANDS } from '../../src/cli/commands.ts';
 import { PEERS } from '../../src/import/sources.ts';
 import { peerHome } from '../import/peer-home.ts';
-import { temporaryDirectory, temporaryHome } from '../support/home.ts';
-import { holdfast as start } from '../support/process.ts';
-import { ENTER, HOLDFAST, NO_TERMINAL, terminal } from '../support/sandbox-terminal.ts';
-import { type Servers, startServers } from '../support/servers.ts';
+import { temporaryDirectory, temporaryHome } from '../support/homes/home.ts';
+import { holdfast as start } from '../support/processes/process.ts';
+import { ENTER, HOLDFAST, NO_TERMINAL, terminal } from '../support/sandbox/sandbox-terminal.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 
 /* A login of another program goes to nobody but the server that issued it. */
 

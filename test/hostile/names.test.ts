@@ -4,8 +4,8 @@ import { COMMANDS } from '../../src/cli/commands.ts';
 import { CLIENTS } from '../../src/configure/clients.ts';
 import { peerNamed } from '../../src/import/sources.ts';
 import { storeNamed } from '../../src/vault/open-parts.ts';
-import { temporaryHome } from '../support/home.ts';
-import { holdfast } from '../support/process.ts';
+import { temporaryHome } from '../support/homes/home.ts';
+import { holdfast } from '../support/processes/process.ts';
 
 /* Names that every object has are no names of commands, options, programs, keyrings, stores or settings. */
 

@@ -4,7 +4,7 @@ import { InvalidResponseError, NetworkError, ResponseTooLargeError } from '../..
 import { createHttpFetch, type HttpResponse, MAX_ANSWER_BYTES } from '../../src/http/fetch.ts';
 import { send } from '../../src/http/request.ts';
 import { failing } from '../support/failing.ts';
-import { answer, type Handler, hostileServer, raw, stream } from '../support/hostile-server.ts';
+import { answer, type Handler, hostileServer, raw, stream } from '../support/servers/hostile-server.ts';
 
 /* Bodies as streams; those that are read whole at once are in request.test.ts. */
 

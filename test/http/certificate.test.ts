@@ -4,12 +4,12 @@ import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { createHttpFetch } from '../../src/http/fetch.ts';
 import { send } from '../../src/http/request.ts';
-import { connectProxy } from '../support/connect-proxy.ts';
 import { failing } from '../support/failing.ts';
-import { temporaryDirectory } from '../support/home.ts';
-import { answer, hostileServer } from '../support/hostile-server.ts';
-import { runScript } from '../support/process.ts';
-import { type RemoteHost, remoteHost } from '../support/remote-host.ts';
+import { temporaryDirectory } from '../support/homes/home.ts';
+import { connectProxy } from '../support/network/connect-proxy.ts';
+import { type RemoteHost, remoteHost } from '../support/network/remote-host.ts';
+import { runScript } from '../support/processes/process.ts';
+import { answer, hostileServer } from '../support/servers/hostile-server.ts';
 
 /* Node reads NODE_EXTRA_CA_CERTS once, when it starts, so each request here is a process of its own. */
 

@@ -7,8 +7,8 @@ import { postJson } from '../../src/keyring/kms/request.ts';
 import { refreshTokens } from '../../src/oauth/tokens/token.ts';
 import { Secret } from '../../src/secret.ts';
 import { failing } from '../support/failing.ts';
-import { hostileServer, raw } from '../support/hostile-server.ts';
 import { secretsSeen } from '../support/leaks.ts';
+import { hostileServer, raw } from '../support/servers/hostile-server.ts';
 
 /* Nothing of an answer may be reached from an error: not by a cause, at whatever depth, and not by a hidden property. */
 

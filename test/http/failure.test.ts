@@ -4,8 +4,8 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { InvalidResponseError, NetworkError, TimeoutError } from '../../src/errors.ts';
 import { type Request, send } from '../../src/http/request.ts';
 import { failing } from '../support/failing.ts';
-import { answer, hang, hostileServer, raw } from '../support/hostile-server.ts';
-import { remoteHost } from '../support/remote-host.ts';
+import { remoteHost } from '../support/network/remote-host.ts';
+import { answer, hang, hostileServer, raw } from '../support/servers/hostile-server.ts';
 
 /** Where nothing listens. */
 async function closedPort(): Promise<number> {

@@ -5,8 +5,8 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { LeaseLostError } from '../../src/errors.ts';
 import { send } from '../../src/http/request.ts';
 import { failing } from '../support/failing.ts';
-import { answer, hostileServer } from '../support/hostile-server.ts';
-import { remoteHost } from '../support/remote-host.ts';
+import { remoteHost } from '../support/network/remote-host.ts';
+import { answer, hostileServer } from '../support/servers/hostile-server.ts';
 
 describe('the fence before a request', () => {
   it.each(['http', 'https'])('keeps every byte of it from leaving, over %s', async (scheme) => {

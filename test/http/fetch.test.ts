@@ -2,10 +2,10 @@ import { gzipSync } from 'node:zlib';
 import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { NetworkError } from '../../src/errors.ts';
 import { createHttpFetch, type HttpResponse } from '../../src/http/fetch.ts';
-import { connectProxy } from '../support/connect-proxy.ts';
 import { failing } from '../support/failing.ts';
-import { answer, hostileServer, type Routes } from '../support/hostile-server.ts';
-import { remoteHost } from '../support/remote-host.ts';
+import { connectProxy } from '../support/network/connect-proxy.ts';
+import { remoteHost } from '../support/network/remote-host.ts';
+import { answer, hostileServer, type Routes } from '../support/servers/hostile-server.ts';
 
 afterEach(() => void vi.unstubAllEnvs());
 

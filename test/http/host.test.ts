@@ -4,7 +4,7 @@ import { type AddressInfo, createServer as createTcpServer } from 'node:net';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { createHttpFetch } from '../../src/http/fetch.ts';
 import { send } from '../../src/http/request.ts';
-import { remoteHost } from '../support/remote-host.ts';
+import { remoteHost } from '../support/network/remote-host.ts';
 import { requirement } from '../support/requirement.ts';
 
 /*

@@ -6,11 +6,11 @@ import { UnsafeUrlError } from '../../src/errors.ts';
 import { isLoopbackAddress } from '../../src/http/addresses.ts';
 import { createHttpFetch } from '../../src/http/fetch.ts';
 import { send } from '../../src/http/request.ts';
-import { connectProxy } from '../support/connect-proxy.ts';
 import { failing } from '../support/failing.ts';
-import { answer, hostileServer } from '../support/hostile-server.ts';
-import { namesLeadTo } from '../support/name-lookup.ts';
+import { connectProxy } from '../support/network/connect-proxy.ts';
+import { namesLeadTo } from '../support/network/name-lookup.ts';
 import { requirement } from '../support/requirement.ts';
+import { answer, hostileServer } from '../support/servers/hostile-server.ts';
 
 afterEach(() => void vi.unstubAllEnvs());
 

@@ -4,9 +4,9 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { UnsafeUrlError } from '../../src/errors.ts';
 import { type Request, send } from '../../src/http/request.ts';
 import { failing } from '../support/failing.ts';
-import { answer, hostileServer } from '../support/hostile-server.ts';
-import { namesLeadTo } from '../support/name-lookup.ts';
-import { remoteHost } from '../support/remote-host.ts';
+import { namesLeadTo } from '../support/network/name-lookup.ts';
+import { remoteHost } from '../support/network/remote-host.ts';
+import { answer, hostileServer } from '../support/servers/hostile-server.ts';
 
 /*
  * What needs no address but this machine's own. That a public address is reached, and a name that a real DNS server

@@ -7,7 +7,7 @@ import {
   PRIVATE,
   PUBLIC,
   PUBLIC_6,
-} from '../support/small-internet.ts';
+} from '../support/network/small-internet.ts';
 
 const AS = 'as.example.com';
 

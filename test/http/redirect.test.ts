@@ -2,8 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { TimeoutError, UnsafeUrlError } from '../../src/errors.ts';
 import { type Request, send } from '../../src/http/request.ts';
 import { failing } from '../support/failing.ts';
-import { answer, type Handler, hostileServer } from '../support/hostile-server.ts';
-import { remoteHost } from '../support/remote-host.ts';
+import { remoteHost } from '../support/network/remote-host.ts';
+import { answer, type Handler, hostileServer } from '../support/servers/hostile-server.ts';
 
 function get(url: string, request: Partial<Request> = {}) {
   return send(url, { method: 'GET', ...request });

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { AbortedError, InvalidResponseError, ResponseTooLargeError, TimeoutError } from '../../src/errors.ts';
 import { MAX_RESPONSE_BYTES, type Request, retryAfterMs, send } from '../../src/http/request.ts';
 import { failing } from '../support/failing.ts';
-import { answer, hostileServer, raw, stream } from '../support/hostile-server.ts';
+import { answer, hostileServer, raw, stream } from '../support/servers/hostile-server.ts';
 
 function get(url: string, request: Partial<Request> = {}) {
   return send(url, { method: 'GET', ...request });

@@ -4,9 +4,9 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { createHttpFetch } from '../../src/http/fetch.ts';
 import { send } from '../../src/http/request.ts';
-import { temporaryHome } from '../support/home.ts';
-import { TYPESCRIPT } from '../support/process.ts';
-import { NO_OTHER_USER, OTHER_USER, said, tcpEnd } from '../support/tcp-end.ts';
+import { temporaryHome } from '../support/homes/home.ts';
+import { NO_OTHER_USER, OTHER_USER, said, tcpEnd } from '../support/network/tcp-end.ts';
+import { TYPESCRIPT } from '../support/processes/process.ts';
 import { commandLine } from '../support/transcript.ts';
 
 /** A server of another user at a port that ours has left, and all that it was sent. */

@@ -6,13 +6,13 @@ import { inspect } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { AbortedError, InvalidArgumentError, NetworkError, UnsafeUrlError } from '../../src/errors.ts';
 import { type Request, send } from '../../src/http/request.ts';
-import { type ConnectProxyOptions, connectProxy } from '../support/connect-proxy.ts';
 import { failing } from '../support/failing.ts';
-import { temporaryDirectory } from '../support/home.ts';
-import { answer, hostileServer, type Routes } from '../support/hostile-server.ts';
-import { namesLeadTo } from '../support/name-lookup.ts';
-import { runScript } from '../support/process.ts';
-import { remoteHost } from '../support/remote-host.ts';
+import { temporaryDirectory } from '../support/homes/home.ts';
+import { type ConnectProxyOptions, connectProxy } from '../support/network/connect-proxy.ts';
+import { namesLeadTo } from '../support/network/name-lookup.ts';
+import { remoteHost } from '../support/network/remote-host.ts';
+import { runScript } from '../support/processes/process.ts';
+import { answer, hostileServer, type Routes } from '../support/servers/hostile-server.ts';
 
 const VARIABLES = ['https_proxy', 'http_proxy', 'all_proxy', 'no_proxy'].flatMap((name) => [
   name,

@@ -4,12 +4,12 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { CredentialId } from '../../src/credential.ts';
 import { findLogins, moveLogin } from '../../src/import/move.ts';
-import { start, TYPESCRIPT } from '../support/process.ts';
-import { type Servers, startServers } from '../support/servers.ts';
-import { partsAt, vaultAt } from '../support/vault.ts';
+import { partsAt, vaultAt } from '../support/homes/vault.ts';
+import { start, TYPESCRIPT } from '../support/processes/process.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 import { type PeerHome, peerHome } from './peer-home.ts';
 
-const SCRIPT = fileURLToPath(new URL('../support/import-move-process.ts', import.meta.url));
+const SCRIPT = fileURLToPath(new URL('../support/processes/import-move-process.ts', import.meta.url));
 
 let servers: Servers;
 beforeAll(async () => {

@@ -7,9 +7,9 @@ import { findLogins, moveLogin, StillThere } from '../../src/import/move.ts';
 import type { FoundLogin } from '../../src/import/source.ts';
 import { PEERS } from '../../src/import/sources.ts';
 import { Secret } from '../../src/secret.ts';
-import { temporaryDirectory } from '../support/home.ts';
-import { type Servers, startServers } from '../support/servers.ts';
-import { partsAt, vaultAt } from '../support/vault.ts';
+import { temporaryDirectory } from '../support/homes/home.ts';
+import { partsAt, vaultAt } from '../support/homes/vault.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 import { type PeerHome, peerHome } from './peer-home.ts';
 
 let servers: Servers;

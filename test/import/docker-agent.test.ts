@@ -7,11 +7,11 @@ import type { FoundLogin, PeerPlace } from '../../src/import/source.ts';
 import { peerNamed } from '../../src/import/sources.ts';
 import { FileKeyring } from '../../src/keyring/file/file.ts';
 import { openVault } from '../../src/vault/vault.ts';
-import { bundleAt, dockerAgentParts, writeBundle } from '../support/docker-agent.ts';
-import { temporaryDirectory, temporaryHome } from '../support/home.ts';
-import { holdfast, start, TYPESCRIPT } from '../support/process.ts';
-import { type Servers, startServers } from '../support/servers.ts';
-import { accepted, expire, stored, vaultAt } from '../support/vault.ts';
+import { bundleAt, dockerAgentParts, writeBundle } from '../support/homes/docker-agent.ts';
+import { temporaryDirectory, temporaryHome } from '../support/homes/home.ts';
+import { accepted, expire, stored, vaultAt } from '../support/homes/vault.ts';
+import { holdfast, start, TYPESCRIPT } from '../support/processes/process.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 import { peerHome } from './peer-home.ts';
 
 const OTHER = 'https://other.example/mcp';
@@ -124,7 +124,7 @@ describe('a login of docker-agent', () => {
   test('waits for another process that holds docker-agent’s lock, and moves then', async () => {
     const at = await dockerAgentHome();
     const found = await only(at.place);
-    const script = join(import.meta.dirname, '..', 'support', 'lock-holder.ts');
+    const script = join(import.meta.dirname, '../support/processes/lock-holder.ts');
     const holder = start(process.execPath, [
       ...TYPESCRIPT,
       script,
@@ -225,7 +225,7 @@ describe('with --store docker-agent, a login of another program', () => {
     await mkdir(dirname(dockerAgentDir), { recursive: true });
     const { environment } = at.place;
     await dockerAgentParts(dockerAgentDir, environment).keys.strongest();
-    const script = join(import.meta.dirname, '..', 'support', 'import-process.ts');
+    const script = join(import.meta.dirname, '../support/processes/import-process.ts');
     const args = [at.directory, dockerAgentDir, 'codex', servers.resource, servers.issuer, step, `${count}`];
     const killed = await start(process.execPath, [...TYPESCRIPT, script, ...args], {
       HOLDFAST_HOME: at.home.path,

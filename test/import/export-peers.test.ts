@@ -11,11 +11,11 @@ import {
   NO_WITNESS,
   witness,
   writeBundle,
-} from '../support/docker-agent.ts';
-import { temporaryDirectory, temporaryHome } from '../support/home.ts';
-import { holdfast } from '../support/process.ts';
-import { type Servers, startServers } from '../support/servers.ts';
-import { accepted, loggedIn, stored, vaultAt } from '../support/vault.ts';
+} from '../support/homes/docker-agent.ts';
+import { temporaryDirectory, temporaryHome } from '../support/homes/home.ts';
+import { accepted, loggedIn, stored, vaultAt } from '../support/homes/vault.ts';
+import { holdfast } from '../support/processes/process.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 
 let servers: Servers;
 beforeAll(async () => {

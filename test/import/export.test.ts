@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ExportedLogin } from '../../src/transfer/types.ts';
-import { temporaryHome } from '../support/home.ts';
-import { type Servers, startServers } from '../support/servers.ts';
-import { change, loggedIn, scripted, stored, vaultAt } from '../support/vault.ts';
+import { temporaryHome } from '../support/homes/home.ts';
+import { change, loggedIn, scripted, stored, vaultAt } from '../support/homes/vault.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 
 let servers: Servers;
 beforeAll(async () => {

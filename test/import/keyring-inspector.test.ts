@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { findLogins } from '../../src/import/move.ts';
 import type { FoundLogin, PeerPlace } from '../../src/import/source.ts';
 import { peerNamed } from '../../src/import/sources.ts';
-import { temporaryDirectory, temporaryHome } from '../support/home.ts';
+import { temporaryDirectory, temporaryHome } from '../support/homes/home.ts';
 
 /* `secrets.json` as the Inspector 2.12.0 itself has encrypted it. */
 

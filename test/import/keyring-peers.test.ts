@@ -9,12 +9,12 @@ import type { FoundLogin } from '../../src/import/source.ts';
 import { pause } from '../../src/system/locks/keyed-mutex.ts';
 import { acquireLock } from '../../src/system/locks/lock.ts';
 import { loadKernelKeyring, RING } from '../../src/system/os/kernel-keyring.ts';
-import { temporaryDirectory } from '../support/home.ts';
-import { NO_KEYCTL } from '../support/keyctl.ts';
+import { temporaryDirectory } from '../support/homes/home.ts';
+import { accepted, expire, stored, vaultAt } from '../support/homes/vault.ts';
+import { NO_KEYCTL } from '../support/keyrings/keyctl.ts';
+import { type Bus, NO_SECRET_SERVICE, privateBus } from '../support/keyrings/secret-service.ts';
 import { requirement } from '../support/requirement.ts';
-import { type Bus, NO_SECRET_SERVICE, privateBus } from '../support/secret-service.ts';
-import { type Servers, startServers } from '../support/servers.ts';
-import { accepted, expire, stored, vaultAt } from '../support/vault.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 import { type PeerHome, peerHome } from './peer-home.ts';
 
 const NO_LIBRARY = requirement(

@@ -8,9 +8,9 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { mcpRemote } from '../../src/import/to-mcp-remote.ts';
 import { Secret } from '../../src/secret.ts';
-import { temporaryDirectory, temporaryHome } from '../support/home.ts';
-import { type Servers, startServers } from '../support/servers.ts';
-import { accepted, loggedIn } from '../support/vault.ts';
+import { temporaryDirectory, temporaryHome } from '../support/homes/home.ts';
+import { accepted, loggedIn } from '../support/homes/vault.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 
 /* mcp-remote itself uses a login that was exported to it, and refreshes it. */
 

@@ -9,9 +9,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { peerLogin } from '../../bench/storm/peer-login.ts';
 import { restoreBackup } from '../../src/import/backup.ts';
 import { findLogins, moveLogin } from '../../src/import/move.ts';
-import { browse } from '../support/scripted-browser.mjs';
-import { type Servers, startServers } from '../support/servers.ts';
-import { accepted, vaultAt } from '../support/vault.ts';
+import { browse } from '../support/browser/scripted-browser.mjs';
+import { accepted, vaultAt } from '../support/homes/vault.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 import { type PeerHome, peerHome } from './peer-home.ts';
 
 /* The programs themselves write what is imported, and read what is left. */

@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { findLogins } from '../../src/import/move.ts';
 import { peerNamed } from '../../src/import/sources.ts';
 import { processEnvironment } from '../../src/system/environment.ts';
-import { temporaryDirectory } from '../support/home.ts';
+import { temporaryDirectory } from '../support/homes/home.ts';
 
 /* What is left of a file when one login is taken out of it; no server is asked. */
 

@@ -6,8 +6,8 @@ import { type PeerLogin, peerLogin } from '../../bench/storm/peer-login.ts';
 import { configuredServers } from '../../src/import/configured-servers.ts';
 import type { Peer, PeerPlace } from '../../src/import/source.ts';
 import { peerNamed } from '../../src/import/sources.ts';
-import { type Home, temporaryDirectory, temporaryHome } from '../support/home.ts';
-import type { Servers } from '../support/servers.ts';
+import { type Home, temporaryDirectory, temporaryHome } from '../support/homes/home.ts';
+import type { Servers } from '../support/servers/servers.ts';
 
 /* A person's home in which another program has a login: made now, at the servers of the test. */
 

@@ -5,8 +5,8 @@ import { StorageUnwritableError } from '../../src/errors.ts';
 import { findLogins, moveLogin, StillThere } from '../../src/import/move.ts';
 import type { FoundLogin } from '../../src/import/source.ts';
 import { PEERS } from '../../src/import/sources.ts';
-import { type Servers, startServers } from '../support/servers.ts';
-import { accepted, expire, stored, vaultAt } from '../support/vault.ts';
+import { accepted, expire, stored, vaultAt } from '../support/homes/vault.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 import { type PeerHome, peerHome } from './peer-home.ts';
 
 let servers: Servers;

@@ -14,13 +14,13 @@ import {
   NO_WITNESS,
   witness,
   witnessWith,
-} from '../support/docker-agent.ts';
-import { temporaryDirectory } from '../support/home.ts';
-import { callKWallet, NO_KWALLET, startKWallet, writeKWalletSettings } from '../support/kwallet.ts';
-import { holdfast } from '../support/process.ts';
-import { type Bus, NO_SECRET_SERVICE, privateBus } from '../support/secret-service.ts';
-import { type Servers, startServers } from '../support/servers.ts';
-import { scripted } from '../support/vault.ts';
+} from '../support/homes/docker-agent.ts';
+import { temporaryDirectory } from '../support/homes/home.ts';
+import { scripted } from '../support/homes/vault.ts';
+import { callKWallet, NO_KWALLET, startKWallet, writeKWalletSettings } from '../support/keyrings/kwallet.ts';
+import { type Bus, NO_SECRET_SERVICE, privateBus } from '../support/keyrings/secret-service.ts';
+import { holdfast } from '../support/processes/process.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 
 /*
  * docker-agent's key in a keyring of the desktop, in the layout of 99designs/keyring: what the desktop's own tools put there
@@ -140,7 +140,7 @@ describe.skipIf(NO_WITNESS)('docker-agent’s key in a keyring of the desktop', 
           ...Object.fromEntries(
             Object.entries(environment.variables).flatMap(([name, value]) => (value ? [[name, value]] : [])),
           ),
-          BROWSER: join(import.meta.dirname, '..', 'support', 'scripted-browser.mjs'),
+          BROWSER: join(import.meta.dirname, '../support/browser/scripted-browser.mjs'),
         }).ended;
       const login = await run('login', servers.resource);
       expect([login.code, login.err]).toEqual([0, expect.stringContaining('where docker-agent looks first')]);

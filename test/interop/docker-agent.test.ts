@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CredentialId } from '../../src/credential.ts';
-import { sampleCredential } from '../support/credential.ts';
+import { sampleCredential } from '../support/homes/credential.ts';
 import {
   BUILD_MS,
   buildWitness,
@@ -11,9 +11,9 @@ import {
   fixtureAt,
   NO_WITNESS,
   witness,
-} from '../support/docker-agent.ts';
-import { temporaryHome } from '../support/home.ts';
-import { runScript, start } from '../support/process.ts';
+} from '../support/homes/docker-agent.ts';
+import { temporaryHome } from '../support/homes/home.ts';
+import { runScript, start } from '../support/processes/process.ts';
 
 /* docker-agent's file tier, read and written by a second implementation that shares no code with ours (witness.go). */
 

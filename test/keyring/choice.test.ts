@@ -6,8 +6,8 @@ import type { Keyring, KeyringOpener, KeyringProbe } from '../../src/keyring/key
 import { MemoryKeyring } from '../../src/keyring/memory.ts';
 import { KEYCTL_SCOPES } from '../../src/keyring/native/keyctl-scope.ts';
 import { defaultOpeners, KeyringResolution, resolveKeyrings } from '../../src/keyring/resolve.ts';
-import { type Home, temporaryHome } from '../support/home.ts';
-import { holdfast } from '../support/process.ts';
+import { type Home, temporaryHome } from '../support/homes/home.ts';
+import { holdfast } from '../support/processes/process.ts';
 
 interface Asked extends KeyringOpener {
   asked: number;

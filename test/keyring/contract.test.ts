@@ -4,9 +4,9 @@ import { MemoryKeyring } from '../../src/keyring/memory.ts';
 import { openKWallet } from '../../src/keyring/native/kwallet.ts';
 import { openSecretService } from '../../src/keyring/native/secret-service.ts';
 import { keyringContract } from '../../src/testing/keyring-contract.ts';
-import { temporaryHome } from '../support/home.ts';
-import { NO_KWALLET, startKWallet, writeKWalletSettings } from '../support/kwallet.ts';
-import { NO_SECRET_SERVICE, privateBus } from '../support/secret-service.ts';
+import { temporaryHome } from '../support/homes/home.ts';
+import { NO_KWALLET, startKWallet, writeKWalletSettings } from '../support/keyrings/kwallet.ts';
+import { NO_SECRET_SERVICE, privateBus } from '../support/keyrings/secret-service.ts';
 
 describe('the file keyring', () => {
   const contract = keyringContract(async () => {

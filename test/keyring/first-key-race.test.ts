@@ -3,8 +3,8 @@ import { describe, expect, test } from 'vitest';
 import { KeyringBrokenError } from '../../src/errors.ts';
 import { KeyringResolution } from '../../src/keyring/resolve.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
-import { temporaryHome } from '../support/home.ts';
-import { DesktopKeyring, opener } from '../support/keyring.ts';
+import { temporaryHome } from '../support/homes/home.ts';
+import { DesktopKeyring, opener } from '../support/keyrings/keyring.ts';
 
 /** A keyring that other machines write too, without a lock: what it keeps of a write is theirs. */
 class OverwrittenKeyring extends DesktopKeyring {

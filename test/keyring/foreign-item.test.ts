@@ -3,8 +3,8 @@ import { NamedItems } from '../../src/keyring/external/external-item.ts';
 import { openKeychain } from '../../src/keyring/native/keychain.ts';
 import { openWincred } from '../../src/keyring/native/wincred.ts';
 import type { WindowsCredential } from '../../src/system/os/windows-credentials.ts';
-import { temporaryHome } from '../support/home.ts';
-import { MacStandIn } from '../support/keychain.ts';
+import { temporaryHome } from '../support/homes/home.ts';
+import { MacStandIn } from '../support/keyrings/keychain.ts';
 
 /*
  * Another program's items where a keyring is asked for each by its name. No Mac has run this; the stand-ins hold what the

@@ -3,9 +3,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { KeyringDeniedError } from '../../src/errors.ts';
 import { openSecretService } from '../../src/keyring/native/secret-service.ts';
 import { processEnvironment } from '../../src/system/environment.ts';
-import { temporaryDirectory } from '../support/home.ts';
-import { keepassxc, NO_KEEPASSXC } from '../support/keepassxc.ts';
-import { type Servers, startServers } from '../support/servers.ts';
+import { temporaryDirectory } from '../support/homes/home.ts';
+import { keepassxc, NO_KEEPASSXC } from '../support/keyrings/keepassxc.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 import { commandLine } from '../support/transcript.ts';
 
 let servers: Servers;

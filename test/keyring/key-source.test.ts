@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { type HoldfastError, InvalidArgumentError, KeyringAbsentError } from '../../src/errors.ts';
 import { resolveKeyrings } from '../../src/keyring/resolve.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
-import { type Home, temporaryDirectory, temporaryHome } from '../support/home.ts';
+import { type Home, temporaryDirectory, temporaryHome } from '../support/homes/home.ts';
 
 function line(key = randomBytes(32)): string {
   return key.toString('base64url');

@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import { type KeychainLibrary, openKeychain } from '../../src/keyring/native/keychain.ts';
 import { keyringContract } from '../../src/testing/keyring-contract.ts';
-import { temporaryHome } from '../support/home.ts';
-import { HANGS, MacStandIn } from '../support/keychain.ts';
-import { runScript } from '../support/process.ts';
+import { temporaryHome } from '../support/homes/home.ts';
+import { HANGS, MacStandIn } from '../support/keyrings/keychain.ts';
+import { NO_SECRET_SERVICE, privateBus } from '../support/keyrings/secret-service.ts';
+import { runScript } from '../support/processes/process.ts';
 import { requirement } from '../support/requirement.ts';
-import { NO_SECRET_SERVICE, privateBus } from '../support/secret-service.ts';
 
 /* No Mac has run this. The library is real in one test, on another store; the rest stands in for what a Mac says. */
 

@@ -9,7 +9,7 @@ import {
   NOT_ROOT,
   run,
   type Surroundings,
-} from '../support/keyctl.ts';
+} from '../support/keyrings/keyctl.ts';
 
 async function probe(scope: string, surroundings: Surroundings = {}) {
   return JSON.parse(await keyctlChild(['probe', scope], surroundings)) as Record<string, string>;

@@ -20,8 +20,8 @@ import { SealingKeys } from '../../src/keyring/sealing-key.ts';
 import { MemoryStore } from '../../src/store/memory.ts';
 import type { Store } from '../../src/store/record-store.ts';
 import { keyringContract } from '../../src/testing/keyring-contract.ts';
-import { temporaryDirectory, temporaryHome } from '../support/home.ts';
-import { GCP_KEY, type KmsServer, startAwsKms, startGcpKms, startVaultKms } from '../support/kms.ts';
+import { temporaryDirectory, temporaryHome } from '../support/homes/home.ts';
+import { GCP_KEY, type KmsServer, startAwsKms, startGcpKms, startVaultKms } from '../support/servers/kms.ts';
 
 afterEach(() => vi.unstubAllEnvs());
 

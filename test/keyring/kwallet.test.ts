@@ -4,16 +4,16 @@ import { openKWallet } from '../../src/keyring/native/kwallet.ts';
 import { resolveKeyrings } from '../../src/keyring/resolve.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
 import { connectBus, deadlineIn } from '../../src/system/dbus/connection.ts';
-import { temporaryHome } from '../support/home.ts';
+import { temporaryHome } from '../support/homes/home.ts';
 import {
   callKWallet,
   kwalletQuery,
   NO_KWALLET,
   startKWallet,
   writeKWalletSettings,
-} from '../support/kwallet.ts';
-import { holdfast } from '../support/process.ts';
-import { type Bus, privateBus } from '../support/secret-service.ts';
+} from '../support/keyrings/kwallet.ts';
+import { type Bus, privateBus } from '../support/keyrings/secret-service.ts';
+import { holdfast } from '../support/processes/process.ts';
 
 describe.skipIf(NO_KWALLET)('KWallet', () => {
   let bus: Bus;

@@ -13,8 +13,8 @@ import type { Keyring, KeyringOpener, KeyringProbe, Tier } from '../../src/keyri
 import { MemoryKeyring } from '../../src/keyring/memory.ts';
 import { defaultOpeners, KeyringResolution, NATIVE_KEYRINGS } from '../../src/keyring/resolve.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
-import { type Home, temporaryHome } from '../support/home.ts';
-import { runScript } from '../support/process.ts';
+import { type Home, temporaryHome } from '../support/homes/home.ts';
+import { runScript } from '../support/processes/process.ts';
 
 /** A real keyring that counts its visits and can be told to fail. */
 class WatchedKeyring implements Keyring {

@@ -7,14 +7,14 @@ import { openForeignItems } from '../../src/keyring/external/open-external-items
 import { openSecretService } from '../../src/keyring/native/secret-service.ts';
 import { defaultOpeners, KeyringResolution } from '../../src/keyring/resolve.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
-import { NO_DISPLAY, startDisplay } from '../support/display.ts';
-import { temporaryDirectory, temporaryHome } from '../support/home.ts';
-import { NO_KWALLET } from '../support/kwallet.ts';
-import { holdfast, start, TYPESCRIPT } from '../support/process.ts';
+import { NO_DISPLAY, startDisplay } from '../support/browser/display.ts';
+import { temporaryDirectory, temporaryHome } from '../support/homes/home.ts';
+import { NO_KWALLET } from '../support/keyrings/kwallet.ts';
+import { end, makeCollection, NO_SECRET_SERVICE, privateBus } from '../support/keyrings/secret-service.ts';
+import { babblingBus, slowBus } from '../support/keyrings/slow-bus.ts';
+import { holdfast, start, TYPESCRIPT } from '../support/processes/process.ts';
 import { requirement } from '../support/requirement.ts';
-import { end, makeCollection, NO_SECRET_SERVICE, privateBus } from '../support/secret-service.ts';
-import { startServers } from '../support/servers.ts';
-import { babblingBus, slowBus } from '../support/slow-bus.ts';
+import { startServers } from '../support/servers/servers.ts';
 import { commandLine } from '../support/transcript.ts';
 
 /** Another user's number, in a namespace of its own. */

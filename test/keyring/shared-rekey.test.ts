@@ -2,10 +2,10 @@ import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Home, temporaryDirectory, temporaryHome } from '../support/home.ts';
-import { startVaultKms } from '../support/kms.ts';
-import { type Servers, startServers } from '../support/servers.ts';
-import { scripted, vaultAt } from '../support/vault.ts';
+import { type Home, temporaryDirectory, temporaryHome } from '../support/homes/home.ts';
+import { scripted, vaultAt } from '../support/homes/vault.ts';
+import { startVaultKms } from '../support/servers/kms.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 
 let servers: Servers;
 beforeAll(async () => {

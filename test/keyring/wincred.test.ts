@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { openWincred } from '../../src/keyring/native/wincred.ts';
 import type { WindowsCredentials } from '../../src/system/os/windows-credentials.ts';
 import { WindowsError } from '../../src/system/os/windows-error.ts';
-import { temporaryHome } from '../support/home.ts';
+import { temporaryHome } from '../support/homes/home.ts';
 
 /*
  * What the Credential Manager says when it refuses, which wine's never does: a stand-in for advapi32 fails with Windows'

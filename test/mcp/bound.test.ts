@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { InvalidArgumentError } from '../../src/errors.ts';
 import { authorizedFetch } from '../../src/mcp/index.ts';
-import { temporaryHome } from '../support/home.ts';
-import { type Servers, startServers } from '../support/servers.ts';
-import { expire, loggedIn, stored, vaultAt } from '../support/vault.ts';
+import { temporaryHome } from '../support/homes/home.ts';
+import { expire, loggedIn, stored, vaultAt } from '../support/homes/vault.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 import { countedSince, countingBrowser, later, whoami } from './calls.ts';
 import { ALONE, MINIMAL, WHOLE } from './clients.ts';
 

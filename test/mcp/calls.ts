@@ -1,9 +1,9 @@
 import { onTestFinished, vi } from 'vitest';
 import type { LoginInteraction } from '../../src/login/types.ts';
 import { Secret } from '../../src/secret.ts';
-import type { Home } from '../support/home.ts';
-import type { Counters, Servers } from '../support/servers.ts';
-import { change, scripted } from '../support/vault.ts';
+import type { Home } from '../support/homes/home.ts';
+import { change, scripted } from '../support/homes/vault.ts';
+import type { Counters, Servers } from '../support/servers/servers.ts';
 
 /* What the tests of `holdfast/mcp` have in common. */
 

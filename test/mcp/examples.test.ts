@@ -1,11 +1,11 @@
 import { readdir } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type Home, temporaryHome } from '../support/home.ts';
-import { type Ended, type Running, start, TYPESCRIPT } from '../support/process.ts';
-import { browse } from '../support/scripted-browser.mjs';
-import { type Servers, startServers } from '../support/servers.ts';
-import { expire, loggedIn, vaultAt } from '../support/vault.ts';
+import { browse } from '../support/browser/scripted-browser.mjs';
+import { type Home, temporaryHome } from '../support/homes/home.ts';
+import { expire, loggedIn, vaultAt } from '../support/homes/vault.ts';
+import { type Ended, type Running, start, TYPESCRIPT } from '../support/processes/process.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 import { countedSince } from './calls.ts';
 
 /* Each program in examples/, run as it is against a real server. Its imports of `holdfast` are led to the sources. */

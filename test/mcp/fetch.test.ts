@@ -6,12 +6,12 @@ import {
   LoginRequiredError,
 } from '../../src/errors.ts';
 import { authorizedFetch } from '../../src/mcp/index.ts';
-import { temporaryHome } from '../support/home.ts';
-import { answer, hostileServer, stream } from '../support/hostile-server.ts';
-import { browse } from '../support/scripted-browser.mjs';
-import { seededHome } from '../support/seeded-home.ts';
-import { type Servers, startServers } from '../support/servers.ts';
-import { expire, loggedIn, scripted, stored, vaultAt } from '../support/vault.ts';
+import { browse } from '../support/browser/scripted-browser.mjs';
+import { temporaryHome } from '../support/homes/home.ts';
+import { seededHome } from '../support/homes/seeded-home.ts';
+import { expire, loggedIn, scripted, stored, vaultAt } from '../support/homes/vault.ts';
+import { answer, hostileServer, stream } from '../support/servers/hostile-server.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 import { call, countedSince, countingBrowser, loseTokens, spoilAccessToken, whoami } from './calls.ts';
 import { steppingServer } from './stepping-server.ts';
 

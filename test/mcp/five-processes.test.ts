@@ -4,10 +4,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Credential } from '../../src/credential.ts';
-import { type Home, temporaryHome } from '../support/home.ts';
-import { start, TYPESCRIPT } from '../support/process.ts';
-import { type Servers, startServers } from '../support/servers.ts';
-import { loggedIn } from '../support/vault.ts';
+import { type Home, temporaryHome } from '../support/homes/home.ts';
+import { loggedIn } from '../support/homes/vault.ts';
+import { start, TYPESCRIPT } from '../support/processes/process.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 import { countedSince } from './calls.ts';
 import { keepInFile } from './file-provider.ts';
 

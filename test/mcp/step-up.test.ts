@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { InsufficientScopeError } from '../../src/errors.ts';
 import { authorizedFetch } from '../../src/mcp/index.ts';
-import { temporaryHome } from '../support/home.ts';
-import { type Servers, startServers } from '../support/servers.ts';
-import { loggedIn, stored } from '../support/vault.ts';
+import { temporaryHome } from '../support/homes/home.ts';
+import { loggedIn, stored } from '../support/homes/vault.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 import { call, countingBrowser } from './calls.ts';
 import { WHOLE } from './clients.ts';
 

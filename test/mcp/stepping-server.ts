@@ -1,5 +1,5 @@
-import { type HostileServer, hostileServer, type LoggedRequest } from '../support/hostile-server.ts';
-import { metadata, OAUTH, RESOURCE } from '../support/mcp-routes.ts';
+import { type HostileServer, hostileServer, type LoggedRequest } from '../support/servers/hostile-server.ts';
+import { metadata, OAUTH, RESOURCE } from '../support/servers/mcp-routes.ts';
 
 export interface SteppingServer extends HostileServer {
   readonly resource: string;

@@ -8,8 +8,8 @@ import type { OAuthClientProvider as V1Provider } from '@modelcontextprotocol/sd
 import type { FetchLike as V1FetchLike } from '@modelcontextprotocol/sdk/shared/transport.js';
 import { expect, test } from 'vitest';
 import { authorizedFetch, authProvider, oauthClientProvider } from '../../src/mcp/index.ts';
-import { temporaryHome } from '../support/home.ts';
-import { vaultAt } from '../support/vault.ts';
+import { temporaryHome } from '../support/homes/home.ts';
+import { vaultAt } from '../support/homes/vault.ts';
 
 const RESOURCE = 'https://mcp.example.com/mcp';
 

@@ -2,8 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { InvalidResponseError, IssuerMismatchError, ServerUnsupportedError } from '../../src/errors.ts';
 import { discover } from '../../src/oauth/discovery/discovery.ts';
 import type { Leniency } from '../../src/oauth/leniency.ts';
-import { answer } from '../support/hostile-server.ts';
-import { metadata, OAUTH, publishing, RESOURCE, server } from '../support/mcp-routes.ts';
+import { answer } from '../support/servers/hostile-server.ts';
+import { metadata, OAUTH, publishing, RESOURCE, server } from '../support/servers/mcp-routes.ts';
 
 function found(at: { origin: string }, lenient: Leniency) {
   return discover(`${at.origin}/mcp`, { lenient });

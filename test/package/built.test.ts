@@ -4,9 +4,9 @@ import { builtinModules, createRequire } from 'node:module';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { temporaryDirectory } from '../support/home.ts';
-import { start } from '../support/process.ts';
-import { seededHome } from '../support/seeded-home.ts';
+import { temporaryDirectory } from '../support/homes/home.ts';
+import { seededHome } from '../support/homes/seeded-home.ts';
+import { start } from '../support/processes/process.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const DIST = join(ROOT, 'dist');

@@ -6,7 +6,7 @@ import { describe, expect, test } from 'vitest';
 import { COMMANDS } from '../../src/cli/commands.ts';
 import { COMMON } from '../../src/cli/options/common.ts';
 import { VERSION } from '../../src/version.ts';
-import { temporaryDirectory } from '../support/home.ts';
+import { temporaryDirectory } from '../support/homes/home.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const read = (name: string) => readFile(join(ROOT, name), 'utf8');

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { holdfast } from '../support/process.ts';
+import { holdfast } from '../support/processes/process.ts';
 import { statelessServer } from './sdk2-servers.ts';
 import { client1, program, raw } from './through.ts';
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { answer, type Handler, hostileServer, type Routes } from '../support/hostile-server.ts';
+import { answer, type Handler, hostileServer, type Routes } from '../support/servers/hostile-server.ts';
 import { statefulServer } from './sdk1-servers.ts';
 import { eventually, program, raw } from './through.ts';
 

@@ -3,11 +3,11 @@ import { join } from 'node:path';
 import { ElicitRequestSchema } from '@modelcontextprotocol/sdk/types.js';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { countedSince, loseTokens, spoilAccessToken } from '../mcp/calls.ts';
-import { type Home, temporaryHome } from '../support/home.ts';
-import { browse } from '../support/scripted-browser.mjs';
-import { type Servers, startServers } from '../support/servers.ts';
+import { browse } from '../support/browser/scripted-browser.mjs';
+import { type Home, temporaryHome } from '../support/homes/home.ts';
+import { expire, loggedIn } from '../support/homes/vault.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 import { SCRIPTED_BROWSER } from '../support/transcript.ts';
-import { expire, loggedIn } from '../support/vault.ts';
 import { client1, client2, eventually, program, type Received, raw } from './through.ts';
 
 const holdfast = program();

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { backOffMs } from '../../src/proxy/upstream/server-transport.ts';
-import { hostileServer } from '../support/hostile-server.ts';
+import { hostileServer } from '../support/servers/hostile-server.ts';
 import { program, raw } from './through.ts';
 
 /* A server ends every stream at once and says `retry: 0`. What is asserted of time are least pauses, which no slow machine breaks. */

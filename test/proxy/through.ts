@@ -9,7 +9,7 @@ import { StdioClientTransport as Stdio2 } from '@modelcontextprotocol/client/std
 import { Client as Client1 } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport as Stdio1 } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { afterAll, beforeAll, onTestFinished } from 'vitest';
-import { bundled } from '../support/bundle.ts';
+import { bundled } from '../support/homes/bundle.ts';
 
 /* `holdfast proxy` as a client starts it, and the official clients of both SDKs before it. */
 

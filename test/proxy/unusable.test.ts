@@ -1,11 +1,11 @@
 import { chmod, readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Home, temporaryHome } from '../support/home.ts';
-import { end, NO_SECRET_SERVICE, privateBus } from '../support/secret-service.ts';
-import { type Servers, startServers } from '../support/servers.ts';
+import { type Home, temporaryHome } from '../support/homes/home.ts';
+import { loggedIn } from '../support/homes/vault.ts';
+import { end, NO_SECRET_SERVICE, privateBus } from '../support/keyrings/secret-service.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 import { commandLine, SCRIPTED_BROWSER } from '../support/transcript.ts';
-import { loggedIn } from '../support/vault.ts';
 import { client1, eventually, program, type Variables } from './through.ts';
 
 /* A login that is there and cannot be read: the client hears why, nobody is sent to a browser, and mended it serves. */

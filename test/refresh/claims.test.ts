@@ -5,6 +5,8 @@ import { StoreUnreachableError } from '../../src/errors.ts';
 import { Refresh } from '../../src/refresh/refresh.ts';
 import { ReusePolicy } from '../../src/refresh/reuse-policy.ts';
 import { Secret } from '../../src/secret.ts';
+import { SharedMemory } from '../support/engines/memory-engine.ts';
+import { gate } from '../support/homes/store.ts';
 import {
   authorizationServer,
   credentialsAt,
@@ -16,9 +18,7 @@ import {
   putLogin,
   RESOURCE,
   storedAt,
-} from '../support/lab.ts';
-import { SharedMemory } from '../support/memory-engine.ts';
-import { gate } from '../support/store.ts';
+} from '../support/servers/lab.ts';
 
 /*
  * Several holders of one credential at one engine, each step of theirs held up at will. Real engines, real processes and real

@@ -10,7 +10,7 @@ import {
   machine,
   putLogin,
   RESOURCE,
-} from '../support/lab.ts';
+} from '../support/servers/lab.ts';
 
 /* A request that got no answer may still be processed: nobody sends the same refresh token meanwhile. */
 

@@ -7,8 +7,11 @@ import { requestTokens } from '../../src/refresh/request-tokens.ts';
 import { Secret } from '../../src/secret.ts';
 import { openVault } from '../../src/vault/vault.ts';
 import { untilStopped } from '../faults/crash/site.ts';
-import { bundled } from '../support/bundle.ts';
-import { temporaryDirectory } from '../support/home.ts';
+import { SharedMemory } from '../support/engines/memory-engine.ts';
+import { noRedis, redisServer } from '../support/engines/redis.ts';
+import { bundled } from '../support/homes/bundle.ts';
+import { temporaryDirectory } from '../support/homes/home.ts';
+import { start } from '../support/processes/process.ts';
 import {
   authorizationServer,
   credentialsAt,
@@ -19,10 +22,7 @@ import {
   putLogin,
   RESOURCE,
   storedAt,
-} from '../support/lab.ts';
-import { SharedMemory } from '../support/memory-engine.ts';
-import { start } from '../support/process.ts';
-import { noRedis, redisServer } from '../support/redis.ts';
+} from '../support/servers/lab.ts';
 
 /*
  * A holder that is stopped after the last look at its lease, and before its first byte: so its request comes to the server

@@ -9,12 +9,12 @@ import {
   StorageUnwritableError,
 } from '../../src/errors.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
-import { type Home, temporaryHome } from '../support/home.ts';
-import { answer, type Handler, hang, json } from '../support/hostile-server.ts';
-import { type Servers, startServers } from '../support/servers.ts';
-import { storeAround } from '../support/store.ts';
-import { gatedTokenEndpoint, useTokenEndpoint } from '../support/token-endpoint.ts';
-import { change, expire, leave, loggedIn, scripted, stored, vaultAt } from '../support/vault.ts';
+import { type Home, temporaryHome } from '../support/homes/home.ts';
+import { storeAround } from '../support/homes/store.ts';
+import { change, expire, leave, loggedIn, scripted, stored, vaultAt } from '../support/homes/vault.ts';
+import { answer, type Handler, hang, json } from '../support/servers/hostile-server.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
+import { gatedTokenEndpoint, useTokenEndpoint } from '../support/servers/token-endpoint.ts';
 
 let servers: Servers;
 beforeAll(async () => {

@@ -4,11 +4,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vite
 import { StorageFullError, VaultClosedError } from '../../src/errors.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
 import type { Store } from '../../src/store/record-store.ts';
-import { temporaryHome } from '../support/home.ts';
-import { hostileServer } from '../support/hostile-server.ts';
-import { type Servers, startServers } from '../support/servers.ts';
-import { storeAround } from '../support/store.ts';
-import { gatedTokenEndpoint, useTokenEndpoint } from '../support/token-endpoint.ts';
+import { temporaryHome } from '../support/homes/home.ts';
+import { storeAround } from '../support/homes/store.ts';
 import {
   accepted,
   change,
@@ -20,7 +17,10 @@ import {
   scripted,
   stored,
   vaultAt,
-} from '../support/vault.ts';
+} from '../support/homes/vault.ts';
+import { hostileServer } from '../support/servers/hostile-server.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
+import { gatedTokenEndpoint, useTokenEndpoint } from '../support/servers/token-endpoint.ts';
 
 let servers: Servers;
 beforeAll(async () => {

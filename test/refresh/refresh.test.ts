@@ -5,11 +5,8 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { AbortedError, LockTimeoutError, LoginRequiredError } from '../../src/errors.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
-import { temporaryHome } from '../support/home.ts';
-import { runScript, start, TYPESCRIPT } from '../support/process.ts';
-import { type Counters, type Servers, startServers } from '../support/servers.ts';
-import { storeAround } from '../support/store.ts';
-import { gatedTokenEndpoint, useTokenEndpoint } from '../support/token-endpoint.ts';
+import { temporaryHome } from '../support/homes/home.ts';
+import { storeAround } from '../support/homes/store.ts';
 import {
   accepted,
   expire,
@@ -21,7 +18,10 @@ import {
   scripted,
   stored,
   vaultAt,
-} from '../support/vault.ts';
+} from '../support/homes/vault.ts';
+import { runScript, start, TYPESCRIPT } from '../support/processes/process.ts';
+import { type Counters, type Servers, startServers } from '../support/servers/servers.ts';
+import { gatedTokenEndpoint, useTokenEndpoint } from '../support/servers/token-endpoint.ts';
 
 let servers: Servers;
 beforeAll(async () => {
@@ -127,7 +127,7 @@ describe('many callers', () => {
     await servers.behave({ delayMs: 300 });
     const before = await servers.counters();
     const go = join(home.path, '..', 'go');
-    const script = fileURLToPath(new URL('../support/token-process.ts', import.meta.url));
+    const script = fileURLToPath(new URL('../support/processes/token-process.ts', import.meta.url));
     const processes = Array.from({ length: 10 }, () =>
       start(process.execPath, [...TYPESCRIPT, script, servers.resource, go], { HOLDFAST_HOME: home.path }),
     );
@@ -282,7 +282,7 @@ describe('what other processes do', () => {
       // The one that is killed gets no answer.
     });
     await expire(home, servers.resource);
-    const script = fileURLToPath(new URL('../support/token-process.ts', import.meta.url));
+    const script = fileURLToPath(new URL('../support/processes/token-process.ts', import.meta.url));
     const killed = start(process.execPath, [...TYPESCRIPT, script, servers.resource], {
       HOLDFAST_HOME: home.path,
     });

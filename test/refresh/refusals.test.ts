@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import { expect, test } from 'vitest';
+import { SharedMemory } from '../support/engines/memory-engine.ts';
 import {
   authorizationServer,
   ended,
@@ -8,8 +9,7 @@ import {
   putLogin,
   RESOURCE,
   storedAt,
-} from '../support/lab.ts';
-import { SharedMemory } from '../support/memory-engine.ts';
+} from '../support/servers/lab.ts';
 
 /* A server that refuses, or answers what is no answer: when that ends a login, and how often it is asked. */
 

@@ -3,12 +3,19 @@ import { createServer } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Secret } from '../../src/secret.ts';
-import { buildImage, HOLDFAST_THERE, type Image, NO_SANDBOX, type Place, place } from '../support/sandbox.ts';
-import { ENTER, NO_TERMINAL, type Terminal } from '../support/sandbox-terminal.ts';
-import { browse } from '../support/scripted-browser.mjs';
-import { type Servers, startServers } from '../support/servers.ts';
+import { browse } from '../support/browser/scripted-browser.mjs';
+import { accepted, expire } from '../support/homes/vault.ts';
+import {
+  buildImage,
+  HOLDFAST_THERE,
+  type Image,
+  NO_SANDBOX,
+  type Place,
+  place,
+} from '../support/sandbox/sandbox.ts';
+import { ENTER, NO_TERMINAL, type Terminal } from '../support/sandbox/sandbox-terminal.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 import { commandLine } from '../support/transcript.ts';
-import { accepted, expire } from '../support/vault.ts';
 
 /*
  * From end to end where there is nothing: no browser, no display, no D-Bus, no home, a root that cannot be written, a network

@@ -3,13 +3,21 @@ import { chmod, chown, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Secret } from '../../src/secret.ts';
-import { contentsOf } from '../support/disk.ts';
-import { temporaryDirectory } from '../support/home.ts';
-import { holdfast, start } from '../support/process.ts';
+import { contentsOf } from '../support/homes/disk.ts';
+import { temporaryDirectory } from '../support/homes/home.ts';
+import { accepted, expire } from '../support/homes/vault.ts';
+import { holdfast, start } from '../support/processes/process.ts';
 import { requirement } from '../support/requirement.ts';
-import { BARE, buildImage, type Image, MODULES, NO_SANDBOX, type Place, place } from '../support/sandbox.ts';
-import { type Servers, startServers } from '../support/servers.ts';
-import { accepted, expire } from '../support/vault.ts';
+import {
+  BARE,
+  buildImage,
+  type Image,
+  MODULES,
+  NO_SANDBOX,
+  type Place,
+  place,
+} from '../support/sandbox/sandbox.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 
 /* Where logins may lie, and who can open them: the recipes of docs/sandboxes.md. */
 

@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { holds } from '../../src/http/addresses.ts';
 import { discover } from '../../src/oauth/discovery/discovery.ts';
-import { hostileServer } from '../support/hostile-server.ts';
-import { challenge, metadata, OAUTH, RESOURCE } from '../support/mcp-routes.ts';
-import { remoteHost } from '../support/remote-host.ts';
+import { remoteHost } from '../support/network/remote-host.ts';
+import { hostileServer } from '../support/servers/hostile-server.ts';
+import { challenge, metadata, OAUTH, RESOURCE } from '../support/servers/mcp-routes.ts';
 
 /* The review's list of special addresses, whole. test/oauth/addresses.test.ts says which class each range is of. */
 

@@ -2,7 +2,7 @@ import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Servers, startServers } from '../support/servers.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 import { SCRIPTED_BROWSER } from '../support/transcript.ts';
 import { command, userHome } from './command.ts';
 
@@ -12,7 +12,7 @@ import { command, userHome } from './command.ts';
  */
 
 const SOURCES = fileURLToPath(new URL('../../src/', import.meta.url));
-const RECORDER = fileURLToPath(new URL('../support/started-programs.cjs', import.meta.url));
+const RECORDER = fileURLToPath(new URL('../support/preload/started-programs.cjs', import.meta.url));
 
 async function sourcesWith(pattern: RegExp): Promise<string[]> {
   const files = (await readdir(SOURCES, { recursive: true })).filter((name) => name.endsWith('.ts'));

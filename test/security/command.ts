@@ -3,9 +3,9 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll } from 'vitest';
-import { bundled } from '../support/bundle.ts';
-import { temporaryDirectory } from '../support/home.ts';
-import type { Ended } from '../support/process.ts';
+import { bundled } from '../support/homes/bundle.ts';
+import { temporaryDirectory } from '../support/homes/home.ts';
+import type { Ended } from '../support/processes/process.ts';
 
 /* `holdfast` as a user runs it: one file, in a directory of the user's, with the file keyring. */
 

@@ -10,7 +10,7 @@ import { formatOf } from '../../src/configure/open-format.ts';
 import { canonicalResource, DEFAULT_ACCOUNT } from '../../src/credential.ts';
 import { InvalidArgumentError } from '../../src/errors.ts';
 import { shellPath } from '../../src/system/files/storage-error.ts';
-import { temporaryDirectory } from '../support/home.ts';
+import { temporaryDirectory } from '../support/homes/home.ts';
 import { requirement } from '../support/requirement.ts';
 
 /* What Holdfast writes into other programs' files, and into commands that a shell reads. */

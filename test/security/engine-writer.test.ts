@@ -1,8 +1,8 @@
 import { Client } from 'pg';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { NO_POSTGRES, startPostgres } from '../support/engines/postgres.ts';
+import { noRedis, redisServer } from '../support/engines/redis.ts';
 import { HOSTILE_TEXTS, unprintableIn } from '../support/hostile-text.ts';
-import { NO_POSTGRES, startPostgres } from '../support/postgres.ts';
-import { noRedis, redisServer } from '../support/redis.ts';
 import { command, exported, RESOURCE, userHome } from './command.ts';
 
 /*

@@ -2,11 +2,11 @@ import { describe, expect, test } from 'vitest';
 import { serializeCredential } from '../../src/credential.ts';
 import { sealBlob } from '../../src/handover/blob.ts';
 import { codeOf, parseCode } from '../../src/handover/code.ts';
-import { sampleCredential } from '../support/credential.ts';
-import { temporaryHome } from '../support/home.ts';
-import { vaultAt } from '../support/vault.ts';
+import { sampleCredential } from '../support/homes/credential.ts';
+import { temporaryHome } from '../support/homes/home.ts';
+import { vaultAt } from '../support/homes/vault.ts';
 
-/* Beside test/core/handover.test.ts (altered and replayed blobs) and test/vault/transfer.test.ts (a sender who lies). */
+/* Beside test/core/handover.test.ts (altered and replayed blobs) and test/transfer/transfer.test.ts (a sender who lies). */
 
 const resource = 'https://mcp.example/mcp';
 const about = { resource, account: 'default', mode: 'move', expiresAt: Date.now() + 60_000 } as const;

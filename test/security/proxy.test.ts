@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { program, raw } from '../proxy/through.ts';
-import { answer, type Handler, hostileServer, type Routes } from '../support/hostile-server.ts';
-import { seededHome } from '../support/seeded-home.ts';
+import { seededHome } from '../support/homes/seeded-home.ts';
+import { answer, type Handler, hostileServer, type Routes } from '../support/servers/hostile-server.ts';
 
 /* Where `holdfast proxy` sends the token and the user's own headers, and what a server can make of the client's channel. */
 

@@ -7,10 +7,10 @@ import { parseCode } from '../../src/handover/code.ts';
 import { findLogins, moveLogin } from '../../src/import/move.ts';
 import { Secret } from '../../src/secret.ts';
 import { peerHome } from '../import/peer-home.ts';
-import { sampleCredential } from '../support/credential.ts';
-import { temporaryHome } from '../support/home.ts';
-import { type Servers, startServers } from '../support/servers.ts';
-import { stored, vaultAt } from '../support/vault.ts';
+import { sampleCredential } from '../support/homes/credential.ts';
+import { temporaryHome } from '../support/homes/home.ts';
+import { stored, vaultAt } from '../support/homes/vault.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 
 /*
  * `anyone`: tokens may go to servers that other users of this machine run. Only the person may allow that, by --lenient

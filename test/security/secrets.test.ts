@@ -6,10 +6,10 @@ import { describe, expect, test } from 'vitest';
 import * as holdfastErrors from '../../src/errors.ts';
 import { HoldfastError } from '../../src/errors.ts';
 import { Secret } from '../../src/secret.ts';
+import { seededHome } from '../support/homes/seeded-home.ts';
+import { vaultAt } from '../support/homes/vault.ts';
 import { secretsSeen } from '../support/leaks.ts';
 import { requirement } from '../support/requirement.ts';
-import { seededHome } from '../support/seeded-home.ts';
-import { vaultAt } from '../support/vault.ts';
 import { command, exported, RESOURCE, TOKEN, userHome } from './command.ts';
 
 /* Where a secret could show itself: in what is printed, in what other programs see, in errors. */

@@ -2,7 +2,7 @@ import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { InvalidArgumentError } from '../../src/errors.ts';
 import { postgresMigration, postgresStore } from '../../src/postgres.ts';
-import { NO_POSTGRES, type Postgres, startPostgres } from '../support/postgres.ts';
+import { NO_POSTGRES, type Postgres, startPostgres } from '../support/engines/postgres.ts';
 
 /* What a database role that is admitted to one tenant can do to another. */
 

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { LeaseLostError, StoreUnreachableError } from '../../src/errors.ts';
 import { EngineStore } from '../../src/store/engine/engine-store.ts';
-import { memoryEngine, SharedMemory } from '../support/memory-engine.ts';
+import { memoryEngine, SharedMemory } from '../support/engines/memory-engine.ts';
 
 /*
  * When the holder of a claim may send, by the clock of its own process: which stands still here, and is moved on by hand.

@@ -2,7 +2,7 @@ import { describe, test } from 'vitest';
 import { DirectoryStore } from '../../src/store/directory.ts';
 import { MemoryStore } from '../../src/store/memory.ts';
 import { storeContract } from '../../src/testing/store-contract.ts';
-import { temporaryHome } from '../support/home.ts';
+import { temporaryHome } from '../support/homes/home.ts';
 
 describe('the directory store', () => {
   const contract = storeContract(async () => {

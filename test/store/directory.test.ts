@@ -7,7 +7,7 @@ import { describe, expect, it } from 'vitest';
 import { InvalidArgumentError, StorageUnsafeError } from '../../src/errors.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
 import { layoutOf } from '../../src/system/files/paths.ts';
-import { temporaryHome } from '../support/home.ts';
+import { temporaryHome } from '../support/homes/home.ts';
 import { requirement } from '../support/requirement.ts';
 
 const COUNTER = fileURLToPath(new URL('../support/counter.ts', import.meta.url));

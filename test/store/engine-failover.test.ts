@@ -12,8 +12,8 @@ import {
 import { postgresMigration, postgresStore } from '../../src/postgres.ts';
 import { type RedisStoreOptions, redisStore } from '../../src/redis.ts';
 import { type EngineStore, newVersion } from '../../src/store/engine/engine-store.ts';
-import { NO_POSTGRES, startPostgres, startReplica, startWire } from '../support/postgres.ts';
-import { noRedis, redisServer } from '../support/redis.ts';
+import { NO_POSTGRES, startPostgres, startReplica, startWire } from '../support/engines/postgres.ts';
+import { noRedis, redisServer } from '../support/engines/redis.ts';
 
 /*
  * Engines that are taken over, restored, full or out of connections, as a store over them meets it. What passes is waited

@@ -5,9 +5,9 @@ import { redisStore } from '../../src/redis.ts';
 import { RetryState } from '../../src/refresh/retry-state.ts';
 import { postgresAddress } from '../../src/store/postgres/address.ts';
 import { examinePostgres } from '../../src/store/postgres/examination.ts';
-import { sampleCredential } from '../support/credential.ts';
-import { NO_POSTGRES, startPostgres } from '../support/postgres.ts';
-import { noRedis, redisServer } from '../support/redis.ts';
+import { NO_POSTGRES, startPostgres } from '../support/engines/postgres.ts';
+import { noRedis, redisServer } from '../support/engines/redis.ts';
+import { sampleCredential } from '../support/homes/credential.ts';
 
 test('a note in the engine cannot stop refreshes for longer than an hour', () => {
   const now = Date.now();

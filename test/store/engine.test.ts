@@ -2,7 +2,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { LeaseLostError, LockTimeoutError, StoreUnreachableError } from '../../src/errors.ts';
 import { EngineStore } from '../../src/store/engine/engine-store.ts';
 import { storeContract } from '../../src/testing/index.ts';
-import { memoryEngine, SharedMemory } from '../support/memory-engine.ts';
+import { memoryEngine, SharedMemory } from '../support/engines/memory-engine.ts';
 
 describe('a store over an engine keeps the contract', () => {
   const contract = storeContract(async () => {

@@ -5,7 +5,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { StorageFullError, StorageUnwritableError } from '../../src/errors.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
 import { layoutOf } from '../../src/system/files/paths.ts';
-import { temporaryHome } from '../support/home.ts';
+import { temporaryHome } from '../support/homes/home.ts';
 import { requirement } from '../support/requirement.ts';
 
 const root = requirement('it is not Linux as root, which mounts a small tmpfs', process.geteuid?.() === 0);

@@ -8,8 +8,8 @@ import { redisStore } from '../../src/redis.ts';
 import type { ClaimRequest, Engine } from '../../src/store/engine/engine.ts';
 import { postgresStatements } from '../fixtures/version-1/postgres-statements.ts';
 import * as scripts from '../fixtures/version-1/redis-scripts.ts';
-import { NO_POSTGRES, startPostgres } from '../support/postgres.ts';
-import { noRedis, redisServer } from '../support/redis.ts';
+import { NO_POSTGRES, startPostgres } from '../support/engines/postgres.ts';
+import { noRedis, redisServer } from '../support/engines/redis.ts';
 
 /*
  * A fleet is updated one machine at a time. What a build of version 1 says to an engine is frozen in test/fixtures/version-1;

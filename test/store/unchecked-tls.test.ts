@@ -9,9 +9,9 @@ import type { EngineStore } from '../../src/store/engine/engine-store.ts';
 import { exposedBy, openPostgresStore, type PostgresStoreOptions } from '../../src/store/postgres/pool.ts';
 import { openRedisStore, type RedisStoreOptions } from '../../src/store/redis/open.ts';
 import { command, userHome } from '../security/command.ts';
-import { temporaryDirectory } from '../support/home.ts';
-import { certificates, NO_OPENSSL, NO_POSTGRES, startPostgres } from '../support/postgres.ts';
-import { noRedis, redisServer } from '../support/redis.ts';
+import { certificates, NO_OPENSSL, NO_POSTGRES, startPostgres } from '../support/engines/postgres.ts';
+import { noRedis, redisServer } from '../support/engines/redis.ts';
+import { temporaryDirectory } from '../support/homes/home.ts';
 
 /*
  * TLS to an engine that checks no certificate, for whatever reason, is warned of. Real servers, whose certificates nobody here

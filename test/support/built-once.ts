@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { bundled } from './bundle.ts';
+import { bundled } from './homes/bundle.ts';
 
 /**
  * Builds `holdfast` as one file before the tests, which start it a thousand times: from its sources each start would wait for

@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { VERSION } from '../../src/version.ts';
-import { type Ended, holdfast, type Running } from './process.ts';
-import type { Servers } from './servers.ts';
+import { type Ended, holdfast, type Running } from './processes/process.ts';
+import type { Servers } from './servers/servers.ts';
 
 /** The scripted browser, as `BROWSER`. */
 export const SCRIPTED_BROWSER = fileURLToPath(new URL('scripted-browser.mjs', import.meta.url));

@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { BusError, canBeStarted, connectBus, deadlineIn } from '../../src/system/dbus/connection.ts';
-import { temporaryDirectory } from '../support/home.ts';
+import { temporaryDirectory } from '../support/homes/home.ts';
+import { end } from '../support/keyrings/secret-service.ts';
+import { babblingBus } from '../support/keyrings/slow-bus.ts';
 import { installed, requirement } from '../support/requirement.ts';
-import { end } from '../support/secret-service.ts';
-import { babblingBus } from '../support/slow-bus.ts';
 
 const NO_DBUS = requirement('dbus-daemon is not installed', installed('dbus-daemon'));
 

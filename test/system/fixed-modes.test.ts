@@ -3,8 +3,8 @@ import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it, onTestFinished } from 'vitest';
-import { goodLogin } from '../support/good-login.ts';
-import { temporaryDirectory } from '../support/home.ts';
+import { goodLogin } from '../support/homes/good-login.ts';
+import { temporaryDirectory } from '../support/homes/home.ts';
 import { installed, requirement } from '../support/requirement.ts';
 import { commandLine } from '../support/transcript.ts';
 

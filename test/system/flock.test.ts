@@ -4,7 +4,7 @@ import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { tryFlock } from '../../src/system/locks/flock.ts';
-import { temporaryHome } from '../support/home.ts';
+import { temporaryHome } from '../support/homes/home.ts';
 
 test.skipIf(process.platform === 'win32')(
   'a lock file that is removed between its opening and its lock is opened again, so that the next caller is kept out',

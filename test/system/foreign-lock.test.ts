@@ -7,8 +7,8 @@ import {
   underOwnedDirectory,
   underPidFile,
 } from '../../src/system/locks/external-lock.ts';
-import { deadProcess } from '../support/dead-process.ts';
-import { temporaryDirectory } from '../support/home.ts';
+import { temporaryDirectory } from '../support/homes/home.ts';
+import { deadProcess } from '../support/processes/dead-process.ts';
 
 const LONG_AGO = new Date(Date.now() - 3_600_000);
 

@@ -7,7 +7,7 @@ import { StorageUnreadableError, StorageUnsafeError } from '../../src/errors.ts'
 import { readPassphrase } from '../../src/keyring/file/passphrase.ts';
 import { readGivenFile } from '../../src/system/files/private-directory.ts';
 import { readSecret } from '../../src/system/files/secret-file.ts';
-import { temporaryDirectory, temporaryHome } from '../support/home.ts';
+import { temporaryDirectory, temporaryHome } from '../support/homes/home.ts';
 
 const bounded = { maxBytes: 100 };
 

@@ -6,11 +6,11 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { AbortedError, InvalidArgumentError, LockTimeoutError } from '../../src/errors.ts';
 import { acquireLock, type LockKind, lockKindOf } from '../../src/system/locks/lock.ts';
 import { thisProcess } from '../../src/system/locks/process-identity.ts';
-import { temporaryHome } from '../support/home.ts';
-import { start, TYPESCRIPT } from '../support/process.ts';
+import { temporaryHome } from '../support/homes/home.ts';
+import { start, TYPESCRIPT } from '../support/processes/process.ts';
 import { requirement } from '../support/requirement.ts';
 
-const script = (name: string) => fileURLToPath(new URL(`../support/${name}.ts`, import.meta.url));
+const script = (name: string) => fileURLToPath(new URL(`../support/processes/${name}.ts`, import.meta.url));
 
 async function lockPath(): Promise<string> {
   const { path } = await temporaryHome();

@@ -2,11 +2,11 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Server, Socket } from 'node:net';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { isAnotherUser, tcpClientOf, tcpServerOf } from '../../src/system/network/tcp-peer.ts';
-import { NO_IPV6 } from '../support/ipv6.ts';
-import { start, TYPESCRIPT } from '../support/process.ts';
+import { NO_IPV6 } from '../support/network/ipv6.ts';
+import { NO_SMALL_INTERNET } from '../support/network/small-internet.ts';
+import { NO_OTHER_USER, OTHER_USER, said, tcpEnd } from '../support/network/tcp-end.ts';
+import { start, TYPESCRIPT } from '../support/processes/process.ts';
 import { requirement } from '../support/requirement.ts';
-import { NO_SMALL_INTERNET } from '../support/small-internet.ts';
-import { NO_OTHER_USER, OTHER_USER, said, tcpEnd } from '../support/tcp-end.ts';
 
 const notLinux = requirement(
   'the tables of TCP connections are those of Linux',

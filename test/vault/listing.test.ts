@@ -5,10 +5,10 @@ import { describe, expect, test } from 'vitest';
 import type { Credential } from '../../src/credential.ts';
 import { CredentialId } from '../../src/credential.ts';
 import { MemoryKeyring } from '../../src/keyring/memory.ts';
-import { sampleCredential } from '../support/credential.ts';
-import { type Home, temporaryHome } from '../support/home.ts';
-import { DesktopKeyring, opener } from '../support/keyring.ts';
-import { partsAt, vaultAt } from '../support/vault.ts';
+import { sampleCredential } from '../support/homes/credential.ts';
+import { type Home, temporaryHome } from '../support/homes/home.ts';
+import { partsAt, vaultAt } from '../support/homes/vault.ts';
+import { DesktopKeyring, opener } from '../support/keyrings/keyring.ts';
 
 const RESOURCE = 'https://mcp.example.com/mcp';
 const YEAR_MS = 365 * 24 * 3_600_000;

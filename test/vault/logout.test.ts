@@ -2,11 +2,11 @@ import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DirectoryStore } from '../../src/store/directory.ts';
-import { type Home, temporaryHome } from '../support/home.ts';
-import { answer, type Handler, hostileServer } from '../support/hostile-server.ts';
-import { type Servers, startServers } from '../support/servers.ts';
-import { gate, storeAround } from '../support/store.ts';
-import { accepted, change, loggedIn, scripted, stored, vaultAt } from '../support/vault.ts';
+import { type Home, temporaryHome } from '../support/homes/home.ts';
+import { gate, storeAround } from '../support/homes/store.ts';
+import { accepted, change, loggedIn, scripted, stored, vaultAt } from '../support/homes/vault.ts';
+import { answer, type Handler, hostileServer } from '../support/servers/hostile-server.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 
 let servers: Servers;
 beforeAll(async () => {

@@ -12,11 +12,11 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CredentialId, recordId } from '../../src/credential.ts';
 import { RecordDamagedError } from '../../src/errors.ts';
-import { sampleCredential } from '../support/credential.ts';
-import { type Home, temporaryHome } from '../support/home.ts';
-import { runScript } from '../support/process.ts';
-import { type Servers, startServers } from '../support/servers.ts';
-import { partsAt, scripted, stored, vaultAt } from '../support/vault.ts';
+import { sampleCredential } from '../support/homes/credential.ts';
+import { type Home, temporaryHome } from '../support/homes/home.ts';
+import { partsAt, scripted, stored, vaultAt } from '../support/homes/vault.ts';
+import { runScript } from '../support/processes/process.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 
 const NOTION = 'https://mcp.notion.com/sse';
 

@@ -3,13 +3,13 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { FileKeyring } from '../../src/keyring/file/file.ts';
-import { type Home, temporaryHome } from '../support/home.ts';
-import { DesktopKeyring, opener } from '../support/keyring.ts';
-import { runScript, start, TYPESCRIPT } from '../support/process.ts';
-import { seededHome } from '../support/seeded-home.ts';
-import { type Servers, startServers } from '../support/servers.ts';
-import { gatedTokenEndpoint, useTokenEndpoint } from '../support/token-endpoint.ts';
-import { expire, loggedIn, scripted, stored, vaultAt } from '../support/vault.ts';
+import { type Home, temporaryHome } from '../support/homes/home.ts';
+import { seededHome } from '../support/homes/seeded-home.ts';
+import { expire, loggedIn, scripted, stored, vaultAt } from '../support/homes/vault.ts';
+import { DesktopKeyring, opener } from '../support/keyrings/keyring.ts';
+import { runScript, start, TYPESCRIPT } from '../support/processes/process.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
+import { gatedTokenEndpoint, useTokenEndpoint } from '../support/servers/token-endpoint.ts';
 
 let servers: Servers;
 beforeAll(async () => {
@@ -89,7 +89,7 @@ describe('a new key in the same keyring', () => {
 
 describe('killed at any step of it', () => {
   test('every login is readable under one key or the other, in one place, and the next run does the rest', async () => {
-    const script = fileURLToPath(new URL('../support/rekey-process.ts', import.meta.url));
+    const script = fileURLToPath(new URL('../support/processes/rekey-process.ts', import.meta.url));
     const rekey = async (home: Home, dieAt: number) =>
       start(process.execPath, [...TYPESCRIPT, script, String(dieAt)], { HOLDFAST_HOME: home.path }).ended;
     const { steps } = JSON.parse((await rekey(await seededHome(), 0)).out) as { steps: number };

@@ -2,6 +2,8 @@ import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { StorageUnwritableError } from '../../src/errors.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
+import { storeAround } from '../support/homes/store.ts';
+import { start, TYPESCRIPT } from '../support/processes/process.ts';
 import {
   credentialsAt,
   directoryProcess,
@@ -10,11 +12,9 @@ import {
   putLogin,
   RESOURCE,
   storedAt,
-} from '../support/lab.ts';
-import { start, TYPESCRIPT } from '../support/process.ts';
-import { storeAround } from '../support/store.ts';
+} from '../support/servers/lab.ts';
 
-const SCRIPT = fileURLToPath(new URL('../support/superseding-process.ts', import.meta.url));
+const SCRIPT = fileURLToPath(new URL('../support/processes/superseding-process.ts', import.meta.url));
 const server = { tokenEndpoint: 'https://as.example.com/token', revocationEndpoint: undefined };
 
 const run = (what: string, dieAt: number, { home, keyFile }: Machine) =>

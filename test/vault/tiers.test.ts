@@ -2,10 +2,10 @@ import { readdir } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { KeyringLockedError } from '../../src/errors.ts';
 import { FileKeyring } from '../../src/keyring/file/file.ts';
-import { type Home, temporaryHome } from '../support/home.ts';
-import { DesktopKeyring, opener } from '../support/keyring.ts';
-import { type Servers, startServers } from '../support/servers.ts';
-import { expire, fingerprint, scripted, stored, vaultAt } from '../support/vault.ts';
+import { type Home, temporaryHome } from '../support/homes/home.ts';
+import { expire, fingerprint, scripted, stored, vaultAt } from '../support/homes/vault.ts';
+import { DesktopKeyring, opener } from '../support/keyrings/keyring.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 
 /*
  * A desktop with a keyring of its own, and sessions on the same machine that cannot reach it: each seals under its own

@@ -10,7 +10,7 @@ import { DirectoryStore } from '../../src/store/directory.ts';
 import { MemoryStore } from '../../src/store/memory.ts';
 import { processEnvironment } from '../../src/system/environment.ts';
 import { layoutOf } from '../../src/system/files/paths.ts';
-import { sampleCredential } from '../support/credential.ts';
+import { sampleCredential } from '../support/homes/credential.ts';
 import { describe, startNode, test } from './machine.ts';
 
 /** The user's own home and Credential Manager: those of the prefix, which nobody else has. */

@@ -28,8 +28,8 @@ const WINESERVER = ['wineserver', '/usr/lib/wine/wineserver64'];
 /** What runs there: the suite, and the processes that it starts. */
 const SCRIPTS = {
   suite: new URL('./suite.ts', import.meta.url),
-  'lock-holder': new URL('../support/lock-holder.ts', import.meta.url),
-  'lock-counter': new URL('../support/lock-counter.ts', import.meta.url),
+  'lock-holder': new URL('../support/processes/lock-holder.ts', import.meta.url),
+  'lock-counter': new URL('../support/processes/lock-counter.ts', import.meta.url),
   'first-key': new URL('./first-key.ts', import.meta.url),
 };
 

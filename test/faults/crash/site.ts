@@ -12,7 +12,7 @@ import { type Environment, processEnvironment } from '../../../src/system/enviro
 import { type Layout, layoutOf } from '../../../src/system/files/paths.ts';
 import { pause } from '../../../src/system/locks/keyed-mutex.ts';
 import { openVault, type Vault } from '../../../src/vault/vault.ts';
-import { type Running, start } from '../../support/process.ts';
+import { type Running, start } from '../../support/processes/process.ts';
 import type { Family } from './token-server.ts';
 import type { WorkerSettings } from './worker.ts';
 

@@ -9,7 +9,7 @@ import { Secret } from '../../../src/secret.ts';
 import { processEnvironment } from '../../../src/system/environment.ts';
 import { layoutOf } from '../../../src/system/files/paths.ts';
 import { openVault } from '../../../src/vault/vault.ts';
-import { sampleCredential } from '../../support/credential.ts';
+import { sampleCredential } from '../../support/homes/credential.ts';
 import { ACCESS, hostileTexts, mutated, REFRESH } from '../inputs.ts';
 import { checkFailure, feed, type Target } from '../target.ts';
 

@@ -8,7 +8,7 @@ import { decryptItem, encryptItem, MAX_ITEM_BYTES } from '../../../src/keyring/f
 import { givenKeys, keyText, writtenKeys } from '../../../src/keyring/key-text.ts';
 import { MAX_RECORD_BYTES, seal, unseal } from '../../../src/sealing.ts';
 import { Secret } from '../../../src/secret.ts';
-import { sampleCredential } from '../../support/credential.ts';
+import { sampleCredential } from '../../support/homes/credential.ts';
 import { ACCESS, hostileBytes, hostileTexts, mutated, REFRESH } from '../inputs.ts';
 import { checkFailure, feed, type Target } from '../target.ts';
 

@@ -14,10 +14,10 @@ import { discover } from '../../../src/oauth/discovery/discovery.ts';
 import { registerClient } from '../../../src/oauth/registration/registration.ts';
 import { exchangeCode, refreshTokens, type TokenResponse } from '../../../src/oauth/tokens/token.ts';
 import { Secret } from '../../../src/secret.ts';
-import { type HostileServer, hostileServer, type Routes } from '../../support/hostile-server.ts';
 import { secretsSeen } from '../../support/leaks.ts';
-import { challenge, metadata, OAUTH, RESOURCE } from '../../support/mcp-routes.ts';
-import { remoteHost } from '../../support/remote-host.ts';
+import { remoteHost } from '../../support/network/remote-host.ts';
+import { type HostileServer, hostileServer, type Routes } from '../../support/servers/hostile-server.ts';
+import { challenge, metadata, OAUTH, RESOURCE } from '../../support/servers/mcp-routes.ts';
 import { behindProxy } from './proxy.ts';
 import { type Case, filled, handler, type Names, table, text } from './table.ts';
 

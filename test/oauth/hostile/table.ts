@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { gzipSync } from 'node:zlib';
 import * as v from 'valibot';
-import type { Handler, LoggedRequest } from '../../support/hostile-server.ts';
+import type { Handler, LoggedRequest } from '../../support/servers/hostile-server.ts';
 
 /*
  * The tables of hostile answers are data: what a server says, and what must come of it. Here they are read and turned into

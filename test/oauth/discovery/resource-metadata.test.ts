@@ -1,0 +1,144 @@
+import { describe, expect, it } from 'vitest';
+import { InvalidResponseError, UnsafeUrlError } from '../../../src/errors.ts';
+import { discover } from '../../../src/oauth/discovery/discovery.ts';
+import { answer, hostileServer } from '../../support/servers/hostile-server.ts';
+import { challenge, failure, metadata, OAUTH, RESOURCE, server } from '../../support/servers/mcp-routes.ts';
+
+describe('the resource’s metadata', () => {
+  it('is taken from where the challenge says, and nowhere else is asked', async () => {
+    const found = await server((origin) => ({
+      '/mcp': challenge(`Basic realm="x", Bearer scope="a b", resource_metadata="${origin}/elsewhere?x=1"`),
+      '/elsewhere?x=1': {
+        resource: `${origin}/mcp`,
+        authorization_servers: [origin],
+        scopes_supported: ['c'],
+      },
+    }));
+    expect(await discover(`${found.origin}/mcp`)).toMatchObject({
+      challengedScope: 'a b',
+      resourceScopes: ['c'],
+    });
+    expect(found.requests).toEqual(['POST /mcp', 'GET /elsewhere?x=1', `GET ${OAUTH}`]);
+    expect(found.log.every(({ headers }) => headers.authorization === undefined)).toBe(true);
+  });
+
+  it.each([2000, 4000, 8000])('is found where the server’s own URL has %i characters', async (length) => {
+    const query = `?x=${'a'.repeat(length - 'http://127.0.0.1:12345/mcp?x='.length)}`;
+    const found = await server((origin) => ({
+      [`/mcp${query}`]: challenge(`Bearer resource_metadata="${origin}${RESOURCE}/mcp${query}"`),
+      [`${RESOURCE}/mcp${query}`]: { resource: `${origin}/mcp${query}`, authorization_servers: [origin] },
+    }));
+    const resource = `${found.origin}/mcp${query}`;
+    expect((await discover(resource)).resourceParameter === resource).toBe(true);
+  });
+
+  it('is looked for with the server’s path, then at the root, when there is no challenge that says where', async () => {
+    const found = await server((origin) => ({
+      [`${RESOURCE}/mcp`]: answer(404),
+      [RESOURCE]: { resource: origin, authorization_servers: [origin] },
+    }));
+    await discover(`${found.origin}/mcp`);
+    expect(found.requests).toEqual(['POST /mcp', `GET ${RESOURCE}/mcp`, `GET ${RESOURCE}`, `GET ${OAUTH}`]);
+  });
+
+  it('is looked for in the other places when it is not where the challenge says', async () => {
+    const found = await server((origin) => ({
+      '/mcp': challenge(`Bearer resource_metadata="${origin}/gone"`),
+      [`${RESOURCE}/mcp`]: answer(404),
+      [RESOURCE]: { resource: origin, authorization_servers: [origin] },
+    }));
+    await discover(`${found.origin}/mcp`);
+    expect(found.requests.slice(1, 4)).toEqual(['GET /gone', `GET ${RESOURCE}/mcp`, `GET ${RESOURCE}`]);
+  });
+
+  it('is asked for once in each place, also when the challenge names one of them', async () => {
+    const found = await server((origin) => ({
+      '/mcp': challenge(`Bearer resource_metadata="${origin}${RESOURCE}/mcp"`),
+      [`${RESOURCE}/mcp`]: answer(404),
+    }));
+    await discover(`${found.origin}/mcp`);
+    expect(found.requests).toEqual(['POST /mcp', `GET ${RESOURCE}/mcp`, `GET ${RESOURCE}`, `GET ${OAUTH}`]);
+  });
+
+  it('of a server at the root is in one place; the query of its URL goes with it', async () => {
+    const routes = (origin: string) => ({ '/': challenge(), [OAUTH]: metadata(origin) });
+    const root = await hostileServer(routes);
+    await discover(root.origin);
+    expect(root.requests).toEqual(['POST /', `GET ${RESOURCE}`, `GET ${OAUTH}`]);
+    const query = await hostileServer(routes);
+    await discover(`${query.origin}/?team=a`);
+    expect(query.requests).toEqual([
+      'POST /?team=a',
+      `GET ${RESOURCE}?team=a`,
+      `GET ${RESOURCE}`,
+      `GET ${OAUTH}`,
+    ]);
+  });
+
+  it.each([
+    ['/mcp', '/mcp'],
+    ['', '/mcp'],
+    ['/', '/mcp'],
+    ['/a', '/a/b/mcp'],
+    ['/a/', '/a/b'],
+    ['/mcp/', '/mcp'],
+    ['/mcp', '/mcp?team=a'],
+    ['/mcp?team=a', '/mcp?team=a'],
+  ])('that names %j covers a server at %j, and is kept byte for byte', async (resource, path) => {
+    const found = await server((origin) => ({
+      [path]: challenge(),
+      [`${RESOURCE}${path}`]: { resource: `${origin}${resource}`, authorization_servers: [origin] },
+    }));
+    const { resourceParameter } = await discover(`${found.origin}${path}`);
+    expect(resourceParameter).toBe(`${found.origin}${resource}`);
+  });
+
+  it('may write its resource in capitals, and that is kept too', async () => {
+    const found = await server((origin) => ({
+      [`${RESOURCE}/mcp`]: { resource: origin.replace('http', 'HTTP'), authorization_servers: [origin] },
+    }));
+    expect((await discover(`${found.origin}/mcp`)).resourceParameter).toBe(
+      found.origin.replace('http', 'HTTP'),
+    );
+  });
+
+  it.each([
+    ['https://mcp.example.com/mcp'],
+    ['ORIGIN/other'],
+    ['ORIGIN/mc'],
+    ['ORIGIN/mcp/deeper'],
+    ['ORIGIN/mcp?team=other'],
+    ['ORIGIN/mcp#part'],
+    ['ORIGIN/mcp#'],
+    ['ORIGIN/m\ncp'],
+    ['ORIGIN/mcp '],
+    ['http://user:hunter2@HOST/mcp'],
+    ['https://HOST/mcp'],
+    ['mcp'],
+  ])('that is of another resource, %j, is refused', async (template) => {
+    const found = await server((origin) => ({
+      [`${RESOURCE}/mcp`]: {
+        resource: template.replace('ORIGIN', origin).replace('HOST', new URL(origin).host),
+        authorization_servers: [origin],
+      },
+    }));
+    const error = await failure(found);
+    expect(error).toBeInstanceOf(InvalidResponseError);
+    expect(error.message).toContain('is that of');
+    expect(found.requests).toEqual(['POST /mcp', `GET ${RESOURCE}/mcp`]);
+  });
+
+  it.each([
+    ['not a URL', 'nonsense'],
+    ['javascript:', 'javascript:alert(1)'],
+    ['file:', 'file:///etc/passwd'],
+    ['plain http elsewhere', 'http://mcp.example.com/meta'],
+    ['credentials', 'https://user:hunter2@mcp.example.com/meta'],
+  ])('behind a pointer that is %s is not fetched', async (_what, pointer) => {
+    const found = await server(() => ({ '/mcp': challenge(`Bearer resource_metadata="${pointer}"`) }));
+    const error = await failure(found);
+    expect(error).toBeInstanceOf(UnsafeUrlError);
+    expect(error.message).not.toContain('hunter2');
+    expect(found.requests).toEqual(['POST /mcp']);
+  });
+});

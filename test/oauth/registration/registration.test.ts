@@ -1,0 +1,299 @@
+import { inspect } from 'node:util';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import {
+  type HoldfastError,
+  InvalidResponseError,
+  NetworkError,
+  OAuthError,
+  ResponseTooLargeError,
+  ServerUnsupportedError,
+  UnsafeUrlError,
+} from '../../../src/errors.ts';
+import { discover } from '../../../src/oauth/discovery/discovery.ts';
+import type { ServerMetadata } from '../../../src/oauth/discovery/server-metadata.ts';
+import { registerClient } from '../../../src/oauth/registration/registration.ts';
+import { answer, type Handler, hostileServer, json, stream } from '../../support/servers/hostile-server.ts';
+import { metadataOf } from '../../support/servers/metadata.ts';
+import { type Servers, startServers } from '../../support/servers/servers.ts';
+
+const REDIRECT = 'http://127.0.0.1:43210/callback';
+const SECRET = 'the-client-secret';
+
+function metadata(origin: string, changes: Partial<ServerMetadata> = {}): ServerMetadata {
+  return metadataOf(origin, {
+    registrationEndpoint: `${origin}/register`,
+    tokenEndpointAuthMethods: ['client_secret_basic', 'client_secret_post', 'none'],
+    ...changes,
+  });
+}
+
+/** Registers at a server that answers so. */
+async function register(handler: Handler, changes: Partial<ServerMetadata> = {}, options = {}) {
+  const server = await hostileServer({ '/register': handler });
+  const client = await registerClient(metadata(server.origin, changes), REDIRECT, options);
+  return { client, request: JSON.parse(server.log[0]?.body ?? '') as unknown, server };
+}
+
+async function failure(handler: Handler, changes: Partial<ServerMetadata> = {}): Promise<HoldfastError> {
+  try {
+    await register(handler, changes);
+  } catch (error) {
+    const found = error as HoldfastError;
+    expect(inspect(found).includes(SECRET)).toBe(false);
+    expect(found.message).not.toMatch(/\p{Cc}/u);
+    expect(found.hint).toBeTruthy();
+    return found;
+  }
+  throw new Error('The registration did not fail.');
+}
+
+describe('registration at a real authorization server', () => {
+  let servers: Servers;
+  beforeAll(async () => {
+    servers = await startServers();
+  });
+  afterAll(() => servers.stop());
+
+  it('makes a public client with the exact redirect URI', async () => {
+    const { server } = await discover(servers.resource);
+    const before = (await servers.counters()).registrations;
+    const client = await registerClient(server, REDIRECT);
+    expect(client).toEqual({
+      clientId: expect.stringMatching(/./),
+      clientSecret: undefined,
+      clientSecretExpiresAt: undefined,
+      authMethod: 'none',
+      redirectUris: [REDIRECT],
+      source: 'dynamic',
+    });
+    expect((await servers.counters()).registrations).toBe(before + 1);
+  });
+
+  it('makes a confidential client where the server takes no other', async () => {
+    const { server } = await discover(servers.resource);
+    const client = await registerClient({ ...server, tokenEndpointAuthMethods: undefined }, REDIRECT);
+    expect(client.authMethod).toBe('client_secret_basic');
+    expect((client.clientSecret?.reveal() ?? '').length > 0).toBe(true);
+    // 0 means never.
+    expect(client.clientSecretExpiresAt).toBeUndefined();
+  });
+
+  it('that refuses the redirect URI says which', async () => {
+    const { server } = await discover(servers.resource);
+    const redirect = 'http://mcp.example.com/callback';
+    const error = await registerClient(server, redirect).catch((caught: unknown) => caught);
+    expect(error).toBeInstanceOf(OAuthError);
+    expect((error as OAuthError).error).toBe('invalid_redirect_uri');
+    expect((error as OAuthError).message).toContain(redirect);
+  });
+});
+
+describe('a registration', () => {
+  it('asks for a native application with refresh tokens and exactly one redirect URI', async () => {
+    const { request, server } = await register(json({ client_id: 'c' }, 201));
+    expect(request).toEqual({
+      client_name: 'Holdfast',
+      application_type: 'native',
+      redirect_uris: [REDIRECT],
+      grant_types: ['authorization_code', 'refresh_token'],
+      response_types: ['code'],
+      token_endpoint_auth_method: 'none',
+    });
+    expect(server.requests).toEqual(['POST /register']);
+    expect(server.log[0]?.headers['content-type']).toBe('application/json');
+  });
+
+  it('asks for the scope that it is given', async () => {
+    const { request } = await register(json({ client_id: 'c' }, 201), {}, { scope: 'a b' });
+    expect(request).toMatchObject({ scope: 'a b' });
+    expect((await register(json({ client_id: 'c' }, 201), {}, { scope: '' })).request).not.toHaveProperty(
+      'scope',
+    );
+  });
+
+  it.each([
+    [['client_secret_basic', 'none'], 'none'],
+    [['private_key_jwt', 'client_secret_basic', 'client_secret_post'], 'client_secret_post'],
+    [['client_secret_basic'], 'client_secret_basic'],
+    [undefined, 'client_secret_basic'],
+  ])('where the server takes %j asks for %s', async (tokenEndpointAuthMethods, method) => {
+    const { request, client } = await register(json({ client_id: 'c', client_secret: SECRET }, 201), {
+      tokenEndpointAuthMethods,
+    });
+    expect(request).toMatchObject({ token_endpoint_auth_method: method });
+    expect(client.authMethod).toBe(method);
+    expect(client.clientSecret?.reveal() === (method === 'none' ? undefined : SECRET)).toBe(true);
+  });
+
+  it('takes what the server put in place of what was asked for', async () => {
+    const { client } = await register(
+      json(
+        {
+          client_id: 'the client',
+          client_secret: SECRET,
+          client_secret_expires_at: 1_900_000_000,
+          token_endpoint_auth_method: 'client_secret_post',
+          grant_types: ['authorization_code'],
+        },
+        201,
+      ),
+    );
+    expect(client).toMatchObject({
+      clientId: 'the client',
+      authMethod: 'client_secret_post',
+      clientSecretExpiresAt: 1_900_000_000_000,
+    });
+    expect(client.clientSecret?.reveal() === SECRET).toBe(true);
+    expect(inspect(client).includes(SECRET)).toBe(false);
+  });
+
+  it('of a public client keeps no secret, nor when it lapses', async () => {
+    const { client } = await register(
+      json({ client_id: 'c', client_secret: SECRET, client_secret_expires_at: 1_900_000_000 }, 201),
+    );
+    expect(client.authMethod).toBe('none');
+    expect(client.clientSecret === undefined && client.clientSecretExpiresAt === undefined).toBe(true);
+  });
+
+  it.each([
+    ['status 200', json({ client_id: 'c' }, 200)],
+    [
+      'members that are null',
+      json({ client_id: 'c', client_secret: null, client_secret_expires_at: null }, 201),
+    ],
+    ['a secret that is empty', json({ client_id: 'c', client_secret: '' }, 201)],
+    ['another content type', answer(201, '{"client_id":"c"}', { 'content-type': 'text/plain' })],
+    [
+      'the redirect URI without its port',
+      json({ client_id: 'c', redirect_uris: ['http://127.0.0.1/callback'] }, 201),
+    ],
+  ])('is good with %s', async (_what, handler) => {
+    expect((await register(handler)).client).toMatchObject({
+      clientId: 'c',
+      authMethod: 'none',
+      redirectUris: [REDIRECT],
+    });
+  });
+
+  it.each([
+    ['never', 0],
+    ['a string', '1900000000'],
+    ['negative', -1],
+    ['missing', undefined],
+  ])('has a secret without end when its expiry is %s', async (_what, expiry) => {
+    const { client } = await register(
+      json({ client_id: 'c', client_secret: SECRET, client_secret_expires_at: expiry }, 201),
+      { tokenEndpointAuthMethods: ['client_secret_basic'] },
+    );
+    expect(client.clientSecretExpiresAt).toBeUndefined();
+  });
+});
+
+describe('a registration that fails', () => {
+  it('because the server takes none, sends nothing', async () => {
+    const error = await failure(answer(201), { registrationEndpoint: undefined });
+    expect(error).toBeInstanceOf(ServerUnsupportedError);
+    expect(error.message).toContain('takes no dynamic registrations');
+  });
+
+  it.each([[['private_key_jwt', 'tls_client_auth']], [[]], [['\u001b[2J']]])(
+    'because the server takes only %j at its token endpoint, sends nothing',
+    async (tokenEndpointAuthMethods) => {
+      const error = await failure(answer(201), { tokenEndpointAuthMethods });
+      expect(error).toBeInstanceOf(ServerUnsupportedError);
+      expect(error.message).toContain('none of the ways');
+    },
+  );
+
+  it('because of its redirect URI, says which it was and what the server said', async () => {
+    const error = await failure(
+      json({ error: 'invalid_redirect_uri', error_description: 'no \u001b[31mloopback' }, 400),
+    );
+    expect(error).toBeInstanceOf(OAuthError);
+    expect((error as OAuthError).error).toBe('invalid_redirect_uri');
+    expect(error.message).toContain(`"${REDIRECT}"`);
+    expect(error.message).toContain('loopback');
+  });
+
+  it.each([
+    ['invalid_client_metadata', 'invalid_client_metadata'],
+    ['access_denied', 'access_denied'],
+    ['\u001b[2J', 'unknown_error'],
+    ['x'.repeat(5000), 'unknown_error'],
+  ])('because the server answers %j, is an OAuth error', async (code, shown) => {
+    const error = await failure(json({ error: code, error_description: 7 }, 400));
+    expect(error).toBeInstanceOf(OAuthError);
+    expect((error as OAuthError).error).toBe(shown);
+    expect(error.message.length).toBeLessThan(500);
+  });
+
+  it.each([401, 403])('with HTTP %i, says that only known clients may', async (status) => {
+    const error = await failure(answer(status, '', { 'www-authenticate': 'Bearer' }));
+    expect(error).toBeInstanceOf(ServerUnsupportedError);
+    expect(error.message).toContain(`HTTP ${status}`);
+  });
+
+  it.each([
+    ['a redirect', answer(307, '', { location: '/elsewhere' }), 'HTTP 307'],
+    ['a page that is not there', answer(404, '<html>'), 'HTTP 404'],
+    ['not JSON', answer(201, '<html>'), 'not JSON'],
+    ['no object', json(['c'], 201), 'not an object'],
+    ['nothing', answer(204), 'not JSON'],
+    ['no client id', json({ client_secret: SECRET }, 201), 'wrong: client_id'],
+    ['an empty client id', json({ client_id: '' }, 201), 'wrong: client_id'],
+    ['a client id with control characters', json({ client_id: 'a\nb' }, 201), 'wrong: client_id'],
+    ['a client id without measure', json({ client_id: 'a'.repeat(5000) }, 201), 'wrong: client_id'],
+    [
+      'a secret that is no string',
+      json({ client_id: 'c', client_secret: { a: SECRET } }, 201),
+      'client_secret',
+    ],
+    [
+      'a way to prove itself that it does not have',
+      json({ client_id: 'c', client_secret: SECRET, token_endpoint_auth_method: 'private_key_jwt' }, 201),
+      '"private_key_jwt"',
+    ],
+    [
+      'no secret although it demands one',
+      json({ client_id: 'c', token_endpoint_auth_method: 'client_secret_basic' }, 201),
+      'demands a client secret',
+    ],
+    [
+      'an empty secret although it demands one',
+      json({ client_id: 'c', client_secret: '', token_endpoint_auth_method: 'client_secret_post' }, 201),
+      'demands a client secret',
+    ],
+    [
+      'another redirect URI',
+      json({ client_id: 'c', redirect_uris: ['http://127.0.0.1:43210/other', 'https://evil.example'] }, 201),
+      'in place of',
+    ],
+  ])('because the server answers with %s, is an invalid response', async (_what, handler, message) => {
+    const error = await failure(handler);
+    expect(error).toBeInstanceOf(InvalidResponseError);
+    expect(error.message).toContain(message);
+  });
+
+  it('because the server redirects, has sent nothing to where it would lead', async () => {
+    const server = await hostileServer({ '/register': answer(308, '', { location: '/elsewhere' }) });
+    await registerClient(metadata(server.origin), REDIRECT).catch(() => {});
+    expect(server.requests).toEqual(['POST /register']);
+  });
+
+  it('because the server is in trouble, may succeed later', async () => {
+    const error = await failure(answer(503, '', { 'retry-after': '3' }));
+    expect(error).toBeInstanceOf(NetworkError);
+    expect(error).toMatchObject({ retryable: true, retryAfterMs: 3000 });
+  });
+
+  it('because the answer never ends, stops reading', async () => {
+    const endless = stream(Buffer.alloc(65_536, ' '));
+    expect(await failure(endless.handler)).toBeInstanceOf(ResponseTooLargeError);
+    await endless.closed;
+  });
+
+  it('because the endpoint is plain http elsewhere, sends nothing', async () => {
+    const error = await failure(answer(201), { registrationEndpoint: 'http://as.example.com/register' });
+    expect(error).toBeInstanceOf(UnsafeUrlError);
+  });
+});

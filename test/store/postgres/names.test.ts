@@ -1,0 +1,65 @@
+import { describe, expect, test } from 'vitest';
+import { InvalidArgumentError } from '../../../src/errors.ts';
+import { PostgresEngine, postgresMigration, postgresStore } from '../../../src/postgres.ts';
+
+/* The name of the schema is the one thing that Holdfast puts into SQL as it is: each way to give one is tried here. */
+
+const HOSTILE: readonly unknown[] = [
+  'x; DROP SCHEMA public CASCADE; --',
+  "x'",
+  'x"',
+  'holdfast.records',
+  'Holdfast',
+  '$&',
+  '',
+  '1x',
+  'x\n',
+  'ö',
+  'x'.repeat(41),
+  ['holdfast'],
+  { toString: () => 'holdfast' },
+  null,
+];
+
+describe.each<[string, (schema: string) => unknown]>([
+  ['postgresMigration', (schema) => postgresMigration(schema)],
+  ['postgresStore', (schema) => postgresStore({ connectionString: 'postgres://db.example/x', schema })],
+  [
+    'a postgres:// URL',
+    (schema) =>
+      postgresStore({
+        connectionString: `postgres://db.example/x?schema=${encodeURIComponent(String(schema))}`,
+      }),
+  ],
+  [
+    'PostgresEngine',
+    (schema) =>
+      new PostgresEngine({
+        pool: { query: () => Promise.resolve({ rows: [] }) },
+        id: 'x',
+        tenant: 'default',
+        schema,
+        timeoutMs: 1000,
+        exposed: undefined,
+        end: async () => {},
+      }),
+  ],
+])('%s', (way, use) => {
+  const texts = HOSTILE.filter((name) => typeof name === 'string');
+  // null stands for the default in the options, and a URL can only hold text.
+  const tried =
+    way === 'a postgres:// URL' ? texts : way === 'postgresStore' ? HOSTILE.slice(0, -1) : HOSTILE;
+  test.each(tried.map((name) => [name]))('refuses the schema %j', (name) => {
+    expect(() => use(name as string)).toThrow(InvalidArgumentError);
+  });
+
+  test('takes a plain SQL name', () => {
+    expect(() => use('acme_2')).not.toThrow();
+  });
+});
+
+test('the migration of a schema names it everywhere, and no other', () => {
+  const sql = postgresMigration('acme_2');
+  expect(sql).toContain('CREATE SCHEMA IF NOT EXISTS acme_2;');
+  expect(sql).not.toMatch(/\bholdfast\b(?! migration)/);
+});

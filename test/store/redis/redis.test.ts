@@ -1,0 +1,678 @@
+import { once } from 'node:events';
+import { readFile, writeFile } from 'node:fs/promises';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { inspect } from 'node:util';
+import { Cluster, Redis } from 'ioredis';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import {
+  HoldfastError,
+  InvalidArgumentError,
+  StorageFullError,
+  StoreDeniedError,
+  StoreUnreachableError,
+  StoreUnsuitableError,
+} from '../../../src/errors.ts';
+import { type RedisStoreOptions, redisStore } from '../../../src/redis.ts';
+import type { ClaimRequest, Engine, WriteAnswer } from '../../../src/store/engine/engine.ts';
+import { openRedisStore } from '../../../src/store/redis/open.ts';
+import { storeContract } from '../../../src/testing/store-contract.ts';
+import {
+  noRedis,
+  type RedisServer,
+  redisCluster,
+  redisServer,
+  startRedis,
+  valkey,
+} from '../../support/engines/redis.ts';
+import { temporaryDirectory } from '../../support/homes/home.ts';
+import { remoteHost } from '../../support/network/remote-host.ts';
+
+const ADDRESS = { kid: 'kid', id: 'id' };
+const LEASE_MS = 60_000;
+
+let tenants = 0;
+const newTenant = () => `tenant-${(tenants += 1)}`;
+
+describe.skipIf(noRedis)('Redis', () => {
+  let shared: RedisServer;
+  beforeAll(async () => {
+    shared = await startRedis();
+  });
+  afterAll(() => shared.stop());
+
+  /** One process’s way to a tenant of its own, unless named. */
+  async function open(options: Partial<RedisStoreOptions> = {}) {
+    const where = options.client === undefined ? { url: shared.url } : {};
+    const store = redisStore({ ...where, tenant: newTenant(), ...options });
+    onTestFinished(() => store.close());
+    return { store, engine: await store.engine() };
+  }
+
+  describe('keeps the contract of a store', () => {
+    const contract = storeContract(async () => {
+      const tenant = newTenant();
+      const again = () => redisStore({ url: shared.url, tenant });
+      return { store: again(), reopen: async () => again(), dispose: async () => {} };
+    });
+    for (const { name, run } of contract) test(name, run);
+  });
+
+  describe('a claim', () => {
+    test('is given to one of two hundred who ask at once', async () => {
+      const tenant = newTenant();
+      const ways = await Promise.all(Array.from({ length: 4 }, () => open({ tenant })));
+      const answers = await Promise.all(
+        Array.from({ length: 200 }, (_, at) => claim((ways[at % 4] ?? never()).engine)),
+      );
+      expect(answers.filter(({ outcome }) => outcome === 'claimed')).toHaveLength(1);
+      expect(answers.filter(({ outcome }) => outcome === 'held')).toHaveLength(199);
+    });
+
+    test('has a higher epoch than every one before, beyond the life of the record', async () => {
+      const { engine } = await open();
+      await put(engine, 'v1');
+      let last = 0;
+      for (const removes of [false, true, false]) {
+        const { outcome, epoch = 0 } = await claim(engine);
+        expect(outcome).toBe('claimed');
+        expect(epoch).toBeGreaterThan(last);
+        last = epoch;
+        await engine.release('id', { epoch, note: undefined });
+        if (!removes) continue;
+        await engine.remove(ADDRESS, undefined);
+        await put(engine, 'v2');
+      }
+    });
+
+    test('follows a silent one when its lease is over, and says when that one was made', async () => {
+      const { engine } = await open();
+      const first = await claim(engine, { leaseMs: 30 });
+      const second = await eventually(() => claim(engine));
+      expect(second).toMatchObject({ abandonedAt: first.now });
+      expect(second.epoch).toBeGreaterThan(first.epoch ?? Number.NaN);
+      expect(second.now).toBeGreaterThan((first.now ?? 0) + 30);
+    });
+
+    test('waits longer for a silent one where it is told to be patient', async () => {
+      const { engine } = await open();
+      const first = await claim(engine, { leaseMs: 1 });
+      await expect.poll(() => engine.leased('id')).toBe(false);
+      expect(await claim(engine, { patienceMs: 60_000 })).toEqual({ outcome: 'held' });
+      expect(await eventually(() => claim(engine))).toMatchObject({ abandonedAt: first.now });
+    });
+
+    test('is not made for a record that has another version, or is gone', async () => {
+      const { engine } = await open();
+      await put(engine, 'v1');
+      const only = { address: ADDRESS, version: 'v0' };
+      expect(await claim(engine, { only })).toEqual({ outcome: 'superseded' });
+      expect(await engine.leased('id')).toBe(false);
+      await engine.remove(ADDRESS, 'v1');
+      expect(await claim(engine, { only: { address: ADDRESS, version: 'v1' } })).toEqual({
+        outcome: 'superseded',
+      });
+    });
+
+    test('never follows the step in which another ends and a new version comes', async () => {
+      const tenant = newTenant();
+      const [near, far] = [await open({ tenant }), await open({ tenant })];
+      await put(near.engine, 'v0');
+      for (let round = 1; round <= 50; round += 1) {
+        const { epoch } = await claim(near.engine);
+        const write = {
+          record: 'r',
+          version: `v${round}`,
+          ageMs: 0,
+          releases: { epoch: epoch ?? 0, note: undefined },
+        };
+        const only = { address: ADDRESS, version: `v${round - 1}` };
+        const [written, ...answers] = await Promise.all([
+          near.engine.write(ADDRESS, `v${round - 1}`, write),
+          ...Array.from({ length: 5 }, () => claim(far.engine, { only })),
+        ]);
+        expect(written).toEqual({ outcome: 'written' });
+        for (const { outcome } of answers) expect(['held', 'superseded']).toContain(outcome);
+      }
+    });
+
+    test('that is not the last one is neither renewed nor given back', async () => {
+      const { engine } = await open();
+      const { epoch: first = 0 } = await claim(engine, { leaseMs: 1 });
+      const { epoch: second = 0 } = await eventually(() => claim(engine));
+      expect(await engine.renew('id', first, LEASE_MS)).toBe(false);
+      await engine.release('id', { epoch: first, note: 'of the first' });
+      expect(await engine.leased('id')).toBe(true);
+      expect(await engine.renew('id', second, LEASE_MS)).toBe(true);
+      await engine.release('id', { epoch: second, note: 'of the second' });
+      expect(await engine.renew('id', second, LEASE_MS)).toBe(false);
+      expect((await claim(engine)).note).toBe('of the second');
+    });
+
+    test('lasts as long as it is renewed', async () => {
+      const { engine } = await open();
+      const { epoch = 0 } = await claim(engine, { leaseMs: 1 });
+      await engine.renew('id', epoch, LEASE_MS);
+      expect(await engine.leased('id')).toBe(true);
+      expect(await claim(engine)).toEqual({ outcome: 'held' });
+    });
+
+    test('that the client sends twice, having seen no answer, is one claim', async () => {
+      const tenant = newTenant();
+      const way = await cuttable(shared.port);
+      const client = new Redis({ port: way.port, host: '127.0.0.1', retryStrategy: () => 10 });
+      onTestFinished(() => client.disconnect());
+      const { engine } = await open({ client, tenant });
+      // What comes before a claim and a write is said once, here, so that it is their own answer that is lost.
+      await claim(engine, { id: 'other' });
+      await put(engine, 'v1');
+      way.swallowNextAnswer();
+      expect(await claim(engine)).toMatchObject({ outcome: 'claimed', abandonedAt: undefined });
+      await put(engine, 'v1', undefined, 'other');
+      way.swallowNextAnswer();
+      expect(await put(engine, 'v2', 'v1')).toEqual({ outcome: 'written' });
+    });
+
+    test('outlives the server, and is not followed before its holder had time to come back', async () => {
+      const server = await redisServer();
+      const { engine } = await open({ url: server.url });
+      const { epoch = 0, now } = await claim(engine, { leaseMs: 1 });
+      await expect.poll(() => engine.leased('id')).toBe(false);
+      await server.restart();
+      await expect.poll(() => claim(engine).catch(() => 'away')).toEqual({ outcome: 'held' });
+      expect(await engine.leased('id')).toBe(true);
+      expect(await engine.renew('id', epoch, 1)).toBe(true);
+      const next = await eventually(() => claim(engine, { leaseMs: 1 }));
+      expect(next).toMatchObject({ outcome: 'claimed', abandonedAt: now });
+    });
+  });
+
+  test('a claim is not followed at once on a replica that was promoted', async () => {
+    const primary = await redisServer({ settings: { 'repl-diskless-sync-delay': '0' } });
+    const replica = await redisServer({ settings: { replicaof: `127.0.0.1 ${primary.port}` } });
+    const { engine: near } = await open({ url: primary.url, tenant: 'promoted' });
+    const { now } = await claim(near, { leaseMs: 1 });
+    const client = replica.client();
+    await expect.poll(() => client.exists('holdfast:{promoted/id}'), { timeout: 10_000 }).toBe(1);
+    await client.call('REPLICAOF', 'NO', 'ONE');
+    const { engine: far } = await open({ url: replica.url, tenant: 'promoted' });
+    await expect.poll(() => far.leased('id')).toBe(false);
+    expect(await claim(far, { leaseMs: 200 })).toEqual({ outcome: 'held' });
+    expect(await far.leased('id')).toBe(true);
+    expect(await eventually(() => claim(far))).toMatchObject({ outcome: 'claimed', abandonedAt: now });
+  }, 20_000);
+
+  describe('a write', () => {
+    test('is there after a crash of the server', async () => {
+      const server = await redisServer();
+      const { engine } = await open({ url: server.url });
+      await put(engine, 'v1');
+      await server.restart();
+      await expect
+        .poll(() => engine.read(ADDRESS).catch(() => 'away'))
+        .toMatchObject({ record: 'of v1', version: 'v1' });
+    });
+
+    test('whose answer is lost is told as unknown, and found by its version', async () => {
+      const way = await cuttable(shared.port);
+      const { store } = await open({ url: `redis://127.0.0.1:${way.port}` });
+      await store.cas(ADDRESS, undefined, 'one');
+      const version = await store.version(ADDRESS);
+      way.swallowNextAnswer();
+      const written = await store.cas(ADDRESS, version, 'two');
+      expect(written).toMatchObject({ outcome: 'unknown', cause: expect.any(StoreUnreachableError) });
+      await expect.poll(async () => (await store.read(ADDRESS).catch(() => undefined))?.record).toBe('two');
+    });
+
+    test('keeps how old its tokens were by the clock of the server', async () => {
+      const { engine } = await open();
+      await engine.write(ADDRESS, undefined, { record: 'r', version: 'v', ageMs: 1000.4 });
+      const ageMs = (await engine.read(ADDRESS))?.ageMs ?? 0;
+      expect(ageMs).toBeGreaterThanOrEqual(1000);
+      expect(ageMs).toBeLessThan(60_000);
+    });
+
+    test('of a record that is too large is refused before anything is sent', async () => {
+      const { engine } = await open();
+      const write = { record: 'x'.repeat(1024 * 1024 + 1), version: 'v', ageMs: 0 };
+      await expect(engine.write(ADDRESS, undefined, write)).rejects.toBeInstanceOf(InvalidArgumentError);
+      expect(await engine.read(ADDRESS)).toBeUndefined();
+    });
+
+    test('never makes a key that expires', async () => {
+      const { engine } = await open();
+      await put(engine, 'v1');
+      await claim(engine);
+      expect(await shared.client().pttl(`holdfast:{${engine.tenant}/id}`)).toBe(-1);
+    });
+  });
+
+  test('keeps tenants and prefixes apart, whatever their names begin with', async () => {
+    const [plain, longer, other] = [
+      await open({ tenant: 'ten' }),
+      await open({ tenant: 'tenant' }),
+      await open({ tenant: 'ten', prefix: 'other' }),
+    ];
+    await put(plain.engine, 'v');
+    expect(await longer.engine.list()).toEqual([]);
+    expect(await other.engine.list()).toEqual([]);
+    expect(await plain.engine.list()).toEqual([ADDRESS]);
+  });
+
+  test('lists each of many records once, and counts them', async () => {
+    const { engine } = await open();
+    const ids = Array.from({ length: 1200 }, (_, at) => `id-${at}`);
+    await Promise.all(
+      ids.map((id) => engine.write({ kid: 'kid', id }, undefined, { record: 'r', version: 'v', ageMs: 0 })),
+    );
+    await claim(engine, { id: 'id-7', leaseMs: 1 });
+    await claim(engine, { id: 'id-8' });
+    await engine.setAside(ADDRESS, 'r', 'late');
+    await engine.setAside(ADDRESS, 'r', 'damaged');
+    expect((await engine.list()).map(({ id }) => id).sort()).toEqual([...ids].sort());
+    await expect
+      .poll(() => engine.status())
+      .toMatchObject({
+        records: 1200,
+        claims: 2,
+        oldestSilentMs: expect.any(Number),
+        writtenLastHour: 1200,
+        aside: { damaged: 1, late: 1 },
+      });
+  });
+
+  test('what is set aside is found by what it answers', async () => {
+    const { engine } = await open();
+    const found = /^field (.*) of the hash (.*)$/.exec(await engine.setAside(ADDRESS, 'sealed', 'late'));
+    expect(await shared.client().hget(found?.[2] ?? '', found?.[1] ?? '')).toMatch(/^\d+ sealed$/);
+  });
+
+  test('a client of the caller’s stays open, and its keys are as it would name them', async () => {
+    const client = shared.client();
+    const { store } = await open({ client });
+    await store.cas(ADDRESS, undefined, 'one');
+    await store.close();
+    await expect(store.read(ADDRESS)).rejects.toBeInstanceOf(StoreUnreachableError);
+    expect(await client.ping()).toBe('PONG');
+    const prefixed = new Redis({ lazyConnect: true, keyPrefix: 'app:' });
+    expect(() => redisStore({ client: prefixed })).toThrow(InvalidArgumentError);
+  });
+
+  test('a cluster keeps each credential on one node, and lists those of all', async () => {
+    const servers = await redisCluster();
+    const [first] = servers;
+    const client = new Cluster([{ host: '127.0.0.1', port: first?.port ?? 0 }]);
+    onTestFinished(() => client.disconnect());
+    const byUrl = await open({ url: `redis://127.0.0.1:${first?.port}/?cluster=true`, tenant: 't' });
+    const given = await open({ client, tenant: 't' });
+    const ids = Array.from({ length: 30 }, (_, at) => `id-${at}`);
+    for (const id of ids) {
+      await byUrl.engine.write({ kid: 'kid', id }, undefined, { record: 'r', version: 'v', ageMs: 0 });
+      const { epoch } = await claim(given.engine, {
+        id,
+        only: { address: { kid: 'kid', id }, version: 'v' },
+      });
+      const releases = { epoch: epoch ?? 0, note: undefined };
+      await given.engine.write({ kid: 'kid', id }, 'v', { record: 'r2', version: 'v2', ageMs: 0, releases });
+    }
+    const kept = await Promise.all(servers.map((server) => server.client().dbsize()));
+    expect(Math.min(...kept)).toBeGreaterThan(0);
+    for (const { engine } of [byUrl, given]) {
+      expect((await engine.list()).map(({ id }) => id).sort()).toEqual([...ids].sort());
+      expect(await engine.status()).toMatchObject({ records: 30, claims: 0 });
+      expect(await levels(engine)).toMatchObject({
+        warning: [expect.stringContaining('Replicas follow later')],
+      });
+    }
+    const alone = await open({ url: `redis://127.0.0.1:${first?.port}/` });
+    const failures = await Promise.all(
+      ids.map((id) => alone.engine.kidsOf(id).catch((error: unknown) => error)),
+    );
+    expect(failures).toContainEqual(
+      expect.objectContaining({ hint: expect.stringContaining('cluster=true') }),
+    );
+  }, 60_000);
+
+  describe('says how it keeps what it acknowledges', () => {
+    const cases: [string, Record<string, string>, Partial<RedisStoreOptions>, string, string][] = [
+      ['each write on its disk', {}, {}, 'ok', 'appendfsync always'],
+      ['its disk each second', { appendfsync: 'everysec' }, {}, 'warning', 'each second'],
+      ['its disk when the system likes', { appendfsync: 'no' }, {}, 'error', 'half a minute'],
+      ['no log', { appendonly: 'no' }, {}, 'error', 'keeps no log'],
+      ['no log, allowed', { appendonly: 'no' }, { durability: 'none' }, 'warning', 'allowed by name'],
+      ['a log that rests', { 'no-appendfsync-on-rewrite': 'yes' }, {}, 'warning', 'rewrites its log'],
+      ['any key evicted', EVICTING, {}, 'error', 'throws keys away'],
+      ['any key evicted, allowed', EVICTING, { allowEviction: true }, 'warning', 'allowed by name'],
+      [
+        'keys with an end evicted',
+        { ...EVICTING, 'maxmemory-policy': 'volatile-lru' },
+        {},
+        'warning',
+        'have none',
+      ],
+      ['an eviction without a limit', { ...EVICTING, maxmemory: '0' }, {}, 'ok', 'no key away'],
+      ['CONFIG forbidden', { 'rename-command': 'CONFIG ""' }, {}, 'warning', 'how soon'],
+    ];
+    test.each(cases)('%s', async (_name, settings, options, level, words) => {
+      const server = await redisServer({ settings });
+      const { engine } = await open({ url: server.url, ...options });
+      expect((await levels(engine))[level]).toContainEqual(expect.stringContaining(words));
+      const written = await put(engine, 'v1').catch((error: unknown) => error);
+      if (level !== 'error') return expect(written).toEqual({ outcome: 'written' });
+      expect(written).toBeInstanceOf(StoreUnsuitableError);
+      expect(written).toMatchObject({ message: expect.stringContaining(words), hint: expect.any(String) });
+      return expect(await server.client().dbsize()).toBe(0);
+    });
+
+    test('the settings of the URL allow the same', async () => {
+      const server = await redisServer({ settings: { ...EVICTING, appendonly: 'no' } });
+      const { engine } = await open({ url: `${server.url}?durability=none&eviction=allow` });
+      expect(await put(engine, 'v1')).toEqual({ outcome: 'written' });
+    });
+
+    test('looks again after a new connection', async () => {
+      const server = await redisServer();
+      const { engine } = await open({ url: server.url });
+      await put(engine, 'v1');
+      await server.client().config('SET', 'appendonly', 'no');
+      await server.client().call('CLIENT', 'KILL', 'TYPE', 'normal');
+      await expect
+        .poll(() => put(engine, 'v2', 'v1').catch((error: unknown) => error))
+        .toBeInstanceOf(StoreUnsuitableError);
+    });
+
+    test('a replica is refused as read only', async () => {
+      const server = await redisServer({ settings: { replicaof: `127.0.0.1 ${shared.port}` } });
+      const { engine } = await open({ url: server.url });
+      await expect(put(engine, 'v1')).rejects.toMatchObject({
+        code: 'store-unsuitable',
+        hint: expect.stringContaining('primary'),
+      });
+      await expect.poll(() => levels(engine)).toMatchObject({ error: [expect.stringContaining('replica')] });
+    });
+  });
+
+  describe('fails in words', () => {
+    test('when the package is not installed', async () => {
+      const store = openRedisStore({ url: shared.url }, { variables: {} }, async () => {
+        throw new Error('Cannot find package');
+      });
+      await expect(store.read(ADDRESS)).rejects.toMatchObject({
+        code: 'invalid-argument',
+        hint: 'npm install ioredis',
+      });
+    });
+
+    test('when nothing is there', async () => {
+      const server = await redisServer();
+      await server.kill();
+      const { engine } = await open({ url: server.url });
+      const error = await engine.read(ADDRESS).catch((thrown: unknown) => thrown);
+      expect(error).toBeInstanceOf(StoreUnreachableError);
+      expect(error).toMatchObject({ retryable: true, message: expect.stringContaining('ECONNREFUSED') });
+      expect(await levels(engine)).toMatchObject({ error: [expect.stringContaining('ECONNREFUSED')] });
+    });
+
+    test('when nothing comes back in time', async () => {
+      const way = await cuttable(shared.port);
+      const { engine } = await open({ url: `redis://127.0.0.1:${way.port}`, timeoutMs: 200 });
+      way.hold(true);
+      const error = await engine.read(ADDRESS).catch((thrown: unknown) => thrown);
+      expect(error).toMatchObject({ code: 'store-unreachable', message: expect.stringContaining('200 ms') });
+      way.hold(false);
+      await expect.poll(() => engine.version(ADDRESS).catch(() => 'away')).toBeUndefined();
+    });
+
+    test('and comes back by itself when the server does', async () => {
+      const server = await redisServer();
+      const { engine } = await open({ url: server.url });
+      await put(engine, 'v1');
+      await server.kill();
+      await expect(engine.read(ADDRESS)).rejects.toBeInstanceOf(StoreUnreachableError);
+      await server.restart();
+      await expect.poll(() => engine.version(ADDRESS).catch(() => 'away')).toBe('v1');
+    });
+
+    test('when the password is missing or wrong, and never shows it', async () => {
+      const server = await redisServer({ settings: { requirepass: 'the-right-one' } });
+      for (const credentials of ['', ':a-wrong-one@', 'somebody:a-wrong-one@']) {
+        const { store, engine } = await open({ url: `redis://${credentials}127.0.0.1:${server.port}` });
+        const error = await put(engine, 'v1').catch((thrown: unknown) => thrown);
+        expect(error).toBeInstanceOf(StoreDeniedError);
+        const seen = inspect([error, store, await engine.examine()], { depth: 20, showHidden: true });
+        expect(seen).not.toContain('a-wrong-one');
+      }
+      const { engine } = await open({ url: `redis://:the-right-one@127.0.0.1:${server.port}` });
+      expect(await put(engine, 'v1')).toEqual({ outcome: 'written' });
+    });
+
+    test('when the server has no memory left', async () => {
+      const server = await redisServer();
+      const { engine } = await open({ url: server.url });
+      await put(engine, 'v1');
+      await server.client().config('SET', 'maxmemory', '1');
+      await expect(put(engine, 'v2', 'v1')).rejects.toBeInstanceOf(StorageFullError);
+      expect(await engine.version(ADDRESS)).toBe('v1');
+    });
+
+    test('when another program keeps something at its key', async () => {
+      const { engine } = await open();
+      await shared.client().set(`holdfast:{${engine.tenant}/id}`, 'theirs');
+      await expect(engine.read(ADDRESS)).rejects.toBeInstanceOf(StoreUnsuitableError);
+    });
+
+    test('when TLS is asked for where there is none', async () => {
+      const { engine } = await open({ url: shared.url.replace('redis:', 'rediss:'), timeoutMs: 2000 });
+      await expect(engine.read(ADDRESS)).rejects.toMatchObject({
+        code: 'store-unreachable',
+        hint: expect.stringContaining('TLS'),
+      });
+    });
+  });
+
+  test('speaks TLS, with a certificate that is checked', async () => {
+    const { host, key, cert } = remoteHost('redis.example', { trusted: false });
+    const directory = await temporaryDirectory();
+    await writeFile(join(directory, 'key'), key, { mode: 0o600 });
+    await writeFile(join(directory, 'cert'), cert);
+    const server = await redisServer({
+      settings: {
+        port: '0',
+        'tls-port': '{port}',
+        'tls-cert-file': join(directory, 'cert'),
+        'tls-key-file': join(directory, 'key'),
+        'tls-auth-clients': 'no',
+      },
+    });
+    const url = `rediss://127.0.0.1:${server.port}`;
+    const { engine } = await open({ url, tls: { ca: cert, servername: host } });
+    expect(await put(engine, 'v1')).toEqual({ outcome: 'written' });
+    const { engine: other } = await open({ url, tls: { ca: cert, servername: 'another.example' } });
+    await expect(put(other, 'v1')).rejects.toMatchObject({
+      code: 'store-unreachable',
+      message: expect.stringContaining('another.example'),
+    });
+  });
+
+  test('needs no more than the documented rights', async () => {
+    const server = await redisServer();
+    const page = await readFile(new URL('../../../docs/redis.md', import.meta.url), 'utf8');
+    const line = /^ACL SETUSER .*$/m.exec(page)?.[0] ?? '';
+    await server.client().call('ACL', ...line.replace('<password>', 'secret').split(' ').slice(1));
+    const { store, engine } = await open({ url: `redis://holdfast:secret@127.0.0.1:${server.port}` });
+    await store.rehearse();
+    await put(engine, 'v1');
+    await claim(engine, { leaseMs: 1 });
+    await eventually(() => claim(engine));
+    await engine.setAside(ADDRESS, 'r', 'late');
+    expect(await engine.list()).toEqual([ADDRESS]);
+    expect(await engine.status()).toMatchObject({ records: 1, claims: 1 });
+    // It does not tell that it is `appendfsync always`: only CONFIG would, which shows passwords too.
+    expect((await levels(engine))['warning']).toEqual([
+      expect.stringContaining('does not tell how soon a write is on its disk'),
+    ]);
+    await engine.move(ADDRESS, { kid: 'other', id: 'id' }, 'v1', { record: 'r', version: 'v2', ageMs: 0 });
+    await server.client().call('ACL', 'SETUSER', 'holdfast', '-info');
+    const url = `redis://holdfast:secret@127.0.0.1:${server.port}`;
+    const { engine: blind } = await open({ url, tenant: engine.tenant });
+    expect(await blind.remove({ kid: 'other', id: 'id' }, 'v2')).toEqual({ outcome: 'written' });
+    expect((await levels(blind))['warning']).toEqual([
+      expect.stringContaining('does not tell whether it brings'),
+      expect.stringContaining('does not tell whether it throws'),
+      expect.stringContaining('may not ask it for INFO'),
+    ]);
+    const elsewhere = await open({
+      url: `redis://holdfast:secret@127.0.0.1:${server.port}`,
+      prefix: 'theirs',
+    });
+    await expect(put(elsewhere.engine, 'v1')).rejects.toBeInstanceOf(StoreDeniedError);
+  });
+});
+
+// No package of Debian 12 has one, so where there is none it is no test that was skipped.
+const whereValkeyIs = valkey === undefined ? () => {} : describe;
+whereValkeyIs('Valkey, which can say when a write is on its disk', () => {
+  test('is waited for where it writes to its disk each second', async () => {
+    const server = await redisServer({ program: valkey, settings: { appendfsync: 'everysec' } });
+    const store = redisStore({ url: server.url, tenant: 't' });
+    onTestFinished(() => store.close());
+    const engine = await store.engine();
+    await Promise.all(Array.from({ length: 100 }, (_, at) => put(engine, 'v1', undefined, `id-${at}`)));
+    await claim(engine, { id: 'id-0' });
+    const [, waited] = /cmdstat_waitaof:calls=(\d+)/.exec(await server.client().info('commandstats')) ?? [];
+    // Those who wait at once share one question; the claim came after them.
+    expect(Number(waited)).toBeGreaterThanOrEqual(2);
+    expect(Number(waited)).toBeLessThan(50);
+    await server.restart();
+    await expect.poll(async () => (await engine.list().catch(() => [])).length).toBe(100);
+    expect(await engine.leased('id-0')).toBe(true);
+    expect((await levels(engine))['warning']).toContainEqual(
+      expect.stringContaining('every claim and write waits'),
+    );
+  });
+
+  test('refuses before it writes, where it may not be asked whether a write is on its disk', async () => {
+    const server = await redisServer({ program: valkey, settings: { appendfsync: 'everysec' } });
+    await server.client().call('ACL', 'SETUSER', 'holdfast', 'on', '>secret', '~*', '+@all', '-waitaof');
+    const store = redisStore({ url: `redis://holdfast:secret@127.0.0.1:${server.port}` });
+    onTestFinished(() => store.close());
+    await expect(put(await store.engine(), 'v1')).rejects.toBeInstanceOf(StoreDeniedError);
+    expect(await server.client().exists('holdfast:{default/id}')).toBe(0);
+  });
+
+  test('keeps the contract of a store', async () => {
+    const server = await redisServer({ program: valkey });
+    for (const { run } of storeContract(async () => {
+      const tenant = newTenant();
+      const again = () => redisStore({ url: server.url, tenant });
+      return { store: again(), reopen: async () => again(), dispose: async () => {} };
+    })) {
+      await run();
+    }
+  });
+});
+
+test.each([
+  'http://127.0.0.1',
+  'redis://',
+  'redis://host/name',
+  'redis://user:the-password@host/?tenant=a&cluster=maybe',
+  'redis://user:the-password@host/?maxRetriesPerRequest=1',
+  'redis://user:the-%password@host/',
+  'redis://user:the-password@host/?tenant=a%2Fb',
+  'redis://user:the-password@host:99999/',
+  'redis://user:the-password@host/3?cluster=true',
+])('refuses %s with a reason that shows no password', (url) => {
+  const error = thrownBy(() => redisStore({ url }));
+  expect(error).toBeInstanceOf(InvalidArgumentError);
+  expect(inspect(error, { showHidden: true })).not.toContain('password@');
+  expect(error).toMatchObject({ hint: expect.any(String) });
+});
+
+const EVICTING = { maxmemory: '100mb', 'maxmemory-policy': 'allkeys-lru' };
+
+let claims = 0;
+
+/** What a claim answers, read without regard to which it is. */
+async function claim(engine: Engine, request: Partial<ClaimRequest> = {}) {
+  const answer = await engine.claim({
+    id: 'id',
+    name: `claim-${(claims += 1)}`,
+    holder: 'a test',
+    leaseMs: LEASE_MS,
+    patienceMs: 0,
+    ...request,
+  });
+  return answer as typeof answer & { epoch?: number; now?: number; note?: string; abandonedAt?: number };
+}
+
+function put(engine: Engine, version: string, expected?: string, id = 'id'): Promise<WriteAnswer> {
+  return engine.write({ kid: 'kid', id }, expected, { record: `of ${version}`, version, ageMs: 0 });
+}
+
+/** What is answered when it is no longer `held`. */
+async function eventually<T extends { outcome: string }>(ask: () => Promise<T>): Promise<T> {
+  for (;;) {
+    const answer = await ask();
+    if (answer.outcome !== 'held') return answer;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+async function levels(engine: Engine): Promise<Record<string, string[] | undefined>> {
+  const findings = await engine.examine();
+  return Object.fromEntries(
+    ['ok', 'warning', 'error'].flatMap((level) => {
+      const messages = findings.filter((one) => one.level === level).map(({ message }) => message);
+      return messages.length === 0 ? [] : [[level, messages]];
+    }),
+  );
+}
+
+function thrownBy(step: () => unknown): unknown {
+  try {
+    return step();
+  } catch (error) {
+    return error instanceof HoldfastError ? error : undefined;
+  }
+}
+
+function never(): never {
+  throw new Error('there is one');
+}
+
+/** A way to a port that can hold answers back, or lose one and the connection with it. */
+async function cuttable(target: number) {
+  let held = false;
+  let swallow = false;
+  const sockets = new Set<Socket>();
+  const server = createServer((near) => {
+    const far = connect({ port: target, host: '127.0.0.1' });
+    for (const one of [near, far]) {
+      sockets.add(one);
+      one.on('error', () => {});
+      one.on('close', () => {
+        near.destroy();
+        far.destroy();
+      });
+    }
+    near.pipe(far);
+    far.on('data', (bytes) => {
+      if (swallow) {
+        swallow = false;
+        near.destroy();
+      } else if (!held) near.write(bytes);
+    });
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onTestFinished(() => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  });
+  return {
+    port: (server.address() as AddressInfo).port,
+    hold: (whether: boolean) => void (held = whether),
+    swallowNextAnswer: () => void (swallow = true),
+  };
+}

@@ -1,0 +1,26 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { onTestFinished } from 'vitest';
+import { type Environment, processEnvironment } from '../../../src/system/environment.ts';
+import { type Layout, layoutOf } from '../../../src/system/files/paths.ts';
+
+export interface Home {
+  readonly path: string;
+  readonly layout: Layout;
+  readonly environment: Environment;
+}
+
+/** A directory of its own for one test, removed when the test ends. */
+export async function temporaryDirectory(): Promise<string> {
+  const path = await mkdtemp(join(tmpdir(), 'holdfast-test-'));
+  onTestFinished(() => rm(path, { recursive: true, force: true }));
+  return path;
+}
+
+/** A home of its own for one test, which is not made yet, and is removed when the test ends. */
+export async function temporaryHome(): Promise<Home> {
+  const path = join(await temporaryDirectory(), 'home');
+  const environment: Environment = { ...processEnvironment(), variables: { HOLDFAST_HOME: path } };
+  return { path, layout: layoutOf(environment), environment };
+}

@@ -1,0 +1,128 @@
+import { createHash } from 'node:crypto';
+import { onTestFinished } from 'vitest';
+import type { Credential } from '../../../src/credential.ts';
+import { CredentialId } from '../../../src/credential.ts';
+import type { CredentialStore, StoredCredential } from '../../../src/credentials/credential-store.ts';
+import { SealedCredentialStore } from '../../../src/credentials/sealed/sealed-credential-store.ts';
+import type { VaultEvent } from '../../../src/credentials/vault-event.ts';
+import { defaultOpeners, KeyringResolution } from '../../../src/keyring/resolve.ts';
+import { SealingKeys } from '../../../src/keyring/sealing-key.ts';
+import type { LoginOptions } from '../../../src/login/types.ts';
+import { Refresh } from '../../../src/refresh/refresh.ts';
+import { ReusePolicy } from '../../../src/refresh/reuse-policy.ts';
+import type { Secret } from '../../../src/secret.ts';
+import { DirectoryStore } from '../../../src/store/directory.ts';
+import { MemoryStore } from '../../../src/store/memory.ts';
+import type { Store } from '../../../src/store/record-store.ts';
+import { openVault, type Vault, type VaultOptions } from '../../../src/vault/vault.ts';
+import { browse } from '../browser/scripted-browser.mjs';
+import type { Home } from './home.ts';
+
+/** A vault over that home, with the file keyring unless told otherwise, and what it reported. Closed with the test. */
+export function vaultAt(home: Home, options: VaultOptions = {}): { vault: Vault; events: VaultEvent[] } {
+  const events: VaultEvent[] = [];
+  const vault = openVault({
+    environment: home.environment,
+    keyring: options.openers === undefined ? 'file' : 'auto',
+    onEvent: (event) => void events.push(event),
+    ...options,
+  });
+  onTestFinished(() => vault.close());
+  return { vault, events };
+}
+
+/** Opens the URL in the scripted browser, which nobody waits for. */
+export const scripted: LoginOptions['interaction'] = {
+  authorize: async (url) => {
+    browse(url).catch(() => {
+      // The login ends by itself when its browser does not come back.
+    });
+  },
+};
+
+/** The vault's own parts over that home and the file keyring, all new. */
+export function partsAt(home: Home, store: Store = new DirectoryStore(home.layout, home.environment)) {
+  const openers = defaultOpeners(home.environment, home.layout);
+  const resolution = new KeyringResolution({ openers, choice: 'file' });
+  const keys = new SealingKeys(resolution, home.layout, home.environment);
+  return {
+    keys,
+    store,
+    custody: new SealedCredentialStore({ lasting: store, passing: new MemoryStore(), keys }),
+  };
+}
+
+/** The refresh of one process over that store. */
+export function refreshOf(store: CredentialStore, { environment }: Home): Refresh {
+  return new Refresh({ store, environment, policy: new ReusePolicy(), report: () => {} });
+}
+
+/** What is stored for that resource, read anew. */
+export async function stored(home: Home, resource: string, account?: string): Promise<StoredCredential> {
+  const found = await partsAt(home).custody.find(CredentialId.of(resource, account));
+  if (found === undefined) throw new Error('Nothing is stored for that resource.');
+  return found.held;
+}
+
+/** Changes what is stored, as another process would. */
+export async function change(
+  home: Home,
+  resource: string,
+  how: (credential: Credential) => Partial<Credential>,
+): Promise<StoredCredential> {
+  const before = await stored(home, resource);
+  const after = await partsAt(home).custody.replace(before, {
+    ...before.credential,
+    ...how(before.credential),
+  });
+  if (after === undefined) throw new Error('Someone else changed the record.');
+  return after;
+}
+
+/** Ages the stored access token: an hour of life, of which so many milliseconds are left. */
+export function leave(home: Home, resource: string, leftMs: number): Promise<StoredCredential> {
+  return change(home, resource, ({ tokens }) => ({
+    tokens: {
+      ...tokens,
+      obtainedAt: Date.now() + leftMs - 3_600_000,
+      // By the wall clock alone, which tests may set.
+      obtainedBoot: undefined,
+      expiresAt: Date.now() + leftMs,
+    },
+  }));
+}
+
+/** Ages the stored access token beyond its end. */
+export function expire(home: Home, resource: string): Promise<StoredCredential> {
+  return leave(home, resource, -1000);
+}
+
+/** Tells secrets apart without showing them. */
+export function fingerprint(secret: Secret | undefined): string {
+  return createHash('sha256')
+    .update(secret?.reveal() ?? '')
+    .digest('hex')
+    .slice(0, 16);
+}
+
+/** Calls the MCP server with that token; whether it was let in. */
+export async function accepted(resource: string, token: Secret): Promise<boolean> {
+  const response = await fetch(resource, {
+    method: 'POST',
+    headers: {
+      authorization: `Bearer ${token.reveal()}`,
+      'content-type': 'application/json',
+      accept: 'application/json, text/event-stream',
+    },
+    body: JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'ping' }),
+  });
+  await response.body?.cancel();
+  return response.status !== 401;
+}
+
+/** A home with a login at that resource, and the token of its first generation. */
+export async function loggedIn(home: Home, resource: string, options: VaultOptions = {}) {
+  const { vault, events } = vaultAt(home, options);
+  await vault.login(resource, { interaction: scripted });
+  return { home, vault, events, first: (await stored(home, resource)).credential };
+}

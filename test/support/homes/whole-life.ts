@@ -1,0 +1,31 @@
+/**
+ * Does everything that a vault can do, closes it, and says so. It must then end by itself. The second argument names a
+ * browser: then it logs in first, and out at the end.
+ */
+import { spawn } from 'node:child_process';
+import { openVault } from '../../../src/index.ts';
+
+const [resource = '', browser] = process.argv.slice(2);
+const vault = openVault();
+if (browser !== undefined) {
+  await vault.login(resource, {
+    interaction: {
+      authorize: async (url) => {
+        spawn(process.execPath, [browser, url], { stdio: 'ignore' }).unref();
+      },
+    },
+  });
+}
+const { generation } = await vault.token(resource);
+await vault.headers(resource);
+// The server of a seeded login is not there; that of a real one answers.
+await vault.token(resource, { refused: generation, deadlineMs: 500 }).catch(() => {});
+await vault.token(resource, { deadlineMs: 500, signal: AbortSignal.timeout(60_000) }).catch(() => {});
+await vault.list();
+vault.tiers();
+await vault.rekey();
+await vault.token(resource).catch(() => {});
+await vault.logout('https://mcp.example.com/not-logged-in');
+if (browser !== undefined) await vault.logout(resource);
+await vault.close();
+process.stdout.write(`closed after generation ${generation}\n`);

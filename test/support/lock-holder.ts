@@ -1,8 +1,0 @@
-/** Takes the lock that the first argument names, of the kind that the second does, and holds it until it is killed. */
-import { acquireLock, lockKindOf } from '../../src/system/locks/lock.ts';
-
-const [path, kind] = process.argv.slice(2);
-if (path === undefined) throw new Error('usage: lock-holder PATH [KIND]');
-await acquireLock(path, { waitMs: 30_000, kind: lockKindOf({ HOLDFAST_LOCK: kind }) });
-process.stdout.write('locked\n');
-setInterval(() => {}, 1000);

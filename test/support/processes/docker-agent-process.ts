@@ -1,0 +1,39 @@
+/**
+ * In the docker-agent directory that the first argument names: `keep PREFIX COUNT` keeps so many logins, one after the
+ * other; `refresh RESOURCE STEP COUNT` gives a login its next tokens and dies at that step, the so-manieth time.
+ */
+import { subscribe } from 'node:diagnostics_channel';
+import { CredentialId } from '../../../src/credential.ts';
+import { processEnvironment } from '../../../src/system/environment.ts';
+import { sampleCredential } from '../homes/credential.ts';
+import { dockerAgentParts } from '../homes/docker-agent.ts';
+
+const [directory = '', command, subject = '', ...rest] = process.argv.slice(2);
+const { custody, keys } = dockerAgentParts(directory, processEnvironment());
+if (command === 'keep') await keep(subject, Number(rest[0]));
+else if (command === 'refresh') await refresh(subject, rest[0] ?? '', Number(rest[1]));
+else throw new Error('usage: docker-agent-process DIR keep PREFIX COUNT | refresh RESOURCE STEP COUNT');
+
+async function keep(prefix: string, count: number): Promise<void> {
+  const key = await keys.strongest();
+  for (let index = 0; index < count; index += 1) {
+    const resource = `${prefix}${index}`;
+    await custody.save(key, CredentialId.of(resource, undefined), (generation) =>
+      sampleCredential(resource, { generation }),
+    );
+  }
+}
+
+async function refresh(resource: string, step: string, count: number): Promise<void> {
+  const found = await custody.find(CredentialId.of(resource, undefined));
+  if (found === undefined) throw new Error('There is no such login.');
+  const { credential } = found.held;
+  let passed = 0;
+  subscribe('holdfast:step', (message) => {
+    if (JSON.stringify(message) !== JSON.stringify({ step })) return;
+    passed += 1;
+    if (passed === count) process.kill(process.pid, 'SIGKILL');
+  });
+  const { tokens } = sampleCredential(`${resource}, the next`);
+  await custody.replace(found.held, { ...credential, generation: credential.generation + 1, tokens });
+}

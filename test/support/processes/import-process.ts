@@ -1,0 +1,25 @@
+/**
+ * Imports the logins of a peer, in the home that the first argument names, into the docker-agent directory that the second
+ * names, and dies at a step, the so-manieth time: HOME DIR PEER URL ISSUER STEP COUNT.
+ */
+import { subscribe } from 'node:diagnostics_channel';
+import { findLogins, moveLogin } from '../../../src/import/move.ts';
+import { peerNamed } from '../../../src/import/sources.ts';
+import { processEnvironment } from '../../../src/system/environment.ts';
+import { openVault } from '../../../src/vault/vault.ts';
+
+const [homeDirectory = '', dockerAgentDir = '', id = '', url = '', issuer = '', step, count] =
+  process.argv.slice(2);
+let passed = 0;
+subscribe('holdfast:step', (message) => {
+  if (JSON.stringify(message) !== JSON.stringify({ step })) return;
+  passed += 1;
+  if (passed === Number(count)) process.kill(process.pid, 'SIGKILL');
+});
+const environment = { ...processEnvironment(), homeDirectory };
+const place = { environment, file: undefined, urls: [url], configured: async () => [] };
+const peer = peerNamed(id);
+const vault = openVault({ environment, keyring: 'file', store: 'docker-agent', dockerAgentDir });
+for (const found of (await findLogins(peer, place)).logins)
+  await moveLogin(found, { peer, place }, vault, { issuer });
+await vault.close();

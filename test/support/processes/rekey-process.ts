@@ -1,0 +1,14 @@
+/** Rekeys the home of HOLDFAST_HOME, and kills itself at the step of that number, if it gets so far. */
+import { subscribe } from 'node:diagnostics_channel';
+import { openVault } from '../../../src/vault/vault.ts';
+
+const dieAt = Number(process.argv[2] ?? 0);
+let steps = 0;
+subscribe('holdfast:step', () => {
+  steps += 1;
+  if (steps === dieAt) process.kill(process.pid, 'SIGKILL');
+});
+const vault = openVault({ keyring: 'file' });
+const { moved } = await vault.rekey();
+await vault.close();
+process.stdout.write(`${JSON.stringify({ moved, steps })}\n`);

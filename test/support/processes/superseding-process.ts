@@ -1,0 +1,63 @@
+/** Logs in again, or out, at the home of HOLDFAST_HOME, and kills itself at the step of that number, if it gets so far. */
+import { subscribe } from 'node:diagnostics_channel';
+import { CredentialId } from '../../../src/credential.ts';
+import { SealedCredentialStore } from '../../../src/credentials/sealed/sealed-credential-store.ts';
+import { resolveKeyrings } from '../../../src/keyring/resolve.ts';
+import { SealingKeys } from '../../../src/keyring/sealing-key.ts';
+import { Secret } from '../../../src/secret.ts';
+import { DirectoryStore } from '../../../src/store/directory.ts';
+import { MemoryStore } from '../../../src/store/memory.ts';
+import { processEnvironment } from '../../../src/system/environment.ts';
+import { layoutOf } from '../../../src/system/files/paths.ts';
+import { openVault } from '../../../src/vault/vault.ts';
+
+const [what = '', dieAt = '0', resource = '', refreshToken = ''] = process.argv.slice(2);
+let steps = 0;
+const step = () => {
+  steps += 1;
+  if (steps === Number(dieAt)) process.kill(process.pid, 'SIGKILL');
+};
+subscribe('holdfast:step', step);
+const environment = processEnvironment();
+const layout = layoutOf(environment);
+const lasting = new DirectoryStore(layout, environment);
+// A removal is one call of the system: death comes before it or after it.
+const remove = lasting.remove.bind(lasting);
+lasting.remove = async (...given) => {
+  step();
+  const isGone = await remove(...given);
+  step();
+  return isGone;
+};
+if (what === 'logout') {
+  const vault = openVault({ keyring: 'key-file', store: lasting });
+  await vault.logout(resource);
+  await vault.close();
+} else {
+  const keys = new SealingKeys(
+    resolveKeyrings(environment, layout, { keyring: 'key-file' }),
+    layout,
+    environment,
+  );
+  const custody = new SealedCredentialStore({ lasting, passing: new MemoryStore(), keys });
+  const id = CredentialId.of(resource, undefined);
+  const now = Date.now();
+  await custody.save(await keys.strongest(), id, (generation) => ({
+    resource: id.resource,
+    account: id.account,
+    resourceParameter: id.resource,
+    generation,
+    server: { issuer: 'https://as.example.com', tokenEndpoint: 'https://as.example.com/token' },
+    client: { clientId: 'lab', authMethod: 'none', redirectUris: [], source: 'dynamic' },
+    tokens: {
+      accessToken: new Secret('second'),
+      tokenType: 'Bearer',
+      refreshToken: new Secret(refreshToken),
+      obtainedAt: now,
+      expiresAt: now + 3_600_000,
+    },
+    loggedInAt: now,
+  }));
+  await custody.close();
+}
+process.stdout.write(JSON.stringify({ steps }));

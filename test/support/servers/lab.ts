@@ -1,0 +1,274 @@
+import { randomBytes } from 'node:crypto';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { onTestFinished } from 'vitest';
+import { type Answer, OwnIssuer } from '../../../bench/torture/issuer.ts';
+import { type Credential, CredentialId } from '../../../src/credential.ts';
+import { OutboxFiles } from '../../../src/credentials/outbox/outbox-files.ts';
+import { SealedCredentialStore } from '../../../src/credentials/sealed/sealed-credential-store.ts';
+import { resolveKeyrings } from '../../../src/keyring/resolve.ts';
+import { SealingKeys } from '../../../src/keyring/sealing-key.ts';
+import { Secret } from '../../../src/secret.ts';
+import { DirectoryStore } from '../../../src/store/directory.ts';
+import { EngineStore } from '../../../src/store/engine/engine-store.ts';
+import { MemoryStore } from '../../../src/store/memory.ts';
+import type { Store } from '../../../src/store/record-store.ts';
+import { type Environment, processEnvironment } from '../../../src/system/environment.ts';
+import { layoutOf } from '../../../src/system/files/paths.ts';
+import { openVault } from '../../../src/vault/vault.ts';
+import { memoryEngine, type SharedMemory, type WatchedEngine } from '../engines/memory-engine.ts';
+import { temporaryDirectory } from '../homes/home.ts';
+
+/*
+ * Machines, processes and an authorization server for one login that several processes share. Every process is a vault of its
+ * own; the server is a real one on loopback, and its hooks hold a request up at will.
+ */
+
+export const RESOURCE = 'https://mcp.example.com/mcp';
+
+/** How long a claim lasts, in milliseconds. */
+export const LEASE_MS = 400;
+
+/** How much longer a silent holder is waited for, in milliseconds. */
+export const PATIENCE_MS = 5000;
+
+type Mode = ConstructorParameters<typeof OwnIssuer>[0];
+
+/** What a test does with the nth request. Each may answer by itself, and returns `true` then. */
+export interface Hooks {
+  before?: ((n: number, response: ServerResponse) => Promise<boolean | void> | boolean | void) | undefined;
+  after?:
+    | ((n: number, response: ServerResponse, answer: Answer) => Promise<boolean | void> | boolean | void)
+    | undefined;
+  /** The server has refused it, and has not answered yet. */
+  refused?: ((n: number) => Promise<void>) | undefined;
+  /** Changes the body of a good answer. */
+  shape?: ((body: Record<string, unknown>, n: number) => Record<string, unknown>) | undefined;
+}
+
+/** A token endpoint of that kind, on loopback. */
+export async function authorizationServer(mode: Mode, { windowMs = 600_000, livesS = 3600 } = {}) {
+  const issuer = new OwnIssuer(mode, `c${randomBytes(4).toString('hex')}`, windowMs);
+  const hooks: Hooks = {};
+  const presented: string[] = [];
+  const revoked: string[] = [];
+  let requests = 0;
+  const answer = async (request: IncomingMessage, response: ServerResponse) => {
+    let text = '';
+    for await (const chunk of request) text += String(chunk);
+    const body = new URLSearchParams(text);
+    if (request.url === '/revoke') {
+      revoked.push(body.get('token') ?? '');
+      response.end();
+      return;
+    }
+    requests += 1;
+    const n = requests;
+    const reply = (status: number, json: unknown) =>
+      void response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(json));
+    if ((await hooks.before?.(n, response)) === true) return;
+    const given = await issuer.present(body.get('refresh_token') ?? '');
+    presented.push(
+      given === undefined ? 'unknown' : `${given.shown.generation}/${given.shown.sibling} ${given.outcome}`,
+    );
+    if (given?.given === undefined) {
+      await hooks.refused?.(n);
+      return reply(400, { error: 'invalid_grant' });
+    }
+    if ((await hooks.after?.(n, response, given)) === true) return;
+    const { accessToken, refreshToken } = given.given;
+    const json = { access_token: accessToken, refresh_token: refreshToken, token_type: 'Bearer' };
+    reply(200, hooks.shape?.({ ...json, expires_in: livesS }, n) ?? { ...json, expires_in: livesS });
+  };
+  const server = createServer((request, response) => {
+    void answer(request, response).catch(() => response.destroy());
+  });
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve);
+  });
+  onTestFinished(async () => {
+    server.closeAllConnections();
+    await new Promise<void>((resolve) => {
+      server.close(() => resolve());
+    });
+  });
+  const { port } = server.address() as AddressInfo;
+  const origin = `http://127.0.0.1:${port}`;
+  return {
+    hooks,
+    /** Each refresh token that was presented, as `generation/sibling`, and what came of it. */
+    presented,
+    /** What was revoked, in order. */
+    revoked,
+    tokenEndpoint: `${origin}/token`,
+    revocationEndpoint: `${origin}/revoke`,
+    begin: () => issuer.begin(),
+    live: (family: number) => issuer.live(family),
+    hasEnded: (family: number) => issuer.revokedAt(family) !== undefined,
+  };
+}
+
+/** A machine: a home, a sealing key that others may share, and what `config.json` says of the server. */
+export async function machine({
+  replay,
+  key,
+}: {
+  replay?: 'strict' | 'window' | undefined;
+  key?: string;
+} = {}) {
+  const path = await temporaryDirectory();
+  const [home, runtime, temporary] = ['home', 'run', 'tmp'].map((name) => join(path, name)) as [
+    string,
+    string,
+    string,
+  ];
+  for (const directory of [home, runtime, temporary]) await mkdir(directory, { mode: 0o700 });
+  const keyFile = join(path, 'key');
+  await writeFile(keyFile, `${key ?? randomBytes(32).toString('base64url')}\n`, { mode: 0o600 });
+  if (replay !== undefined) {
+    const config = { servers: { [RESOURCE]: { replay } } };
+    await writeFile(join(home, 'config.json'), JSON.stringify(config), { mode: 0o600 });
+  }
+  const variables = {
+    HOLDFAST_HOME: home,
+    HOLDFAST_SEALING_KEY_FILE: keyFile,
+    HOME: path,
+    XDG_RUNTIME_DIR: runtime,
+    TMPDIR: temporary,
+  };
+  const environment: Environment = { ...processEnvironment(), variables };
+  return {
+    path,
+    home,
+    keyFile,
+    environment,
+    layout: layoutOf(environment),
+    /** Puts a new sealing key before the one that is there. */
+    renewKey: async () => {
+      const old = await readFile(keyFile, 'utf8');
+      await writeFile(keyFile, `${randomBytes(32).toString('base64url')}\n${old}`);
+    },
+  };
+}
+export type Machine = Awaited<ReturnType<typeof machine>>;
+
+/** The credentials of that store, opened with the key of that machine. */
+export function credentialsAt(store: Store, { environment, layout }: Machine) {
+  const resolution = resolveKeyrings(environment, layout, { keyring: 'key-file' });
+  const keys = new SealingKeys(resolution, layout, environment);
+  const files = new OutboxFiles(layout, environment);
+  return {
+    keys,
+    custody: new SealedCredentialStore({ lasting: store, passing: new MemoryStore(), keys, files }),
+  };
+}
+
+/** Puts a login there whose access token lapsed a second ago, or lives for so long yet, in milliseconds. */
+export async function putLogin(
+  store: Store,
+  at: Machine,
+  login: {
+    readonly server: Pick<Credential['server'], 'tokenEndpoint' | 'revocationEndpoint'>;
+    readonly refreshToken: string;
+    readonly leftMs?: number;
+    readonly resource?: string;
+    readonly more?: Partial<Credential>;
+  },
+): Promise<void> {
+  const { server, refreshToken, leftMs = -1000, resource = RESOURCE, more = {} } = login;
+  const { keys, custody } = credentialsAt(store, at);
+  const name = CredentialId.of(resource, undefined);
+  const now = Date.now();
+  const life = 3_600_000;
+  const obtainedAt = now - life + leftMs;
+  await custody.save(
+    await keys.strongest(),
+    name,
+    (generation): Credential => ({
+      resource: name.resource,
+      account: name.account,
+      resourceParameter: name.resource,
+      generation,
+      server: {
+        issuer: 'https://as.example.com',
+        tokenEndpoint: server.tokenEndpoint,
+        revocationEndpoint: server.revocationEndpoint,
+      },
+      client: { clientId: 'lab', authMethod: 'none', redirectUris: [], source: 'dynamic' },
+      tokens: {
+        accessToken: new Secret('access-token-of-the-login'),
+        tokenType: 'Bearer',
+        refreshToken: new Secret(refreshToken),
+        obtainedAt,
+        expiresAt: obtainedAt + life,
+      },
+      loggedInAt: now,
+      ...more,
+    }),
+  );
+}
+
+/** What is stored, opened with the key of that machine. */
+export async function storedAt(store: Store, at: Machine, resource = RESOURCE) {
+  const found = await credentialsAt(store, at).custody.find(CredentialId.of(resource, undefined));
+  const credential = found?.held.credential;
+  return (
+    credential && {
+      generation: credential.generation,
+      epoch: credential.epoch,
+      refreshToken: credential.tokens.refreshToken?.reveal() ?? '',
+      loginRequired: credential.loginRequired,
+      kid: found?.held.address.kid,
+    }
+  );
+}
+
+/** A process at an engine: its own way there, its own vault. */
+export function engineProcess(
+  shared: SharedMemory,
+  at: Machine,
+  { tenant, leaseMs = LEASE_MS }: { tenant?: string; leaseMs?: number } = {},
+) {
+  const engine = memoryEngine(shared);
+  if (tenant !== undefined) Object.assign(engine, { tenant });
+  const store = new EngineStore(engine, { leaseMs, patienceMs: PATIENCE_MS, lookEveryMs: 0 });
+  return { engine, ...processAt(store, at, () => engine.cut.clear()) };
+}
+
+/** A process at a directory. */
+export function directoryProcess(at: Machine, store: Store = new DirectoryStore(at.layout, at.environment)) {
+  return processAt(store, at, () => {});
+}
+
+function processAt(store: Store, at: Machine, heal: () => void) {
+  const events: string[] = [];
+  const vault = openVault({
+    keyring: 'key-file',
+    store,
+    environment: at.environment,
+    onEvent: (event) => void events.push(`${event.type}: ${event.message}`),
+  });
+  onTestFinished(async () => {
+    heal();
+    // One whose server never answers does not end.
+    await Promise.race([vault.close(), new Promise((resolve) => setTimeout(resolve, 1500).unref())]);
+  });
+  return { store, vault, events };
+}
+
+/** As kill -9 does: nothing of it is heard again. */
+export function kill({ engine }: { engine: WatchedEngine }): void {
+  for (const name of Object.getOwnPropertyNames(Object.getPrototypeOf(engine))) {
+    engine.cut.add(name as keyof WatchedEngine & 'read');
+  }
+}
+
+/** How a call ended, in words. */
+export function ended(call: Promise<{ readonly generation: number }>): Promise<string> {
+  return call.then(
+    ({ generation }) => `generation ${generation}`,
+    (error: Error) => error.name,
+  );
+}

@@ -1,0 +1,62 @@
+import { expect } from 'vitest';
+import { AbortedError, type HoldfastError } from '../../../src/errors.ts';
+import { discover } from '../../../src/oauth/discovery/discovery.ts';
+import { answer, type HostileServer, hostileServer, type Routes } from './hostile-server.ts';
+
+/* An MCP server that publishes what a test wants it to. */
+
+export const RESOURCE = '/.well-known/oauth-protected-resource';
+export const OAUTH = '/.well-known/oauth-authorization-server';
+export const OPENID = '/.well-known/openid-configuration';
+
+export function challenge(text = 'Bearer', status = 401) {
+  return answer(status, '', { 'www-authenticate': text });
+}
+
+export function metadata(issuer: string, changes: Record<string, unknown> = {}) {
+  const base = issuer.replace(/\/$/, '');
+  return {
+    issuer,
+    authorization_endpoint: `${base}/authorize`,
+    token_endpoint: `${base}/token`,
+    registration_endpoint: `${base}/register`,
+    revocation_endpoint: `${base}/revoke`,
+    code_challenge_methods_supported: ['plain', 'S256'],
+    ...changes,
+  };
+}
+
+/** A server at /mcp that is well in every respect but the changes, and its own authorization server. */
+export function server(
+  changes: (origin: string) => Routes = () => ({}),
+  tls?: Parameters<typeof hostileServer>[1],
+) {
+  return hostileServer(
+    (origin) => ({
+      '/mcp': challenge(),
+      [`${RESOURCE}/mcp`]: { resource: `${origin}/mcp`, authorization_servers: [origin] },
+      [OAUTH]: metadata(origin),
+      ...changes(origin),
+    }),
+    tls,
+  );
+}
+
+/** The same, with changes to what the authorization server publishes. */
+export function publishing(changes: (origin: string) => Record<string, unknown>) {
+  return server((origin) => ({ [OAUTH]: metadata(origin, changes(origin)) }));
+}
+
+/** What the discovery at /mcp, or at that URL, fails with. */
+export async function failure(target: HostileServer | string, options = {}): Promise<HoldfastError> {
+  try {
+    await discover(typeof target === 'string' ? target : `${target.origin}/mcp`, options);
+  } catch (error) {
+    const found = error as HoldfastError;
+    // Whatever goes wrong, a person is told what to do, and nothing in the text can move the terminal's cursor.
+    expect(found.message).not.toMatch(/\p{Cc}/u);
+    if (!(found instanceof AbortedError)) expect(found.hint).toBeTruthy();
+    return found;
+  }
+  throw new Error('The discovery did not fail.');
+}
