@@ -39,18 +39,18 @@ async function measure(directory: string, entries: number): Promise<void> {
     ),
   );
   await writeBundle(directory, environment, bundle);
-  const { custody, files } = dockerAgentParts(directory, environment);
+  const { credentialStore, files } = dockerAgentParts(directory, environment);
   const name = CredentialId.of(resource(0), undefined);
   const updates: number[] = [];
   const bare: number[] = [];
   const reads: number[] = [];
   for (let round = 0; round < ROUNDS; round += 1) {
-    const found = await custody.find(name);
+    const found = await credentialStore.find(name);
     if (found === undefined) throw new Error('The login is not there.');
-    updates.push(await timed(() => custody.replace(found.held, credential(0, round + 2))));
+    updates.push(await timed(() => credentialStore.replace(found.held, credential(0, round + 2))));
     const { size } = statSync(files.bundle);
     bare.push(await timed(() => writeBare(directory, Buffer.alloc(size, 1))));
-    reads.push(await timed(() => dockerAgentParts(directory, environment).custody.find(name)));
+    reads.push(await timed(() => dockerAgentParts(directory, environment).credentialStore.find(name)));
   }
   const megabytes = (statSync(files.bundle).size / 1024 / 1024).toFixed(2);
   console.log(

@@ -151,7 +151,7 @@ async function useAll(
       resources.map(async (resource) => {
         let served = performance.now();
         while (passed() < Number(values.seconds) * 1000) {
-          const answer = await vault.token(resource, { deadlineMs: 2_000 }).then(
+          const answer = await vault.token(resource, { timeoutMs: 2_000 }).then(
             () => 'served',
             (error: Error & { code?: string }) => error.code ?? error.name,
           );

@@ -84,10 +84,10 @@ async function firstUse(worker: string, server: string, keyring: string): Promis
     if (kids.length !== 1) return `${kids.length} keys`;
     const environment = { ...processEnvironment(), variables };
     const vault = openVault({ environment });
-    const { credentials, unopened } = await vault.list();
+    const { credentials, undecryptable } = await vault.list();
     await vault.close();
     const open = new Set(credentials.map(({ resource }) => resource));
-    if (unopened.length > 0) return `${unopened.length} records do not open`;
+    if (undecryptable.length > 0) return `${undecryptable.length} records do not open`;
     return resources.every((resource) => open.has(resource)) ? undefined : `${open.size} logins are there`;
   } finally {
     await round.close();

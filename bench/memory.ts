@@ -41,9 +41,9 @@ try {
     const keyring = new MemoryKeyring();
     const opener = { id: 'memory', tier: 'memory' as const, open: async () => keyring };
     const keys = new SealingKeys(new KeyringResolution({ openers: [opener] }), layout, environment);
-    const custody = new SealedCredentialStore({ lasting: store, passing: store, keys });
+    const credentialStore = new SealedCredentialStore({ persistent: store, ephemeral: store, keys });
     const once = new Refresh({
-      store: custody,
+      store: credentialStore,
       environment,
       policy: new ReusePolicy(),
       report: () => {},
@@ -51,7 +51,7 @@ try {
     const family = server.begin('strict');
     const name = CredentialId.of('https://mcp.example.com/mcp', undefined);
     const now = Date.now();
-    const kept = await custody.save(await keys.strongest(), name, (generation) => ({
+    const kept = await credentialStore.save(await keys.strongest(), name, (generation) => ({
       resource: name.resource,
       account: name.account,
       resourceParameter: name.resource,

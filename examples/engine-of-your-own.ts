@@ -234,12 +234,12 @@ export class MemoryEngine implements Engine {
     for (const name of names) this.#shared.outbox.get(id)?.delete(name);
   }
 
-  async setAside(_address: RecordAddress, record: string, why: 'damaged' | 'late'): Promise<string> {
+  async quarantine(_address: RecordAddress, record: string, why: 'damaged' | 'late'): Promise<string> {
     this.#shared.aside.push({ why, record });
     return `aside ${this.#shared.aside.length}`;
   }
 
-  async rehearse(): Promise<void> {
+  async selfTest(): Promise<void> {
     // Memory takes what it is given.
   }
 

@@ -63,7 +63,12 @@ export type {
   LoginResult,
 } from './login/types.ts';
 export type { Leniency } from './oauth/leniency.ts';
-export type { WarmedLogin, WarmOptions, WarmResult, WarmStates } from './refresh/warm-options.ts';
+export type {
+  RefreshedLogin as WarmedLogin,
+  RefresherOptions as WarmOptions,
+  RefresherResult as WarmResult,
+  RefresherStates as WarmStates,
+} from './refresh/refresher-options.ts';
 export { Secret } from './secret.ts';
 export type {
   CasResult,
@@ -72,9 +77,9 @@ export type {
   LeaseOptions,
   RecordAddress,
   RecordIndex,
+  RecordStore as Store,
   RecordVersion,
   Reservation,
-  Store,
   StoredRecord,
 } from './store/record-store.ts';
 export type { Environment } from './system/environment.ts';
@@ -86,13 +91,13 @@ export type {
   TokenOptions,
 } from './tokens/access-token.ts';
 export type {
-  AdoptOptions,
-  AdoptResult,
   ExportedLogin,
   ExportOptions,
-  ForeignClient,
-  ForeignLogin,
+  ExternalClient as ForeignClient,
+  ExternalLogin as ForeignLogin,
   HandoverInvitation,
+  ImportOptions as AdoptOptions,
+  ImportResult as AdoptResult,
   InviteOptions,
   NamedIssuer,
   ReceiveOffer,
@@ -110,7 +115,7 @@ export type {
   LogoutResult,
   RekeyOptions,
   RekeyResult,
-  UnopenedRecord,
+  UndecryptableRecord as UnopenedRecord,
 } from './vault/types.ts';
 export type { Vault, VaultOptions } from './vault/vault.ts';
 export { openVault } from './vault/vault.ts';

@@ -85,7 +85,7 @@ function copied(value: unknown, keys: HostileKeys, done: Map<object, unknown>, d
   }
   const object = plainObject();
   for (const [key, one] of value instanceof Map ? value : Object.entries(value)) {
-    const name = nameOf(key);
+    const name = keyName(key);
     if (keys === 'refused') checkKey(name);
     object[name] = copied(one, keys, done, depth + 1);
   }
@@ -94,7 +94,7 @@ function copied(value: unknown, keys: HostileKeys, done: Map<object, unknown>, d
 }
 
 /** YAML has keys of every kind. */
-function nameOf(key: unknown): string {
+function keyName(key: unknown): string {
   if (typeof key === 'string') return key;
   return key === null ? '' : (JSON.stringify(plainCopy(key)) ?? '');
 }

@@ -16,4 +16,9 @@ export {
   type WriteAnswer,
 } from './store/engine/engine.ts';
 export { EngineStore, type EngineStoreOptions, type LazyEngine } from './store/engine/engine-store.ts';
-export type { RecordAddress, RecordVersion, Store, StoredRecord } from './store/record-store.ts';
+export type {
+  RecordAddress,
+  RecordStore as Store,
+  RecordVersion,
+  StoredRecord,
+} from './store/record-store.ts';

@@ -40,7 +40,7 @@ async function work(): Promise<void> {
     while (performance.now() - begin < forMs) {
       const start = performance.now();
       try {
-        await vault.token(resource, { deadlineMs: 15_000 });
+        await vault.token(resource, { timeoutMs: 15_000 });
       } catch (error) {
         const code = error instanceof Error && 'code' in error ? String(error.code) : String(error);
         failures[code] = (failures[code] ?? 0) + 1;

@@ -142,7 +142,7 @@ async function run(
     fleet = new CommandFleet({ ...common, command, judge });
   } else {
     const worker = await bundled(place.path, 'worker', new URL('./worker.ts', import.meta.url));
-    const settings = JSON.stringify({ resource: servers.resource, callers, deadlineMs: DEADLINE_MS });
+    const settings = JSON.stringify({ resource: servers.resource, callers, timeoutMs: DEADLINE_MS });
     fleet = new WorkerFleet({ ...common, processes, program: [worker, settings] });
   }
   place.ends(() => fleet.close());

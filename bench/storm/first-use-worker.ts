@@ -19,7 +19,7 @@ async function logIn(): Promise<void> {
   const vault = openVault();
   try {
     await vault.login(resource, {
-      mustLast: true,
+      requirePersistence: true,
       interaction: {
         authorize: async (url) => {
           browse(url).catch(() => {

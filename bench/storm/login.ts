@@ -29,7 +29,7 @@ export class Login {
     const resolution = new KeyringResolution({ openers, choice: keyring });
     const keys = new SealingKeys(resolution, layout, this.#environment);
     const lasting = new DirectoryStore(layout, this.#environment);
-    this.#custody = new SealedCredentialStore({ lasting, passing: new MemoryStore(), keys });
+    this.#custody = new SealedCredentialStore({ persistent: lasting, ephemeral: new MemoryStore(), keys });
   }
 
   /**

@@ -1,5 +1,5 @@
 /**
- * A process that keeps a login in use. The first argument is JSON: `{ resource, callers, deadlineMs }`; where the login
+ * A process that keeps a login in use. The first argument is JSON: `{ resource, callers, timeoutMs }`; where the login
  * lies is in the environment. The vault is opened anew in each round, so nothing is in memory when the barrier opens.
  */
 import { openVault, type Vault } from '../../src/vault/vault.ts';
@@ -9,10 +9,10 @@ interface Settings {
   readonly resource: string;
   /** How many want the token at once in this process. */
   readonly callers: number;
-  readonly deadlineMs: number;
+  readonly timeoutMs: number;
 }
 
-const { resource, callers, deadlineMs }: Settings = JSON.parse(process.argv[2] ?? '');
+const { resource, callers, timeoutMs }: Settings = JSON.parse(process.argv[2] ?? '');
 let vault: Vault | undefined;
 
 obey(
@@ -28,7 +28,7 @@ obey(
 
 async function tokenOf(opened: Vault | undefined): Promise<string | Error> {
   try {
-    const access = await opened?.token(resource, { deadlineMs });
+    const access = await opened?.token(resource, { timeoutMs });
     return access?.token.reveal() ?? new Error('the vault was not opened');
   } catch (error) {
     return error instanceof Error ? error : new Error(String(error));

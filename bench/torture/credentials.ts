@@ -7,7 +7,7 @@ import { SealingKeys } from '../../src/keyring/sealing-key.ts';
 import { Secret } from '../../src/secret.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
 import { MemoryStore } from '../../src/store/memory.ts';
-import type { Store } from '../../src/store/record-store.ts';
+import type { RecordStore } from '../../src/store/record-store.ts';
 import { type Environment, processEnvironment } from '../../src/system/environment.ts';
 import { layoutOf } from '../../src/system/files/paths.ts';
 
@@ -40,7 +40,7 @@ export class Credentials {
   readonly environment: Environment;
 
   /** @param store the directory in `home` where there is none */
-  constructor(home: string, keyFile: string, store: Store | undefined) {
+  constructor(home: string, keyFile: string, store: RecordStore | undefined) {
     const variables = { HOLDFAST_HOME: home, HOLDFAST_SEALING_KEY_FILE: keyFile, HOME: '/nonexistent' };
     this.environment = { ...processEnvironment(), variables };
     const layout = layoutOf(this.environment);
@@ -50,7 +50,11 @@ export class Credentials {
       this.environment,
     );
     const lasting = store ?? new DirectoryStore(layout, this.environment);
-    this.#custody = new SealedCredentialStore({ lasting, passing: new MemoryStore(), keys: this.#keys });
+    this.#custody = new SealedCredentialStore({
+      persistent: lasting,
+      ephemeral: new MemoryStore(),
+      keys: this.#keys,
+    });
   }
 
   /** Stores a login whose access token expired long ago by any clock, in place of what is there. */

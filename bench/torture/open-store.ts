@@ -1,5 +1,5 @@
 import type { EngineStoreOptions } from '../../src/store/engine/engine-store.ts';
-import type { Store } from '../../src/store/record-store.ts';
+import type { RecordStore } from '../../src/store/record-store.ts';
 
 /** One question to an engine may take so long, in milliseconds: these engines are near, and die often. */
 const TIMEOUT_MS = 2_000;
@@ -9,7 +9,7 @@ export async function openStore(
   url: string,
   options: EngineStoreOptions,
   timeoutMs = TIMEOUT_MS,
-): Promise<Store | undefined> {
+): Promise<RecordStore | undefined> {
   if (url.startsWith('postgres:')) {
     const { postgresStore } = await import('../../src/postgres.ts');
     return postgresStore({ ...options, connectionString: url, timeoutMs });

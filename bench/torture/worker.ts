@@ -122,7 +122,10 @@ async function open(): Promise<TokenSource> {
   process.on('disconnect', () => process.exit());
   return {
     token: async (resource, refused) => {
-      const { token, generation } = await vault.token(resource, { deadlineMs: DEADLINE_MS, refused });
+      const { token, generation } = await vault.token(resource, {
+        timeoutMs: DEADLINE_MS,
+        rejectedGeneration: refused,
+      });
       return { token: token.reveal(), generation };
     },
     close: async () => {

@@ -1,5 +1,5 @@
 import { InvalidArgumentError } from '../errors.ts';
-import type { PeerPlace } from '../import/source.ts';
+import type { SourceContext } from '../import/source.ts';
 import { dockerAgentLayoutOf } from '../system/files/paths.ts';
 import { chosenStore, type StoreName, storeNamed } from '../vault/open-parts.ts';
 import { openVault, type Vault } from '../vault/vault.ts';
@@ -29,7 +29,7 @@ export function chosenPlace(invocation: Invocation): {
 export function checkOtherStore(
   invocation: Invocation,
   peer: { readonly id: string },
-  from: PeerPlace,
+  from: SourceContext,
 ): void {
   const { store, dockerAgentDir } = chosenPlace(invocation);
   if (peer.id !== 'docker-agent' || store !== 'docker-agent') return;

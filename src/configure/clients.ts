@@ -23,7 +23,7 @@ export type ClientId =
 export type Scope = 'user' | 'project';
 
 /** Where the command was called. */
-export interface Place {
+export interface ProjectContext {
   readonly environment: Environment;
   /** The project, absolute. */
   readonly directory: string;
@@ -34,9 +34,9 @@ export interface Client {
   readonly title: string;
   readonly format: ConfigFormat['name'];
   /** Its files, the first that is there being the one; none for a client whose file the person must name. */
-  readonly files: Readonly<Partial<Record<Scope, (place: Place) => readonly string[]>>>;
+  readonly files: Readonly<Partial<Record<Scope, (context: ProjectContext) => readonly string[]>>>;
   /** What is there where the client is installed or was used. */
-  readonly marks: (place: Place) => readonly string[];
+  readonly marks: (context: ProjectContext) => readonly string[];
   /** Its command, where it has one. */
   readonly program?: string | undefined;
   /** The keys that lead to its entries, in a file with those values. */

@@ -3,7 +3,7 @@ import { sameValues } from '../plain-values.ts';
 import { quote } from '../quote.ts';
 import { type ClientFile, isThere, readClientFile, replaceClientFile } from '../system/files/client-file.ts';
 import { shellPath } from '../system/files/storage-error.ts';
-import type { Client, Place, Scope } from './clients.ts';
+import type { Client, ProjectContext, Scope } from './clients.ts';
 import type { ConfigFormat, Entry, Slot } from './config-format.ts';
 import { type Change, edited, valuesOf } from './edit.ts';
 import { additionsIn, helperCommand, type Login, type OwnEntry, ownEntry, proxyArguments } from './entry.ts';
@@ -101,7 +101,11 @@ export async function snippetOf(wanted: Wanted): Promise<{ name: string; entry: 
 }
 
 /** The file that a client reads; `undefined` when it has none in that scope. */
-export async function fileOf(client: Client, scope: Scope, place: Place): Promise<string | undefined> {
+export async function fileOf(
+  client: Client,
+  scope: Scope,
+  place: ProjectContext,
+): Promise<string | undefined> {
   const files = client.files[scope]?.(place) ?? [];
   for (const file of files) if (await isThere(file)) return file;
   return files.at(-1);

@@ -52,7 +52,7 @@ function tableAt(root: PlainObject, path: readonly (string | number)[]): PlainOb
 }
 
 function put(table: PlainObject, { key, value }: AST.TOMLKeyValue, depth: number): void {
-  const names = key.keys.map(nameOf);
+  const names = key.keys.map(keyName);
   const last = names.pop() ?? '';
   checkKey(last);
   tableAt(table, names)[last] = valueIn(value, depth + names.length + 1);
@@ -111,7 +111,7 @@ function remove(text: string, slot: Slot): string {
 function change(text: string, slot: Slot, keys: Readonly<Record<string, unknown>>): string {
   const [table] = tablesOf(text, slot);
   const edits = Object.entries(keys).flatMap(([name, value]) => {
-    const pair = table?.body.find((one) => one.key.keys.map(nameOf).join('\0') === name);
+    const pair = table?.body.find((one) => one.key.keys.map(keyName).join('\0') === name);
     if (pair === undefined) throw new UnsupportedLayoutError(`"${name}" is not in the table itself`);
     if (JSON.stringify(valueIn(pair.value, 0)) === JSON.stringify(value)) return [];
     return [{ from: pair.value.range[0], to: pair.value.range[1], by: valueOf(value) }];
@@ -149,11 +149,11 @@ function tablesOf(text: string, { holder, key }: Slot): AST.TOMLTable[] {
 
 function entryOf(table: AST.TOMLTable): Entry {
   return Object.fromEntries(
-    table.body.map((pair) => [pair.key.keys.map(nameOf).join('.'), valueIn(pair.value, 0)]),
+    table.body.map((pair) => [pair.key.keys.map(keyName).join('.'), valueIn(pair.value, 0)]),
   );
 }
 
-function nameOf(key: AST.TOMLBare | AST.TOMLQuoted): string {
+function keyName(key: AST.TOMLBare | AST.TOMLQuoted): string {
   return key.type === 'TOMLBare' ? key.name : key.value;
 }
 

@@ -43,10 +43,12 @@ export interface CredentialStore {
   /** Makes sure that the next state can be written, before a server is asked for it. */
   reserve(stored: StoredCredential): Promise<Reservation>;
   /** Every credential, the strongest key first, and what could not be decrypted. */
-  list(only?: CredentialId): Promise<{ held: StoredCredential[]; unopened: Undecryptable[] }>;
+  list(only?: CredentialId): Promise<{ held: StoredCredential[]; undecryptable: Undecryptable[] }>;
   /** Where every record is, in no order; touches no keyring. */
   addresses(): Promise<RecordAddress[]>;
-  open(addresses: readonly RecordAddress[]): Promise<{ held: StoredCredential[]; unopened: Undecryptable[] }>;
+  open(
+    addresses: readonly RecordAddress[],
+  ): Promise<{ held: StoredCredential[]; undecryptable: Undecryptable[] }>;
   /** Tries again, while nobody waits, to write what the store could not take. */
   flushSoon(): void;
   /**

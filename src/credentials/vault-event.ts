@@ -8,7 +8,7 @@ export interface VaultEvent {
     | 'revoked'
     | 'leniency'
     | 'redirect-refused'
-    | 'unopened'
+    | 'undecryptable'
     | 'store-away'
     | 'store-back';
   readonly message: string;

@@ -222,9 +222,9 @@ export class DockerAgentStore implements RecordIndex {
     }
   }
 
-  async rehearse(): Promise<void> {
+  async selfTest(): Promise<void> {
     await this.#open();
-    await this.others.rehearse();
+    await this.others.selfTest();
   }
 
   durability(): Durability {
@@ -302,10 +302,10 @@ export class DockerAgentStore implements RecordIndex {
       }
       // docker-agent, or another process of ours, may have made the key since.
     } while (this.#keys.lookAgain(begin));
-    throw await this.#unopened();
+    throw await this.#undecryptable();
   }
 
-  async #unopened(): Promise<HoldfastError> {
+  async #undecryptable(): Promise<HoldfastError> {
     const path = shellPath(this.#files.bundle);
     const [problem] = this.#keys.problems();
     let tried = '';

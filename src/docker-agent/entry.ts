@@ -87,7 +87,7 @@ const ELSEWHERE = new Secret('in the bundle');
  */
 export function credentialOf(url: string, json: unknown, states: readonly State[]): Credential {
   const entry = parseEntry(url, json);
-  const state = stateOf(entry, states);
+  const state = entryStateOf(entry, states);
   const secrets = {
     accessToken: new Secret(entry.access_token),
     refreshToken: entry.refresh_token === '' ? undefined : new Secret(entry.refresh_token),
@@ -176,7 +176,7 @@ export function parseStates(plaintext: Uint8Array): readonly State[] {
 /** Whether it is an entry whose tokens that state belongs to. */
 export function belongs(json: unknown, state: State): boolean {
   const parsed = v.safeParse(Entry, json);
-  return parsed.success && stateOf(parsed.output, [state]) !== undefined;
+  return parsed.success && entryStateOf(parsed.output, [state]) !== undefined;
 }
 
 function parseEntry(url: string, json: unknown): Entry {
@@ -188,7 +188,7 @@ function parseEntry(url: string, json: unknown): Entry {
   );
 }
 
-function stateOf(entry: Entry, states: readonly State[]): State | undefined {
+function entryStateOf(entry: Entry, states: readonly State[]): State | undefined {
   const own = digest(entry.access_token, entry.refresh_token);
   return states.find(({ tokens }) => tokens === own);
 }

@@ -27,6 +27,6 @@ export function openDockerAgent(
   const resolution = resolveKeyrings(environment, layout, { keyring: options.keyring, openers });
   const keys = new SealingKeys(resolution, files.layout, environment);
   const store = new DockerAgentStore({ files, environment, keys, resolution });
-  const lasting = new DockerAgentRecords(store);
-  return { files, layout: files.layout, openers, resolution, keys, store, lasting };
+  const persistent = new DockerAgentRecords(store);
+  return { files, layout: files.layout, openers, resolution, keys, store, persistent };
 }

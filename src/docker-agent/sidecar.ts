@@ -1,6 +1,6 @@
 import { RecordDamagedError, StorageUnwritableError } from '../errors.ts';
 import { type RecordKey, seal, unseal } from '../sealing.ts';
-import type { RecordAddress, Store } from '../store/record-store.ts';
+import type { RecordAddress, RecordStore } from '../store/record-store.ts';
 import { parseStates, type State, serializeStates } from './entry.ts';
 
 /*
@@ -19,9 +19,9 @@ export function isOfAnEntry({ id }: RecordAddress): boolean {
 }
 
 export class Beside {
-  readonly #store: Store;
+  readonly #store: RecordStore;
 
-  constructor(store: Store) {
+  constructor(store: RecordStore) {
     this.#store = store;
   }
 

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
-import type { Undecryptable as Unopened } from '../credentials/credential-store.ts';
-import { SealedCredentialStore as Custody } from '../credentials/sealed/sealed-credential-store.ts';
+import type { Undecryptable } from '../credentials/credential-store.ts';
+import { SealedCredentialStore } from '../credentials/sealed/sealed-credential-store.ts';
 import type { TierReport } from '../keyring/keyring.ts';
 import { leniencySettings } from '../login/server-settings.ts';
 import { EngineStore } from '../store/engine/engine-store.ts';
@@ -15,7 +15,7 @@ import { acquireLock, lockKindOf } from '../system/locks/lock.ts';
 import { tellsUsers } from '../system/network/tcp-peer.ts';
 import { copiesAmong, copiesWarning } from '../vault/copies.ts';
 import { isGone } from '../vault/forget.ts';
-import { homeOf, placeOf, type StoreName } from '../vault/open-parts.ts';
+import { homeOf, openParts, type StoreName } from '../vault/open-parts.ts';
 import { unseenLeaseWarning } from '../vault/unseen-lease.ts';
 import { VERSION } from '../version.ts';
 import { dockerAgentBundle, dockerAgentKey, dockerAgentLock } from './docker-agent.ts';
@@ -53,17 +53,21 @@ export async function diagnose(
   } = {},
 ): Promise<Diagnosis> {
   const own = homeOf(options, environment);
-  const place = placeOf(options, environment, own);
-  const { layout, resolution, keys, store } = place;
-  const theirs = place.of === 'docker-agent' ? place : undefined;
+  const context = openParts(options, environment, own);
+  const { layout, resolution, keys, store } = context;
+  const theirs = context.of === 'docker-agent' ? context : undefined;
   const engine = store instanceof EngineStore ? store : undefined;
-  const custody = new Custody({ lasting: place.lasting, passing: new MemoryStore(), keys });
+  const credentialStore = new SealedCredentialStore({
+    persistent: context.persistent,
+    ephemeral: new MemoryStore(),
+    keys,
+  });
   const checks: Record<string, Check> = {
     versions: async () => versions(environment),
     home: () => home(layout, environment),
     'file system': () => fileSystem(layout, environment),
     store: async () => {
-      await store.rehearse();
+      await store.selfTest();
       return [ok('store', 'A record was written, read back, compared and removed.')];
     },
     lock: async () => [
@@ -72,11 +76,11 @@ export async function diagnose(
     ],
     keyring: () => keyrings(resolution, keys),
     passphrase: () => passphrase(layout, environment, resolution),
-    records: () => records(custody, layout, environment),
+    records: () => records(credentialStore, layout, environment),
     clock: async () => clock(Date.now()),
     network: async () => network(environment),
     'local users': () => localUsers(tellsUsers),
-    leniencies: () => leniencies(custody, own, environment),
+    leniencies: () => leniencies(credentialStore, own, environment),
     ...(theirs && {
       home: () => home(layout, environment, 'is not there; the first login makes it'),
       store: () => dockerAgentBundle(theirs),
@@ -106,7 +110,7 @@ export async function diagnose(
     }
     return { findings, tiers: resolution.reports() };
   } finally {
-    await custody.close();
+    await credentialStore.close();
   }
 }
 
@@ -204,15 +208,19 @@ async function unseenLeases(store: Pick<RecordIndex, 'unseenLeases'>): Promise<F
   return leases.map((lease) => warning('lock', ...unseenLeaseWarning(lease, now)));
 }
 
-async function records(custody: Custody, layout: Layout, environment: Environment): Promise<Finding[]> {
-  const { held, unopened } = await custody.list();
+async function records(
+  credentialStore: SealedCredentialStore,
+  layout: Layout,
+  environment: Environment,
+): Promise<Finding[]> {
+  const { held, undecryptable } = await credentialStore.list();
   const findings = [ok('records', `${held.length} ${held.length === 1 ? 'login opens' : 'logins open'}.`)];
-  for (const [{ credential }, hosts] of await copiesAmong(held, custody)) {
+  for (const [{ credential }, hosts] of await copiesAmong(held, credentialStore)) {
     const login = `${credential.resource} (${credential.account})`;
     findings.push(warning('machines', ...copiesWarning(login, hosts)));
   }
-  const byReason = new Map<string, Unopened[]>();
-  for (const one of unopened) {
+  const byReason = new Map<string, Undecryptable[]>();
+  for (const one of undecryptable) {
     byReason.set(one.error.message, [...(byReason.get(one.error.message) ?? []), one]);
   }
   for (const [reason, alike] of byReason) {
@@ -241,7 +249,7 @@ async function records(custody: Custody, layout: Layout, environment: Environmen
 }
 
 /** A record that nothing opens does not say which login it is: a person who removes it needs its file. */
-function filesOf(records: readonly Unopened[]): string {
+function filesOf(records: readonly Undecryptable[]): string {
   const files = records.flatMap((one) =>
     isGone(one) && one.file !== undefined ? [shellPath(one.file)] : [],
   );
@@ -309,9 +317,13 @@ export async function localUsers(tells: () => Promise<boolean>): Promise<Finding
 }
 
 /** What a server is allowed that a strict client refuses: by the settings, and by the logins that needed it. */
-async function leniencies(custody: Custody, layout: Layout, environment: Environment): Promise<Finding[]> {
+async function leniencies(
+  credentialStore: SealedCredentialStore,
+  layout: Layout,
+  environment: Environment,
+): Promise<Finding[]> {
   const settings = await leniencySettings(layout, environment);
-  const { held } = await custody.list();
+  const { held } = await credentialStore.list();
   const findings = [
     ...settings.map(({ resource, lenient }) =>
       warning(

@@ -9,6 +9,6 @@ export async function engineFindings(store: EngineStore): Promise<Finding[]> {
     return level === 'warning' ? warning('store', message, hint) : failed('store', message, hint);
   });
   if (findings.some(({ status }) => status === 'failed')) return findings;
-  await store.rehearse();
+  await store.selfTest();
   return [...findings, ok('store', `A record was written to ${store.id}, read back and removed.`)];
 }

@@ -44,7 +44,7 @@ async function serving(resolution: KeyringResolution, keys: SealingKeys): Promis
       const message = `New logins are sealed under the key that ${keyring.id} gives; Holdfast only reads it.`;
       return [ok('keyring', message)];
     }
-    const problem = await rehearseKeyring(keyring);
+    const problem = await testKeyring(keyring);
     if (problem !== undefined) {
       resolution.refusedSecret(keyring.id, problem);
       continue;
@@ -65,7 +65,7 @@ async function serving(resolution: KeyringResolution, keys: SealingKeys): Promis
 }
 
 /** Under a name of its own: two of these at once must not take each other's item away. */
-async function rehearseKeyring(keyring: Keyring): Promise<HoldfastError | undefined> {
+async function testKeyring(keyring: Keyring): Promise<HoldfastError | undefined> {
   const name = `doctor-${randomBytes(6).toString('hex')}`;
   const written = randomBytes(32);
   try {

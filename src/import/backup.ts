@@ -4,7 +4,7 @@ import { readClientFile, replaceClientFile } from '../system/files/client-file.t
 import { shellPath } from '../system/files/storage-error.ts';
 import type { Backup, Backups } from '../transfer/backups.ts';
 import type { Vault } from '../vault/vault.ts';
-import type { KeepBackup, Peer, PeerPlace } from './source.ts';
+import type { KeepBackup, Source, SourceContext } from './source.ts';
 
 /*
  * The backup of a peer's file that an import edits: kept sealed, since the file holds the tokens that move, and put back on
@@ -18,7 +18,7 @@ const ATTEMPTS = 5;
  * Keeps the peer's files in the vault. What an edit before has left, and nobody has changed since, is not kept again: it is in
  * that edit's backup, with more.
  */
-export function backupKeeper({ id }: Peer, vault: Pick<Vault, 'keepBackup'>): KeepBackup {
+export function backupKeeper({ id }: Source, vault: Pick<Vault, 'keepBackup'>): KeepBackup {
   const left = new Map<string, string | undefined>();
   return async ({ path, text, next }) => {
     if (left.get(path) !== text) await vault.keepBackup({ from: id, path, text: new Secret(text) });
@@ -27,10 +27,10 @@ export function backupKeeper({ id }: Peer, vault: Pick<Vault, 'keepBackup'>): Ke
 }
 
 /** The backups of files of that peer, the newest first; with `--file`, of that one. */
-export async function backupsOf(peer: Peer, { file }: PeerPlace, vault: Vault): Promise<Backups> {
-  const { backups, unopened } = await vault.backups();
+export async function backupsOf(peer: Source, { file }: SourceContext, vault: Vault): Promise<Backups> {
+  const { backups, undecryptable } = await vault.backups();
   const isWanted = ({ from, path }: Backup) => from === peer.id && (file === undefined || path === file);
-  return { backups: backups.filter(isWanted), unopened };
+  return { backups: backups.filter(isWanted), undecryptable };
 }
 
 /**
@@ -41,7 +41,7 @@ export async function backupsOf(peer: Peer, { file }: PeerPlace, vault: Vault): 
  */
 export async function restoreBackup(
   { path, text }: Backup,
-  from: { readonly peer: Peer; readonly place: PeerPlace },
+  from: { readonly peer: Source; readonly context: SourceContext },
   vault: Vault,
 ): Promise<void> {
   const keep = backupKeeper(from.peer, vault);
@@ -57,5 +57,5 @@ export async function restoreBackup(
       { hint: 'End that program first, then run the same command again.' },
     );
   };
-  await (from.peer.lock === undefined ? write() : from.peer.lock(path, from.place, write));
+  await (from.peer.lock === undefined ? write() : from.peer.lock(path, from.context, write));
 }

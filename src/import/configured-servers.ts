@@ -24,10 +24,10 @@ export interface ConfiguredServer {
 
 export async function configuredServers(environment: Environment): Promise<readonly ConfiguredServer[]> {
   // What a client's own files are does not depend on the directory.
-  const place = { environment, directory: environment.homeDirectory };
+  const context = { environment, directory: environment.homeDirectory };
   const found: ConfiguredServer[] = [];
   for (const client of CLIENTS) {
-    for (const file of client.files.user?.(place) ?? []) {
+    for (const file of client.files.user?.(context) ?? []) {
       const values = await valuesIn(file, client.format);
       if (values === undefined) continue;
       found.push(...serversIn(client.id, objectAt(values, ...client.holder(values, undefined))));

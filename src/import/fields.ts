@@ -1,5 +1,5 @@
 import { Secret } from '../secret.ts';
-import type { ForeignClient, ForeignLogin } from '../transfer/types.ts';
+import type { ExternalClient, ExternalLogin } from '../transfer/types.ts';
 
 /*
  * The fields of other programs' files. Whatever is not of the type that it should be counts as not there: a file that a
@@ -46,8 +46,8 @@ export function momentAt(
   return moment > 0 && moment <= LATEST_MS ? Math.floor(moment) : undefined;
 }
 
-export type ForeignTokens = Pick<
-  ForeignLogin,
+export type ExternalTokens = Pick<
+  ExternalLogin,
   'accessToken' | 'refreshToken' | 'tokenType' | 'obtainedAt' | 'expiresAt' | 'scope'
 >;
 
@@ -60,7 +60,7 @@ export type ForeignTokens = Pick<
 export function wireTokens(
   tokens: Fields | undefined,
   writtenAt: number | undefined,
-): ForeignTokens | undefined {
+): ExternalTokens | undefined {
   const accessToken = secretAt(tokens, 'access_token');
   if (accessToken === undefined) return undefined;
   const life = tokens?.['expires_in'];
@@ -79,7 +79,7 @@ export function wireTokens(
 }
 
 /** A client as the registration endpoint answered it (RFC 7591 section 3.2.1). */
-export function wireClient(fields: Fields | undefined): ForeignClient | undefined {
+export function wireClient(fields: Fields | undefined): ExternalClient | undefined {
   const id = textAt(fields, 'client_id');
   if (id === undefined) return undefined;
   const uris = fields?.['redirect_uris'];

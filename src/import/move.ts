@@ -3,10 +3,10 @@ import { displayUrl } from '../display-url.ts';
 import { HoldfastError, InvalidArgumentError, keptCause } from '../errors.ts';
 import { quote } from '../quote.ts';
 import { shellPath } from '../system/files/storage-error.ts';
-import type { AdoptOptions, AdoptResult } from '../transfer/types.ts';
+import type { ImportOptions, ImportResult } from '../transfer/types.ts';
 import type { Vault } from '../vault/vault.ts';
 import { backupKeeper } from './backup.ts';
-import type { Findings, FoundLogin, KeepBackup, Peer, PeerPlace, Skipped } from './source.ts';
+import type { Findings, FoundLogin, KeepBackup, Skipped, Source, SourceContext } from './source.ts';
 
 /*
  * A login on its way from a peer to the vault. It is stored here first and taken out there then: whenever that is cut short,
@@ -22,11 +22,11 @@ const ATTEMPTS = 3;
  *
  * @throws InvalidArgumentError where it is not clear which login the URL is meant for; what the peer's `find` throws
  */
-export async function findLogins(peer: Peer, place: PeerPlace): Promise<Findings> {
-  const wanted = new Set(place.urls.map(canonicalResource));
-  const found = await peer.find(place);
-  const named = found.logins.filter(({ name }) => place.name === undefined || name === place.name);
-  const meant = theOneMeant(peer, place, named);
+export async function findLogins(peer: Source, context: SourceContext): Promise<Findings> {
+  const wanted = new Set(context.urls.map(canonicalResource));
+  const found = await peer.find(context);
+  const named = found.logins.filter(({ name }) => context.name === undefined || name === context.name);
+  const meant = theOneMeant(peer, context, named);
   const logins: FoundLogin[] = [];
   const skipped: Skipped[] = [...found.skipped];
   for (const one of meant === undefined ? named : [meant]) {
@@ -53,8 +53,8 @@ const NAMELESS = 'nothing of your own says which server it is for: name it with 
  * several, a guess would send the tokens of one server to another.
  */
 function theOneMeant(
-  { title }: Peer,
-  { urls }: PeerPlace,
+  { title }: Source,
+  { urls }: SourceContext,
   logins: readonly FoundLogin[],
 ): FoundLogin | undefined {
   const [url] = urls;
@@ -80,7 +80,7 @@ function isFor(resource: string, url: string): boolean {
 }
 
 export interface Moved {
-  readonly result: AdoptResult;
+  readonly result: ImportResult;
   /**
    * `moved`; `finished`, where an earlier import had stored it and had ended before it took it out; `access-token`: the peer
    * keeps its login, because that was asked for or because nothing says who issued it; `kept-there`: it is here, and what was to be taken out there is another login by now, or none.
@@ -97,9 +97,9 @@ export interface Moved {
  */
 export async function moveLogin(
   found: FoundLogin,
-  from: { readonly peer: Peer; readonly place: PeerPlace },
+  from: { readonly peer: Source; readonly context: SourceContext },
   vault: Vault,
-  options: AdoptOptions,
+  options: ImportOptions,
   keep: KeepBackup = backupKeeper(from.peer, vault),
 ): Promise<Moved> {
   let current = found;
@@ -116,7 +116,7 @@ export async function moveLogin(
     const again =
       taken === 'gone' || attempt === ATTEMPTS
         ? undefined
-        : (await findLogins(from.peer, from.place)).logins.find(
+        : (await findLogins(from.peer, from.context)).logins.find(
             ({ name, file }) => name === found.name && file === found.file,
           );
     if (again === undefined) return { result, outcome: 'kept-there' };
@@ -127,10 +127,10 @@ export async function moveLogin(
 
 /** The login was stored here, and could not be taken out there: two programs have it. */
 export class StillThere extends Error {
-  readonly result: AdoptResult;
+  readonly result: ImportResult;
   readonly file: string;
 
-  constructor(result: AdoptResult, { file }: FoundLogin, cause: unknown) {
+  constructor(result: ImportResult, { file }: FoundLogin, cause: unknown) {
     super('The login was stored, and could not be taken out of the other program’s file.', {
       cause: keptCause(cause),
     });

@@ -5,7 +5,7 @@ import type { ExportedLogin } from '../transfer/types.ts';
 export interface Recipient {
   readonly title: string;
   /** Where the login will lie; shown to the person. */
-  readonly place: string;
+  readonly context: string;
   /**
    * Whether it can be written, before anything is at stake. Writes no login.
    *

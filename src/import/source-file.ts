@@ -5,7 +5,7 @@ import { HoldfastError, InvalidArgumentError } from '../errors.ts';
 import { HostileValuesError, type PlainObject, plainCopy, sameValues } from '../plain-values.ts';
 import { type ClientFile, readClientFile, replaceClientFile } from '../system/files/client-file.ts';
 import { shellPath } from '../system/files/storage-error.ts';
-import type { ForeignLogin } from '../transfer/types.ts';
+import type { ExternalLogin } from '../transfer/types.ts';
 import { type Findings, type FoundLogin, type KeepBackup, type Skipped, sameTokens } from './source.ts';
 
 /*
@@ -24,7 +24,7 @@ export interface StoredEntry {
   /** What is removed when it is taken. */
   readonly path: Path;
   /** The login, its `resource` empty where nothing says which server it is for; or why there is none to import. */
-  readonly content: { readonly login: ForeignLogin } | { readonly reason: string };
+  readonly content: { readonly login: ExternalLogin } | { readonly reason: string };
 }
 
 /** How a file is read and written. */
@@ -100,7 +100,7 @@ async function read(store: StoreFile): Promise<{
 async function take(
   store: StoreFile,
   name: string,
-  login: ForeignLogin,
+  login: ExternalLogin,
   keep: KeepBackup | undefined,
 ): Promise<'taken' | 'changed' | 'gone'> {
   const deadline = performance.now() + PATIENCE_MS;

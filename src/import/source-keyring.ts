@@ -1,11 +1,11 @@
 import { InvalidArgumentError, KeyringAbsentError, KeyringDeniedError } from '../errors.ts';
-import type { ForeignItem, ForeignItems, ForeignLayout } from '../keyring/external/external-item.ts';
+import type { ExternalItem, ExternalItems, ExternalLayout } from '../keyring/external/external-item.ts';
 import { forgetKernelCopy } from '../keyring/external/kernel-copy.ts';
-import { openForeignItems, osKeyringName } from '../keyring/external/open-external-items.ts';
+import { openExternalItems, osKeyringName } from '../keyring/external/open-external-items.ts';
 import { parsePlainJson, sameValues } from '../plain-values.ts';
 import type { Environment } from '../system/environment.ts';
-import type { Place } from './places.ts';
-import { type Findings, type FoundLogin, type PeerPlace, type Skipped, sameTokens } from './source.ts';
+import type { SourceLocation } from './locations.ts';
+import { type Findings, type FoundLogin, type Skipped, type SourceContext, sameTokens } from './source.ts';
 import { JSON_CODEC, type StoredEntry, without } from './source-file.ts';
 
 /*
@@ -16,12 +16,12 @@ import { JSON_CODEC, type StoredEntry, without } from './source-file.ts';
 export interface KeyringStore {
   /** The service under which the peer keeps its items. */
   readonly service: string;
-  readonly layout: ForeignLayout;
+  readonly layout: ExternalLayout;
   /** Whether the peer's library keeps a copy in the kernel's keyring. */
   readonly kernelCopy?: boolean | undefined;
   /** The accounts that may be there, for keyrings that cannot be searched. */
   accounts(): readonly string[] | Promise<readonly string[]>;
-  entries(items: readonly ForeignItem[]): readonly KeyringEntry[] | Promise<readonly KeyringEntry[]>;
+  entries(items: readonly ExternalItem[]): readonly KeyringEntry[] | Promise<readonly KeyringEntry[]>;
   /** Runs a write of the entry of that name under the peer's own lock, where one is known. */
   readonly lock?: (<T>(write: () => Promise<T>, name: string) => Promise<T>) | undefined;
 }
@@ -32,17 +32,17 @@ export interface KeyringEntry extends StoredEntry {
 }
 
 /** What the peer has in the OS keyring; nothing where the person named a file. */
-export function keyringPlace(place: PeerPlace, store: KeyringStore): Place {
-  const where = `${osKeyringName(place.environment)}: ${store.service}`;
+export function keyringLocation(context: SourceContext, store: KeyringStore): SourceLocation {
+  const where = `${osKeyringName(context.environment)}: ${store.service}`;
   const nothing = { logins: [], skipped: [], places: [] };
   return {
     where,
-    found: place.file === undefined ? findInKeyring(place, store, where) : Promise.resolve(nothing),
+    found: context.file === undefined ? findInKeyring(context, store, where) : Promise.resolve(nothing),
   };
 }
 
 async function findInKeyring(
-  { environment }: PeerPlace,
+  { environment }: SourceContext,
   store: KeyringStore,
   where: string,
 ): Promise<Findings> {
@@ -93,7 +93,7 @@ async function takeOut(
 
 /** What stays of the item; `undefined` where it leaves as a whole. */
 function remainder(
-  { text }: ForeignItem,
+  { text }: ExternalItem,
   { path }: KeyringEntry,
   { service }: KeyringStore,
 ): string | undefined {
@@ -109,9 +109,9 @@ function remainder(
 async function withItems<T>(
   environment: Environment,
   { service, layout }: KeyringStore,
-  step: (items: ForeignItems) => Promise<T>,
+  step: (items: ExternalItems) => Promise<T>,
 ): Promise<T> {
-  const items = await openForeignItems(environment, service, layout);
+  const items = await openExternalItems(environment, service, layout);
   try {
     return await step(items);
   } catch (error) {

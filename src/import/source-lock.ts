@@ -15,7 +15,7 @@ const WAIT_MS = 60_000;
  * @param options.needs what is there where the peer locks: its directory of locks, or the lock file itself
  * @throws LockTimeoutError when the peer holds it for a minute
  */
-export async function underPeerLock<T>(
+export async function underSourceLock<T>(
   path: string,
   { needs = dirname(path) }: { readonly needs?: string },
   step: () => Promise<T>,

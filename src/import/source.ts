@@ -1,5 +1,5 @@
 import type { Environment } from '../system/environment.ts';
-import type { ForeignLogin } from '../transfer/types.ts';
+import type { ExternalLogin } from '../transfer/types.ts';
 import type { ConfiguredServer } from './configured-servers.ts';
 
 /*
@@ -8,7 +8,7 @@ import type { ConfiguredServer } from './configured-servers.ts';
  */
 
 /** Where the command was called, and what the person said. */
-export interface PeerPlace {
+export interface SourceContext {
   readonly environment: Environment;
   /** In place of the peer's usual file, or directory; absolute. */
   readonly file: string | undefined;
@@ -34,7 +34,7 @@ export type KeepBackup = (file: {
 /** A login that a peer has. */
 export interface FoundLogin {
   /** Its `resource` is empty where nothing of the person's own says which server it is for. */
-  readonly login: ForeignLogin;
+  readonly login: ExternalLogin;
   /** The peer's own name for it. Foreign text. */
   readonly name: string;
   readonly file: string;
@@ -61,7 +61,7 @@ export interface Findings {
   readonly places: readonly string[];
 }
 
-export interface Peer {
+export interface Source {
   readonly id: string;
   readonly title: string;
   /** What the peer does when its login has gone. */
@@ -72,12 +72,14 @@ export interface Peer {
    * @throws InvalidArgumentError when its file is not what that peer writes
    * @throws StorageUnreadableError
    */
-  find(place: PeerPlace): Promise<Findings>;
+  find(context: SourceContext): Promise<Findings>;
   /** Runs a write of that file of its, as a whole, under its own lock. */
-  readonly lock?: (<T>(path: string, place: PeerPlace, write: () => Promise<T>) => Promise<T>) | undefined;
+  readonly lock?:
+    | (<T>(path: string, context: SourceContext, write: () => Promise<T>) => Promise<T>)
+    | undefined;
 }
 
-export function sameTokens(a: ForeignLogin, b: ForeignLogin): boolean {
+export function sameTokens(a: ExternalLogin, b: ExternalLogin): boolean {
   if (a.refreshToken !== undefined || b.refreshToken !== undefined) {
     return a.refreshToken?.equals(b.refreshToken) ?? false;
   }

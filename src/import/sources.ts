@@ -10,10 +10,10 @@ import { INSPECTOR } from './programs/inspector.ts';
 import { MCP_REMOTE } from './programs/mcp-remote.ts';
 import { MCPORTER } from './programs/mcporter.ts';
 import { OPENCODE } from './programs/opencode.ts';
-import type { Peer } from './source.ts';
+import type { Source } from './source.ts';
 
 /** The programs whose logins can be imported. docs/interop.md says from which versions. */
-export const PEERS: readonly Peer[] = [
+export const SOURCES: readonly Source[] = [
   MCP_REMOTE,
   CLAUDE_CODE,
   CODEX,
@@ -27,10 +27,10 @@ export const PEERS: readonly Peer[] = [
 ];
 
 /** @throws InvalidArgumentError */
-export function peerNamed(id: string): Peer {
-  const peer = PEERS.find((one) => one.id === id);
+export function peerNamed(id: string): Source {
+  const peer = SOURCES.find((one) => one.id === id);
   if (peer !== undefined) return peer;
   throw new InvalidArgumentError(`${quote(id, 40)} is no program whose logins Holdfast can import.`, {
-    hint: `Choose one of: ${PEERS.map((one) => one.id).join(', ')}; or - for what holdfast export printed`,
+    hint: `Choose one of: ${SOURCES.map((one) => one.id).join(', ')}; or - for what holdfast export printed`,
   });
 }

@@ -28,13 +28,13 @@ export function dockerAgent(
   };
   return {
     title: 'docker-agent',
-    place: dockerAgentLayoutOf(environment, dockerAgentDir).bundle,
+    context: dockerAgentLayoutOf(environment, dockerAgentDir).bundle,
     check: () =>
       withStore(async ({ store }) => {
         if (!replace && (await store.kidsOf(id)).length > 0) throw hasOneAlready('docker-agent', resource);
       }),
     put: (login) =>
-      withStore(async ({ store, lasting, keys }) => {
+      withStore(async ({ store, persistent, keys }) => {
         const key = await keys.strongest();
         if (key.lifetime === 'process') {
           throw new KeyUnavailableError('No keyring is here that docker-agent could find its key in again.', {
@@ -47,7 +47,7 @@ export function dockerAgent(
         if (before !== undefined && !replace) throw hasOneAlready('docker-agent', resource);
         // docker-agent knows one login to a server.
         const next = { ...credential, account: DEFAULT_ACCOUNT };
-        const { outcome } = await lasting.write(address, key, before, next);
+        const { outcome } = await persistent.write(address, key, before, next);
         if (outcome === 'written') return;
         throw new StorageUnwritableError('docker-agent changed that login while it was to be written.', {
           hint: 'Nothing was exported. Try again.',

@@ -33,7 +33,7 @@ export function mcpRemote(url: string, directory: string, { replace }: { replace
   };
   return {
     title: 'mcp-remote',
-    place: pathOf('tokens'),
+    context: pathOf('tokens'),
     check,
     put: async (login) => {
       const release = await lease(pathOf('refresh_in_progress'));

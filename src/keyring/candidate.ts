@@ -21,12 +21,12 @@ export interface UsableKeyring {
   readonly lifetime: Lifetime;
 }
 
-export type Found = { readonly usable: UsableKeyring } | { readonly error: HoldfastError };
+export type ProbedCandidate = { readonly usable: UsableKeyring } | { readonly error: HoldfastError };
 
 export class Candidate {
   readonly opener: KeyringOpener;
   #attempt: Promise<void> | undefined;
-  #found: Found | undefined;
+  #found: ProbedCandidate | undefined;
   #opened: UsableKeyring | undefined;
   #retryAt = 0;
   #pauseMs = FIRST_PAUSE_MS;
@@ -37,7 +37,7 @@ export class Candidate {
   }
 
   /** What is known of it; `undefined` before its turn came. */
-  get found(): Found | undefined {
+  get found(): ProbedCandidate | undefined {
     return this.#found;
   }
 
@@ -52,7 +52,7 @@ export class Candidate {
   }
 
   /** Opens and probes it, if that is not known or due again. */
-  async look(): Promise<Found> {
+  async look(): Promise<ProbedCandidate> {
     if (this.#isDue()) this.#attempt ??= this.#try();
     await this.#attempt;
     // Looked up after the wait: it may have failed in use meanwhile.
@@ -94,7 +94,7 @@ export class Candidate {
   }
 
   /** One that is open may serve again as it is; others may be using it. */
-  async #tryAgain(opened: UsableKeyring | undefined): Promise<Found> {
+  async #tryAgain(opened: UsableKeyring | undefined): Promise<ProbedCandidate> {
     if (opened === undefined) return open(this.opener);
     if (this.opener.mayRecover === true) return { usable: opened };
     const probe = await opened.keyring.probe();
@@ -119,7 +119,7 @@ function asKeyringError(error: HoldfastError): HoldfastError {
   });
 }
 
-async function open(opener: KeyringOpener): Promise<Found> {
+async function open(opener: KeyringOpener): Promise<ProbedCandidate> {
   try {
     const keyring = await opener.open();
     if (keyring === undefined) {

@@ -7,7 +7,7 @@ import { configuredKeyring } from './configured.ts';
 import { type Keyring, type KeyringOpener, LIFETIMES, lifetimeInWords, type TierReport } from './keyring.ts';
 import { KEYCTL_LIFETIMES, KEYCTL_SCOPES } from './native/keyctl-scope.ts';
 import { statusOf } from './probe-result.ts';
-import { chosenByVariable, sharedOpeners, type WrappedPlace } from './provided/provided-keyrings.ts';
+import { chosenByVariable, sharedOpeners, type WrappedItemsSource } from './provided/provided-keyrings.ts';
 
 /** A keyring of an operating system, and the platforms that have it. */
 interface NativeKeyring extends Omit<KeyringOpener, 'tier' | 'open'> {
@@ -20,7 +20,7 @@ interface Sharing {
   /** The service of a program built on 99designs/keyring, whose layout then holds. */
   readonly as99designs?: string | undefined;
   /** Where the items lie that a KMS wraps. Otherwise in the directory of this machine. */
-  readonly wrapped?: WrappedPlace | undefined;
+  readonly wrapped?: WrappedItemsSource | undefined;
 }
 
 /**
@@ -105,7 +105,7 @@ export function resolveKeyrings(
   options: {
     keyring?: string | undefined;
     openers?: readonly KeyringOpener[] | undefined;
-    wrapped?: WrappedPlace | undefined;
+    wrapped?: WrappedItemsSource | undefined;
   } = {},
 ): KeyringResolution {
   const openers = options.openers ?? defaultOpeners(environment, layout, { wrapped: options.wrapped });

@@ -1,5 +1,5 @@
-import type { ClientRegistration, CredentialId as Name } from '../credential.ts';
-import type { StoredCredential as Held } from '../credentials/credential-store.ts';
+import type { ClientRegistration, CredentialId } from '../credential.ts';
+import type { StoredCredential } from '../credentials/credential-store.ts';
 import type { VaultEvent } from '../credentials/vault-event.ts';
 import type { Discovery } from '../oauth/discovery/discovery.ts';
 import type { TokenResponse } from '../oauth/tokens/token.ts';
@@ -9,7 +9,7 @@ import type { LoginInteraction, LoginOptions } from './types.ts';
 
 /** What each way of logging in needs to know. */
 export interface Attempt {
-  readonly name: Name;
+  readonly name: CredentialId;
   readonly options: LoginOptions;
   readonly interaction: LoginInteraction;
   readonly timeoutMs: number;
@@ -20,7 +20,7 @@ export interface Attempt {
   readonly dpop: { readonly secret: Secret; readonly thumbprint: string } | undefined;
   readonly report: (event: VaultEvent) => void;
   /** Seals what the server gave. */
-  readonly keep: (granted: Granted) => Promise<Held>;
+  readonly keep: (granted: Granted) => Promise<StoredCredential>;
 }
 
 export interface Granted {

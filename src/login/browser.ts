@@ -1,5 +1,5 @@
-import type { CredentialId as Name } from '../credential.ts';
-import type { StoredCredential as Held } from '../credentials/credential-store.ts';
+import type { CredentialId } from '../credential.ts';
+import type { StoredCredential } from '../credentials/credential-store.ts';
 import { InvalidArgumentError, LoginDeniedError } from '../errors.ts';
 import {
   type AuthorizationRequest,
@@ -28,7 +28,7 @@ interface Arrival {
   readonly page: Callback | undefined;
 }
 
-export async function logInByBrowser(attempt: Attempt): Promise<Held> {
+export async function logInByBrowser(attempt: Attempt): Promise<StoredCredential> {
   const { name, options, discovery, interaction, plan, dpop, report } = attempt;
   let request: AuthorizationRequest | undefined;
   const belongs = (parameters: URLSearchParams) => request !== undefined && belongsTo(request, parameters);
@@ -155,7 +155,7 @@ function redirectUriOf(listening: string, template: string | undefined): string 
 }
 
 /** The page says no more than it must: what a server wrote is for the terminal, where it is quoted. */
-async function showFailure(callback: Callback, name: Name, error: unknown): Promise<void> {
+async function showFailure(callback: Callback, name: CredentialId, error: unknown): Promise<void> {
   const denied = error instanceof LoginDeniedError;
   await callback
     .fail({

@@ -1,4 +1,4 @@
-import type { StoredCredential as Held } from '../credentials/credential-store.ts';
+import type { StoredCredential } from '../credentials/credential-store.ts';
 import { awaitDeviceTokens, requestDeviceCode } from '../oauth/authorization/device.ts';
 import { scopesToAskFor } from '../oauth/discovery/scope-choice.ts';
 import type { Attempt } from './attempt.ts';
@@ -6,7 +6,7 @@ import { deviceClientFor } from './client.ts';
 import { hostsOf } from './hosts.ts';
 
 /** The device authorization grant (RFC 8628): no browser here, and no way back to this machine. */
-export async function logInByDevice(attempt: Attempt): Promise<Held> {
+export async function logInByDevice(attempt: Attempt): Promise<StoredCredential> {
   const { discovery, interaction, options, dpop, timeoutMs } = attempt;
   const { signal } = options;
   const { resourceParameter } = discovery;

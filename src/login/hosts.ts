@@ -13,8 +13,8 @@ import type { LoginHosts, LoginOptions } from './types.ts';
  */
 
 /** Which hosts that way of logging in is with. */
-export function hostsOf({ server }: Pick<Discovery, 'server'>, way: 'browser' | 'device'): LoginHosts {
-  const page = way === 'browser' ? server.authorizationEndpoint : server.deviceAuthorizationEndpoint;
+export function hostsOf({ server }: Pick<Discovery, 'server'>, flow: 'browser' | 'device'): LoginHosts {
+  const page = flow === 'browser' ? server.authorizationEndpoint : server.deviceAuthorizationEndpoint;
   return { issuer: new URL(server.issuer).host, page: new URL(page ?? server.issuer).host };
 }
 
@@ -26,21 +26,21 @@ export function hostsOf({ server }: Pick<Discovery, 'server'>, way: 'browser' | 
  */
 export async function agreeOnHosts(
   discovery: Discovery,
-  way: 'browser' | 'device',
+  flow: 'browser' | 'device',
   { interaction, lenient }: LoginOptions,
   report: (event: VaultEvent) => void,
 ): Promise<Discovery> {
   const { server } = discovery;
-  const hosts = hostsOf(discovery, way);
+  const hosts = hostsOf(discovery, flow);
   const [issuer, other] = [quote(hosts.issuer), quote(hosts.page)];
   interaction?.progress?.(
     `Logging in at ${issuer}${hosts.issuer === hosts.page ? '' : `, whose page is on ${other}`}`,
   );
-  const page = way === 'browser' ? server.authorizationEndpoint : server.deviceAuthorizationEndpoint;
+  const page = flow === 'browser' ? server.authorizationEndpoint : server.deviceAuthorizationEndpoint;
   const isSplit = new URL(page ?? server.issuer).origin !== new URL(server.issuer).origin;
-  const isProven = way === 'browser' && server.issParameterSupported;
+  const isProven = flow === 'browser' && server.issParameterSupported;
   if (!isSplit || isProven) return discovery;
-  const what = way === 'browser' ? 'The login page is on' : 'The device code comes from';
+  const what = flow === 'browser' ? 'The login page is on' : 'The device code comes from';
   const message = `${what} ${other}, but the authorization server is ${issuer}.`;
   if (lenient?.splitEndpoints !== true) {
     if (interaction?.confirmHosts === undefined) {

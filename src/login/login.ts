@@ -1,6 +1,6 @@
-import type { Credential, CredentialId as Name } from '../credential.ts';
-import type { StoredCredential as Held } from '../credentials/credential-store.ts';
-import type { SealedCredentialStore as Custody } from '../credentials/sealed/sealed-credential-store.ts';
+import type { Credential, CredentialId } from '../credential.ts';
+import type { StoredCredential } from '../credentials/credential-store.ts';
+import type { SealedCredentialStore } from '../credentials/sealed/sealed-credential-store.ts';
 import { HoldfastError, InvalidArgumentError, ServerUnsupportedError } from '../errors.ts';
 import type { Discovery } from '../oauth/discovery/discovery.ts';
 import type { TokenResponse } from '../oauth/tokens/token.ts';
@@ -8,7 +8,7 @@ import { quote } from '../quote.ts';
 import type { Attempt } from './attempt.ts';
 import { planClient } from './client.ts';
 import { agreeOnHosts } from './hosts.ts';
-import { keep, type LoginPlace, prepareKeeping } from './save.ts';
+import { checkWritable, type LoginContext, saveLogin } from './save.ts';
 import type { LoginInteraction, LoginOptions } from './types.ts';
 
 /*
@@ -19,7 +19,11 @@ import type { LoginInteraction, LoginOptions } from './types.ts';
 const DEFAULT_TIMEOUT_MS = 300_000;
 const LONGEST_TIMEOUT_MS = 86_400_000;
 
-export async function logIn(name: Name, options: LoginOptions, place: LoginPlace): Promise<Held> {
+export async function logIn(
+  name: CredentialId,
+  options: LoginOptions,
+  context: LoginContext,
+): Promise<StoredCredential> {
   const { interaction, timeoutMs = DEFAULT_TIMEOUT_MS } = options;
   if (!(timeoutMs > 0 && timeoutMs <= LONGEST_TIMEOUT_MS)) {
     throw new InvalidArgumentError(
@@ -31,15 +35,15 @@ export async function logIn(name: Name, options: LoginOptions, place: LoginPlace
       hint: 'Give vault.login an interaction, or a grant that needs nobody.',
     });
   }
-  const discovery = await discoverFor(name, options, place, options.way !== 'device');
+  const discovery = await discoverFor(name, options, context, options.flow !== 'device');
   const way = wayOf(discovery, options, interaction);
-  await prepareKeeping(place, name, options);
-  const former = await formerLogin(place.custody, name);
+  await checkWritable(context, name, options);
+  const former = await formerLogin(context.credentialStore, name);
   // Before the new grant exists: some servers end every grant of a client together.
-  if (former === undefined) await place.custody.endRemoved(name);
+  if (former === undefined) await context.credentialStore.endRemoved(name);
   const dpop = await dpopKeyFor(discovery, options);
   const plan = planClient(discovery, former, options);
-  const agreed = await agreeOnHosts(discovery, way, options, place.report);
+  const agreed = await agreeOnHosts(discovery, way, options, context.report);
   const attempt: Attempt = {
     name,
     options,
@@ -49,9 +53,9 @@ export async function logIn(name: Name, options: LoginOptions, place: LoginPlace
     plan,
     formerScope: former?.server.issuer === discovery.server.issuer ? former.requestedScope : undefined,
     dpop,
-    report: place.report,
+    report: context.report,
     keep: ({ answer, client, requestedScope }) =>
-      keep(place, name, options, (generation) => ({
+      saveLogin(context, name, options, (generation) => ({
         ...credentialOf(name, agreed, answer, { generation, requestedScope, client }),
         dpopKey: dpop?.secret,
       })),
@@ -63,7 +67,7 @@ export async function logIn(name: Name, options: LoginOptions, place: LoginPlace
 /** By a device code where that is wanted and offered; else by a browser, whose redirect may also be pasted. */
 function wayOf(
   { server }: Discovery,
-  { way = 'browser' }: LoginOptions,
+  { flow: way = 'browser' }: LoginOptions,
   interaction: LoginInteraction,
 ): 'browser' | 'device' {
   const offered = server.deviceAuthorizationEndpoint !== undefined && interaction.device !== undefined;
@@ -77,9 +81,9 @@ function wayOf(
 
 /** Finds out how to log in, and says which leniency it took. */
 export async function discoverFor(
-  { resource }: Name,
+  { resource }: CredentialId,
   { interaction, signal, challenge, headers, lenient }: LoginOptions,
-  { report }: LoginPlace,
+  { report }: LoginContext,
   browser: boolean,
 ): Promise<Discovery> {
   const { discover } = await import('../oauth/discovery/discovery.ts');
@@ -103,7 +107,7 @@ function withSlash(url: string): string {
 
 /** What every login keeps, whoever it was by. */
 export function credentialOf(
-  name: Name,
+  name: CredentialId,
   discovery: Discovery,
   answer: TokenResponse,
   { generation, requestedScope, client }: Pick<Credential, 'generation' | 'requestedScope' | 'client'>,
@@ -140,9 +144,12 @@ export async function dpopKeyFor({ dpopRequired }: Discovery, { dpop }: LoginOpt
 }
 
 /** What is there under that name, for its registration and its scopes. */
-export async function formerLogin(custody: Custody, name: Name): Promise<Credential | undefined> {
+export async function formerLogin(
+  credentialStore: SealedCredentialStore,
+  name: CredentialId,
+): Promise<Credential | undefined> {
   try {
-    return (await custody.find(name))?.held.credential;
+    return (await credentialStore.find(name))?.held.credential;
   } catch (error) {
     // What does not open tells nothing; the login itself will replace or refuse it.
     if (error instanceof HoldfastError) return undefined;

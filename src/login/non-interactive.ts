@@ -3,16 +3,16 @@ import type {
   AssertionSource,
   AuthorizationServer,
   ClientRegistration,
+  CredentialId,
   Grant,
-  CredentialId as Name,
 } from '../credential.ts';
-import type { StoredCredential as Held } from '../credentials/credential-store.ts';
+import type { StoredCredential } from '../credentials/credential-store.ts';
 import { InvalidArgumentError, ServerUnsupportedError } from '../errors.ts';
 import { quote } from '../quote.ts';
 import { readAssertion, requestByGrant } from '../refresh/request-by-grant.ts';
 import { givenClient, planClient } from './client.ts';
 import { credentialOf, discoverFor, dpopKeyFor, formerLogin } from './login.ts';
-import { keep, type LoginPlace, prepareKeeping } from './save.ts';
+import { checkWritable, type LoginContext, saveLogin } from './save.ts';
 import type { ClientOptions, GrantOptions, LoginOptions } from './types.ts';
 
 /*
@@ -27,21 +27,21 @@ import type { ClientOptions, GrantOptions, LoginOptions } from './types.ts';
  * @throws InvalidArgumentError for a grant, or a client, that cannot be used; no token was asked for then
  * @throws OAuthError with a hint at what to check, and whatever discovery, keeping and the token request throw
  */
-export async function logInUnattended(
-  name: Name,
+export async function logInNonInteractively(
+  name: CredentialId,
   options: LoginOptions & { readonly grant: GrantOptions },
-  place: LoginPlace,
-): Promise<Held> {
+  context: LoginContext,
+): Promise<StoredCredential> {
   const { interaction, signal, grant: wanted } = options;
   if (wanted.type !== 'client_credentials')
-    await readAssertion(placeOf(wanted.assertion), wanted.type, place.environment);
-  const former = await formerLogin(place.custody, name);
+    await readAssertion(absoluteSource(wanted.assertion), wanted.type, context.environment);
+  const former = await formerLogin(context.credentialStore, name);
   const given = options.client && givenClient(options.client, undefined);
   checkClient(given ?? former?.client, wanted);
   const grant = await grantOf(wanted, signal);
 
-  const discovery = await discoverFor(name, options, place, false);
-  await prepareKeeping(place, name, options);
+  const discovery = await discoverFor(name, options, context, false);
+  await checkWritable(context, name, options);
   const plan = planClient(discovery, former, { client: options.client });
   const client = checkClient(plan.by === 'known' ? plan.client : undefined, wanted);
   const { scopesToAskFor } = await import('../oauth/discovery/scope-choice.ts');
@@ -61,10 +61,10 @@ export async function logInUnattended(
   const { resourceParameter } = discovery;
   const answer = await requestByGrant(
     { server, client, grant, resourceParameter, requestedScope, dpopKey },
-    place.environment,
+    context.environment,
     { signal },
   );
-  return keep(place, name, options, (generation) => ({
+  return saveLogin(context, name, options, (generation) => ({
     ...credentialOf(name, discovery, answer, { generation, requestedScope, client }),
     grant,
     dpopKey,
@@ -94,7 +94,7 @@ function checkClient(client: ClientRegistration | undefined, { type }: GrantOpti
 /** The grant as it is kept: complete, so that no renewal has to look anything up. */
 async function grantOf(wanted: GrantOptions, signal: AbortSignal | undefined): Promise<Grant> {
   if (wanted.type === 'client_credentials') return wanted;
-  const assertion = placeOf(wanted.assertion);
+  const assertion = absoluteSource(wanted.assertion);
   if (wanted.type === 'workload-identity') return { type: wanted.type, assertion };
   const { server, client } = await identityProviderOf(wanted.identityProvider, wanted.identityClient, signal);
   return { type: wanted.type, assertion, identityProvider: server, identityClient: client };
@@ -135,7 +135,7 @@ async function identityProviderOf(
 }
 
 /** One place, which later processes find from wherever they run. */
-function placeOf({ file, variable }: AssertionSource): AssertionSource {
+function absoluteSource({ file, variable }: AssertionSource): AssertionSource {
   if ((file === undefined) === (variable === undefined)) {
     throw new InvalidArgumentError(
       'A token that is presented comes from a file or from a variable: name one.',

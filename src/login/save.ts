@@ -1,6 +1,6 @@
-import type { Credential, CredentialId as Name } from '../credential.ts';
-import type { StoredCredential as Held } from '../credentials/credential-store.ts';
-import type { SealedCredentialStore as Custody } from '../credentials/sealed/sealed-credential-store.ts';
+import type { Credential, CredentialId } from '../credential.ts';
+import type { StoredCredential } from '../credentials/credential-store.ts';
+import type { SealedCredentialStore } from '../credentials/sealed/sealed-credential-store.ts';
 import type { VaultEvent } from '../credentials/vault-event.ts';
 import {
   InvalidArgumentError,
@@ -16,8 +16,8 @@ import type { LoginOptions } from './types.ts';
 
 /* Where a new login goes: found out before anybody is asked anything, and used when there is one. */
 
-export interface LoginPlace {
-  readonly custody: Custody;
+export interface LoginContext {
+  readonly credentialStore: SealedCredentialStore;
   readonly keys: SealingKeys;
   readonly resolution: KeyringResolution;
   readonly environment: Environment;
@@ -25,9 +25,13 @@ export interface LoginPlace {
 }
 
 /** Finds the keyring that will serve, and whether a record can be written, while nothing has been asked yet. */
-export async function prepareKeeping(place: LoginPlace, name: Name, options: LoginOptions): Promise<void> {
-  const { custody, keys, resolution } = place;
-  if (custody.isShared && (await resolution.choice()) === 'auto') {
+export async function checkWritable(
+  context: LoginContext,
+  name: CredentialId,
+  options: LoginOptions,
+): Promise<void> {
+  const { credentialStore, keys, resolution } = context;
+  if (credentialStore.isShared && (await resolution.choice()) === 'auto') {
     throw new InvalidArgumentError(
       'These logins are for many machines, and no sealing key is given that all of them have.',
       {
@@ -39,20 +43,20 @@ export async function prepareKeeping(place: LoginPlace, name: Name, options: Log
   const found = new Map<string, SealingKey>();
   for await (const key of keys.reachable()) found.set(key.keyringId, key);
   for await (const { keyring, lifetime } of resolution.usable()) {
-    if (lifetime === 'process') allowMemory(place, options);
+    if (lifetime === 'process') allowMemory(context, options);
     const key = found.get(keyring.id);
-    if (key !== undefined) await custody.checkReplaceable(key, name);
-    await custody.rehearse(lifetime);
+    if (key !== undefined) await credentialStore.checkReplaceable(key, name);
+    await credentialStore.selfTest(lifetime);
     return;
   }
   throw new KeyringAbsentError('No keyring at all can be used here.', { hint: 'See: holdfast doctor' });
 }
 
 /** Says that nothing will last; throws where it must. */
-function allowMemory({ keys, report }: LoginPlace, { mustLast }: LoginOptions): void {
+function allowMemory({ keys, report }: LoginContext, { requirePersistence }: LoginOptions): void {
   const message = 'No keyring here can keep a login: nothing would survive this process.';
   const reasons = keys.problems().map((problem) => problem.message);
-  if (mustLast === true) {
+  if (requirePersistence === true) {
     // Where it is the directory that is wrong, that is what the person can mend.
     const storage = keys
       .problems()
@@ -71,18 +75,18 @@ function allowMemory({ keys, report }: LoginPlace, { mustLast }: LoginOptions): 
 }
 
 /** Seals a new login under the strongest keyring, in place of what was there under its name. */
-export async function keep(
-  place: LoginPlace,
-  name: Name,
+export async function saveLogin(
+  context: LoginContext,
+  name: CredentialId,
   options: LoginOptions,
   make: (generation: number) => Credential,
-): Promise<Held> {
-  const { custody, keys, report } = place;
+): Promise<StoredCredential> {
+  const { credentialStore, keys, report } = context;
   const expected = keys.problems().length;
   const key = await keys.strongest();
   // A keyring that could be read may still have refused the new key, and the next one may be memory.
-  if (key.lifetime === 'process' && keys.problems().length > expected) allowMemory(place, options);
-  const { held, quarantined } = await custody.save(key, name, make);
+  if (key.lifetime === 'process' && keys.problems().length > expected) allowMemory(context, options);
+  const { held, quarantined } = await credentialStore.save(key, name, make);
   if (quarantined !== undefined) {
     report({
       type: 'quarantined',

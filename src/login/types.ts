@@ -98,7 +98,7 @@ export interface LoginOptions {
    * has none. `no-browser`: a device code where the server has them, else the authorization code grant with what the
    * interaction offers.
    */
-  readonly way?: 'browser' | 'device' | 'no-browser' | undefined;
+  readonly flow?: 'browser' | 'device' | 'no-browser' | undefined;
   /**
    * What is sent as redirect URI in place of the listener's own, for a redirector or a forwarded port: https, or http to the
    * person's machine. `${callbackPort}` in it stands for the port that is listened at.
@@ -113,7 +113,7 @@ export interface LoginOptions {
    * Refuse, before the person is asked anything, where the login could only be kept in this process's memory.
    * Default `false`: it is kept there, and a `memory-only` event says so.
    */
-  readonly mustLast?: boolean | undefined;
+  readonly requirePersistence?: boolean | undefined;
   /** Needed for every login that a person takes part in. */
   readonly interaction?: LoginInteraction | undefined;
 }

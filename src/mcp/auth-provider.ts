@@ -1,6 +1,6 @@
 import type { Vault } from '../vault/vault.ts';
 import { type AuthorizedFetchOptions, authorizedFetch } from './fetch.ts';
-import { HandedOut } from './handed-out.ts';
+import { IssuedTokens } from './issued-tokens.ts';
 import { lacksItsProof, refusesItsTokens } from './login-needed.ts';
 import type { Fetch } from './outgoing.ts';
 import { Session } from './session.ts';
@@ -38,7 +38,7 @@ export function authProvider(
   options: AuthorizedFetchOptions = {},
 ): VaultAuthProvider {
   const session = new Session(vault, resource, options);
-  const handed = new HandedOut();
+  const handed = new IssuedTokens();
   return {
     fetch: authorizedFetch(vault, resource, { onInsufficientScope: 'throw', ...options }),
     token: async () => {

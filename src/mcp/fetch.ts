@@ -1,4 +1,4 @@
-import type { CredentialId as Name } from '../credential.ts';
+import type { CredentialId } from '../credential.ts';
 import { InvalidArgumentError } from '../errors.ts';
 import { bearerChallenge, parseChallenges } from '../oauth/discovery/challenge.ts';
 import { DpopNonces } from '../oauth/tokens/dpop.ts';
@@ -205,7 +205,7 @@ function isString(value: unknown): value is string {
   return typeof value === 'string';
 }
 
-function elsewhere(url: URL, { resource }: Name): InvalidArgumentError {
+function elsewhere(url: URL, { resource }: CredentialId): InvalidArgumentError {
   return new InvalidArgumentError(
     `A request to ${quote(url.origin)} cannot carry the login to ${resource}. Nothing was sent.`,
     { hint: 'Send it with another fetch: a token is for one server (RFC 8707, RFC 9700 section 2.3).' },

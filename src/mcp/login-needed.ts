@@ -1,4 +1,4 @@
-import type { CredentialId as Name } from '../credential.ts';
+import type { CredentialId } from '../credential.ts';
 import { loginCommand } from '../credentials/login-required.ts';
 import { InsufficientScopeError, InvalidArgumentError, LoginRequiredError } from '../errors.ts';
 import { quote } from '../quote.ts';
@@ -7,7 +7,7 @@ import { shellPath } from '../system/files/storage-error.ts';
 /* Why the token at hand does not do, and the command that mends it. */
 
 /** The server refused a token, and the one that was fetched in its place. */
-export function refusesItsTokens(name: Name): LoginRequiredError {
+export function refusesItsTokens(name: CredentialId): LoginRequiredError {
   return new LoginRequiredError(
     `${name.resource} refuses the access token of this login, though it was just renewed.`,
     {
@@ -21,7 +21,7 @@ export function refusesItsTokens(name: Name): LoginRequiredError {
  * asked for next is both, as an authorization server may grant no more than that.
  */
 export function lacksScopes(
-  { resource, account }: Name,
+  { resource, account }: CredentialId,
   asked: readonly string[],
   before: string | undefined,
 ): InsufficientScopeError {
@@ -34,7 +34,7 @@ export function lacksScopes(
 }
 
 /** The SDK sends a token that is bound to a key as if it were not. */
-export function lacksItsProof({ resource }: Name): InvalidArgumentError {
+export function lacksItsProof({ resource }: CredentialId): InvalidArgumentError {
   return new InvalidArgumentError(
     `The access token for ${resource} is bound to a key (DPoP, RFC 9449), and was sent without its proof.`,
     {

@@ -1,7 +1,7 @@
 import { TokenRenewedError } from '../errors.ts';
 import type { Vault } from '../vault/vault.ts';
 import { type AuthorizedFetchOptions, authorizedFetch } from './fetch.ts';
-import { HandedOut } from './handed-out.ts';
+import { IssuedTokens } from './issued-tokens.ts';
 import { lacksItsProof, refusesItsTokens } from './login-needed.ts';
 import type { Fetch } from './outgoing.ts';
 import { Session } from './session.ts';
@@ -77,7 +77,7 @@ export function oauthClientProvider(
   options: AuthorizedFetchOptions = {},
 ): VaultOAuthProvider {
   const session = new Session(vault, resource, options);
-  const handed = new HandedOut();
+  const handed = new IssuedTokens();
   let refused: number | undefined;
   let renewed: { readonly generation: number; readonly at: number } | undefined;
 

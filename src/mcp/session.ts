@@ -1,4 +1,4 @@
-import { CredentialId, type CredentialId as Name } from '../credential.ts';
+import { CredentialId } from '../credential.ts';
 import { LoginRequiredError } from '../errors.ts';
 import type { LoginInteraction, LoginOptions } from '../login/types.ts';
 import type { AccessToken } from '../tokens/access-token.ts';
@@ -16,7 +16,7 @@ export interface SessionOptions {
 
 /** One login of a vault, as the requests to its server need it. */
 export class Session {
-  readonly name: Name;
+  readonly name: CredentialId;
   /** What all callers in this process share. */
   readonly shared: SharedLogin;
   readonly #vault: Vault;
@@ -44,7 +44,7 @@ export class Session {
   async token(signal: AbortSignal | undefined, refused?: number): Promise<AccessToken | undefined> {
     const { resource, account } = this.name;
     try {
-      return await this.#vault.token(resource, { account, signal, refused });
+      return await this.#vault.token(resource, { account, signal, rejectedGeneration: refused });
     } catch (error) {
       if (error instanceof LoginRequiredError && this.mayLogIn) return undefined;
       throw error;

@@ -1,4 +1,4 @@
-import type { CredentialId as Name } from '../credential.ts';
+import type { CredentialId } from '../credential.ts';
 import type { Vault } from '../vault/vault.ts';
 
 /*
@@ -69,7 +69,7 @@ export class SharedLogin {
 const logins = new WeakMap<Vault, Map<string, SharedLogin>>();
 
 /** The one for that name in that vault. */
-export function sharedLogin(vault: Vault, { resource, account }: Name): SharedLogin {
+export function sharedLogin(vault: Vault, { resource, account }: CredentialId): SharedLogin {
   const ofVault = logins.get(vault) ?? new Map<string, SharedLogin>();
   logins.set(vault, ofVault);
   const key = `${resource}\0${account}`;

@@ -8,13 +8,13 @@ import { quote } from '../quote.ts';
 import type { Environment } from '../system/environment.ts';
 import { layoutOf } from '../system/files/paths.ts';
 import type { Vault } from '../vault/vault.ts';
-import { LoginDesk } from './login/login-coordinator.ts';
+import { LoginCoordinator } from './login/login-coordinator.ts';
 import type { RelayLogin } from './login/login-placeholder.ts';
 import { LineReader } from './relay/lines.ts';
 import { CODE, errorText } from './relay/message.ts';
 import { Relay } from './relay/relay.ts';
 import { describe } from './relay/rpc-error.ts';
-import { Access, persistently, sendPlain } from './upstream/authorized-sender.ts';
+import { AuthorizedSender, persistently, sendPlain } from './upstream/authorized-sender.ts';
 import { RequestHeaders } from './upstream/request-headers.ts';
 import type { Send } from './upstream/server-transport.ts';
 import { type Transport, Upstream } from './upstream/upstream.ts';
@@ -102,8 +102,14 @@ function reach(options: ServeOptions, fetch: Fetch, over: AbortSignal): { send: 
     return { send: (to, init) => persistently(init.signal, () => sendPlain(fetch, to, init)) };
   }
   const name = CredentialId.of(url, account);
-  const desk = new LoginDesk({ vault, name, environment, note });
-  const access = new Access({ vault, name, fetch, desk, login: { callbackPort, headers, signal: over } });
+  const desk = new LoginCoordinator({ vault, name, environment, note });
+  const access = new AuthorizedSender({
+    vault,
+    name,
+    fetch,
+    desk,
+    login: { callbackPort, headers, signal: over },
+  });
   return { send: access.send, login: { desk, account: name.account, generation: () => access.generation() } };
 }
 

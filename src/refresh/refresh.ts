@@ -17,7 +17,7 @@ import { quote } from '../quote.ts';
 import { step } from '../system/checkpoints.ts';
 import { thisMoment } from '../system/clock.ts';
 import type { Environment } from '../system/environment.ts';
-import { pause } from '../system/locks/keyed-mutex.ts';
+import { sleep } from '../system/locks/keyed-mutex.ts';
 import type { MachineUse } from '../system/os/machine-note.ts';
 import { applyTokenResponse } from './apply-token-response.ts';
 import { RefreshSpan } from './instrument.ts';
@@ -236,7 +236,7 @@ export class Refresh {
           : 'Try again in a few seconds.',
       });
     }
-    await pause(left, this.#closing.signal);
+    await sleep(left, this.#closing.signal);
   }
 
   /**
@@ -252,7 +252,7 @@ export class Refresh {
   ): Promise<boolean> {
     const pauseMs = retry.pauseMs(lease.now());
     if (pauseMs > 0 && performance.now() + pauseMs > end) throw retry.failure(credential, lease.now());
-    await pause(pauseMs, this.#closing.signal);
+    await sleep(pauseMs, this.#closing.signal);
     return pauseMs > 0;
   }
 

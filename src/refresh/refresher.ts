@@ -12,11 +12,11 @@ import {
 } from '../errors.ts';
 import type { RecordAddress } from '../store/record-store.ts';
 import { thisMoment } from '../system/clock.ts';
-import { pause } from '../system/locks/keyed-mutex.ts';
-import { measure, type WarmState } from '../system/metric-channel.ts';
+import { sleep } from '../system/locks/keyed-mutex.ts';
+import { measure, type RefresherState } from '../system/metric-channel.ts';
 import type { Refresh } from './refresh.ts';
+import type { RefreshedLogin, RefresherOptions, RefresherResult } from './refresher-options.ts';
 import { TokenBucket } from './token-bucket.ts';
-import type { WarmedLogin, WarmOptions, WarmResult } from './warm-options.ts';
 
 /*
  * Keeps every credential of a store warm: each is refreshed when it is due, by the same protocol as for a caller, so that
@@ -65,7 +65,7 @@ interface Entry {
   readonly address: RecordAddress;
   /** When to read it again, on the monotonic clock, in milliseconds. */
   lookAt: number;
-  state: WarmState;
+  state: RefresherState;
   isBusy: boolean;
   failures: number;
   isTried: boolean;
@@ -82,7 +82,7 @@ export class Refresher {
   readonly #store: CredentialStore;
   readonly #refresh: Refresh;
   readonly #report: (event: VaultEvent) => void;
-  readonly #options: WarmOptions;
+  readonly #options: RefresherOptions;
   readonly #entries = new Map<string, Entry>();
   readonly #issuers = new Map<string, Issuer>();
   readonly #running = new Set<Promise<void>>();
@@ -95,7 +95,7 @@ export class Refresher {
 
   constructor(
     parts: { store: CredentialStore; refresh: Refresh; report: (event: VaultEvent) => void },
-    options: WarmOptions,
+    options: RefresherOptions,
   ) {
     this.#store = parts.store;
     this.#refresh = parts.refresh;
@@ -108,7 +108,7 @@ export class Refresher {
    *
    * @throws what listing the store throws the first time, unless that may pass
    */
-  async run(signal: AbortSignal): Promise<WarmResult> {
+  async run(signal: AbortSignal): Promise<RefresherResult> {
     const { once = false, everyMs = EVERY_MS } = this.#options;
     let listAt = 0;
     let isFirst = true;
@@ -168,10 +168,10 @@ export class Refresher {
       const chunk = wanted.slice(begin, begin + CHUNK);
       // Set first: one that was removed meanwhile comes back as nothing.
       for (const entry of chunk) lookIn(entry, LOOK_AGAIN_MS);
-      const { held, unopened } = await this.#open(chunk);
-      for (const one of unopened) {
+      const { held, undecryptable } = await this.#open(chunk);
+      for (const one of undecryptable) {
         const entry = this.#entry(one);
-        if (entry !== undefined) entry.state = 'unopened';
+        if (entry !== undefined) entry.state = 'undecryptable';
         this.#doesNotOpen(one.error);
       }
       const due = held.filter((one) => this.#settle(one) === 'due');
@@ -199,12 +199,12 @@ export class Refresher {
   }
 
   /** Remembers what that record needs next. */
-  #settle(held: StoredCredential): WarmState | undefined {
+  #settle(held: StoredCredential): RefresherState | undefined {
     const entry = this.#entry(held.address);
     if (entry === undefined) return undefined;
     const { credential } = this.#store.newest(held);
     const moment = thisMoment();
-    const state = stateOf(credential);
+    const state = refresherStateOf(credential);
     entry.state = state;
     const isLasting = state !== 'fresh' || !isRenewable(credential);
     lookIn(entry, isLasting ? LOOK_AGAIN_MS : Math.min(LOOK_AGAIN_MS, freshFor(credential, moment)));
@@ -318,17 +318,17 @@ export class Refresher {
     this.#options.onLook?.(states);
   }
 
-  #states(): Record<WarmState, number> {
-    const states = { fresh: 0, due: 0, 'login-required': 0, unopened: 0 };
+  #states(): Record<RefresherState, number> {
+    const states = { fresh: 0, due: 0, 'login-required': 0, undecryptable: 0 };
     for (const { state } of this.#entries.values()) states[state] += 1;
     return states;
   }
 
-  #result(): WarmResult {
+  #result(): RefresherResult {
     return { states: this.#states(), refreshed: this.#refreshed, failures: this.#failed };
   }
 
-  #hear(login: WarmedLogin): void {
+  #hear(login: RefreshedLogin): void {
     // A process that runs for months keeps no list of what once failed.
     if (this.#options.once !== true) this.#failed = this.#failed.slice(-1);
     this.#options.onRefresh?.(login);
@@ -338,7 +338,7 @@ export class Refresher {
   #doesNotOpen({ message, hint }: HoldfastError): void {
     if (this.#told.has(message) || this.#told.size >= MOST_REASONS) return;
     this.#told.add(message);
-    this.#report({ type: 'unopened', message: `A record is not kept warm. ${message}`, hint });
+    this.#report({ type: 'undecryptable', message: `A record is not kept warm. ${message}`, hint });
   }
 
   #away(error: HoldfastError): void {
@@ -357,7 +357,7 @@ export class Refresher {
   }
 }
 
-function stateOf(credential: Credential): WarmState {
+function refresherStateOf(credential: Credential): RefresherState {
   if (credential.loginRequired !== undefined) return 'login-required';
   const state = freshness(credential, thisMoment());
   if (isRenewable(credential)) return state === 'fresh' ? 'fresh' : 'due';
@@ -370,7 +370,7 @@ function lookIn(entry: Entry, ms: number): void {
 
 async function quietPause(ms: number, signal: AbortSignal): Promise<void> {
   try {
-    await pause(ms, signal);
+    await sleep(ms, signal);
   } catch {
     // The loop looks at the signal itself.
   }

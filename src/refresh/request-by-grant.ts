@@ -70,12 +70,12 @@ export async function readAssertion(
   const token = await readSecret({ ...from, says }, environment);
   const { unverifiedJwt } = await import('../oauth/tokens/grants.ts');
   if (unverifiedJwt(token) !== undefined) return token;
-  throw new InvalidArgumentError(`What ${nameOf(from)} holds is not a JWT (RFC 7519).`, {
+  throw new InvalidArgumentError(`What ${sourceName(from)} holds is not a JWT (RFC 7519).`, {
     hint: 'It should hold the token alone, as it was issued: three parts with dots between them.',
   });
 }
 
-function nameOf({ file, variable }: AssertionSource): string {
+function sourceName({ file, variable }: AssertionSource): string {
   return file === undefined ? `the variable ${variable ?? ''}` : shellPath(file);
 }
 
@@ -129,5 +129,5 @@ async function hintAt({ from, token }: NonNullable<Asked['presented']>): Promise
   const audience = Array.isArray(aud) ? aud.join(' ') : aud;
   const until = typeof exp === 'number' && Math.abs(exp) < 8e12 ? new Date(exp * 1000).toISOString() : '?';
   const said = (claim: unknown) => (typeof claim === 'string' ? quote(claim) : 'nobody');
-  return `The token in ${nameOf(from)} is of the issuer ${said(iss)}, for the audience ${said(audience)}, until ${until}: check that the server trusts that issuer and takes that audience, and renew the token if it has expired.`;
+  return `The token in ${sourceName(from)} is of the issuer ${said(iss)}, for the audience ${said(audience)}, until ${until}: check that the server trusts that issuer and takes that audience, and renew the token if it has expired.`;
 }

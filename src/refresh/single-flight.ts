@@ -1,5 +1,5 @@
 import { AbortedError, HoldfastError, TimeoutError, VaultClosedError } from '../errors.ts';
-import { pause } from '../system/locks/keyed-mutex.ts';
+import { sleep } from '../system/locks/keyed-mutex.ts';
 
 /*
  * Callers of one process that want the same refresh share one run. Each waits for as long as it said; the run goes on without
@@ -69,7 +69,7 @@ async function waitFor<T>(run: Promise<T>, ms: number, signal: AbortSignal | und
   try {
     return await Promise.race([
       run,
-      pause(ms, signal ? AbortSignal.any([signal, over.signal]) : over.signal).then(() => {
+      sleep(ms, signal ? AbortSignal.any([signal, over.signal]) : over.signal).then(() => {
         throw new TimeoutError('The refresh did not end within the time that its caller gave it.', {
           hint: 'Try again in a moment: it goes on meanwhile.',
         });

@@ -32,9 +32,9 @@ import {
   type LeaseOptions,
   MAX_NOTE_BYTES,
   type RecordAddress,
+  type RecordStore,
   type RecordVersion,
   type Reservation,
-  type Store,
   type StoredRecord,
 } from './record-store.ts';
 
@@ -65,7 +65,7 @@ const COMMIT_WAIT_MS = 30_000;
  * what its holders leave each other, `<id>.epoch` counts them, `<id>.machines` says where they ran. `<id>.commit.lock` makes compare and write one step, for
  * milliseconds.
  */
-export class DirectoryStore implements Store {
+export class DirectoryStore implements RecordStore {
   readonly id = 'directory';
   readonly #layout: Layout;
   readonly #environment: Environment;
@@ -243,7 +243,7 @@ export class DirectoryStore implements Store {
     return reserveSpace(temporary, RESERVED_BYTES);
   }
 
-  async rehearse(): Promise<void> {
+  async selfTest(): Promise<void> {
     const { temporary } = this.#layout;
     await this.#prepare(temporary, this.#layout.locks, this.#layout.credentials);
     await sweepTemporaries(temporary, (name) =>

@@ -1,25 +1,25 @@
 import { LockTimeoutError } from '../errors.ts';
-import { TurnQueue } from '../system/locks/keyed-mutex.ts';
+import { KeyedMutex } from '../system/locks/keyed-mutex.ts';
 import type {
   CasResult,
   Durability,
   Lease,
   LeaseOptions,
   RecordAddress,
+  RecordStore,
   RecordVersion,
   Reservation,
-  Store,
   StoredRecord,
 } from './record-store.ts';
 
 /**
  * Records in this process's memory, sealed all the same: what the last tier uses. They end with the process.
  */
-export class MemoryStore implements Store {
+export class MemoryStore implements RecordStore {
   readonly id = 'memory';
   readonly #records = new Map<string, StoredRecord & RecordAddress>();
   readonly #quarantined = new Map<string, string>();
-  readonly #leases = new TurnQueue();
+  readonly #leases = new KeyedMutex();
   readonly #leased = new Set<string>();
   readonly #notes = new Map<string, string>();
   readonly #epochs = new Map<string, number>();
@@ -110,7 +110,7 @@ export class MemoryStore implements Store {
     return { release: async () => {} };
   }
 
-  async rehearse(): Promise<void> {
+  async selfTest(): Promise<void> {
     // Memory takes what it is given.
   }
 

@@ -178,7 +178,7 @@ export interface RecordIndex {
    */
   claim?(address: RecordAddress, expected: RecordVersion, options: LeaseOptions): Promise<Lease | undefined>;
   /** Keeps, for people to look at, an answer that came too late to be of use. Nothing removes it but them. */
-  journal?(address: RecordAddress, record: string): Promise<void>;
+  quarantineLate?(address: RecordAddress, record: string): Promise<void>;
   /** Keeps a server's answer that could not be written as a record. `false`: enough newer ones of that id are kept. */
   putOutbox?(id: string, entry: OutboxEntry): Promise<boolean>;
   /** Those of that id, in any order. */
@@ -205,7 +205,7 @@ export interface RecordIndex {
    * Writes something of its own, reads it back, compares and removes it: whether a record could be kept now. Throws
    * what a write would throw; leaves no record behind.
    */
-  rehearse(): Promise<void>;
+  selfTest(): Promise<void>;
   durability(): Durability;
   close(): Promise<void>;
 }
@@ -217,7 +217,7 @@ export interface RecordIndex {
  * cannot be made throws (`StorageFullError`, `StorageUnwritableError`, `StorageUnsafeError`) and leaves the old
  * record in place, whole. The exported suite `storeContract` (`holdfast/testing`) holds these duties as tests.
  */
-export interface Store extends RecordIndex {
+export interface RecordStore extends RecordIndex {
   read(address: RecordAddress): Promise<StoredRecord | undefined>;
   /** Each as `read` does, in their order, in one question. Absent where that asks as often as `read`. */
   readMany?(addresses: readonly RecordAddress[]): Promise<(StoredRecord | undefined)[]>;

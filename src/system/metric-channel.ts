@@ -47,10 +47,10 @@ export type Metric =
       readonly code: string | undefined;
     }
   /** What the refresher knows of the store after a look. */
-  | { readonly name: 'warm'; readonly states: Readonly<Record<WarmState, number>> };
+  | { readonly name: 'warm'; readonly states: Readonly<Record<RefresherState, number>> };
 
-/** `unopened`: its key is not here, or it is damaged. */
-export type WarmState = 'fresh' | 'due' | 'login-required' | 'unopened';
+/** `undecryptable`: its key is not here, or it is damaged. */
+export type RefresherState = 'fresh' | 'due' | 'login-required' | 'undecryptable';
 
 const metrics = channel('holdfast:metric');
 

@@ -2,14 +2,14 @@ import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
 import { AbortedError, LockTimeoutError } from '../errors.ts';
 import type { Engine } from '../store/engine/engine.ts';
-import { type Lease, MAX_NOTE_BYTES, type RecordVersion, type Store } from '../store/record-store.ts';
+import { type Lease, MAX_NOTE_BYTES, type RecordStore, type RecordVersion } from '../store/record-store.ts';
 import type { ContractTest } from './contract.ts';
 import { ENGINE_DUTIES } from './engine-duties.ts';
 
 /** A store to test, and how to get another one over the same records where they outlive it. */
 export interface StoreUnderTest {
-  readonly store: Store;
-  readonly reopen?: (() => Promise<Store>) | undefined;
+  readonly store: RecordStore;
+  readonly reopen?: (() => Promise<RecordStore>) | undefined;
   dispose(): Promise<void>;
 }
 
@@ -272,7 +272,7 @@ export function storeContract(open: () => Promise<StoreUnderTest>): readonly Con
       assert.deepEqual(await store.list(), []);
     }),
     duty('a rehearsal leaves nothing behind', async ({ store }) => {
-      await store.rehearse();
+      await store.selfTest();
       assert.deepEqual(await store.list(), []);
     }),
     duty('what was written is there after reopening', async ({ store, reopen }) => {
@@ -296,13 +296,15 @@ export function storeContract(open: () => Promise<StoreUnderTest>): readonly Con
 }
 
 /** Told by its shape: a program may have loaded the class of `holdfast/stores` twice. */
-async function engineOf(store: Store & { engine?: () => Promise<Engine> }): Promise<Engine | undefined> {
+async function engineOf(
+  store: RecordStore & { engine?: () => Promise<Engine> },
+): Promise<Engine | undefined> {
   return store.engine?.();
 }
 
 /** Writes at `ADDRESS`; answers the new version. */
 async function written(
-  store: Store,
+  store: RecordStore,
   record: string,
   expected?: RecordVersion,
   lease?: Lease,
@@ -312,7 +314,7 @@ async function written(
   throw new assert.AssertionError({ message: `a write ended as ${result.outcome}` });
 }
 
-async function claimed(store: Store, version: RecordVersion): Promise<Lease> {
+async function claimed(store: RecordStore, version: RecordVersion): Promise<Lease> {
   const lease = await store.claim?.(ADDRESS, version, { waitMs: 0 });
   assert.ok(lease, 'the record can be claimed');
   return lease;

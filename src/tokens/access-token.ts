@@ -3,14 +3,14 @@ import type { Secret } from '../secret.ts';
 export interface TokenOptions {
   readonly account?: string | undefined;
   /** How long to wait for another process's refresh and for the network, in milliseconds. Default 60,000. */
-  readonly deadlineMs?: number | undefined;
+  readonly timeoutMs?: number | undefined;
   /** Ends the caller's wait. A refresh that is under way goes on for the others who wait for it. */
   readonly signal?: AbortSignal | undefined;
   /**
    * The `generation` of a token that the MCP server has just answered with 401 (RFC 6750 section 3.1). If it is still the
    * newest, it is refreshed before its time, and bounded: after five within a minute that helped nothing, the call fails.
    */
-  readonly refused?: number | undefined;
+  readonly rejectedGeneration?: number | undefined;
 }
 
 /** The request that a DPoP proof is for (RFC 9449 section 4.2). */

@@ -55,7 +55,8 @@ export class TokenProvider {
   /** The token in memory, if it may be handed out without asking anybody. */
   atOnce(resource: string, options: TokenOptions | undefined): AccessToken | undefined {
     const slot = this.#cache.get(resource, options?.account);
-    const good = slot !== undefined && slot.access.generation !== options?.refused && isCurrent(slot);
+    const good =
+      slot !== undefined && slot.access.generation !== options?.rejectedGeneration && isCurrent(slot);
     if (!good) return undefined;
     measure({ name: 'served', from: 'memory' });
     return slot.access;
@@ -86,7 +87,7 @@ export class TokenProvider {
       // A store that does not answer now takes no token away that this process has, from whichever of its calls.
       const passes = error instanceof HoldfastError && error.retryable;
       const known = this.#cache.get(resource, options.account);
-      const good = known !== undefined && known.access.generation !== options.refused;
+      const good = known !== undefined && known.access.generation !== options.rejectedGeneration;
       if (!passes || !good || !alive(known.held.credential, thisMoment())) throw error;
       return { held: known.held, kids: known.kids === '' ? [] : known.kids.split(',') };
     });
@@ -112,7 +113,7 @@ export class TokenProvider {
       const { credential } = held;
       if (credential.loginRequired !== undefined) throw refused(credential);
       const now = thisMoment();
-      const isRefused = credential.generation === options.refused;
+      const isRefused = credential.generation === options.rejectedGeneration;
       const state = isRefused ? 'lapsed' : freshness(credential, now);
       if (state === 'fresh') return serve(freshFor(credential, now));
       const living = !isRefused && alive(credential, now);
@@ -181,8 +182,8 @@ function lookAgainIn(slot: CachedToken, ms: number): void {
   slot.lookAgainAt = { monotonic: performance.now() + ms, wall: Date.now() + ms };
 }
 
-function deadlineOf({ deadlineMs = DEFAULT_DEADLINE_MS }: TokenOptions): number {
-  if (deadlineMs >= 0) return Math.min(deadlineMs, LONGEST_DEADLINE_MS);
+function deadlineOf({ timeoutMs = DEFAULT_DEADLINE_MS }: TokenOptions): number {
+  if (timeoutMs >= 0) return Math.min(timeoutMs, LONGEST_DEADLINE_MS);
   throw new InvalidArgumentError('The deadline must be a number of milliseconds, 0 or more.');
 }
 

@@ -41,7 +41,7 @@ export interface Acceptance {
  *
  * @throws what `refuse` makes, for what cannot be used; a scope or a leniency that is none is left out instead
  */
-export async function acceptForeignCredential(
+export async function acceptExternalCredential(
   credential: Credential,
   { reach, refuse }: Acceptance,
 ): Promise<Credential> {
@@ -73,7 +73,7 @@ export async function acceptForeignCredential(
       signingAlgorithms: signingAlgorithms?.slice(0, LONGEST_LIST).filter((name) => ALGORITHM.test(name)),
     },
     resourceParameter: resourceParameterOf(credential, resource, refuse),
-    client: await clientOf(credential.client, signingAlgorithms, refuse),
+    client: await acceptedClient(credential.client, signingAlgorithms, refuse),
     dpopKey: await dpopKeyOf(credential, refuse),
     // They say what the login needed, and weaken nothing: what a server is allowed here, config.json says.
     leniencies: leniencesOf(credential),
@@ -122,7 +122,7 @@ function resourceParameterOf(
   return text;
 }
 
-async function clientOf(
+async function acceptedClient(
   client: ClientRegistration,
   algorithms: readonly string[] | undefined,
   refuse: Acceptance['refuse'],

@@ -21,7 +21,7 @@ import { shellPath } from '../system/files/storage-error.ts';
  */
 
 /** What another program had written, and where. */
-export interface ForeignFile {
+export interface ExternalFile {
   /** The program, such as `mcp-remote`. */
   readonly from: string;
   /** Absolute. */
@@ -29,7 +29,7 @@ export interface ForeignFile {
   readonly text: Secret;
 }
 
-export interface Backup extends ForeignFile {
+export interface Backup extends ExternalFile {
   /** Tells it from the others. */
   readonly name: string;
   /** Milliseconds since the epoch. */
@@ -40,7 +40,7 @@ export interface Backups {
   /** The newest first. */
   readonly backups: readonly Backup[];
   /** How many are there that no key which is reachable now opens. */
-  readonly unopened: number;
+  readonly undecryptable: number;
 }
 
 const KEPT = 5;
@@ -56,10 +56,10 @@ export class BackupFiles {
   readonly #layout: Layout;
   readonly #environment: Environment;
 
-  constructor(place: { keys: SealingKeys; layout: Layout; environment: Environment }) {
-    this.#keys = place.keys;
-    this.#layout = place.layout;
-    this.#environment = place.environment;
+  constructor(context: { keys: SealingKeys; layout: Layout; environment: Environment }) {
+    this.#keys = context.keys;
+    this.#layout = context.layout;
+    this.#environment = context.environment;
   }
 
   /**
@@ -69,7 +69,7 @@ export class BackupFiles {
    * @throws InvalidArgumentError for a file that is too large to be kept
    * @throws StorageFullError, StorageUnwritableError, StorageUnsafeError
    */
-  async keep({ from, path, text }: ForeignFile): Promise<string | undefined> {
+  async keep({ from, path, text }: ExternalFile): Promise<string | undefined> {
     const key = await this.#keys.strongest();
     if (key.lifetime === 'process') return undefined;
     const plaintext = Buffer.from(JSON.stringify({ v: 1, from, path, text: text.reveal() }), 'utf8');
@@ -97,7 +97,7 @@ export class BackupFiles {
   /** Every one that opens from here. No keyring is touched where there is none. */
   async list(): Promise<Backups> {
     const names = await this.#names();
-    if (names.length === 0) return { backups: [], unopened: 0 };
+    if (names.length === 0) return { backups: [], undecryptable: 0 };
     const backups: Backup[] = [];
     for await (const key of this.#keys.reachable()) {
       for (const { entry, name, at } of names.filter(({ kid }) => kid === key.kid)) {
@@ -116,7 +116,7 @@ export class BackupFiles {
     }
     return {
       backups: backups.toSorted((a, b) => b.at - a.at),
-      unopened: names.length - backups.length,
+      undecryptable: names.length - backups.length,
     };
   }
 
@@ -145,7 +145,7 @@ function subjectOf(name: string): string {
   return `backup ${name}`;
 }
 
-function parsed(plaintext: Buffer): ForeignFile {
+function parsed(plaintext: Buffer): ExternalFile {
   const { v, from, path, text } = JSON.parse(plaintext.toString('utf8')) as Record<string, unknown>;
   if (v === 1 && typeof from === 'string' && typeof path === 'string' && typeof text === 'string') {
     return { from, path, text: new Secret(text) };

@@ -19,8 +19,8 @@ import type { ExportedLogin, ExportOptions } from './types.ts';
 /** The documented form: a record's JSON, and this. */
 export const EXPORT_FORMAT = 'holdfast-login';
 
-export interface ExportPlace {
-  readonly custody: SealedCredentialStore;
+export interface ExportContext {
+  readonly credentialStore: SealedCredentialStore;
   readonly policy: ReusePolicy;
   /** Has the stored login renewed where that is due. */
   readonly renew: () => Promise<unknown>;
@@ -29,18 +29,18 @@ export interface ExportPlace {
 export async function exportLogin(
   id: CredentialId,
   options: ExportOptions,
-  place: ExportPlace,
+  context: ExportContext,
 ): Promise<void> {
-  const { custody, policy } = place;
+  const { credentialStore, policy } = context;
   if (options.mode !== 'move') {
-    await place.renew();
-    const { credential } = custody.newest(await found(custody, id));
+    await context.renew();
+    const { credential } = credentialStore.newest(await found(credentialStore, id));
     checkUnbound(credential);
     await options.deliver(exported(accessTokenOf(departing(credential))));
     return;
   }
-  const before = await found(custody, id);
-  const lease = custody.lease(before);
+  const before = await found(credentialStore, id);
+  const lease = credentialStore.lease(before);
   try {
     const current = await lease.begin(await policy.patience(before.credential, options.signal));
     if (current === undefined) throw notLoggedIn(id);
@@ -49,7 +49,7 @@ export async function exportLogin(
     checkUnbound(credential);
     await checkNothingInDoubt(lease, credential);
     // Nothing leaves where there is no room to write down that it has left.
-    const room = await custody.reserve(current);
+    const room = await credentialStore.reserve(current);
     try {
       lease.fence();
       // First out, then gone from here: whenever this ends, the login is in one place at least.
@@ -95,9 +95,9 @@ async function markMoved(lease: CredentialLease, current: StoredCredential): Pro
   }
 }
 
-async function found(custody: SealedCredentialStore, id: CredentialId): Promise<StoredCredential> {
-  const held = (await custody.find(id))?.held;
-  if (held === undefined) throw await notLoggedInNear(id, custody);
+async function found(credentialStore: SealedCredentialStore, id: CredentialId): Promise<StoredCredential> {
+  const held = (await credentialStore.find(id))?.held;
+  if (held === undefined) throw await notLoggedInNear(id, credentialStore);
   return held;
 }
 

@@ -1,13 +1,13 @@
 import { type Credential, isRenewable, type Reach } from '../credential.ts';
-import type { LoginPlace } from '../login/save.ts';
+import type { LoginContext } from '../login/save.ts';
 import type { ServerSettings } from '../login/server-settings.ts';
 
-export interface ForeignPlace extends LoginPlace {
+export interface ExternalContext extends LoginContext {
   readonly settings: (name: Pick<Credential, 'resource'>) => Promise<Pick<ServerSettings, 'lenient'>>;
 }
 
 /** How far the requests of a login from elsewhere may go: what the user allows that server, else what its name resolves to. */
-export async function reachOf(credential: Credential, { settings }: ForeignPlace): Promise<Reach> {
+export async function reachOf(credential: Credential, { settings }: ExternalContext): Promise<Reach> {
   // Nothing is ever sent to the authorization server of an access token alone, so nothing is looked up.
   if (!isRenewable(credential) || !URL.canParse(credential.resource)) return 'public';
   const { lenient } = await settings(credential);

@@ -8,40 +8,40 @@ import {
   parseCredential,
   type Tokens,
 } from '../credential.ts';
-import type { StoredCredential as Held } from '../credentials/credential-store.ts';
+import type { StoredCredential } from '../credentials/credential-store.ts';
 import { HoldfastError, InvalidArgumentError, IssuerMismatchError } from '../errors.ts';
 import { givenClient } from '../login/client.ts';
 import { credentialOf, discoverFor } from '../login/login.ts';
-import { keep, type LoginPlace, prepareKeeping } from '../login/save.ts';
+import { checkWritable, type LoginContext, saveLogin } from '../login/save.ts';
 import type { ServerSettings } from '../login/server-settings.ts';
 import type { Discovery } from '../oauth/discovery/discovery.ts';
 import { quote } from '../quote.ts';
 import type { Secret } from '../secret.ts';
 import { shellPath } from '../system/files/storage-error.ts';
-import { acceptForeignCredential } from './accept-external.ts';
+import { acceptExternalCredential } from './accept-external.ts';
 import { EXPORT_FORMAT } from './export.ts';
-import { type ForeignPlace, reachOf } from './external-reach.ts';
+import { type ExternalContext, reachOf } from './external-reach.ts';
 import { checkMayReplace, goodLogin } from './replacing.ts';
-import type { AdoptOptions, ForeignClient, ForeignLogin, NamedIssuer } from './types.ts';
+import type { ExternalClient, ExternalLogin, ImportOptions, NamedIssuer } from './types.ts';
 
 /*
  * A login that was made elsewhere, and is kept here from now on. What the other program did not keep, such as the token
  * endpoint, the server says; what it did keep must agree with that.
  */
 
-export interface AdoptPlace extends LoginPlace {
+export interface ImportContext extends LoginContext {
   readonly settings: Pick<ServerSettings, 'lenient' | 'headers'>;
 }
 
-export async function adopt(
-  foreign: ForeignLogin,
-  options: AdoptOptions,
-  place: AdoptPlace,
-): Promise<{ held: Held; outcome: 'stored' | 'already'; unconfirmed?: NamedIssuer | undefined }> {
+export async function importLogin(
+  foreign: ExternalLogin,
+  options: ImportOptions,
+  context: ImportContext,
+): Promise<{ held: StoredCredential; outcome: 'stored' | 'already'; unconfirmed?: NamedIssuer | undefined }> {
   const name = CredentialId.of(foreign.resource, options.account);
   const wanted = options.accessTokenOnly === true ? 'access-token' : 'move';
   const origin = originOf(foreign);
-  const before = await goodLogin(name, place.custody);
+  const before = await goodLogin(name, context.credentialStore);
   const earlier = before?.credential.imported;
   if (before !== undefined && earlier?.origin === origin && earlier.mode === wanted) {
     return { held: before, outcome: 'already' };
@@ -51,18 +51,18 @@ export async function adopt(
     checkMayReplace(before, { tokens: tokensOf(foreign, mode), grant: undefined }, options.replace === true);
   checkReplaces(wanted);
   checkUsable(foreign, options);
-  await prepareKeeping(place, name, options);
-  const { lenient, headers } = place.settings;
-  const discovery = await discoverFor(name, { lenient, headers, signal: options.signal }, place, false);
+  await checkWritable(context, name, options);
+  const { lenient, headers } = context.settings;
+  const discovery = await discoverFor(name, { lenient, headers, signal: options.signal }, context, false);
   checkIssuer(foreign, discovery, options.issuer);
   const unconfirmed = wanted === 'move' ? unconfirmedIssuer(foreign, options, discovery) : undefined;
   const mode = unconfirmed === undefined ? wanted : 'access-token';
   checkReplaces(mode);
   const imported = { from: foreign.from, mode, at: Date.now(), origin } as const;
-  const client = clientOf(foreign.client, discovery);
+  const client = registrationOf(foreign.client, discovery);
   const answer = { tokens: tokensOf(foreign, mode), scope: foreign.scope, issuedTokenType: undefined };
   const { requestedScope } = foreign;
-  const credential = await acceptForeignCredential(
+  const credential = await acceptExternalCredential(
     credentialOf(name, discovery, answer, {
       generation: 1,
       requestedScope,
@@ -70,7 +70,11 @@ export async function adopt(
     }),
     { reach: discovery.reach, refuse: (why) => cannotImport(foreign, why) },
   );
-  const held = await keep(place, name, options, (generation) => ({ ...credential, generation, imported }));
+  const held = await saveLogin(context, name, options, (generation) => ({
+    ...credential,
+    generation,
+    imported,
+  }));
   return { held, outcome: 'stored', unconfirmed };
 }
 
@@ -82,24 +86,24 @@ export async function adopt(
 export async function namedIssuer(
   name: CredentialId,
   signal: AbortSignal | undefined,
-  place: AdoptPlace,
+  context: ImportContext,
 ): Promise<NamedIssuer> {
-  const { lenient, headers } = place.settings;
-  const { server } = await discoverFor(name, { lenient, headers, signal }, place, false);
+  const { lenient, headers } = context.settings;
+  const { server } = await discoverFor(name, { lenient, headers, signal }, context, false);
   return { issuer: server.issuer, tokenEndpoint: server.tokenEndpoint };
 }
 
 /** Keeps what `exportLogin` made, after the checks of a hand-over: whoever wrote it may be anybody. */
 export async function importExported(
   json: Secret,
-  options: AdoptOptions,
-  place: ForeignPlace,
-): Promise<Held> {
-  const credential = await exportedCredential(json, place);
+  options: ImportOptions,
+  context: ExternalContext,
+): Promise<StoredCredential> {
+  const credential = await exportedCredential(json, context);
   const name = CredentialId.of(credential.resource, options.account ?? credential.account);
-  checkMayReplace(await goodLogin(name, place.custody), credential, options.replace === true);
-  await prepareKeeping(place, name, options);
-  return keep(place, name, options, (generation) => ({
+  checkMayReplace(await goodLogin(name, context.credentialStore), credential, options.replace === true);
+  await checkWritable(context, name, options);
+  return saveLogin(context, name, options, (generation) => ({
     ...credential,
     resource: name.resource,
     account: name.account,
@@ -108,7 +112,7 @@ export async function importExported(
   }));
 }
 
-async function exportedCredential(json: Secret, place: ForeignPlace): Promise<Credential> {
+async function exportedCredential(json: Secret, context: ExternalContext): Promise<Credential> {
   const refuse = (why: string) =>
     new InvalidArgumentError(`That is no login as holdfast export writes it: ${why}.`, {
       hint: 'Give the whole JSON, such as: holdfast import - < FILE',
@@ -137,27 +141,27 @@ async function exportedCredential(json: Secret, place: ForeignPlace): Promise<Cr
     }
     throw error;
   }
-  return acceptForeignCredential(written, { reach: await reachOf(written, place), refuse });
+  return acceptExternalCredential(written, { reach: await reachOf(written, context), refuse });
 }
 
 /** Which tokens they are, in a form that gives nothing away. */
-function originOf({ accessToken, refreshToken }: ForeignLogin): string {
+function originOf({ accessToken, refreshToken }: ExternalLogin): string {
   return createHash('sha256')
     .update((refreshToken ?? accessToken).reveal())
     .digest('base64url');
 }
 
-function logInHere({ resource }: ForeignLogin): string {
+function logInHere({ resource }: ExternalLogin): string {
   return `Log in here: holdfast login ${resource}`;
 }
 
-function cannotImport(foreign: ForeignLogin, why: string, hint = logInHere(foreign)): InvalidArgumentError {
+function cannotImport(foreign: ExternalLogin, why: string, hint = logInHere(foreign)): InvalidArgumentError {
   return new InvalidArgumentError(`The login to ${quote(foreign.resource)} cannot be imported: ${why}.`, {
     hint,
   });
 }
 
-function checkUsable(foreign: ForeignLogin, { accessTokenOnly }: AdoptOptions): void {
+function checkUsable(foreign: ExternalLogin, { accessTokenOnly }: ImportOptions): void {
   const { tokenType = 'Bearer', refreshToken, expiresAt, client } = foreign;
   const refuse = (why: string, hint: string) => cannotImport(foreign, why, hint);
   const again = logInHere(foreign);
@@ -181,7 +185,7 @@ function checkUsable(foreign: ForeignLogin, { accessTokenOnly }: AdoptOptions): 
 
 /** The refresh token goes to nobody but who issued it. */
 function checkIssuer(
-  { resource, issuer, tokenEndpoint, from }: ForeignLogin,
+  { resource, issuer, tokenEndpoint, from }: ExternalLogin,
   { server }: Discovery,
   given: string | undefined,
 ): void {
@@ -206,7 +210,7 @@ function checkIssuer(
 }
 
 /** Whether the program that made the login has not recorded who would get its refresh token. */
-export function lacksIssuer({ refreshToken, issuer, tokenEndpoint }: ForeignLogin): boolean {
+export function lacksIssuer({ refreshToken, issuer, tokenEndpoint }: ExternalLogin): boolean {
   return refreshToken !== undefined && issuer === undefined && tokenEndpoint === undefined;
 }
 
@@ -217,8 +221,8 @@ export function lacksIssuer({ refreshToken, issuer, tokenEndpoint }: ForeignLogi
  * @throws InvalidArgumentError when the access token alone is of no use
  */
 function unconfirmedIssuer(
-  foreign: ForeignLogin,
-  options: AdoptOptions,
+  foreign: ExternalLogin,
+  options: ImportOptions,
   { server }: Discovery,
 ): NamedIssuer | undefined {
   const { expiresAt, from, resource } = foreign;
@@ -234,7 +238,7 @@ function unconfirmedIssuer(
 
 const AUTH_METHODS: readonly string[] = ['none', 'client_secret_basic', 'client_secret_post'];
 
-function clientOf(foreign: ForeignClient | undefined, { server }: Discovery): ClientRegistration {
+function registrationOf(foreign: ExternalClient | undefined, { server }: Discovery): ClientRegistration {
   // Good for an access token alone, which no client is needed for.
   if (foreign === undefined)
     return { clientId: 'unknown', authMethod: 'none', redirectUris: [], source: 'dynamic' };
@@ -256,7 +260,7 @@ function publicPart({ clientId, redirectUris, source }: ClientRegistration): Cli
   return { clientId, redirectUris, source, authMethod: 'none' };
 }
 
-function tokensOf(foreign: ForeignLogin, mode: 'move' | 'access-token'): Tokens {
+function tokensOf(foreign: ExternalLogin, mode: 'move' | 'access-token'): Tokens {
   const now = Date.now();
   const { accessToken, refreshToken, expiresAt, obtainedAt = now } = foreign;
   return {

@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 import { HandoverDamagedError } from '../errors.ts';
 import { Secret } from '../secret.ts';
-import type { FoundHandover, HandoverFiles } from './sealed-files.ts';
+import type { HandoverFiles, SavedHandover } from './sealed-files.ts';
 
 /*
  * A code that was made here, as it is kept: with its private key until a blob has been opened with it, or its time is over.
@@ -48,7 +48,7 @@ const Invitation1 = v.object({
 
 export async function writeInvitation(
   files: HandoverFiles,
-  at: Pick<FoundHandover, 'id' | 'key'>,
+  at: Pick<SavedHandover, 'id' | 'key'>,
   invitation: Invitation,
 ): Promise<void> {
   const { privateKey, opened, publicKey } = invitation;
@@ -64,7 +64,7 @@ export async function writeInvitation(
 }
 
 /** @throws HandoverDamagedError for what is authentic and no invitation, as of a newer Holdfast */
-export function parseInvitation({ plaintext }: FoundHandover): Invitation {
+export function parseInvitation({ plaintext }: SavedHandover): Invitation {
   let json: unknown;
   try {
     json = JSON.parse(Buffer.from(plaintext).toString('utf8'));

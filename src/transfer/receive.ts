@@ -6,7 +6,7 @@ import {
   parseCredential,
   serializeCredential,
 } from '../credential.ts';
-import type { StoredCredential as Held } from '../credentials/credential-store.ts';
+import type { StoredCredential } from '../credentials/credential-store.ts';
 import {
   HandoverDamagedError,
   HandoverExpiredError,
@@ -29,14 +29,14 @@ import {
 } from '../handover/blob.ts';
 import { codeOf } from '../handover/code.ts';
 import { fourWords } from '../handover/words.ts';
-import { keep, prepareKeeping } from '../login/save.ts';
+import { checkWritable, saveLogin } from '../login/save.ts';
 import { quote } from '../quote.ts';
 import { Secret } from '../secret.ts';
-import { acceptForeignCredential } from './accept-external.ts';
-import { type ForeignPlace, reachOf } from './external-reach.ts';
+import { acceptExternalCredential } from './accept-external.ts';
+import { type ExternalContext, reachOf } from './external-reach.ts';
 import { endInvitations, type Invitation, parseInvitation, writeInvitation } from './invitation.ts';
 import { checkMayReplace, endsLogin, goodLogin } from './replacing.ts';
-import type { FoundHandover, HandoverFiles } from './sealed-files.ts';
+import type { HandoverFiles, SavedHandover } from './sealed-files.ts';
 import type { HandoverInvitation, InviteOptions, ReceiveOffer, ReceiveOptions } from './types.ts';
 
 /* The receiving end of a hand-over: a code, and a blob that opens here only, once, in its time. */
@@ -47,7 +47,7 @@ const LONGEST_LIFETIME_MS = 86_400_000;
 /** How far the clocks of the two machines may be apart, in milliseconds. */
 const CLOCK_TOLERANCE_MS = 60_000;
 
-export interface ReceivePlace extends ForeignPlace {
+export interface ReceiveContext extends ExternalContext {
   readonly files: HandoverFiles;
 }
 
@@ -56,25 +56,25 @@ export interface ReceivePlace extends ForeignPlace {
  *
  * @throws what keeping a login would throw
  */
-export async function invite(options: InviteOptions, place: ReceivePlace): Promise<HandoverInvitation> {
+export async function invite(options: InviteOptions, context: ReceiveContext): Promise<HandoverInvitation> {
   const { lifetimeMs = DEFAULT_LIFETIME_MS } = options;
   const name =
     options.resource === undefined ? undefined : CredentialId.of(options.resource, options.account);
   const expiresAt = Date.now() + lifetimeOf(lifetimeMs);
-  if (name !== undefined) await prepareKeeping(place, name, options);
-  const key = await place.keys.strongest();
-  if (key.lifetime === 'process' && options.mustLast === true) {
+  if (name !== undefined) await checkWritable(context, name, options);
+  const key = await context.keys.strongest();
+  if (key.lifetime === 'process' && options.requirePersistence === true) {
     throw new KeyringAbsentError('No keyring here can keep a login, nor the key of a hand-over code.', {
       hint: 'holdfast doctor says what each keyring lacks.',
     });
   }
   const keys = await generateHandoverKeys();
   const code = codeOf(keys.publicKey);
-  await place.custody.rehearse(key.lifetime);
-  await place.files.exclusively(async () => {
-    await endInvitations(place.files);
+  await context.credentialStore.selfTest(key.lifetime);
+  await context.files.exclusively(async () => {
+    await endInvitations(context.files);
     await writeInvitation(
-      place.files,
+      context.files,
       { id: code.id, key },
       { resource: name?.resource, account: options.account, ...keys, expiresAt },
     );
@@ -92,7 +92,7 @@ export function lifetimeOf(lifetimeMs: number): number {
 }
 
 export interface Received {
-  readonly held: Held;
+  readonly held: StoredCredential;
   readonly header: BlobHeader;
   /** Of the blob. */
   readonly words: string;
@@ -102,26 +102,30 @@ export interface Received {
  * Opens the blob and keeps the login. Whatever refuses it leaves the code as it is, for the right blob. Whoever is asked has
  * compared the words before the store is touched.
  */
-export async function receive(text: string, options: ReceiveOptions, place: ReceivePlace): Promise<Received> {
+export async function receive(
+  text: string,
+  options: ReceiveOptions,
+  context: ReceiveContext,
+): Promise<Received> {
   const blob = readBlob(text);
   const { header } = blob;
   const words = await fourWords('blob', blob.digest);
   let replace = options.replace === true;
   if (options.confirm !== undefined) {
     // The person is asked without the lock, which others wait for.
-    const offer = await place.files.exclusively(() => offerOf(blob, options, place));
+    const offer = await context.files.exclusively(() => offerOf(blob, options, context));
     if (offer !== undefined) {
       if (!(await options.confirm({ ...offer, words }))) throw declined();
       replace ||= offer.replaces;
     }
   }
-  const held = await place.files.exclusively(async () => {
-    const { found, invitation } = await invitationFor(blob, place);
-    if (invitation.opened !== undefined) return keepOpened(found, invitation, options, place);
-    const credential = await opened(blob, invitation, options, place);
+  const held = await context.files.exclusively(async () => {
+    const { found, invitation } = await invitationFor(blob, context);
+    if (invitation.opened !== undefined) return keepOpened(found, invitation, options, context);
+    const credential = await opened(blob, invitation, options, context);
     const name = CredentialId.ofStored(credential);
-    await prepareKeeping(place, name, options);
-    checkMayReplace(await goodLogin(name, place.custody), credential, replace);
+    await checkWritable(context, name, options);
+    checkMayReplace(await goodLogin(name, context.credentialStore), credential, replace);
     // From here on the key is gone, and the login is here: in one step.
     const used: Invitation = {
       ...invitation,
@@ -129,8 +133,8 @@ export async function receive(text: string, options: ReceiveOptions, place: Rece
       openedAt: credential.loggedInAt,
       opened: new Secret(Buffer.from(serializeCredential(credential)).toString('utf8')),
     };
-    await writeInvitation(place.files, found, used);
-    return keepOpened(found, used, options, place);
+    await writeInvitation(context.files, found, used);
+    return keepOpened(found, used, options, context);
   });
   return { held, header, words };
 }
@@ -139,12 +143,12 @@ export async function receive(text: string, options: ReceiveOptions, place: Rece
 async function offerOf(
   blob: SealedBlob,
   options: ReceiveOptions,
-  place: ReceivePlace,
+  context: ReceiveContext,
 ): Promise<Omit<ReceiveOffer, 'words'> | undefined> {
-  const { invitation } = await invitationFor(blob, place);
+  const { invitation } = await invitationFor(blob, context);
   if (invitation.opened !== undefined) return undefined;
-  const credential = await opened(blob, invitation, options, place);
-  const before = await goodLogin(CredentialId.ofStored(credential), place.custody);
+  const credential = await opened(blob, invitation, options, context);
+  const before = await goodLogin(CredentialId.ofStored(credential), context.credentialStore);
   checkMayReplace(before, credential, true);
   const { resource, account } = credential;
   return { resource, account, mode: blob.header.mode, replaces: endsLogin(before) };
@@ -152,8 +156,8 @@ async function offerOf(
 
 async function invitationFor(
   { header }: SealedBlob,
-  { files }: ReceivePlace,
-): Promise<{ found: FoundHandover; invitation: Invitation }> {
+  { files }: ReceiveContext,
+): Promise<{ found: SavedHandover; invitation: Invitation }> {
   const found = await files.find('code', header.to);
   if (found === undefined) throw wrongKey();
   const invitation = parseInvitation(found);
@@ -168,7 +172,7 @@ async function opened(
   blob: SealedBlob,
   invitation: Invitation,
   options: ReceiveOptions,
-  place: ReceivePlace,
+  context: ReceiveContext,
 ): Promise<Credential> {
   const { header } = blob;
   checkExpected(header, invitation);
@@ -177,33 +181,36 @@ async function opened(
   checkInTime(header, invitation);
   if (privateKey === undefined) throw codeExpired(invitation);
   checkNamed(header);
-  return credentialIn(await openBlob(blob, { ...invitation, privateKey }), header, place);
+  return credentialIn(await openBlob(blob, { ...invitation, privateKey }), header, context);
 }
 
 /** Stores what was opened: now, or by an earlier call that did not get so far. */
 async function keepOpened(
-  found: FoundHandover,
+  found: SavedHandover,
   invitation: Invitation,
   options: ReceiveOptions,
-  place: ReceivePlace,
-): Promise<Held> {
+  context: ReceiveContext,
+): Promise<StoredCredential> {
   const credential = parseCredential(Buffer.from(invitation.opened?.reveal() ?? '', 'utf8'));
   // Its moment tells it from every other login: an earlier call may have died right after it had stored it, and it may
   // have been refreshed since.
-  const stored = await storedAs(credential, place);
+  const stored = await storedAs(credential, context);
   const held =
     stored ??
-    (await keep(place, CredentialId.ofStored(credential), options, (generation) => ({
+    (await saveLogin(context, CredentialId.ofStored(credential), options, (generation) => ({
       ...credential,
       generation,
     })));
-  await writeInvitation(place.files, found, { ...invitation, opened: undefined });
+  await writeInvitation(context.files, found, { ...invitation, opened: undefined });
   return held;
 }
 
-async function storedAs(credential: Credential, { custody }: ReceivePlace): Promise<Held | undefined> {
+async function storedAs(
+  credential: Credential,
+  { credentialStore }: ReceiveContext,
+): Promise<StoredCredential | undefined> {
   try {
-    const held = (await custody.find(CredentialId.ofStored(credential)))?.held;
+    const held = (await credentialStore.find(CredentialId.ofStored(credential)))?.held;
     return held?.credential.loggedInAt === credential.loggedInAt ? held : undefined;
   } catch (error) {
     // What does not open is not it.
@@ -216,7 +223,7 @@ async function storedAs(credential: Credential, { custody }: ReceivePlace): Prom
 async function credentialIn(
   plaintext: Uint8Array,
   header: BlobHeader,
-  place: ReceivePlace,
+  context: ReceiveContext,
 ): Promise<Credential> {
   const refuse = (why: string) =>
     new HandoverDamagedError(`The hand-over blob opens, and was refused: ${why}.`, {
@@ -238,8 +245,8 @@ async function credentialIn(
   if (resource !== header.resource || account !== header.account) throw refuse('it holds another login');
   const more = isRenewable(sent) || client.clientSecret || client.privateKey || dpopKey;
   if (header.mode === 'access-token' && more) throw refuse('it holds more than an access token');
-  const reach = await reachOf(sent, place);
-  const credential = await acceptForeignCredential(sent, { reach, refuse });
+  const reach = await reachOf(sent, context);
+  const credential = await acceptExternalCredential(sent, { reach, refuse });
   // From now on it goes its own way.
   return { ...credential, received: { mode: header.mode, at: credential.loggedInAt } };
 }

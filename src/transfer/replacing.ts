@@ -1,5 +1,5 @@
 import { type Credential, type CredentialId, isRenewable } from '../credential.ts';
-import type { CredentialStore, StoredCredential as Held } from '../credentials/credential-store.ts';
+import type { CredentialStore, StoredCredential } from '../credentials/credential-store.ts';
 import { HoldfastError, InvalidArgumentError } from '../errors.ts';
 
 /*
@@ -9,9 +9,12 @@ import { HoldfastError, InvalidArgumentError } from '../errors.ts';
  */
 
 /** The login of that name that still serves; what cannot be opened is for `keep` to judge. */
-export async function goodLogin(name: CredentialId, custody: CredentialStore): Promise<Held | undefined> {
+export async function goodLogin(
+  name: CredentialId,
+  credentialStore: CredentialStore,
+): Promise<StoredCredential | undefined> {
   try {
-    const held = (await custody.find(name))?.held;
+    const held = (await credentialStore.find(name))?.held;
     return held === undefined || held.credential.loginRequired !== undefined ? undefined : held;
   } catch (error) {
     if (error instanceof HoldfastError) return undefined;
@@ -20,7 +23,7 @@ export async function goodLogin(name: CredentialId, custody: CredentialStore): P
 }
 
 /** Whether `next` would end a login that can be refreshed. */
-export function endsLogin(before: Held | undefined): before is Held {
+export function endsLogin(before: StoredCredential | undefined): before is StoredCredential {
   return before !== undefined && isRenewable(before.credential);
 }
 
@@ -29,7 +32,7 @@ export function endsLogin(before: Held | undefined): before is Held {
  * @throws InvalidArgumentError where `next` may not stand in its place
  */
 export function checkMayReplace(
-  before: Held | undefined,
+  before: StoredCredential | undefined,
   next: Pick<Credential, 'tokens' | 'grant'>,
   allowed: boolean,
 ): void {

@@ -21,7 +21,7 @@ import { acquireLock, lockKindOf } from '../system/locks/lock.ts';
 
 export type HandoverFile = 'code' | 'sent';
 
-export interface FoundHandover {
+export interface SavedHandover {
   readonly id: string;
   readonly key: SealingKey;
   readonly plaintext: Uint8Array;
@@ -40,10 +40,10 @@ export class HandoverFiles {
   /** By file name: the sealed texts that would not outlive this process. */
   readonly #passing = new Map<string, string>();
 
-  constructor(place: { keys: SealingKeys; layout: Layout; environment: Environment }) {
-    this.#keys = place.keys;
-    this.#layout = place.layout;
-    this.#environment = place.environment;
+  constructor(context: { keys: SealingKeys; layout: Layout; environment: Environment }) {
+    this.#keys = context.keys;
+    this.#layout = context.layout;
+    this.#environment = context.environment;
   }
 
   /**
@@ -70,8 +70,8 @@ export class HandoverFiles {
    *
    * @throws StorageFullError, StorageUnwritableError, StorageUnsafeError
    */
-  async write(kind: HandoverFile, { id, key, plaintext }: FoundHandover): Promise<void> {
-    const name = nameOf(kind, key.kid, id);
+  async write(kind: HandoverFile, { id, key, plaintext }: SavedHandover): Promise<void> {
+    const name = fileName(kind, key.kid, id);
     const text = seal(plaintext, key, subjectOf(kind, id));
     if (key.lifetime === 'process') {
       this.#passing.set(name, text);
@@ -87,30 +87,30 @@ export class HandoverFiles {
    *
    * @throws RecordDamagedError
    */
-  async find(kind: HandoverFile, id: string): Promise<FoundHandover | undefined> {
+  async find(kind: HandoverFile, id: string): Promise<SavedHandover | undefined> {
     return (await this.#open(kind, id))[0];
   }
 
   /** Everything of that kind that opens from here. */
-  all(kind: HandoverFile): Promise<FoundHandover[]> {
+  all(kind: HandoverFile): Promise<SavedHandover[]> {
     return this.#open(kind);
   }
 
-  async remove(kind: HandoverFile, { id, key }: Pick<FoundHandover, 'id' | 'key'>): Promise<void> {
-    const name = nameOf(kind, key.kid, id);
+  async remove(kind: HandoverFile, { id, key }: Pick<SavedHandover, 'id' | 'key'>): Promise<void> {
+    const name = fileName(kind, key.kid, id);
     if (this.#passing.delete(name)) return;
     if (await checkPrivateDirectory(this.#layout.handover, this.#environment)) {
       await removeFileDurably(join(this.#layout.handover, name));
     }
   }
 
-  async #open(kind: HandoverFile, only?: string): Promise<FoundHandover[]> {
+  async #open(kind: HandoverFile, only?: string): Promise<SavedHandover[]> {
     const names = [...(await this.#names()), ...this.#passing.keys()].flatMap((name) => {
       const [of, kid = '', id = ''] = name.slice(0, -SUFFIX.length).split('.');
       const wanted = of === kind && NAME.test(kid) && NAME.test(id) && (only === undefined || id === only);
       return wanted ? [{ name, kid, id }] : [];
     });
-    const found: FoundHandover[] = [];
+    const found: SavedHandover[] = [];
     // No keyring is touched where there is nothing to open.
     if (names.length === 0) return found;
     for await (const key of this.#keys.reachable()) {
@@ -141,7 +141,7 @@ export class HandoverFiles {
   }
 }
 
-function nameOf(kind: HandoverFile, kid: string, id: string): string {
+function fileName(kind: HandoverFile, kid: string, id: string): string {
   return `${kind}.${kid}.${id}${SUFFIX}`;
 }
 

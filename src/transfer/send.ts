@@ -24,8 +24,8 @@ import type { SendOptions, SendResult } from './types.ts';
 
 const DEFAULT_LIFETIME_MS = 600_000;
 
-export interface SendPlace {
-  readonly custody: SealedCredentialStore;
+export interface SendContext {
+  readonly credentialStore: SealedCredentialStore;
   readonly policy: ReusePolicy;
   readonly files: HandoverFiles;
   /** Has the stored login renewed where that is due. */
@@ -34,10 +34,14 @@ export interface SendPlace {
   readonly logInElsewhere: (options: SendOptions) => Promise<Credential>;
 }
 
-export async function send(name: CredentialId, options: SendOptions, place: SendPlace): Promise<SendResult> {
+export async function send(
+  name: CredentialId,
+  options: SendOptions,
+  context: SendContext,
+): Promise<SendResult> {
   const { mode = 'access-token', lifetimeMs = DEFAULT_LIFETIME_MS } = options;
   const code = parseCode(options.to);
-  const sending: Sending = { name, options, place, code, mode, lifetimeMs: lifetimeOf(lifetimeMs) };
+  const sending: Sending = { name, options, context, code, mode, lifetimeMs: lifetimeOf(lifetimeMs) };
   if (mode === 'move') return await move(sending);
   return mode === 'fresh' ? await sendFresh(sending) : await sendAccessToken(sending);
 }
@@ -45,18 +49,18 @@ export async function send(name: CredentialId, options: SendOptions, place: Send
 interface Sending {
   readonly name: CredentialId;
   readonly options: SendOptions;
-  readonly place: SendPlace;
+  readonly context: SendContext;
   readonly code: HandoverCode;
   readonly mode: TransferMode;
   readonly lifetimeMs: number;
 }
 
 async function sendAccessToken(sending: Sending): Promise<SendResult> {
-  const { name, options, place } = sending;
-  await place.renew(options);
-  const found = await place.custody.find(name);
+  const { name, options, context } = sending;
+  await context.renew(options);
+  const found = await context.credentialStore.find(name);
   if (found === undefined) throw notLoggedIn(name);
-  const credential = place.custody.newest(found.held).credential;
+  const credential = context.credentialStore.newest(found.held).credential;
   checkUnbound(credential);
   await confirm(sending);
   return sealed(sending, accessTokenOf(credential));
@@ -64,7 +68,7 @@ async function sendAccessToken(sending: Sending): Promise<SendResult> {
 
 async function sendFresh(sending: Sending): Promise<SendResult> {
   await confirm(sending);
-  const credential = await sending.place.logInElsewhere(sending.options);
+  const credential = await sending.context.logInElsewhere(sending.options);
   return sealed(sending, { ...credential, account: sending.name.account });
 }
 
@@ -73,16 +77,16 @@ async function sendFresh(sending: Sending): Promise<SendResult> {
  * whenever this ends, the login is here, or there is a blob with it, which the same call with the same code gives again.
  */
 async function move(sending: Sending): Promise<SendResult> {
-  const { name, options, place, code } = sending;
-  const { custody, policy, files } = place;
-  const found = await custody.find(name);
-  if (found === undefined) throw await notLoggedInNear(name, custody);
+  const { name, options, context, code } = sending;
+  const { credentialStore, policy, files } = context;
+  const found = await credentialStore.find(name);
+  if (found === undefined) throw await notLoggedInNear(name, credentialStore);
   const before = await blobAgain(sending, found.held);
   if (before !== undefined) return before;
   checkMovable(found.held.credential);
   const words = await confirm(sending);
   await removeExpired(files);
-  const lease = custody.lease(found.held);
+  const lease = credentialStore.lease(found.held);
   try {
     // A login, or another holder, may come in between. Then what it left is what goes.
     for (;;) {
@@ -112,8 +116,8 @@ async function blobAgain(
   { credential, address }: StoredCredential,
 ): Promise<SendResult | undefined> {
   if (credential.loginRequired?.error !== MOVED) return undefined;
-  const { code, place } = sending;
-  const found = await place.files.find('sent', address.id);
+  const { code, context } = sending;
+  const found = await context.files.find('sent', address.id);
   const sent = found && parseSent(found.plaintext);
   if (sent === undefined || sent.to !== code.id || Date.now() > sent.expiresAt) throw refused(credential);
   const { to: _to, ...result } = sent;

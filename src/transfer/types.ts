@@ -14,9 +14,9 @@ export interface SendOptions {
   /** How long the blob may be opened, in milliseconds. Default 600,000; a day at most; no longer than an access token lives. */
   readonly lifetimeMs?: number | undefined;
   /** For `access-token`: how long to wait for its refresh, in milliseconds. Default 60,000. */
-  readonly deadlineMs?: number | undefined;
+  readonly timeoutMs?: number | undefined;
   /** For `fresh`: how. */
-  readonly login?: Omit<LoginOptions, 'account' | 'grant' | 'mustLast' | 'signal'> | undefined;
+  readonly login?: Omit<LoginOptions, 'account' | 'grant' | 'requirePersistence' | 'signal'> | undefined;
   /** Asks whether the other machine shows the same words; nothing is sealed, and nothing leaves, unless it does. */
   readonly confirm?: ((codeWords: string) => Promise<boolean>) | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -49,7 +49,7 @@ export interface InviteOptions {
   /** How long the code is good, in milliseconds. Default 600,000; a day at most. */
   readonly lifetimeMs?: number | undefined;
   /** Refuse where the login could only be kept in this process's memory. */
-  readonly mustLast?: boolean | undefined;
+  readonly requirePersistence?: boolean | undefined;
 }
 
 export interface HandoverInvitation {
@@ -65,7 +65,7 @@ export interface ReceiveOptions {
   /** Refuse the login to any other server, whatever was said when the code was made. */
   readonly resource?: string | undefined;
   readonly account?: string | undefined;
-  readonly mustLast?: boolean | undefined;
+  readonly requirePersistence?: boolean | undefined;
   /** Even where there is a login of that name that can be refreshed. An access token alone never replaces one. Default `false`. */
   readonly replace?: boolean | undefined;
   /**
@@ -92,7 +92,7 @@ export interface ReceiveResult extends LoginResult {
 }
 
 /** The client that a login of another program was made as. */
-export interface ForeignClient {
+export interface ExternalClient {
   readonly id: string;
   readonly secret?: Secret | undefined;
   /** Milliseconds since the epoch. */
@@ -103,7 +103,7 @@ export interface ForeignClient {
 }
 
 /** A login as another program has kept it. What it lacks is found out from the server. */
-export interface ForeignLogin {
+export interface ExternalLogin {
   /** The program, such as `mcp-remote`. */
   readonly from: string;
   /** The MCP server's URL, in any spelling. */
@@ -116,13 +116,13 @@ export interface ForeignLogin {
   readonly expiresAt?: number | undefined;
   readonly scope?: string | undefined;
   readonly requestedScope?: string | undefined;
-  readonly client?: ForeignClient | undefined;
+  readonly client?: ExternalClient | undefined;
   /** Where the program knows them: they must be those that the server names now. */
   readonly issuer?: string | undefined;
   readonly tokenEndpoint?: string | undefined;
 }
 
-export interface AdoptOptions {
+export interface ImportOptions {
   readonly account?: string | undefined;
   /** Leave the refresh token to the program that has it. Default `false`: the login moves. */
   readonly accessTokenOnly?: boolean | undefined;
@@ -134,7 +134,7 @@ export interface AdoptOptions {
    */
   readonly issuer?: string | undefined;
   /** Refuse where the login could only be kept in this process's memory. */
-  readonly mustLast?: boolean | undefined;
+  readonly requirePersistence?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -145,7 +145,7 @@ export interface NamedIssuer {
   readonly tokenEndpoint: string;
 }
 
-export interface AdoptResult extends LoginResult {
+export interface ImportResult extends LoginResult {
   /** `already`: an earlier call has stored this very login, and it may have been refreshed here since. */
   readonly outcome: 'stored' | 'already';
   /** The server that the refresh token was not entrusted to, because nothing says that it issued the login. */
@@ -157,7 +157,7 @@ export interface ExportOptions {
   /** `access-token` (the default): nothing to renew it with. `move`: the login leaves; `token` says then that it has. */
   readonly mode?: 'access-token' | 'move' | undefined;
   /** How long to wait for a refresh, in milliseconds. Default 60,000. */
-  readonly deadlineMs?: number | undefined;
+  readonly timeoutMs?: number | undefined;
   /**
    * Takes what leaves. A login that moves ends here when this has returned, and not before; when it throws, everything stays
    * as it was.

@@ -3,7 +3,7 @@ import type { Undecryptable } from '../credentials/credential-store.ts';
 import type { SealedCredentialStore } from '../credentials/sealed/sealed-credential-store.ts';
 import { InvalidArgumentError } from '../errors.ts';
 import type { SealingKeys } from '../keyring/sealing-key.ts';
-import { summaryOfUnopened } from './listing.ts';
+import { summaryOfUndecryptable } from './listing.ts';
 import type { ForgetOptions, ForgetResult } from './types.ts';
 
 /* Records whose key is gone: nothing can open them, so nothing can revoke them either. Only a person removes them. */
@@ -26,13 +26,13 @@ const GONE = new Set(['key-unavailable', 'record-damaged']);
  * @throws InvalidArgumentError where a keyring that may have the key is out of reach, unless `confirm` agrees for one login
  */
 export async function forget(
-  { custody, keys }: { custody: SealedCredentialStore; keys: SealingKeys },
+  { credentialStore, keys }: { credentialStore: SealedCredentialStore; keys: SealingKeys },
   name: CredentialId | undefined,
   { confirm, signal }: Pick<ForgetOptions, 'confirm' | 'signal'>,
 ): Promise<ForgetResult> {
-  const { unopened } = await custody.list(name);
+  const { undecryptable } = await credentialStore.list(name);
   const away = keys.reports().find(({ tier, outcome }) => tier === 'native' && outcome === 'passed-over');
-  if (away !== undefined && (name === undefined ? unopened.length > 0 : unopened.some(isGone))) {
+  if (away !== undefined && (name === undefined ? undecryptable.length > 0 : undecryptable.some(isGone))) {
     const why = `The keyring ${away.id} is out of reach from here, and may have the key of these records: ${away.reason}`;
     if (name === undefined || (await confirm?.(why)) !== true) {
       throw new InvalidArgumentError(why, {
@@ -45,11 +45,11 @@ export async function forget(
   }
   const removed: Undecryptable[] = [];
   const kept: Undecryptable[] = [];
-  for (const record of unopened) {
+  for (const record of undecryptable) {
     if (!isGone(record)) kept.push(record);
-    else if (await removeUnder(custody, record, signal)) removed.push(record);
+    else if (await removeUnder(credentialStore, record, signal)) removed.push(record);
   }
-  return { removed: removed.map(summaryOfUnopened), kept: kept.map(summaryOfUnopened) };
+  return { removed: removed.map(summaryOfUndecryptable), kept: kept.map(summaryOfUndecryptable) };
 }
 
 async function removeUnder(

@@ -3,7 +3,7 @@ import type { StoredCredential, Undecryptable } from '../credentials/credential-
 import { freshness, lapsesAt, tokenAge } from '../credentials/token-age.ts';
 import type { CredentialState, CredentialSummary } from '../login/types.ts';
 import type { Moment } from '../system/clock.ts';
-import type { UnopenedRecord } from './types.ts';
+import type { UndecryptableRecord } from './types.ts';
 
 /**
  * What may be shown of a credential.
@@ -19,7 +19,7 @@ export function summaryOf(
   return {
     resource: credential.resource,
     account: credential.account,
-    state: stateOf(credential, now, leased),
+    state: credentialStateOf(credential, now, leased),
     reason: loginRequired?.reason,
     since: loginRequired?.since,
     expiresAt: lapsesAt(credential, now),
@@ -40,11 +40,11 @@ export function summaryOf(
   };
 }
 
-export function summaryOfUnopened({ id, kid, error, file }: Undecryptable): UnopenedRecord {
+export function summaryOfUndecryptable({ id, kid, error, file }: Undecryptable): UndecryptableRecord {
   return { id, kid, code: error.code, reason: error.message, hint: error.hint, file };
 }
 
-function stateOf(credential: Credential, now: Moment, leased: boolean): CredentialState {
+function credentialStateOf(credential: Credential, now: Moment, leased: boolean): CredentialState {
   if (credential.loginRequired !== undefined) return 'login-required';
   if (leased) return 'refreshing';
   // A token that seems to come from the future may have any age, and is refreshed on its next use.

@@ -4,14 +4,14 @@ import type { SealedCredentialStore } from '../credentials/sealed/sealed-credent
 import { AbortedError, HoldfastError } from '../errors.ts';
 import type { ReusePolicy } from '../refresh/reuse-policy.ts';
 import { revokeTokens } from '../refresh/revoke.ts';
-import { summaryOfUnopened } from './listing.ts';
+import { summaryOfUndecryptable } from './listing.ts';
 import type { LogoutOptions, LogoutResult } from './types.ts';
 
 /** A server that does not answer must not keep the person logged in on this machine. */
 const REVOCATION_TIMEOUT_MS = 10_000;
 
 export interface LogoutContext {
-  readonly custody: SealedCredentialStore;
+  readonly credentialStore: SealedCredentialStore;
   readonly policy: ReusePolicy;
 }
 
@@ -22,9 +22,9 @@ export interface LogoutContext {
 export async function logOut(
   id: CredentialId,
   { signal }: LogoutOptions,
-  { custody, policy }: LogoutContext,
+  { credentialStore, policy }: LogoutContext,
 ): Promise<LogoutResult> {
-  const { held, unopened } = await custody.list(id);
+  const { held, undecryptable } = await credentialStore.list(id);
   let removed = 0;
   let offered = false;
   let alive = false;
@@ -32,7 +32,7 @@ export async function logOut(
   let hasMoved = false;
   // The strongest key's last: a logout that is killed halfway must not bring an earlier login back.
   for (const found of held.toReversed()) {
-    const lease = custody.lease(found);
+    const lease = credentialStore.lease(found);
     try {
       // A login, or another holder, may come in between. Then what it left is ended like the one before.
       for (;;) {
@@ -59,7 +59,7 @@ export async function logOut(
     }
   }
   // What a process that died had saved meanwhile.
-  if (!hasMoved) await custody.endRemoved(id);
+  if (!hasMoved) await credentialStore.endRemoved(id);
   return {
     removed,
     revocation:
@@ -71,7 +71,7 @@ export async function logOut(
             ? 'revoked'
             : 'not-offered',
     reason,
-    unopened: unopened.map(summaryOfUnopened),
-    near: held.length + unopened.length > 0 ? undefined : await loginNear(id, custody),
+    undecryptable: undecryptable.map(summaryOfUndecryptable),
+    near: held.length + undecryptable.length > 0 ? undefined : await loginNear(id, credentialStore),
   };
 }

@@ -5,7 +5,7 @@ import { resolveKeyrings } from '../keyring/resolve.ts';
 import { SealingKeys } from '../keyring/sealing-key.ts';
 import { quote } from '../quote.ts';
 import { DirectoryStore } from '../store/directory.ts';
-import type { Store } from '../store/record-store.ts';
+import type { RecordStore } from '../store/record-store.ts';
 import type { Environment } from '../system/environment.ts';
 import { type Layout, layoutOf } from '../system/files/paths.ts';
 import { type EngineUrl, engineStoreAt, isEngineUrl } from './engine-store-at.ts';
@@ -32,8 +32,8 @@ export function storeNamed(name: string): StoreName {
   });
 }
 
-export interface PlaceOptions {
-  readonly store?: Store | StoreName | undefined;
+export interface StorageOptions {
+  readonly store?: RecordStore | StoreName | undefined;
   readonly keyring?: string | undefined;
   readonly openers?: readonly KeyringOpener[] | undefined;
   readonly dockerAgentDir?: string | undefined;
@@ -46,7 +46,7 @@ export interface PlaceOptions {
  * @throws InvalidArgumentError when its path is not absolute
  */
 export function homeOf(
-  options: PlaceOptions & { home?: string | undefined },
+  options: StorageOptions & { home?: string | undefined },
   environment: Environment,
 ): Layout {
   const choice = options.store ?? chosenStore(environment);
@@ -55,7 +55,7 @@ export function homeOf(
 }
 
 /** @throws InvalidArgumentError for options that cannot be */
-export function placeOf(options: PlaceOptions, environment: Environment, home: Layout) {
+export function openParts(options: StorageOptions, environment: Environment, home: Layout) {
   const choice = options.store ?? chosenStore(environment);
   if (choice === 'docker-agent') {
     const theirs = openDockerAgent(environment, home, options);
@@ -74,5 +74,5 @@ export function placeOf(options: PlaceOptions, environment: Environment, home: L
     resolveKeyrings(environment, home, { keyring, openers, wrapped });
   const resolution = resolve(options.keyring);
   const keys = new SealingKeys(resolution, home, environment);
-  return { of: 'own', layout: home, resolve, resolution, keys, store, lasting: store } as const;
+  return { of: 'own', layout: home, resolve, resolution, keys, store, persistent: store } as const;
 }

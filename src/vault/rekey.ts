@@ -5,7 +5,7 @@ import { HoldfastError, InvalidArgumentError } from '../errors.ts';
 import type { SealingKey, SealingKeys } from '../keyring/sealing-key.ts';
 import type { ReusePolicy } from '../refresh/reuse-policy.ts';
 import { mapBounded } from '../system/bounded-map.ts';
-import { summaryOfUnopened } from './listing.ts';
+import { summaryOfUndecryptable } from './listing.ts';
 import type { RekeyOptions, RekeyResult } from './types.ts';
 
 /*
@@ -16,8 +16,8 @@ import type { RekeyOptions, RekeyResult } from './types.ts';
 /** So many logins are moved at once. */
 const MOVES_AT_ONCE = 16;
 
-export interface RekeyPlace {
-  readonly custody: SealedCredentialStore;
+export interface RekeyContext {
+  readonly credentialStore: SealedCredentialStore;
   readonly keys: SealingKeys;
   readonly policy: ReusePolicy;
   /** The keys of that keyring, or tier, alone. */
@@ -26,8 +26,8 @@ export interface RekeyPlace {
   readonly alsoUsed: () => Promise<readonly string[]>;
 }
 
-export async function rekey(options: RekeyOptions, place: RekeyPlace): Promise<RekeyResult> {
-  return options.to === undefined ? renewKeys(options, place) : moveTo(options.to, options, place);
+export async function rekey(options: RekeyOptions, context: RekeyContext): Promise<RekeyResult> {
+  return options.to === undefined ? renewKeys(options, context) : moveTo(options.to, options, context);
 }
 
 /**
@@ -36,38 +36,38 @@ export async function rekey(options: RekeyOptions, place: RekeyPlace): Promise<R
  */
 async function renewKeys(
   { signal }: RekeyOptions,
-  { custody, keys, policy, alsoUsed }: RekeyPlace,
+  { credentialStore, keys, policy, alsoUsed }: RekeyContext,
 ): Promise<RekeyResult> {
   const result = emptyResult();
   let used: Promise<ReadonlySet<string>> | undefined;
   // Looked up once: records go to newer keys meanwhile, and never to an older one.
-  const isUsed = async (kid: string) => (await (used ??= kidsInUse(custody, alsoUsed))).has(kid);
+  const isUsed = async (kid: string) => (await (used ??= kidsInUse(credentialStore, alsoUsed))).has(kid);
   for await (const { key, retired } of keys.renew(isUsed)) {
     result.keyrings.push(key.keyringId);
-    const { held } = await custody.list();
+    const { held } = await credentialStore.list();
     const old = held.filter((one) => retired.some(({ kid }) => kid === one.key.kid));
-    await moveAll(old, key, { custody, policy, signal }, result);
+    await moveAll(old, key, { credentialStore, policy, signal }, result);
   }
-  return finished(result, custody);
+  return finished(result, credentialStore);
 }
 
 /** The keys that a record is sealed under, whether it can be opened from here or not. */
 async function kidsInUse(
-  custody: SealedCredentialStore,
-  alsoUsed: RekeyPlace['alsoUsed'],
+  credentialStore: SealedCredentialStore,
+  alsoUsed: RekeyContext['alsoUsed'],
 ): Promise<ReadonlySet<string>> {
-  const { held, unopened } = await custody.list();
+  const { held, undecryptable } = await credentialStore.list();
   return new Set([
     ...held.map(({ key }) => key.kid),
-    ...unopened.map(({ kid }) => kid),
-    ...(await custody.kidsInOutbox()),
+    ...undecryptable.map(({ kid }) => kid),
+    ...(await credentialStore.kidsInOutbox()),
     ...(await alsoUsed()),
   ]);
 }
 
 /** Every record that opens, sealed under the key of that keyring. */
-async function moveTo(to: string, { signal }: RekeyOptions, place: RekeyPlace): Promise<RekeyResult> {
-  const { custody, keysOf } = place;
+async function moveTo(to: string, { signal }: RekeyOptions, context: RekeyContext): Promise<RekeyResult> {
+  const { credentialStore, keysOf } = context;
   const target = keysOf(to);
   try {
     const key = await target.strongest();
@@ -81,10 +81,10 @@ async function moveTo(to: string, { signal }: RekeyOptions, place: RekeyPlace): 
     }
     const result = emptyResult();
     result.keyrings.push(key.keyringId);
-    const { held } = await custody.list();
+    const { held } = await credentialStore.list();
     const others = held.filter((one) => one.key.kid !== key.kid && one.key.lifetime !== 'process');
-    await moveAll(others, key, { custody, policy: place.policy, signal }, result);
-    return await finished(result, custody);
+    await moveAll(others, key, { credentialStore, policy: context.policy, signal }, result);
+    return await finished(result, credentialStore);
   } finally {
     await target.close();
   }
@@ -101,7 +101,7 @@ function emptyResult(): Result {
 }
 
 interface MoveContext {
-  readonly custody: SealedCredentialStore;
+  readonly credentialStore: SealedCredentialStore;
   readonly policy: ReusePolicy;
   readonly signal: AbortSignal | undefined;
 }
@@ -142,15 +142,15 @@ async function moveAll(
 async function moveOne(
   held: StoredCredential,
   key: SealingKey,
-  { custody, policy, signal }: MoveContext,
+  { credentialStore, policy, signal }: MoveContext,
 ): Promise<'moved' | 'removed' | 'occupied' | 'changed' | 'followed'> {
-  const lease = custody.lease(held);
+  const lease = credentialStore.lease(held);
   try {
     const current = await lease.begin(await policy.patience(held.credential, signal));
     // Another process has moved it.
     if (current === undefined || current.key.kid !== held.key.kid) return 'changed';
     // A login that was made since, under another key, would be hidden by this one under a stronger key.
-    const counts = await custody.find(CredentialId.ofStored(current.credential));
+    const counts = await credentialStore.find(CredentialId.ofStored(current.credential));
     if (counts !== undefined && counts.held.key.kid !== current.key.kid) {
       const { held: newer } = counts;
       const isSuperseded =
@@ -167,7 +167,7 @@ async function moveOne(
   }
 }
 
-async function finished(result: Result, custody: SealedCredentialStore): Promise<RekeyResult> {
-  const { unopened } = await custody.list();
-  return { ...result, unopened: unopened.map(summaryOfUnopened) };
+async function finished(result: Result, credentialStore: SealedCredentialStore): Promise<RekeyResult> {
+  const { undecryptable } = await credentialStore.list();
+  return { ...result, undecryptable: undecryptable.map(summaryOfUndecryptable) };
 }

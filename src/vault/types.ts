@@ -3,7 +3,7 @@ import type { CredentialSummary } from '../login/types.ts';
 import type { UnseenLease } from '../system/locks/lease-file.ts';
 
 /** A record that is there and could not be opened from here. */
-export interface UnopenedRecord {
+export interface UndecryptableRecord {
   readonly id: string;
   readonly kid: string;
   readonly code: HoldfastErrorCode;
@@ -15,7 +15,7 @@ export interface UnopenedRecord {
 
 export interface Listing {
   readonly credentials: readonly CredentialSummary[];
-  readonly unopened: readonly UnopenedRecord[];
+  readonly undecryptable: readonly UndecryptableRecord[];
   /** Leases that are held by a process which cannot be seen from here, where a lease file serves as the lock. */
   readonly unseenLeases?: readonly UnseenLease[] | undefined;
 }
@@ -33,7 +33,7 @@ export interface LogoutResult {
   /** For `failed`: why. */
   readonly reason?: string | undefined;
   /** Records of this login that could not be opened from here, and stay. */
-  readonly unopened: readonly UnopenedRecord[];
+  readonly undecryptable: readonly UndecryptableRecord[];
   /** Where nothing was found: a URL that has a login, and differs by a slash at its end alone. */
   readonly near?: string | undefined;
 }
@@ -47,9 +47,9 @@ export interface ForgetOptions {
 
 export interface ForgetResult {
   /** Records that no key opened, and that are removed. Their tokens were not revoked: nobody can read them. */
-  readonly removed: readonly UnopenedRecord[];
+  readonly removed: readonly UndecryptableRecord[];
   /** Records that do not open now and may later, such as under a locked keyring. They stay. */
-  readonly kept: readonly UnopenedRecord[];
+  readonly kept: readonly UndecryptableRecord[];
 }
 
 export interface RekeyOptions {
@@ -71,5 +71,5 @@ export interface RekeyResult {
     readonly reason: string;
   }[];
   /** Records that could not be opened from here, and stay. */
-  readonly unopened: readonly UnopenedRecord[];
+  readonly undecryptable: readonly UndecryptableRecord[];
 }

@@ -9,27 +9,27 @@ import { withDisplayUrls } from '../display-url.ts';
 import { InvalidArgumentError, VaultClosedError } from '../errors.ts';
 import type { KeyringOpener, TierReport } from '../keyring/keyring.ts';
 import { SealingKeys } from '../keyring/sealing-key.ts';
-import type { LoginPlace } from '../login/save.ts';
+import type { LoginContext } from '../login/save.ts';
 import type { ServerSettings } from '../login/server-settings.ts';
 import type { LoginOptions, LoginResult } from '../login/types.ts';
 import { Refresh } from '../refresh/refresh.ts';
+import type { RefresherOptions, RefresherResult } from '../refresh/refresher-options.ts';
 import { ReusePolicy } from '../refresh/reuse-policy.ts';
-import type { WarmOptions, WarmResult } from '../refresh/warm-options.ts';
 import type { Secret } from '../secret.ts';
 import { MemoryStore } from '../store/memory.ts';
-import type { RecordIndex, Store } from '../store/record-store.ts';
+import type { RecordIndex, RecordStore } from '../store/record-store.ts';
 import { thisMoment } from '../system/clock.ts';
 import { type Environment, processEnvironment } from '../system/environment.ts';
 import type { AccessToken, HeadersOptions, TokenHeaders, TokenOptions } from '../tokens/access-token.ts';
 import { TokenProvider } from '../tokens/token-provider.ts';
-import type { BackupFiles, Backups, ForeignFile } from '../transfer/backups.ts';
+import type { BackupFiles, Backups, ExternalFile } from '../transfer/backups.ts';
 import type { HandoverFiles } from '../transfer/sealed-files.ts';
 import type {
-  AdoptOptions,
-  AdoptResult,
   ExportOptions,
-  ForeignLogin,
+  ExternalLogin,
   HandoverInvitation,
+  ImportOptions,
+  ImportResult,
   InviteOptions,
   NamedIssuer,
   ReceiveOptions,
@@ -37,8 +37,8 @@ import type {
   SendOptions,
   SendResult,
 } from '../transfer/types.ts';
-import { summaryOf, summaryOfUnopened } from './listing.ts';
-import { homeOf, placeOf, type StoreName } from './open-parts.ts';
+import { summaryOf, summaryOfUndecryptable } from './listing.ts';
+import { homeOf, openParts, type StoreName } from './open-parts.ts';
 import type {
   ForgetOptions,
   ForgetResult,
@@ -63,7 +63,7 @@ export interface VaultOptions {
    * Where records lie: `directory`, under `home`; `docker-agent`, that program's own files; a `postgres://` or `redis://` URL;
    * or a store of the caller's. Else `$HOLDFAST_STORE`, else `directory`.
    */
-  readonly store?: Store | StoreName | undefined;
+  readonly store?: RecordStore | StoreName | undefined;
   /** docker-agent's configuration directory, as an absolute path; `~/.config/cagent` otherwise. */
   readonly dockerAgentDir?: string | undefined;
   /** Hears of what nobody waits for; must not throw. */
@@ -79,7 +79,7 @@ export interface VaultOptions {
 export function openVault(options: VaultOptions = {}): Vault {
   const environment = options.environment ?? processEnvironment();
   const home = homeOf(options, environment);
-  const { layout, resolve, resolution, keys, lasting } = placeOf(options, environment, home);
+  const { layout, resolve, resolution, keys, persistent } = openParts(options, environment, home);
   const keysOf = (keyring: string) => new SealingKeys(resolve(keyring), layout, environment);
   const settings = async ({ resource }: Pick<Credential, 'resource'>) =>
     (await import('../login/server-settings.ts')).serverSettings(resource, home, environment);
@@ -90,9 +90,9 @@ export function openVault(options: VaultOptions = {}): Vault {
       hint: hint === undefined ? undefined : withDisplayUrls(hint),
     });
   const policy = new ReusePolicy(async (credential) => (await settings(credential)).replay);
-  const custody = new SealedCredentialStore({
-    lasting,
-    passing: new MemoryStore(),
+  const credentialStore = new SealedCredentialStore({
+    persistent,
+    ephemeral: new MemoryStore(),
     keys,
     files: new OutboxFiles(layout, environment),
     report,
@@ -125,7 +125,7 @@ export function openVault(options: VaultOptions = {}): Vault {
       onEvent: (event) => (event.type === 'memory-only' ? undefined : report(event)),
     });
   return new Vault({
-    custody,
+    credentialStore,
     policy,
     keys,
     keysOf,
@@ -140,7 +140,7 @@ export function openVault(options: VaultOptions = {}): Vault {
 }
 
 /** What a vault is made of. */
-interface VaultParts extends LoginPlace {
+interface VaultParts extends LoginContext {
   readonly keysOf: (keyring: string) => SealingKeys;
   readonly policy: ReusePolicy;
   readonly settings: (name: Pick<Credential, 'resource'>) => Promise<ServerSettings>;
@@ -159,9 +159,9 @@ export class Vault {
 
   constructor(parts: VaultParts) {
     this.#parts = parts;
-    const { custody: store, environment, policy, report } = parts;
+    const { credentialStore: store, environment, policy, report } = parts;
     this.#refresh = new Refresh({ store, environment, policy, report });
-    this.#serving = new TokenProvider(parts.custody, this.#refresh);
+    this.#serving = new TokenProvider(parts.credentialStore, this.#refresh);
   }
 
   /**
@@ -215,15 +215,15 @@ export class Vault {
       lenient: { ...settings.lenient, ...options.lenient },
       headers: { ...settings.headers, ...options.headers },
     };
-    const place = this.#parts;
+    const context = this.#parts;
     const { grant } = merged;
     const held =
       grant === undefined
-        ? await (await import('../login/login.ts')).logIn(name, merged, place)
-        : await (await import('../login/non-interactive.ts')).logInUnattended(
+        ? await (await import('../login/login.ts')).logIn(name, merged, context)
+        : await (await import('../login/non-interactive.ts')).logInNonInteractively(
             name,
             { ...merged, grant },
-            place,
+            context,
           );
     this.#serving.forget(name);
     return this.#kept(held);
@@ -266,10 +266,10 @@ export class Vault {
   async rekey(options: RekeyOptions = {}): Promise<RekeyResult> {
     this.#mustBeOpen();
     const { rekey } = await import('./rekey.ts');
-    this.#parts.custody.checkRekeyable();
+    this.#parts.credentialStore.checkRekeyable();
     try {
       return await rekey(options, {
-        custody: this.#parts.custody,
+        credentialStore: this.#parts.credentialStore,
         policy: this.#parts.policy,
         keys: this.#parts.keys,
         keysOf: this.#parts.keysOf,
@@ -323,8 +323,8 @@ export class Vault {
   async receive(blob: string, options: ReceiveOptions = {}): Promise<ReceiveResult> {
     this.#mustBeOpen();
     const { receive } = await import('../transfer/receive.ts');
-    const place = { ...this.#parts, files: await this.#parts.handover() };
-    const { held, header, words } = await receive(blob, options, place);
+    const context = { ...this.#parts, files: await this.#parts.handover() };
+    const { held, header, words } = await receive(blob, options, context);
     this.#serving.forget(CredentialId.ofStored(held.credential));
     return { ...this.#kept(held), mode: header.mode, blobWords: words };
   }
@@ -336,9 +336,9 @@ export class Vault {
    * @throws IssuerMismatchError when the server has another authorization server by now
    * @throws what finding out about the server, and keeping a login, would throw
    */
-  async adopt(foreign: ForeignLogin, options: AdoptOptions = {}): Promise<AdoptResult> {
+  async adopt(foreign: ExternalLogin, options: ImportOptions = {}): Promise<ImportResult> {
     this.#mustBeOpen();
-    const { adopt } = await import('../transfer/import.ts');
+    const { importLogin: adopt } = await import('../transfer/import.ts');
     const settings = await this.#parts.settings(CredentialId.of(foreign.resource, options.account));
     const { held, outcome, unconfirmed } = await adopt(foreign, options, { ...this.#parts, settings });
     this.#serving.forget(CredentialId.ofStored(held.credential));
@@ -352,7 +352,7 @@ export class Vault {
    */
   async namedIssuer(
     resource: string,
-    options: Pick<AdoptOptions, 'account' | 'signal'> = {},
+    options: Pick<ImportOptions, 'account' | 'signal'> = {},
   ): Promise<NamedIssuer> {
     this.#mustBeOpen();
     const { namedIssuer } = await import('../transfer/import.ts');
@@ -368,7 +368,7 @@ export class Vault {
    * @throws InvalidArgumentError for a file that is too large to be kept
    * @throws StorageFullError, StorageUnwritableError, StorageUnsafeError
    */
-  async keepBackup(file: ForeignFile): Promise<string | undefined> {
+  async keepBackup(file: ExternalFile): Promise<string | undefined> {
     this.#mustBeOpen();
     return (await this.#parts.backups()).keep(file);
   }
@@ -403,7 +403,7 @@ export class Vault {
    */
   async importExported(
     json: Secret,
-    options: Omit<AdoptOptions, 'accessTokenOnly'> = {},
+    options: Omit<ImportOptions, 'accessTokenOnly'> = {},
   ): Promise<LoginResult> {
     this.#mustBeOpen();
     const { importExported } = await import('../transfer/import.ts');
@@ -415,20 +415,20 @@ export class Vault {
   /** Every login that is here, and every record that could not be opened, with the reason. */
   async list(): Promise<Listing> {
     this.#mustBeOpen();
-    const { held, unopened } = await this.#parts.custody.list();
+    const { held, undecryptable } = await this.#parts.credentialStore.list();
     const now = thisMoment();
-    const leased = await this.#parts.custody.leased(held);
+    const leased = await this.#parts.credentialStore.leased(held);
     const { copiesAmong } = await import('./copies.ts');
-    const copies = await copiesAmong(held, this.#parts.custody);
+    const copies = await copiesAmong(held, this.#parts.credentialStore);
     return {
       credentials: held
         .map((one) => {
-          const summary = summaryOf(this.#parts.custody.newest(one), now, leased.has(one.address.id));
+          const summary = summaryOf(this.#parts.credentialStore.newest(one), now, leased.has(one.address.id));
           return { ...summary, machines: copies.get(one) };
         })
         .sort((a, b) => compare(a.resource, b.resource) || compare(a.account, b.account)),
-      unopened: unopened.map(summaryOfUnopened),
-      unseenLeases: await this.#parts.custody.recordStore.unseenLeases?.(),
+      undecryptable: undecryptable.map(summaryOfUndecryptable),
+      unseenLeases: await this.#parts.credentialStore.recordStore.unseenLeases?.(),
     };
   }
 
@@ -438,17 +438,17 @@ export class Vault {
    *
    * @throws what `list` throws, when the first look fails in a way that does not pass
    */
-  async warm(options: WarmOptions = {}): Promise<WarmResult> {
+  async runRefresher(options: RefresherOptions = {}): Promise<RefresherResult> {
     this.#mustBeOpen();
     const { Refresher } = await import('../refresh/refresher.ts');
-    const parts = { store: this.#parts.custody, refresh: this.#refresh, report: this.#parts.report };
+    const parts = { store: this.#parts.credentialStore, refresh: this.#refresh, report: this.#parts.report };
     const ends = [this.#ending.signal, ...(options.signal === undefined ? [] : [options.signal])];
     return new Refresher(parts, options).run(AbortSignal.any(ends));
   }
 
   /** Where its records lie. */
   get store(): RecordIndex {
-    return this.#parts.custody.recordStore;
+    return this.#parts.credentialStore.recordStore;
   }
 
   /** The keyrings that were considered so far, the strongest first, and why each was passed over. */
@@ -475,14 +475,14 @@ export class Vault {
         hint: `If the login does not work any more: ${loginCommand(resource, account)}`,
       });
     }
-    await this.#parts.custody.close();
+    await this.#parts.credentialStore.close();
   }
 
   /** What a login needs that is to leave this machine. */
-  #leaving(resource: string, { account, deadlineMs, signal }: TokenOptions) {
+  #leaving(resource: string, { account, timeoutMs, signal }: TokenOptions) {
     return {
-      custody: this.#parts.custody,
-      renew: () => this.token(resource, { account, deadlineMs, signal }),
+      credentialStore: this.#parts.credentialStore,
+      renew: () => this.token(resource, { account, timeoutMs, signal }),
       policy: this.#parts.policy,
     };
   }
@@ -500,7 +500,7 @@ export class Vault {
     const other = this.#parts.inMemory();
     try {
       await other.login(name.resource, { ...login, account: name.account, signal });
-      const found = await other.#parts.custody.find(name);
+      const found = await other.#parts.credentialStore.find(name);
       if (found === undefined) throw notLoggedIn(name);
       return found.held.credential;
     } finally {

@@ -35,9 +35,9 @@ describe.skipIf(NO_SECRET_SERVICE)('holdfast logout --forget', () => {
     expect(again.code).toBe(0);
     const before = await at.run(['list'], bus.variables);
     expect(before.err).toContain('holdfast logout --forget');
-    const { unopened } = JSON.parse((await at.run(['list', '--json'], bus.variables)).out);
-    expect(unopened).toMatchObject([{ code: 'key-unavailable' }]);
-    const { file } = unopened[0];
+    const { undecryptable } = JSON.parse((await at.run(['list', '--json'], bus.variables)).out);
+    expect(undecryptable).toMatchObject([{ code: 'key-unavailable' }]);
+    const { file } = undecryptable[0];
     expect(await readFile(file, 'utf8')).toMatch(/^[\w-]+\.\.[\w-]+\.[\w-]+\.[\w-]+$/);
     const doctor = await at.run(['doctor'], bus.variables);
     expect(doctor.out).toContain(`Its file: ${file}`);

@@ -124,7 +124,7 @@ describe('holdfast list', () => {
             "kid": "…"
           }
         ],
-        "unopened": []
+        "undecryptable": []
       }"
     `);
     const { out: token } = await at.run(['token', others.resource]);
@@ -183,7 +183,7 @@ describe('holdfast list', () => {
         Log in again where a login is missing above; the record is then moved to quarantine/, not deleted. Or remove it: holdfast logout --forget"
     `);
     const json = await at.run(['list', '--json']);
-    expect(JSON.parse(json.out).unopened).toMatchObject([{ code: 'record-damaged' }]);
+    expect(JSON.parse(json.out).undecryptable).toMatchObject([{ code: 'record-damaged' }]);
     expect(await contentsOf(at.home)).toEqual(before);
   });
 

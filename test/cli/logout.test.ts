@@ -61,7 +61,7 @@ describe('holdfast logout', () => {
       {
         "removed": 1,
         "revocation": "revoked",
-        "unopened": []
+        "undecryptable": []
       }"
     `);
   });

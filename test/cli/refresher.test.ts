@@ -23,7 +23,7 @@ describe('holdfast refresher --once', () => {
     expect({ code, err, ...JSON.parse(out) }).toEqual({
       code: 0,
       err: '',
-      states: { fresh: 1, due: 0, 'login-required': 0, unopened: 0 },
+      states: { fresh: 1, due: 0, 'login-required': 0, undecryptable: 0 },
       refreshed: 0,
       failed: 0,
     });

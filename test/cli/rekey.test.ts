@@ -17,7 +17,7 @@ describe('holdfast rekey', () => {
     const token = await run(home, 'token', home.resource);
     expect({ code: token.code, same: token.out === `${home.token}\n` }).toEqual({ code: 0, same: true });
     const json = await run(home, 'rekey', '--json');
-    expect(JSON.parse(json.out)).toEqual({ keyrings: ['file'], moved: 1, left: [], unopened: [] });
+    expect(JSON.parse(json.out)).toEqual({ keyrings: ['file'], moved: 1, left: [], undecryptable: [] });
   });
 
   it('has nothing to do where everything is there already', async () => {

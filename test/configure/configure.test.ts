@@ -12,7 +12,13 @@ import {
 } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { CLIENTS, type Client, type ClientId, type Place, type Scope } from '../../src/configure/clients.ts';
+import {
+  CLIENTS,
+  type Client,
+  type ClientId,
+  type ProjectContext,
+  type Scope,
+} from '../../src/configure/clients.ts';
 import { configure, entriesOf, fileOf, unconfigure, type Wanted } from '../../src/configure/configure.ts';
 import { serverName } from '../../src/configure/server-name.ts';
 import { processEnvironment } from '../../src/system/environment.ts';
@@ -41,7 +47,7 @@ async function wanted(id: ClientId, changes: Partial<Wanted> = {}): Promise<Want
 
 const read = (file: string) => readFile(file, 'utf8');
 
-function placeOn(platform: NodeJS.Platform, variables: Record<string, string> = {}): Place {
+function placeOn(platform: NodeJS.Platform, variables: Record<string, string> = {}): ProjectContext {
   return {
     environment: { ...processEnvironment(), platform, variables, homeDirectory: '/home/me' },
     directory: '/repo',

@@ -63,7 +63,7 @@ describe('the endpoints of a login that docker-agent alone has made', () => {
     const at = await theirLogin();
     const refresh = async () => {
       const { generation } = await vaultOf(at).token(servers.resource);
-      return vaultOf(at).token(servers.resource, { refused: generation });
+      return vaultOf(at).token(servers.resource, { rejectedGeneration: generation });
     };
     expect(await asked(refresh)).toBeGreaterThan(0);
     let token = (await refresh()).token;
@@ -78,7 +78,7 @@ describe('the endpoints of a login that docker-agent alone has made', () => {
   test('are forgotten where docker-agent has logged in at another authorization server since', async () => {
     const at = await theirLogin();
     const { generation } = await vaultOf(at).token(servers.resource);
-    await vaultOf(at).token(servers.resource, { refused: generation });
+    await vaultOf(at).token(servers.resource, { rejectedGeneration: generation });
     await changeEntry(at, {
       access_token: 'of-another',
       refresh_token: 'of-another',
@@ -87,9 +87,11 @@ describe('the endpoints of a login that docker-agent alone has made', () => {
     const before = await servers.counters();
     const vault = vaultOf(at);
     const now = await vault.token(servers.resource);
-    await expect(vault.token(servers.resource, { refused: now.generation })).rejects.toMatchObject({
-      code: 'issuer-mismatch',
-    });
+    await expect(vault.token(servers.resource, { rejectedGeneration: now.generation })).rejects.toMatchObject(
+      {
+        code: 'issuer-mismatch',
+      },
+    );
     expect((await servers.counters()).tokenRequests).toBe(before.tokenRequests);
   });
 });
@@ -120,9 +122,9 @@ test('a write gives up on a lock that another process does not let go of, says s
   const holder = start(process.execPath, [...TYPESCRIPT, script, lock, 'flock']);
   await holder.says('locked');
   const before = await readFile(file, 'base64');
-  const { custody, keys } = dockerAgentParts(at.directory, at.environment, undefined, 50);
+  const { credentialStore, keys } = dockerAgentParts(at.directory, at.environment, undefined, 50);
   const name = CredentialId.of('https://ours.example/mcp', undefined);
-  const keeping = custody.save(await keys.strongest(), name, (generation) =>
+  const keeping = credentialStore.save(await keys.strongest(), name, (generation) =>
     sampleCredential(name.resource, { generation }),
   );
   await expect(keeping).rejects.toMatchObject({

@@ -76,8 +76,8 @@ describe('what docker-agent wrote', () => {
   test('is listed, and each token is served', async () => {
     const at = await fixture();
     const vault = vaultOf(at);
-    const { credentials, unopened } = await vault.list();
-    expect(unopened).toEqual([]);
+    const { credentials, undecryptable } = await vault.list();
+    expect(undecryptable).toEqual([]);
     expect(
       credentials.map(({ resource, state, expiresAt, canRefresh, clientId, issuer, scopes }) => ({
         resource,
@@ -142,11 +142,11 @@ describe('what docker-agent wrote', () => {
       .set('__proto__', odd)
       .set(NOTION, { ...Object(bundle.get(NOTION)), later: 7 });
     await writeBundle(at.directory, at.environment, bundle);
-    const { custody } = dockerAgentParts(at.directory, at.environment);
-    const found = await custody.find(CredentialId.of(NOTION, undefined));
+    const { credentialStore } = dockerAgentParts(at.directory, at.environment);
+    const found = await credentialStore.find(CredentialId.of(NOTION, undefined));
     if (found === undefined) throw new Error('It is not there.');
     const next = sampleCredential(NOTION, { generation: 2 });
-    const held = await custody.replace(found.held, next);
+    const held = await credentialStore.replace(found.held, next);
     expect(held?.credential).toEqual(next);
     const after = await bundleAt(at.directory, at.environment);
     expect([...after.keys()].sort()).toEqual([...bundle.keys()].sort());
@@ -358,10 +358,10 @@ describe('what does not open', () => {
     const at = await fixture();
     const bundle = new Map(await bundleAt(at.directory, at.environment));
     await writeBundle(at.directory, at.environment, bundle.set(LINEAR, { token: 'of another shape' }));
-    const { custody, keys } = dockerAgentParts(at.directory, at.environment);
-    const { held, unopened } = await custody.list();
-    expect([held.length, unopened.length]).toEqual([2, 1]);
-    const { quarantined } = await custody.save(
+    const { credentialStore, keys } = dockerAgentParts(at.directory, at.environment);
+    const { held, undecryptable } = await credentialStore.list();
+    expect([held.length, undecryptable.length]).toEqual([2, 1]);
+    const { quarantined } = await credentialStore.save(
       await keys.strongest(),
       CredentialId.of(LINEAR, undefined),
       (generation) => sampleCredential(LINEAR, { generation }),
@@ -439,10 +439,10 @@ test('a lock that another process holds keeps nobody from reading, and is waited
   const holder = start(process.execPath, [...TYPESCRIPT, script, lock, 'flock']);
   await holder.says('locked');
   expect((await vaultOf(at).token(NOTION)).token.reveal()).toBe('ntn-access-0001');
-  const { custody, keys } = dockerAgentParts(at.directory, at.environment);
+  const { credentialStore, keys } = dockerAgentParts(at.directory, at.environment);
   const key = await keys.strongest();
   let kept = false;
-  const keeping = custody
+  const keeping = credentialStore
     .save(key, CredentialId.of('https://ours.example/mcp', undefined), (generation) =>
       sampleCredential('https://ours.example/mcp', { generation }),
     )
@@ -487,24 +487,24 @@ describe('a crash in the middle of a write', () => {
     ['file-placed', 2],
   ])('after %s, time %d, loses neither the login nor its new tokens', async (step, count) => {
     const at = await fixture();
-    const { custody, keys } = dockerAgentParts(at.directory, at.environment);
+    const { credentialStore, keys } = dockerAgentParts(at.directory, at.environment);
     const name = CredentialId.of(RESOURCE, undefined);
     const first = sampleCredential(RESOURCE);
-    await custody.save(await keys.strongest(), name, () => first);
+    await credentialStore.save(await keys.strongest(), name, () => first);
     const script = join(import.meta.dirname, '../support/processes/docker-agent-process.ts');
     const args = [...TYPESCRIPT, script, at.directory, 'refresh', RESOURCE, step, String(count)];
     expect((await start(process.execPath, args).ended).code).toBe(null);
     const vault = vaultOf(at);
-    expect((await vault.list()).unopened).toEqual([]);
+    expect((await vault.list()).undecryptable).toEqual([]);
     const { files } = dockerAgentParts(at.directory, at.environment);
     const outbox = new OutboxFiles(files.layout, at.environment);
     const again = dockerAgentParts(at.directory, at.environment, outbox);
-    const found = await again.custody.find(name);
+    const found = await again.credentialStore.find(name);
     if (found === undefined) throw new Error('The login is gone.');
     const { credential } = found.held;
     expect(credential.loggedInAt).toBe(first.loggedInAt);
     const next = sampleCredential(`${RESOURCE}, the next`).tokens.accessToken;
-    const lease = again.custody.lease(found.held);
+    const lease = again.credentialStore.lease(found.held);
     const home = await lease.begin({ waitMs: 10_000 });
     await lease.release();
     expect(home?.credential.tokens.accessToken.equals(next)).toBe(true);

@@ -42,19 +42,21 @@ describe('a record', () => {
     const home = await seededHome();
     const path = await onlyRecord(home);
     const good = await readFile(path);
-    const { custody } = partsAt(home);
+    const { credentialStore } = partsAt(home);
     const name = CredentialId.of(home.resource, undefined);
     const served: number[] = [];
     for (let offset = 0; offset < good.length; offset += 1) {
       for (const damaged of [flipped(good, offset), good.subarray(0, offset)]) {
         await writeFile(path, damaged);
-        const found = await custody.find(name).catch((error: unknown) => error);
+        const found = await credentialStore.find(name).catch((error: unknown) => error);
         if (!(found instanceof RecordDamagedError)) served.push(offset);
       }
     }
     expect(served).toEqual([]);
     await writeFile(path, good);
-    expect((await custody.find(name))?.held.credential.tokens.accessToken.reveal() === home.token).toBe(true);
+    expect(
+      (await credentialStore.find(name))?.held.credential.tokens.accessToken.reveal() === home.token,
+    ).toBe(true);
   });
 
   test('that is damaged ends in exit code 6, hurts no other login, and is moved aside whole by the next login', async () => {
@@ -93,8 +95,9 @@ describe('what only helps may be damaged without harm', () => {
   ])('a note that is %s', async (_what, bytes) => {
     const { home } = await loggedIn(await temporaryHome(), servers.resource);
     await expire(home, servers.resource);
-    const { address } = (await partsAt(home).custody.find(CredentialId.of(servers.resource, undefined)))
-      ?.held ?? { address: { id: '' } };
+    const { address } = (
+      await partsAt(home).credentialStore.find(CredentialId.of(servers.resource, undefined))
+    )?.held ?? { address: { id: '' } };
     await writeFile(join(home.layout.locks, `${address.id}.note`), bytes, { mode: 0o600 });
     expect(await vaultAt(home).vault.token(servers.resource)).toMatchObject({ generation: 2 });
   });
@@ -123,14 +126,14 @@ describe('what only helps may be damaged without harm', () => {
       const { keys } = partsAt(home);
       const lasting = new DirectoryStore(home.layout, home.environment);
       const outbox = new OutboxFiles({ ...home.layout, outboxes: [] }, home.environment);
-      const custody = new SealedCredentialStore({ lasting, passing: lasting, keys });
-      const held = (await custody.find(CredentialId.of(home.resource, undefined)))?.held;
+      const credentialStore = new SealedCredentialStore({ persistent: lasting, ephemeral: lasting, keys });
+      const held = (await credentialStore.find(CredentialId.of(home.resource, undefined)))?.held;
       if (held === undefined) throw new Error('The login should be there.');
       const { id } = held.address;
       const opened = async () => {
         const files = await outbox.list(lasting, id);
         const read = await Promise.all(
-          files.map(({ record }) => custody.unsealed(id, kidIn(record), record)),
+          files.map(({ record }) => credentialStore.unsealed(id, kidIn(record), record)),
         );
         return read.filter((one) => one !== undefined);
       };

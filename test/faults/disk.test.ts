@@ -141,7 +141,7 @@ describe.skipIf(NO_SMALL_DISK)('a disk that fails between the answer and its sto
     expect({ spilled, more }).toEqual({ spilled: expect.stringMatching(/\.jwe$/), more: [] });
     // While nothing can be written, the token is served from there.
     const meanwhile = site.vault('lease-file');
-    await meanwhile.token(RESOURCE, { deadlineMs: 5_000 }).catch(() => {});
+    await meanwhile.token(RESOURCE, { timeoutMs: 5_000 }).catch(() => {});
     await meanwhile.close();
     expect(family.log).toHaveLength(1);
     disk.readOnly(false);
@@ -168,7 +168,7 @@ describe.skipIf(NO_SMALL_DISK)('a disk that fails between the answer and its sto
     expect(token.reveal() === family.accessToken).toBe(true);
     disk.readOnly(false);
     for (const again of [vault, site.vault('lease-file')]) {
-      const next = await again.token(RESOURCE, { refused: generation, deadlineMs: 5_000 });
+      const next = await again.token(RESOURCE, { rejectedGeneration: generation, timeoutMs: 5_000 });
       expect(next.token.reveal() === family.accessToken).toBe(true);
     }
     const { ended } = site.start({ resource: RESOURCE }, 'lease-file');

@@ -57,7 +57,7 @@ describe('what a killed process leaves', () => {
     for (const name of await readdir(layout.temporary)) {
       await utimes(join(layout.temporary, name), yesterday, yesterday);
     }
-    await new DirectoryStore(layout, environment).rehearse();
+    await new DirectoryStore(layout, environment).selfTest();
     expect(await readdir(layout.temporary)).toEqual([expect.stringMatching(/\.jwe\./)]);
     const vault = site.vault('flock');
     expect((await vault.token(RESOURCE)).token.reveal() === family.accessToken).toBe(true);
@@ -67,7 +67,7 @@ describe('what a killed process leaves', () => {
     for (const name of await readdir(layout.temporary)) {
       await utimes(join(layout.temporary, name), longAgo, longAgo);
     }
-    await new DirectoryStore(layout, environment).rehearse();
+    await new DirectoryStore(layout, environment).selfTest();
     expect(await readdir(layout.temporary)).toEqual([]);
   });
 

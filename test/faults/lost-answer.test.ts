@@ -125,7 +125,7 @@ describe('a server that answers', () => {
       setTimeout(() => void json(GOOD)(request, response), SLOW_MS);
     });
     await expire(home, servers.resource);
-    await expect(vault.token(servers.resource, { deadlineMs: 200 })).rejects.toMatchObject({
+    await expect(vault.token(servers.resource, { timeoutMs: 200 })).rejects.toMatchObject({
       code: 'timeout',
       retryable: true,
     });
@@ -139,9 +139,9 @@ describe('a server that answers', () => {
       setTimeout(() => void json(GOOD)(request, response), SLOW_MS);
     });
     await expire(home, servers.resource);
-    const run = (deadlineMs: number) =>
+    const run = (timeoutMs: number) =>
       vaultAt(home)
-        .vault.token(servers.resource, { deadlineMs })
+        .vault.token(servers.resource, { timeoutMs })
         .then(
           ({ token }) => token.reveal() === GOOD.access_token,
           (error: unknown) => (error as { code: string }).code,

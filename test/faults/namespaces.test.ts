@@ -81,7 +81,7 @@ describe.skipIf(NO_NAMESPACES)(
       'is not robbed, and refreshes for all when it goes on: %s',
       async (lock) => {
         const { family, inside, ended, vault } = await stoppedInside(lock);
-        await expect(vault.token(RESOURCE, { deadlineMs: 200 })).rejects.toMatchObject({
+        await expect(vault.token(RESOURCE, { timeoutMs: 200 })).rejects.toMatchObject({
           code: expect.stringMatching(/^(lock-timeout|timeout)$/),
           retryable: true,
         });
@@ -106,7 +106,7 @@ describe.skipIf(NO_NAMESPACES)(
       const { site, family, inside, ended, vault } = await stoppedInside('lease-file');
       inside.kill('SIGKILL');
       await ended;
-      await expect(vault.token(RESOURCE, { deadlineMs: 500 })).rejects.toMatchObject({ retryable: true });
+      await expect(vault.token(RESOURCE, { timeoutMs: 500 })).rejects.toMatchObject({ retryable: true });
       expect(family.log).toEqual([]);
       const { locks } = site.layout;
       const [owner = '', ...more] = (await readdir(locks)).filter((name) => name.endsWith('.owner'));

@@ -48,7 +48,8 @@ test.each([
     const next = await ended(directoryProcess(at).vault.token(RESOURCE));
     await decided.opened;
     // A token with life left may be served meanwhile.
-    if (next !== 'generation 2') await ended(directoryProcess(at).vault.token(RESOURCE, { refused: 1 }));
+    if (next !== 'generation 2')
+      await ended(directoryProcess(at).vault.token(RESOURCE, { rejectedGeneration: 1 }));
     expect((await storedAt(disk, at))?.refreshToken === server.live(family)).toBe(true);
     expect(server.hasEnded(family)).toBe(false);
   },

@@ -64,7 +64,7 @@ describe.each(LOCKS)('a process that is stopped while it refreshes, with %s,', (
       // Longer than any of them waits, and more than once.
       for (let round = 0; round < 2; round += 1) {
         const errors = await Promise.all(
-          vaults.map((vault) => vault.token(RESOURCE, { deadlineMs: 150 }).catch((error: unknown) => error)),
+          vaults.map((vault) => vault.token(RESOURCE, { timeoutMs: 150 }).catch((error: unknown) => error)),
         );
         for (const error of errors) {
           expect(error).toMatchObject({
@@ -82,7 +82,7 @@ describe.each(LOCKS)('a process that is stopped while it refreshes, with %s,', (
   test('lets the others have the token that still has life left', async () => {
     const stopped = await stoppedAt('response-received', lock, 60_000);
     const vault = stopped.site.vault(lock);
-    const served = await vault.token(RESOURCE, { deadlineMs: 5_000 });
+    const served = await vault.token(RESOURCE, { timeoutMs: 5_000 });
     expect(served.generation).toBe(1);
     await vault.close();
     await goesOnWell(stopped, lock);
@@ -92,7 +92,7 @@ describe.each(LOCKS)('a process that is stopped while it refreshes, with %s,', (
     const stopped = await stoppedAt('intent-noted', lock);
     const vault = stopped.site.vault(lock);
     onTestFinished(() => vault.close());
-    const waiting = vault.token(RESOURCE, { deadlineMs: 30_000 });
+    const waiting = vault.token(RESOURCE, { timeoutMs: 30_000 });
     stopped.holder.kill('SIGKILL');
     expect((await waiting).token.reveal() === stopped.family.accessToken).toBe(true);
     expect(stopped.family.log.map(({ outcome }) => outcome)).toEqual(['rotated']);

@@ -70,7 +70,7 @@ describe.each(KINDS)('at a server of the kind $mode', (kind) => {
   test('an announcement that does not come through keeps the request back', async () => {
     const { server, at, family, late, token, goOn, next } = await lateAnswer(kind);
     next.engine.cut.add('renew');
-    const failure = await ended(next.vault.token(RESOURCE, { deadlineMs: 300 }));
+    const failure = await ended(next.vault.token(RESOURCE, { timeoutMs: 300 }));
     expect(failure).toMatch(/^(LeaseLost|LockTimeout|StoreUnreachable)Error/);
     expect(server.presented).toHaveLength(1);
     late.engine.cut.clear();

@@ -2,7 +2,7 @@ import pg from 'pg';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { postgresMigration, postgresStore } from '../../src/postgres.ts';
 import { redisStore } from '../../src/redis.ts';
-import type { Store } from '../../src/store/record-store.ts';
+import type { RecordStore } from '../../src/store/record-store.ts';
 import { openVault } from '../../src/vault/vault.ts';
 import { NO_POSTGRES, startPostgres, startReplica, startWire } from '../support/engines/postgres.ts';
 import { noRedis, redisServer } from '../support/engines/redis.ts';
@@ -21,7 +21,7 @@ import {
  */
 
 interface Pair {
-  open(): Store;
+  open(): RecordStore;
   /** Whether the replica has the login. */
   isReplicated(): Promise<boolean>;
   /** From now on the replica hears nothing of the primary. */
@@ -89,7 +89,7 @@ async function wireTo(port: number) {
   return wire;
 }
 
-function vaultOf(store: Store, at: Machine) {
+function vaultOf(store: RecordStore, at: Machine) {
   const vault = openVault({ keyring: 'key-file', store, environment: at.environment });
   onTestFinished(() => vault.close());
   return vault;
@@ -125,7 +125,9 @@ describe.each(ENGINES)('%s', (_name, start, reason) => {
         return found?.refreshToken === server.live(family);
       };
       await expect.poll(stored, { timeout: 30_000 }).toBe(true);
-      expect(await ended(vaultOf(pair.open(), at).token(RESOURCE, { refused: 1 }))).toBe('generation 2');
+      expect(await ended(vaultOf(pair.open(), at).token(RESOURCE, { rejectedGeneration: 1 }))).toBe(
+        'generation 2',
+      );
       expect(server.presented).toHaveLength(1);
       expect(server.hasEnded(family)).toBe(false);
     },

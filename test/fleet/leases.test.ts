@@ -44,7 +44,7 @@ test('a refresh whose record changes each time ends with its caller, and a vault
     const found = await read(address);
     return found && { ...found, version: String(version) };
   };
-  expect(await ended(one.vault.token(RESOURCE, { deadlineMs: 500 }))).toMatch(/Timeout/);
+  expect(await ended(one.vault.token(RESOURCE, { timeoutMs: 500 }))).toMatch(/Timeout/);
   await one.vault.close();
   const { length } = one.engine.calls;
   expect(length).toBeLessThan(60);
@@ -56,7 +56,7 @@ test('an answer with an access token that was given before is stored for its ref
   server.hooks.shape = (body) => ({ ...body, access_token: 'access-token-of-the-login' });
   expect(await ended(one.vault.token(RESOURCE))).toBe('generation 2');
   const first = (await storedAt(one.store, at))?.refreshToken;
-  await one.vault.token(RESOURCE, { refused: 2 });
+  await one.vault.token(RESOURCE, { rejectedGeneration: 2 });
   expect(await storedAt(one.store, at)).toMatchObject({ generation: 3 });
   expect((await storedAt(one.store, at))?.refreshToken === first).toBe(false);
   expect(server.presented).toEqual(['0/0 rotated', '1/0 rotated']);

@@ -73,14 +73,18 @@ test('a rekey moves sixteen logins at a time', async () => {
 
 test('the refresher begins to refresh before it has read all records', async () => {
   const { at, shared, store } = await manyLogins();
-  const { custody, keys } = credentialsAt(store, at);
+  const { credentialStore, keys } = credentialsAt(store, at);
   // More of them than are read at once, without a file for each.
-  const found = (await custody.find(CredentialId.of('https://mcp.example.com/0', undefined)))?.held;
+  const found = (await credentialStore.find(CredentialId.of('https://mcp.example.com/0', undefined)))?.held;
   if (found === undefined) throw new Error('It is gone.');
   const key = await keys.strongest();
   for (let n = LOGINS; n < 450; n += 1) {
     const id = CredentialId.of(`https://mcp.example.com/${n}`, undefined);
-    await custody.save(key, id, () => ({ ...found.credential, resource: id.resource, generation: 1 }));
+    await credentialStore.save(key, id, () => ({
+      ...found.credential,
+      resource: id.resource,
+      generation: 1,
+    }));
   }
   const first = [...shared.rows.keys()].slice(0, 1);
   const [begun, end] = [gate(), new AbortController()];
@@ -101,7 +105,7 @@ test('the refresher begins to refresh before it has read all records', async () 
     return claim(request);
   };
   onTestFinished(() => end.abort());
-  const result = vault.warm({ signal: end.signal, onLook: () => end.abort() });
+  const result = vault.runRefresher({ signal: end.signal, onLook: () => end.abort() });
   await begun.opened;
   await result;
   expect(reads).toBeGreaterThanOrEqual(450);

@@ -96,7 +96,7 @@ describe('what is measured', () => {
       if (metric.name === 'commit-retry') engine.cut.delete('write');
     });
     onTestFinished(stop);
-    await vault.token(servers.resource, { refused: 1 });
+    await vault.token(servers.resource, { rejectedGeneration: 1 });
     const series = parsed(collected.text());
     expect(series.get('holdfast_claims_total{outcome="won"}')).toBe(1);
     expect(series.get('holdfast_commit_retries_total')).toBe(1);
@@ -111,7 +111,10 @@ describe('what is measured', () => {
     const { vault } = vaultAt(home);
     await vault.login(servers.resource, { account: 'somebody', interaction: scripted });
     const held = await stored(home, servers.resource, 'somebody');
-    await vault.token(servers.resource, { account: 'somebody', refused: held.credential.generation });
+    await vault.token(servers.resource, {
+      account: 'somebody',
+      rejectedGeneration: held.credential.generation,
+    });
     const { credential, address } = await stored(home, servers.resource, 'somebody');
     const text = collected.text();
     expect(text).toContain(new URL(servers.issuer).host);
@@ -375,7 +378,7 @@ describe('OpenTelemetry', () => {
     const { vault } = await loggedIn(home, own.resource);
     await expire(home, own.resource);
     await own.behave({ token: '500', times: 100 });
-    await expect(vault.token(own.resource, { deadlineMs: 500 })).rejects.toMatchObject({ retryable: true });
+    await expect(vault.token(own.resource, { timeoutMs: 500 })).rejects.toMatchObject({ retryable: true });
     await expect
       .poll(() => spans.filter(({ name }) => name === 'holdfast.refresh'))
       .toEqual([

@@ -43,8 +43,8 @@ describe('holdfast store, on the directory of one machine', () => {
         'by state: 1 fresh, 0 due, 0 login required, 0 not opened',
       ]),
     );
-    const unopened = await at.run(['store', 'status', '--open', '--json'], locked);
-    expect(JSON.parse(unopened.out).states).toMatchObject({ fresh: 0, unopened: 1 });
+    const undecryptable = await at.run(['store', 'status', '--open', '--json'], locked);
+    expect(JSON.parse(undecryptable.out).states).toMatchObject({ fresh: 0, undecryptable: 1 });
   });
 
   test.each([

@@ -40,7 +40,7 @@ async function strictFleet(leftMs = -1000) {
       await go.opened;
     };
     const holder = open();
-    const token = ended(holder.vault.token(RESOURCE, { refused: 1 }));
+    const token = ended(holder.vault.token(RESOURCE, { rejectedGeneration: 1 }));
     await answered.opened;
     server.hooks.after = undefined;
     return { holder, token, goOn: () => go.open() };
@@ -60,7 +60,7 @@ describe('an answer whose record has moved meanwhile', () => {
     goOn();
     expect(await token).toBe('generation 2');
     expect((await stored())?.refreshToken === server.live(family)).toBe(true);
-    expect(await ended(open().vault.token(RESOURCE, { refused: 1 }))).toBe('generation 2');
+    expect(await ended(open().vault.token(RESOURCE, { rejectedGeneration: 1 }))).toBe('generation 2');
     expect(server.hasEnded(family)).toBe(false);
   });
 
@@ -244,7 +244,7 @@ describe('tokens in the outbox of a process that died', () => {
     await at.renewKey();
     expect(await directoryProcess(at).vault.rekey()).toMatchObject({ moved: 1, left: [] });
     const next = directoryProcess(at);
-    expect(await ended(next.vault.token(RESOURCE, { refused: 1 }))).toBe('generation 2');
+    expect(await ended(next.vault.token(RESOURCE, { rejectedGeneration: 1 }))).toBe('generation 2');
     expect((await storedAt(disk, at))?.refreshToken === server.live(family)).toBe(true);
     expect(server.hasEnded(family)).toBe(false);
   });
@@ -321,8 +321,8 @@ describe('tokens that were saved in the outbox after a logout, by a process that
       expect(await open().vault.logout(RESOURCE)).toMatchObject({ removed: 0 });
       expect(server.revoked).toContain(live);
       const before = server.revoked.length;
-      const { custody } = credentialsAt(engineProcess(shared, at).store, at);
-      await custody.endRemoved(CredentialId.of(RESOURCE, undefined));
+      const { credentialStore } = credentialsAt(engineProcess(shared, at).store, at);
+      await credentialStore.endRemoved(CredentialId.of(RESOURCE, undefined));
       await open().vault.logout(RESOURCE);
       expect(server.revoked).toHaveLength(before);
     },

@@ -59,13 +59,13 @@ describe('answers that no store took', () => {
     const early = engineProcess(shared, at);
     early.engine.cut.add('write').add('putOutbox').add('renew').add('version');
     await early.vault.token(RESOURCE);
-    early.engine.cut.add('read').add('claim').add('release').add('setAside').add('kidsOf');
+    early.engine.cut.add('read').add('claim').add('release').add('quarantine').add('kidsOf');
     shared.advance(LEASE_MS + PATIENCE_MS + 100);
     // The next one brings that home, is given generation 3, cannot store it, and dies.
     const later = engineProcess(shared, at);
     const home = await later.vault.token(RESOURCE);
     later.engine.cut.add('write').add('putOutbox');
-    await later.vault.token(RESOURCE, { refused: home.generation });
+    await later.vault.token(RESOURCE, { rejectedGeneration: home.generation });
     kill(later);
     // The early one goes on, finds its answer stored, and clears up after itself.
     early.engine.cut.clear();
@@ -73,7 +73,9 @@ describe('answers that no store took', () => {
     await early.vault.close();
     shared.advance(LEASE_MS + PATIENCE_MS + 100);
     const last = engineProcess(shared, at);
-    expect(await ended(last.vault.token(RESOURCE, { refused: home.generation }))).toBe('generation 3');
+    expect(await ended(last.vault.token(RESOURCE, { rejectedGeneration: home.generation }))).toBe(
+      'generation 3',
+    );
     expect((await storedAt(first.store, at))?.refreshToken === server.live(family)).toBe(true);
     expect(server.hasEnded(family)).toBe(false);
   });
@@ -108,21 +110,21 @@ describe('answers that no store took', () => {
         },
       });
       // No room in the home either.
-      const { custody } = credentialsAt(full, at);
-      const found = (await custody.find(CredentialId.of(RESOURCE, undefined)))?.held;
+      const { credentialStore } = credentialsAt(full, at);
+      const found = (await credentialStore.find(CredentialId.of(RESOURCE, undefined)))?.held;
       if (found === undefined) throw new Error('It is gone.');
-      const lease = custody.lease(found);
+      const lease = credentialStore.lease(found);
       const current = await lease.begin({ waitMs: 1000 });
       if (current === undefined) throw new Error('It is gone.');
       await lease.complete({ ...current.credential, generation: 2 }, '');
       await lease.release();
-      await custody.settle();
+      await credentialStore.settle();
     }
     for (const at of homes) {
-      const { custody } = credentialsAt(new DirectoryStore(at.layout, at.environment), at);
-      const found = (await custody.find(CredentialId.of(RESOURCE, undefined)))?.held;
+      const { credentialStore } = credentialsAt(new DirectoryStore(at.layout, at.environment), at);
+      const found = (await credentialStore.find(CredentialId.of(RESOURCE, undefined)))?.held;
       if (found === undefined) throw new Error('It is gone.');
-      const lease = custody.lease(found);
+      const lease = credentialStore.lease(found);
       expect((await lease.begin({ waitMs: 1000 }))?.credential.generation).toBe(2);
       await lease.release();
     }
@@ -143,8 +145,8 @@ test('an answer that another process brings home just after a claim is used, and
   shared.advance(LEASE_MS + PATIENCE_MS + 100);
   // One that has found the answer in the outbox, and is stopped before it writes it.
   const stopped = engineProcess(shared, at);
-  const { custody } = credentialsAt(stopped.store, at);
-  const found = (await custody.find(CredentialId.of(RESOURCE, undefined)))?.held;
+  const { credentialStore } = credentialsAt(stopped.store, at);
+  const found = (await credentialStore.find(CredentialId.of(RESOURCE, undefined)))?.held;
   if (found === undefined) throw new Error('It is gone.');
   const [writing, goOn] = [gate(), gate()];
   const write = stopped.engine.write.bind(stopped.engine);
@@ -154,7 +156,7 @@ test('an answer that another process brings home just after a claim is used, and
     return write(...given);
   };
   stopped.engine.cut.add('renew');
-  const home = custody.lease(found).begin({ waitMs: 1000 });
+  const home = credentialStore.lease(found).begin({ waitMs: 1000 });
   await writing.opened;
   shared.advance(LEASE_MS + PATIENCE_MS + 100);
   // It goes on between the claim of the next one and that one's look into the outbox.
@@ -183,7 +185,7 @@ describe('a late answer, at a server where the newest counts', () => {
     await late;
     const next = engineProcess(shared, at);
     shared.advance(LEASE_MS + PATIENCE_MS);
-    await next.vault.token(RESOURCE, { refused: (await storedAt(first.store, at))?.generation });
+    await next.vault.token(RESOURCE, { rejectedGeneration: (await storedAt(first.store, at))?.generation });
     expect((await storedAt(first.store, at))?.refreshToken === server.live(family)).toBe(true);
     expect(server.hasEnded(family)).toBe(false);
   });
@@ -229,7 +231,7 @@ describe('a late answer, at a server where the newest counts', () => {
     await late;
     shared.advance(LEASE_MS + PATIENCE_MS);
     const next = engineProcess(shared, at);
-    await next.vault.token(RESOURCE, { refused: (await storedAt(first.store, at))?.generation });
+    await next.vault.token(RESOURCE, { rejectedGeneration: (await storedAt(first.store, at))?.generation });
     expect((await storedAt(first.store, at))?.refreshToken === server.live(family)).toBe(true);
     expect(server.hasEnded(family)).toBe(false);
   });
@@ -270,7 +272,7 @@ async function followedBy(
     await answers[n - 1]?.gone;
   };
   const stopped = engineProcess(shared, at);
-  const late = stopped.vault.token(RESOURCE, { deadlineMs: 1500 }).catch(() => {});
+  const late = stopped.vault.token(RESOURCE, { timeoutMs: 1500 }).catch(() => {});
   await answers[0]?.made;
   stopped.engine.cut.add('renew');
   shared.advance(LEASE_MS + 100);
@@ -329,7 +331,7 @@ test('an older answer is not written over a live one after a fail-over in which 
   const isLive = async () => (await storedAt(first.store, at))?.refreshToken === server.live(family);
   expect(await isLive()).toBe(true);
   const calls = a.engine.calls.length;
-  await a.vault.token(RESOURCE, { refused: -1 });
+  await a.vault.token(RESOURCE, { rejectedGeneration: -1 });
   await expect.poll(() => a.engine.calls.length).toBeGreaterThan(calls);
   await a.vault.close();
   expect(await isLive()).toBe(true);
@@ -340,17 +342,22 @@ test('a process that has refreshed ten thousand logins has forgotten most of the
   const at = await machine();
   const shared = new SharedMemory();
   const one = engineProcess(shared, at);
-  const { custody, keys } = credentialsAt(one.store, at);
+  const { credentialStore, keys } = credentialsAt(one.store, at);
   const key = await keys.strongest();
   await putLogin(one.store, at, { server, refreshToken: 'x'.repeat(900) });
-  const sample = (await custody.find(CredentialId.of(RESOURCE, undefined)))?.held.credential;
+  const sample = (await credentialStore.find(CredentialId.of(RESOURCE, undefined)))?.held.credential;
   if (sample === undefined) throw new Error('It is gone.');
   const refreshed: WeakRef<object>[] = [];
   for (let count = 0; count < 2_000; count += 1) {
     const id = CredentialId.of(`${RESOURCE}/${count}`, undefined);
     const { resource, account } = id;
-    const { held } = await custody.save(key, id, () => ({ ...sample, resource, account, generation: 1 }));
-    const lease = custody.lease(held);
+    const { held } = await credentialStore.save(key, id, () => ({
+      ...sample,
+      resource,
+      account,
+      generation: 1,
+    }));
+    const lease = credentialStore.lease(held);
     await lease.begin({ waitMs: 1000 });
     const next = { ...held.credential, generation: 2 };
     refreshed.push(new WeakRef((await lease.complete(next, '')).credential));

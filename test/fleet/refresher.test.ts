@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { CredentialId } from '../../src/credential.ts';
-import type { WarmedLogin } from '../../src/refresh/warm-options.ts';
+import type { RefreshedLogin } from '../../src/refresh/refresher-options.ts';
 import { EngineStore } from '../../src/store/engine/engine-store.ts';
 import type { Vault } from '../../src/vault/vault.ts';
 import { memoryEngine, SharedMemory } from '../support/engines/memory-engine.ts';
@@ -23,7 +23,7 @@ async function logIn(vault: Vault, accounts: readonly string[]): Promise<void> {
 
 /** Leaves the stored token so many milliseconds of an hour. */
 async function leave(home: Home, account: string, leftMs: number): Promise<void> {
-  const { custody } = partsAt(home);
+  const { credentialStore } = partsAt(home);
   const { credential, ...held } = await stored(home, servers.resource, account);
   const obtainedAt = Date.now() + leftMs - 3_600_000;
   const tokens = {
@@ -32,12 +32,16 @@ async function leave(home: Home, account: string, leftMs: number): Promise<void>
     obtainedBoot: undefined,
     expiresAt: obtainedAt + 3_600_000,
   };
-  await custody.replace({ ...held, credential }, { ...credential, tokens });
+  await credentialStore.replace({ ...held, credential }, { ...credential, tokens });
 }
 
-async function warmOnce(vault: Vault, options: Parameters<Vault['warm']>[0] = {}) {
-  const heard: WarmedLogin[] = [];
-  const result = await vault.warm({ once: true, onRefresh: (login) => void heard.push(login), ...options });
+async function warmOnce(vault: Vault, options: Parameters<Vault['runRefresher']>[0] = {}) {
+  const heard: RefreshedLogin[] = [];
+  const result = await vault.runRefresher({
+    once: true,
+    onRefresh: (login) => void heard.push(login),
+    ...options,
+  });
   return { ...result, heard };
 }
 
@@ -50,7 +54,7 @@ describe('keeping logins warm', () => {
     await leave(home, 'lapsed', -1000);
     const before = await servers.counters();
     const { states, refreshed, failures } = await warmOnce(vault);
-    expect(states).toEqual({ fresh: 3, due: 0, 'login-required': 0, unopened: 0 });
+    expect(states).toEqual({ fresh: 3, due: 0, 'login-required': 0, undecryptable: 0 });
     expect({ refreshed, failures }).toEqual({ refreshed: 2, failures: [] });
     expect((await servers.counters()).refreshGrants - before.refreshGrants).toBe(2);
     const generations = await Promise.all(
@@ -69,10 +73,10 @@ describe('keeping logins warm', () => {
     for (const [index, account] of accounts.entries()) {
       await leave(home, account, account === 'c' ? 10_000 : 60_000 + index);
     }
-    const heard: WarmedLogin[] = [];
+    const heard: RefreshedLogin[] = [];
     let looks = 0;
     const stop = new AbortController();
-    await vault.warm({
+    await vault.runRefresher({
       ratePerMinute: 1,
       everyMs: 100,
       signal: stop.signal,
@@ -93,7 +97,7 @@ describe('keeping logins warm', () => {
     await vault.login(own.resource, { interaction: scripted });
     const held = await stored(home, own.resource);
     const tokens = { ...held.credential.tokens, obtainedAt: 0, obtainedBoot: undefined, expiresAt: 1000 };
-    await partsAt(home).custody.replace(held, { ...held.credential, tokens });
+    await partsAt(home).credentialStore.replace(held, { ...held.credential, tokens });
     await own.revokeGrants();
     const first = await warmOnce(vault);
     expect(first.heard.map(({ outcome }) => outcome)).toEqual(['login-required']);
@@ -112,14 +116,14 @@ describe('keeping logins warm', () => {
       obtainedAt: Date.now() - 59 * 60_000,
       obtainedBoot: undefined,
     };
-    await partsAt(home).custody.replace(held, {
+    await partsAt(home).credentialStore.replace(held, {
       ...held.credential,
       tokens: { ...tokens, expiresAt: tokens.obtainedAt + 3_600_000 },
     });
     await own.behave({ token: '500', times: 1 });
     const stop = new AbortController();
     const heard: string[] = [];
-    await vault.warm({
+    await vault.runRefresher({
       signal: stop.signal,
       onRefresh: ({ outcome }) => {
         heard.push(outcome);
@@ -139,7 +143,7 @@ describe('keeping logins warm', () => {
     engine.cut.add('list');
     const stop = new AbortController();
     const refreshed = gate();
-    const warm = vault.warm({ everyMs: 50, signal: stop.signal, onRefresh: () => refreshed.open() });
+    const warm = vault.runRefresher({ everyMs: 50, signal: stop.signal, onRefresh: () => refreshed.open() });
     while (engine.calls.filter((call) => call === 'list').length < 4)
       await new Promise((go) => setTimeout(go, 10));
     engine.cut.clear();
@@ -152,7 +156,7 @@ describe('keeping logins warm', () => {
   test('ends with its vault', async () => {
     const { vault } = await loggedIn(await temporaryHome(), servers.resource);
     const looked = gate();
-    const warm = vault.warm({ onLook: () => looked.open() });
+    const warm = vault.runRefresher({ onLook: () => looked.open() });
     await looked.opened;
     await vault.close();
     expect((await warm).states.fresh).toBe(1);
@@ -173,7 +177,7 @@ describe('three `holdfast refresher` at one store', () => {
     );
     const generations = async () => {
       const found = await Promise.all(
-        accounts.map((account) => partsAt(home).custody.find(CredentialId.of(own.resource, account))),
+        accounts.map((account) => partsAt(home).credentialStore.find(CredentialId.of(own.resource, account))),
       );
       return found.map((one) => one?.held.credential.generation ?? 0);
     };

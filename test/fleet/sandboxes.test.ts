@@ -7,9 +7,9 @@ import { SealedCredentialStore } from '../../src/credentials/sealed/sealed-crede
 import { migratable } from '../../src/doctor/store-status.ts';
 import { postgresStore } from '../../src/postgres.ts';
 import { MemoryStore } from '../../src/store/memory.ts';
-import type { Store } from '../../src/store/record-store.ts';
+import type { RecordStore } from '../../src/store/record-store.ts';
 import { processEnvironment } from '../../src/system/environment.ts';
-import { placeOf } from '../../src/vault/open-parts.ts';
+import { openParts } from '../../src/vault/open-parts.ts';
 import { openVault } from '../../src/vault/vault.ts';
 import { NO_POSTGRES, type Postgres, startPostgres } from '../support/engines/postgres.ts';
 import { temporaryHome } from '../support/homes/home.ts';
@@ -87,18 +87,22 @@ test.skipIf(MISSING)(
 
 /** Ages the stored token beyond its end, as time would. */
 async function lapse(environment: ReturnType<typeof processEnvironment>): Promise<void> {
-  const store: Store = postgresStore({ connectionString: postgres.url() });
-  const { keys } = placeOf({ store }, environment, (await temporaryHome()).layout);
-  const custody = new SealedCredentialStore({ lasting: store, passing: new MemoryStore(), keys });
+  const store: RecordStore = postgresStore({ connectionString: postgres.url() });
+  const { keys } = openParts({ store }, environment, (await temporaryHome()).layout);
+  const credentialStore = new SealedCredentialStore({
+    persistent: store,
+    ephemeral: new MemoryStore(),
+    keys,
+  });
   try {
-    const held = (await custody.find(CredentialId.of(servers.resource, undefined)))?.held;
+    const held = (await credentialStore.find(CredentialId.of(servers.resource, undefined)))?.held;
     if (held === undefined) throw new Error('The login is gone.');
     const { tokens } = held.credential;
     const { obtainedBoot: _boot, ...rest } = tokens;
     const obtainedAt = Date.now() - 7_200_000;
     const aged = { ...rest, obtainedAt, expiresAt: obtainedAt + 3_600_000 };
-    await custody.replace(held, { ...held.credential, tokens: aged });
+    await credentialStore.replace(held, { ...held.credential, tokens: aged });
   } finally {
-    await custody.close();
+    await credentialStore.close();
   }
 }

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { StorageFullError } from '../../src/errors.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
-import type { Store } from '../../src/store/record-store.ts';
+import type { RecordStore } from '../../src/store/record-store.ts';
 import { SharedMemory } from '../support/engines/memory-engine.ts';
 import { gate, storeAround } from '../support/homes/store.ts';
 import {
@@ -34,7 +34,7 @@ async function scene(where: (typeof WHERE)[number], leftMs = -1000) {
   server.hooks.after = () => trace.say('server', 'answer');
   const disk = () => new DirectoryStore(at.layout, at.environment);
   /** A process; `change` is what is wrong with its store. */
-  const open = (who: string, change: Partial<Store> = {}) => {
+  const open = (who: string, change: Partial<RecordStore> = {}) => {
     if (where === 'directory') {
       return { ...directoryProcess(at, trace.store(who, storeAround(disk(), change))), cut: () => {} };
     }
@@ -98,7 +98,7 @@ describe.each(WHERE)('the order of steps at a %s store', (where) => {
       response.destroy();
       return true;
     };
-    trace.say('caller', await ended(open('one').vault.token(RESOURCE, { deadlineMs: 500 })));
+    trace.say('caller', await ended(open('one').vault.token(RESOURCE, { timeoutMs: 500 })));
     await frozen('answer-lost');
   });
 

@@ -2,7 +2,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { COMMANDS } from '../../src/cli/commands.ts';
-import { PEERS } from '../../src/import/sources.ts';
+import { SOURCES } from '../../src/import/sources.ts';
 import { peerHome } from '../import/peer-home.ts';
 import { temporaryDirectory, temporaryHome } from '../support/homes/home.ts';
 import { holdfast as start } from '../support/processes/process.ts';
@@ -278,5 +278,5 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, a login that does not
 
 it('holdfast import completes the name of every program whose logins it takes', () => {
   const { argument } = COMMANDS.find(({ name }) => name === 'import') ?? {};
-  expect(argument?.choices?.toSorted()).toEqual([...PEERS.map(({ id }) => id), '-'].toSorted());
+  expect(argument?.choices?.toSorted()).toEqual([...SOURCES.map(({ id }) => id), '-'].toSorted());
 });

@@ -43,9 +43,9 @@ test('an import that is killed at any step leaves the login here or there, never
     const file = join(at.directory, '.mcporter', 'credentials.json');
     const { vault } = vaultAt(at.home);
     const name = CredentialId.of(servers.resource, undefined);
-    const here = (await partsAt(at.home).custody.find(name))?.held.credential.tokens.refreshToken;
+    const here = (await partsAt(at.home).credentialStore.find(name))?.held.credential.tokens.refreshToken;
     const isHere = here?.reveal() === login.tokens.refresh_token;
-    const there = (await findLogins(at.peer, at.place)).logins;
+    const there = (await findLogins(at.peer, at.context)).logins;
     const kept = (await vault.backups()).backups.map(({ text }) => text.reveal());
     seen.add(`${isHere ? 'here' : ''} ${there.length > 0 ? 'there' : ''} ${kept.length > 0 ? 'kept' : ''}`);
     expect(isHere || there.length > 0).toBe(true);
@@ -54,10 +54,10 @@ test('an import that is killed at any step leaves the login here or there, never
     await halfAMinuteLater(file);
     for (const found of there)
       expect((await moveLogin(found, at, vault, {})).outcome).toMatch(/moved|finished/);
-    expect((await findLogins(at.peer, at.place)).logins).toEqual([]);
-    expect((await partsAt(at.home).custody.find(name))?.held.credential.tokens.refreshToken?.reveal()).toBe(
-      login.tokens.refresh_token,
-    );
+    expect((await findLogins(at.peer, at.context)).logins).toEqual([]);
+    expect(
+      (await partsAt(at.home).credentialStore.find(name))?.held.credential.tokens.refreshToken?.reveal(),
+    ).toBe(login.tokens.refresh_token);
     // Where nothing was left to do there, mcporter itself finds the lock left behind.
     const left = (await readdir(dirname(file))).filter((one) => there.length > 0 || !one.endsWith('.lock'));
     expect(left).toEqual(['credentials.json']);

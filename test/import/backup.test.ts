@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { backupKeeper, backupsOf, restoreBackup } from '../../src/import/backup.ts';
 import { findLogins, moveLogin, StillThere } from '../../src/import/move.ts';
 import type { FoundLogin } from '../../src/import/source.ts';
-import { PEERS } from '../../src/import/sources.ts';
+import { SOURCES } from '../../src/import/sources.ts';
 import { Secret } from '../../src/secret.ts';
 import { temporaryDirectory } from '../support/homes/home.ts';
 import { partsAt, vaultAt } from '../support/homes/vault.ts';
@@ -19,11 +19,11 @@ beforeAll(async () => {
 afterAll(() => servers.stop());
 
 /** Those that keep their logins in files of their own; docker-agent’s is sealed, and its store keeps it. */
-const WITH_FILES = PEERS.map(({ id }) => id).filter((id) => id !== 'docker-agent');
+const WITH_FILES = SOURCES.map(({ id }) => id).filter((id) => id !== 'docker-agent');
 
 async function moved(at: PeerHome) {
   const { vault } = vaultAt(at.home);
-  const { logins } = await findLogins(at.peer, at.place);
+  const { logins } = await findLogins(at.peer, at.context);
   expect(logins).toHaveLength(1);
   const found = logins[0] as FoundLogin;
   expect(await moveLogin(found, at, vault, { issuer: servers.issuer })).toMatchObject({ outcome: 'moved' });
@@ -45,15 +45,15 @@ describe.each(WITH_FILES)('a file of %s', (id) => {
     const before = await at.files();
     const { vault, found } = await moved(at);
     expect(await at.files()).not.toEqual(before);
-    const { backups, unopened } = await backupsOf(at.peer, at.place, vault);
-    expect(unopened).toBe(0);
+    const { backups, undecryptable } = await backupsOf(at.peer, at.context, vault);
+    expect(undecryptable).toBe(0);
     expect(backups).toMatchObject([{ from: id, path: found.file }]);
     const [backup] = backups;
     if (backup === undefined) return;
     await restoreBackup(backup, at, vault);
     expect(await at.files()).toEqual(before);
     expect((await stat(found.file)).mode & 0o777).toBe(0o600);
-    expect((await findLogins(at.peer, at.place)).logins).toHaveLength(1);
+    expect((await findLogins(at.peer, at.context)).logins).toHaveLength(1);
   });
 });
 
@@ -75,13 +75,13 @@ describe('a backup', () => {
     expect((await stat(join(backups, name))).mode & 0o777).toBe(0o600);
     const [, time = ''] = name.split('.');
     await writeFile(join(backups, name.replace(time, '1')), text, { mode: 0o600 });
-    expect(await vault.backups()).toMatchObject({ backups: [{ at: Number(time) }], unopened: 1 });
+    expect(await vault.backups()).toMatchObject({ backups: [{ at: Number(time) }], undecryptable: 1 });
   });
 
   test('is of what the program had right then, though it had written meanwhile', async () => {
     const at = await peerHome('mcporter', servers);
     const { vault } = vaultAt(at.home);
-    const [found] = (await findLogins(at.peer, at.place)).logins;
+    const [found] = (await findLogins(at.peer, at.context)).logins;
     if (found === undefined) throw new Error('It was to be found.');
     const interrupted: FoundLogin = {
       ...found,
@@ -128,7 +128,7 @@ describe('a backup', () => {
     for (let index = 0; index < 3; index += 1) await vaultAt(at.home).vault.rekey();
     expect(await vaultAt(at.home).vault.backups()).toMatchObject({
       backups: [{ from: 'goose' }],
-      unopened: 0,
+      undecryptable: 0,
     });
   });
 
@@ -146,7 +146,7 @@ describe('a backup', () => {
     const { vault } = vaultAt(at.home);
     await partsAt(at.home).keys.strongest();
     await symlink(await temporaryDirectory(), at.home.layout.backups);
-    const [found] = (await findLogins(at.peer, at.place)).logins;
+    const [found] = (await findLogins(at.peer, at.context)).logins;
     const refused = await moveLogin(found as FoundLogin, at, vault, { issuer: servers.issuer }).catch(
       (error: unknown) => error,
     );
@@ -165,7 +165,7 @@ describe('a backup', () => {
     const file = join(at.directory, path);
     const text = await readFile(file, 'utf8');
     await writeFile(file, text + ' '.repeat(17 * 1024 * 1024));
-    const [found] = (await findLogins(at.peer, at.place)).logins;
+    const [found] = (await findLogins(at.peer, at.context)).logins;
     const refused = await moveLogin(found as FoundLogin, at, vaultAt(at.home).vault, {
       issuer: servers.issuer,
     }).catch((e: unknown) => e);
@@ -219,7 +219,7 @@ describe('a lock of the program', () => {
   test.each(Object.keys(LOCKS))('is waited for, and the login leaves afterwards (%s)', async (id) => {
     const at = await peerHome(id, servers);
     const before = await at.files();
-    const [found] = (await findLogins(at.peer, at.place)).logins;
+    const [found] = (await findLogins(at.peer, at.context)).logins;
     const lock = await LOCKS[id]?.(at, found?.file ?? '');
     const taken = found?.take();
     await new Promise((resolve) => setTimeout(resolve, 300));
@@ -232,7 +232,7 @@ describe('a lock of the program', () => {
   test('of Cline that is not given back leaves the login there and here, which is said', async () => {
     const at = await peerHome('cline', servers);
     const before = await at.files();
-    const [found] = (await findLogins(at.peer, at.place)).logins;
+    const [found] = (await findLogins(at.peer, at.context)).logins;
     const lock = (await LOCKS['cline']?.(at, found?.file ?? '')) ?? '';
     // Held by a program that works: it makes its lock anew all the time.
     const holding = setInterval(() => void utimes(lock, new Date(), new Date()), 1_000);

@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { peerLogin } from '../../bench/storm/peer-login.ts';
 import { findLogins, moveLogin } from '../../src/import/move.ts';
-import type { FoundLogin, PeerPlace } from '../../src/import/source.ts';
+import type { FoundLogin, SourceContext } from '../../src/import/source.ts';
 import { peerNamed } from '../../src/import/sources.ts';
 import { FileKeyring } from '../../src/keyring/file/file.ts';
 import { openVault } from '../../src/vault/vault.ts';
@@ -57,17 +57,17 @@ async function dockerAgentHome(layout: 'file' | 'old' = 'file') {
     const keyring = new FileKeyring(files.layout, environment);
     await keyring.set('oauth:tokens', Buffer.from(JSON.stringify(Object.fromEntries(bundle))));
   }
-  const place: PeerPlace = {
+  const context: SourceContext = {
     environment,
     file: undefined,
     urls: [servers.resource],
     configured: async () => [],
   };
-  return { login, cagent, environment, home, place, entry, bundle: () => bundleAt(cagent, environment) };
+  return { login, cagent, environment, home, context, entry, bundle: () => bundleAt(cagent, environment) };
 }
 
-async function only(place: PeerPlace): Promise<FoundLogin> {
-  const { logins } = await findLogins(peer, place);
+async function only(context: SourceContext): Promise<FoundLogin> {
+  const { logins } = await findLogins(peer, context);
   expect(logins).toHaveLength(1);
   return logins[0] as FoundLogin;
 }
@@ -78,7 +78,12 @@ describe('a login of docker-agent', () => {
     async (layout) => {
       const at = await dockerAgentHome(layout);
       const { vault } = vaultAt(at.home);
-      const { outcome, result } = await moveLogin(await only(at.place), { peer, place: at.place }, vault, {});
+      const { outcome, result } = await moveLogin(
+        await only(at.context),
+        { peer, context: at.context },
+        vault,
+        {},
+      );
       expect(outcome).toBe('moved');
       expect(result.credential).toMatchObject({
         resource: servers.resource,
@@ -88,7 +93,7 @@ describe('a login of docker-agent', () => {
         scopes: ['tools:call'],
       });
       expect(await at.bundle()).toEqual(new Map([[OTHER, OTHER_ENTRY]]));
-      expect((await findLogins(peer, at.place)).logins).toEqual([]);
+      expect((await findLogins(peer, at.context)).logins).toEqual([]);
       await expire(at.home, servers.resource);
       const { token, generation } = await vault.token(servers.resource);
       expect(generation).toBe(2);
@@ -101,7 +106,7 @@ describe('a login of docker-agent', () => {
     const { files } = dockerAgentParts(at.cagent, at.environment);
     const item = join(at.cagent, 'mcp-oauth-keyring', 'oauth:tokens');
     const before = await readFile(item, 'utf8');
-    expect((await findLogins(peer, { ...at.place, urls: [] })).logins.map(({ name }) => name)).toEqual([
+    expect((await findLogins(peer, { ...at.context, urls: [] })).logins.map(({ name }) => name)).toEqual([
       OTHER,
       servers.resource,
     ]);
@@ -111,11 +116,13 @@ describe('a login of docker-agent', () => {
 
   test('that docker-agent has refreshed meanwhile moves with its newer tokens', async () => {
     const at = await dockerAgentHome();
-    const found = await only(at.place);
+    const found = await only(at.context);
     const next = { ...at.entry, ...(await peerLogin(servers)).tokens };
     await writeBundle(at.cagent, at.environment, new Map([[servers.resource, next]]));
     const { vault } = vaultAt(at.home);
-    expect(await moveLogin(found, { peer, place: at.place }, vault, {})).toMatchObject({ outcome: 'moved' });
+    expect(await moveLogin(found, { peer, context: at.context }, vault, {})).toMatchObject({
+      outcome: 'moved',
+    });
     const { credential } = await stored(at.home, servers.resource);
     expect(credential.tokens.refreshToken?.reveal()).toBe(next.refresh_token);
     expect((await at.bundle()).size).toBe(0);
@@ -123,7 +130,7 @@ describe('a login of docker-agent', () => {
 
   test('waits for another process that holds docker-agent’s lock, and moves then', async () => {
     const at = await dockerAgentHome();
-    const found = await only(at.place);
+    const found = await only(at.context);
     const script = join(import.meta.dirname, '../support/processes/lock-holder.ts');
     const holder = start(process.execPath, [
       ...TYPESCRIPT,
@@ -157,7 +164,7 @@ describe('a login of docker-agent', () => {
         [servers.resource, at.entry],
       ]),
     );
-    const { logins, skipped } = await findLogins(peer, { ...at.place, urls: [] });
+    const { logins, skipped } = await findLogins(peer, { ...at.context, urls: [] });
     expect(logins.map(({ name }) => name)).toEqual([servers.resource]);
     expect(skipped.map(({ name }) => name).toSorted()).toEqual([OTHER, 'no URL']);
     expect(JSON.stringify(skipped)).not.toContain('a secret');
@@ -165,7 +172,7 @@ describe('a login of docker-agent', () => {
     await rm(join(at.cagent, 'mcp-oauth-keyring'), { recursive: true });
     const file = join(at.cagent, 'mcp-oauth-tokens.enc');
     const before = await readFile(file, 'base64');
-    await expect(findLogins(peer, at.place)).rejects.toMatchObject({ code: 'key-unavailable' });
+    await expect(findLogins(peer, at.context)).rejects.toMatchObject({ code: 'key-unavailable' });
     expect(await readFile(file, 'base64')).toBe(before);
   });
 
@@ -198,9 +205,9 @@ describe('with --store docker-agent, a login of another program', () => {
     const at = await peerHome('codex', servers);
     const dockerAgentDir = join(at.directory, '.config', 'cagent');
     await mkdir(dirname(dockerAgentDir), { recursive: true });
-    const { environment } = at.place;
+    const { environment } = at.context;
     const { vault } = vaultAt(at.home, { environment, store: 'docker-agent', dockerAgentDir });
-    for (const found of (await findLogins(at.peer, at.place)).logins) {
+    for (const found of (await findLogins(at.peer, at.context)).logins) {
       const moved = await moveLogin(found, at, vault, { issuer: servers.issuer });
       expect(moved).toMatchObject({ outcome: 'moved' });
     }
@@ -210,7 +217,7 @@ describe('with --store docker-agent, a login of another program', () => {
       refresh_token: at.login.tokens.refresh_token,
       auth_server: servers.issuer,
     });
-    expect((await vault.token(servers.resource, { refused: 1 })).generation).toBe(2);
+    expect((await vault.token(servers.resource, { rejectedGeneration: 1 })).generation).toBe(2);
     expect(JSON.stringify(await at.files())).not.toContain(at.login.tokens.refresh_token);
   });
 
@@ -223,7 +230,7 @@ describe('with --store docker-agent, a login of another program', () => {
     const at = await peerHome('codex', servers);
     const dockerAgentDir = join(at.directory, '.config', 'cagent');
     await mkdir(dirname(dockerAgentDir), { recursive: true });
-    const { environment } = at.place;
+    const { environment } = at.context;
     await dockerAgentParts(dockerAgentDir, environment).keys.strongest();
     const script = join(import.meta.dirname, '../support/processes/import-process.ts');
     const args = [at.directory, dockerAgentDir, 'codex', servers.resource, servers.issuer, step, `${count}`];
@@ -231,15 +238,15 @@ describe('with --store docker-agent, a login of another program', () => {
       HOLDFAST_HOME: at.home.path,
     }).ended;
     expect([killed.code, killed.err]).toEqual([null, '']);
-    const [found] = (await findLogins(at.peer, at.place)).logins;
+    const [found] = (await findLogins(at.peer, at.context)).logins;
     if (found === undefined) throw new Error('It was taken out before it was killed.');
     const bundle = await readFile(join(dockerAgentDir, 'mcp-oauth-tokens.enc')).catch(() => undefined);
     expect(bundle !== undefined).toBe(expected === 'finished');
     const vault = openVault({ environment, keyring: 'file', store: 'docker-agent', dockerAgentDir });
     const again = await moveLogin(found, at, vault, { issuer: servers.issuer });
     expect(again).toMatchObject({ outcome: expected });
-    expect((await findLogins(at.peer, at.place)).logins).toEqual([]);
-    expect((await vault.token(servers.resource, { refused: 1 })).generation).toBe(2);
+    expect((await findLogins(at.peer, at.context)).logins).toEqual([]);
+    expect((await vault.token(servers.resource, { rejectedGeneration: 1 })).generation).toBe(2);
     await vault.close();
   });
 });

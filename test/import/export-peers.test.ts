@@ -24,7 +24,7 @@ beforeAll(async () => {
 afterAll(() => servers.stop());
 
 /** A home with a login, and a person's home beside it, where other programs have theirs. */
-async function place() {
+async function context() {
   const { home, first } = await loggedIn(await temporaryHome(), servers.resource);
   const directory = await temporaryDirectory();
   const environment = { ...home.environment, homeDirectory: directory };
@@ -41,7 +41,7 @@ describe('--format mcp-remote', () => {
   const name = () => createHash('md5').update(servers.resource).digest('hex');
 
   async function withDirectory() {
-    const at = await place();
+    const at = await context();
     const out = join(at.directory, '.mcp-auth', 'mcp-remote-v1');
     await mkdir(out, { recursive: true, mode: 0o700 });
     const read = async (what: string) =>
@@ -81,10 +81,10 @@ describe('--format mcp-remote', () => {
     const [found] = (await findLogins(peer, at.toImport)).logins;
     if (found === undefined) throw new Error('mcp-remote’s import does not find it.');
     const back = vaultAt(await temporaryHome()).vault;
-    expect(await moveLogin(found, { peer, place: at.toImport }, back, {})).toMatchObject({
+    expect(await moveLogin(found, { peer, context: at.toImport }, back, {})).toMatchObject({
       outcome: 'moved',
     });
-    expect((await back.token(servers.resource, { refused: 1 })).generation).toBe(2);
+    expect((await back.token(servers.resource, { rejectedGeneration: 1 })).generation).toBe(2);
   });
 
   test('leaves the login that mcp-remote has, unless it is to be replaced', async () => {
@@ -115,7 +115,7 @@ describe('--format mcp-remote', () => {
 
 describe('--format docker-agent', () => {
   async function withDirectory() {
-    const at = await place();
+    const at = await context();
     const cagent = join(at.directory, '.config', 'cagent');
     await mkdir(join(at.directory, '.config'));
     return {
@@ -153,7 +153,7 @@ describe('--format docker-agent', () => {
       store: 'docker-agent',
       dockerAgentDir: at.cagent,
     }).vault;
-    expect((await theirs.token(servers.resource, { refused: 1 })).token.reveal()).not.toBe(
+    expect((await theirs.token(servers.resource, { rejectedGeneration: 1 })).token.reveal()).not.toBe(
       at.first.tokens.accessToken.reveal(),
     );
   });
@@ -203,7 +203,7 @@ describe('--format docker-agent', () => {
 });
 
 test('with --store docker-agent, a login is exported as from any store', async () => {
-  const at = await place();
+  const at = await context();
   const cagent = join(at.directory, 'cagent');
   const { vault } = vaultAt(at.home, {
     environment: at.environment,

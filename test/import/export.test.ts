@@ -50,7 +50,7 @@ describe('a login that is exported', () => {
 
     const there = vaultAt(await temporaryHome()).vault;
     await there.importExported(login.json);
-    expect((await there.token(servers.resource, { refused: 1 })).generation).toBe(2);
+    expect((await there.token(servers.resource, { rejectedGeneration: 1 })).generation).toBe(2);
     await expect(there.importExported(login.json)).rejects.toMatchObject({ code: 'invalid-argument' });
     expect(await stored(home, servers.resource).catch(() => undefined)).toBeUndefined();
   });

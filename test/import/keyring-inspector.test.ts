@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { findLogins } from '../../src/import/move.ts';
-import type { FoundLogin, PeerPlace } from '../../src/import/source.ts';
+import type { FoundLogin, SourceContext } from '../../src/import/source.ts';
 import { peerNamed } from '../../src/import/sources.ts';
 import { temporaryDirectory, temporaryHome } from '../support/homes/home.ts';
 
@@ -21,26 +21,26 @@ async function placeWith(variables: Readonly<Record<string, string>>) {
   const file = join(homeDirectory, '.mcp-inspector', 'secrets.json');
   await mkdir(dirname(file));
   await copyFile(FIXTURE, file);
-  const place: PeerPlace = {
+  const context: SourceContext = {
     environment: { ...environment, homeDirectory, variables },
     file: undefined,
     urls: [],
     configured: async () => [],
   };
-  return { file, place, homeDirectory };
+  return { file, context, homeDirectory };
 }
 
-async function reasonsAt(place: PeerPlace): Promise<readonly string[]> {
-  const { logins, skipped } = await findLogins(INSPECTOR, place);
+async function reasonsAt(context: SourceContext): Promise<readonly string[]> {
+  const { logins, skipped } = await findLogins(INSPECTOR, context);
   expect(logins).toEqual([]);
   return skipped.map(({ reason }) => reason);
 }
 
 describe('what the Inspector has encrypted', () => {
   test('opens with its passphrase, and one login leaves it', async () => {
-    const { file, place } = await placeWith({ MCP_INSPECTOR_SECRET_KEY: PASSPHRASE });
+    const { file, context } = await placeWith({ MCP_INSPECTOR_SECRET_KEY: PASSPHRASE });
     const before = await readFile(file, 'utf8');
-    const { logins } = await findLogins(INSPECTOR, place);
+    const { logins } = await findLogins(INSPECTOR, context);
     expect(logins.map(({ login }) => login.resource).toSorted()).toEqual([
       'https://mcp.example.com/mcp',
       'https://other.example/mcp',
@@ -52,23 +52,23 @@ describe('what the Inspector has encrypted', () => {
     const after = await readFile(file, 'utf8');
     expect(JSON.parse(after)).toMatchObject({ version: 1, encryption: 'aes-256-gcm', kdf: { N: 16_384 } });
     expect(saltIn(after)).not.toBe(saltIn(before));
-    const left = await findLogins(INSPECTOR, place);
+    const left = await findLogins(INSPECTOR, context);
     expect(left.logins.map(({ login }) => login.refreshToken?.reveal())).toEqual(['other-refresh']);
   });
 
   test('opens with the passphrase in a file, less the end of its line', async () => {
     const variables: Record<string, string> = {};
-    const { place, homeDirectory } = await placeWith(variables);
+    const { context, homeDirectory } = await placeWith(variables);
     variables['MCP_INSPECTOR_SECRET_KEY_FILE'] = join(homeDirectory, 'key');
     await writeFile(join(homeDirectory, 'key'), `${PASSPHRASE}\n`, { mode: 0o600 });
-    expect((await findLogins(INSPECTOR, place)).logins).toHaveLength(2);
+    expect((await findLogins(INSPECTOR, context)).logins).toHaveLength(2);
     await rm(join(homeDirectory, 'key'));
-    expect(await reasonsAt(place)).toEqual([expect.stringContaining('empty, or not there')]);
+    expect(await reasonsAt(context)).toEqual([expect.stringContaining('empty, or not there')]);
   });
 
   test('stays closed without a passphrase, with a wrong one, and with two: each is said', async () => {
     const said = async (variables: Readonly<Record<string, string>>) =>
-      reasonsAt((await placeWith(variables)).place);
+      reasonsAt((await placeWith(variables)).context);
     expect(await said({})).toEqual([expect.stringContaining('set MCP_INSPECTOR_SECRET_KEY')]);
     expect(await said({ MCP_INSPECTOR_SECRET_KEY: 'another' })).toEqual([
       expect.stringContaining('the passphrase does not open it'),
@@ -78,10 +78,10 @@ describe('what the Inspector has encrypted', () => {
   });
 
   test('may not ask for more work than the Inspector itself would do', async () => {
-    const { file, place } = await placeWith({ MCP_INSPECTOR_SECRET_KEY: PASSPHRASE });
+    const { file, context } = await placeWith({ MCP_INSPECTOR_SECRET_KEY: PASSPHRASE });
     const text = await readFile(file, 'utf8');
     await writeFile(file, text.replace('"N": 16384', '"N": 1073741824'));
-    expect(await reasonsAt(place)).toEqual([expect.stringContaining('is not what that program writes')]);
+    expect(await reasonsAt(context)).toEqual([expect.stringContaining('is not what that program writes')]);
     expect(await readFile(file, 'utf8')).toContain('1073741824');
   });
 });

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { KeyringBrokenError, KeyringLockedError } from '../../src/errors.ts';
 import { findLogins, moveLogin } from '../../src/import/move.ts';
 import type { FoundLogin } from '../../src/import/source.ts';
-import { pause } from '../../src/system/locks/keyed-mutex.ts';
+import { sleep } from '../../src/system/locks/keyed-mutex.ts';
 import { acquireLock } from '../../src/system/locks/lock.ts';
 import { loadKernelKeyring, RING } from '../../src/system/os/kernel-keyring.ts';
 import { temporaryDirectory } from '../support/homes/home.ts';
@@ -57,8 +57,8 @@ async function inKeyring(id: string, bus: Bus): Promise<{ at: PeerHome; items: r
 }
 
 function onBus(at: PeerHome, bus: Bus): PeerHome {
-  const environment = { ...at.place.environment, variables: bus.variables };
-  return { ...at, place: { ...at.place, environment } };
+  const environment = { ...at.context.environment, variables: bus.variables };
+  return { ...at, context: { ...at.context, environment } };
 }
 
 function keep(bus: Bus, { service, account, text }: Item, attribute = 'username'): void {
@@ -153,8 +153,8 @@ function item(service: string, account: string, value: unknown): Item {
   return { service, account, text: JSON.stringify(value) };
 }
 
-async function only({ peer, place }: PeerHome): Promise<FoundLogin> {
-  const { logins } = await findLogins(peer, place);
+async function only({ peer, context }: PeerHome): Promise<FoundLogin> {
+  const { logins } = await findLogins(peer, context);
   expect(logins).toHaveLength(1);
   return logins[0] as FoundLogin;
 }
@@ -187,7 +187,7 @@ describe.skipIf(NO_SECRET_SERVICE)('in the Secret Service', () => {
         const { oauth_creds_notion: _, ...others } = JSON.parse(moved.text) as Record<string, unknown>;
         expect(left).toBe(JSON.stringify(others));
       } else expect(left).toBeUndefined();
-      expect((await findLogins(at.peer, at.place)).logins).toEqual([]);
+      expect((await findLogins(at.peer, at.context)).logins).toEqual([]);
 
       await expire(at.home, servers.resource);
       const { token } = await vault.token(servers.resource);
@@ -218,7 +218,7 @@ describe.skipIf(NO_SECRET_SERVICE)('in the Secret Service', () => {
     const at = await peerHome('codex', servers);
     const [one] = itemsOf('codex', at);
     keep(bus, { ...one, account: 'renamed|0123456789abcdef' });
-    const { logins } = await findLogins(at.peer, onBus(at, bus).place);
+    const { logins } = await findLogins(at.peer, onBus(at, bus).context);
     expect(logins.map(({ file }) => file)).toEqual([
       join(at.directory, '.codex/.credentials.json'),
       'Secret Service: Codex MCP Credentials',
@@ -257,7 +257,7 @@ describe.skipIf(NO_SECRET_SERVICE)('in the Secret Service', () => {
     for (const text of ['no JSON', '[]', 'CODEX_CHUNKED:2:{"server_name"']) {
       keep(bus, { service: 'Codex MCP Credentials', account: `${text.slice(0, 3)}|0`, text });
     }
-    const { logins, skipped } = await findLogins(at.peer, onBus(at, bus).place);
+    const { logins, skipped } = await findLogins(at.peer, onBus(at, bus).context);
     expect(logins).toEqual([]);
     expect(skipped.map(({ reason }) => reason).toSorted()).toEqual([
       expect.stringContaining('cut it into several items'),
@@ -271,7 +271,7 @@ describe.skipIf(NO_SECRET_SERVICE)('in the Secret Service', () => {
     const { at } = await inKeyring('goose', bus);
     const damaged = { service: 'goose', account: 'secrets', text: '{"OPENAI_API_KEY":' };
     keep(bus, damaged);
-    const { logins, skipped } = await findLogins(at.peer, at.place);
+    const { logins, skipped } = await findLogins(at.peer, at.context);
     expect(logins).toEqual([]);
     expect(skipped).toMatchObject([{ reason: expect.stringContaining('not what that program writes') }]);
     expect(kept(bus, damaged)).toBe(damaged.text);
@@ -284,12 +284,12 @@ describe.skipIf(NO_SECRET_SERVICE)('in the Secret Service', () => {
     const { at } = await inKeyring('codex', first);
     const later = await privateBus({ home });
     await later.keyring({ unlock: false });
-    const locked = findLogins(at.peer, onBus(at, later).place);
+    const locked = findLogins(at.peer, onBus(at, later).context);
     await expect(locked).rejects.toThrow(KeyringLockedError);
     await expect(locked).rejects.toMatchObject({ hint: expect.stringContaining('Unlock it') });
 
     const inFile = await peerHome('codex', servers);
-    const { logins, skipped } = await findLogins(inFile.peer, onBus(inFile, later).place);
+    const { logins, skipped } = await findLogins(inFile.peer, onBus(inFile, later).context);
     expect(logins).toHaveLength(1);
     expect(skipped).toMatchObject([
       { file: 'Secret Service: Codex MCP Credentials', reason: expect.stringContaining('locked') },
@@ -301,7 +301,7 @@ describe.skipIf(NO_SECRET_SERVICE)('in the Secret Service', () => {
     const daemon = await bus.keyring({ unlock: true });
     const { at } = await inKeyring('goose', bus);
     daemon.kill('SIGSTOP');
-    await expect(findLogins(at.peer, at.place)).rejects.toThrow(KeyringBrokenError);
+    await expect(findLogins(at.peer, at.context)).rejects.toThrow(KeyringBrokenError);
     daemon.kill('SIGCONT');
   });
 
@@ -327,7 +327,7 @@ describe.skipIf(NO_SECRET_SERVICE)('in the Secret Service', () => {
     const held = await acquireLock(join(locks, `${name}.lock`), { waitMs: 0 });
     const taken = found.take();
     // It needs some milliseconds where it does not wait.
-    expect(await Promise.race([taken, pause(500).then(() => 'waits')])).toBe('waits');
+    expect(await Promise.race([taken, sleep(500).then(() => 'waits')])).toBe('waits');
     const refreshed = one.text.replace(at.login.tokens.refresh_token, 'a-newer-refresh-token');
     keep(bus, { ...one, text: refreshed });
     await held.release();
@@ -341,7 +341,7 @@ describe.skipIf(NO_SECRET_SERVICE)('in the Secret Service', () => {
     const found = await only(at);
     const held = await acquireLock(join(at.directory, '.config/goose/secrets.yaml.lock'), { waitMs: 0 });
     const taken = found.take();
-    expect(await Promise.race([taken, pause(500).then(() => 'waits')])).toBe('waits');
+    expect(await Promise.race([taken, sleep(500).then(() => 'waits')])).toBe('waits');
     await held.release();
     expect(await taken).toBe('taken');
   });
@@ -350,7 +350,7 @@ describe.skipIf(NO_SECRET_SERVICE)('in the Secret Service', () => {
     const bus = await unlockedBus();
     const { at } = await inKeyring('codex', bus);
     const file = join(at.directory, 'another.json');
-    const { logins, places } = await findLogins(at.peer, { ...at.place, file });
+    const { logins, places } = await findLogins(at.peer, { ...at.context, file });
     expect(logins).toEqual([]);
     expect(places).toEqual([file]);
   });
@@ -358,8 +358,8 @@ describe.skipIf(NO_SECRET_SERVICE)('in the Secret Service', () => {
 
 test('where there is no session bus the keyring is not touched, and that is said', async () => {
   const at = await peerHome('goose', servers);
-  const environment = { ...at.place.environment, platform: 'linux' as const, variables: {} };
-  const { logins, skipped, places } = await findLogins(at.peer, { ...at.place, environment });
+  const environment = { ...at.context.environment, platform: 'linux' as const, variables: {} };
+  const { logins, skipped, places } = await findLogins(at.peer, { ...at.context, environment });
   expect(logins).toHaveLength(1);
   expect(skipped).toEqual([]);
   expect(places.at(-1)).toBe('Secret Service: goose (there is no Secret Service here)');

@@ -14,8 +14,8 @@ async function takenFrom(id: string, text: string): Promise<string> {
   const file = join(await temporaryDirectory(), 'peer-file');
   await writeFile(file, text);
   const configured = async () => [{ client: 'goose', name: 'a', url: A, args: [] }];
-  const place = { environment: processEnvironment(), file, urls: [A], configured };
-  const { logins } = await findLogins(peerNamed(id), place);
+  const context = { environment: processEnvironment(), file, urls: [A], configured };
+  const { logins } = await findLogins(peerNamed(id), context);
   expect(logins).toHaveLength(1);
   expect(await logins[0]?.take()).toBe('taken');
   expect(await logins[0]?.take()).toBe('gone');

@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type PeerLogin, peerLogin } from '../../bench/storm/peer-login.ts';
 import { configuredServers } from '../../src/import/configured-servers.ts';
-import type { Peer, PeerPlace } from '../../src/import/source.ts';
+import type { Source, SourceContext } from '../../src/import/source.ts';
 import { peerNamed } from '../../src/import/sources.ts';
 import { type Home, temporaryDirectory, temporaryHome } from '../support/homes/home.ts';
 import type { Servers } from '../support/servers/servers.ts';
@@ -14,12 +14,12 @@ import type { Servers } from '../support/servers/servers.ts';
 const FIXTURES = fileURLToPath(new URL('../fixtures/peers', import.meta.url));
 
 export interface PeerHome {
-  readonly peer: Peer;
+  readonly peer: Source;
   readonly login: PeerLogin;
   /** The person's home; where Holdfast keeps its own is elsewhere. */
   readonly directory: string;
   readonly home: Home;
-  readonly place: PeerPlace;
+  readonly context: SourceContext;
   /** Every file of the peer: its text, by its path below the home. */
   files(): Promise<Readonly<Record<string, string>>>;
 }
@@ -68,7 +68,7 @@ export async function peerHome(
     login,
     directory,
     home,
-    place: {
+    context: {
       environment,
       file: undefined,
       urls: options.urls ?? [servers.resource],

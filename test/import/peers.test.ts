@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { StorageUnwritableError } from '../../src/errors.ts';
 import { findLogins, moveLogin, StillThere } from '../../src/import/move.ts';
 import type { FoundLogin } from '../../src/import/source.ts';
-import { PEERS } from '../../src/import/sources.ts';
+import { SOURCES } from '../../src/import/sources.ts';
 import { accepted, expire, stored, vaultAt } from '../support/homes/vault.ts';
 import { type Servers, startServers } from '../support/servers/servers.ts';
 import { type PeerHome, peerHome } from './peer-home.ts';
@@ -15,14 +15,14 @@ beforeAll(async () => {
 });
 afterAll(() => servers.stop());
 
-async function only({ peer, place }: PeerHome): Promise<FoundLogin> {
-  const { logins } = await findLogins(peer, place);
+async function only({ peer, context }: PeerHome): Promise<FoundLogin> {
+  const { logins } = await findLogins(peer, context);
   expect(logins).toHaveLength(1);
   return logins[0] as FoundLogin;
 }
 
 // docker-agent’s file is sealed: docker-agent.test.ts.
-describe.each(PEERS.map(({ id }) => id).filter((id) => id !== 'docker-agent'))('a login of %s', (id) => {
+describe.each(SOURCES.map(({ id }) => id).filter((id) => id !== 'docker-agent'))('a login of %s', (id) => {
   test('moves: it is refreshed here, and is no more where it was, where everything else stays', async () => {
     const at = await peerHome(id, servers);
     const before = await at.files();
@@ -46,7 +46,7 @@ describe.each(PEERS.map(({ id }) => id).filter((id) => id !== 'docker-agent'))('
       expect(all).not.toContain(secret);
     }
     for (const other of ['other-access', 'other-refresh']) expect(all).toContain(other);
-    expect((await findLogins(at.peer, at.place)).logins).toEqual([]);
+    expect((await findLogins(at.peer, at.context)).logins).toEqual([]);
 
     await expire(at.home, servers.resource);
     const { token, generation } = await vault.token(servers.resource);
@@ -65,7 +65,7 @@ describe.each(PEERS.map(({ id }) => id).filter((id) => id !== 'docker-agent'))('
   test('that is not wanted stays, and a look changes nothing', async () => {
     const at = await peerHome(id, servers);
     const before = await at.files();
-    const { logins } = await findLogins(at.peer, { ...at.place, urls: ['https://elsewhere.example/mcp'] });
+    const { logins } = await findLogins(at.peer, { ...at.context, urls: ['https://elsewhere.example/mcp'] });
     expect(logins).toEqual([]);
     expect(await at.files()).toEqual(before);
   });
@@ -105,7 +105,7 @@ describe('a file of Gemini CLI that was encrypted on another machine', () => {
     const at = await peerHome('gemini', servers);
     const sealed = [12, 16, 40].map((length) => 'ab'.repeat(length)).join(':');
     await writeFile(join(at.directory, '.gemini', 'gemini-credentials.json'), sealed);
-    const { logins, skipped } = await findLogins(at.peer, at.place);
+    const { logins, skipped } = await findLogins(at.peer, at.context);
     expect(logins).toHaveLength(1);
     expect(skipped).toMatchObject([{ name: 'gemini-credentials.json' }]);
   });
@@ -116,7 +116,7 @@ describe('what the Inspector has encrypted', () => {
     const at = await peerHome('inspector', servers);
     const sealed = { version: 1, encryption: 'aes-256-gcm', secrets: {} };
     await writeFile(join(at.directory, '.mcp-inspector', 'secrets.json'), JSON.stringify(sealed));
-    const { logins, skipped } = await findLogins(at.peer, at.place);
+    const { logins, skipped } = await findLogins(at.peer, at.context);
     expect(logins).toEqual([]);
     expect(skipped).toMatchObject([{ name: 'secrets.json', reason: expect.stringContaining('encrypted') }]);
   });
@@ -125,7 +125,7 @@ describe('what the Inspector has encrypted', () => {
 describe('a login that mcp-remote has under a hash', () => {
   test('is found by the URL, and by nothing else', async () => {
     const at = await peerHome('mcp-remote', servers, { urls: [] });
-    const { logins, skipped } = await findLogins(at.peer, at.place);
+    const { logins, skipped } = await findLogins(at.peer, at.context);
     expect(logins).toEqual([]);
     expect(skipped).toHaveLength(2);
     expect(skipped[0]?.reason).toContain('--url URL');
@@ -180,14 +180,14 @@ describe('the database of a newer opencode', () => {
   test.each(['opencode.db', 'opencode-dev.db'])('is named where the file has no login (%s)', async (name) => {
     const { at, file } = await put(name);
     await rm(file);
-    const { logins, skipped } = await findLogins(at.peer, at.place);
+    const { logins, skipped } = await findLogins(at.peer, at.context);
     expect(logins).toEqual([]);
     expect(skipped).toMatchObject([{ name, reason: expect.stringContaining('log in here instead') }]);
   });
 
   test('is no news where the file has one, as every opencode has such a database', async () => {
     const { at } = await put('opencode.db');
-    const { logins, skipped } = await findLogins(at.peer, at.place);
+    const { logins, skipped } = await findLogins(at.peer, at.context);
     expect(logins.length).toBeGreaterThan(0);
     expect(skipped.map(({ name }) => name)).not.toContain('opencode.db');
   });
@@ -204,7 +204,7 @@ describe('an import', () => {
     expect(await moveLogin(await only(at), at, vault, { issuer: servers.issuer })).toMatchObject({
       outcome: 'finished',
     });
-    expect((await findLogins(at.peer, at.place)).logins).toEqual([]);
+    expect((await findLogins(at.peer, at.context)).logins).toEqual([]);
     expect((await vault.token(servers.resource)).generation).toBe(generation);
   });
 
@@ -262,7 +262,7 @@ describe('an import', () => {
     });
     const { credential } = await stored(at.home, servers.resource);
     expect(credential.tokens.refreshToken?.reveal()).toBe(newer.login.tokens.refresh_token);
-    expect((await findLogins(at.peer, at.place)).logins).toEqual([]);
+    expect((await findLogins(at.peer, at.context)).logins).toEqual([]);
   });
 
   test('of an access token alone leaves the login there, and has nothing to refresh it with', async () => {
@@ -297,7 +297,7 @@ describe('an import', () => {
     const [path = ''] = Object.keys(await at.files());
     const file = join(at.directory, path);
     await writeFile(file, '{"notion": {"tokens": {"accessToken": "cut-secret');
-    const refused = await findLogins(at.peer, at.place).catch((error: unknown) => error);
+    const refused = await findLogins(at.peer, at.context).catch((error: unknown) => error);
     expect(refused).toMatchObject({ code: 'invalid-argument' });
     expect(String(refused)).not.toContain('cut-secret');
     expect(Object.values(await at.files())).toEqual(['{"notion": {"tokens": {"accessToken": "cut-secret']);

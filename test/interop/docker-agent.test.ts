@@ -34,15 +34,15 @@ describe.skipIf(NO_WITNESS)('the Go witness', () => {
 
   test('reads a login that Holdfast made, in files that Holdfast made', async () => {
     const { directory, parts } = await place();
-    const { custody, keys } = parts();
+    const { credentialStore, keys } = parts();
     const resource = 'https://mcp.example/mcp?a=<&>é';
     const name = CredentialId.of(resource, undefined);
     const credential = sampleCredential(name.resource);
-    await custody.save(await keys.strongest(), name, () => credential);
+    await credentialStore.save(await keys.strongest(), name, () => credential);
     const unlimited = sampleCredential('https://forever.example', {
       tokens: { accessToken: credential.tokens.accessToken, tokenType: 'Bearer', obtainedAt: 0 },
     });
-    await custody.save(
+    await credentialStore.save(
       await keys.strongest(),
       CredentialId.of(unlimited.resource, undefined),
       () => unlimited,
@@ -72,13 +72,13 @@ describe.skipIf(NO_WITNESS)('the Go witness', () => {
       expires_at: '2031-01-02T03:04:05.123456789+01:30',
     };
     witness(program, directory, 'put', 'https://theirs.example/mcp', JSON.stringify(entry));
-    const { custody, keys } = parts();
-    const found = await custody.find(CredentialId.of('https://theirs.example/mcp', undefined));
+    const { credentialStore, keys } = parts();
+    const found = await credentialStore.find(CredentialId.of('https://theirs.example/mcp', undefined));
     expect(found?.held.credential).toMatchObject({
       tokens: { tokenType: 'Bearer', expiresAt: Date.UTC(2031, 0, 2, 1, 34, 5, 123) },
     });
     expect(found?.held.credential.tokens.accessToken.reveal()).toBe('theirs');
-    await custody.save(
+    await credentialStore.save(
       await keys.strongest(),
       CredentialId.of('https://ours.example', undefined),
       (generation) => sampleCredential('https://ours.example', { generation }),
@@ -86,14 +86,16 @@ describe.skipIf(NO_WITNESS)('the Go witness', () => {
     const bundle = JSON.parse(witness(program, directory, 'read'));
     expect(bundle['https://theirs.example/mcp']).toEqual(entry);
     witness(program, directory, 'remove', 'https://ours.example');
-    expect(await parts().custody.find(CredentialId.of('https://ours.example', undefined))).toBeUndefined();
+    expect(
+      await parts().credentialStore.find(CredentialId.of('https://ours.example', undefined)),
+    ).toBeUndefined();
   });
 
   test('and Holdfast read the same of what docker-agent itself left', async () => {
     const { directory, parts } = await place();
     await fixtureAt(directory);
     const bundle: Record<string, { access_token: string }> = JSON.parse(witness(program, directory, 'read'));
-    const { held } = await parts().custody.list();
+    const { held } = await parts().credentialStore.list();
     expect(
       Object.fromEntries(
         held.map(({ credential }) => [credential.resource, credential.tokens.accessToken.reveal()]),
@@ -110,14 +112,14 @@ describe.skipIf(NO_WITNESS)('the Go witness', () => {
     expect([code, err]).toEqual([0, '']);
     const bundle: Record<string, unknown> = JSON.parse(witness(program, directory, 'read'));
     expect(Object.keys(bundle)).toHaveLength(203);
-    expect((await parts().custody.list()).held).toHaveLength(203);
+    expect((await parts().credentialStore.list()).held).toHaveLength(203);
   });
 
   test('leaves the older layout, which Holdfast brings into the file, and removes after', async () => {
     const { directory, parts } = await place();
     const bundle = { 'https://old.example/mcp': { access_token: 'old', expires_at: '0001-01-01T00:00:00Z' } };
     witness(program, directory, 'old', JSON.stringify(bundle));
-    const found = await parts().custody.find(CredentialId.of('https://old.example/mcp', undefined));
+    const found = await parts().credentialStore.find(CredentialId.of('https://old.example/mcp', undefined));
     expect(found?.held.credential.tokens.accessToken.reveal()).toBe('old');
     expect(JSON.parse(witness(program, directory, 'read'))).toMatchObject(bundle);
     expect(await readdir(join(directory, 'mcp-oauth-keyring'))).toEqual([

@@ -9,12 +9,12 @@ import { requirement } from '../support/requirement.ts';
 
 /* No Mac has run this. The library is real in one test, on another store; the rest stands in for what a Mac says. */
 
-async function mac(options: { variables?: Record<string, string>; deadlineMs?: number } = {}) {
+async function mac(options: { variables?: Record<string, string>; timeoutMs?: number } = {}) {
   const { environment } = await temporaryHome();
   const stand = new MacStandIn();
   const keyring = await openKeychain(
     { ...environment, platform: 'darwin', variables: options.variables ?? {} },
-    { library: stand.library, system: stand.system, deadlineMs: options.deadlineMs },
+    { library: stand.library, system: stand.system, timeoutMs: options.timeoutMs },
   );
   return { stand, keyring };
 }
@@ -130,7 +130,7 @@ describe('the Keychain', () => {
   });
 
   test('a call that hangs ends at its deadline', async () => {
-    const { stand, keyring } = await mac({ deadlineMs: 20 });
+    const { stand, keyring } = await mac({ timeoutMs: 20 });
     stand.failures.push(HANGS);
     await expect(keyring.get('a')).rejects.toMatchObject({
       code: 'keyring-broken',

@@ -18,7 +18,7 @@ import { StoreWrappedItems, WRAPPED_KID } from '../../src/keyring/kms/wrapped-it
 import { resolveKeyrings } from '../../src/keyring/resolve.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
 import { MemoryStore } from '../../src/store/memory.ts';
-import type { Store } from '../../src/store/record-store.ts';
+import type { RecordStore } from '../../src/store/record-store.ts';
 import { keyringContract } from '../../src/testing/keyring-contract.ts';
 import { temporaryDirectory, temporaryHome } from '../support/homes/home.ts';
 import { GCP_KEY, type KmsServer, startAwsKms, startGcpKms, startVaultKms } from '../support/servers/kms.ts';
@@ -67,14 +67,14 @@ const SERVICES: Readonly<Record<string, (query?: string) => Promise<Here>>> = {
 };
 
 /** A keyring over a KMS; every call opens another, as another process would. */
-async function keyringOver({ variables }: Here, store: Store): Promise<KmsKeyring> {
+async function keyringOver({ variables }: Here, store: RecordStore): Promise<KmsKeyring> {
   const { environment } = await temporaryHome();
   const named = namedKms(variables['HOLDFAST_SEALING_KMS'] ?? '', { ...environment, variables });
   return new KmsKeyring(await named.open(), new StoreWrappedItems(store), named);
 }
 
 /** The sealing keys of one machine, whose home nobody else has, over a store that all have. */
-async function machine({ variables }: Here, store: Store): Promise<SealingKeys> {
+async function machine({ variables }: Here, store: RecordStore): Promise<SealingKeys> {
   const { environment, layout } = await temporaryHome();
   const here = { ...environment, variables: { ...environment.variables, ...variables } };
   return new SealingKeys(
@@ -85,7 +85,7 @@ async function machine({ variables }: Here, store: Store): Promise<SealingKeys> 
 }
 
 /** The same records, as those of a tenant. */
-function ofTenant(store: Store, tenant: string): Store {
+function ofTenant(store: RecordStore, tenant: string): RecordStore {
   return new Proxy(store, {
     get: (target, name) => {
       if (name === 'tenant') return tenant;
@@ -271,7 +271,7 @@ describe('a key that a KMS wraps', () => {
     const { kid } = await keys.strongest();
     expect(await kidsIn(new SealingKeys(resolveKeyrings(there, layout), layout, there))).toEqual([kid]);
     const vault = openVault({ environment: there });
-    expect(await vault.list()).toMatchObject({ credentials: [], unopened: [] });
+    expect(await vault.list()).toMatchObject({ credentials: [], undecryptable: [] });
     await vault.close();
   });
 });

@@ -3,7 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { KeyringAbsentError, KeyringBrokenError, KeyringLockedError } from '../../src/errors.ts';
-import { openForeignItems } from '../../src/keyring/external/open-external-items.ts';
+import { openExternalItems } from '../../src/keyring/external/open-external-items.ts';
 import { openSecretService } from '../../src/keyring/native/secret-service.ts';
 import { defaultOpeners, KeyringResolution } from '../../src/keyring/resolve.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
@@ -101,7 +101,7 @@ describe.skipIf(NO_SECRET_SERVICE)('the Secret Service', () => {
       await end(daemon);
       const again = await bus.keyring({ unlock: false });
       if (use === 'foreign') {
-        const items = await openForeignItems(foreign, 'holdfast', 'keytar');
+        const items = await openExternalItems(foreign, 'holdfast', 'keytar');
         expect((await items.list([])).map(({ account }) => account)).toContain('sealing-key');
         await items.close();
       } else {

@@ -68,14 +68,19 @@ describe('rekey, where many machines are given the key', () => {
     await writeFile(file, `${after}\n${before}\n`);
     const rekeyed = vault.rekey();
     expect(await readingDuring(home, tokens, rekeyed)).toBeGreaterThan(0);
-    expect(await rekeyed).toEqual({ keyrings: ['key-file'], moved: ACCOUNTS.length, left: [], unopened: [] });
+    expect(await rekeyed).toEqual({
+      keyrings: ['key-file'],
+      moved: ACCOUNTS.length,
+      left: [],
+      undecryptable: [],
+    });
     expect(await vault.rekey()).toMatchObject({ moved: 0, left: [] });
 
     await writeFile(file, `${after}\n`);
     await readingDuring(home, tokens, vaultAt(home, { keyring: undefined }).vault.list());
-    const { credentials, unopened } = await vaultAt(home, { keyring: undefined }).vault.list();
+    const { credentials, undecryptable } = await vaultAt(home, { keyring: undefined }).vault.list();
     expect(credentials.map(({ keyring }) => keyring)).toEqual(ACCOUNTS.map(() => 'key-file'));
-    expect(unopened).toEqual([]);
+    expect(undecryptable).toEqual([]);
   });
 
   test('makes a new key that the KMS wraps, and what had read the old one finds it', async () => {
@@ -90,10 +95,10 @@ describe('rekey, where many machines are given the key', () => {
     const { vault } = vaultAt(home, { keyring: undefined });
     const rekeyed = vault.rekey();
     await readingDuring(home, tokens, rekeyed);
-    expect(await rekeyed).toEqual({ keyrings: ['kms'], moved: ACCOUNTS.length, left: [], unopened: [] });
+    expect(await rekeyed).toEqual({ keyrings: ['kms'], moved: ACCOUNTS.length, left: [], undecryptable: [] });
     expect(await early.list()).toMatchObject({
       credentials: ACCOUNTS.map(() => ({ keyring: 'kms' })),
-      unopened: [],
+      undecryptable: [],
     });
   });
 

@@ -33,7 +33,7 @@ describe('a device code', () => {
     const { vault } = vaultAt(home);
     const interaction = showing();
     const before = await servers.counters();
-    await vault.login(servers.resource, { way, interaction });
+    await vault.login(servers.resource, { flow: way, interaction });
     const [code] = interaction.shown;
     expect(code?.verificationUri.startsWith(servers.issuer)).toBe(true);
     expect(code?.expiresAt).toBeGreaterThan(Date.now());
@@ -50,7 +50,7 @@ describe('a device code', () => {
 
   test('that the person refuses is a login that was denied', async () => {
     const { vault } = vaultAt(await temporaryHome());
-    const login = vault.login(servers.resource, { way: 'device', interaction: showing({ deny: true }) });
+    const login = vault.login(servers.resource, { flow: 'device', interaction: showing({ deny: true }) });
     await expect(login).rejects.toMatchObject({ code: 'login-denied' });
   });
 
@@ -59,7 +59,7 @@ describe('a device code', () => {
     try {
       const { vault } = vaultAt(await temporaryHome());
       const interaction = showing();
-      await expect(vault.login(without.resource, { way: 'device', interaction })).rejects.toMatchObject({
+      await expect(vault.login(without.resource, { flow: 'device', interaction })).rejects.toMatchObject({
         code: 'server-unsupported',
         hint: expect.stringContaining('--paste'),
       });

@@ -16,7 +16,7 @@ import { MemoryKeyring } from '../../src/keyring/memory.ts';
 import type { LoginInteraction } from '../../src/login/types.ts';
 import { seal } from '../../src/sealing.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
-import type { Store } from '../../src/store/record-store.ts';
+import type { RecordStore } from '../../src/store/record-store.ts';
 import { browse } from '../support/browser/scripted-browser.mjs';
 import { type Home, temporaryHome } from '../support/homes/home.ts';
 import { gate, storeAround } from '../support/homes/store.ts';
@@ -241,7 +241,7 @@ describe('what can be known to fail is found before the person is asked anything
     const home = await temporaryHome();
     const before = await registrations();
     const store = storeAround(new DirectoryStore(home.layout, home.environment), {
-      rehearse: () => Promise.reject(new StorageFullError('No space is left.')),
+      selfTest: () => Promise.reject(new StorageFullError('No space is left.')),
     });
     await expect(
       vaultAt(home, { store }).vault.login(servers.resource, { interaction: unasked }),
@@ -270,7 +270,7 @@ describe('what can be known to fail is found before the person is asked anything
     const before = await registrations();
     const { vault } = vaultAt(home, { openers: [opener(new MemoryKeyring())] });
     await expect(
-      vault.login(servers.resource, { mustLast: true, interaction: unasked }),
+      vault.login(servers.resource, { requirePersistence: true, interaction: unasked }),
     ).rejects.toBeInstanceOf(KeyringAbsentError);
     expect(await registrations()).toBe(before);
     await expect(lstat(home.path)).rejects.toThrow('ENOENT');
@@ -304,7 +304,7 @@ describe('without a keyring that lasts', () => {
 
     await expect(
       vaultAt(await temporaryHome(), { openers: refusing() }).vault.login(servers.resource, {
-        mustLast: true,
+        requirePersistence: true,
         interaction: scripted,
       }),
     ).rejects.toMatchObject({ code: 'keyring-absent', message: expect.stringContaining('nobody answers') });
@@ -314,7 +314,7 @@ describe('without a keyring that lasts', () => {
 describe('the end of a login', () => {
   test('the browser hears of success only after the credential is stored', async () => {
     const home = await temporaryHome();
-    const inner: Store = new DirectoryStore(home.layout, home.environment);
+    const inner: RecordStore = new DirectoryStore(home.layout, home.environment);
     const [reached, may] = [gate(), gate()];
     const store = storeAround(inner, {
       cas: async (...arguments_) => {

@@ -292,7 +292,7 @@ describe('a token that has expired', () => {
   test('is renewed when the MCP server refused it', async () => {
     const { vault } = await loggedInBy(BY_SECRET);
     const { generation } = await vault.token(servers.resource);
-    const newer = await vault.token(servers.resource, { refused: generation });
+    const newer = await vault.token(servers.resource, { rejectedGeneration: generation });
     expect(newer.generation).toBe(generation + 1);
     expect(await accepted(servers.resource, newer.token)).toBe(true);
   });

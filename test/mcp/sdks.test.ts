@@ -152,7 +152,7 @@ describe('oauthClientProvider', () => {
     const provider = oauthClientProvider(vault, servers.resource);
     const held = await provider.tokens();
     if (held === undefined) throw new Error('There is no token.');
-    const { token } = await vaultAt(home).vault.token(servers.resource, { refused: 1 });
+    const { token } = await vaultAt(home).vault.token(servers.resource, { rejectedGeneration: 1 });
     const before = await servers.counters();
     await provider.invalidateCredentials('tokens', { tokens: held });
     await provider.invalidateCredentials('all');

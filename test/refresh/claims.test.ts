@@ -234,7 +234,7 @@ describe('holders of one credential at one engine', () => {
     const next = open();
     next.engine.cut.add('write');
     expect((await next.vault.token(RESOURCE)).token.equals(got.token)).toBe(true);
-    const other = open().vault.token(RESOURCE, { deadlineMs: 300 });
+    const other = open().vault.token(RESOURCE, { timeoutMs: 300 });
     await expect(other).rejects.toMatchObject({ retryable: true });
     next.engine.cut.clear();
     await expect.poll(async () => (await stored())?.generation).toBe(2);
@@ -253,7 +253,7 @@ describe('holders of one credential at one engine', () => {
     const waiting = pausing.vault.token(RESOURCE);
     await failed.opened;
     // The answer of a holder that was given up comes after all.
-    const late = credentialsAt(open().store, at).custody;
+    const late = credentialsAt(open().store, at).credentialStore;
     const held = (await late.find(CredentialId.of(RESOURCE, undefined)))?.held;
     if (held === undefined) throw new Error('It is gone.');
     const { tokens } = held.credential;
@@ -290,10 +290,15 @@ describe('holders of one credential at one engine', () => {
       }
       return answer;
     };
-    const { custody } = credentialsAt(one.store, at);
+    const { credentialStore } = credentialsAt(one.store, at);
     const policy = new ReusePolicy();
-    const refresh = new Refresh({ store: custody, environment: at.environment, policy, report: () => {} });
-    const held = (await custody.find(CredentialId.of(RESOURCE, undefined)))?.held;
+    const refresh = new Refresh({
+      store: credentialStore,
+      environment: at.environment,
+      policy,
+      report: () => {},
+    });
+    const held = (await credentialStore.find(CredentialId.of(RESOURCE, undefined)))?.held;
     if (held === undefined) throw new Error('It is gone.');
     const { credential } = await refresh.refresh(held, { leaseMs: 5000, waitMs: 10_000 });
     expect(lapsed).toBe(3);
@@ -308,7 +313,7 @@ describe('holders of one credential at one engine', () => {
     const got = await one.vault.token(RESOURCE);
     // An asynchronous replica was promoted.
     for (const [key, row] of before) shared.rows.set(key, row);
-    const again = await one.vault.token(RESOURCE, { refused: -1 });
+    const again = await one.vault.token(RESOURCE, { rejectedGeneration: -1 });
     expect(again.token.equals(got.token)).toBe(true);
     await expect.poll(async () => (await stored())?.generation).toBe(2);
     expect(server.presented).toHaveLength(1);
@@ -323,7 +328,7 @@ describe('holders of one credential at one engine', () => {
     await one.vault.close();
     // An asynchronous replica was promoted, and the process that wrote is gone.
     for (const [key, row] of before) shared.rows.set(key, row);
-    const again = await other.vault.token(RESOURCE, { refused: -1 });
+    const again = await other.vault.token(RESOURCE, { rejectedGeneration: -1 });
     expect(again.token.equals(got.token)).toBe(true);
     await expect.poll(async () => (await stored())?.generation).toBe(2);
     expect(server.presented).toHaveLength(1);

@@ -21,15 +21,15 @@ async function afterFailure(error: TimeoutError | NetworkError, agoMs: number) {
   const disk = new DirectoryStore(at.layout, at.environment);
   const { family, refreshToken } = await server.begin();
   await putLogin(disk, at, { server, refreshToken });
-  const { custody } = credentialsAt(disk, at);
-  const found = (await custody.find(CredentialId.of(RESOURCE, undefined)))?.held;
+  const { credentialStore } = credentialsAt(disk, at);
+  const found = (await credentialStore.find(CredentialId.of(RESOURCE, undefined)))?.held;
   if (found === undefined) throw new Error('It is gone.');
   const then = Date.now() - agoMs;
   const { noteText } = RetryState.read(undefined, found.credential, then).failed(error, then, true);
   const lease = await disk.lock(found.address.id, { waitMs: 1000 });
   await lease.setNote(noteText);
   await lease.release();
-  return { server, family, token: () => directoryProcess(at).vault.token(RESOURCE, { deadlineMs: 5000 }) };
+  return { server, family, token: () => directoryProcess(at).vault.token(RESOURCE, { timeoutMs: 5000 }) };
 }
 
 const DOUBTS = [

@@ -38,10 +38,10 @@ async function leases() {
   await putLogin(first.store, at, { server, refreshToken: 'parent' });
   const lease = async () => {
     const process = engineProcess(shared, at);
-    const { custody } = credentialsAt(process.store, at);
-    const found = await custody.find(CredentialId.of(RESOURCE, undefined));
+    const { credentialStore } = credentialsAt(process.store, at);
+    const found = await credentialStore.find(CredentialId.of(RESOURCE, undefined));
     if (found === undefined) throw new Error('It is gone.');
-    const held = custody.lease(found.held);
+    const held = credentialStore.lease(found.held);
     const base = await held.begin({ waitMs: 10_000, unlessMoved: true });
     if (base === undefined) throw new Error('It is gone.');
     onTestFinished(() => held.release());
@@ -169,7 +169,7 @@ test.skipIf(noRedis)(
     expect((await stopped.ended).out).toContain('generation 2');
     expect(server.presented).toHaveLength(2);
     expect((await storedAt(own, at))?.refreshToken === server.live(family)).toBe(true);
-    expect((await next.token(RESOURCE, { refused: 2 })).generation).toBe(3);
+    expect((await next.token(RESOURCE, { rejectedGeneration: 2 })).generation).toBe(3);
     expect(server.hasEnded(family)).toBe(false);
   },
   60_000,
@@ -181,7 +181,7 @@ test('a token is as old as its request, not as the attempt to connect: a process
   const { refreshToken } = await server.begin();
   const { store } = engineProcess(new SharedMemory(), at);
   await putLogin(store, at, { server, refreshToken });
-  const found = await credentialsAt(store, at).custody.find(CredentialId.of(RESOURCE, undefined));
+  const found = await credentialsAt(store, at).credentialStore.find(CredentialId.of(RESOURCE, undefined));
   if (found === undefined) throw new Error('It is gone.');
   let sentAt = Number.POSITIVE_INFINITY;
   const { tokens } = await requestTokens(found.held.credential, at.environment, {

@@ -119,7 +119,7 @@ describe('a failure that may pass leaves the credential as it is', () => {
     const { log } = await useTokenEndpoint(home, servers.resource, handler);
     await expire(home, servers.resource);
     const before = await recordText(home);
-    await expect(vault.token(servers.resource, { deadlineMs: 4_000 })).rejects.toMatchObject({
+    await expect(vault.token(servers.resource, { timeoutMs: 4_000 })).rejects.toMatchObject({
       retryable: true,
     });
     expect((await recordText(home)) === before).toBe(true);
@@ -133,7 +133,7 @@ describe('a failure that may pass leaves the credential as it is', () => {
     await expire(home, servers.resource);
     await expect(vault.token(servers.resource)).rejects.toBeInstanceOf(NetworkError);
     const other = vaultAt(home).vault;
-    await expect(other.token(servers.resource, { deadlineMs: 1_000 })).rejects.toMatchObject({
+    await expect(other.token(servers.resource, { timeoutMs: 1_000 })).rejects.toMatchObject({
       code: 'network',
       message: expect.stringContaining('could not be refreshed 0 s ago'),
       hint: expect.stringMatching(/^Try again in (59|60) s\. The login is unharmed\.$/),
@@ -194,7 +194,7 @@ describe('a failure that may pass leaves the credential as it is', () => {
     await expire(home, servers.resource);
     const before = await recordText(home);
     for (let call = 0; call < 3; call += 1) {
-      await expect(vault.token(servers.resource, { deadlineMs: 100 })).rejects.toMatchObject({
+      await expect(vault.token(servers.resource, { timeoutMs: 100 })).rejects.toMatchObject({
         code: 'timeout',
         retryable: true,
       });
@@ -316,10 +316,14 @@ describe('a token that the MCP server refuses', () => {
     const before = await tokenRequests();
     const { generation } = await vault.token(servers.resource);
     const [one, two] = await Promise.all(
-      [vault, vaultAt(home).vault].map((any) => any.token(servers.resource, { refused: generation })),
+      [vault, vaultAt(home).vault].map((any) =>
+        any.token(servers.resource, { rejectedGeneration: generation }),
+      ),
     );
     expect([one?.generation, two?.generation]).toEqual([2, 2]);
-    expect(await vault.token(servers.resource, { refused: generation })).toMatchObject({ generation: 2 });
+    expect(await vault.token(servers.resource, { rejectedGeneration: generation })).toMatchObject({
+      generation: 2,
+    });
     expect(await tokenRequests()).toBe(before + 1);
   });
 
@@ -328,7 +332,9 @@ describe('a token that the MCP server refuses', () => {
     for (let refused = 1; refused <= 8; refused += 1) {
       // Twenty of its sixty minutes are left.
       await leave(home, servers.resource, 20 * 60_000);
-      const { generation } = await vaultAt(home).vault.token(servers.resource, { refused });
+      const { generation } = await vaultAt(home).vault.token(servers.resource, {
+        rejectedGeneration: refused,
+      });
       expect(generation).toBe(refused + 1);
     }
   });
@@ -340,7 +346,7 @@ describe('a token that the MCP server refuses', () => {
     let error: unknown;
     for (let call = 0; call < 10 && error === undefined; call += 1) {
       const { vault } = vaultAt(home);
-      await vault.token(servers.resource, { refused }).then(
+      await vault.token(servers.resource, { rejectedGeneration: refused }).then(
         ({ generation }) => {
           refused = generation;
         },
@@ -366,7 +372,9 @@ describe('a token that the MCP server refuses', () => {
     await change(home, servers.resource, ({ tokens }) => ({
       tokens: { ...tokens, refreshToken: undefined },
     }));
-    await expect(vault.token(servers.resource, { refused: 1 })).rejects.toBeInstanceOf(LoginRequiredError);
+    await expect(vault.token(servers.resource, { rejectedGeneration: 1 })).rejects.toBeInstanceOf(
+      LoginRequiredError,
+    );
     expect(await vaultAt(home).vault.token(servers.resource)).toMatchObject({ generation: 1 });
   });
 });

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { StorageFullError, VaultClosedError } from '../../src/errors.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
-import type { Store } from '../../src/store/record-store.ts';
+import type { RecordStore } from '../../src/store/record-store.ts';
 import { temporaryHome } from '../support/homes/home.ts';
 import { storeAround } from '../support/homes/store.ts';
 import {
@@ -44,7 +44,7 @@ async function overFailingStore(error: Error = new StorageFullError('No space is
   const home = await temporaryHome();
   await loggedIn(home, servers.resource);
   await expire(home, servers.resource);
-  const inner: Store = new DirectoryStore(home.layout, home.environment);
+  const inner: RecordStore = new DirectoryStore(home.layout, home.environment);
   const failing = { broken: true, tries: 0 };
   const store = storeAround(inner, {
     cas: async (...arguments_) => {
@@ -134,7 +134,7 @@ describe('new tokens that the store cannot take', () => {
     const store = storeAround(new DirectoryStore(home.layout, home.environment), {
       cas: () => Promise.reject(new StorageFullError('No space is left.')),
     });
-    const once = refreshOf(partsAt(home, store).custody, home);
+    const once = refreshOf(partsAt(home, store).credentialStore, home);
     await once.refresh(stale, { leaseMs: 1000, waitMs: 30_000 });
     expect(await once.close()).toMatchObject([{ resource: servers.resource, generation: 2 }]);
   });
@@ -159,13 +159,13 @@ describe('new tokens that the store cannot take', () => {
     const store = storeAround(new DirectoryStore(home.layout, home.environment), {
       cas: () => Promise.reject(new StorageFullError('No space is left.')),
     });
-    const { custody } = partsAt(home, store);
-    const once = refreshOf(custody, home);
+    const { credentialStore } = partsAt(home, store);
+    const once = refreshOf(credentialStore, home);
     const refreshed = await once.refresh(stale, { leaseMs: 1000, waitMs: 30_000 });
-    expect(custody.newest(stale).credential).toBe(refreshed.credential);
+    expect(credentialStore.newest(stale).credential).toBe(refreshed.credential);
     await vaultAt(home).vault.login(servers.resource, { interaction: scripted });
     const login = await stored(home, servers.resource);
-    expect(custody.newest(login)).toBe(login);
+    expect(credentialStore.newest(login)).toBe(login);
     expect(await once.close()).toEqual([]);
   });
 
@@ -273,7 +273,7 @@ describe('a refresh that is under way', () => {
   test('brings nothing back that was removed meanwhile', async () => {
     const { home, token, endpoint } = await underWay();
     const held = await stored(home, servers.resource);
-    await partsAt(home).custody.removeRecord(held);
+    await partsAt(home).credentialStore.removeRecord(held);
     endpoint.open();
     await expect(token).rejects.toMatchObject({ code: 'login-required' });
     await expect(stored(home, servers.resource)).rejects.toThrow('Nothing is stored');

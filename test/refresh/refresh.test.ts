@@ -170,7 +170,7 @@ describe('many callers', () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const held = await expire(home, servers.resource);
     const lease = await partsAt(home).store.lock(held.address.id, { waitMs: 0 });
-    const impatient = vault.token(servers.resource, { deadlineMs: 50 });
+    const impatient = vault.token(servers.resource, { timeoutMs: 50 });
     const patient = vault.token(servers.resource);
     await expect(impatient).rejects.toMatchObject({ retryable: true });
     await lease.release();
@@ -217,7 +217,7 @@ describe('what other processes do', () => {
     const stale = await expire(home, servers.resource);
     const { out } = await runScript('token-process.ts', [servers.resource], { HOLDFAST_HOME: home.path });
     const before = await servers.counters();
-    const held = await refreshOf(partsAt(home).custody, home).refresh(stale, {
+    const held = await refreshOf(partsAt(home).credentialStore, home).refresh(stale, {
       leaseMs: 1000,
       waitMs: 10_000,
     });
@@ -249,7 +249,7 @@ describe('what other processes do', () => {
     const store = storeAround(new DirectoryStore(home.layout, home.environment), {
       lock: async () => ({ note: async () => undefined, setNote: async () => {}, release: async () => {} }),
     });
-    const loser = refreshOf(partsAt(home, store).custody, home);
+    const loser = refreshOf(partsAt(home, store).credentialStore, home);
     const { credential } = await loser.refresh(stale, { leaseMs: 1000, waitMs: 30_000 });
     expect(refusals).toBe(1);
     expect({
@@ -265,7 +265,7 @@ describe('what other processes do', () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const held = await expire(home, servers.resource);
     const lease = await partsAt(home).store.lock(held.address.id, { waitMs: 0 });
-    await expect(vault.token(servers.resource, { deadlineMs: 100 })).rejects.toMatchObject({
+    await expect(vault.token(servers.resource, { timeoutMs: 100 })).rejects.toMatchObject({
       retryable: true,
     });
     await lease.release();
@@ -335,7 +335,7 @@ describe('early, while the old token still has life', () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const held = await expire(home, servers.resource);
     const lease = await partsAt(home).store.lock(held.address.id, { waitMs: 0 });
-    const waiting = refreshOf(partsAt(home).custody, home);
+    const waiting = refreshOf(partsAt(home).credentialStore, home);
     await expect(waiting.refresh(held, { leaseMs: 50, waitMs: 10_000 })).rejects.toBeInstanceOf(
       LockTimeoutError,
     );

@@ -85,7 +85,7 @@ test('a server that refuses many logins within a minute ends none of them', asyn
     return true;
   };
   const outcomes = await Promise.all(
-    resources.map((resource) => ended(vault.token(resource, { deadlineMs: 5_000 }))),
+    resources.map((resource) => ended(vault.token(resource, { timeoutMs: 5_000 }))),
   );
   expect(new Set(outcomes)).toEqual(new Set(['NetworkError']));
   const marks = await Promise.all(resources.map((resource) => storedAt(store, at, resource)));
@@ -111,7 +111,7 @@ test.each<[string, Reply]>([
     };
     // The first interval is at least 750 ms; none of these 20 callers waits so long, and each asks again at once.
     for (const { vault } of [one, other, one, other]) {
-      await Promise.all(Array.from({ length: 5 }, () => ended(vault.token(RESOURCE, { deadlineMs: 100 }))));
+      await Promise.all(Array.from({ length: 5 }, () => ended(vault.token(RESOURCE, { timeoutMs: 100 }))));
     }
     expect(requests).toBeLessThan(10);
   },
@@ -131,7 +131,7 @@ test('the refresher brings back a login whose refusal has passed, an hour later'
   await putLogin(store, at, { server: as, refreshToken, more: endedAgo(AN_HOUR_MS + 1000) });
   expect(await ended(vault.token(RESOURCE))).toBe('LoginRequiredError');
   expect(as.presented).toEqual([]);
-  await vault.warm({ once: true });
+  await vault.runRefresher({ once: true });
   expect(await ended(vault.token(RESOURCE))).toBe('generation 2');
 });
 
@@ -141,7 +141,7 @@ test('the refresher leaves a login alone that was refused a moment ago', async (
   const { vault, store } = engineProcess(new SharedMemory(), at);
   const { refreshToken } = await as.begin();
   await putLogin(store, at, { server: as, refreshToken, more: endedAgo(1000) });
-  expect(await vault.warm({ once: true })).toMatchObject({ refreshed: 0, failures: [] });
+  expect(await vault.runRefresher({ once: true })).toMatchObject({ refreshed: 0, failures: [] });
   expect(as.presented).toEqual([]);
 });
 
@@ -153,7 +153,7 @@ test('two refreshers together ask once in an hour for a login that stays refused
   await as.begin();
   await putLogin(one.store, at, { server: as, refreshToken: 'unknown', more: endedAgo(AN_HOUR_MS + 1000) });
   for (const { vault } of [one, other, one]) {
-    expect(await vault.warm({ once: true })).toMatchObject({ refreshed: 0, failures: [] });
+    expect(await vault.runRefresher({ once: true })).toMatchObject({ refreshed: 0, failures: [] });
   }
   // The refusal is asked about twice, as any other.
   expect(as.presented).toHaveLength(2);
@@ -180,8 +180,8 @@ test('a server that resets the connection may still be at the request', async ()
     response.destroy();
     return true;
   };
-  expect(await ended(one.vault.token(RESOURCE, { deadlineMs: 2_000 }))).toBe('NetworkError');
-  expect(await ended(other.vault.token(RESOURCE, { deadlineMs: 2_000 }))).toBe('TimeoutError');
+  expect(await ended(one.vault.token(RESOURCE, { timeoutMs: 2_000 }))).toBe('NetworkError');
+  expect(await ended(other.vault.token(RESOURCE, { timeoutMs: 2_000 }))).toBe('TimeoutError');
   expect(requests).toBe(1);
 });
 
@@ -193,7 +193,7 @@ test('a server may still be at a request that its gateway gave up, so nobody sen
     response.writeHead(504).end();
     return true;
   };
-  expect(await ended(one.vault.token(RESOURCE, { deadlineMs: 2_000 }))).toBe('NetworkError');
-  expect(await ended(other.vault.token(RESOURCE, { deadlineMs: 2_000 }))).toBe('TimeoutError');
+  expect(await ended(one.vault.token(RESOURCE, { timeoutMs: 2_000 }))).toBe('NetworkError');
+  expect(await ended(other.vault.token(RESOURCE, { timeoutMs: 2_000 }))).toBe('TimeoutError');
   expect(requests).toBe(1);
 });

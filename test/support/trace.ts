@@ -1,6 +1,6 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { onTestFinished } from 'vitest';
-import type { Lease, Store } from '../../src/store/record-store.ts';
+import type { Lease, RecordStore } from '../../src/store/record-store.ts';
 import type { StepMessage } from '../../src/system/checkpoints.ts';
 
 /** What happens to a login, in order: each call of a store, each step of a refresh, each request at the server. */
@@ -22,7 +22,7 @@ export class Trace {
   }
 
   /** The same store, each of whose calls is written down, with those of the leases that it gives. */
-  store<S extends Store>(who: string, store: S): S {
+  store<S extends RecordStore>(who: string, store: S): S {
     return this.#watched(who, store);
   }
 

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { type Credential, parseCredential, serializeCredential } from '../../src/credential.ts';
 import { InvalidArgumentError } from '../../src/errors.ts';
 import { Secret } from '../../src/secret.ts';
-import { acceptForeignCredential } from '../../src/transfer/accept-external.ts';
+import { acceptExternalCredential } from '../../src/transfer/accept-external.ts';
 import { sampleCredential } from '../support/homes/credential.ts';
 import { HOSTILE_TEXTS, unprintableIn } from '../support/hostile-text.ts';
 import '../support/fixed-seed.ts';
@@ -13,7 +13,7 @@ const RESOURCE = 'https://mcp.example/mcp';
 class Refused extends InvalidArgumentError {}
 
 function accepted(credential: Credential): Promise<Credential> {
-  return acceptForeignCredential(credential, {
+  return acceptExternalCredential(credential, {
     reach: 'public',
     refuse: (why) => new Refused(`Refused: ${why}.`),
   });

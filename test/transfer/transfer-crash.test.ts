@@ -29,7 +29,7 @@ function said({ out }: Ended): { blob?: string; code?: string; steps: number } {
 
 /** The refresh token of the login that lies there, if one that can be used does. */
 async function holds(home: Home, resource: string): Promise<boolean> {
-  const found = await partsAt(home).custody.find(CredentialId.of(resource, undefined));
+  const found = await partsAt(home).credentialStore.find(CredentialId.of(resource, undefined));
   return found?.held.credential.tokens.refreshToken?.reveal() === 'the-refresh-token';
 }
 
@@ -105,10 +105,10 @@ describe('a receiver that is killed at any step of it', () => {
     const { home, blob } = await invited();
     // The last write, of three steps, forgets what was opened.
     await run(home, ['receive', blob], { DIE_AT: String(steps - 2) }).ended;
-    const { custody } = partsAt(home);
-    const found = await custody.find(CredentialId.of(laptop.resource, undefined));
+    const { credentialStore } = partsAt(home);
+    const found = await credentialStore.find(CredentialId.of(laptop.resource, undefined));
     if (found === undefined) throw new Error('It was to have been stored.');
-    await custody.replace(found.held, { ...found.held.credential, generation: 7 });
+    await credentialStore.replace(found.held, { ...found.held.credential, generation: 7 });
     await vaultAt(home).vault.receive(blob);
     expect((await stored(home, laptop.resource)).credential.generation).toBe(7);
     await expect(vaultAt(home).vault.receive(blob)).rejects.toMatchObject({ code: 'handover-opened' });

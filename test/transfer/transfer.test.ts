@@ -507,7 +507,7 @@ describe('what hand-overs keep', () => {
     expect((await vault.token(servers.resource)).generation).toBe(1);
     expect(await handoverFiles(sandbox.home)).toEqual([]);
     await expect(
-      vaultAt(await temporaryHome(), { keyring: 'memory' }).vault.invite({ mustLast: true }),
+      vaultAt(await temporaryHome(), { keyring: 'memory' }).vault.invite({ requirePersistence: true }),
     ).rejects.toMatchObject({ code: 'keyring-absent' });
   });
 
@@ -516,7 +516,7 @@ describe('what hand-overs keep', () => {
     const { code } = await sandbox.vault.invite();
     await laptop.vault.send(servers.resource, { to: code, mode: 'move' });
     for (const { home } of [laptop, sandbox]) {
-      expect((await partsAt(home).custody.list()).unopened).toEqual([]);
+      expect((await partsAt(home).credentialStore.list()).undecryptable).toEqual([]);
     }
   });
 });

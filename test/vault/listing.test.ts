@@ -14,9 +14,9 @@ const RESOURCE = 'https://mcp.example.com/mcp';
 const YEAR_MS = 365 * 24 * 3_600_000;
 
 async function keep(home: Home, changes: Partial<Credential> = {}, resource = RESOURCE): Promise<string> {
-  const { custody, keys } = partsAt(home);
+  const { credentialStore, keys } = partsAt(home);
   const key = await keys.strongest();
-  await custody.save(key, CredentialId.of(resource, changes.account), (generation) =>
+  await credentialStore.save(key, CredentialId.of(resource, changes.account), (generation) =>
     sampleCredential(resource, { generation, ...changes }),
   );
   return key.kid;
@@ -31,7 +31,7 @@ describe('the list', () => {
     const home = await temporaryHome();
     const keyring = new DesktopKeyring();
     const { vault } = vaultAt(home, { openers: [opener(keyring), opener(new MemoryKeyring())] });
-    expect(await vault.list()).toEqual({ credentials: [], unopened: [], unseenLeases: [] });
+    expect(await vault.list()).toEqual({ credentials: [], undecryptable: [], unseenLeases: [] });
     expect(keyring.calls).toEqual([]);
     await expect(readdir(home.path)).rejects.toThrow('ENOENT');
   });
@@ -39,8 +39,8 @@ describe('the list', () => {
   test('says that someone is refreshing it, while they are, and takes the lease from nobody', async () => {
     const home = await temporaryHome();
     await keep(home);
-    const { custody, store } = partsAt(home);
-    const held = (await custody.find(CredentialId.of(RESOURCE, undefined)))?.held;
+    const { credentialStore, store } = partsAt(home);
+    const held = (await credentialStore.find(CredentialId.of(RESOURCE, undefined)))?.held;
     if (held === undefined) throw new Error('Nothing was kept.');
     const lease = await store.lock(held.address.id, { waitMs: 0 });
     const { vault } = vaultAt(home);
@@ -131,13 +131,13 @@ describe('the list', () => {
     const kid = await keep(home);
     await keep(home, {}, 'https://damaged.example/mcp');
     const directory = join(home.layout.credentials, kid);
-    const { custody } = partsAt(home);
-    const found = await custody.find(CredentialId.of('https://damaged.example/mcp', undefined));
+    const { credentialStore } = partsAt(home);
+    const found = await credentialStore.find(CredentialId.of('https://damaged.example/mcp', undefined));
     const id = found?.held.address.id ?? '';
     await writeFile(join(directory, `${id}.jwe`), 'not a record');
-    const { credentials, unopened } = await vaultAt(home).vault.list();
+    const { credentials, undecryptable } = await vaultAt(home).vault.list();
     expect(credentials.map(({ resource }) => resource)).toEqual([RESOURCE]);
-    expect(unopened).toMatchObject([{ id, kid, code: 'record-damaged' }]);
-    expect(unopened[0]?.reason).toContain('five parts');
+    expect(undecryptable).toMatchObject([{ id, kid, code: 'record-damaged' }]);
+    expect(undecryptable[0]?.reason).toContain('five parts');
   });
 });

@@ -32,7 +32,7 @@ describe('a logout', () => {
       removed: 1,
       revocation: 'revoked',
       reason: undefined,
-      unopened: [],
+      undecryptable: [],
     });
     expect((await servers.counters()).revocations).toBe(before.revocations + 2);
     expect(await accepted(servers.resource, token)).toBe(false);
@@ -144,7 +144,7 @@ describe('a logout', () => {
     expect(await vault.logout(servers.resource)).toMatchObject({
       removed: 0,
       revocation: 'nothing',
-      unopened: [{ id: address.id, kid: address.kid, code: 'record-damaged' }],
+      undecryptable: [{ id: address.id, kid: address.kid, code: 'record-damaged' }],
     });
     expect(await readdir(directory)).toEqual([`${address.id}.jwe`]);
   });

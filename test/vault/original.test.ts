@@ -28,9 +28,9 @@ afterAll(() => servers.stop());
 
 /** Seals a credential for that resource through the vault's own parts. */
 async function keep(home: Home, resource: string, account?: string): Promise<void> {
-  const { custody, keys } = partsAt(home);
+  const { credentialStore, keys } = partsAt(home);
   const name = CredentialId.of(resource, account);
-  await custody.save(await keys.strongest(), name, (generation) =>
+  await credentialStore.save(await keys.strongest(), name, (generation) =>
     sampleCredential(resource, { generation, account: name.account }),
   );
 }
@@ -63,7 +63,7 @@ describe('one credential', () => {
   test('3: removing what is not there is no error, and creates nothing', async () => {
     const home = await temporaryHome();
     const { vault } = vaultAt(home);
-    expect(await vault.logout(NOTION)).toEqual({ removed: 0, revocation: 'nothing', unopened: [] });
+    expect(await vault.logout(NOTION)).toEqual({ removed: 0, revocation: 'nothing', undecryptable: [] });
     await expect(lstat(home.path)).rejects.toThrow('ENOENT');
   });
 
@@ -127,27 +127,27 @@ describe('many credentials', () => {
     await keep(home, NOTION);
     await keep(home, NOTION, 'work');
     await keep(home, 'https://mcp.linear.app/mcp');
-    const { credentials, unopened } = await vaultAt(home).vault.list();
+    const { credentials, undecryptable } = await vaultAt(home).vault.list();
     expect(credentials.map(({ resource, account }) => [resource, account])).toEqual([
       ['https://mcp.linear.app/mcp', 'default'],
       [NOTION, 'default'],
       [NOTION, 'work'],
     ]);
-    expect(unopened).toEqual([]);
+    expect(undecryptable).toEqual([]);
   });
 
   test('29: concurrent readers and writers in one process stay consistent', async () => {
     const home = await temporaryHome();
-    const { custody, keys } = partsAt(home);
+    const { credentialStore, keys } = partsAt(home);
     const key = await keys.strongest();
     const names = ['a', 'b', 'c'].map((host) => CredentialId.of(`https://${host}.example`, undefined));
     const write = async (round: number) => {
       const name = names[round % names.length] ?? CredentialId.of(NOTION, undefined);
-      await custody.save(key, name, (generation) => sampleCredential(name.resource, { generation }));
+      await credentialStore.save(key, name, (generation) => sampleCredential(name.resource, { generation }));
     };
     const whole = async () => {
       for (const name of names) {
-        const found = await custody.find(name);
+        const found = await credentialStore.find(name);
         // A reader sees nothing yet, or one whole credential of the right name.
         if (found === undefined) continue;
         const { resource, tokens } = found.held.credential;
@@ -157,7 +157,7 @@ describe('many credentials', () => {
     };
     await Promise.all(Array.from({ length: 60 }, (_, round) => (round % 2 ? whole() : write(round / 2))));
     const generations = await Promise.all(
-      names.map(async (name) => (await custody.find(name))?.held.credential.generation),
+      names.map(async (name) => (await credentialStore.find(name))?.held.credential.generation),
     );
     expect(generations).toEqual([10, 10, 10]);
   });

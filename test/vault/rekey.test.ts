@@ -35,7 +35,7 @@ describe('a new key in the same keyring', () => {
     const { home, vault, first } = await loggedIn(await temporaryHome(), servers.resource);
     await vault.login(servers.resource, { account: 'work', interaction: scripted });
     const before = (await stored(home, servers.resource)).key.kid;
-    expect(await vault.rekey()).toMatchObject({ keyrings: ['file'], moved: 2, left: [], unopened: [] });
+    expect(await vault.rekey()).toMatchObject({ keyrings: ['file'], moved: 2, left: [], undecryptable: [] });
     const after = await stored(home, servers.resource);
     expect(after.key.kid).not.toBe(before);
     expect(after.credential.tokens.accessToken.equals(first.tokens.accessToken)).toBe(true);
@@ -58,7 +58,7 @@ describe('a new key in the same keyring', () => {
     await expect
       .poll(async () => (await vault.token(servers.resource, { account: 'default' })).token.equals(token))
       .toBe(true);
-    expect((await vault.list()).unopened).toEqual([]);
+    expect((await vault.list()).undecryptable).toEqual([]);
     await expire(home, servers.resource);
     expect(await vaultAt(home).vault.token(servers.resource)).toMatchObject({ generation: 2 });
     await runScript('rekey-process.ts', [], { HOLDFAST_HOME: home.path });
@@ -82,7 +82,12 @@ describe('a new key in the same keyring', () => {
 
   test('there is nothing to do where there is no key', async () => {
     const home = await temporaryHome();
-    expect(await vaultAt(home).vault.rekey()).toEqual({ keyrings: [], moved: 0, left: [], unopened: [] });
+    expect(await vaultAt(home).vault.rekey()).toEqual({
+      keyrings: [],
+      moved: 0,
+      left: [],
+      undecryptable: [],
+    });
     await expect(readdir(home.layout.credentials)).rejects.toThrow('ENOENT');
   });
 });

@@ -30,7 +30,7 @@ async function retired() {
   await putLogin(disk, at, { server, refreshToken: 'first' });
   await at.renewKey();
   const token = async () => (await storedAt(disk, at))?.refreshToken;
-  const records = async () => (await credentialsAt(disk, at).custody.addresses()).length;
+  const records = async () => (await credentialsAt(disk, at).credentialStore.addresses()).length;
   return { at, disk, token, records };
 }
 

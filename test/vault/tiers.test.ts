@@ -100,13 +100,16 @@ describe('two sessions with keys of their own', () => {
 
   test('a logout on the desktop ends both; one in the session leaves the desktop’s and names it', async () => {
     const one = await bothLoggedIn();
-    expect(await one.desktop().vault.logout(servers.resource)).toMatchObject({ removed: 2, unopened: [] });
+    expect(await one.desktop().vault.logout(servers.resource)).toMatchObject({
+      removed: 2,
+      undecryptable: [],
+    });
     expect(await readdir(one.home.layout.credentials).then((kids) => kids.length)).toBe(2);
     await expect(one.ssh().vault.token(servers.resource)).rejects.toMatchObject({ code: 'login-required' });
 
     const other = await bothLoggedIn();
     const result = await other.ssh().vault.logout(servers.resource);
-    expect(result).toMatchObject({ removed: 1, unopened: [{ code: 'key-unavailable' }] });
+    expect(result).toMatchObject({ removed: 1, undecryptable: [{ code: 'key-unavailable' }] });
     const { token } = await other.desktop().vault.token(servers.resource);
     expect(token.equals(other.fromDesktop.token)).toBe(true);
   });
@@ -124,7 +127,10 @@ describe('a keyring that cannot be reached', () => {
       message: `The login to ${servers.resource} is sealed under a key that cannot be read now. The desktop keyring is locked.`,
       hint: 'Unlock it.',
     });
-    expect(await vault.list()).toMatchObject({ credentials: [], unopened: [{ code: 'keyring-locked' }] });
+    expect(await vault.list()).toMatchObject({
+      credentials: [],
+      undecryptable: [{ code: 'keyring-locked' }],
+    });
     await expect(vault.token('https://mcp.example.com')).rejects.toMatchObject({ code: 'login-required' });
   });
 

@@ -41,13 +41,17 @@ describe('holdfast on Windows', () => {
   test('prints the token of a login whose key is in the Credential Manager', async () => {
     const keys = new SealingKeys(resolveKeyrings(environment, layout), layout, environment);
     const lasting = new DirectoryStore(layout, environment);
-    const custody = new SealedCredentialStore({ lasting, passing: new MemoryStore(), keys });
+    const credentialStore = new SealedCredentialStore({
+      persistent: lasting,
+      ephemeral: new MemoryStore(),
+      keys,
+    });
     const key = await keys.strongest();
     assert.equal(key.keyringId, 'wincred');
-    await custody.save(key, CredentialId.of(resource, undefined), (generation) =>
+    await credentialStore.save(key, CredentialId.of(resource, undefined), (generation) =>
       sampleCredential(resource, { generation }),
     );
-    await custody.close();
+    await credentialStore.close();
     const { code, out } = await holdfast('token', resource);
     assert.equal(code, 0);
     assert.ok(out === `access-token-of-${resource}\n`);

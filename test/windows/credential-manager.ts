@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import koffi from 'koffi';
 import { KeyringBrokenError } from '../../src/errors.ts';
-import { openForeignItems } from '../../src/keyring/external/open-external-items.ts';
+import { openExternalItems } from '../../src/keyring/external/open-external-items.ts';
 import { openWincred } from '../../src/keyring/native/wincred.ts';
 import { processEnvironment } from '../../src/system/environment.ts';
 import { MAX_BLOB_BYTES, windowsCredentials } from '../../src/system/os/windows-credentials.ts';
@@ -59,7 +59,7 @@ describe('the Credential Manager', () => {
     ] as const;
     for (const [layout, target, encoding] of layouts) {
       theirs.write({ target, blob: Buffer.from('{"ä":1,"b":2}', encoding), userName: 'secrets' });
-      const items = await openForeignItems(processEnvironment(), 'test-goose', layout);
+      const items = await openExternalItems(processEnvironment(), 'test-goose', layout);
       const item = { account: 'secrets', text: '{"ä":1,"b":2}' };
       assert.deepEqual(await items.list(['secrets', 'nobody']), [item]);
       assert.equal(await items.replace(item, '{"ä":1}'), 'done');

@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import { CLIENTS, type Client, type Place, type Scope } from '../../configure/clients.ts';
+import { CLIENTS, type Client, type ProjectContext, type Scope } from '../../configure/clients.ts';
 import {
   configure,
   entriesOf,
@@ -33,8 +33,8 @@ export async function run(invocation: Invocation): Promise<number> {
 
 async function wantedOf(invocation: Invocation): Promise<Wanted> {
   const { argument, second, environment } = invocation;
-  const place: Place = { environment, directory: process.cwd() };
-  const client = clientOf(argument);
+  const place: ProjectContext = { environment, directory: process.cwd() };
+  const client = clientNamed(argument);
   if (second === undefined) {
     throw new InvalidArgumentError('holdfast configure needs the URL of an MCP server.', {
       hint: `Such as: holdfast configure ${client.id} https://mcp.example.com/mcp`,
@@ -72,7 +72,7 @@ async function wantedOf(invocation: Invocation): Promise<Wanted> {
   };
 }
 
-function clientOf(name: string | undefined): Client {
+function clientNamed(name: string | undefined): Client {
   const client = CLIENTS.find(({ id }) => id === name);
   if (client !== undefined) return client;
   const near = name === undefined ? undefined : nearest(name, IDS);
@@ -102,7 +102,7 @@ async function chosenFile(
   invocation: Invocation,
   client: Client,
   scope: Scope,
-  place: Place,
+  place: ProjectContext,
 ): Promise<string> {
   const given = invocation.text('file');
   if (given !== undefined) return resolve(place.directory, given);
@@ -250,8 +250,8 @@ function namesOf(additions: readonly string[]): string {
 
 async function list(invocation: Invocation): Promise<number> {
   const { ui, environment, argument } = invocation;
-  const place: Place = { environment, directory: process.cwd() };
-  const chosen = argument === undefined ? CLIENTS : [clientOf(argument)];
+  const place: ProjectContext = { environment, directory: process.cwd() };
+  const chosen = argument === undefined ? CLIENTS : [clientNamed(argument)];
   const given = invocation.text('file');
   if (given !== undefined && argument === undefined) {
     throw new InvalidArgumentError('--list does not know whose file that is.', {

@@ -39,7 +39,7 @@ export async function run(invocation: Invocation): Promise<number> {
   }
   const out = invocation.text('out');
   const recipient = recipientOf(invocation, format, argument, out);
-  const path = out === undefined || recipient !== undefined ? recipient?.place : resolve(out);
+  const path = out === undefined || recipient !== undefined ? recipient?.context : resolve(out);
   if (recipient !== undefined) await recipient.check();
   else if (path !== undefined) await checkCanCreate(path);
   await confirm(invocation, resource, mode, path);
@@ -49,7 +49,7 @@ export async function run(invocation: Invocation): Promise<number> {
       vault.export(resource, {
         account: invocation.text('account'),
         mode,
-        deadlineMs: timeoutMs(invocation),
+        timeoutMs: timeoutMs(invocation),
         signal,
         deliver: async (login) => {
           if (recipient !== undefined) await recipient.put(login);

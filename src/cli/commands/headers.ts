@@ -10,7 +10,7 @@ export async function run(invocation: Invocation): Promise<number> {
   if (!/^[A-Z]{1,20}$/.test(method)) throw new InvalidArgumentError(`${quote(method)} is no HTTP method.`);
   const options = {
     account: invocation.text('account'),
-    deadlineMs: timeoutMs(invocation),
+    timeoutMs: timeoutMs(invocation),
     request: { method, url: argument, nonce: invocation.text('nonce') },
     signal,
   };

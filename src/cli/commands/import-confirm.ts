@@ -1,9 +1,9 @@
 import { displayUrl } from '../../display-url.ts';
 import { AbortedError, HoldfastError, InvalidArgumentError, LoginCancelledError } from '../../errors.ts';
-import type { FoundLogin, Peer } from '../../import/source.ts';
+import type { FoundLogin, Source } from '../../import/source.ts';
 import { quote } from '../../quote.ts';
 import { lacksIssuer } from '../../transfer/import.ts';
-import type { AdoptOptions } from '../../transfer/types.ts';
+import type { ImportOptions } from '../../transfer/types.ts';
 import type { Vault } from '../../vault/vault.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT, exitCodeOf } from '../exit-code.ts';
@@ -25,7 +25,7 @@ export interface ToMove {
 /**
  * @throws InvalidArgumentError where nobody can be asked, and neither `--yes` nor `--access-token-only` was given
  */
-export function checkCanConfirm(invocation: Invocation, peer: Peer, logins: readonly FoundLogin[]): void {
+export function checkCanConfirm(invocation: Invocation, peer: Source, logins: readonly FoundLogin[]): void {
   if (!mustConfirm(invocation) || (canAsk() && !invocation.ui.json)) return;
   throw new InvalidArgumentError(
     `To import moves ${loginsOf(peer, logins)}: the tokens are taken out of its file, because two holders of one refresh token log each other out.`,
@@ -42,10 +42,10 @@ export function checkCanConfirm(invocation: Invocation, peer: Peer, logins: read
  */
 export async function confirmed(
   invocation: Invocation,
-  peer: Peer,
+  peer: Source,
   logins: readonly FoundLogin[],
   vault: Vault,
-  { account, issuer, signal }: AdoptOptions,
+  { account, issuer, signal }: ImportOptions,
 ): Promise<{ readonly toMove: readonly ToMove[]; readonly code: number }> {
   const { ui } = invocation;
   if (!mustConfirm(invocation))
@@ -93,7 +93,7 @@ function mustConfirm(invocation: Invocation): boolean {
   return !invocation.flag('yes') && !invocation.flag('access-token-only');
 }
 
-function loginsOf({ title }: Peer, logins: readonly FoundLogin[]): string {
+function loginsOf({ title }: Source, logins: readonly FoundLogin[]): string {
   return `${plural(logins.length, 'login', 'logins')} of ${title}`;
 }
 

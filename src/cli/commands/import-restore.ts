@@ -1,6 +1,6 @@
 import { AbortedError, InvalidArgumentError, LoginCancelledError } from '../../errors.ts';
 import { backupsOf, restoreBackup } from '../../import/backup.ts';
-import type { Peer, PeerPlace } from '../../import/source.ts';
+import type { Source, SourceContext } from '../../import/source.ts';
 import { quote } from '../../quote.ts';
 import { shellPath } from '../../system/files/storage-error.ts';
 import type { Backup, Backups } from '../../transfer/backups.ts';
@@ -13,17 +13,17 @@ import { isoTime, plural, relativeTime, table } from '../words.ts';
 /** `holdfast import PEER --restore`: puts back what the program’s file was before an import. */
 export function restore(
   invocation: Invocation,
-  from: { readonly peer: Peer; readonly place: PeerPlace },
+  from: { readonly peer: Source; readonly context: SourceContext },
 ): Promise<number> {
   const wrong = ['access-token-only', 'replace'].find((name) => invocation.flag(name));
-  if (wrong !== undefined || from.place.urls.length > 0 || invocation.text('account') !== undefined) {
-    const other = wrong ?? (from.place.urls.length > 0 ? 'url' : 'account');
+  if (wrong !== undefined || from.context.urls.length > 0 || invocation.text('account') !== undefined) {
+    const other = wrong ?? (from.context.urls.length > 0 ? 'url' : 'account');
     throw new InvalidArgumentError(`--${other} does not go with --restore, which puts a whole file back.`, {
       hint: 'Of several files: --file FILE. Of several backups: --backup NAME',
     });
   }
   return withVault(invocation, async (vault) => {
-    const found = await backupsOf(from.peer, from.place, vault);
+    const found = await backupsOf(from.peer, from.context, vault);
     if (invocation.flag('list')) return list(invocation, found);
     const backup = chosen(invocation, from.peer, found);
     await confirm(invocation, from.peer, backup);
@@ -38,12 +38,12 @@ export function restore(
   });
 }
 
-function list({ ui }: Invocation, { backups, unopened }: Backups): number {
+function list({ ui }: Invocation, { backups, undecryptable }: Backups): number {
   if (ui.json) {
-    ui.dataJson({ backups: backups.map(jsonOf), unopened });
+    ui.dataJson({ backups: backups.map(jsonOf), undecryptable });
     return EXIT.done;
   }
-  if (unopened > 0) ui.warn(...unopenedBackups(unopened));
+  if (undecryptable > 0) ui.warn(...unopenedBackups(undecryptable));
   if (backups.length === 0) ui.note('There is no backup of a file of that program.');
   else {
     const rows = backups.map((one) => [one.name, when(one), shellPath(one.path)]);
@@ -52,14 +52,14 @@ function list({ ui }: Invocation, { backups, unopened }: Backups): number {
   return EXIT.done;
 }
 
-function chosen(invocation: Invocation, peer: Peer, { backups, unopened }: Backups): Backup {
+function chosen(invocation: Invocation, peer: Source, { backups, undecryptable }: Backups): Backup {
   const name = invocation.text('backup');
   const backup = name === undefined ? backups[0] : backups.find((one) => one.name === name);
   if (backup !== undefined) return backup;
-  const [locked, how] = unopenedBackups(unopened);
+  const [locked, how] = unopenedBackups(undecryptable);
   throw new InvalidArgumentError(
-    `There is no backup ${name === undefined ? '' : `${quote(name, 60)} `}of a file of ${peer.title}.${unopened > 0 ? ` ${locked}` : ''}`,
-    { hint: unopened > 0 ? how : `See what is there: holdfast import ${peer.id} --restore --list` },
+    `There is no backup ${name === undefined ? '' : `${quote(name, 60)} `}of a file of ${peer.title}.${undecryptable > 0 ? ` ${locked}` : ''}`,
+    { hint: undecryptable > 0 ? how : `See what is there: holdfast import ${peer.id} --restore --list` },
   );
 }
 
@@ -71,7 +71,7 @@ function unopenedBackups(count: number): [message: string, hint: string] {
 }
 
 /** What it means is said before anything is written. */
-async function confirm(invocation: Invocation, peer: Peer, backup: Backup): Promise<void> {
+async function confirm(invocation: Invocation, peer: Source, backup: Backup): Promise<void> {
   const { ui, signal } = invocation;
   if (invocation.flag('yes')) return;
   const what = `This puts ${shellPath(backup.path)} back as ${peer.title} had it ${when(backup)}; what ${peer.title} wrote there since is replaced.`;

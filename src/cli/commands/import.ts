@@ -5,13 +5,13 @@ import { AbortedError, HoldfastError, InvalidArgumentError, reworded } from '../
 import { backupKeeper } from '../../import/backup.ts';
 import { configuredServers } from '../../import/configured-servers.ts';
 import { findLogins, type Moved, moveLogin, StillThere } from '../../import/move.ts';
-import type { FoundLogin, Peer, PeerPlace, Skipped } from '../../import/source.ts';
-import { PEERS, peerNamed } from '../../import/sources.ts';
+import type { FoundLogin, Skipped, Source, SourceContext } from '../../import/source.ts';
+import { peerNamed, SOURCES } from '../../import/sources.ts';
 import { quote } from '../../quote.ts';
 import { Secret } from '../../secret.ts';
 import { isThere } from '../../system/files/client-file.ts';
 import { shellPath } from '../../system/files/storage-error.ts';
-import type { AdoptOptions, NamedIssuer } from '../../transfer/types.ts';
+import type { ImportOptions, NamedIssuer } from '../../transfer/types.ts';
 import type { Vault } from '../../vault/vault.ts';
 import type { Invocation } from '../command.ts';
 import { credentialJson } from '../credential-json.ts';
@@ -28,33 +28,33 @@ const MAX_INPUT_BYTES = 1024 * 1024;
 export async function run(invocation: Invocation): Promise<number> {
   const { argument } = invocation;
   if (argument === '-') return fromStandardInput(invocation);
-  const place = placeOf(invocation);
+  const context = sourceContextOf(invocation);
   const isRestore = invocation.flag('restore');
-  if (invocation.flag('list') && !isRestore) return list(invocation, place);
+  if (invocation.flag('list') && !isRestore) return list(invocation, context);
   if (argument === undefined) {
     throw new InvalidArgumentError('holdfast import needs the name of a program.', {
-      hint: `One of: ${PEERS.map(({ id }) => id).join(', ')}. What is there shows: holdfast import --list`,
+      hint: `One of: ${SOURCES.map(({ id }) => id).join(', ')}. What is there shows: holdfast import --list`,
     });
   }
   const peer = peerNamed(argument);
-  if (isRestore) return (await import('./import-restore.ts')).restore(invocation, { peer, place });
+  if (isRestore) return (await import('./import-restore.ts')).restore(invocation, { peer, context });
   checkBackup(invocation);
-  checkOtherStore(invocation, peer, place);
-  await checkFile(place);
-  const { logins, skipped, places } = await findLogins(peer, place);
+  checkOtherStore(invocation, peer, context);
+  await checkFile(context);
+  const { logins, skipped, places } = await findLogins(peer, context);
   // Whoever names a server does not ask for the others.
-  if (place.urls.length === 0 || logins.length === 0) tellSkipped(invocation, peer, skipped);
-  if (logins.length === 0) throw nothingFound(peer, place, places, skipped);
-  const options: AdoptOptions = {
+  if (context.urls.length === 0 || logins.length === 0) tellSkipped(invocation, peer, skipped);
+  if (logins.length === 0) throw nothingFound(peer, context, places, skipped);
+  const options: ImportOptions = {
     account: invocation.text('account'),
     accessTokenOnly: invocation.flag('access-token-only'),
     replace: invocation.flag('replace'),
     issuer: issuerOf(invocation),
-    mustLast: true,
+    requirePersistence: true,
     signal: invocation.signal,
   };
   checkCanConfirm(invocation, peer, logins);
-  return withVault(invocation, (vault) => importAll(invocation, { peer, place }, logins, vault, options));
+  return withVault(invocation, (vault) => importAll(invocation, { peer, context }, logins, vault, options));
 }
 
 function issuerOf(invocation: Invocation): string | undefined {
@@ -71,7 +71,7 @@ function checkBackup(invocation: Invocation): void {
   throw new InvalidArgumentError('--backup says which backup is put back.', { hint: 'Add --restore' });
 }
 
-function placeOf(invocation: Invocation): PeerPlace {
+function sourceContextOf(invocation: Invocation): SourceContext {
   const { environment } = invocation;
   const urls = invocation.texts('url');
   for (const url of urls) canonicalResource(url);
@@ -90,25 +90,25 @@ function placeOf(invocation: Invocation): PeerPlace {
   };
 }
 
-async function checkFile({ file }: PeerPlace): Promise<void> {
+async function checkFile({ file }: SourceContext): Promise<void> {
   if (file === undefined || (await isThere(file))) return;
   throw new InvalidArgumentError(`There is no ${shellPath(file)}.`, { hint: 'Check the path after --file.' });
 }
 
 /** Shows what is there, with no secret; changes nothing. */
-async function list({ ui, argument }: Invocation, place: PeerPlace): Promise<number> {
-  const peers = argument === undefined ? PEERS : [peerNamed(argument)];
-  if (place.file !== undefined && argument === undefined) {
+async function list({ ui, argument }: Invocation, context: SourceContext): Promise<number> {
+  const peers = argument === undefined ? SOURCES : [peerNamed(argument)];
+  if (context.file !== undefined && argument === undefined) {
     throw new InvalidArgumentError('--file says where one program keeps its logins: name the program.', {
       hint: 'holdfast import PEER --list --file FILE',
     });
   }
-  await checkFile(place);
-  const logins: (FoundLogin & { peer: Peer })[] = [];
-  const skipped: (Skipped & { peer: Peer })[] = [];
+  await checkFile(context);
+  const logins: (FoundLogin & { peer: Source })[] = [];
+  const skipped: (Skipped & { peer: Source })[] = [];
   for (const peer of peers) {
     try {
-      const found = await findLogins(peer, place);
+      const found = await findLogins(peer, context);
       logins.push(...found.logins.map((one) => ({ ...one, peer })));
       skipped.push(...found.skipped.map((one) => ({ ...one, peer })));
     } catch (error) {
@@ -134,7 +134,7 @@ async function list({ ui, argument }: Invocation, place: PeerPlace): Promise<num
     });
     return EXIT.done;
   }
-  if (place.urls.length === 0 || logins.length === 0) {
+  if (context.urls.length === 0 || logins.length === 0) {
     for (const { peer, ...rest } of skipped) tellSkipped({ ui }, peer, [rest]);
   }
   if (logins.length === 0) {
@@ -152,13 +152,13 @@ async function list({ ui, argument }: Invocation, place: PeerPlace): Promise<num
   return EXIT.done;
 }
 
-function tellSkipped({ ui }: Pick<Invocation, 'ui'>, peer: Peer, skipped: readonly Skipped[]): void {
+function tellSkipped({ ui }: Pick<Invocation, 'ui'>, peer: Source, skipped: readonly Skipped[]): void {
   for (const { name, reason } of skipped) ui.note(`${peer.title}, ${quote(name, 80)}: left out; ${reason}.`);
 }
 
 function nothingFound(
-  peer: Peer,
-  { urls, name }: PeerPlace,
+  peer: Source,
+  { urls, name }: SourceContext,
   places: readonly string[],
   skipped: readonly Skipped[],
 ): InvalidArgumentError {
@@ -172,10 +172,10 @@ function nothingFound(
 
 async function importAll(
   invocation: Invocation,
-  from: { peer: Peer; place: PeerPlace },
+  from: { peer: Source; context: SourceContext },
   logins: readonly FoundLogin[],
   vault: Vault,
-  options: AdoptOptions,
+  options: ImportOptions,
 ): Promise<number> {
   const { ui } = invocation;
   const told: unknown[] = [];
@@ -204,7 +204,7 @@ async function importAll(
   return code;
 }
 
-function stillThere({ cause, file }: StillThere, peer: Peer, resource: string): HoldfastError {
+function stillThere({ cause, file }: StillThere, peer: Source, resource: string): HoldfastError {
   if (!(cause instanceof HoldfastError)) throw cause;
   return reworded(
     cause,
@@ -215,7 +215,7 @@ function stillThere({ cause, file }: StillThere, peer: Peer, resource: string): 
   );
 }
 
-function tell(invocation: Invocation, peer: Peer, { file }: FoundLogin, { result, outcome }: Moved): void {
+function tell(invocation: Invocation, peer: Source, { file }: FoundLogin, { result, outcome }: Moved): void {
   const { ui } = invocation;
   const { resource, account, expiresAt, canRefresh } = result.credential;
   const login = `${ui.style('bold', resource)}${account === 'default' ? '' : ` as ${account}`}`;
@@ -244,7 +244,7 @@ function tell(invocation: Invocation, peer: Peer, { file }: FoundLogin, { result
 
 function tellUnconfirmed(
   { ui }: Invocation,
-  { id, title }: Peer,
+  { id, title }: Source,
   resource: string,
   { issuer, tokenEndpoint }: NamedIssuer,
 ): void {
@@ -270,7 +270,7 @@ async function fromStandardInput(invocation: Invocation): Promise<number> {
     vault.importExported(json, {
       account: invocation.text('account'),
       replace: invocation.flag('replace'),
-      mustLast: true,
+      requirePersistence: true,
       signal,
     }),
   );

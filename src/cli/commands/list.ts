@@ -3,7 +3,7 @@ import { displayUrl } from '../../display-url.ts';
 import type { CredentialSummary } from '../../login/types.ts';
 import { printable } from '../../quote.ts';
 import { copiesWarning } from '../../vault/copies.ts';
-import type { UnopenedRecord } from '../../vault/types.ts';
+import type { UndecryptableRecord } from '../../vault/types.ts';
 import { unseenLeaseWarning } from '../../vault/unseen-lease.ts';
 import type { Invocation } from '../command.ts';
 import { credentialJson } from '../credential-json.ts';
@@ -17,19 +17,23 @@ const COLUMNS = ['RESOURCE', 'ACCOUNT', 'STATE', 'EXPIRES', 'SCOPES', 'KEYRING']
 
 export async function run(invocation: Invocation): Promise<number> {
   const { ui } = invocation;
-  const { credentials, unopened, unseenLeases = [] } = await withVault(invocation, (vault) => vault.list());
+  const {
+    credentials,
+    undecryptable,
+    unseenLeases = [],
+  } = await withVault(invocation, (vault) => vault.list());
   if (ui.json) {
     const leases = unseenLeases.map((one) => ({ ...one, since: isoTime(one.since) }));
     const told = leases.length > 0 ? { unseenLeases: leases } : {};
-    ui.dataJson({ credentials: credentials.map(credentialJson), unopened, ...told });
+    ui.dataJson({ credentials: credentials.map(credentialJson), undecryptable, ...told });
     return EXIT.done;
   }
   if (credentials.length > 0) ui.data(tableOrBlocks(credentials.map(cellsOf), ui.columns));
-  else if (unopened.length === 0) ui.note('No logins yet. Log in: holdfast login URL');
+  else if (undecryptable.length === 0) ui.note('No logins yet. Log in: holdfast login URL');
   for (const one of credentials) tellEnded(ui, one);
   for (const one of credentials) tellLeniencies(ui, one);
   for (const one of credentials) tellCopies(ui, one);
-  for (const records of byReason(unopened)) tellUnopened(ui, records);
+  for (const records of byReason(undecryptable)) tellUndecryptable(ui, records);
   for (const lease of unseenLeases) ui.warn(...unseenLeaseWarning(lease, Date.now()));
   return EXIT.done;
 }
@@ -105,7 +109,7 @@ function tellCopies(ui: Ui, { resource, account, machines }: CredentialSummary):
   ui.warn(...copiesWarning(`${resource}${account === 'default' ? '' : ` as ${account}`}`, machines));
 }
 
-function tellUnopened(ui: Ui, records: readonly UnopenedRecord[]): void {
+function tellUndecryptable(ui: Ui, records: readonly UndecryptableRecord[]): void {
   const [first] = records;
   if (first === undefined) return;
   const ids = records.map(({ id }) => `${id.slice(0, 12)}…`).join(', ');

@@ -11,7 +11,7 @@ export async function loginAs(
   invocation: Invocation,
 ): Promise<Pick<LoginOptions, 'client' | 'clientMetadataUrl' | 'grant' | 'dpop' | 'lenient'>> {
   return {
-    client: await clientOf(invocation),
+    client: await preRegisteredClient(invocation),
     clientMetadataUrl: invocation.text('client-metadata-url'),
     grant: await grantOf(invocation),
     dpop: invocation.flag('dpop') || undefined,
@@ -19,7 +19,7 @@ export async function loginAs(
   };
 }
 
-async function clientOf(invocation: Invocation): Promise<ClientOptions | undefined> {
+async function preRegisteredClient(invocation: Invocation): Promise<ClientOptions | undefined> {
   const id = invocation.text('client-id');
   const rest = ['client-secret-file', 'client-key-file', 'client-key-id', 'client-auth', 'client-issuer'];
   if (id === undefined) {

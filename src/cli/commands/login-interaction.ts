@@ -16,7 +16,7 @@ import { relativeTime } from '../words.ts';
 const WAYS = ['browser', 'device', 'paste', 'no-browser'] as const;
 
 export interface LoginWay {
-  readonly way: LoginOptions['way'];
+  readonly flow: LoginOptions['flow'];
   readonly interaction: LoginInteraction;
 }
 
@@ -26,28 +26,28 @@ export interface LoginWay {
  */
 export function loginWay(invocation: Invocation, resource: string): LoginWay {
   const { ui, environment } = invocation;
-  const named = WAYS.filter((way) => invocation.flag(way));
+  const named = WAYS.filter((flow) => invocation.flag(flow));
   if (named.length > 1) {
     throw new InvalidArgumentError(`--${named[0]} and --${named[1]} exclude each other.`, {
       hint: 'Name one way, or none for the one that works here.',
     });
   }
-  const [way] = named;
+  const [flow] = named;
   const lacking = whyNoBrowser(environment);
   if (invocation.flag('no-input')) throw nobody(invocation, resource, '--no-input was given');
-  // A program that reads --json shows the URL to somebody; so does whoever named a way.
-  if (way === undefined && lacking !== undefined && !ui.json && !canTell()) {
+  // A program that reads --json shows the URL to somebody; so does whoever named a flow.
+  if (flow === undefined && lacking !== undefined && !ui.json && !canTell()) {
     throw nobody(invocation, resource, `${lacking}, and this is no terminal`);
   }
-  if (way === undefined && lacking !== undefined) ui.note(`No browser can be opened from here: ${lacking}.`);
-  const opens = way === 'browser' || (way === undefined && lacking === undefined);
+  if (flow === undefined && lacking !== undefined) ui.note(`No browser can be opened from here: ${lacking}.`);
+  const opens = flow === 'browser' || (flow === undefined && lacking === undefined);
   // Whoever names it may be a program that writes to our standard input.
-  const pastes = way === 'paste' || (canAsk() && !ui.json);
+  const pastes = flow === 'paste' || (canAsk() && !ui.json);
   const question = questionAfter((url, { issuer }) => {
     const json = { authorize: { url, issuerHost: issuer } };
     if (opens) return openOrShow(invocation, { url, pastes, json });
     // There is no device code either, and nothing says that the redirect could ever come here.
-    if (way === undefined && !pastes && !ui.json) {
+    if (flow === undefined && !pastes && !ui.json) {
       throw nobody(
         invocation,
         resource,
@@ -57,7 +57,8 @@ export function loginWay(invocation: Invocation, resource: string): LoginWay {
     return show(invocation, { url, pastes, json });
   });
   return {
-    way: way === 'device' ? 'device' : way === undefined && lacking !== undefined ? 'no-browser' : 'browser',
+    flow:
+      flow === 'device' ? 'device' : flow === undefined && lacking !== undefined ? 'no-browser' : 'browser',
     interaction: {
       progress: (message) => ui.progress(message),
       authorize: question.authorize,

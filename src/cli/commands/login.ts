@@ -22,7 +22,7 @@ export async function run(invocation: Invocation): Promise<number> {
     scopes,
     callbackPort: invocation.number('callback-port', { min: 1, max: 65_535 }),
     timeoutMs: timeoutMs(invocation),
-    mustLast: !invocation.flag('allow-memory'),
+    requirePersistence: !invocation.flag('allow-memory'),
     signal,
     callbackUrl: invocation.text('callback-url'),
     ...as,

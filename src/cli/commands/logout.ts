@@ -18,13 +18,13 @@ export async function run(invocation: Invocation): Promise<number> {
   if (ui.json) ui.dataJson(result);
   const login = `${resource}${account === undefined || account === 'default' ? '' : ` as ${account}`}`;
   if (result.removed === 0) {
-    const [unopened] = result.unopened;
-    if (unopened === undefined) {
+    const [undecryptable] = result.undecryptable;
+    if (undecryptable === undefined) {
       const near = result.near === undefined ? '' : ` There is one to ${result.near}, another URL.`;
       ui.note(`There is no login to ${login}, so nothing was done.${near} See: holdfast list`);
       return EXIT.done;
     }
-    const { code, reason, hint } = unopened;
+    const { code, reason, hint } = undecryptable;
     ui.fail({
       code,
       message: `The login to ${login} was not removed: ${reason}`,
@@ -33,7 +33,8 @@ export async function run(invocation: Invocation): Promise<number> {
     });
     return EXIT_OF[code];
   }
-  for (const { reason, hint } of result.unopened) ui.warn(`A record of this login stays: ${reason}`, hint);
+  for (const { reason, hint } of result.undecryptable)
+    ui.warn(`A record of this login stays: ${reason}`, hint);
   switch (result.revocation) {
     case 'failed':
       ui.fail({

@@ -33,13 +33,13 @@ export async function run(invocation: Invocation): Promise<number> {
       hint: 'See: holdfast receive --help',
     });
   }
-  const mustLast = later || !invocation.flag('allow-memory');
+  const requirePersistence = later || !invocation.flag('allow-memory');
   const isAsked = canAsk() && !ui.json && !ui.quiet;
   let reader: Ask = (question) => ask(question, signal);
   const options: ReceiveOptions = {
     resource,
     account,
-    mustLast,
+    requirePersistence,
     replace: invocation.flag('replace'),
     confirm: isAsked ? (offer) => confirm(invocation, offer, reader) : undefined,
   };

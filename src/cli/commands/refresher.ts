@@ -1,5 +1,5 @@
 import { displayUrl } from '../../display-url.ts';
-import type { WarmedLogin, WarmResult, WarmStates } from '../../refresh/warm-options.ts';
+import type { RefreshedLogin, RefresherResult, RefresherStates } from '../../refresh/refresher-options.ts';
 import type { Vault } from '../../vault/vault.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT, exitCodeOf } from '../exit-code.ts';
@@ -20,7 +20,7 @@ export async function run(invocation: Invocation): Promise<number> {
   let warned: Promise<void> | undefined;
   try {
     const result = await withVault(invocation, async (vault) => {
-      const warmed = await vault.warm({
+      const warmed = await vault.runRefresher({
         everyMs: everyS === undefined ? undefined : everyS * 1000,
         ratePerMinute,
         once,
@@ -51,30 +51,30 @@ async function warnOfEngine(ui: Ui, { store }: Vault): Promise<void> {
   }
 }
 
-function tell(ui: Ui, { resource, account, outcome, error }: WarmedLogin): void {
+function tell(ui: Ui, { resource, account, outcome, error }: RefreshedLogin): void {
   const login = `${resource}${account === 'default' ? '' : ` as ${account}`}`;
   const fields = { event: outcome, resource: displayUrl(resource), account, code: error?.code };
   if (outcome === 'refreshed') ui.note(`${login} has new tokens.`, fields);
   else ui.warn(`${login} was not refreshed. ${error?.message ?? ''}`.trim(), error?.hint, fields);
 }
 
-function toldOnce(ui: Ui, { states, refreshed, failures }: WarmResult): number {
+function toldOnce(ui: Ui, { states, refreshed, failures }: RefresherResult): number {
   if (ui.json) ui.dataJson({ states, refreshed, failed: failures.length });
   else ui.note(`${plural(refreshed, 'login has', 'logins have')} new tokens. ${counts(states)}`);
   const [first] = failures;
   if (first !== undefined) return exitCodeOf(first);
   // Some may be another session's; where none opens, the key is not the one that this store needs.
   const others = states.fresh + states.due + states['login-required'];
-  return states.unopened > 0 && others === 0 ? EXIT.keyring : EXIT.done;
+  return states.undecryptable > 0 && others === 0 ? EXIT.keyring : EXIT.done;
 }
 
-function counts(states: WarmStates): string {
+function counts(states: RefresherStates): string {
   const all = Object.values(states).reduce((sum, count) => sum + count, 0);
   const parts = [
     `${states.fresh} fresh`,
     `${states.due} due`,
     ...(states['login-required'] > 0 ? [`${states['login-required']} login required`] : []),
-    ...(states.unopened > 0 ? [`${states.unopened} that do not open here`] : []),
+    ...(states.undecryptable > 0 ? [`${states.undecryptable} that do not open here`] : []),
   ];
   return `${plural(all, 'login', 'logins')}: ${parts.join(', ')}.`;
 }

@@ -21,12 +21,12 @@ export async function run(invocation: Invocation): Promise<number> {
     const name = account === 'default' ? resource : `${resource} as ${account}`;
     ui.warn(`The login to ${name} stays under ${keyring}: ${reason}`);
   }
-  for (const records of byReason(result.unopened)) {
+  for (const records of byReason(result.undecryptable)) {
     const [first] = records;
     ui.warn(
       `${plural(records.length, 'record stays', 'records stay')} as before: ${first?.reason}`,
       first?.hint,
     );
   }
-  return result.left.length + result.unopened.length === 0 ? EXIT.done : EXIT.failed;
+  return result.left.length + result.undecryptable.length === 0 ? EXIT.done : EXIT.failed;
 }

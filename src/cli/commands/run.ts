@@ -17,7 +17,7 @@ export async function run(invocation: Invocation): Promise<number> {
       hint: 'Use letters, digits and underscores, such as --as MCP_TOKEN',
     });
   }
-  const options = { account: invocation.text('account'), deadlineMs: timeoutMs(invocation), signal };
+  const options = { account: invocation.text('account'), timeoutMs: timeoutMs(invocation), signal };
   // The vault is closed before the command starts: nothing of it is open beside a foreign program.
   const { token, proof } = await withVault(invocation, (vault) => vault.token(argument, options));
   if (proof !== undefined) {

@@ -29,7 +29,7 @@ export async function run(invocation: Invocation): Promise<number> {
     to,
     mode,
     lifetimeMs: lifetime === undefined ? undefined : lifetime * 1000,
-    deadlineMs: timeoutMs(invocation),
+    timeoutMs: timeoutMs(invocation),
     login:
       mode === 'fresh' ? { ...loginWay(invocation, resource), timeoutMs: timeoutMs(invocation) } : undefined,
     confirm: (words) => confirm(invocation, words),

@@ -68,17 +68,17 @@ async function migrate(invocation: Invocation): Promise<number> {
 interface States {
   readonly fresh: number;
   readonly due: number;
-  readonly unopened: number;
+  readonly undecryptable: number;
   readonly loginRequired: readonly { readonly resource: string; readonly account: string }[];
 }
 
-function statesOf({ credentials, unopened }: Listing): States {
+function statesOf({ credentials, undecryptable }: Listing): States {
   const loginRequired = credentials.filter(({ state }) => state === 'login-required');
   const fresh = credentials.filter(({ state }) => state === 'fresh').length;
   return {
     fresh,
     due: credentials.length - fresh - loginRequired.length,
-    unopened: unopened.length,
+    undecryptable: undecryptable.length,
     loginRequired: loginRequired.map(({ resource, account }) => ({ resource, account })),
   };
 }
@@ -95,7 +95,7 @@ function shown(found: StoreStatus, states: States | undefined, ui: Ui): string {
       : [
           [
             'by state',
-            `${states.fresh} fresh, ${states.due} due, ${states.loginRequired.length} login required, ${states.unopened} not opened`,
+            `${states.fresh} fresh, ${states.due} due, ${states.loginRequired.length} login required, ${states.undecryptable} not opened`,
           ] as const,
         ]),
   ];

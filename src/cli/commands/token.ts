@@ -7,8 +7,8 @@ export async function run(invocation: Invocation): Promise<number> {
   const { argument = '', ui, signal } = invocation;
   const options = {
     account: invocation.text('account'),
-    deadlineMs: timeoutMs(invocation),
-    refused: invocation.number('refused', { min: 1, max: 999_999_999 }),
+    timeoutMs: timeoutMs(invocation),
+    rejectedGeneration: invocation.number('refused', { min: 1, max: 999_999_999 }),
     signal,
   };
   // Printed before the vault is closed, which waits for a refresh that is under way.

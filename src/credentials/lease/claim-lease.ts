@@ -2,7 +2,7 @@ import type { Credential } from '../../credential.ts';
 import { LockTimeoutError } from '../../errors.ts';
 import type { SealingKey } from '../../keyring/sealing-key.ts';
 import type { Lease } from '../../store/record-store.ts';
-import { pause } from '../../system/locks/keyed-mutex.ts';
+import { sleep } from '../../system/locks/keyed-mutex.ts';
 import type { Outbox } from '../outbox/outbox.ts';
 import type { RecordAccess } from '../sealed/record-access.ts';
 import type { StoredCredential } from '../stored-credential.ts';
@@ -92,7 +92,7 @@ export class ClaimLease implements CredentialLease {
           },
         );
       }
-      await pause(RETRY_MS * tries * (0.5 + Math.random()), options.signal);
+      await sleep(RETRY_MS * tries * (0.5 + Math.random()), options.signal);
       stored = now;
     }
   }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { HoldfastError } from '../../errors.ts';
 import { MAX_RECORD_BYTES } from '../../sealing.ts';
-import type { OutboxEntry, Store } from '../../store/record-store.ts';
+import type { OutboxEntry, RecordStore } from '../../store/record-store.ts';
 import type { Environment } from '../../system/environment.ts';
 import {
   removeFileDurably,
@@ -38,7 +38,7 @@ export interface OutboxFile {
 }
 
 /** Which store these answers are for: `/dev/shm` and `/tmp` are shared by all homes and engines of a user. */
-export type StoreIdentity = Pick<Store, 'id' | 'tenant'>;
+export type StoreIdentity = Pick<RecordStore, 'id' | 'tenant'>;
 
 export class OutboxFiles {
   readonly #layout: Layout;

@@ -2,7 +2,7 @@ import type { Credential } from '../../credential.ts';
 import { HoldfastError, LoginRequiredError, StorageUnwritableError } from '../../errors.ts';
 import type { Lease } from '../../store/record-store.ts';
 import { thisMoment } from '../../system/clock.ts';
-import { pause } from '../../system/locks/keyed-mutex.ts';
+import { sleep } from '../../system/locks/keyed-mutex.ts';
 import { measure } from '../../system/metric-channel.ts';
 import { locate } from '../lease/lease-steps.ts';
 import { loggedOut, MOVED, refused } from '../login-required.ts';
@@ -171,7 +171,7 @@ export class Outbox {
         const wait = WRITE_PAUSES_MS[attempt];
         if (wait === undefined) return await this.#put(at, lease, error);
         measure({ name: 'commit-retry' });
-        await pause(wait);
+        await sleep(wait);
       }
     }
   }
@@ -314,7 +314,7 @@ export class Outbox {
   /** An answer that came too late to be of use is kept for people, where the store has room for such. */
   async #setAside({ address, key, credential }: StoredCredential): Promise<void> {
     const store = this.#store.recordStoreOf(key);
-    await store.journal?.(address, this.#store.sealed(address, key, credential));
+    await store.quarantineLate?.(address, this.#store.sealed(address, key, credential));
   }
 
   async #revoked(credential: Credential): Promise<boolean> {

@@ -20,19 +20,19 @@ const CHUNK = 200;
 const MOST_LOOKS = 10;
 
 export class RecordLookup {
-  readonly #lasting: CredentialRecords;
-  readonly #passing: CredentialRecords;
+  readonly #persistent: CredentialRecords;
+  readonly #ephemeral: CredentialRecords;
   readonly #keys: SealingKeys;
 
-  constructor(lasting: CredentialRecords, passing: CredentialRecords, keys: SealingKeys) {
-    this.#lasting = lasting;
-    this.#passing = passing;
+  constructor(persistent: CredentialRecords, ephemeral: CredentialRecords, keys: SealingKeys) {
+    this.#persistent = persistent;
+    this.#ephemeral = ephemeral;
     this.#keys = keys;
   }
 
   /** Where what that key protects is. */
   recordsOf({ lifetime }: Pick<SealingKey, 'lifetime'>): CredentialRecords {
-    return lifetime === 'process' ? this.#passing : this.#lasting;
+    return lifetime === 'process' ? this.#ephemeral : this.#persistent;
   }
 
   async find(id: CredentialId): Promise<Lookup | undefined> {
@@ -60,19 +60,19 @@ export class RecordLookup {
   }
 
   /** Each record of that credential: there is one under each key that a login was sealed with. */
-  async all(id: CredentialId): Promise<{ held: StoredCredential[]; unopened: Undecryptable[] }> {
+  async all(id: CredentialId): Promise<{ held: StoredCredential[]; undecryptable: Undecryptable[] }> {
     for (let looks = 1; ; looks += 1) {
       const addresses = (await this.kidsOf(id.recordId)).map((kid) => ({ kid, id: id.recordId }));
       const found = await this.openAll(addresses, id);
       // One that is gone may be under another key by now, and a logout must not miss it.
-      const isWhole = found.held.length + found.unopened.length === addresses.length;
+      const isWhole = found.held.length + found.undecryptable.length === addresses.length;
       if (isWhole || looks === MOST_LOOKS) return found;
     }
   }
 
   /** In both stores. */
   async kidsOf(recordId: string): Promise<readonly string[]> {
-    const both = [this.#lasting, this.#passing];
+    const both = [this.#persistent, this.#ephemeral];
     const lists = await Promise.all(both.map(({ index }) => index.kidsOf(recordId)));
     return lists.flat();
   }
@@ -87,7 +87,7 @@ export class RecordLookup {
   }
 
   async addresses(): Promise<RecordAddress[]> {
-    const lists = await Promise.all([this.#lasting, this.#passing].map(({ index }) => index.list()));
+    const lists = await Promise.all([this.#persistent, this.#ephemeral].map(({ index }) => index.list()));
     return lists.flat().filter(({ kid }) => kid !== WRAPPED_KID);
   }
 
@@ -95,7 +95,7 @@ export class RecordLookup {
   async openAll(
     addresses: readonly RecordAddress[],
     id: CredentialId | undefined,
-  ): Promise<{ held: StoredCredential[]; unopened: Undecryptable[] }> {
+  ): Promise<{ held: StoredCredential[]; undecryptable: Undecryptable[] }> {
     const begin = performance.now();
     const byKid = new Map<string, RecordAddress[]>();
     for (const address of addresses) {
@@ -104,27 +104,31 @@ export class RecordLookup {
       else those.push(address);
     }
     const held: StoredCredential[] = [];
-    const unopened: Undecryptable[] = [];
+    const undecryptable: Undecryptable[] = [];
     while (byKid.size > 0) {
       for await (const key of this.#keys.reachable()) {
-        await this.#openUnder(key, byKid.get(key.kid) ?? [], id, { held, unopened });
+        await this.#openUnder(key, byKid.get(key.kid) ?? [], id, { held, undecryptable });
         byKid.delete(key.kid);
         if (byKid.size === 0) break;
       }
       if (byKid.size === 0 || !this.#keys.lookAgain(begin)) break;
     }
     for (const address of [...byKid.values()].flat()) {
-      const file = this.#lasting.index.fileOf?.(address);
-      unopened.push({ ...address, file, error: unreachable('This record', this.#keys.problems(), FORGET) });
+      const file = this.#persistent.index.fileOf?.(address);
+      undecryptable.push({
+        ...address,
+        file,
+        error: unreachable('This record', this.#keys.problems(), FORGET),
+      });
     }
-    return { held, unopened };
+    return { held, undecryptable };
   }
 
   async #openUnder(
     key: SealingKey,
     addresses: readonly RecordAddress[],
     id: CredentialId | undefined,
-    { held, unopened }: { held: StoredCredential[]; unopened: Undecryptable[] },
+    { held, undecryptable }: { held: StoredCredential[]; undecryptable: Undecryptable[] },
   ): Promise<void> {
     const records = this.recordsOf(key);
     for (let begin = 0; begin < addresses.length; begin += CHUNK) {
@@ -133,7 +137,7 @@ export class RecordLookup {
       for (const [at, address] of chunk.entries()) {
         const one = found[at];
         const file = records.index.fileOf?.(address);
-        if (one instanceof HoldfastError) unopened.push({ ...address, file, error: one });
+        if (one instanceof HoldfastError) undecryptable.push({ ...address, file, error: one });
         else if (one !== undefined) held.push({ ...one, address, key });
       }
     }

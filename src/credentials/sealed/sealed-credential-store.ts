@@ -5,9 +5,9 @@ import type {
   Lease,
   RecordAddress,
   RecordIndex,
+  RecordStore,
   RecordVersion,
   Reservation,
-  Store,
   WriteOptions,
 } from '../../store/record-store.ts';
 import { mapBounded } from '../../system/bounded-map.ts';
@@ -43,26 +43,26 @@ const LOOKS_AT_ONCE = 16;
 
 export interface SealedCredentialStoreParts extends OutboxDuties {
   /** Takes what is sealed under a key that outlives this process. */
-  readonly lasting: Store | CredentialRecords;
+  readonly persistent: RecordStore | CredentialRecords;
   /** Takes the rest: a record whose key is gone tomorrow must not litter a disk. */
-  readonly passing: Store;
+  readonly ephemeral: RecordStore;
   readonly keys: SealingKeys;
-  /** Take what the lasting store cannot. */
+  /** Take what the persistent store cannot. */
   readonly files?: OutboxFiles | undefined;
 }
 
 export class SealedCredentialStore implements CredentialStore, RecordAccess {
   readonly #records: RecordLookup;
-  readonly #lasting: CredentialRecords;
-  readonly #passing: CredentialRecords;
+  readonly #persistent: CredentialRecords;
+  readonly #ephemeral: CredentialRecords;
   readonly #keys: SealingKeys;
   readonly #outbox: Outbox;
 
-  constructor({ lasting, passing, keys, files, ...duties }: SealedCredentialStoreParts) {
-    this.#lasting = 'index' in lasting ? lasting : new SealedRecords(lasting);
-    this.#passing = new SealedRecords(passing);
+  constructor({ persistent, ephemeral, keys, files, ...duties }: SealedCredentialStoreParts) {
+    this.#persistent = 'index' in persistent ? persistent : new SealedRecords(persistent);
+    this.#ephemeral = new SealedRecords(ephemeral);
     this.#keys = keys;
-    this.#records = new RecordLookup(this.#lasting, this.#passing, keys);
+    this.#records = new RecordLookup(this.#persistent, this.#ephemeral, keys);
     this.#outbox = new Outbox(this, files, duties);
   }
 
@@ -100,7 +100,7 @@ export class SealedCredentialStore implements CredentialStore, RecordAccess {
 
   /** Where records are that outlive this process. */
   get recordStore(): RecordIndex {
-    return this.#lasting.index;
+    return this.#persistent.index;
   }
 
   get lookEveryMs(): number | undefined {
@@ -111,7 +111,9 @@ export class SealedCredentialStore implements CredentialStore, RecordAccess {
   async leased(stored: readonly StoredCredential[]): Promise<ReadonlySet<string>> {
     // One name under two keys has one lock: asked for twice at once, the second question would find the first.
     const ids = [...new Set(stored.map(({ address }) => address.id))];
-    const found = await Promise.all([this.#lasting, this.#passing].map(({ index }) => lockedOf(index, ids)));
+    const found = await Promise.all(
+      [this.#persistent, this.#ephemeral].map(({ index }) => lockedOf(index, ids)),
+    );
     return new Set(found.flat());
   }
 
@@ -163,7 +165,7 @@ export class SealedCredentialStore implements CredentialStore, RecordAccess {
     const { credential, address, version } = stored;
     const to = { kid: key.kid, id: address.id };
     if ((await this.recordStore.version(to)) !== undefined) return { outcome: 'occupied' };
-    const result = await this.#lasting.move(address, to, key, version, credential, { onlyIfLast });
+    const result = await this.#persistent.move(address, to, key, version, credential, { onlyIfLast });
     return withState(result, { credential, address: to, key });
   }
 
@@ -178,8 +180,8 @@ export class SealedCredentialStore implements CredentialStore, RecordAccess {
   }
 
   /** Whether a record could be saved now under a key of that life; throws what a write would throw. */
-  async rehearse(lifetime: SealingKey['lifetime']): Promise<void> {
-    await this.#records.recordsOf({ lifetime }).index.rehearse();
+  async selfTest(lifetime: SealingKey['lifetime']): Promise<void> {
+    await this.#records.recordsOf({ lifetime }).index.selfTest();
   }
 
   /**
@@ -263,7 +265,7 @@ export class SealedCredentialStore implements CredentialStore, RecordAccess {
     }
   }
 
-  async list(only?: CredentialId): Promise<{ held: StoredCredential[]; unopened: Undecryptable[] }> {
+  async list(only?: CredentialId): Promise<{ held: StoredCredential[]; undecryptable: Undecryptable[] }> {
     if (only === undefined) return this.open(await this.addresses());
     return this.#records.all(only);
   }
@@ -274,7 +276,7 @@ export class SealedCredentialStore implements CredentialStore, RecordAccess {
 
   open(
     addresses: readonly RecordAddress[],
-  ): Promise<{ held: StoredCredential[]; unopened: Undecryptable[] }> {
+  ): Promise<{ held: StoredCredential[]; undecryptable: Undecryptable[] }> {
     return this.#records.openAll(addresses, undefined);
   }
 
@@ -287,7 +289,7 @@ export class SealedCredentialStore implements CredentialStore, RecordAccess {
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.#lasting.index.close(), this.#passing.index.close(), this.#keys.close()]);
+    await Promise.all([this.#persistent.index.close(), this.#ephemeral.index.close(), this.#keys.close()]);
   }
 
   recordStoreOf(key: SealingKey): RecordIndex {

@@ -15,8 +15,8 @@ import type { SealingKey } from '../../keyring/sealing-key.ts';
 import { seal, unseal } from '../../sealing.ts';
 import type {
   RecordAddress,
+  RecordStore,
   RecordVersion,
-  Store,
   StoredRecord,
   WriteOptions,
 } from '../../store/record-store.ts';
@@ -38,10 +38,10 @@ interface Draft {
 
 /** Credentials as sealed records of a store. */
 export class SealedRecords implements CredentialRecords {
-  readonly index: Store;
+  readonly index: RecordStore;
   readonly #drafts = new WeakMap<Credential, Draft>();
 
-  constructor(store: Store) {
+  constructor(store: RecordStore) {
     this.index = store;
   }
 

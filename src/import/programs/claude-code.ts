@@ -1,10 +1,10 @@
 import { join } from 'node:path';
 import { machineName } from '../../system/os/machine-name.ts';
 import { momentAt, objectAt, objectOf, secretAt, textAt } from '../fields.ts';
-import { filesPlace, findInAll } from '../places.ts';
-import type { Peer } from '../source.ts';
+import { filesLocation, findInAll } from '../locations.ts';
+import type { Source } from '../source.ts';
 import { JSON_CODEC, type StoredEntry } from '../source-file.ts';
-import { jsonIn, keyringPlace, UNKNOWN } from '../source-keyring.ts';
+import { jsonIn, keyringLocation, UNKNOWN } from '../source-keyring.ts';
 
 /*
  * Claude Code: one item of the Keychain on macOS, a file elsewhere. Both hold the user's own account under another key; only
@@ -13,21 +13,21 @@ import { jsonIn, keyringPlace, UNKNOWN } from '../source-keyring.ts';
 
 const SERVICE = 'Claude Code-credentials';
 
-export const CLAUDE_CODE: Peer = {
+export const CLAUDE_CODE: Source = {
   id: 'claude-code',
   title: 'Claude Code',
   afterwards: 'Claude Code asks for /mcp again where it is still to use that server itself',
-  find: (place) => {
-    const { file, environment } = place;
+  find: (context) => {
+    const { file, environment } = context;
     const directory =
       environment.variables['CLAUDE_CONFIG_DIR'] || join(environment.homeDirectory, '.claude');
-    const inFile = filesPlace([
+    const inFile = filesLocation([
       { path: file ?? join(directory, '.credentials.json'), codec: JSON_CODEC, entries: entriesOf },
     ]);
     if (environment.platform !== 'darwin') return inFile.found;
     return findInAll([
       inFile,
-      keyringPlace(place, {
+      keyringLocation(context, {
         service: SERVICE,
         layout: 'keytar',
         accounts: () => [machineName().user],

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { underOwnedDirectory } from '../../system/locks/external-lock.ts';
 import { issuerIn, momentAt, objectAt, objectOf, textAt, wireClient, wireTokens } from '../fields.ts';
-import type { Peer } from '../source.ts';
+import type { Source } from '../source.ts';
 import { findIn, JSON_CODEC, type StoredEntry } from '../source-file.ts';
 
 /* Cline, which keeps a login in the entry of its server in the file of settings. Only the tokens are taken. */
@@ -9,7 +9,7 @@ import { findIn, JSON_CODEC, type StoredEntry } from '../source-file.ts';
 /** After how long Cline itself takes its lock for left behind. */
 const STALE_MS = 10_000;
 
-export const CLINE: Peer = {
+export const CLINE: Source = {
   id: 'cline',
   title: 'Cline',
   afterwards: 'Cline asks for a login again where it is still to use that server itself',

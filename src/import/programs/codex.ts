@@ -1,14 +1,14 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import type { ForeignItem } from '../../keyring/external/external-item.ts';
+import type { ExternalItem } from '../../keyring/external/external-item.ts';
 import type { Environment } from '../../system/environment.ts';
 import { isThere } from '../../system/files/client-file.ts';
 import { momentAt, objectAt, objectOf, scopeAt, secretAt, textAt, wireTokens } from '../fields.ts';
-import { filesPlace, findInAll, type Place } from '../places.ts';
-import type { Findings, Peer, PeerPlace } from '../source.ts';
+import { filesLocation, findInAll, type SourceLocation } from '../locations.ts';
+import type { Findings, Source, SourceContext } from '../source.ts';
 import { JSON_CODEC, type StoredEntry } from '../source-file.ts';
-import { jsonIn, type KeyringEntry, type KeyringStore, keyringPlace } from '../source-keyring.ts';
-import { underPeerLock } from '../source-lock.ts';
+import { jsonIn, type KeyringEntry, type KeyringStore, keyringLocation } from '../source-keyring.ts';
+import { underSourceLock } from '../source-lock.ts';
 
 /*
  * Codex: an item of the OS keyring for each server or, with `mcp_oauth_credentials_store = "file"` and where it found no
@@ -20,28 +20,32 @@ const SERVICE = 'Codex MCP Credentials';
 /** How its keyring layer begins an item that it has cut into several. */
 const IN_PIECES = 'CODEX_CHUNKED:';
 
-export const CODEX: Peer = {
+export const CODEX: Source = {
   id: 'codex',
   title: 'Codex',
   afterwards: 'Codex asks for codex mcp login again where it is still to use that server itself',
-  find: (place) => {
-    const home = codexHome(place.environment);
-    const file = filesPlace([
+  find: (context) => {
+    const home = codexHome(context.environment);
+    const file = filesLocation([
       {
-        path: place.file ?? join(home, '.credentials.json'),
+        path: context.file ?? join(home, '.credentials.json'),
         codec: JSON_CODEC,
         entries: (values) =>
           Object.entries(objectOf(values) ?? {}).map(([key, value]) => entryOf(key, value)),
         lock: (write, key) => underCredentialLock(home, key, () => underFileLock(home, write)),
       },
     ]);
-    return findInAll([file, keyringPlace(place, keyringStore(home, place)), encryptedFile(home, place)]);
+    return findInAll([
+      file,
+      keyringLocation(context, keyringStore(home, context)),
+      encryptedFile(home, context),
+    ]);
   },
   lock: (_, { environment }, write) => underFileLock(codexHome(environment), write),
 };
 
 function underFileLock<T>(home: string, step: () => Promise<T>): Promise<T> {
-  return underPeerLock(join(home, 'mcp-oauth-locks', 'file-store.lock'), {}, step);
+  return underSourceLock(join(home, 'mcp-oauth-locks', 'file-store.lock'), {}, step);
 }
 
 function codexHome({ variables, homeDirectory }: Environment): string {
@@ -51,16 +55,16 @@ function codexHome({ variables, homeDirectory }: Environment): string {
 /** What it holds while it refreshes that login, by the name that the login has in both stores. */
 function underCredentialLock<T>(home: string, key: string, step: () => Promise<T>): Promise<T> {
   const name = `${createHash('sha256').update(key).digest('hex')}.lock`;
-  return underPeerLock(join(home, 'mcp-oauth-locks', name), {}, step);
+  return underSourceLock(join(home, 'mcp-oauth-locks', name), {}, step);
 }
 
-function keyringStore(home: string, place: PeerPlace): KeyringStore {
+function keyringStore(home: string, context: SourceContext): KeyringStore {
   return {
     service: SERVICE,
     layout: 'keyring-crate',
     kernelCopy: true,
     accounts: async () =>
-      (await place.configured())
+      (await context.configured())
         .filter(({ client }) => client === 'codex')
         .flatMap(({ name, url }) => accountsOf(name, url)),
     entries: (items) => items.map(keyringEntry),
@@ -81,7 +85,7 @@ function accountsOf(name: string, url: string): string[] {
   });
 }
 
-function keyringEntry({ account, text }: ForeignItem): KeyringEntry {
+function keyringEntry({ account, text }: ExternalItem): KeyringEntry {
   const about = { account, name: account, path: [] };
   if (text.startsWith(IN_PIECES)) {
     const reason = 'Codex has cut it into several items, which Holdfast does not put together';
@@ -124,12 +128,12 @@ function entryOf(key: string, value: unknown): StoredEntry {
   return { name: key, path: [key], content: { login } };
 }
 
-function encryptedFile(home: string, place: PeerPlace): Place {
+function encryptedFile(home: string, context: SourceContext): SourceLocation {
   const path = join(home, 'secrets', 'mcp_oauth.age');
-  return { where: path, found: findEncrypted(path, place) };
+  return { where: path, found: findEncrypted(path, context) };
 }
 
-async function findEncrypted(path: string, { file }: PeerPlace): Promise<Findings> {
+async function findEncrypted(path: string, { file }: SourceContext): Promise<Findings> {
   if (file !== undefined || !(await isThere(path))) return { logins: [], skipped: [], places: [] };
   const reason =
     'it is encrypted with age, which Holdfast does not read: have Codex keep its logins in the OS keyring or in a file, or log in here with holdfast login URL';

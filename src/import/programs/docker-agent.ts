@@ -3,8 +3,8 @@ import { credentialOf } from '../../docker-agent/entry.ts';
 import { openDockerAgent } from '../../docker-agent/open.ts';
 import { HoldfastError } from '../../errors.ts';
 import { dockerAgentLayoutOf, layoutOf } from '../../system/files/paths.ts';
-import type { ForeignLogin } from '../../transfer/types.ts';
-import { type FoundLogin, type Peer, type PeerPlace, type Skipped, sameTokens } from '../source.ts';
+import type { ExternalLogin } from '../../transfer/types.ts';
+import { type FoundLogin, type Skipped, type Source, type SourceContext, sameTokens } from '../source.ts';
 
 /*
  * docker-agent: one sealed file for all its logins, and the key in the OS keyring or in a directory beside it. Read and
@@ -14,23 +14,23 @@ import { type FoundLogin, type Peer, type PeerPlace, type Skipped, sameTokens } 
 /** A refresh by a Holdfast that works on these files (--store docker-agent) ends first, at its own timeout. */
 const LEASE_WAIT_MS = 100_000;
 
-export const DOCKER_AGENT: Peer = {
+export const DOCKER_AGENT: Source = {
   id: 'docker-agent',
   title: 'docker-agent',
   afterwards:
     'docker-agent, once it is started anew, asks for a login of its own when it uses that server again',
-  find: async (place) => {
-    const { bundle } = dockerAgentLayoutOf(place.environment, place.file);
+  find: async (context) => {
+    const { bundle } = dockerAgentLayoutOf(context.environment, context.file);
     const logins: FoundLogin[] = [];
     const skipped: Skipped[] = [];
-    const { entries, reports } = await withStore(place, async ({ store, keys }) => ({
+    const { entries, reports } = await withStore(context, async ({ store, keys }) => ({
       entries: await store.entries(),
       reports: keys.reports(),
     }));
     for (const [url, entry] of entries) {
       try {
         const login = loginOf(url, entry);
-        logins.push({ login, name: url, file: bundle, take: () => take(place, url, login) });
+        logins.push({ login, name: url, file: bundle, take: () => take(context, url, login) });
       } catch (error) {
         if (!(error instanceof HoldfastError)) throw error;
         skipped.push({ name: url, file: bundle, reason: error.message.replace(/\.$/, '') });
@@ -46,8 +46,12 @@ export const DOCKER_AGENT: Peer = {
   },
 };
 
-function take(place: PeerPlace, url: string, login: ForeignLogin): Promise<'taken' | 'changed' | 'gone'> {
-  return withStore(place, async ({ store }) => {
+function take(
+  context: SourceContext,
+  url: string,
+  login: ExternalLogin,
+): Promise<'taken' | 'changed' | 'gone'> {
+  return withStore(context, async ({ store }) => {
     const id = recordId(canonicalResource(url), DEFAULT_ACCOUNT);
     const lease = await store.lock(id, { waitMs: LEASE_WAIT_MS });
     try {
@@ -60,7 +64,7 @@ function take(place: PeerPlace, url: string, login: ForeignLogin): Promise<'take
 
 /** Whichever keyring is chosen for Holdfast's own key, docker-agent's is where docker-agent put it. */
 async function withStore<T>(
-  { environment, file }: PeerPlace,
+  { environment, file }: SourceContext,
   step: (parts: ReturnType<typeof openDockerAgent>) => Promise<T>,
 ): Promise<T> {
   const parts = openDockerAgent(environment, layoutOf(environment), {
@@ -75,7 +79,7 @@ async function withStore<T>(
 }
 
 /** @throws RecordDamagedError, InvalidArgumentError when it is no entry of docker-agent's for a server */
-function loginOf(url: string, entry: unknown): ForeignLogin {
+function loginOf(url: string, entry: unknown): ExternalLogin {
   const { tokens, client, server, grantedScope, requestedScope } = credentialOf(url, entry, []);
   const { accessToken, refreshToken, tokenType, obtainedAt, expiresAt } = tokens;
   const { clientId, clientSecret } = client;

@@ -4,8 +4,8 @@ import { parsePlainJson } from '../../plain-values.ts';
 import { machineName } from '../../system/os/machine-name.ts';
 import { urlOf } from '../configured-servers.ts';
 import { momentAt, objectAt, objectOf, secretAt, textAt } from '../fields.ts';
-import { filesPlace, findInAll } from '../places.ts';
-import type { Peer, PeerPlace } from '../source.ts';
+import { filesLocation, findInAll } from '../locations.ts';
+import type { Source, SourceContext } from '../source.ts';
 import {
   type Codec,
   findIn,
@@ -14,7 +14,7 @@ import {
   type StoredEntry,
   type StoreFile,
 } from '../source-file.ts';
-import { jsonIn, type KeyringStore, keyringPlace } from '../source-keyring.ts';
+import { jsonIn, type KeyringStore, keyringLocation } from '../source-keyring.ts';
 
 /*
  * Gemini CLI: a list in `mcp-oauth-tokens.json` or, where the user has chosen it, an item of the OS keyring for each server,
@@ -28,12 +28,12 @@ const OWN_ACCOUNT = 'main-account';
 /** Among the items of the keyring: what it tries the keyring with, and secrets of other kinds. */
 const NO_SERVER = /^(main-account$|__keychain_test__|__secret__)/;
 
-export const GEMINI: Peer = {
+export const GEMINI: Source = {
   id: 'gemini',
   title: 'Gemini CLI',
   afterwards: 'Gemini CLI asks for /mcp auth again where it is still to use that server itself',
-  find: (place) => {
-    const { file, environment } = place;
+  find: (context) => {
+    const { file, environment } = context;
     const directory = join(environment.variables['GEMINI_CLI_HOME'] || environment.homeDirectory, '.gemini');
     const plain = file ?? join(directory, 'mcp-oauth-tokens.json');
     const sealed = file ?? join(directory, 'gemini-credentials.json');
@@ -42,7 +42,7 @@ export const GEMINI: Peer = {
       codec: JSON_CODEC,
       entries: async (values: unknown) =>
         Promise.all(
-          (Array.isArray(values) ? values : []).map((one: unknown, at) => entryOf(one, [at], place)),
+          (Array.isArray(values) ? values : []).map((one: unknown, at) => entryOf(one, [at], context)),
         ),
     };
     const inSealed: StoreFile = {
@@ -53,21 +53,21 @@ export const GEMINI: Peer = {
           Object.entries(objectAt(values, SERVICE) ?? {})
             .filter(([account]) => account !== OWN_ACCOUNT)
             .map(([account, text]) =>
-              entryOf(typeof text === 'string' ? jsonIn(text) : undefined, [SERVICE, account], place),
+              entryOf(typeof text === 'string' ? jsonIn(text) : undefined, [SERVICE, account], context),
             ),
         ),
     };
     if (file !== undefined) return findIn([/credentials/.test(file) ? inSealed : inPlain]);
-    return findInAll([filesPlace([inPlain, inSealed]), keyringPlace(place, keyringStore(place))]);
+    return findInAll([filesLocation([inPlain, inSealed]), keyringLocation(context, keyringStore(context))]);
   },
 };
 
-function keyringStore(place: PeerPlace): KeyringStore {
+function keyringStore(context: SourceContext): KeyringStore {
   return {
     service: SERVICE,
     layout: 'keytar',
     accounts: async () =>
-      (await place.configured())
+      (await context.configured())
         .filter(({ client }) => client === 'gemini')
         .map(({ name }) => name.replaceAll(/[^a-zA-Z0-9-_.]/g, '_')),
     entries: (items) =>
@@ -75,18 +75,18 @@ function keyringStore(place: PeerPlace): KeyringStore {
         items
           .filter(({ account }) => !NO_SERVER.test(account))
           .map(async ({ account, text }) => {
-            const entry = await entryOf(jsonIn(text), [account], place);
+            const entry = await entryOf(jsonIn(text), [account], context);
             return { ...entry, account, path: [] };
           }),
       ),
   };
 }
 
-async function entryOf(value: unknown, path: Path, place: PeerPlace): Promise<StoredEntry> {
+async function entryOf(value: unknown, path: Path, context: SourceContext): Promise<StoredEntry> {
   const entry = objectOf(value);
   const token = objectAt(entry, 'token');
   const name = textAt(entry, 'serverName') ?? String(path.at(-1));
-  const url = textAt(entry, 'mcpServerUrl') ?? urlOf(await place.configured(), 'gemini', name) ?? '';
+  const url = textAt(entry, 'mcpServerUrl') ?? urlOf(await context.configured(), 'gemini', name) ?? '';
   const accessToken = secretAt(token, 'accessToken');
   if (name === OWN_ACCOUNT) return { name, path, content: { reason: 'it is no login to an MCP server' } };
   if (accessToken === undefined) return { name, path, content: { reason: 'it holds no access token' } };

@@ -3,11 +3,11 @@ import { isMap, isNode, isScalar } from 'yaml';
 import { documentOf, YAML_FORMAT } from '../../configure/yaml.ts';
 import { gooseDirectory, urlOf } from '../configured-servers.ts';
 import { momentAt, objectAt, objectOf, scopeAt, textAt, wireTokens } from '../fields.ts';
-import { filesPlace, findInAll } from '../places.ts';
-import type { Peer, PeerPlace } from '../source.ts';
+import { filesLocation, findInAll } from '../locations.ts';
+import type { Source, SourceContext } from '../source.ts';
 import type { Codec, StoredEntry } from '../source-file.ts';
-import { jsonIn, type KeyringEntry, keyringPlace, UNKNOWN } from '../source-keyring.ts';
-import { underPeerLock } from '../source-lock.ts';
+import { jsonIn, type KeyringEntry, keyringLocation, UNKNOWN } from '../source-keyring.ts';
+import { underSourceLock } from '../source-lock.ts';
 
 /*
  * goose: one item of the OS keyring or, without a keyring, `secrets.yaml`; each holds every secret of goose. Only the keys
@@ -18,18 +18,20 @@ const ITEM = { service: 'goose', account: 'secrets' };
 
 const PREFIX = 'oauth_creds_';
 
-export const GOOSE: Peer = {
+export const GOOSE: Source = {
   id: 'goose',
   title: 'goose',
   afterwards: 'goose opens the browser for a login of its own when it uses that server again',
-  find: (place) => {
-    const file = place.file ?? join(gooseDirectory(place.environment), 'secrets.yaml');
+  find: (context) => {
+    const file = context.file ?? join(gooseDirectory(context.environment), 'secrets.yaml');
     // Newer versions hold it whenever they change a secret, the keyring's too.
     const path = `${file}.lock`;
-    const lock = <T>(write: () => Promise<T>) => underPeerLock(path, { needs: path }, write);
+    const lock = <T>(write: () => Promise<T>) => underSourceLock(path, { needs: path }, write);
     return findInAll([
-      filesPlace([{ path: file, codec: YAML_CODEC, entries: (values) => entriesOf(values, place), lock }]),
-      keyringPlace(place, {
+      filesLocation([
+        { path: file, codec: YAML_CODEC, entries: (values) => entriesOf(values, context), lock },
+      ]),
+      keyringLocation(context, {
         service: ITEM.service,
         layout: 'keyring-crate',
         accounts: () => [ITEM.account],
@@ -38,32 +40,32 @@ export const GOOSE: Peer = {
           if (item === undefined) return [];
           const values = objectOf(jsonIn(item.text));
           if (values === undefined) return [{ ...UNKNOWN, account: ITEM.account }];
-          const entries = await entriesOf(values, place);
+          const entries = await entriesOf(values, context);
           return entries.map((entry) => ({ ...entry, account: ITEM.account }));
         },
         lock,
       }),
     ]);
   },
-  lock: (path, _, write) => underPeerLock(`${path}.lock`, { needs: `${path}.lock` }, write),
+  lock: (path, _, write) => underSourceLock(`${path}.lock`, { needs: `${path}.lock` }, write),
 };
 
-function entriesOf(values: unknown, place: PeerPlace): Promise<StoredEntry[]> {
+function entriesOf(values: unknown, context: SourceContext): Promise<StoredEntry[]> {
   return Promise.all(
     Object.entries(objectOf(values) ?? {})
       .filter(([key]) => key.startsWith(PREFIX))
-      .map(([key, value]) => entryOf(key, value, place)),
+      .map(([key, value]) => entryOf(key, value, context)),
   );
 }
 
-async function entryOf(key: string, value: unknown, place: PeerPlace): Promise<StoredEntry> {
+async function entryOf(key: string, value: unknown, context: SourceContext): Promise<StoredEntry> {
   const name = key.slice(PREFIX.length);
   const path = [key];
   const entry = objectOf(typeof value === 'string' ? jsonIn(value) : value);
   const writtenAt = momentAt(entry, 'token_received_at', 'seconds');
   const tokens = wireTokens(objectAt(entry, 'token_response'), writtenAt);
   if (tokens === undefined) return { name, path, content: { reason: 'nobody is logged in there' } };
-  const url = urlOf(await place.configured(), 'goose', name) ?? '';
+  const url = urlOf(await context.configured(), 'goose', name) ?? '';
   const id = textAt(entry, 'client_id');
   const login = {
     from: 'goose',

@@ -3,10 +3,10 @@ import { parsePlainJson } from '../../plain-values.ts';
 import { readClientFile } from '../../system/files/client-file.ts';
 import { underLockDirectory } from '../../system/locks/external-lock.ts';
 import { type Fields, objectAt, objectOf, secretAt, textAt, wireClient, wireTokens } from '../fields.ts';
-import { filesPlace, findInAll } from '../places.ts';
-import type { Findings, Peer, PeerPlace } from '../source.ts';
+import { filesLocation, findInAll } from '../locations.ts';
+import type { Findings, Source, SourceContext } from '../source.ts';
 import { type Codec, JSON_CODEC, type StoredEntry, type StoreFile } from '../source-file.ts';
-import { jsonIn, keyringPlace } from '../source-keyring.ts';
+import { jsonIn, keyringLocation } from '../source-keyring.ts';
 import { inspectorPassphrase, secretsCodec } from './inspector-secrets.ts';
 
 /*
@@ -19,7 +19,7 @@ const SERVICE = 'mcp-inspector';
 /** After how long the Inspector itself takes its lock for left behind. */
 const STALE_MS = 10_000;
 
-export const INSPECTOR: Peer = {
+export const INSPECTOR: Source = {
   id: 'inspector',
   title: 'MCP Inspector',
   afterwards: 'the Inspector asks for a login again where it is still to use that server itself',
@@ -27,12 +27,12 @@ export const INSPECTOR: Peer = {
   lock: (path, _, write) => underLock(path, write),
 };
 
-async function find(place: PeerPlace): Promise<Findings> {
-  const { oauth, secrets } = pathsOf(place);
+async function find(context: SourceContext): Promise<Findings> {
+  const { oauth, secrets } = pathsOf(context);
   const state = await valuesIn(oauth);
   const servers = objectAt(state, 'servers');
-  const codec = secretsCodec(await inspectorPassphrase(place.environment));
-  const files = filesPlace([
+  const codec = secretsCodec(await inspectorPassphrase(context.environment));
+  const files = filesLocation([
     locked(oauth, JSON_CODEC, (values) =>
       Object.entries(objectAt(values, 'servers') ?? {}).flatMap(([url, server]) =>
         Object.entries(objectAt(server, 'byIssuer') ?? {}).flatMap(([issuer, one]) => {
@@ -55,7 +55,7 @@ async function find(place: PeerPlace): Promise<Findings> {
       }));
     }),
   ]);
-  const inKeyring = keyringPlace(place, {
+  const inKeyring = keyringLocation(context, {
     service: SERVICE,
     layout: 'keyring-crate',
     accounts: () => accountsOf(state),
@@ -103,7 +103,7 @@ function accountsOf(state: unknown): string[] {
 }
 
 /** With `--file`: the directory of the Inspector, or `oauth.json` in its directory `storage`. */
-function pathsOf({ file, environment }: PeerPlace): { oauth: string; secrets: string } {
+function pathsOf({ file, environment }: SourceContext): { oauth: string; secrets: string } {
   const { variables, homeDirectory } = environment;
   if (file !== undefined) {
     const isFile = file.endsWith('.json');

@@ -6,16 +6,16 @@ import { removeFileDurably } from '../../system/files/atomic-file.ts';
 import { namesIn, readClientFile } from '../../system/files/client-file.ts';
 import { createFile } from '../../system/files/created-file.ts';
 import { shellPath } from '../../system/files/storage-error.ts';
-import { pause } from '../../system/locks/keyed-mutex.ts';
-import type { ForeignLogin } from '../../transfer/types.ts';
+import { sleep } from '../../system/locks/keyed-mutex.ts';
+import type { ExternalLogin } from '../../transfer/types.ts';
 import type { ConfiguredServer } from '../configured-servers.ts';
 import { type Fields, issuerIn, objectOf, textAt, wireClient, wireTokens } from '../fields.ts';
 import {
   type FoundLogin,
   type KeepBackup,
-  type Peer,
-  type PeerPlace,
   type Skipped,
+  type Source,
+  type SourceContext,
   sameTokens,
 } from '../source.ts';
 
@@ -29,15 +29,15 @@ import {
 const LEASE_MS = 30_000;
 const SUFFIX = '_tokens.json';
 
-export const MCP_REMOTE: Peer = {
+export const MCP_REMOTE: Source = {
   id: 'mcp-remote',
   title: 'mcp-remote',
   afterwards: 'mcp-remote opens the browser for a login of its own when it is started for that server again',
-  find: async (place) => {
-    const urls = await candidates(place);
+  find: async (context) => {
+    const urls = await candidates(context);
     const logins: FoundLogin[] = [];
     const skipped: Skipped[] = [];
-    const directories = await directoriesOf(place);
+    const directories = await directoriesOf(context);
     for (const directory of directories) {
       for (const file of (await namesIn(directory)).filter((one) => one.endsWith(SUFFIX))) {
         const name = file.slice(0, -SUFFIX.length);
@@ -68,7 +68,7 @@ export const MCP_REMOTE: Peer = {
 };
 
 /** One for each version that had a layout of its own. */
-async function directoriesOf({ file, environment }: PeerPlace): Promise<string[]> {
+async function directoriesOf({ file, environment }: SourceContext): Promise<string[]> {
   const root =
     file ?? (environment.variables['MCP_REMOTE_CONFIG_DIR'] || join(environment.homeDirectory, '.mcp-auth'));
   const versions = (await namesIn(root)).filter((name) => name.startsWith('mcp-remote-'));
@@ -76,7 +76,7 @@ async function directoriesOf({ file, environment }: PeerPlace): Promise<string[]
 }
 
 /** By hash: the URLs that were given, and those of the clients' configuration with the options that stand there. */
-async function candidates({ urls, configured }: PeerPlace): Promise<ReadonlyMap<string, string>> {
+async function candidates({ urls, configured }: SourceContext): Promise<ReadonlyMap<string, string>> {
   const found = new Map<string, string>();
   const add = (parts: readonly string[], url: string) =>
     void found.set(createHash('md5').update(parts.join('|')).digest('hex'), url);
@@ -114,7 +114,7 @@ function optionsOf({ args }: ConfiguredServer): string[] {
   ];
 }
 
-async function loginAt(directory: string, name: string, url: string): Promise<ForeignLogin | undefined> {
+async function loginAt(directory: string, name: string, url: string): Promise<ExternalLogin | undefined> {
   const tokens = await readJson(join(directory, `${name}${SUFFIX}`));
   const client = await readJson(join(directory, `${name}_client_info.json`));
   // Releases before 0.1.38 wrote no `expires_at`: the life counts from the moment of writing.
@@ -149,7 +149,7 @@ async function take(
   directory: string,
   name: string,
   url: string,
-  login: ForeignLogin,
+  login: ExternalLogin,
   keep: KeepBackup | undefined,
 ): Promise<'taken' | 'changed' | 'gone'> {
   const path = join(directory, `${name}${SUFFIX}`);
@@ -195,7 +195,7 @@ export async function lease(path: string): Promise<() => Promise<void>> {
       throw new LockTimeoutError('mcp-remote has been refreshing that login all the time.', {
         hint: 'End the clients that start it, then run the same command again.',
       });
-    } else await pause(200);
+    } else await sleep(200);
   }
   return async () => {
     const held = await readJson(path).catch(() => undefined);

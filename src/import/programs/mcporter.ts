@@ -1,7 +1,7 @@
 import { isAbsolute, join } from 'node:path';
 import { underPidFile } from '../../system/locks/external-lock.ts';
 import { issuerIn, momentAt, objectAt, objectOf, textAt, wireClient, wireTokens } from '../fields.ts';
-import type { Peer } from '../source.ts';
+import type { Source } from '../source.ts';
 import { findIn, JSON_CODEC, type StoredEntry } from '../source-file.ts';
 
 /* mcporter. Only the tokens are taken: the registration beside them stays. Its lock, since 0.12, is one that 0.9 ignores. */
@@ -9,7 +9,7 @@ import { findIn, JSON_CODEC, type StoredEntry } from '../source-file.ts';
 /** As long as mcporter itself waits. */
 const WAIT_MS = 30_000;
 
-export const MCPORTER: Peer = {
+export const MCPORTER: Source = {
   id: 'mcporter',
   title: 'mcporter',
   afterwards: 'mcporter asks for mcporter auth again where it is still to use that server itself',

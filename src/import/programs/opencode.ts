@@ -4,7 +4,7 @@ import { isThere, namesIn } from '../../system/files/client-file.ts';
 import { underHeartbeatDirectory } from '../../system/locks/external-lock.ts';
 import { urlOf } from '../configured-servers.ts';
 import { momentAt, objectAt, objectOf, secretAt, textAt } from '../fields.ts';
-import type { Findings, Peer, PeerPlace, Skipped } from '../source.ts';
+import type { Findings, Skipped, Source, SourceContext } from '../source.ts';
 import { findIn, JSON_CODEC, type StoredEntry } from '../source-file.ts';
 
 /*
@@ -15,35 +15,39 @@ import { findIn, JSON_CODEC, type StoredEntry } from '../source-file.ts';
 /** After how long without a heartbeat opencode itself takes a lock for left behind. */
 const STALE_MS = 60_000;
 
-export const OPENCODE: Peer = {
+export const OPENCODE: Source = {
   id: 'opencode',
   title: 'opencode',
   afterwards: 'opencode asks for opencode mcp auth again where it is still to use that server itself',
-  find: async (place) => {
-    const path = place.file ?? join(directoryOf(place, 'XDG_DATA_HOME', '.local/share'), 'mcp-auth.json');
+  find: async (context) => {
+    const path = context.file ?? join(directoryOf(context, 'XDG_DATA_HOME', '.local/share'), 'mcp-auth.json');
     const found = await findIn([
       {
         path,
         codec: JSON_CODEC,
         entries: (values) =>
-          Promise.all(Object.entries(objectOf(values) ?? {}).map(([name, one]) => entryOf(name, one, place))),
-        lock: (write) => underLock(path, place, write),
+          Promise.all(
+            Object.entries(objectOf(values) ?? {}).map(([name, one]) => entryOf(name, one, context)),
+          ),
+        lock: (write) => underLock(path, context, write),
       },
     ]);
-    return found.logins.length > 0 || place.file !== undefined ? found : withDatabases(found, dirname(path));
+    return found.logins.length > 0 || context.file !== undefined
+      ? found
+      : withDatabases(found, dirname(path));
   },
   lock: underLock,
 };
 
-function directoryOf({ environment }: PeerPlace, variable: string, usual: string): string {
+function directoryOf({ environment }: SourceContext, variable: string, usual: string): string {
   const given = environment.variables[variable];
   const home = given && isAbsolute(given) ? given : join(environment.homeDirectory, ...usual.split('/'));
   return join(home, 'opencode');
 }
 
 /** In opencode's directory of locks, under the hash of what it calls the lock. A version without that takes none. */
-async function underLock<T>(path: string, place: PeerPlace, write: () => Promise<T>): Promise<T> {
-  const locks = join(directoryOf(place, 'XDG_STATE_HOME', '.local/state'), 'locks');
+async function underLock<T>(path: string, context: SourceContext, write: () => Promise<T>): Promise<T> {
+  const locks = join(directoryOf(context, 'XDG_STATE_HOME', '.local/state'), 'locks');
   if (!(await isThere(locks))) return write();
   const name = createHash('sha1').update(`mcp-auth:${path}`).digest('hex');
   const lock = join(locks, `${name}.lock`);
@@ -61,12 +65,13 @@ async function withDatabases(found: Findings, directory: string): Promise<Findin
   return { ...found, skipped: [...found.skipped, ...skipped] };
 }
 
-async function entryOf(name: string, value: unknown, place: PeerPlace): Promise<StoredEntry> {
+async function entryOf(name: string, value: unknown, context: SourceContext): Promise<StoredEntry> {
   const tokens = objectAt(value, 'tokens');
   const path = [name, 'tokens'];
   const accessToken = secretAt(tokens, 'accessToken');
   if (accessToken === undefined) return { name, path, content: { reason: 'nobody is logged in there' } };
-  const url = textAt(objectOf(value), 'serverUrl') ?? urlOf(await place.configured(), 'opencode', name) ?? '';
+  const url =
+    textAt(objectOf(value), 'serverUrl') ?? urlOf(await context.configured(), 'opencode', name) ?? '';
   const client = objectAt(value, 'clientInfo');
   const id = textAt(client, 'clientId');
   const login = {

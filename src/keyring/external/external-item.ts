@@ -6,32 +6,32 @@ import type { Keyring } from '../keyring.ts';
  * before it is written, and what the other program writes in that instant is lost.
  */
 
-export interface ForeignItem {
+export interface ExternalItem {
   /** As the other program names it within its service. */
   readonly account: string;
   /** The text in it. A secret. */
   readonly text: string;
 }
 
-export interface ForeignItems {
+export interface ExternalItems {
   /**
    * The items of the service.
    *
    * @param accounts those that are asked for where a keyring cannot be searched: the Keychain and the Credential Manager
    * @throws KeyringLockedError, KeyringDeniedError, KeyringBrokenError
    */
-  list(accounts: readonly string[]): Promise<readonly ForeignItem[]>;
+  list(accounts: readonly string[]): Promise<readonly ExternalItem[]>;
   /**
    * Replaces its text, or removes it where none is given, if it still holds what was read.
    *
    * @throws KeyringLockedError, KeyringDeniedError, KeyringBrokenError
    */
-  replace(item: ForeignItem, text: string | undefined): Promise<'done' | 'changed' | 'gone'>;
+  replace(item: ExternalItem, text: string | undefined): Promise<'done' | 'changed' | 'gone'>;
   close(): Promise<void>;
 }
 
 /** The library by which the program keeps its items, which decides how they are named. */
-export type ForeignLayout = 'keyring-crate' | 'keytar';
+export type ExternalLayout = 'keyring-crate' | 'keytar';
 
 /** More than this in one item is no login. Windows takes 2,560 bytes, and goose keeps all its secrets in one. */
 export const MAX_ITEM_BYTES = 1024 * 1024;
@@ -39,7 +39,7 @@ export const MAX_ITEM_BYTES = 1024 * 1024;
 export const MAX_ITEMS = 500;
 
 /** Items of a keyring that is asked for each by its name. */
-export class NamedItems implements ForeignItems {
+export class NamedItems implements ExternalItems {
   readonly #keyring: Keyring;
   readonly #encoding: 'utf8' | 'utf16le';
 
@@ -48,8 +48,8 @@ export class NamedItems implements ForeignItems {
     this.#encoding = encoding;
   }
 
-  async list(accounts: readonly string[]): Promise<readonly ForeignItem[]> {
-    const items: ForeignItem[] = [];
+  async list(accounts: readonly string[]): Promise<readonly ExternalItem[]> {
+    const items: ExternalItem[] = [];
     // One after the other: at a Mac each may ask a person.
     for (const account of new Set(accounts.slice(0, MAX_ITEMS))) {
       const text = await this.#text(account);
@@ -58,7 +58,7 @@ export class NamedItems implements ForeignItems {
     return items;
   }
 
-  async replace(item: ForeignItem, text: string | undefined): Promise<'done' | 'changed' | 'gone'> {
+  async replace(item: ExternalItem, text: string | undefined): Promise<'done' | 'changed' | 'gone'> {
     const now = await this.#text(item.account);
     if (now === undefined) return 'gone';
     if (now !== item.text) return 'changed';

@@ -8,19 +8,19 @@ import {
   SecretServiceCalls,
   secretServiceError,
 } from '../native/secret-service-calls.ts';
-import { type ForeignItem, type ForeignItems, MAX_ITEM_BYTES, MAX_ITEMS } from './external-item.ts';
+import { type ExternalItem, type ExternalItems, MAX_ITEM_BYTES, MAX_ITEMS } from './external-item.ts';
 
 /*
  * Another program's items in the Secret Service, found by the attribute `service`. The account is what the keyring crate
  * calls `username` and keytar `account`. A text is replaced in the item that is there, so that its label and attributes stay.
  */
 
-interface FoundItem extends ForeignItem {
+interface FoundItem extends ExternalItem {
   readonly path: string;
   readonly contentType: string;
 }
 
-export class ForeignSecretService implements ForeignItems {
+export class ExternalSecretService implements ExternalItems {
   readonly #bus: Bus;
   readonly #service: string;
 
@@ -30,15 +30,15 @@ export class ForeignSecretService implements ForeignItems {
   }
 
   /** @throws KeyringAbsentError where no session bus is; KeyringBrokenError when it does not answer */
-  static async open(environment: Environment, service: string): Promise<ForeignSecretService> {
-    return new ForeignSecretService(await sessionBus(environment, SECRET_SERVICE, DEADLINE_MS), service);
+  static async open(environment: Environment, service: string): Promise<ExternalSecretService> {
+    return new ExternalSecretService(await sessionBus(environment, SECRET_SERVICE, DEADLINE_MS), service);
   }
 
-  list(): Promise<readonly ForeignItem[]> {
+  list(): Promise<readonly ExternalItem[]> {
     return this.#operation((calls) => this.#found(calls));
   }
 
-  replace(item: ForeignItem, text: string | undefined): Promise<'done' | 'changed' | 'gone'> {
+  replace(item: ExternalItem, text: string | undefined): Promise<'done' | 'changed' | 'gone'> {
     return this.#operation(async (calls) => {
       const session = await calls.openSession();
       const same = (await this.#found(calls, session)).filter(({ account }) => account === item.account);

@@ -1,8 +1,8 @@
 import type { Environment } from '../../system/environment.ts';
 import { openKeychain } from '../native/keychain.ts';
 import { openWincred } from '../native/wincred.ts';
-import { type ForeignItems, type ForeignLayout, NamedItems } from './external-item.ts';
-import { ForeignSecretService } from './external-secret-service.ts';
+import { type ExternalItems, type ExternalLayout, NamedItems } from './external-item.ts';
+import { ExternalSecretService } from './external-secret-service.ts';
 
 /** What the OS keyring is called here, as a person knows it. */
 export function osKeyringName({ platform }: Environment): string {
@@ -16,11 +16,11 @@ export function osKeyringName({ platform }: Environment): string {
  * @throws KeyringAbsentError where there is no OS keyring: nothing was touched
  * @throws KeyringBrokenError when it does not answer
  */
-export async function openForeignItems(
+export async function openExternalItems(
   environment: Environment,
   service: string,
-  layout: ForeignLayout,
-): Promise<ForeignItems> {
+  layout: ExternalLayout,
+): Promise<ExternalItems> {
   switch (environment.platform) {
     case 'darwin':
       return new NamedItems(await openKeychain(environment, { service }), 'utf8');
@@ -32,6 +32,6 @@ export async function openForeignItems(
             'utf16le',
           );
     default:
-      return ForeignSecretService.open(environment, service);
+      return ExternalSecretService.open(environment, service);
   }
 }

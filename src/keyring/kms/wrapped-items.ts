@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { KeyringBrokenError } from '../../errors.ts';
-import type { RecordAddress, Store } from '../../store/record-store.ts';
+import type { RecordAddress, RecordStore } from '../../store/record-store.ts';
 
 /*
  * Where the items of a keyring lie that a KMS wraps: beside the records, under an address that no record can have.
@@ -29,10 +29,10 @@ export interface WrappedItems {
 
 /** In a store of records. */
 export class StoreWrappedItems implements WrappedItems {
-  readonly #store: Store;
+  readonly #store: RecordStore;
 
   /** @param store stays its owner's to close */
-  constructor(store: Store) {
+  constructor(store: RecordStore) {
     this.#store = store;
   }
 

@@ -45,7 +45,7 @@ export interface KeychainOptions {
   /** What answers in place of the library, and of Security.framework. */
   readonly library?: (() => Promise<KeychainLibrary>) | undefined;
   readonly system?: (() => Promise<DefaultKeychain>) | undefined;
-  readonly deadlineMs?: number | undefined;
+  readonly timeoutMs?: number | undefined;
 }
 
 /** Without dialogs each call is one question to a daemon. With one, a person has to find and answer it. */
@@ -76,7 +76,7 @@ export async function openKeychain(
     if (!asking) system.forbidDialogs();
     return new Keychain(library, system, {
       service: options.service ?? options.as99designs ?? 'holdfast',
-      deadlineMs: options.deadlineMs ?? (asking ? ASKING_DEADLINE_MS : DEADLINE_MS),
+      timeoutMs: options.timeoutMs ?? (asking ? ASKING_DEADLINE_MS : DEADLINE_MS),
       remote: Boolean(environment.variables['SSH_CONNECTION']),
     });
   } catch (cause) {
@@ -103,7 +103,7 @@ async function load(): Promise<KeychainLibrary> {
 
 interface Settings {
   readonly service: string;
-  readonly deadlineMs: number;
+  readonly timeoutMs: number;
   /** Over SSH nobody sits before the desktop that would show a dialog. */
   readonly remote: boolean;
 }
@@ -154,11 +154,11 @@ class Keychain implements Keyring {
     step: (entry: InstanceType<KeychainLibrary['AsyncEntry']>, signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
     this.#expectOpen();
-    const { service, deadlineMs } = this.#settings;
+    const { service, timeoutMs } = this.#settings;
     const over = new AbortController();
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(lateError(deadlineMs)), deadlineMs);
+      timer = setTimeout(() => reject(lateError(timeoutMs)), timeoutMs);
     });
     try {
       const entry = new this.#library.AsyncEntry(service, name);
@@ -241,9 +241,9 @@ function strangerError(cause: unknown): KeyringDeniedError {
   });
 }
 
-function lateError(deadlineMs: number): KeyringBrokenError {
+function lateError(timeoutMs: number): KeyringBrokenError {
   return retryable(
-    new KeyringBrokenError(`The Keychain did not answer within ${deadlineMs} ms.`, {
+    new KeyringBrokenError(`The Keychain did not answer within ${timeoutMs} ms.`, {
       hint: 'A question of it may be open on the desktop; answer it, and try again. Otherwise see: security list-keychains',
     }),
   );

@@ -244,7 +244,7 @@ class Calls extends SecretServiceCalls {
 
   async #named(name: string): Promise<string> {
     const collections = paths(await this.property(ROOT, IS_SERVICE, 'Collections'));
-    const path = collections.find((one) => nameOf(one) === name);
+    const path = collections.find((one) => pathName(one) === name);
     if (path !== undefined) return path;
     throw new KeyringAbsentError(`The Secret Service has no collection ${quote(name)}.`, {
       hint: 'The program that shares it makes it when it keeps something there.',
@@ -253,7 +253,7 @@ class Calls extends SecretServiceCalls {
 }
 
 /** The last part of a collection's path; `_2d` stands for a character that a path may not have. */
-function nameOf(path: string): string {
+function pathName(path: string): string {
   const last = path.slice(path.lastIndexOf('/') + 1);
   const bytes = last.replace(/_([0-9a-f]{2})/gi, (_, hex: string) =>
     String.fromCharCode(Number.parseInt(hex, 16)),

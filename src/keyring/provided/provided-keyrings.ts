@@ -8,7 +8,7 @@ import { KEY_SOURCES, type KeySource } from './key-source-names.ts';
 /* The keyrings that many machines are given by whoever runs them, in place of one that each of them has. */
 
 /** Where the items lie that a KMS wraps. */
-export type WrappedPlace = () => WrappedItems | Promise<WrappedItems>;
+export type WrappedItemsSource = () => WrappedItems | Promise<WrappedItems>;
 
 /** Each with the variable that chooses it. */
 const SHARED: Readonly<Record<KeySource | 'kms', string>> = { ...KEY_SOURCES, kms: 'HOLDFAST_SEALING_KMS' };
@@ -17,7 +17,7 @@ const SHARED: Readonly<Record<KeySource | 'kms', string>> = { ...KEY_SOURCES, km
 export function sharedOpeners(
   environment: Environment,
   layout: Layout,
-  wrapped?: WrappedPlace,
+  wrapped?: WrappedItemsSource,
 ): KeyringOpener[] {
   const shared = { tier: 'shared', onlyWhenNamed: true, mayRecover: true } as const;
   const here = async () => {

@@ -16,13 +16,13 @@ import type { RequestOptions } from '../../http/request.ts';
 import { checkPublishedUrl } from '../../http/safe-url.ts';
 import { quote } from '../../quote.ts';
 import { Secret } from '../../secret.ts';
-import { pause } from '../../system/locks/keyed-mutex.ts';
+import { sleep } from '../../system/locks/keyed-mutex.ts';
 import { FOR_A_SHELL } from '../discovery/server-metadata.ts';
 import { errorResponse } from '../error-response.ts';
 import { jsonObject } from '../json-object.ts';
 import { protocolError } from '../protocol-error.ts';
 import { DEVICE_GRANT } from '../registration/client-metadata.ts';
-import { clientOf, through } from '../tokens/client-authentication.ts';
+import { oauth4webapiClient, through } from '../tokens/client-authentication.ts';
 import {
   type TokenRequestOptions,
   type TokenResponse,
@@ -80,7 +80,7 @@ export async function requestDeviceCode(
   options: RequestOptions = {},
 ): Promise<DeviceAuthorization> {
   const what = `The device authorization endpoint of ${quote(server.issuer)}`;
-  const { client, authentication, proofs } = clientOf(registration, server.signingAlgorithms);
+  const { client, authentication, proofs } = oauth4webapiClient(registration, server.signingAlgorithms);
   const parameters = new URLSearchParams();
   if (grant.scope !== undefined) parameters.set('scope', grant.scope);
   if (grant.resourceParameter !== undefined) parameters.set('resource', grant.resourceParameter);
@@ -173,7 +173,7 @@ export async function awaitDeviceTokens(
 
 async function wait(ms: number, signal: AbortSignal | undefined): Promise<void> {
   try {
-    await pause(ms, signal);
+    await sleep(ms, signal);
   } catch (error) {
     if (error instanceof AbortedError) {
       throw new LoginCancelledError('The login was cancelled. Nothing was stored.', { cause: error });

@@ -25,7 +25,7 @@ interface AuthenticatingClient {
  * @param signingAlgorithms those that the server lists for `private_key_jwt`, where known
  * @throws InvalidArgumentError for a `private_key_jwt` client whose key is missing or cannot be used
  */
-export function clientOf(
+export function oauth4webapiClient(
   client: ClientRegistration,
   signingAlgorithms?: readonly string[],
 ): AuthenticatingClient {

@@ -6,7 +6,7 @@ import type { Secret } from '../../secret.ts';
 import { errorResponse } from '../error-response.ts';
 import { jsonObject } from '../json-object.ts';
 import { protocolError } from '../protocol-error.ts';
-import { clientOf, through } from './client-authentication.ts';
+import { oauth4webapiClient, through } from './client-authentication.ts';
 
 /** Where to revoke, and what the requests there go by. */
 export interface RevocationServer extends Pick<AuthorizationServer, 'issuer' | 'reach'> {
@@ -28,7 +28,7 @@ export async function revokeToken(
   options: RequestOptions = {},
 ): Promise<void> {
   const what = `The revocation endpoint of ${quote(server.issuer)}`;
-  const { client, authentication, proofs } = clientOf(registration, server.signingAlgorithms);
+  const { client, authentication, proofs } = oauth4webapiClient(registration, server.signingAlgorithms);
   const reach = server.reach ?? options.reach;
   let response: Response;
   try {

@@ -10,7 +10,7 @@ import { parseChallenges } from '../discovery/challenge.ts';
 import { errorResponse } from '../error-response.ts';
 import { jsonObject } from '../json-object.ts';
 import { protocolError } from '../protocol-error.ts';
-import { clientOf, through } from './client-authentication.ts';
+import { oauth4webapiClient, through } from './client-authentication.ts';
 import { DpopNonces, dpopProof } from './dpop.ts';
 
 /** What the token endpoint gave (RFC 6749 section 5.1). */
@@ -136,7 +136,7 @@ export async function tokenRequest(
   } = options;
   const what = `The token endpoint of ${quote(server.issuer)}`;
   const as = { issuer: server.issuer, token_endpoint: server.tokenEndpoint };
-  const { client, authentication, proofs } = clientOf(registration, server.signingAlgorithms);
+  const { client, authentication, proofs } = oauth4webapiClient(registration, server.signingAlgorithms);
   const reach = server.reach ?? limits.reach;
   const form = new URLSearchParams();
   for (const [name, value] of Object.entries(parameters)) {

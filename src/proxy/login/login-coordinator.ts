@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import type { CredentialId as Name } from '../../credential.ts';
+import type { CredentialId } from '../../credential.ts';
 import { recordId } from '../../credential.ts';
 import { loginCommand } from '../../credentials/login-required.ts';
 import { AbortedError, HoldfastError, LoginCancelledError, LoginRequiredError } from '../../errors.ts';
@@ -57,12 +57,12 @@ export interface AskingClient {
 
 export interface DeskParts {
   readonly vault: Vault;
-  readonly name: Name;
+  readonly name: CredentialId;
   readonly environment: Environment;
   readonly note: (text: string) => void;
 }
 
-export class LoginDesk {
+export class LoginCoordinator {
   /** The client, where it can show the person a URL. */
   client: AskingClient | undefined;
   /** Told when somebody has logged in from here. */

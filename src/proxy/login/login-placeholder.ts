@@ -4,7 +4,7 @@ import { quote } from '../../quote.ts';
 import { type InFlight, type Pending, pendingOf, type Request } from '../relay/in-flight.ts';
 import { type Incoming, isObject, type Message } from '../relay/message.ts';
 import { isForPerson, isUnusable } from '../relay/rpc-error.ts';
-import type { LoginDesk } from './login-coordinator.ts';
+import type { LoginCoordinator } from './login-coordinator.ts';
 import { emptyList, type Problem, standInAnswer } from './placeholder-answers.ts';
 
 /*
@@ -16,13 +16,13 @@ import { emptyList, type Problem, standInAnswer } from './placeholder-answers.ts
 const LOOK_EVERY_MS = 5_000;
 
 export interface RelayLogin {
-  readonly desk: LoginDesk;
+  readonly desk: LoginCoordinator;
   readonly account: string;
   /** The generation of the login that is there. Throws what keeps it from being read. */
   readonly generation: () => Promise<number | undefined>;
 }
 
-export interface ReceptionParts {
+export interface LoginPlaceholderParts {
   readonly login: RelayLogin | undefined;
   readonly resource: string;
   readonly inFlight: InFlight;
@@ -30,8 +30,8 @@ export interface ReceptionParts {
   readonly send: (pending: Pending, person: boolean) => Promise<void>;
 }
 
-export class Reception {
-  readonly #parts: ReceptionParts;
+export class LoginPlaceholder {
+  readonly #parts: LoginPlaceholderParts;
   /** How the client began. */
   #initialize: Incoming | undefined;
   #initialized: Incoming | undefined;
@@ -43,7 +43,7 @@ export class Reception {
   /** The generation that the server did not take: it is not tried again unasked. */
   #fruitless: number | undefined;
 
-  constructor(parts: ReceptionParts) {
+  constructor(parts: LoginPlaceholderParts) {
     this.#parts = parts;
     if (parts.login !== undefined) parts.login.desk.onLogin = () => void this.#look().catch(() => {});
   }

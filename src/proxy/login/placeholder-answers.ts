@@ -109,7 +109,7 @@ function initializeResult({ params }: Request, problem: Problem): object {
   return {
     protocolVersion: typeof asked === 'string' && VERSIONS.includes(asked) ? asked : VERSIONS[0],
     capabilities: CAPABILITIES,
-    serverInfo: { name: 'holdfast', title: `${resource} (${stateOf(problem)})`, version: VERSION },
+    serverInfo: { name: 'holdfast', title: `${resource} (${problemText(problem)})`, version: VERSION },
     instructions:
       unusable === undefined
         ? `There is no login to ${resource} yet. Call the tool ${LOGIN_TOOL}, or have the user run: ${command}`
@@ -129,7 +129,7 @@ function loginTool({ resource, command, unusable, text }: Problem): object {
   };
 }
 
-function stateOf({ unusable }: Problem): string {
+function problemText({ unusable }: Problem): string {
   switch (unusable) {
     case undefined:
       return 'not logged in';

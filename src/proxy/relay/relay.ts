@@ -2,10 +2,10 @@ import { quote } from '../../quote.ts';
 import { Elicitations } from '../login/elicitations.ts';
 import { InputRequests } from '../login/input-requests.ts';
 import { LoginAsked } from '../login/login-coordinator.ts';
-import { Reception, type RelayLogin } from '../login/login-placeholder.ts';
+import { LoginPlaceholder, type RelayLogin } from '../login/login-placeholder.ts';
 import { LOGIN_TOOL, loggedInAnswer } from '../login/placeholder-answers.ts';
 import type { RequestHeaders } from '../upstream/request-headers.ts';
-import type { Wire } from '../upstream/server-transport.ts';
+import type { ServerTransport } from '../upstream/server-transport.ts';
 import { InFlight, type Pending, pendingOf, type Request } from './in-flight.ts';
 import {
   CODE,
@@ -33,7 +33,7 @@ const START_PATIENCE_MS = 8_000;
 const LONGEST_GATE_MS = 5_000;
 
 export interface RelayParts {
-  readonly wire: Wire;
+  readonly wire: ServerTransport;
   readonly requestHeaders: RequestHeaders;
   /** Writes one message to the client. */
   readonly write: (text: string) => void;
@@ -50,7 +50,7 @@ export class Relay {
   readonly #closed = new AbortController();
   readonly #elicitations: Elicitations;
   readonly #inputRequests: InputRequests;
-  readonly #reception: Reception;
+  readonly #reception: LoginPlaceholder;
   #gate: Promise<void> = Promise.resolve();
 
   constructor(parts: RelayParts) {
@@ -59,7 +59,7 @@ export class Relay {
     this.#elicitations = new Elicitations(write, resource, this.#closed.signal);
     this.#inputRequests = new InputRequests(resource);
     const send = (pending: Pending, person: boolean) => this.#send(pending, person);
-    this.#reception = new Reception({ login, resource, write, send, inFlight: this.#inFlight });
+    this.#reception = new LoginPlaceholder({ login, resource, write, send, inFlight: this.#inFlight });
   }
 
   /** Takes one line of the client's. */

@@ -1,4 +1,4 @@
-import type { CredentialId as Name } from '../../credential.ts';
+import type { CredentialId } from '../../credential.ts';
 import { loginCommand } from '../../credentials/login-required.ts';
 import { HoldfastError, InsufficientScopeError, LoginRequiredError, NetworkError } from '../../errors.ts';
 import type { HttpResponse } from '../../http/fetch.ts';
@@ -6,9 +6,9 @@ import type { LoginOptions } from '../../login/types.ts';
 import { authorizedFetch } from '../../mcp/fetch.ts';
 import { type Fetch, followWithinOrigin, outgoing } from '../../mcp/outgoing.ts';
 import { sharedLogin } from '../../mcp/shared-login.ts';
-import { pause } from '../../system/locks/keyed-mutex.ts';
+import { sleep } from '../../system/locks/keyed-mutex.ts';
 import type { Vault } from '../../vault/vault.ts';
-import { type LoginDesk, LoginOvertaken } from '../login/login-coordinator.ts';
+import { type LoginCoordinator, LoginOvertaken } from '../login/login-coordinator.ts';
 import { isUnusable } from '../relay/rpc-error.ts';
 import type { Send } from './server-transport.ts';
 
@@ -23,21 +23,21 @@ const UNSENT_PAUSES_MS = [200, 400, 800, 1_600, 3_200];
 /** A login that is made meanwhile is found after so long, in milliseconds. */
 const OPEN_MS = 5_000;
 
-export interface AccessParts {
+export interface AuthorizedSenderParts {
   readonly fetch: Fetch;
   readonly vault: Vault;
-  readonly name: Name;
-  readonly desk: LoginDesk;
+  readonly name: CredentialId;
+  readonly desk: LoginCoordinator;
   readonly login: Pick<LoginOptions, 'callbackPort' | 'headers' | 'signal'>;
 }
 
-export class Access {
-  readonly #parts: AccessParts;
+export class AuthorizedSender {
+  readonly #parts: AuthorizedSenderParts;
   readonly #quiet: Fetch;
   /** Until when the server, which has answered without a login, is asked without one. */
   #openUntil = 0;
 
-  constructor(parts: AccessParts) {
+  constructor(parts: AuthorizedSenderParts) {
     const { vault, name, fetch } = parts;
     this.#parts = parts;
     this.#quiet = authorizedFetch(vault, name.resource, {
@@ -115,7 +115,7 @@ export class Access {
       account: name.account,
       onInsufficientScope: 'throw',
       interaction: desk.interaction,
-      login: { ...login, way: 'browser' },
+      login: { ...login, flow: 'browser' },
       fetch: async (...request) => {
         patience.rest();
         const response = await fetch(...request);
@@ -157,7 +157,7 @@ export async function persistently<T>(signal: AbortSignal, request: () => Promis
       return await request();
     } catch (error) {
       if (!(error instanceof NetworkError) || !error.unsent) throw error;
-      await pause(ms, signal);
+      await sleep(ms, signal);
     }
   }
   return request();

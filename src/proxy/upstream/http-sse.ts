@@ -14,7 +14,7 @@ import {
   notMcp,
   type Send,
   type SendOptions,
-  type Wire,
+  type ServerTransport,
 } from './server-transport.ts';
 import { SessionState } from './session.ts';
 
@@ -39,7 +39,7 @@ interface Connection {
   version?: string;
 }
 
-export class HttpSse implements Wire {
+export class HttpSse implements ServerTransport {
   readonly #url: string;
   readonly #send: Send;
   readonly #deliver: Deliver;

@@ -15,7 +15,7 @@ export interface SendOptions {
 }
 
 /** The way to the server. What the server sends goes to the `Deliver` that it was made with. */
-export interface Wire {
+export interface ServerTransport {
   /**
    * Sends a message. For notifications and responses resolves when the server has taken it; for requests when nothing more will
    * come of it.

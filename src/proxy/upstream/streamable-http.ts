@@ -21,7 +21,7 @@ import {
   notMcp,
   type Send,
   type SendOptions,
-  type Wire,
+  type ServerTransport,
 } from './server-transport.ts';
 import { endsSession, type Session, SessionState, sessionHeaders } from './session.ts';
 
@@ -40,7 +40,7 @@ const MOST_SILENT_RESUMPTIONS = 3_600;
 /** So many sessions within a minute; a server that ends each at once is not asked for ever. */
 const MOST_RENEWALS = 5;
 
-export class StreamableHttp implements Wire {
+export class StreamableHttp implements ServerTransport {
   readonly #url: string;
   readonly #send: Send;
   readonly #deliver: Deliver;

@@ -2,7 +2,13 @@ import type { Incoming } from '../relay/message.ts';
 import { isForPerson } from '../relay/rpc-error.ts';
 import { HttpSse } from './http-sse.ts';
 import type { RequestHeaders } from './request-headers.ts';
-import { type Deliver, HttpFailure, type Send, type SendOptions, type Wire } from './server-transport.ts';
+import {
+  type Deliver,
+  HttpFailure,
+  type Send,
+  type SendOptions,
+  type ServerTransport,
+} from './server-transport.ts';
 import { StreamableHttp } from './streamable-http.ts';
 
 export const TRANSPORTS = ['http-first', 'sse-first', 'http-only', 'sse-only'] as const;
@@ -12,11 +18,11 @@ export type Transport = (typeof TRANSPORTS)[number];
 const OLDER_SERVER = [400, 404, 405];
 
 /** The wire that the server turns out to speak: the first message that needs to know decides. */
-export class Upstream implements Wire {
+export class Upstream implements ServerTransport {
   readonly #streamable: StreamableHttp;
   readonly #sse: HttpSse;
   readonly #transport: Transport;
-  #settled: Wire | undefined;
+  #settled: ServerTransport | undefined;
   #trying: Promise<void> = Promise.resolve();
 
   constructor(

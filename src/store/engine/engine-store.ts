@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { LockTimeoutError, StoreUnreachableError } from '../../errors.ts';
 import { mapBounded } from '../../system/bounded-map.ts';
 import { type ElapsingMoment, elapsingMoment } from '../../system/clock.ts';
-import { pause } from '../../system/locks/keyed-mutex.ts';
+import { sleep } from '../../system/locks/keyed-mutex.ts';
 import { measure } from '../../system/metric-channel.ts';
 import { machineName } from '../../system/os/machine-name.ts';
 import { orderOfName } from '../outbox-entry.ts';
@@ -12,9 +12,9 @@ import type {
   Lease,
   LeaseOptions,
   RecordAddress,
+  RecordStore,
   RecordVersion,
   Reservation,
-  Store,
   StoredRecord,
   WriteOptions,
 } from '../record-store.ts';
@@ -65,7 +65,7 @@ export interface LazyEngine {
 }
 
 /** Sealed records in an engine that many machines share. All that engines have in common is here. */
-export class EngineStore implements Store {
+export class EngineStore implements RecordStore {
   readonly id: string;
   readonly tenant: string;
   readonly lookEveryMs: number;
@@ -185,7 +185,7 @@ export class EngineStore implements Store {
     const found = await engine.read(address);
     if (found === undefined) return undefined;
     measure({ name: 'set-aside', why: 'damaged' });
-    const aside = await engine.setAside(address, found.record, 'damaged');
+    const aside = await engine.quarantine(address, found.record, 'damaged');
     await engine.remove(address, found.version);
     return aside;
   }
@@ -225,9 +225,9 @@ export class EngineStore implements Store {
     return ids.filter((_, at) => leased[at] === true);
   }
 
-  async journal(address: RecordAddress, record: string): Promise<void> {
+  async quarantineLate(address: RecordAddress, record: string): Promise<void> {
     measure({ name: 'set-aside', why: 'late' });
-    await (await this.engine()).setAside(address, record, 'late');
+    await (await this.engine()).quarantine(address, record, 'late');
   }
 
   async reserve(): Promise<Reservation> {
@@ -235,8 +235,8 @@ export class EngineStore implements Store {
     return { release: async () => {} };
   }
 
-  async rehearse(): Promise<void> {
-    return (await this.engine()).rehearse();
+  async selfTest(): Promise<void> {
+    return (await this.engine()).selfTest();
   }
 
   durability(): Durability {
@@ -285,7 +285,7 @@ export class EngineStore implements Store {
           },
         );
       }
-      await pause(Math.min(left, poll * (0.5 + Math.random())), signal);
+      await sleep(Math.min(left, poll * (0.5 + Math.random())), signal);
     }
   }
 

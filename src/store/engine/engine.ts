@@ -210,9 +210,9 @@ export interface Engine {
   listOutbox(id: string): Promise<StoredOutboxEntry[]>;
   removeOutbox(id: string, names: readonly string[]): Promise<void>;
   /** Keeps a record aside, for people; answers what they find it by. */
-  setAside(address: RecordAddress, record: string, why: 'damaged' | 'late'): Promise<string>;
+  quarantine(address: RecordAddress, record: string, why: 'damaged' | 'late'): Promise<string>;
   /** Writes as a record is written, reads it back, and undoes it. */
-  rehearse(): Promise<void>;
+  selfTest(): Promise<void>;
   /** What holds of this engine: reachable, schema, durability, eviction, clock. Throws nothing that a finding can say. */
   examine(): Promise<readonly EngineFinding[]>;
   status(): Promise<EngineStatus>;

@@ -1,5 +1,5 @@
 import { type HoldfastError, retryable } from '../../errors.ts';
-import { pause } from '../../system/locks/keyed-mutex.ts';
+import { sleep } from '../../system/locks/keyed-mutex.ts';
 
 /*
  * Refusals of an engine that pass by themselves: it has no connection to spare, it is starting, or another server takes over
@@ -31,7 +31,7 @@ export async function patiently<T>(step: () => Promise<T>, forMs: number, signal
       const left = end - performance.now();
       if (!isPassing(error) || left <= 0) throw error;
       // Many processes may have been refused at one moment: they come back at different ones.
-      await pause(Math.min(left, pauseMs * (0.5 + Math.random())), signal);
+      await sleep(Math.min(left, pauseMs * (0.5 + Math.random())), signal);
     }
   }
 }

@@ -220,13 +220,13 @@ export class PostgresEngine implements Engine {
     await this.#run(this.#say.removeOutbox, [this.tenant, id, [...names]]);
   }
 
-  async setAside({ kid, id }: RecordAddress, record: string, why: 'damaged' | 'late'): Promise<string> {
+  async quarantine({ kid, id }: RecordAddress, record: string, why: 'damaged' | 'late'): Promise<string> {
     const entry = randomUUID();
     await this.#run(this.#say.setAside, [entry, this.tenant, id, kid, why, record]);
     return `journal entry ${entry}`;
   }
 
-  async rehearse(): Promise<void> {
+  async selfTest(): Promise<void> {
     const address = { kid: 'rehearsal', id: `rehearsal-${randomUUID()}` };
     const record = randomBytes(1500).toString('base64url');
     await this.write(address, undefined, { record, version: randomUUID(), ageMs: 0 });

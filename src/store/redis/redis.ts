@@ -230,7 +230,7 @@ export class RedisEngine implements Engine {
     await this.#ask(scripts.FORGET, this.#key(id), names);
   }
 
-  async setAside({ kid, id }: RecordAddress, record: string, why: 'damaged' | 'late'): Promise<string> {
+  async quarantine({ kid, id }: RecordAddress, record: string, why: 'damaged' | 'late'): Promise<string> {
     await this.#guard.admit();
     const field = `${why}/${kid}/${id}/${newName()}`;
     await this.#ask(scripts.ASIDE, this.#asideKey(), [field, this.#bounded(record)]);
@@ -238,7 +238,7 @@ export class RedisEngine implements Engine {
     return `field ${field} of the hash ${this.#asideKey()}`;
   }
 
-  async rehearse(): Promise<void> {
+  async selfTest(): Promise<void> {
     const key = `${this.#options.prefix}:rehearsal:{${this.tenant}}`;
     const [kid, version, record] = [newName(), newName(), newName()];
     await this.#change(scripts.WRITE, key, [kid, '-', ...this.#content({ record, version, ageMs: 0 })]);

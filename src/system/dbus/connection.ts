@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import type { Environment } from '../environment.ts';
-import { ForeignSocketError } from '../network/unix-peer.ts';
+import { OtherUsersSocketError } from '../network/unix-peer.ts';
 import { connectOwnSocket, type SocketAddress } from '../network/unix-socket.ts';
 import {
   decodeMessage,
@@ -74,7 +74,7 @@ export async function connectBus(address: string, deadline: Deadline): Promise<B
     try {
       connection = new Connection(await connectOwnSocket(socket));
     } catch (error) {
-      const name = error instanceof ForeignSocketError ? 'foreign' : 'disconnected';
+      const name = error instanceof OtherUsersSocketError ? 'foreign' : 'disconnected';
       failure = new BusError(name, error instanceof Error ? error.message : String(error));
       continue;
     }

@@ -30,7 +30,7 @@ export interface BusKeyring {
 export async function sessionBus(
   environment: Environment,
   keyring: BusKeyring,
-  deadlineMs: number,
+  timeoutMs: number,
 ): Promise<Bus> {
   const address = sessionBusAddress(environment);
   if (address === undefined) {
@@ -39,7 +39,7 @@ export async function sessionBus(
     });
   }
   try {
-    return await connectBus(address, deadlineIn(deadlineMs));
+    return await connectBus(address, deadlineIn(timeoutMs));
   } catch (error) {
     if (error instanceof BusError && error.errorName === 'disconnected') {
       throw new KeyringAbsentError(

@@ -9,7 +9,7 @@ import {
 } from '../../errors.ts';
 import { step } from '../checkpoints.ts';
 import type { Environment } from '../environment.ts';
-import { pause } from '../locks/keyed-mutex.ts';
+import { sleep } from '../locks/keyed-mutex.ts';
 import { whenShared } from '../os/windows-sharing.ts';
 import { syncDirectory } from './atomic-file.ts';
 import { makeDirectories } from './made-directory.ts';
@@ -216,7 +216,7 @@ async function openAlone(path: string, mode: number): Promise<Awaited<ReturnType
         hint: `If none is running: rm ${shellPath(path)}`,
       });
     } else {
-      await pause(20 * (0.5 + Math.random()));
+      await sleep(20 * (0.5 + Math.random()));
     }
   }
 }

@@ -3,7 +3,7 @@ import { access, type FileHandle, lstat, open, readdir, rmdir, stat } from 'node
 import { dirname, sep } from 'node:path';
 import { StorageUnreadableError, StorageUnsafeError } from '../../errors.ts';
 import type { Environment } from '../environment.ts';
-import { pause } from '../locks/keyed-mutex.ts';
+import { sleep } from '../locks/keyed-mutex.ts';
 import { whenShared } from '../os/windows-sharing.ts';
 import { checkMayMakeIn, isUnmapped, makeDirectories } from './made-directory.ts';
 import { layoutOf } from './paths.ts';
@@ -334,7 +334,7 @@ export async function readGivenFile(
       const bytesRead = await readSome(file, bytes, filled);
       if (bytesRead === 0) break;
       if (bytesRead !== undefined) filled += bytesRead;
-      else if (performance.now() < deadline) await pause(PIPE_POLL_MS);
+      else if (performance.now() < deadline) await sleep(PIPE_POLL_MS);
       else {
         throw new StorageUnreadableError(`${named} is a pipe that did not end within 10 s.`, {
           hint: 'See whether the program that writes to it runs.',

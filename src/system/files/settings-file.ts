@@ -46,7 +46,7 @@ function parse(text: string, path: string): unknown {
         hint: 'Remove that from the file.',
       });
     }
-    const [line, column] = placeOf(text);
+    const [line, column] = lineAndColumn(text);
     throw new InvalidArgumentError(`${path} is not JSON: line ${line}, column ${column}.`, {
       cause: error,
       hint: 'Mend it there, or move the file aside.',
@@ -58,7 +58,7 @@ function parse(text: string, path: string): unknown {
  * Where it stops being JSON. The engine's own message names the place only sometimes; but a text that is cut off before
  * the fault fails at its end, and one that is cut off after it fails within.
  */
-function placeOf(text: string): [line: number, column: number] {
+function lineAndColumn(text: string): [line: number, column: number] {
   let [good, bad] = [0, text.length + 1];
   while (bad - good > 1) {
     const middle = (good + bad) >> 1;

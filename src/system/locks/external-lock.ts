@@ -15,7 +15,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { LockTimeoutError } from '../../errors.ts';
 import { shellPath, storageError, systemErrorCode } from '../files/storage-error.ts';
-import { pause } from './keyed-mutex.ts';
+import { sleep } from './keyed-mutex.ts';
 
 /*
  * Locks that other programs have made for their own files: a name beside the file, or in a directory of locks, that one
@@ -37,7 +37,7 @@ type Release = () => Promise<void>;
  * @throws LockTimeoutError when a living holder keeps it for `waitMs`
  * @throws StorageUnwritableError, StorageFullError
  */
-export async function underForeignLock<T>(
+export async function underExternalLock<T>(
   path: string,
   options: { readonly waitMs: number; readonly take: () => Promise<Release | undefined> },
   step: () => Promise<T>,
@@ -57,7 +57,7 @@ export async function underForeignLock<T>(
         { hint: 'End the program whose file that is, then try again.' },
       );
     }
-    await pause(50 * (0.5 + Math.random()));
+    await sleep(50 * (0.5 + Math.random()));
   }
   try {
     return await step();
@@ -83,7 +83,7 @@ export function underLockDirectory<T>(
     if (await isOlder([path], options.staleMs)) await quietly(rmdir(path));
     return undefined;
   };
-  return underForeignLock(path, { waitMs: options.waitMs, take }, step);
+  return underExternalLock(path, { waitMs: options.waitMs, take }, step);
 }
 
 /**
@@ -121,7 +121,7 @@ export function underOwnedDirectory<T>(
       await rmdir(path);
     };
   };
-  return underForeignLock(path, { waitMs: options.waitMs, take }, step);
+  return underExternalLock(path, { waitMs: options.waitMs, take }, step);
 }
 
 /**
@@ -157,7 +157,7 @@ export function underHeartbeatDirectory<T>(
       if ((await readFile(meta, 'utf8')).includes(token)) await remove();
     };
   };
-  return underForeignLock(path, { waitMs: options.waitMs, take }, step);
+  return underExternalLock(path, { waitMs: options.waitMs, take }, step);
 }
 
 /** How long a lock file without a number in it may be in the making. */
@@ -189,7 +189,7 @@ export async function underPidFile<T>(
       if ((await readFile(path, 'utf8')) === text) await unlink(path);
     };
   };
-  return underForeignLock(path, { waitMs: options.waitMs, take }, step);
+  return underExternalLock(path, { waitMs: options.waitMs, take }, step);
 }
 
 async function isLeftBehind(path: string): Promise<boolean> {

@@ -12,7 +12,7 @@ export interface WaitOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-export class TurnQueue {
+export class KeyedMutex {
   readonly #last = new Map<string, Promise<void>>();
 
   /**
@@ -45,7 +45,7 @@ export class TurnQueue {
 }
 
 /** Waits so many milliseconds, or until the signal, then throws AbortedError. */
-export function pause(ms: number, signal?: AbortSignal): Promise<void> {
+export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const stop = () => {
       clearTimeout(timer);
@@ -70,7 +70,7 @@ async function waitUpTo(turn: Promise<void>, options: WaitOptions, timedOut: () 
   try {
     await Promise.race([
       turn,
-      pause(options.waitMs, signal).then(() => {
+      sleep(options.waitMs, signal).then(() => {
         throw timedOut();
       }),
     ]);

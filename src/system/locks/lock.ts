@@ -2,7 +2,7 @@ import { InvalidArgumentError, LockTimeoutError, LockUnsupportedError } from '..
 import { quote } from '../../quote.ts';
 import { shellPath } from '../files/storage-error.ts';
 import { type KernelLockResult, tryFlock } from './flock.ts';
-import { pause, TurnQueue, type WaitOptions } from './keyed-mutex.ts';
+import { KeyedMutex, sleep, type WaitOptions } from './keyed-mutex.ts';
 import { tryLeaseFile } from './lease-file.ts';
 import { tryLockFileEx } from './windows-lock.ts';
 
@@ -39,7 +39,7 @@ const KERNEL_LOCKS: Readonly<Record<KernelLock, (path: string) => Promise<Kernel
 
 const OWN_KERNEL_LOCK: KernelLock = process.platform === 'win32' ? 'lockfileex' : 'flock';
 
-const queue = new TurnQueue();
+const queue = new KeyedMutex();
 
 /**
  * What `HOLDFAST_LOCK` asks for; `undefined` leaves the choice to the platform.
@@ -90,7 +90,7 @@ async function lock(path: string, deadline: number, options: LockOptions): Promi
     if (left <= 0) throw timedOut(path, options.waitMs, tried.owner);
     const wait = Math.min(left, step * (0.5 + Math.random()));
     step = Math.min(step * 2, LAST_PAUSE_MS);
-    await pause(wait, options.signal);
+    await sleep(wait, options.signal);
   }
 }
 

@@ -87,18 +87,18 @@ export async function tcpServerOf(connection: TcpConnection): Promise<TcpPeer> {
   return lookUp(connection, {
     choose: ({ peer, listener }) => {
       if (peer === undefined || peer.inode === '0') return listener?.row ?? peer;
-      return isForeign(peer.uid) && listener?.row.uid === 0 ? listener.row : peer;
+      return isOtherUsers(peer.uid) && listener?.row.uid === 0 ? listener.row : peer;
     },
-    isSure: (peer) => peer.inode !== '0' && !isForeign(peer.uid),
+    isSure: (peer) => peer.inode !== '0' && !isOtherUsers(peer.uid),
   });
 }
 
 /** Whether the peer is a listed user who is neither this process's user nor root. */
 export function isAnotherUser(peer: TcpPeer): peer is { readonly kind: 'user'; readonly uid: number } {
-  return peer.kind === 'user' && isForeign(peer.uid);
+  return peer.kind === 'user' && isOtherUsers(peer.uid);
 }
 
-function isForeign(uid: number): boolean {
+function isOtherUsers(uid: number): boolean {
   return uid !== 0 && uid !== process.geteuid?.();
 }
 

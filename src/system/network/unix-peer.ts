@@ -91,14 +91,14 @@ export function isGuarded(path: string, uid: number): boolean {
 export function ownSocketPath(path: string, uid: number): string {
   const real = realpathSync(path);
   for (const { uid: owner } of [lstatSync(path), lstatSync(real)]) {
-    if (!isOwn(owner, uid)) throw new ForeignSocketError(path, owner, uid);
+    if (!isOwn(owner, uid)) throw new OtherUsersSocketError(path, owner, uid);
   }
   return real;
 }
 
 /** @throws ForeignSocketError when another user listens, or the system does not tell which */
 export function insistOnPeer(name: string, peer: number | undefined, uid: number): void {
-  if (peer === undefined || !isOwn(peer, uid)) throw new ForeignSocketError(name, peer, uid);
+  if (peer === undefined || !isOwn(peer, uid)) throw new OtherUsersSocketError(name, peer, uid);
 }
 
 /** Root can read all that this user can, so it gains nothing. */
@@ -106,7 +106,7 @@ function isOwn(owner: number, uid: number): boolean {
   return owner === uid || owner === 0;
 }
 
-export class ForeignSocketError extends Error {
+export class OtherUsersSocketError extends Error {
   constructor(name: string, owner: number | undefined, uid: number) {
     super(
       owner === undefined

@@ -1,5 +1,5 @@
 import { systemErrorCode } from '../files/storage-error.ts';
-import { pause } from '../locks/keyed-mutex.ts';
+import { sleep } from '../locks/keyed-mutex.ts';
 
 /*
  * Windows does not rename over a file that someone has open, and does not open one that is about to be removed. Both last
@@ -22,7 +22,7 @@ export async function whenShared<T>(step: () => Promise<T>): Promise<T> {
       return await step();
     } catch (error) {
       if (!REFUSALS.has(systemErrorCode(error) ?? '') || performance.now() > deadline) throw error;
-      await pause(wait * (0.5 + Math.random()));
+      await sleep(wait * (0.5 + Math.random()));
     }
   }
 }

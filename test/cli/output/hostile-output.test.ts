@@ -46,14 +46,18 @@ async function saysOnlyText(home: Home, commands: (readonly string[])[], form: s
 /** As an older Holdfast, or whoever has the key, may have written it. */
 async function homeWith(changes: Partial<Credential> = {}): Promise<Home> {
   const home = await temporaryHome();
-  const { custody, keys } = partsAt(home);
+  const { credentialStore, keys } = partsAt(home);
   const credential = sampleCredential(URL_OF_SERVER, {
     grantedScope: HOSTILE,
     requestedScope: HOSTILE,
     leniencies: [HOSTILE],
     ...changes,
   });
-  await custody.save(await keys.strongest(), CredentialId.of(URL_OF_SERVER, undefined), () => credential);
+  await credentialStore.save(
+    await keys.strongest(),
+    CredentialId.of(URL_OF_SERVER, undefined),
+    () => credential,
+  );
   return home;
 }
 

@@ -39,10 +39,10 @@ describe('holdfast import --restore', () => {
     expect(code).toBe(0);
     // How long ago it was decides how wide the columns are.
     expect(out).toMatch(/^NAME +FROM +FILE\n[\w-]{11}\.\d{13} +.+ +\S+\/\.codex\/\.credentials\.json\n$/);
-    const { backups, unopened } = JSON.parse(
+    const { backups, undecryptable } = JSON.parse(
       (await run(['import', 'codex', '--restore', '--list', '--json'])).out,
     );
-    expect(unopened).toBe(0);
+    expect(undecryptable).toBe(0);
     const file = `${peer.directory}/.codex/.credentials.json`;
     expect(backups).toEqual([{ name: expect.any(String), peer: 'codex', file, at: expect.any(String) }]);
     expect(await told(['import', 'opencode', '--restore', '--list'])).toMatchInlineSnapshot(`

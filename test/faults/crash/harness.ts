@@ -112,17 +112,17 @@ export class CrashSite {
     const onDisk = rotations(family) > 0 ? await this.#site.hasNewest(RESOURCE, family) : undefined;
     const vault = this.#site.vault(lock);
     try {
-      const { unopened } = await vault.list();
-      if (unopened.length > 0) return defect(`a record does not open: ${unopened[0]?.reason}`);
+      const { undecryptable } = await vault.list();
+      if (undecryptable.length > 0) return defect(`a record does not open: ${undecryptable[0]?.reason}`);
       const other = await vault.token(BYSTANDER);
       if (other.token.reveal() !== bystander.accessToken || bystander.log.length > 0) {
         return defect('the login to another server changed');
       }
       try {
-        const { token, generation } = await vault.token(RESOURCE, { deadlineMs: 20_000 });
+        const { token, generation } = await vault.token(RESOURCE, { timeoutMs: 20_000 });
         if (token.reveal() !== family.accessToken) return defect('an old token was served');
         // Once more, to the end: nothing that the dead one left stands in the way, and the refresh token is the live one.
-        const next = await vault.token(RESOURCE, { deadlineMs: 20_000, refused: generation });
+        const next = await vault.token(RESOURCE, { timeoutMs: 20_000, rejectedGeneration: generation });
         if (next.token.reveal() !== family.accessToken) return defect('the next refresh got an old token');
       } catch (error) {
         if (!(error instanceof LoginRequiredError))

@@ -10,7 +10,7 @@ import { DirectoryStore } from '../../../src/store/directory.ts';
 import { MemoryStore } from '../../../src/store/memory.ts';
 import { type Environment, processEnvironment } from '../../../src/system/environment.ts';
 import { type Layout, layoutOf } from '../../../src/system/files/paths.ts';
-import { pause } from '../../../src/system/locks/keyed-mutex.ts';
+import { sleep } from '../../../src/system/locks/keyed-mutex.ts';
 import { openVault, type Vault } from '../../../src/vault/vault.ts';
 import { type Running, start } from '../../support/processes/process.ts';
 import type { Family } from './token-server.ts';
@@ -40,7 +40,11 @@ export class Site {
       environment,
     );
     const lasting = new DirectoryStore(this.layout, environment);
-    this.#custody = new SealedCredentialStore({ lasting, passing: new MemoryStore(), keys: this.#keys });
+    this.#custody = new SealedCredentialStore({
+      persistent: lasting,
+      ephemeral: new MemoryStore(),
+      keys: this.#keys,
+    });
   }
 
   /** Keeps a login whose access token has so much life left, in milliseconds. */
@@ -115,6 +119,6 @@ export async function untilStopped(holder: Running): Promise<void> {
   while (process.platform === 'linux') {
     // The state is the letter after the name (proc(5)).
     if (/\) T/.test(await readFile(`/proc/${holder.pid}/stat`, 'latin1'))) return;
-    await pause(5);
+    await sleep(5);
   }
 }

@@ -380,8 +380,8 @@ class Real {
       environment,
     );
     this.#custody = new SealedCredentialStore({
-      lasting: store,
-      passing: new MemoryStore(),
+      persistent: store,
+      ephemeral: new MemoryStore(),
       keys: this.#keys,
       files: new OutboxFiles(layout, environment),
       newestCountsForMs: (credential) => this.#policy.newestCountsForMs(credential),
@@ -405,9 +405,9 @@ class Real {
     operation: Operation,
     server: Awaited<ReturnType<typeof authorizationServer>>,
   ): Promise<() => Promise<unknown>> {
-    const custody = this.#custody;
+    const credentialStore = this.#custody;
     const place = {
-      custody,
+      credentialStore,
       keys: this.#keys,
       policy: this.#policy,
       keysOf: () => this.#keys,
@@ -418,9 +418,9 @@ class Real {
       case 'serve':
       case 'refresh':
         return async () => {
-          const found = await custody.find(SESSION);
+          const found = await credentialStore.find(SESSION);
           if (found === undefined) return undefined;
-          const held = custody.newest(found.held);
+          const held = credentialStore.newest(found.held);
           if (operation === 'serve' || held.credential.loginRequired !== undefined) return undefined;
           return this.#refresh.refresh(held, { leaseMs: LONG_MS, waitMs: LONG_MS });
         };
@@ -439,7 +439,7 @@ class Real {
         const now = Date.now();
         const { resource, account } = SESSION;
         return () =>
-          custody.save(key, SESSION, (generation) => ({
+          credentialStore.save(key, SESSION, (generation) => ({
             resource,
             account,
             resourceParameter: resource,

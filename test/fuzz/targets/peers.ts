@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { configuredServers } from '../../../src/import/configured-servers.ts';
 import { findLogins } from '../../../src/import/move.ts';
-import type { PeerPlace } from '../../../src/import/source.ts';
+import type { SourceContext } from '../../../src/import/source.ts';
 import { peerNamed } from '../../../src/import/sources.ts';
 import { processEnvironment } from '../../../src/system/environment.ts';
 import { ACCESS, hostileTexts, REFRESH } from '../inputs.ts';
@@ -53,7 +53,7 @@ export const PEER_FILES: readonly Target[] = PEERS.map((id) => ({
   async open() {
     const directory = await mkdtemp(join(tmpdir(), 'holdfast-fuzz-'));
     const environment = { ...processEnvironment(), variables: {}, homeDirectory: directory };
-    const place: PeerPlace = {
+    const place: SourceContext = {
       environment,
       file: undefined,
       urls: [RESOURCE],

@@ -120,7 +120,7 @@ describe.skipIf(NO_POSTGRES)('the way into PostgreSQL', () => {
         server.url(`?sslmode=verify-full&sslrootcert=${encodeURIComponent(ca)}`);
       const good = await storeAt(trusting(files.ca)).engine();
       await good.migrate?.();
-      await good.rehearse();
+      await good.selfTest();
       expect((await good.examine()).map(({ level }) => level)).not.toContain('error');
 
       const wrong = [
@@ -160,7 +160,7 @@ describe.skipIf(NO_POSTGRES)('the way into PostgreSQL', () => {
     }
     const store = storeAt(`${url}?schema=apart`);
     await (await store.engine()).migrate?.();
-    await store.rehearse();
+    await store.selfTest();
     expect((await store.cas(ADDRESS, undefined, 'one')).outcome).toBe('ok');
   });
 

@@ -203,7 +203,7 @@ describe.skipIf(NO_POSTGRES)('records in PostgreSQL', () => {
     await expect(client.query('SELECT * FROM holdfast.journal')).rejects.toThrow(/permission denied/);
     await expect(client.query(`INSERT INTO holdfast.tenant_roles VALUES ('red', 'blue')`)).rejects.toThrow();
     await expect(client.query(`SELECT * FROM holdfast.status('blue')`)).rejects.toThrow(/not admitted/);
-    expect(await red.setAside(ADDRESS, 'aside', 'late')).toContain('journal entry');
+    expect(await red.quarantine(ADDRESS, 'aside', 'late')).toContain('journal entry');
     expect(await red.status()).toMatchObject({ records: 1, aside: { damaged: 0, late: 1 } });
     const stranger = await engineOf(postgres.url('', 'red'), 'blue');
     await expect(stranger.read(ADDRESS)).rejects.toBeInstanceOf(StoreDeniedError);

@@ -207,7 +207,7 @@ describe.skipIf(NO_POSTGRES)('a migration where another role was first', () => {
     const migrated = await engine('admin', name);
     await migrated.migrate();
     await migrated.migrate();
-    await migrated.rehearse();
+    await migrated.selfTest();
     expect((await migrated.examine()).filter(({ level }) => level === 'error')).toEqual([]);
   });
 
@@ -255,7 +255,7 @@ describe.skipIf(NO_POSTGRES)('a migration where another role was first', () => {
       CREATE TRIGGER own BEFORE INSERT ON holdfast.records FOR EACH ROW EXECUTE FUNCTION public.own();`,
     );
     await migrated.migrate();
-    await migrated.rehearse();
+    await migrated.selfTest();
   });
 
   test('waits for the one who is adding to a table, and sees what was added', async () => {

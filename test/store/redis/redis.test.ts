@@ -267,8 +267,8 @@ describe.skipIf(noRedis)('Redis', () => {
     );
     await claim(engine, { id: 'id-7', leaseMs: 1 });
     await claim(engine, { id: 'id-8' });
-    await engine.setAside(ADDRESS, 'r', 'late');
-    await engine.setAside(ADDRESS, 'r', 'damaged');
+    await engine.quarantine(ADDRESS, 'r', 'late');
+    await engine.quarantine(ADDRESS, 'r', 'damaged');
     expect((await engine.list()).map(({ id }) => id).sort()).toEqual([...ids].sort());
     await expect
       .poll(() => engine.status())
@@ -283,7 +283,7 @@ describe.skipIf(noRedis)('Redis', () => {
 
   test('what is set aside is found by what it answers', async () => {
     const { engine } = await open();
-    const found = /^field (.*) of the hash (.*)$/.exec(await engine.setAside(ADDRESS, 'sealed', 'late'));
+    const found = /^field (.*) of the hash (.*)$/.exec(await engine.quarantine(ADDRESS, 'sealed', 'late'));
     expect(await shared.client().hget(found?.[2] ?? '', found?.[1] ?? '')).toMatch(/^\d+ sealed$/);
   });
 
@@ -500,11 +500,11 @@ describe.skipIf(noRedis)('Redis', () => {
     const line = /^ACL SETUSER .*$/m.exec(page)?.[0] ?? '';
     await server.client().call('ACL', ...line.replace('<password>', 'secret').split(' ').slice(1));
     const { store, engine } = await open({ url: `redis://holdfast:secret@127.0.0.1:${server.port}` });
-    await store.rehearse();
+    await store.selfTest();
     await put(engine, 'v1');
     await claim(engine, { leaseMs: 1 });
     await eventually(() => claim(engine));
-    await engine.setAside(ADDRESS, 'r', 'late');
+    await engine.quarantine(ADDRESS, 'r', 'late');
     expect(await engine.list()).toEqual([ADDRESS]);
     expect(await engine.status()).toMatchObject({ records: 1, claims: 1 });
     // It does not tell that it is `appendfsync always`: only CONFIG would, which shows passwords too.

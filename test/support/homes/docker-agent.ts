@@ -97,9 +97,9 @@ export function dockerAgentParts(
     files,
     keys,
     store,
-    custody: new SealedCredentialStore({
-      lasting: new DockerAgentRecords(store),
-      passing: new MemoryStore(),
+    credentialStore: new SealedCredentialStore({
+      persistent: new DockerAgentRecords(store),
+      ephemeral: new MemoryStore(),
       files: outbox,
       keys,
     }),

@@ -20,10 +20,14 @@ export async function seededHome(resource = 'https://mcp.example.com/mcp'): Prom
   const openers = defaultOpeners(environment, layout);
   const keys = new SealingKeys(new KeyringResolution({ openers, choice: 'file' }), layout, environment);
   const lasting = new DirectoryStore(layout, environment);
-  const custody = new SealedCredentialStore({ lasting, passing: new MemoryStore(), keys });
+  const credentialStore = new SealedCredentialStore({
+    persistent: lasting,
+    ephemeral: new MemoryStore(),
+    keys,
+  });
   const name = CredentialId.of(resource, undefined);
   const token = 'the-access-token';
-  await custody.save(await keys.strongest(), name, (generation): Credential => {
+  await credentialStore.save(await keys.strongest(), name, (generation): Credential => {
     const now = Date.now();
     return {
       resource: name.resource,
@@ -48,6 +52,6 @@ export async function seededHome(resource = 'https://mcp.example.com/mcp'): Prom
       loggedInAt: now,
     };
   });
-  await custody.close();
+  await credentialStore.close();
   return { ...home, resource: name.resource, token };
 }

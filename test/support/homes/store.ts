@@ -1,7 +1,7 @@
-import type { Store } from '../../../src/store/record-store.ts';
+import type { RecordStore } from '../../../src/store/record-store.ts';
 
 /** A real store with some of its methods changed. */
-export function storeAround(store: Store, changes: Partial<Store>): Store {
+export function storeAround(store: RecordStore, changes: Partial<RecordStore>): RecordStore {
   return {
     id: store.id,
     read: (address) => store.read(address),
@@ -15,7 +15,7 @@ export function storeAround(store: Store, changes: Partial<Store>): Store {
     lock: (id, options) => store.lock(id, options),
     locked: (id) => store.locked(id),
     reserve: () => store.reserve(),
-    rehearse: () => store.rehearse(),
+    selfTest: () => store.selfTest(),
     durability: () => store.durability(),
     close: () => store.close(),
     ...changes,

@@ -13,7 +13,7 @@ import { ReusePolicy } from '../../../src/refresh/reuse-policy.ts';
 import type { Secret } from '../../../src/secret.ts';
 import { DirectoryStore } from '../../../src/store/directory.ts';
 import { MemoryStore } from '../../../src/store/memory.ts';
-import type { Store } from '../../../src/store/record-store.ts';
+import type { RecordStore } from '../../../src/store/record-store.ts';
 import { openVault, type Vault, type VaultOptions } from '../../../src/vault/vault.ts';
 import { browse } from '../browser/scripted-browser.mjs';
 import type { Home } from './home.ts';
@@ -41,14 +41,14 @@ export const scripted: LoginOptions['interaction'] = {
 };
 
 /** The vault's own parts over that home and the file keyring, all new. */
-export function partsAt(home: Home, store: Store = new DirectoryStore(home.layout, home.environment)) {
+export function partsAt(home: Home, store: RecordStore = new DirectoryStore(home.layout, home.environment)) {
   const openers = defaultOpeners(home.environment, home.layout);
   const resolution = new KeyringResolution({ openers, choice: 'file' });
   const keys = new SealingKeys(resolution, home.layout, home.environment);
   return {
     keys,
     store,
-    custody: new SealedCredentialStore({ lasting: store, passing: new MemoryStore(), keys }),
+    credentialStore: new SealedCredentialStore({ persistent: store, ephemeral: new MemoryStore(), keys }),
   };
 }
 
@@ -59,7 +59,7 @@ export function refreshOf(store: CredentialStore, { environment }: Home): Refres
 
 /** What is stored for that resource, read anew. */
 export async function stored(home: Home, resource: string, account?: string): Promise<StoredCredential> {
-  const found = await partsAt(home).custody.find(CredentialId.of(resource, account));
+  const found = await partsAt(home).credentialStore.find(CredentialId.of(resource, account));
   if (found === undefined) throw new Error('Nothing is stored for that resource.');
   return found.held;
 }
@@ -71,7 +71,7 @@ export async function change(
   how: (credential: Credential) => Partial<Credential>,
 ): Promise<StoredCredential> {
   const before = await stored(home, resource);
-  const after = await partsAt(home).custody.replace(before, {
+  const after = await partsAt(home).credentialStore.replace(before, {
     ...before.credential,
     ...how(before.credential),
   });

@@ -19,8 +19,8 @@ if (browser !== undefined) {
 const { generation } = await vault.token(resource);
 await vault.headers(resource);
 // The server of a seeded login is not there; that of a real one answers.
-await vault.token(resource, { refused: generation, deadlineMs: 500 }).catch(() => {});
-await vault.token(resource, { deadlineMs: 500, signal: AbortSignal.timeout(60_000) }).catch(() => {});
+await vault.token(resource, { rejectedGeneration: generation, timeoutMs: 500 }).catch(() => {});
+await vault.token(resource, { timeoutMs: 500, signal: AbortSignal.timeout(60_000) }).catch(() => {});
 await vault.list();
 vault.tiers();
 await vault.rekey();

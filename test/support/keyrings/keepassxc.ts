@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import { openSecretService } from '../../../src/keyring/native/secret-service.ts';
 import { processEnvironment } from '../../../src/system/environment.ts';
-import { pause } from '../../../src/system/locks/keyed-mutex.ts';
+import { sleep } from '../../../src/system/locks/keyed-mutex.ts';
 import { temporaryDirectory } from '../homes/home.ts';
 import { installed, requirement } from '../requirement.ts';
 import { end, privateBus, untilOwned } from './secret-service.ts';
@@ -91,7 +91,7 @@ async function untilUnlocked(variables: Readonly<Record<string, string>>): Promi
     const state = await keyring.probe();
     await keyring.close();
     if (state.status === 'usable') return;
-    await pause(50);
+    await sleep(50);
   }
   throw new Error('KeePassXC did not unlock its database.');
 }

@@ -9,7 +9,7 @@ import { sampleCredential } from '../homes/credential.ts';
 import { dockerAgentParts } from '../homes/docker-agent.ts';
 
 const [directory = '', command, subject = '', ...rest] = process.argv.slice(2);
-const { custody, keys } = dockerAgentParts(directory, processEnvironment());
+const { credentialStore, keys } = dockerAgentParts(directory, processEnvironment());
 if (command === 'keep') await keep(subject, Number(rest[0]));
 else if (command === 'refresh') await refresh(subject, rest[0] ?? '', Number(rest[1]));
 else throw new Error('usage: docker-agent-process DIR keep PREFIX COUNT | refresh RESOURCE STEP COUNT');
@@ -18,14 +18,14 @@ async function keep(prefix: string, count: number): Promise<void> {
   const key = await keys.strongest();
   for (let index = 0; index < count; index += 1) {
     const resource = `${prefix}${index}`;
-    await custody.save(key, CredentialId.of(resource, undefined), (generation) =>
+    await credentialStore.save(key, CredentialId.of(resource, undefined), (generation) =>
       sampleCredential(resource, { generation }),
     );
   }
 }
 
 async function refresh(resource: string, step: string, count: number): Promise<void> {
-  const found = await custody.find(CredentialId.of(resource, undefined));
+  const found = await credentialStore.find(CredentialId.of(resource, undefined));
   if (found === undefined) throw new Error('There is no such login.');
   const { credential } = found.held;
   let passed = 0;
@@ -35,5 +35,5 @@ async function refresh(resource: string, step: string, count: number): Promise<v
     if (passed === count) process.kill(process.pid, 'SIGKILL');
   });
   const { tokens } = sampleCredential(`${resource}, the next`);
-  await custody.replace(found.held, { ...credential, generation: credential.generation + 1, tokens });
+  await credentialStore.replace(found.held, { ...credential, generation: credential.generation + 1, tokens });
 }

@@ -16,11 +16,11 @@ subscribe('holdfast:step', () => {
   if (steps === dieAt) process.kill(process.pid, 'SIGKILL');
 });
 const environment = { ...processEnvironment(), homeDirectory };
-const place = { environment, file: undefined, urls: [url], configured: async () => [] };
+const context = { environment, file: undefined, urls: [url], configured: async () => [] };
 const peer = peerNamed(id);
 const vault = openVault({ environment, keyring: 'file' });
-for (const found of (await findLogins(peer, place)).logins) {
-  await moveLogin(found, { peer, place }, vault, {});
+for (const found of (await findLogins(peer, context)).logins) {
+  await moveLogin(found, { peer, context }, vault, {});
 }
 await vault.close();
 process.stdout.write(JSON.stringify({ steps }));

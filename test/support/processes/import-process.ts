@@ -17,9 +17,9 @@ subscribe('holdfast:step', (message) => {
   if (passed === Number(count)) process.kill(process.pid, 'SIGKILL');
 });
 const environment = { ...processEnvironment(), homeDirectory };
-const place = { environment, file: undefined, urls: [url], configured: async () => [] };
+const context = { environment, file: undefined, urls: [url], configured: async () => [] };
 const peer = peerNamed(id);
 const vault = openVault({ environment, keyring: 'file', store: 'docker-agent', dockerAgentDir });
-for (const found of (await findLogins(peer, place)).logins)
-  await moveLogin(found, { peer, place }, vault, { issuer });
+for (const found of (await findLogins(peer, context)).logins)
+  await moveLogin(found, { peer, context }, vault, { issuer });
 await vault.close();

@@ -16,7 +16,11 @@ const layout = layoutOf(environment);
 const resolution = new KeyringResolution({ openers: defaultOpeners(environment, layout), choice: 'file' });
 const keys = new SealingKeys(resolution, layout, environment);
 const lasting = new DirectoryStore(layout, environment);
-const custody = new SealedCredentialStore({ lasting, passing: new MemoryStore(), keys });
-await custody.save(await keys.strongest(), CredentialId.of(resource, undefined), (generation) =>
+const credentialStore = new SealedCredentialStore({
+  persistent: lasting,
+  ephemeral: new MemoryStore(),
+  keys,
+});
+await credentialStore.save(await keys.strongest(), CredentialId.of(resource, undefined), (generation) =>
   sampleCredential(resource, { generation }),
 );

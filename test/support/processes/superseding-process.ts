@@ -39,10 +39,14 @@ if (what === 'logout') {
     layout,
     environment,
   );
-  const custody = new SealedCredentialStore({ lasting, passing: new MemoryStore(), keys });
+  const credentialStore = new SealedCredentialStore({
+    persistent: lasting,
+    ephemeral: new MemoryStore(),
+    keys,
+  });
   const id = CredentialId.of(resource, undefined);
   const now = Date.now();
-  await custody.save(await keys.strongest(), id, (generation) => ({
+  await credentialStore.save(await keys.strongest(), id, (generation) => ({
     resource: id.resource,
     account: id.account,
     resourceParameter: id.resource,
@@ -58,6 +62,6 @@ if (what === 'logout') {
     },
     loggedInAt: now,
   }));
-  await custody.close();
+  await credentialStore.close();
 }
 process.stdout.write(JSON.stringify({ steps }));

@@ -14,7 +14,7 @@ import { Secret } from '../../../src/secret.ts';
 import { DirectoryStore } from '../../../src/store/directory.ts';
 import { EngineStore } from '../../../src/store/engine/engine-store.ts';
 import { MemoryStore } from '../../../src/store/memory.ts';
-import type { Store } from '../../../src/store/record-store.ts';
+import type { RecordStore } from '../../../src/store/record-store.ts';
 import { type Environment, processEnvironment } from '../../../src/system/environment.ts';
 import { layoutOf } from '../../../src/system/files/paths.ts';
 import { openVault } from '../../../src/vault/vault.ts';
@@ -155,19 +155,24 @@ export async function machine({
 export type Machine = Awaited<ReturnType<typeof machine>>;
 
 /** The credentials of that store, opened with the key of that machine. */
-export function credentialsAt(store: Store, { environment, layout }: Machine) {
+export function credentialsAt(store: RecordStore, { environment, layout }: Machine) {
   const resolution = resolveKeyrings(environment, layout, { keyring: 'key-file' });
   const keys = new SealingKeys(resolution, layout, environment);
   const files = new OutboxFiles(layout, environment);
   return {
     keys,
-    custody: new SealedCredentialStore({ lasting: store, passing: new MemoryStore(), keys, files }),
+    credentialStore: new SealedCredentialStore({
+      persistent: store,
+      ephemeral: new MemoryStore(),
+      keys,
+      files,
+    }),
   };
 }
 
 /** Puts a login there whose access token lapsed a second ago, or lives for so long yet, in milliseconds. */
 export async function putLogin(
-  store: Store,
+  store: RecordStore,
   at: Machine,
   login: {
     readonly server: Pick<Credential['server'], 'tokenEndpoint' | 'revocationEndpoint'>;
@@ -178,12 +183,12 @@ export async function putLogin(
   },
 ): Promise<void> {
   const { server, refreshToken, leftMs = -1000, resource = RESOURCE, more = {} } = login;
-  const { keys, custody } = credentialsAt(store, at);
+  const { keys, credentialStore } = credentialsAt(store, at);
   const name = CredentialId.of(resource, undefined);
   const now = Date.now();
   const life = 3_600_000;
   const obtainedAt = now - life + leftMs;
-  await custody.save(
+  await credentialStore.save(
     await keys.strongest(),
     name,
     (generation): Credential => ({
@@ -211,8 +216,8 @@ export async function putLogin(
 }
 
 /** What is stored, opened with the key of that machine. */
-export async function storedAt(store: Store, at: Machine, resource = RESOURCE) {
-  const found = await credentialsAt(store, at).custody.find(CredentialId.of(resource, undefined));
+export async function storedAt(store: RecordStore, at: Machine, resource = RESOURCE) {
+  const found = await credentialsAt(store, at).credentialStore.find(CredentialId.of(resource, undefined));
   const credential = found?.held.credential;
   return (
     credential && {
@@ -238,11 +243,14 @@ export function engineProcess(
 }
 
 /** A process at a directory. */
-export function directoryProcess(at: Machine, store: Store = new DirectoryStore(at.layout, at.environment)) {
+export function directoryProcess(
+  at: Machine,
+  store: RecordStore = new DirectoryStore(at.layout, at.environment),
+) {
   return processAt(store, at, () => {});
 }
 
-function processAt(store: Store, at: Machine, heal: () => void) {
+function processAt(store: RecordStore, at: Machine, heal: () => void) {
   const events: string[] = [];
   const vault = openVault({
     keyring: 'key-file',

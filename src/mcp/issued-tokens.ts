@@ -8,7 +8,7 @@ const GRACE_MS = 10_000;
  * at once, the last are heard of when the first has had the token renewed: so what comes soon after a new generation began to
  * be handed out is about the one before, as often as that one was handed out.
  */
-export class HandedOut {
+export class IssuedTokens {
   #newest: { readonly generation: number; readonly since: number; times: number } | undefined;
   #before: { readonly generation: number; times: number } | undefined;
 

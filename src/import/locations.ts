@@ -6,7 +6,7 @@ import { findIn, type StoreFile } from './source-file.ts';
 /* The places where one peer may have logins: its files, and the OS keyring. */
 
 /** A place where a peer may have logins, by its path, or by what it is called. */
-export interface Place {
+export interface SourceLocation {
   readonly where: string;
   readonly found: Promise<Findings>;
 }
@@ -16,7 +16,7 @@ export interface Place {
  *
  * @throws what a place threw, where no other one has a login: what is locked must not read as no login
  */
-export async function findInAll(places: readonly Place[]): Promise<Findings> {
+export async function findInAll(places: readonly SourceLocation[]): Promise<Findings> {
   const results = await Promise.allSettled(places.map(({ found }) => found));
   const findings = results.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
   const logins = findings.flatMap((one) => one.logins);
@@ -34,6 +34,6 @@ export async function findInAll(places: readonly Place[]): Promise<Findings> {
 }
 
 /** Its files, by the first of which they are called. */
-export function filesPlace(files: readonly [StoreFile, ...StoreFile[]]): Place {
+export function filesLocation(files: readonly [StoreFile, ...StoreFile[]]): SourceLocation {
   return { where: files[0].path, found: findIn(files) };
 }
