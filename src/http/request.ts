@@ -55,6 +55,11 @@ export interface HttpResponse {
   readonly reached: Reach | undefined;
 }
 
+/** Whether the status is 2xx (RFC 9110 section 15.3). */
+export function isSuccess({ status }: Pick<HttpResponse, 'status'>): boolean {
+  return status >= 200 && status < 300;
+}
+
 /** Metadata documents and token responses have a few kilobytes. */
 export const MAX_RESPONSE_BYTES = 1024 * 1024;
 

@@ -45,7 +45,7 @@ export async function logInByBrowser(attempt: Attempt): Promise<StoredCredential
   try {
     const back = redirectUriOf(server.redirectUri, options.callbackUrl);
     const { client, redirectUri } = await clientFor(plan, back, discovery, options);
-    request = await createAuthorizationRequest(discovery, client, redirectUri, {
+    request = createAuthorizationRequest(discovery, client, redirectUri, {
       scopes: options.scopes,
       stepUp: options.challenge !== undefined,
       formerScope: attempt.formerScope,

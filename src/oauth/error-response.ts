@@ -1,4 +1,5 @@
 import { type HoldfastError, InvalidResponseError, NetworkError } from '../errors.ts';
+import type { HttpResponse } from '../http/request.ts';
 import { Secret } from '../secret.ts';
 import { isStandardError, oauthError } from './protocol-error.ts';
 
@@ -13,7 +14,7 @@ const GIVEN = ['access_token', 'refresh_token', 'id_token'];
  */
 export function errorResponse(
   what: string,
-  { status }: Response,
+  { status }: Pick<HttpResponse, 'status'>,
   answer: Readonly<Record<string, unknown>> | undefined,
   secrets: readonly (Secret | undefined)[],
 ): HoldfastError {

@@ -1,5 +1,4 @@
-import { OperationProcessingError } from 'oauth4webapi';
-import { HoldfastError, InvalidResponseError, NetworkError, OAuthError } from '../errors.ts';
+import { NetworkError, OAuthError } from '../errors.ts';
 import { type HttpResponse, retryAfterMs } from '../http/request.ts';
 import { quote } from '../quote.ts';
 
@@ -49,22 +48,6 @@ const STANDARD_ERRORS = new Set([
 /** Whether a standard has that error code. */
 export function isStandardError(code: string): boolean {
   return STANDARD_ERRORS.has(code);
-}
-
-/**
- * Turns what a request through `oauth4webapi` threw into our error. That one is never kept as the cause: it may carry the
- * whole exchange, tokens and all, and would print it.
- *
- * @param what such as `The token endpoint of "https://as.example"`
- */
-export function protocolError(error: unknown, what: string): HoldfastError {
-  if (error instanceof HoldfastError) return error;
-  const reason =
-    error instanceof OperationProcessingError || error instanceof TypeError ? error.message : undefined;
-  return new InvalidResponseError(
-    `${what} cannot be used as the standard prescribes${reason === undefined ? '' : `: ${quote(reason)}`}.`,
-    { hint: 'Tell who runs the server.' },
-  );
 }
 
 /** An error of RFC 6749 section 4.1.2.1 or 5.2, as the server said it. */

@@ -184,7 +184,7 @@ describe('the package', () => {
       console.log(JSON.stringify(await vault.list()), typeof storeContract, typeof keyringContract);
       await vault.close();`;
     expect(ask('--input-type=module', '-e', script)).toBe(
-      '{"credentials":[],"undecryptable":[]} function function\n',
+      '{"credentials":[],"undecryptable":[],"unseenLeases":[]} function function\n',
     );
   });
 });

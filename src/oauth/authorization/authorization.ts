@@ -1,5 +1,4 @@
-import { timingSafeEqual } from 'node:crypto';
-import { calculatePKCECodeChallenge, generateRandomCodeVerifier, generateRandomState } from 'oauth4webapi';
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { ClientRegistration } from '../../credential.ts';
 import { CallbackRejectedError, LoginDeniedError, ServerUnsupportedError } from '../../errors.ts';
 import { quote } from '../../quote.ts';
@@ -36,20 +35,20 @@ export interface AuthorizationOptions extends ScopeOptions {
  * @throws InvalidArgumentError when one of the scopes is none
  * @throws InvalidResponseError when the server suggests more than fits a URL
  */
-export async function createAuthorizationRequest(
+export function createAuthorizationRequest(
   discovery: Discovery,
   client: ClientRegistration,
   redirectUri: string,
   options: AuthorizationOptions = {},
-): Promise<AuthorizationRequest> {
+): AuthorizationRequest {
   const { server, resourceParameter } = discovery;
   if (server.authorizationEndpoint === undefined) {
     throw new ServerUnsupportedError(`${quote(server.issuer)} has no authorization endpoint.`, {
       hint: 'Nobody can log in there with a browser.',
     });
   }
-  const codeVerifier = generateRandomCodeVerifier();
-  const state = generateRandomState();
+  const codeVerifier = randomValue();
+  const state = randomValue();
   const scopes = scopesToAskFor(discovery, options);
   const requestedScope = scopes.length === 0 ? undefined : scopes.join(' ');
   const url = new URL(server.authorizationEndpoint);
@@ -58,7 +57,7 @@ export async function createAuthorizationRequest(
     client_id: client.clientId,
     redirect_uri: redirectUri,
     state,
-    code_challenge: await calculatePKCECodeChallenge(codeVerifier),
+    code_challenge: createHash('sha256').update(codeVerifier).digest('base64url'),
     code_challenge_method: 'S256',
     resource: resourceParameter,
     scope: requestedScope,
@@ -125,6 +124,11 @@ export function readAuthorizationResponse(
   const code = parameters.get('code');
   if (!code) throw rejected('holds neither a code nor an error');
   return code;
+}
+
+/** 32 random bytes: a code verifier of 43 characters (RFC 7636 section 4.1), or a `state` that nobody can guess. */
+function randomValue(): string {
+  return randomBytes(32).toString('base64url');
 }
 
 function sameText(a: string, b: string): boolean {

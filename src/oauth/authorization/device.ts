@@ -1,4 +1,3 @@
-import * as oauth from 'oauth4webapi';
 import * as v from 'valibot';
 import type { ClientRegistration, Reach } from '../../credential.ts';
 import {
@@ -12,17 +11,15 @@ import {
   TimeoutError,
   UnsafeUrlError,
 } from '../../errors.ts';
-import type { RequestOptions } from '../../http/request.ts';
+import { isSuccess, type RequestOptions } from '../../http/request.ts';
 import { checkPublishedUrl } from '../../http/safe-url.ts';
 import { quote } from '../../quote.ts';
 import { Secret } from '../../secret.ts';
 import { sleep } from '../../system/locks/keyed-mutex.ts';
 import { FOR_A_SHELL } from '../discovery/server-metadata.ts';
 import { errorResponse } from '../error-response.ts';
-import { jsonObject } from '../json-object.ts';
-import { protocolError } from '../protocol-error.ts';
 import { DEVICE_GRANT } from '../registration/client-metadata.ts';
-import { oauth4webapiClient, through } from '../tokens/client-authentication.ts';
+import { AuthenticatedClient } from '../tokens/client-authentication.ts';
 import {
   type TokenRequestOptions,
   type TokenResponse,
@@ -80,30 +77,18 @@ export async function requestDeviceCode(
   options: RequestOptions = {},
 ): Promise<DeviceAuthorization> {
   const what = `The device authorization endpoint of ${quote(server.issuer)}`;
-  const { client, authentication, proofs } = oauth4webapiClient(registration, server.signingAlgorithms);
+  const client = new AuthenticatedClient(registration, server);
   const parameters = new URLSearchParams();
   if (grant.scope !== undefined) parameters.set('scope', grant.scope);
   if (grant.resourceParameter !== undefined) parameters.set('resource', grant.resourceParameter);
-  const as = {
-    issuer: server.issuer,
-    device_authorization_endpoint: server.deviceAuthorizationEndpoint,
-  };
-  let response: Response;
-  try {
-    const limits = { ...options, reach: server.reach ?? options.reach };
-    response = await oauth.deviceAuthorizationRequest(
-      as,
-      client,
-      authentication,
-      parameters,
-      through(limits, what),
-    );
-  } catch (error) {
-    throw protocolError(error, what);
+  const { response, answer } = await client.post(server.deviceAuthorizationEndpoint, parameters, {
+    ...options,
+    reach: server.reach ?? options.reach,
+    what,
+  });
+  if (!isSuccess(response) || typeof answer?.['error'] === 'string') {
+    throw errorResponse(what, response, answer, client.proofs);
   }
-  const { object: answer } = jsonObject(new Uint8Array(await response.arrayBuffer()));
-  if (!response.ok || typeof answer?.['error'] === 'string')
-    throw errorResponse(what, response, answer, proofs);
   const parsed = v.safeParse(Answer, answer);
   if (!parsed.success) {
     const members = parsed.issues.map((issue) => v.getDotPath(issue) ?? 'the whole').slice(0, 3);

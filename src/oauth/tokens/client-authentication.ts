@@ -1,119 +1,136 @@
 import { randomUUID } from 'node:crypto';
-import * as oauth from 'oauth4webapi';
 import type { ClientRegistration } from '../../credential.ts';
 import { InvalidArgumentError } from '../../errors.ts';
-import { type RequestOptions, send } from '../../http/request.ts';
+import { type HttpResponse, type RequestOptions, send } from '../../http/request.ts';
 import { quote } from '../../quote.ts';
 import { Secret } from '../../secret.ts';
+import { jsonObject } from '../json-object.ts';
 import { checkServerUp } from '../protocol-error.ts';
 import { signingKey, signJwt } from './jwt.ts';
 
-/** How long an assertion is good for, in seconds: for one request, and a clock that is a little off. */
+/** How long a client assertion is valid, in seconds: long enough for one request between clocks that differ a little. */
 const ASSERTION_LIFE_S = 60;
 
-/** A client at an endpoint that it proves itself to. */
-interface AuthenticatingClient {
-  readonly client: oauth.Client;
-  readonly authentication: oauth.ClientAuth;
-  /** What has proved it so far, in every form that went out: no message of the server's may bring it back. */
-  readonly proofs: readonly Secret[];
+/** The server that a client authenticates to. */
+export interface AuthenticatingServer {
+  readonly issuer: string;
+  /** The algorithms that the server's metadata lists for `private_key_jwt`, where it lists any (RFC 8414 section 2). */
+  readonly signingAlgorithms?: readonly string[] | undefined;
+}
+
+export interface PostOptions extends RequestOptions {
+  readonly dpopProof?: string | undefined;
+  /** Names the endpoint in errors, such as `The token endpoint of "https://as.example"`. */
+  readonly what: string;
+}
+
+/** What an endpoint answered, and the members of its JSON object, if it answered with one. */
+export interface EndpointAnswer {
+  readonly response: HttpResponse;
+  readonly answer: Readonly<Record<string, unknown>> | undefined;
 }
 
 /**
- * How `oauth4webapi` names the client, and how the client proves itself (RFC 6749 section 2.3).
- *
- * @param signingAlgorithms those that the server lists for `private_key_jwt`, where known
- * @throws InvalidArgumentError for a `private_key_jwt` client whose key is missing or cannot be used
+ * A client at one authorization server. It sends forms and authenticates with each of them (RFC 6749 section 2.3).
  */
-export function oauth4webapiClient(
-  client: ClientRegistration,
-  signingAlgorithms?: readonly string[],
-): AuthenticatingClient {
-  const secret = client.clientSecret?.reveal() ?? '';
-  const proofs = secret === '' ? [] : [new Secret(secret)];
-  const authentication = {
-    none: () => oauth.None(),
-    client_secret_basic: () => basic(secret, proofs),
-    client_secret_post: () => oauth.ClientSecretPost(secret),
-    private_key_jwt: () => privateKeyJwt(client, signingAlgorithms, proofs),
-  }[client.authMethod]();
-  return { client: { client_id: client.clientId }, authentication, proofs };
-}
+export class AuthenticatedClient {
+  readonly #client: ClientRegistration;
+  readonly #server: AuthenticatingServer;
+  readonly #authenticate: (form: URLSearchParams, headers: Record<string, string>) => void;
+  /** Every secret form in which the client has authenticated so far: no message of the server may repeat one. */
+  readonly proofs: Secret[] = [];
 
-/**
- * RFC 6749 section 2.3.1: both are form-encoded before they go into the header. Not by `oauth4webapi`, which encodes `-`
- * and `_` too: that is allowed, and breaks the servers that forget to decode, for every client id that is a UUID.
- */
-function basic(secret: string, proofs: Secret[]): oauth.ClientAuth {
-  const encode = (text: string) => new URLSearchParams({ x: text }).toString().slice('x='.length);
-  return (_server, client, _body, headers) => {
-    const pair = `${encode(client.client_id)}:${encode(secret)}`;
+  /** @throws InvalidArgumentError for a `private_key_jwt` client whose key is missing or cannot be used */
+  constructor(client: ClientRegistration, server: AuthenticatingServer) {
+    this.#client = client;
+    this.#server = server;
+    const secret = client.clientSecret?.reveal() ?? '';
+    if (secret !== '') this.proofs.push(new Secret(secret));
+    this.#authenticate = {
+      none: () => this.#named,
+      client_secret_basic: () => this.#basic(secret),
+      client_secret_post: () => this.#secretInForm(secret),
+      private_key_jwt: () => this.#privateKeyJwt(),
+    }[client.authMethod]();
+  }
+
+  /**
+   * Sends a form. The URL was checked before: https, or http to this machine.
+   *
+   * @throws NetworkError when the server answers 5xx or 429; what `send` throws
+   */
+  async post(
+    url: string,
+    form: URLSearchParams,
+    { dpopProof, what, ...options }: PostOptions,
+  ): Promise<EndpointAnswer> {
+    const headers: Record<string, string> = {
+      accept: 'application/json',
+      'content-type': 'application/x-www-form-urlencoded;charset=UTF-8',
+      ...(dpopProof === undefined ? {} : { dpop: dpopProof }),
+    };
+    const body = new URLSearchParams(form);
+    this.#authenticate(body, headers);
+    const response = await send(url, { ...options, method: 'POST', headers, body: body.toString() });
+    checkServerUp(response, what);
+    return { response, answer: jsonObject(response.body).object };
+  }
+
+  readonly #named = (form: URLSearchParams) => {
+    form.set('client_id', this.#client.clientId);
+  };
+
+  #secretInForm(secret: string) {
+    return (form: URLSearchParams) => {
+      this.#named(form);
+      form.set('client_secret', secret);
+    };
+  }
+
+  /**
+   * RFC 6749 section 2.3.1: both halves are form-encoded before they go into the header. `-` and `_` stay as they are: servers
+   * that forget to decode would otherwise refuse every client id that is a UUID.
+   */
+  #basic(secret: string) {
+    const encode = (text: string) => new URLSearchParams({ x: text }).toString().slice('x='.length);
+    const pair = `${encode(this.#client.clientId)}:${encode(secret)}`;
     const credentials = Buffer.from(pair, 'latin1').toString('base64');
-    proofs.push(new Secret(credentials));
-    headers.set('authorization', `Basic ${credentials}`);
-  };
-}
-
-/**
- * RFC 7523 section 2.2, OpenID Connect Core section 9. The audience is the issuer, and it alone: a server that was made to
- * believe in a foreign token endpoint could pass on there what it is sent (RFC 7523bis).
- */
-function privateKeyJwt(
-  { clientId, privateKey, keyId }: ClientRegistration,
-  signingAlgorithms: readonly string[] | undefined,
-  proofs: Secret[],
-): oauth.ClientAuth {
-  if (privateKey === undefined) {
-    throw new InvalidArgumentError(`The client ${quote(clientId)} has no private key to prove itself with.`, {
-      hint: 'Log in again, and give the private key that the client is registered with.',
-    });
+    this.proofs.push(new Secret(credentials));
+    return (_form: URLSearchParams, headers: Record<string, string>) => {
+      headers['authorization'] = `Basic ${credentials}`;
+    };
   }
-  const key = signingKey(privateKey, signingAlgorithms);
-  // Made anew for each request, the repeated one too: a server takes each `jti` once.
-  return (server, client, body) => {
-    const now = Math.floor(Date.now() / 1000);
-    const assertion = signJwt(key, keyId === undefined ? {} : { kid: keyId }, {
-      iss: clientId,
-      sub: clientId,
-      aud: server.issuer,
-      jti: randomUUID(),
-      iat: now,
-      exp: now + ASSERTION_LIFE_S,
-    });
-    proofs.push(new Secret(assertion));
-    body.set('client_id', client.client_id);
-    body.set('client_assertion_type', 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer');
-    body.set('client_assertion', assertion);
-  };
-}
 
-/** Lets `oauth4webapi` send through our bounded client. Plain http was checked to stay on this machine. */
-export function through(options: RequestOptions, what: string) {
-  return {
-    [oauth.allowInsecureRequests]: true,
-    [oauth.customFetch]: async (
-      url: string,
-      init: { headers: Record<string, string>; body?: URLSearchParams | string },
-    ): Promise<Response> => {
-      const response = await send(url, {
-        ...options,
-        method: 'POST',
-        headers: init.headers,
-        body: init.body?.toString() ?? '',
+  /**
+   * RFC 7523 section 2.2, OpenID Connect Core section 9. The audience is the issuer alone: a server that was tricked into
+   * using another server's token endpoint could replay the assertion there (RFC 7523bis).
+   */
+  #privateKeyJwt() {
+    const { clientId, privateKey, keyId } = this.#client;
+    if (privateKey === undefined) {
+      throw new InvalidArgumentError(
+        `The client ${quote(clientId)} has no private key to prove itself with.`,
+        {
+          hint: 'Log in again, and give the private key that the client is registered with.',
+        },
+      );
+    }
+    const key = signingKey(privateKey, this.#server.signingAlgorithms);
+    // Each request, a repeated one too, gets its own assertion: a server accepts each `jti` once.
+    return (form: URLSearchParams) => {
+      const now = Math.floor(Date.now() / 1000);
+      const assertion = signJwt(key, keyId === undefined ? {} : { kid: keyId }, {
+        iss: clientId,
+        sub: clientId,
+        aud: this.#server.issuer,
+        jti: randomUUID(),
+        iat: now,
+        exp: now + ASSERTION_LIFE_S,
       });
-      checkServerUp(response, what);
-      const body = [204, 205, 304].includes(response.status) ? null : response.body;
-      return new Response(body, { status: response.status, headers: contentHeaders(response.headers) });
-    },
-  };
-}
-
-/** Only what the processing looks at: the body is decoded already, so its encoding must not be named again. */
-function contentHeaders(headers: Headers): Headers {
-  const kept = new Headers();
-  for (const name of ['content-type', 'www-authenticate', 'cache-control', 'dpop-nonce']) {
-    const value = headers.get(name);
-    if (value !== null) kept.set(name, value);
+      this.proofs.push(new Secret(assertion));
+      this.#named(form);
+      form.set('client_assertion_type', 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer');
+      form.set('client_assertion', assertion);
+    };
   }
-  return kept;
 }

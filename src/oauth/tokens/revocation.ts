@@ -1,12 +1,9 @@
-import * as oauth from 'oauth4webapi';
 import type { AuthorizationServer, ClientRegistration } from '../../credential.ts';
-import type { RequestOptions } from '../../http/request.ts';
+import { isSuccess, type RequestOptions } from '../../http/request.ts';
 import { quote } from '../../quote.ts';
 import type { Secret } from '../../secret.ts';
 import { errorResponse } from '../error-response.ts';
-import { jsonObject } from '../json-object.ts';
-import { protocolError } from '../protocol-error.ts';
-import { oauth4webapiClient, through } from './client-authentication.ts';
+import { AuthenticatedClient } from './client-authentication.ts';
 
 /** Where to revoke, and what the requests there go by. */
 export interface RevocationServer extends Pick<AuthorizationServer, 'issuer' | 'reach'> {
@@ -28,22 +25,15 @@ export async function revokeToken(
   options: RequestOptions = {},
 ): Promise<void> {
   const what = `The revocation endpoint of ${quote(server.issuer)}`;
-  const { client, authentication, proofs } = oauth4webapiClient(registration, server.signingAlgorithms);
+  const client = new AuthenticatedClient(registration, server);
+  const form = new URLSearchParams({ token: token.reveal(), token_type_hint: hint });
   const reach = server.reach ?? options.reach;
-  let response: Response;
-  try {
-    response = await oauth.revocationRequest(
-      { issuer: server.issuer, revocation_endpoint: server.revocationEndpoint },
-      client,
-      authentication,
-      token.reveal(),
-      { ...through({ ...options, reach }, what), additionalParameters: { token_type_hint: hint } },
-    );
-  } catch (error) {
-    throw protocolError(error, what);
-  }
+  const { response, answer } = await client.post(server.revocationEndpoint, form, {
+    ...options,
+    reach,
+    what,
+  });
   // The standard says 200. Whatever else means success, such as 204, is one all the same.
-  if (response.ok) return;
-  const { object: answer } = jsonObject(new Uint8Array(await response.arrayBuffer()));
-  throw errorResponse(what, response, answer, [token, ...proofs]);
+  if (isSuccess(response)) return;
+  throw errorResponse(what, response, answer, [token, ...client.proofs]);
 }

@@ -1,16 +1,13 @@
-import * as oauth from 'oauth4webapi';
 import type { AuthorizationServer, ClientRegistration, Tokens } from '../../credential.ts';
 import { type HoldfastError, InvalidResponseError, OAuthError } from '../../errors.ts';
-import type { RequestOptions } from '../../http/request.ts';
+import { type HttpResponse, isSuccess, type RequestOptions } from '../../http/request.ts';
 import { isToken, LONGEST_LIFE_S, scopesIn } from '../../oauth-syntax.ts';
 import { quote } from '../../quote.ts';
 import { Secret } from '../../secret.ts';
 import { type Moment, thisMoment } from '../../system/clock.ts';
 import { parseChallenges } from '../discovery/challenge.ts';
 import { errorResponse } from '../error-response.ts';
-import { jsonObject } from '../json-object.ts';
-import { protocolError } from '../protocol-error.ts';
-import { oauth4webapiClient, through } from './client-authentication.ts';
+import { AuthenticatedClient } from './client-authentication.ts';
 import { DpopNonces, dpopProof } from './dpop.ts';
 
 /** What the token endpoint gave (RFC 6749 section 5.1). */
@@ -135,16 +132,15 @@ export async function tokenRequest(
     ...limits
   } = options;
   const what = `The token endpoint of ${quote(server.issuer)}`;
-  const as = { issuer: server.issuer, token_endpoint: server.tokenEndpoint };
-  const { client, authentication, proofs } = oauth4webapiClient(registration, server.signingAlgorithms);
+  const client = new AuthenticatedClient(registration, server);
   const reach = server.reach ?? limits.reach;
-  const form = new URLSearchParams();
+  const form = new URLSearchParams({ grant_type: grantType });
   for (const [name, value] of Object.entries(parameters)) {
     if (value !== undefined) form.set(name, value instanceof Secret ? value.reveal() : value);
   }
   for (let repeated = false; ; repeated = true) {
-    // Counted from the request, not from the answer: the token is never taken for younger than it is. And from its first
-    // byte, where that is known: a process that is stopped while it connects must not take a new token for an old one.
+    // A token counts as old as its request, never younger. The date is that of the first byte, where the caller is told of it:
+    // a process that was stopped while it connected would otherwise take a new token for an old one.
     let obtained = thisMoment();
     const { beforeSend } = limits;
     const dated = beforeSend && {
@@ -153,16 +149,9 @@ export async function tokenRequest(
         obtained = thisMoment();
       },
     };
-    let response: Response;
-    try {
-      response = await oauth.genericTokenEndpointRequest(as, client, authentication, grantType, form, {
-        ...through({ ...limits, ...dated, reach }, what),
-        headers: dpopKey === undefined ? {} : { dpop: proofFor(server.tokenEndpoint, dpopKey) },
-      });
-    } catch (error) {
-      throw protocolError(error, what);
-    }
-    let { object: answer } = jsonObject(new Uint8Array(await response.arrayBuffer()));
+    const proof = dpopKey === undefined ? undefined : proofFor(server.tokenEndpoint, dpopKey);
+    const request = { ...limits, ...dated, reach, what, dpopProof: proof };
+    let { response, answer } = await client.post(server.tokenEndpoint, form, request);
     if (dpopKey !== undefined) {
       answer = withChallenge(response, answer);
       const nonce = nonces.learn(server.tokenEndpoint, response.headers);
@@ -172,9 +161,9 @@ export async function tokenRequest(
     }
     // GitHub sends errors with status 200. One beside the next refresh token is none: that token must not be lost.
     const carriesNext = grantType === 'refresh_token' && isToken(answer?.['refresh_token']);
-    if (!response.ok || (typeof answer?.['error'] === 'string' && !carriesNext)) {
+    if (!isSuccess(response) || (typeof answer?.['error'] === 'string' && !carriesNext)) {
       const sent = Object.values(parameters).filter((value) => value instanceof Secret);
-      throw explained(errorResponse(what, response, answer, [...proofs, ...sent]), registration);
+      throw explained(errorResponse(what, response, answer, [...client.proofs, ...sent]), registration);
     }
     if (answer === undefined) throw unusable(what, 'did not answer with a JSON object');
     const typed =
@@ -189,12 +178,12 @@ function proofFor(tokenEndpoint: string, key: Secret): string {
   return dpopProof(key, { method: 'POST', url: tokenEndpoint, nonce: nonces.of(tokenEndpoint) });
 }
 
-function wantsNonce({ status }: Response, answer: Answer | undefined): boolean {
+function wantsNonce({ status }: HttpResponse, answer: Answer | undefined): boolean {
   return (status === 400 || status === 401) && answer?.['error'] === 'use_dpop_nonce';
 }
 
 /** Some servers refuse a proof as a resource server would, by a challenge alone (RFC 9449 section 7.1). */
-function withChallenge({ status, headers }: Response, answer: Answer | undefined): Answer | undefined {
+function withChallenge({ status, headers }: HttpResponse, answer: Answer | undefined): Answer | undefined {
   if (status !== 401 || answer?.['error'] !== undefined) return answer;
   const challenges = parseChallenges(headers.get('www-authenticate') ?? '');
   const dpop = challenges.find(({ scheme, parameters }) => scheme === 'dpop' && parameters.has('error'));
@@ -215,9 +204,8 @@ function explained(error: HoldfastError, { authMethod }: ClientRegistration): Ho
 }
 
 /*
- * `oauth4webapi` would check the answer too, and refuses good tokens for a `null` beside them, for an ID token that
- * nobody asked for, for a lifetime that it cannot read; and takes an error for no error where the server sent it with
- * status 200 (GitHub) or as text. So the answer is read here.
+ * The answer is read leniently. Libraries refuse good tokens for a `null` beside them, for an ID token that nobody asked for,
+ * or for a lifetime that they cannot read, and a refused answer to a refresh is a lost login.
  */
 
 type Answer = Readonly<Record<string, unknown>>;

@@ -36,7 +36,7 @@ function discovered(
 }
 
 async function sent(discovery: Discovery, scopes?: readonly string[]): Promise<URLSearchParams> {
-  const { url } = await createAuthorizationRequest(discovery, CLIENT, REDIRECT, { scopes });
+  const { url } = createAuthorizationRequest(discovery, CLIENT, REDIRECT, { scopes });
   return new URL(url).searchParams;
 }
 
@@ -46,7 +46,7 @@ async function scopeSent(discovery: Discovery, scopes?: readonly string[]): Prom
 
 describe('the request', () => {
   test('names the client, the redirect URI and the code flow', async () => {
-    const { url } = await createAuthorizationRequest(discovered(), CLIENT, REDIRECT);
+    const { url } = createAuthorizationRequest(discovered(), CLIENT, REDIRECT);
     expect(url.startsWith(`${ISSUER}/authorize?`)).toBe(true);
     expect(Object.fromEntries(new URL(url).searchParams)).toMatchObject({
       response_type: 'code',
@@ -56,7 +56,7 @@ describe('the request', () => {
   });
 
   test('carries as challenge the SHA-256 hash of the verifier, and never the verifier', async () => {
-    const request = await createAuthorizationRequest(discovered(), CLIENT, REDIRECT);
+    const request = createAuthorizationRequest(discovered(), CLIENT, REDIRECT);
     const { searchParams } = new URL(request.url);
     const hash = createHash('sha256').update(request.codeVerifier, 'ascii').digest('base64url');
     expect(searchParams.get('code_challenge')).toBe(hash);
@@ -67,8 +67,8 @@ describe('the request', () => {
   });
 
   test('has a state and a verifier of its own each time, of 256 bits', async () => {
-    const requests = await Promise.all(
-      Array.from({ length: 50 }, () => createAuthorizationRequest(discovered(), CLIENT, REDIRECT)),
+    const requests = Array.from({ length: 50 }, () =>
+      createAuthorizationRequest(discovered(), CLIENT, REDIRECT),
     );
     expect(new Set(requests.map(({ state }) => state)).size).toBe(50);
     expect(new Set(requests.map(({ codeVerifier }) => codeVerifier)).size).toBe(50);
@@ -79,7 +79,7 @@ describe('the request', () => {
   });
 
   test('records the issuer that its response must come from', async () => {
-    const request = await createAuthorizationRequest(
+    const request = createAuthorizationRequest(
       discovered({}, { issuer: `${ISSUER}/Tenant/`, issParameterSupported: true }),
       CLIENT,
       REDIRECT,
@@ -127,7 +127,7 @@ describe('the scopes asked for', () => {
   test('are those of the challenge', async () => {
     const discovery = discovered({ challengedScope: 'files:read files:write', resourceScopes: ['all'] });
     expect(await scopeSent(discovery)).toBe('files:read files:write');
-    expect((await createAuthorizationRequest(discovery, CLIENT, REDIRECT)).requestedScope).toBe(
+    expect(createAuthorizationRequest(discovery, CLIENT, REDIRECT).requestedScope).toBe(
       'files:read files:write',
     );
   });
@@ -140,7 +140,7 @@ describe('the scopes asked for', () => {
   test('are none at all where neither names any, whatever the authorization server has', async () => {
     const discovery = discovered({}, { scopesSupported: ['admin', 'everything'] });
     expect(await scopeSent(discovery)).toBeNull();
-    expect((await createAuthorizationRequest(discovery, CLIENT, REDIRECT)).requestedScope).toBeUndefined();
+    expect(createAuthorizationRequest(discovery, CLIENT, REDIRECT).requestedScope).toBeUndefined();
   });
 
   test('are what the caller chose, before all else', async () => {

@@ -106,7 +106,7 @@ async function world(row: Case, place: string, good: (origin: string) => object)
 async function discovered(row: Case, { server }: World): Promise<Outcome> {
   const discovery = await discover(`${server.origin}/mcp`, { timeoutMs: row.timeoutMs });
   const { reach, resourceParameter } = discovery;
-  const request = await createAuthorizationRequest(discovery, PUBLIC_CLIENT, REDIRECT);
+  const request = createAuthorizationRequest(discovery, PUBLIC_CLIENT, REDIRECT);
   if (row.next === 'register') await registerClient(discovery.server, REDIRECT, { reach });
   if (row.next === 'exchange') {
     const code = { code: hidden('code'), codeVerifier: hidden('verifier'), redirectUri: REDIRECT };

@@ -158,7 +158,7 @@ describe('the real authorization server', () => {
     const callbacks = await openCallbackServer({ belongs: (query) => query.get('state') === state });
     try {
       const registration = await registerClient(server, callbacks.redirectUri);
-      const request = await createAuthorizationRequest(discovery, registration, callbacks.redirectUri);
+      const request = createAuthorizationRequest(discovery, registration, callbacks.redirectUri);
       state = request.state;
       const page = browse(request.url);
       const callback = await callbacks.next({ timeoutMs: 30_000 });

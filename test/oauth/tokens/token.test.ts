@@ -595,7 +595,7 @@ describe('the real authorization server', () => {
     const server = await openCallbackServer({ belongs: (query) => query.get('state') === request.state });
     try {
       const registration = await registerClient(discovery.server, server.redirectUri);
-      const authorization = await createAuthorizationRequest(discovery, registration, server.redirectUri);
+      const authorization = createAuthorizationRequest(discovery, registration, server.redirectUri);
       request.state = authorization.state;
       const page = browse(authorization.url);
       const callback = await server.next({ timeoutMs: 30_000 });
