@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Client } from '@modelcontextprotocol/client';
 import { StdioClientTransport } from '@modelcontextprotocol/client/stdio';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { COMMANDS } from '../../src/cli/commands.ts';
 import { CLIENTS } from '../../src/configure/clients.ts';
 import { contentsOf } from '../support/homes/disk.ts';
@@ -60,7 +60,7 @@ async function machine(): Promise<Machine> {
 }
 
 describe('holdfast configure', () => {
-  it('adds an entry, says where, what to do next, and how to take it out', async () => {
+  test('adds an entry, says where, what to do next, and how to take it out', async () => {
     const at = await machine();
     expect(await at.told(['configure', 'cursor', NOTION])).toMatchInlineSnapshot(`
       "exit 0
@@ -94,7 +94,7 @@ describe('holdfast configure', () => {
     `);
   });
 
-  it('prints the entry and touches nothing, with --print', async () => {
+  test('prints the entry and touches nothing, with --print', async () => {
     const at = await machine();
     expect(
       await at.told(['configure', 'codex', NOTION, '--print', '--account', 'work']),
@@ -121,7 +121,7 @@ describe('holdfast configure', () => {
     expect(await readdir(at.project)).toEqual([]);
   });
 
-  it('prints the entry even where it cannot be written, and says why', async () => {
+  test('prints the entry even where it cannot be written, and says why', async () => {
     const at = await machine();
     await writeFile(join(at.home, '.claude.json'), '{\n  "a": 1\n  "key": "sk-secret"\n');
     expect(await at.told(['configure', 'claude-code', NOTION, '--print'])).toMatchInlineSnapshot(`
@@ -150,7 +150,7 @@ describe('holdfast configure', () => {
     `);
   });
 
-  it('puts no path of this machine into a file that a project shares', async () => {
+  test('puts no path of this machine into a file that a project shares', async () => {
     const at = await machine();
     for (const client of ['claude-code', 'cursor', 'vscode', 'codex', 'gemini', 'opencode']) {
       expect((await at.run(['configure', client, NOTION, '--scope', 'project'])).code).toBe(0);
@@ -175,7 +175,7 @@ describe('holdfast configure', () => {
     expect(await readdir(at.home)).toEqual([]);
   });
 
-  it('names its own place for Claude Desktop, which has another PATH', async () => {
+  test('names its own place for Claude Desktop, which has another PATH', async () => {
     const at = await machine();
     await at.run(['configure', 'claude-desktop', NOTION]);
     const text = await readFile(join(at.home, '.config/Claude/claude_desktop_config.json'), 'utf8');
@@ -185,7 +185,7 @@ describe('holdfast configure', () => {
     });
   });
 
-  it('warns where the client may not find the login, or the program may go away', async () => {
+  test('warns where the client may not find the login, or the program may go away', async () => {
     const at = await machine();
     const { path } = await temporaryHome();
     expect(await at.told(['configure', 'cursor', NOTION], { HOLDFAST_HOME: path })).toContain(
@@ -198,7 +198,7 @@ describe('holdfast configure', () => {
     ).toContain('holdfast is not on PATH');
   });
 
-  it.each<[string, string[], string]>([
+  test.each<[string, string[], string]>([
     ['a command without a name', ['cursor', NOTION, '--command='], '--command is empty'],
     ['a list of somebody’s file', ['--list', '--file', 'x'], 'whose file'],
     ['no client', [], 'needs the name of a client'],
@@ -231,7 +231,7 @@ describe('holdfast configure', () => {
     expect(await readdir(at.project)).toEqual([]);
   });
 
-  it('shows the clients that are here, their files and our entries, with --list', async () => {
+  test('shows the clients that are here, their files and our entries, with --list', async () => {
     const at = await machine();
     await at.run(['configure', 'cursor', NOTION]);
     await at.run(['configure', 'claude-code', NOTION, '--headers-helper']);
@@ -280,7 +280,7 @@ describe('holdfast configure', () => {
     ]);
   });
 
-  it('answers in JSON, with --json', async () => {
+  test('answers in JSON, with --json', async () => {
     const at = await machine();
     const file = join(at.home, '.gemini/settings.json');
     const ask = async (...more: string[]) =>
@@ -297,7 +297,7 @@ describe('holdfast configure', () => {
     'it is not Linux as root, which mounts a file',
     process.platform === 'linux' && process.geteuid?.() === 0,
   );
-  it.skipIf(root !== undefined)(
+  test.skipIf(root !== undefined)(
     'writes a file that is mounted by itself, which nothing can replace',
     async () => {
       const at = await machine();
@@ -326,7 +326,7 @@ describe('holdfast configure', () => {
     },
   );
 
-  it('shows nothing of an entry that it removes or refuses: that may hold a key', async () => {
+  test('shows nothing of an entry that it removes or refuses: that may hold a key', async () => {
     const at = await machine();
     await mkdir(join(at.home, '.cursor'));
     await writeFile(
@@ -339,7 +339,7 @@ describe('holdfast configure', () => {
     }
   });
 
-  it('knows the same clients in its help as in its code', () => {
+  test('knows the same clients in its help as in its code', () => {
     const command = COMMANDS.find(({ name }) => name === 'configure');
     expect(command?.argument?.choices).toEqual(CLIENTS.map(({ id }) => id));
   });
@@ -352,7 +352,7 @@ describe('the entry that it writes', () => {
   });
   afterAll(() => servers.stop());
 
-  it.each<[string, string, (entry: { command: string | string[]; args: string[] }) => readonly string[]]>([
+  test.each<[string, string, (entry: { command: string | string[]; args: string[] }) => readonly string[]]>([
     ['cursor', '.cursor/mcp.json', ({ command, args }) => [command as string, ...args]],
     ['opencode', 'opencode.json', ({ command }) => command as string[]],
   ])('of %s starts an MCP server that is the remote one, logged in', async (client, file, wordsOf) => {
@@ -361,7 +361,7 @@ describe('the entry that it writes', () => {
     expect((await commandLine(path, [servers]).run(['login', servers.resource])).code).toBe(0);
     await at.run(['configure', client, servers.resource, '--scope', 'project', '--name', 'it']);
     const values = JSON.parse(await readFile(join(at.project, file), 'utf8'));
-    const [command = '', ...args] = wordsOf((values.mcpServers ?? values.mcp).it);
+    const [command = '', ...args] = wordsOf((values.mcpServers ?? values.mcp).test);
     const transport = new StdioClientTransport({
       command,
       args: [...args],
@@ -377,13 +377,13 @@ describe('the entry that it writes', () => {
     }
   });
 
-  it('for a headers helper is a command line that prints the headers', async () => {
+  test('for a headers helper is a command line that prints the headers', async () => {
     const at = await machine();
     const { path } = await temporaryHome();
     expect((await commandLine(path, [servers]).run(['login', servers.resource])).code).toBe(0);
     await at.run(['configure', 'claude-code', servers.resource, '--headers-helper', '--name', 'it']);
     const { headersHelper, url, type } = JSON.parse(await readFile(join(at.home, '.claude.json'), 'utf8'))
-      .mcpServers.it;
+      .mcpServers.test;
     expect({ url, type }).toEqual({ url: servers.resource, type: 'http' });
     const { out } = await start('sh', ['-c', headersHelper], {
       PATH: at.path,

@@ -1,6 +1,6 @@
 import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { fixtureAt } from '../support/homes/docker-agent.ts';
 import { temporaryHome } from '../support/homes/home.ts';
 import { holdfast, start, TYPESCRIPT } from '../support/processes/process.ts';
@@ -22,7 +22,7 @@ async function place() {
 }
 
 describe('holdfast doctor --store docker-agent', () => {
-  it('says where the key is, and that the file opens with so many entries, and changes nothing', async () => {
+  test('says where the key is, and that the file opens with so many entries, and changes nothing', async () => {
     const at = await place();
     await fixtureAt(at.directory);
     const before = await readFile(join(at.directory, 'mcp-oauth-tokens.enc'), 'base64');
@@ -35,7 +35,7 @@ describe('holdfast doctor --store docker-agent', () => {
     expect(await readFile(join(at.directory, 'mcp-oauth-tokens.enc'), 'base64')).toBe(before);
   });
 
-  it('says that nothing is there yet, and makes nothing', async () => {
+  test('says that nothing is there yet, and makes nothing', async () => {
     const at = await place();
     const { code, of } = await at.doctor();
     expect(code).toBe(0);
@@ -43,7 +43,7 @@ describe('holdfast doctor --store docker-agent', () => {
     expect(await readdir(join(at.directory, '..'))).not.toContain('cagent');
   });
 
-  it('says that the file does not open where its key is gone', async () => {
+  test('says that the file does not open where its key is gone', async () => {
     const at = await place();
     await fixtureAt(at.directory);
     await rm(join(at.directory, 'mcp-oauth-keyring'), { recursive: true });
@@ -53,7 +53,7 @@ describe('holdfast doctor --store docker-agent', () => {
     expect(of('store')).toMatchObject([{ status: 'failed' }]);
   });
 
-  it('says that somebody holds the lock, and how to see who', async () => {
+  test('says that somebody holds the lock, and how to see who', async () => {
     const at = await place();
     await fixtureAt(at.directory);
     const lock = join(at.directory, 'mcp-oauth-tokens.enc.lock');

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { chmod, chown, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { contentsOf, copyDirectory } from '../support/homes/disk.ts';
 import { temporaryHome } from '../support/homes/home.ts';
 import { NO_SECRET_SERVICE, privateBus } from '../support/keyrings/secret-service.ts';
@@ -49,7 +49,7 @@ async function recordFile(at: CommandLine): Promise<string> {
 }
 
 describe('holdfast doctor', () => {
-  it('shows that all is well, and asks no server', async () => {
+  test('shows that all is well, and asks no server', async () => {
     const at = await loggedIn();
     const before = await servers.counters();
     const told = await at.told(['doctor']);
@@ -76,7 +76,7 @@ describe('holdfast doctor', () => {
     expect(await servers.counters()).toEqual(before);
   });
 
-  it('leaves the login as it was', async () => {
+  test('leaves the login as it was', async () => {
     const at = await loggedIn();
     const logins = async () =>
       (await contentsOf(at.home)).filter((line) => /credentials|keyring|quarantine/.test(line));
@@ -85,7 +85,7 @@ describe('holdfast doctor', () => {
     expect(await logins()).toEqual(before);
   });
 
-  it('prints the findings and every keyring that was tried with --json, and no secret', async () => {
+  test('prints the findings and every keyring that was tried with --json, and no secret', async () => {
     const at = await loggedIn();
     const [json, plain, token] = await Promise.all([
       at.run(['doctor', '--json']),
@@ -106,7 +106,7 @@ describe('holdfast doctor', () => {
     }
   });
 
-  it('on a new machine makes the home and finds nothing wrong', async () => {
+  test('on a new machine makes the home and finds nothing wrong', async () => {
     const { path } = await temporaryHome();
     const at = commandLine(path);
     expect(await checks(at, /^(home|keyring|passphrase|records)/)).toMatchInlineSnapshot(`
@@ -122,7 +122,7 @@ describe('holdfast doctor', () => {
     expect((await contentsOf(path)).filter((line) => !/^0[67]00 /.test(line))).toEqual([]);
   });
 
-  it('names each directory that is open to others, and the command that closes it', async () => {
+  test('names each directory that is open to others, and the command that closes it', async () => {
     const at = await loggedIn();
     await chmod(at.home, 0o755);
     await chmod(join(at.home, 'locks'), 0o770);
@@ -141,7 +141,7 @@ describe('holdfast doctor', () => {
     expect((await at.run(['doctor'])).code).toBe(0);
   });
 
-  it('says which record is open to others', async () => {
+  test('says which record is open to others', async () => {
     const at = await loggedIn();
     await chmod(await recordFile(at), 0o644);
     expect(
@@ -155,7 +155,7 @@ describe('holdfast doctor', () => {
     `);
   });
 
-  it.skipIf(root !== undefined)('says whose the home is when it is somebody else’s', async () => {
+  test.skipIf(root !== undefined)('says whose the home is when it is somebody else’s', async () => {
     const at = await loggedIn();
     await chown(at.home, 12345, 12345);
     expect(await checks(at, /^home/)).toMatchInlineSnapshot(`
@@ -166,7 +166,7 @@ describe('holdfast doctor', () => {
     `);
   });
 
-  it.skipIf(root !== undefined)('warns that a tmpfs does not survive a boot', async () => {
+  test.skipIf(root !== undefined)('warns that a tmpfs does not survive a boot', async () => {
     const { path } = await temporaryHome();
     await mkdir(path);
     const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=4m,mode=0700', 'holdfast-test', path]);
@@ -180,7 +180,7 @@ describe('holdfast doctor', () => {
     `);
   });
 
-  it('says which passphrase does not open what is there', async () => {
+  test('says which passphrase does not open what is there', async () => {
     const at = await loggedIn();
     const before = await contentsOf(join(at.home, 'keyring'));
     const told = await checks(at, /^(keyring|passphrase|records)/, { HOLDFAST_PASSPHRASE: 'not the one' });
@@ -201,7 +201,7 @@ describe('holdfast doctor', () => {
     expect(await contentsOf(join(at.home, 'keyring'))).toEqual(before);
   });
 
-  it('says where a passphrase from outside comes from, and not what it is', async () => {
+  test('says where a passphrase from outside comes from, and not what it is', async () => {
     const { path } = await temporaryHome();
     const told = await checks(commandLine(path), /^passphrase/, { HOLDFAST_PASSPHRASE: 'correct horse' });
     expect(told).toMatchInlineSnapshot(`
@@ -211,7 +211,7 @@ describe('holdfast doctor', () => {
     `);
   });
 
-  it('says which record is damaged, in which file, and what becomes of it', async () => {
+  test('says which record is damaged, in which file, and what becomes of it', async () => {
     const at = await loggedIn();
     const file = await recordFile(at);
     await writeFile(file, 'no record');
@@ -233,7 +233,7 @@ describe('holdfast doctor', () => {
     `);
   });
 
-  it('says that only the chosen keyring is considered', async () => {
+  test('says that only the chosen keyring is considered', async () => {
     const at = await loggedIn();
     expect(await checks(at, /^keyring/, {}, ['--keyring', 'file'])).toMatchInlineSnapshot(`
       "exit 0
@@ -257,7 +257,7 @@ describe('holdfast doctor', () => {
     `);
   });
 
-  it('fails where NODE_TLS_REJECT_UNAUTHORIZED=0 turns the check of certificates off', async () => {
+  test('fails where NODE_TLS_REJECT_UNAUTHORIZED=0 turns the check of certificates off', async () => {
     const told = await checks(await loggedIn(), /^network/, { NODE_TLS_REJECT_UNAUTHORIZED: '0' });
     expect(told).toMatch(/^exit 1\b/);
     expect(told).toContain(
@@ -267,7 +267,7 @@ describe('holdfast doctor', () => {
     expect(told).not.toContain('Certificates are checked');
   });
 
-  it('names proxy and certificate settings, and not what they hold', async () => {
+  test('names proxy and certificate settings, and not what they hold', async () => {
     const at = await loggedIn();
     const told = await checks(at, /^network/, {
       https_proxy: 'http://ada:secret@proxy.example.com:3128',
@@ -281,7 +281,7 @@ describe('holdfast doctor', () => {
     `);
   });
 
-  it('with a bus that does not exist says so', async () => {
+  test('with a bus that does not exist says so', async () => {
     const at = await loggedIn();
     const variables = { DBUS_SESSION_BUS_ADDRESS: `unix:path=${join(at.home, 'bus')}` };
     expect(await checks(at, /^keyring/, variables)).toMatchInlineSnapshot(`
@@ -293,7 +293,7 @@ describe('holdfast doctor', () => {
     `);
   });
 
-  it.skipIf(NO_SECRET_SERVICE !== undefined)('says that the keyring is locked, and goes on', async () => {
+  test.skipIf(NO_SECRET_SERVICE !== undefined)('says that the keyring is locked, and goes on', async () => {
     const bus = await privateBus();
     const first = await bus.keyring({ unlock: true });
     first.kill('SIGKILL');
@@ -307,19 +307,22 @@ describe('holdfast doctor', () => {
     );
   });
 
-  it.skipIf(NO_SECRET_SERVICE !== undefined)('names the keyring of the desktop where it works', async () => {
-    const bus = await privateBus();
-    await bus.keyring({ unlock: true });
-    const { path } = await temporaryHome();
-    const { DBUS_SESSION_BUS_ADDRESS = '' } = bus.variables;
-    const told = await checks(commandLine(path), /^(keyring|passphrase)/, { DBUS_SESSION_BUS_ADDRESS });
-    expect(told).toContain(
-      '\nok    keyring      New logins are sealed under a key in secret-service; an item was kept, read and removed there.\n',
-    );
-    expect(told).not.toContain('passphrase');
-  });
+  test.skipIf(NO_SECRET_SERVICE !== undefined)(
+    'names the keyring of the desktop where it works',
+    async () => {
+      const bus = await privateBus();
+      await bus.keyring({ unlock: true });
+      const { path } = await temporaryHome();
+      const { DBUS_SESSION_BUS_ADDRESS = '' } = bus.variables;
+      const told = await checks(commandLine(path), /^(keyring|passphrase)/, { DBUS_SESSION_BUS_ADDRESS });
+      expect(told).toContain(
+        '\nok    keyring      New logins are sealed under a key in secret-service; an item was kept, read and removed there.\n',
+      );
+      expect(told).not.toContain('passphrase');
+    },
+  );
 
-  it('says which lock is in force', async () => {
+  test('says which lock is in force', async () => {
     const at = commandLine((await temporaryHome()).path);
     expect((await at.run(['doctor'], { HOLDFAST_LOCK: 'lease-file' })).out).toContain(
       'A lease file serves as the lock: HOLDFAST_LOCK says so.',

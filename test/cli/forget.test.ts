@@ -1,6 +1,6 @@
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { temporaryDirectory } from '../support/homes/home.ts';
 import { end, NO_SECRET_SERVICE, privateBus } from '../support/keyrings/secret-service.ts';
 import { ENTER, HOLDFAST, NO_TERMINAL, terminal } from '../support/sandbox/sandbox-terminal.ts';
@@ -25,7 +25,7 @@ describe.skipIf(NO_SECRET_SERVICE)('holdfast logout --forget', () => {
     return { at, bus, desktop };
   }
 
-  it('removes a record whose keyring was made anew, whose file doctor and list name, and says that it was not revoked', async () => {
+  test('removes a record whose keyring was made anew, whose file doctor and list name, and says that it was not revoked', async () => {
     const { at, bus, desktop } = await sealedOnDesktop();
     await rm(join(desktop, '.local/share/keyrings'), { recursive: true });
     await bus.keyring({ unlock: true });
@@ -52,7 +52,7 @@ describe.skipIf(NO_SECRET_SERVICE)('holdfast logout --forget', () => {
     expect((await at.run(['token', servers.resource], bus.variables)).code).toBe(0);
   });
 
-  it('keeps a record under a locked keyring, and all of them where one may be out of reach', async () => {
+  test('keeps a record under a locked keyring, and all of them where one may be out of reach', async () => {
     const { at, bus } = await sealedOnDesktop();
     const locked = await bus.keyring({ unlock: false });
     for (const args of [[servers.resource], []]) {
@@ -70,14 +70,14 @@ describe.skipIf(NO_SECRET_SERVICE)('holdfast logout --forget', () => {
     expect((await at.run(['token', servers.resource], bus.variables)).code).toBe(0);
   });
 
-  it('removes one login whose keyring is out of reach when --yes says that its key is gone', async () => {
+  test('removes one login whose keyring is out of reach when --yes says that its key is gone', async () => {
     const { at } = await sealedOnDesktop();
     const forgotten = await at.run(['logout', servers.resource, '--forget', '--yes']);
     expect(forgotten.code).toBe(0);
     expect(forgotten.err).toContain('Removed 1 record whose key is gone.');
   });
 
-  it.skipIf(NO_TERMINAL !== undefined).each([
+  test.skipIf(NO_TERMINAL !== undefined).each([
     ['y', 'Removed 1 record', 0],
     ['n', 'Nothing was removed', 1],
   ])('asks on a terminal whether the key of that login is gone; after %s: %s', async (answer, told, left) => {

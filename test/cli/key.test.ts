@@ -1,6 +1,6 @@
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { temporaryDirectory } from '../support/homes/home.ts';
 import { holdfast } from '../support/processes/process.ts';
 
@@ -12,13 +12,13 @@ async function run(args: readonly string[], variables: Readonly<Record<string, s
 }
 
 describe('holdfast key new', () => {
-  it('prints a new key and nothing else, where no terminal shows it', async () => {
+  test('prints a new key and nothing else, where no terminal shows it', async () => {
     const [one, two] = [await run(['key', 'new']), await run(['key', 'new'])];
     expect(one).toEqual({ code: 0, out: expect.stringMatching(KEY), err: '' });
     expect(two.out).not.toBe(one.out);
   });
 
-  it('writes a new file that only its owner can read, prints no key, and replaces nothing', async () => {
+  test('writes a new file that only its owner can read, prints no key, and replaces nothing', async () => {
     const path = join(await temporaryDirectory(), 'sealing-key');
     const made = await run(['key', 'new', '--out', path]);
     const key = await readFile(path, 'utf8');
@@ -33,7 +33,7 @@ describe('holdfast key new', () => {
     expect(await readFile(path, 'utf8')).toBe(key);
   });
 
-  it('makes what HOLDFAST_SEALING_KEY_FILE takes, as doctor says', async () => {
+  test('makes what HOLDFAST_SEALING_KEY_FILE takes, as doctor says', async () => {
     const path = join(await temporaryDirectory(), 'sealing-key');
     await run(['key', 'new', '--out', path]);
     const { out } = await run(['doctor'], { HOLDFAST_SEALING_KEY_FILE: path });
@@ -45,7 +45,7 @@ describe('holdfast key new', () => {
     expect(damaged.out).toContain('something that is not base64url');
   });
 
-  it('is the one thing that holdfast key does', async () => {
+  test('is the one thing that holdfast key does', async () => {
     expect(await run(['key', 'old'])).toMatchObject({ code: 2, out: '' });
   });
 });

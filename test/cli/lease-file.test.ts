@@ -1,7 +1,7 @@
 import { lutimes, readdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { tryLeaseFile } from '../../src/system/locks/lease-file.ts';
 import { temporaryHome } from '../support/homes/home.ts';
 import { type Servers, startServers } from '../support/servers/servers.ts';
@@ -14,7 +14,7 @@ beforeAll(async () => {
 afterAll(() => servers.stop());
 
 describe.skipIf(process.platform !== 'linux')('a lease file whose holder cannot be seen from here', () => {
-  it('is named by token, list and doctor, with the command that removes it, and the login works once it is removed', async () => {
+  test('is named by token, list and doctor, with the command that removes it, and the login works once it is removed', async () => {
     const { path, layout } = await temporaryHome();
     const at = commandLine(path, [servers]);
     const variables = { HOLDFAST_LOCK: 'lease-file' };
@@ -58,7 +58,7 @@ describe.skipIf(process.platform !== 'linux')('a lease file whose holder cannot 
     expect((await at.run(['list'], variables)).err).toBe('');
   });
 
-  it('is told neither while its holder is seen to live, nor when it is provably dead', async () => {
+  test('is told neither while its holder is seen to live, nor when it is provably dead', async () => {
     const { path, layout } = await temporaryHome();
     const at = commandLine(path, [servers]);
     const variables = { HOLDFAST_LOCK: 'lease-file' };

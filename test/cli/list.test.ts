@@ -1,7 +1,7 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { recordId } from '../../src/credential.ts';
 import { contentsOf, copyDirectory } from '../support/homes/disk.ts';
 import { temporaryHome } from '../support/homes/home.ts';
@@ -61,7 +61,7 @@ function narrowed(told: string): string {
 }
 
 describe('holdfast list', () => {
-  it('says how to log in when there is nothing, and makes nothing', async () => {
+  test('says how to log in when there is nothing, and makes nothing', async () => {
     const { path } = await temporaryHome();
     const at = commandLine(path);
     expect(await at.told(['list'])).toMatchInlineSnapshot(`
@@ -73,7 +73,7 @@ describe('holdfast list', () => {
     expect(await contentsOf(path)).toEqual([]);
   });
 
-  it('shows every login, several accounts of one server too, and asks no server', async () => {
+  test('shows every login, several accounts of one server too, and asks no server', async () => {
     const at = await loggedIn();
     const before = await servers.counters();
     const told = await at.told(['list']);
@@ -92,7 +92,7 @@ describe('holdfast list', () => {
     expect(await servers.counters()).toEqual(before);
   });
 
-  it('prints data with --json, and no secret', async () => {
+  test('prints data with --json, and no secret', async () => {
     const { path } = await temporaryHome();
     const at = commandLine(path, [others]);
     await at.run(['login', others.resource]);
@@ -131,7 +131,7 @@ describe('holdfast list', () => {
     expect(listed.out.includes(token.trim())).toBe(false);
   });
 
-  it('says which login will be refreshed when it is used', async () => {
+  test('says which login will be refreshed when it is used', async () => {
     const at = await lapsed();
     expect(narrowed(await at.told(['list']))).toMatchInlineSnapshot(`
       "exit 0
@@ -141,7 +141,7 @@ describe('holdfast list', () => {
     `);
   });
 
-  it('says which login has ended, why, and the command that mends it', async () => {
+  test('says which login has ended, why, and the command that mends it', async () => {
     const at = await lapsed();
     await servers.revokeGrants();
     expect((await at.run(['token', servers.resource])).code).toBe(3);
@@ -162,7 +162,7 @@ describe('holdfast list', () => {
     });
   });
 
-  it('shows the others when one record is damaged, and leaves that one as it is', async () => {
+  test('shows the others when one record is damaged, and leaves that one as it is', async () => {
     const at = await loggedIn();
     const record = await recordOf(at, others.resource);
     const text = await readFile(record, 'utf8');
@@ -187,7 +187,7 @@ describe('holdfast list', () => {
     expect(await contentsOf(at.home)).toEqual(before);
   });
 
-  it('tells one reason once when no record opens', async () => {
+  test('tells one reason once when no record opens', async () => {
     const at = await loggedIn();
     const before = await contentsOf(at.home);
     expect(await at.told(['list'], { HOLDFAST_PASSPHRASE: 'another' })).toMatchInlineSnapshot(`

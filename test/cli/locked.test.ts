@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { temporaryDirectory } from '../support/homes/home.ts';
 import { NO_SECRET_SERVICE, privateBus } from '../support/keyrings/secret-service.ts';
 import { type Servers, startServers } from '../support/servers/servers.ts';
@@ -29,7 +29,7 @@ async function session(home: string, desktop: string, options: { unlock: boolean
 }
 
 describe.skipIf(NO_SECRET_SERVICE)('a login that the desktop’s keyring seals', () => {
-  it('is locked where that is locked, never "not logged in"; a login there stands beside it', async () => {
+  test('is locked where that is locked, never "not logged in"; a login there stands beside it', async () => {
     const [desktop, home] = [await temporaryDirectory(), join(await temporaryDirectory(), 'home')];
     const first = await session(home, desktop, { unlock: true });
     const login = await first.run('login', servers.resource);

@@ -1,6 +1,6 @@
 import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { recordId } from '../../src/credential.ts';
 import { contentsOf } from '../support/homes/disk.ts';
 import { temporaryHome } from '../support/homes/home.ts';
@@ -25,7 +25,7 @@ async function records(at: CommandLine): Promise<string[]> {
 }
 
 describe('holdfast logout', () => {
-  it('revokes the tokens at the server and removes the login', async () => {
+  test('revokes the tokens at the server and removes the login', async () => {
     const at = await loggedIn();
     const before = await servers.counters();
     expect(await at.told(['logout', servers.resource])).toMatchInlineSnapshot(`
@@ -40,7 +40,7 @@ describe('holdfast logout', () => {
     expect((await at.run(['token', servers.resource])).code).toBe(3);
   });
 
-  it('leaves the other account alone', async () => {
+  test('leaves the other account alone', async () => {
     const at = await loggedIn();
     await at.run(['login', servers.resource, '--account', 'work']);
     expect(await at.told(['logout', servers.resource, '--account', 'work'])).toMatchInlineSnapshot(`
@@ -53,7 +53,7 @@ describe('holdfast logout', () => {
     expect((await at.run(['token', servers.resource, '--account', 'work'])).code).toBe(3);
   });
 
-  it('prints what was done with --json', async () => {
+  test('prints what was done with --json', async () => {
     const at = await loggedIn();
     expect(await at.told(['logout', servers.resource, '--json'])).toMatchInlineSnapshot(`
       "exit 0
@@ -66,7 +66,7 @@ describe('holdfast logout', () => {
     `);
   });
 
-  it('without a login says so, and is no error', async () => {
+  test('without a login says so, and is no error', async () => {
     const { path } = await temporaryHome();
     expect(await commandLine(path).told(['logout', 'https://mcp.example.com/mcp'])).toMatchInlineSnapshot(`
       "exit 0
@@ -76,7 +76,7 @@ describe('holdfast logout', () => {
     expect(await contentsOf(path)).toEqual([]);
   });
 
-  it('removes the login here when the server cannot be told, and exits with 5', async () => {
+  test('removes the login here when the server cannot be told, and exits with 5', async () => {
     const gone = await startServers();
     const at = await loggedIn(gone);
     await gone.stop();
@@ -89,7 +89,7 @@ describe('holdfast logout', () => {
     expect(await records(at)).toEqual([]);
   });
 
-  it('leaves a damaged record where it is, says so, and exits with 6', async () => {
+  test('leaves a damaged record where it is, says so, and exits with 6', async () => {
     const at = await loggedIn();
     const [kid = ''] = await readdir(join(at.home, 'credentials'));
     const record = join(at.home, 'credentials', kid, `${recordId(servers.resource, 'default')}.jwe`);
@@ -104,7 +104,7 @@ describe('holdfast logout', () => {
     expect(await records(at)).toEqual(before);
   });
 
-  it('with another passphrase removes nothing, says so, and exits with 4', async () => {
+  test('with another passphrase removes nothing, says so, and exits with 4', async () => {
     const at = await loggedIn();
     const before = await records(at);
     const revocations = (await servers.counters()).revocations;

@@ -1,6 +1,6 @@
 import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { temporaryDirectory, temporaryHome } from '../support/homes/home.ts';
 import { commandLine } from '../support/transcript.ts';
 
@@ -86,7 +86,7 @@ const CODES = /\b(EISDIR|ENOENT|ENOTDIR|ENAMETOOLONG|ELOOP|EBUSY|EINVAL)\b/;
 
 describe.skipIf(process.platform === 'win32')('a path that is given and cannot be used', () => {
   const cases = Object.keys(READ).flatMap((name) => Object.keys(WRONG).map((kind) => ({ name, kind })));
-  it.each(cases)('$name with $kind is named, and told in words', async ({ name, kind }) => {
+  test.each(cases)('$name with $kind is named, and told in words', async ({ name, kind }) => {
     const path = await WRONG[kind]?.make(await temporaryDirectory());
     const { args, variables } = READ[name]?.(path ?? '') ?? { args: [] };
     const at = commandLine((await temporaryHome()).path);
@@ -101,7 +101,7 @@ describe.skipIf(process.platform === 'win32')('a path that is given and cannot b
   const written = Object.keys(WRITTEN).flatMap((name) =>
     ['a path through a file', 'a name that is too long'].map((kind) => ({ name, kind })),
   );
-  it.each(written)('$name with $kind is told in words', async ({ name, kind }) => {
+  test.each(written)('$name with $kind is told in words', async ({ name, kind }) => {
     const path = await WRONG[kind]?.make(await temporaryDirectory());
     const { args, variables } = WRITTEN[name]?.(path ?? '') ?? { args: [] };
     const { code, out, err } = await commandLine((await temporaryHome()).path).run(args, variables);

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { noRedis, redisServer } from '../support/engines/redis.ts';
 import { temporaryHome } from '../support/homes/home.ts';
 import { seededHome } from '../support/homes/seeded-home.ts';
@@ -7,7 +7,7 @@ import { startServers } from '../support/servers/servers.ts';
 import { commandLine } from '../support/transcript.ts';
 
 describe('holdfast refresher --once', () => {
-  it('says what there is, with nothing to do', async () => {
+  test('says what there is, with nothing to do', async () => {
     const at = commandLine((await seededHome()).path);
     expect(await at.told(['refresher', '--once', '--keyring', 'file'])).toMatchInlineSnapshot(`
       "exit 0
@@ -17,7 +17,7 @@ describe('holdfast refresher --once', () => {
     expect(await at.told(['refresher', '--once', '--keyring', 'file', '--quiet'])).toBe('exit 0');
   });
 
-  it('prints counts with --json', async () => {
+  test('prints counts with --json', async () => {
     const at = commandLine((await seededHome()).path);
     const { code, out, err } = await at.run(['refresher', '--once', '--keyring', 'file', '--json']);
     expect({ code, err, ...JSON.parse(out) }).toEqual({
@@ -29,7 +29,7 @@ describe('holdfast refresher --once', () => {
     });
   });
 
-  it('ends at once where there is no login', async () => {
+  test('ends at once where there is no login', async () => {
     const at = commandLine((await temporaryHome()).path);
     expect(await at.told(['refresher', '--once'])).toMatchInlineSnapshot(`
       "exit 0
@@ -38,7 +38,7 @@ describe('holdfast refresher --once', () => {
     `);
   });
 
-  it('says why nothing opens here, and what to do, with an exit code of its own', async () => {
+  test('says why nothing opens here, and what to do, with an exit code of its own', async () => {
     const at = commandLine((await seededHome()).path);
     expect(await at.told(['refresher', '--once'], { HOLDFAST_PASSPHRASE: 'another' })).toMatchInlineSnapshot(`
       "exit 4
@@ -60,7 +60,7 @@ describe.skipIf(noRedis)('holdfast refresher on Redis', () => {
     return { at, variables, refresher };
   }
 
-  it('warns once where a crash of Redis loses what it acknowledged, and token does not', async () => {
+  test('warns once where a crash of Redis loses what it acknowledged, and token does not', async () => {
     const { at, variables, refresher } = await started({ appendfsync: 'everysec' });
     await refresher.says('appendfsync everysec');
     // It looks at the store once more, by a login that comes.
@@ -76,7 +76,7 @@ describe.skipIf(noRedis)('holdfast refresher on Redis', () => {
     expect((await at.run(['refresher', '--once'], variables)).err).not.toContain('appendfsync');
   });
 
-  it('warns of nothing where each write is on the disk of Redis when it answers', async () => {
+  test('warns of nothing where each write is on the disk of Redis when it answers', async () => {
     const { refresher } = await started({});
     await refresher.says('0 logins');
     refresher.kill('SIGTERM');

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { seededHome } from '../support/homes/seeded-home.ts';
 import { holdfast } from '../support/processes/process.ts';
 
@@ -7,7 +7,7 @@ async function run(home: { path: string }, ...args: string[]) {
 }
 
 describe('holdfast rekey', () => {
-  it('makes a new key, says so, and the login works on', async () => {
+  test('makes a new key, says so, and the login works on', async () => {
     const home = await seededHome();
     expect(await run(home, 'rekey')).toEqual({
       code: 0,
@@ -20,12 +20,12 @@ describe('holdfast rekey', () => {
     expect(JSON.parse(json.out)).toEqual({ keyrings: ['file'], moved: 1, left: [], undecryptable: [] });
   });
 
-  it('has nothing to do where everything is there already', async () => {
+  test('has nothing to do where everything is there already', async () => {
     const home = await seededHome();
     expect((await run(home, 'rekey', '--to', 'file')).err).toContain('There was no login to seal');
   });
 
-  it.each([
+  test.each([
     ['memory', 2, 'ends with this process'],
     ['nonsense', 2, 'There is no keyring "nonsense"'],
     ['native', 4, 'no D-Bus session bus'],

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { temporaryHome } from '../support/homes/home.ts';
 import { seededHome } from '../support/homes/seeded-home.ts';
 import { holdfast } from '../support/processes/process.ts';
@@ -16,7 +16,7 @@ async function running(options: readonly string[], program: string, variables: R
 const PRINT_ENVIRONMENT = 'process.stdout.write(JSON.stringify(process.env))';
 
 describe('holdfast run', () => {
-  it('gives the command the access token in its environment, and nothing else of the login', async () => {
+  test('gives the command the access token in its environment, and nothing else of the login', async () => {
     const { child, token } = await running([], PRINT_ENVIRONMENT, { MINE: 'kept' });
     const { code, out, err } = await child.ended;
     expect({ code, err }).toEqual({ code: 0, err: '' });
@@ -24,24 +24,24 @@ describe('holdfast run', () => {
     expect(out).not.toContain('the-refresh-token');
   });
 
-  it('names the variable as it is told', async () => {
+  test('names the variable as it is told', async () => {
     const { child, token } = await running(['--as', 'MCP_TOKEN'], PRINT_ENVIRONMENT);
     const variables = JSON.parse((await child.ended).out) as Record<string, string>;
     expect(variables['MCP_TOKEN']).toBe(token);
     expect(variables).not.toHaveProperty('HOLDFAST_ACCESS_TOKEN');
   });
 
-  it('keeps back what opens the store', async () => {
+  test('keeps back what opens the store', async () => {
     const { child } = await running([], PRINT_ENVIRONMENT, { HOLDFAST_CLIENT_SECRET: 'not for them' });
     expect((await child.ended).out).not.toContain('not for them');
   });
 
-  it.each([0, 1, 42, 255])('ends with the exit code %i of its command', async (wanted) => {
+  test.each([0, 1, 42, 255])('ends with the exit code %i of its command', async (wanted) => {
     const { child } = await running([], `process.exit(${wanted})`);
     expect((await child.ended).code).toBe(wanted);
   });
 
-  it.each(['SIGTERM', 'SIGHUP', 'SIGINT'] as const)(
+  test.each(['SIGTERM', 'SIGHUP', 'SIGINT'] as const)(
     'passes %s on, and lets the command end as it will',
     async (signal) => {
       const { child } = await running(
@@ -54,12 +54,12 @@ describe('holdfast run', () => {
     },
   );
 
-  it('says by its exit code which signal ended the command', async () => {
+  test('says by its exit code which signal ended the command', async () => {
     const { child } = await running([], "process.kill(process.pid, 'SIGKILL')");
     expect((await child.ended).code).toBe(128 + 9);
   });
 
-  it('leaves the options of the command to the command', async () => {
+  test('leaves the options of the command to the command', async () => {
     const { path, resource } = await seededHome();
     const args = [
       'run',
@@ -79,7 +79,7 @@ describe('holdfast run', () => {
     });
   });
 
-  it.each([
+  test.each([
     [['run', 'https://mcp.example.com/mcp'], 'needs a COMMAND after --'],
     [
       ['run', 'https://mcp.example.com/mcp', '--as', 'A B', '--', 'true'],
@@ -93,7 +93,7 @@ describe('holdfast run', () => {
     expect(err).toContain(message);
   });
 
-  it('runs nothing without a login', async () => {
+  test('runs nothing without a login', async () => {
     const { path } = await temporaryHome();
     const args = ['run', 'https://mcp.example.com/mcp', '--', process.execPath, '-p', '"ran"'];
     const { code, out } = await holdfast(args, { HOLDFAST_HOME: path }).ended;

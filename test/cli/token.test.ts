@@ -1,5 +1,5 @@
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { contentsOf } from '../support/homes/disk.ts';
 import { temporaryHome } from '../support/homes/home.ts';
 import { start, TYPESCRIPT } from '../support/processes/process.ts';
@@ -62,7 +62,7 @@ async function intoClosedPipe(at: CommandLine, args: readonly string[], redirect
 }
 
 describe('holdfast token', () => {
-  it('prints the token, a newline, and nothing else', async () => {
+  test('prints the token, a newline, and nothing else', async () => {
     const at = await loggedIn();
     const { code, out, err } = await at.run(['token', servers.resource]);
     expect({ code, err }).toEqual({ code: 0, err: '' });
@@ -70,7 +70,7 @@ describe('holdfast token', () => {
     expect(await initialize({ authorization: `Bearer ${out.trim()}` })).toBe(200);
   });
 
-  it('prints its type and expiry too with --json', async () => {
+  test('prints its type and expiry too with --json', async () => {
     const at = await loggedIn();
     const [plain, json] = await Promise.all([
       at.run(['token', servers.resource]),
@@ -88,7 +88,7 @@ describe('holdfast token', () => {
     expect(generation).toBe(1);
   });
 
-  it('refreshes an expired token once, however many processes ask', async () => {
+  test('refreshes an expired token once, however many processes ask', async () => {
     const at = await lapsed();
     const before = await servers.counters();
     const ended = await Promise.all(Array.from({ length: 5 }, () => at.run(['token', servers.resource])));
@@ -99,7 +99,7 @@ describe('holdfast token', () => {
     expect(await initialize({ authorization: `Bearer ${ended[0]?.out.trim()}` })).toBe(200);
   });
 
-  it('without a login exits with 3 and says the command, ready to paste', async () => {
+  test('without a login exits with 3 and says the command, ready to paste', async () => {
     const { path } = await temporaryHome();
     const at = commandLine(path);
     const [plain, account, json] = await Promise.all([
@@ -127,7 +127,7 @@ describe('holdfast token', () => {
     expect(await contentsOf(path)).toEqual([]);
   });
 
-  it('exits with 5 when the server is in trouble, and works when it is well again', async () => {
+  test('exits with 5 when the server is in trouble, and works when it is well again', async () => {
     const at = await lapsed();
     await servers.behave({ token: '500', times: 100 });
     expect(await at.told(['token', servers.resource, '--timeout', '1', '--quiet'])).toMatchInlineSnapshot(`
@@ -140,7 +140,7 @@ describe('holdfast token', () => {
     expect((await at.run(['token', servers.resource])).code).toBe(0);
   });
 
-  it('tries again by itself when the server is in trouble for a moment, and says so', async () => {
+  test('tries again by itself when the server is in trouble for a moment, and says so', async () => {
     const at = await lapsed();
     await servers.behave({ token: '500', times: 1 });
     const { code, err } = await at.run(['token', servers.resource]);
@@ -148,7 +148,7 @@ describe('holdfast token', () => {
     expect(err).toContain('answered HTTP 500. Trying again.');
   });
 
-  it('gets a newer token when the server refused the one at hand', async () => {
+  test('gets a newer token when the server refused the one at hand', async () => {
     const at = await loggedIn();
     const before = JSON.parse((await at.run(['token', servers.resource, '--json'])).out);
     const after = JSON.parse(
@@ -159,7 +159,7 @@ describe('holdfast token', () => {
     expect((await at.run(['token', servers.resource, '--refused', 'this one'])).code).toBe(2);
   });
 
-  it('exits with 3 and the reason when the server has ended the login', async () => {
+  test('exits with 3 and the reason when the server has ended the login', async () => {
     const at = await lapsed();
     await servers.revokeGrants();
     const first = await at.told(['token', servers.resource]);
@@ -174,7 +174,7 @@ describe('holdfast token', () => {
     expect(await servers.counters()).toEqual(before);
   });
 
-  it('does not mind that nobody reads what it prints', async () => {
+  test('does not mind that nobody reads what it prints', async () => {
     const at = await loggedIn();
     const [token, list, help, notes] = await Promise.all([
       intoClosedPipe(at, ['token', servers.resource], ''),
@@ -188,7 +188,7 @@ describe('holdfast token', () => {
 });
 
 describe('holdfast headers', () => {
-  it('prints headers that the MCP server takes, one a line', async () => {
+  test('prints headers that the MCP server takes, one a line', async () => {
     const at = await loggedIn();
     const [headers, token] = await Promise.all([
       at.run(['headers', servers.resource]),
@@ -204,7 +204,7 @@ describe('holdfast headers', () => {
     expect(await initialize({})).toBe(401);
   });
 
-  it('prints an object of strings with --json, as clients with a headers helper expect it', async () => {
+  test('prints an object of strings with --json, as clients with a headers helper expect it', async () => {
     const at = await loggedIn();
     const { code, out, err } = await at.run(['headers', servers.resource, '--json']);
     expect({ code, err }).toEqual({ code: 0, err: '' });

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { cp, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { temporaryDirectory } from '../support/homes/home.ts';
 import { start, TYPESCRIPT } from '../support/processes/process.ts';
 import { requirement } from '../support/requirement.ts';
@@ -53,7 +53,7 @@ async function machine(host: string, boot: string, id: string) {
 const login = () => ['login', servers.resource];
 
 describe.skipIf(NO_MACHINES)('a home that is carried between machines', () => {
-  it('is told by list and doctor when a machine writes a login again after another one has', async () => {
+  test('is told by list and doctor when a machine writes a login again after another one has', async () => {
     const [desk, laptop] = [await machine('desk', 'a', '1'), await machine('laptop', 'b', '2')];
     const home = join(await temporaryDirectory(), 'home');
     for (const [on, told] of [
@@ -73,7 +73,7 @@ describe.skipIf(NO_MACHINES)('a home that is carried between machines', () => {
     expect(credentials).toMatchObject([{ machines: ['desk', 'laptop'] }]);
   });
 
-  it('is nothing to tell of for sandboxes that use one volume after another, or share a kernel', async () => {
+  test('is nothing to tell of for sandboxes that use one volume after another, or share a kernel', async () => {
     const home = join(await temporaryDirectory(), 'home');
     const chain = [
       await machine('sandbox-1', 'a', '1'),
@@ -88,7 +88,7 @@ describe.skipIf(NO_MACHINES)('a home that is carried between machines', () => {
     expect((await chain[3]?.(home, 'doctor'))?.out).not.toContain('Two machines');
   });
 
-  it('is named with the other machine when the server refuses the refresh', async () => {
+  test('is named with the other machine when the server refuses the refresh', async () => {
     const [desk, laptop] = [await machine('desk', 'a', '1'), await machine('laptop', 'b', '2')];
     const [home, copy] = [await temporaryDirectory(), await temporaryDirectory()];
     await servers.behave({ accessTokenTtlSeconds: 1 });
@@ -105,7 +105,7 @@ describe.skipIf(NO_MACHINES)('a home that is carried between machines', () => {
     expect((await laptop(join(copy, 'home'), 'list')).err).toContain('the machine "desk"');
   });
 
-  it('is noted without the machine id in the clear, and a damaged note is as good as none', async () => {
+  test('is noted without the machine id in the clear, and a damaged note is as good as none', async () => {
     const desk = await machine('desk', 'a', '1');
     const home = join(await temporaryDirectory(), 'home');
     await desk(home, ...login());

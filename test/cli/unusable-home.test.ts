@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { chmod, chown, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { bundled } from '../support/homes/bundle.ts';
 import { contentsOf } from '../support/homes/disk.ts';
 import { failureOf, goodLogin } from '../support/homes/good-login.ts';
@@ -16,7 +16,7 @@ const root = requirement('it is not Linux as root', isRoot && process.platform =
 const good = goodLogin();
 
 describe('a home that cannot take a login', () => {
-  it.skipIf(root !== undefined)('for the disk is full', async () => {
+  test.skipIf(root !== undefined)('for the disk is full', async () => {
     const at = await mountedHome('size=256k');
     await writeFile(join(at.home, '..', 'filler'), Buffer.alloc(1024 * 1024)).catch(() => {});
     const before = await good.servers.counters();
@@ -30,7 +30,7 @@ describe('a home that cannot take a login', () => {
     expect(await good.servers.counters()).toEqual(before);
   });
 
-  it.skipIf(root !== undefined)('for the file system is read-only', async () => {
+  test.skipIf(root !== undefined)('for the file system is read-only', async () => {
     const at = await mountedHome('size=4m');
     mount('-o', 'remount,ro', join(at.home, '..'));
     const told = await good.unharmed(at, () => at.run(['login', good.servers.resource, '--account', 'b']));
@@ -42,7 +42,7 @@ describe('a home that cannot take a login', () => {
     `);
   });
 
-  it.skipIf(root !== undefined)('for it belongs to somebody else', async () => {
+  test.skipIf(root !== undefined)('for it belongs to somebody else', async () => {
     const at = await good.home();
     await chown(at.home, 12345, 12345);
     const before = await contentsOf(at.home);
@@ -54,7 +54,7 @@ describe('a home that cannot take a login', () => {
     expect(await good.works(at)).toBe(true);
   });
 
-  it.skipIf(root !== undefined)('for root would make its directories in another user’s', async () => {
+  test.skipIf(root !== undefined)('for root would make its directories in another user’s', async () => {
     const { path } = await temporaryHome();
     await mkdir(path);
     await chown(path, 12345, 12345);
@@ -67,7 +67,7 @@ describe('a home that cannot take a login', () => {
     }
   });
 
-  it.skipIf(root !== undefined)('for there is no inode left, which is said as a full disk', async () => {
+  test.skipIf(root !== undefined)('for there is no inode left, which is said as a full disk', async () => {
     const at = await mountedHome('size=4m,nr_inodes=40');
     const there = join(at.home, '..', 'filler');
     await mkdir(there);
@@ -81,7 +81,7 @@ describe('a home that cannot take a login', () => {
     expect(failureOf(at, await at.run(['rekey']))).not.toContain('There is no sealing key');
   });
 
-  it.skipIf(root !== undefined)('for an account without a home, which HOLDFAST_HOME gives it', async () => {
+  test.skipIf(root !== undefined)('for an account without a home, which HOLDFAST_HOME gives it', async () => {
     const user = ['--reuid=12345', '--regid=12345', '--clear-groups'];
     const { directory, file } = await readableCommand();
     for (const home of ['/', '/nonexistent', file]) {
@@ -100,7 +100,7 @@ describe('a home that cannot take a login', () => {
   });
 
   // Modes stop everyone but root, for whom the read-only file system stands in.
-  const unlessRoot = isRoot ? () => {} : it;
+  const unlessRoot = isRoot ? () => {} : test;
   unlessRoot('for its directory may not be written', async () => {
     const { path } = await temporaryHome();
     await mkdir(path, { mode: 0o500 });
@@ -111,7 +111,7 @@ describe('a home that cannot take a login', () => {
     expect(err).toContain('permission is denied');
   });
 
-  it('for others may read it', async () => {
+  test('for others may read it', async () => {
     const at = await good.home();
     await chmod(at.home, 0o755);
     const before = await contentsOf(at.home);
@@ -123,7 +123,7 @@ describe('a home that cannot take a login', () => {
     expect(await good.works(at)).toBe(true);
   });
 
-  it('for no keyring lasts', async () => {
+  test('for no keyring lasts', async () => {
     const at = await good.home();
     const login = ['login', good.servers.resource, '--keyring', 'memory'];
     const before = await good.servers.counters();

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { temporaryHome } from '../support/homes/home.ts';
 import { type Servers, startServers } from '../support/servers/servers.ts';
 import { type CommandLine, commandLine } from '../support/transcript.ts';
@@ -14,7 +14,7 @@ async function newHome(): Promise<CommandLine> {
 }
 
 describe('a URL that differs from that of a login by a slash at its end', () => {
-  it('is another one, and every command says which one has the login', async () => {
+  test('is another one, and every command says which one has the login', async () => {
     const at = await newHome();
     expect((await at.run(['login', servers.resource])).code).toBe(0);
     for (const args of [
@@ -34,7 +34,7 @@ describe('a URL that differs from that of a login by a slash at its end', () => 
     expect((await at.run(['token', servers.resource])).code).toBe(0);
   });
 
-  it('is not named where the other account alone has the login', async () => {
+  test('is not named where the other account alone has the login', async () => {
     const at = await newHome();
     await at.run(['login', servers.resource, '--account', 'work']);
     expect(await at.told(['token', `${servers.resource}/`])).not.toContain('There is one to');
@@ -47,7 +47,7 @@ describe('a URL that differs from that of a login by a slash at its end', () => 
 describe('a long URL', () => {
   const long = (length: number) => `${servers.resource}?x=`.padEnd(length, 'a');
 
-  it.each(['login', 'token', 'logout'])(
+  test.each(['login', 'token', 'logout'])(
     'of more than 8,000 characters is refused by %s, which says so',
     async (command) => {
       const { code, err } = await (await newHome()).run([command, long(8001)]);

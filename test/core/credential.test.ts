@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import {
   accountLabel,
   type Credential,
@@ -45,7 +45,7 @@ const credential: Credential = {
 };
 
 describe('a credential', () => {
-  it('survives being stored and loaded with all its fields', () => {
+  test('survives being stored and loaded with all its fields', () => {
     const loaded = parseCredential(serializeCredential(credential));
     expect(loaded.client.clientSecret?.reveal()).toBe('client-secret');
     expect(loaded.tokens.accessToken.reveal()).toBe('access-token');
@@ -53,12 +53,12 @@ describe('a credential', () => {
     expect(JSON.parse(JSON.stringify(loaded))).toEqual(JSON.parse(JSON.stringify(credential)));
   });
 
-  it('shows no secret when it is printed, inspected or turned into JSON', () => {
+  test('shows no secret when it is printed, inspected or turned into JSON', () => {
     const shown = `${inspect(credential, { depth: 9 })} ${JSON.stringify(credential)} ${String(credential.tokens.accessToken)}`;
     expect(shown).not.toMatch(/client-secret|access-token|refresh-token/);
   });
 
-  it('keeps what a newer version has added, through a change of its tokens, and shows it to nobody', () => {
+  test('keeps what a newer version has added, through a change of its tokens, and shows it to nobody', () => {
     const plain = JSON.parse(Buffer.from(serializeCredential(credential)).toString()) as Record<
       string,
       object
@@ -84,7 +84,7 @@ describe('a credential', () => {
     expect(parseCredential(serializeCredential(loaded))).toEqual(loaded);
   });
 
-  it.each([
+  test.each([
     ['an unknown client authentication', { client: { authMethod: 'tls_client_auth' } }],
     ['an unknown grant', { grant: { type: 'a later grant' } }],
     ['an unknown way that it came here', { received: { mode: 'a later way', at: 1 } }],
@@ -97,11 +97,11 @@ describe('a credential', () => {
     expect(() => parseCredential(Buffer.from(JSON.stringify(plain)))).toThrow(RecordNewerError);
   });
 
-  it('of a newer schema is refused as newer, not as damaged', () => {
+  test('of a newer schema is refused as newer, not as damaged', () => {
     expect(() => parseCredential(Buffer.from('{"v":2}'))).toThrow(RecordNewerError);
   });
 
-  it('that is authentic but no credential is damaged, and the error quotes nothing of it', () => {
+  test('that is authentic but no credential is damaged, and the error quotes nothing of it', () => {
     for (const text of ['', 'access-token', '[]', 'null', '{"v":1,"tokens":"access-token"}']) {
       let caught: unknown;
       try {
@@ -116,7 +116,7 @@ describe('a credential', () => {
 });
 
 describe('the canonical resource', () => {
-  it.each([
+  test.each([
     ['https://MCP.Example.com', 'https://mcp.example.com'],
     ['https://mcp.example.com/', 'https://mcp.example.com'],
     ['HTTPS://mcp.example.com:443/mcp', 'https://mcp.example.com/mcp'],
@@ -129,7 +129,7 @@ describe('the canonical resource', () => {
     expect(canonicalResource(input)).toBe(canonical);
   });
 
-  it.each([
+  test.each([
     'notion',
     '',
     'ftp://mcp.example.com',
@@ -151,7 +151,7 @@ describe('the canonical resource', () => {
     expect((caught as InvalidArgumentError).message).not.toContain('hunter2');
   });
 
-  it('of a canonical resource is itself', () => {
+  test('of a canonical resource is itself', () => {
     fc.assert(
       fc.property(fc.webUrl({ withQueryParameters: true }), (url) => {
         fc.pre(url.startsWith('https:'));
@@ -163,32 +163,32 @@ describe('the canonical resource', () => {
 });
 
 describe('the record id', () => {
-  it('is base64url(SHA-256(resource, 0x00, account))', () => {
+  test('is base64url(SHA-256(resource, 0x00, account))', () => {
     // printf 'https://mcp.notion.com/sse\0default' | openssl dgst -sha256 -binary | basenc --base64url
     expect(recordId('https://mcp.notion.com/sse', 'default')).toBe(
       'XmBPi8wUTRc-Fh-NwnQn5z8N-qH26fjwHzmwQGfo8bs',
     );
   });
 
-  it('tells accounts and resources apart', () => {
+  test('tells accounts and resources apart', () => {
     expect(recordId('https://a.example', 'b')).not.toBe(recordId('https://a.example', 'c'));
     expect(recordId('https://a.example', 'b')).not.toBe(recordId('https://b.example', 'b'));
   });
 });
 
 describe('an account label', () => {
-  it('is "default" unless given', () => {
+  test('is "default" unless given', () => {
     expect(accountLabel(undefined)).toBe('default');
     expect(accountLabel('work')).toBe('work');
   });
 
-  it.each(['', 'a\nb', 'x'.repeat(129)])('cannot be %j', (label) => {
+  test.each(['', 'a\nb', 'x'.repeat(129)])('cannot be %j', (label) => {
     expect(() => accountLabel(label)).toThrow(InvalidArgumentError);
   });
 });
 
 describe('quoted foreign text', () => {
-  it('never holds a control or formatting character', () => {
+  test('never holds a control or formatting character', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary' }), (text) => {
         expect(quote(text)).not.toMatch(/[\p{Cc}\p{Cf}]/u);
@@ -196,7 +196,7 @@ describe('quoted foreign text', () => {
     );
   });
 
-  it('is bounded', () => {
+  test('is bounded', () => {
     expect(quote('a'.repeat(10_000)).length).toBeLessThan(210);
   });
 });

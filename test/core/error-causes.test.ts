@@ -1,7 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import * as ours from '../../src/errors.ts';
 import { secretsSeen } from '../support/leaks.ts';
 
@@ -60,7 +60,7 @@ const CLASSES = Object.entries(ours).filter(
 ) as unknown as [string, Known][];
 
 describe('the cause of an error', () => {
-  it.each(Object.entries(FOREIGN))('keeps no secret where %s', (_, make) => {
+  test.each(Object.entries(FOREIGN))('keeps no secret where %s', (_, make) => {
     expect(CLASSES.length).toBeGreaterThan(40);
     for (const [, Known] of CLASSES) {
       const inner = new Known('It failed.', { cause: make(), error: 'invalid_grant' });
@@ -70,7 +70,7 @@ describe('the cause of an error', () => {
     }
   });
 
-  it('keeps the code, and the message that Node made of a step and an address', () => {
+  test('keeps the code, and the message that Node made of a step and an address', () => {
     const cause = Object.assign(new Error('connect ECONNREFUSED 127.0.0.1:1\u001b[2J'), {
       code: 'ECONNREFUSED',
       syscall: 'connect',
@@ -84,13 +84,13 @@ describe('the cause of an error', () => {
     expect((error.cause as Error).stack).toContain('error-causes.test.ts');
   });
 
-  it('is the first reason where several addresses were tried', () => {
+  test('is the first reason where several addresses were tried', () => {
     const first = Object.assign(new Error('connect ECONNREFUSED ::1:1'), { code: 'ECONNREFUSED' });
     const error = new ours.NetworkError('It failed.', { cause: new AggregateError([first], '') });
     expect(error.cause).toMatchObject({ code: 'ECONNREFUSED', message: 'connect ECONNREFUSED ::1:1' });
   });
 
-  it('is given to no error whose constructor does not look at it', async () => {
+  test('is given to no error whose constructor does not look at it', async () => {
     const sources = fileURLToPath(new URL('../../src', import.meta.url));
     const files = (await readdir(sources, { recursive: true })).filter((name) => name.endsWith('.ts'));
     const wrong: string[] = [];

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { compactDecrypt } from 'jose';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { RecordDamagedError } from '../../src/errors.ts';
 import { type RecordKey, seal, unseal } from '../../src/sealing.ts';
 import '../support/fixed-seed.ts';
@@ -9,7 +9,7 @@ import '../support/fixed-seed.ts';
 const key: RecordKey = { kid: 'a-key', key: randomBytes(32) };
 
 describe('a sealed record', () => {
-  it('opens to what was sealed, whatever that was', () => {
+  test('opens to what was sealed, whatever that was', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 4096 }), (plaintext) => {
         expect(unseal(seal(plaintext, key, 'record'), key, 'record')).toEqual(Buffer.from(plaintext));
@@ -17,7 +17,7 @@ describe('a sealed record', () => {
     );
   });
 
-  it('opens in another implementation of JWE', async () => {
+  test('opens in another implementation of JWE', async () => {
     const { plaintext, protectedHeader } = await compactDecrypt(
       seal(Buffer.from('hello'), key, 'record'),
       key.key,
@@ -26,17 +26,17 @@ describe('a sealed record', () => {
     expect(protectedHeader).toEqual({ alg: 'dir', enc: 'A256GCM', kid: 'a-key', sub: 'record' });
   });
 
-  it('holds nothing of the plaintext', () => {
+  test('holds nothing of the plaintext', () => {
     const record = seal(Buffer.from('a refresh token'), key, 'record');
     expect(record).not.toContain('refresh');
     expect(record).not.toContain(Buffer.from('a refresh token').toString('base64url'));
   });
 
-  it('is different each time the same is sealed', () => {
+  test('is different each time the same is sealed', () => {
     expect(seal(Buffer.from('same'), key, 'record')).not.toBe(seal(Buffer.from('same'), key, 'record'));
   });
 
-  it('does not open with any one bit of any character changed', () => {
+  test('does not open with any one bit of any character changed', () => {
     const record = seal(Buffer.from('some tokens'), key, 'record');
     for (let offset = 0; offset < record.length; offset += 1) {
       for (let bit = 0; bit < 7; bit += 1) {
@@ -47,7 +47,7 @@ describe('a sealed record', () => {
     }
   });
 
-  it('does not open cut short at any length, nor with anything behind it', () => {
+  test('does not open cut short at any length, nor with anything behind it', () => {
     const record = seal(Buffer.from('some tokens'), key, 'record');
     for (let length = 0; length < record.length; length += 1) {
       expect(() => unseal(record.slice(0, length), key, 'record')).toThrow(RecordDamagedError);
@@ -56,7 +56,7 @@ describe('a sealed record', () => {
     expect(() => unseal(`${record}\n`, key, 'record')).toThrow(RecordDamagedError);
   });
 
-  it('does not open under another name, key id or key', () => {
+  test('does not open under another name, key id or key', () => {
     const record = seal(Buffer.from('some tokens'), key, 'record');
     expect(() => unseal(record, key, 'other')).toThrow(RecordDamagedError);
     expect(() => unseal(record, { ...key, kid: 'other' }, 'record')).toThrow(RecordDamagedError);

@@ -1,6 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 
 /* The name `holdfast` is nobody's on any registry: whoever takes it would be installed by whoever follows such advice. */
 
@@ -37,7 +37,7 @@ async function texts(place: string): Promise<readonly (readonly [string, string]
 }
 
 describe('advice to install Holdfast', () => {
-  it.each([
+  test.each([
     'npm install --global holdfast@latest',
     'npm i -g holdfast',
     'npx holdfast login',
@@ -49,7 +49,7 @@ describe('advice to install Holdfast', () => {
     expect(INSTALLS.test(text)).toBe(true);
   });
 
-  it.each([
+  test.each([
     'npm install --global .',
     'npm install pg',
     'npx tsx examples/holdfast.ts',
@@ -58,7 +58,7 @@ describe('advice to install Holdfast', () => {
     expect(INSTALLS.test(text)).toBe(false);
   });
 
-  it.each(PLACES)('names no package of a registry, in %s', async (place) => {
+  test.each(PLACES)('names no package of a registry, in %s', async (place) => {
     const found = (await texts(place)).flatMap(([file, text]) => {
       const hit = INSTALLS.exec(text);
       return hit === null ? [] : [`${file}: ${hit[0]}`];

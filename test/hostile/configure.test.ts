@@ -1,6 +1,6 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { temporaryDirectory } from '../support/homes/home.ts';
 import { holdfast } from '../support/processes/process.ts';
 
@@ -47,7 +47,7 @@ async function repository(entry: object) {
 }
 
 describe('an entry that starts Holdfast for that login', () => {
-  it.each(Object.entries(ENTRIES))(
+  test.each(Object.entries(ENTRIES))(
     'with %s is named as different, and replaced on demand',
     async (_, { entry, told }) => {
       const { file, run } = await repository(entry);
@@ -73,7 +73,7 @@ describe('an entry that starts Holdfast for that login', () => {
     },
   );
 
-  it('and that Holdfast wrote is not', async () => {
+  test('and that Holdfast wrote is not', async () => {
     const { run } = await repository({ args: ['proxy', URL, '--account=work'] });
     const { err } = await run(URL, '--scope', 'project', '--command', 'holdfast', '--account', 'work');
     expect(err).toContain('nothing was changed');
@@ -81,7 +81,7 @@ describe('an entry that starts Holdfast for that login', () => {
   });
 });
 
-it('a file of a project that is far too large is refused before it is parsed', async () => {
+test('a file of a project that is far too large is refused before it is parsed', async () => {
   const { file, run } = await repository({});
   await writeFile(file, `{"mcpServers": {}, "x": "${'x'.repeat(1024 * 1024)}"}`);
   const { code, err } = await run(URL, '--scope', 'project', '--command', 'holdfast');

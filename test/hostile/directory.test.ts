@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, readFile, realpath, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { COMMANDS } from '../../src/cli/commands.ts';
 import { temporaryDirectory } from '../support/homes/home.ts';
 import { holdfast } from '../support/processes/process.ts';
@@ -117,11 +117,11 @@ async function clone() {
 }
 
 describe('in a directory full of files of a stranger', () => {
-  it('is a call of every command', () => {
+  test('is a call of every command', () => {
     expect(Object.keys(CALLS).toSorted()).toEqual(COMMANDS.map(({ name }) => name).toSorted());
   });
 
-  it.each(
+  test.each(
     Object.entries(CALLS).flatMap(([name, calls]) =>
       calls.map((args) => [[name, ...args].join(' '), name, args] as const),
     ),
@@ -139,7 +139,7 @@ describe('in a directory full of files of a stranger', () => {
     60_000,
   );
 
-  it.each([
+  test.each([
     [['configure', 'claude-code', URL_, '--scope', 'project'], ['.mcp.json']],
     [['configure', 'codex', URL_, '--scope', 'project'], ['.codex/config.toml']],
     [['configure', 'docker-agent', URL_, '--file', 'agent.yaml'], ['agent.yaml']],

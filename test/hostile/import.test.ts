@@ -1,6 +1,6 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { COMMANDS } from '../../src/cli/commands.ts';
 import { SOURCES } from '../../src/import/sources.ts';
 import { peerHome } from '../import/peer-home.ts';
@@ -77,7 +77,7 @@ const ALONE = {
 };
 
 describe('files of the current directory', () => {
-  it.each(Object.entries(NAMELESS))('do not say which server a login of %s is for', async (id, about) => {
+  test.each(Object.entries(NAMELESS))('do not say which server a login of %s is for', async (id, about) => {
     const { peer, holdfast } = await person(id);
     const { store, without, repository } = about;
     if (store !== '') {
@@ -101,7 +101,7 @@ describe('files of the current directory', () => {
     expect(moved).toMatchObject({ code: 0, err: expect.stringContaining('Moved') });
   });
 
-  it('are not read in place of the person’s own when HOME is empty', async () => {
+  test('are not read in place of the person’s own when HOME is empty', async () => {
     const { holdfast, peer, variables } = await person('opencode');
     const args = ['import', 'opencode', '--yes', '--json'];
     const { code, err } = await start(args, { ...variables, HOME: '' }, peer.directory).ended;
@@ -127,7 +127,7 @@ describe.each(Object.entries(KEEPS_NAMES))('the logins of %s that do not say the
     return { ...home, args: ['import', id, '--yes', '--issuer', servers.issuer, '--url', servers.resource] };
   }
 
-  it('are not guessed: of two, --url takes none, and the error lists both and asks for a name', async () => {
+  test('are not guessed: of two, --url takes none, and the error lists both and asks for a name', async () => {
     const { holdfast, peer, args } = await nameless('both');
     const before = await peer.files();
     const { code, err } = await holdfast(args);
@@ -140,7 +140,7 @@ describe.each(Object.entries(KEEPS_NAMES))('the logins of %s that do not say the
     expect(JSON.parse((await holdfast(['list', '--json'])).out)).toMatchObject({ credentials: [] });
   });
 
-  it('are moved by their name, and the other one stays', async () => {
+  test('are moved by their name, and the other one stays', async () => {
     const { holdfast, peer, args } = await nameless('both');
     const moved = await holdfast([...args, '--name', 'notion']);
     expect(moved).toMatchObject({ code: 0, err: expect.stringContaining('Moved') });
@@ -149,12 +149,12 @@ describe.each(Object.entries(KEEPS_NAMES))('the logins of %s that do not say the
     expect(left).toContain('other-refresh');
   });
 
-  it('are moved by --url where there is only one', async () => {
+  test('are moved by --url where there is only one', async () => {
     const { holdfast, args } = await nameless('one');
     expect(await holdfast(args)).toMatchObject({ code: 0, err: expect.stringContaining('Moved') });
   });
 
-  it('are none of the name that is given', async () => {
+  test('are none of the name that is given', async () => {
     const { holdfast, args } = await nameless('one');
     const { code, err } = await holdfast([...args, '--name', 'another']);
     expect(code).toBe(2);
@@ -162,7 +162,7 @@ describe.each(Object.entries(KEEPS_NAMES))('the logins of %s that do not say the
   });
 });
 
-it('a login without a server is left alone where another one says that it is for the URL', async () => {
+test('a login without a server is left alone where another one says that it is for the URL', async () => {
   const { holdfast, peer } = await person('opencode');
   const file = join(peer.directory, NAMELESS.opencode.store);
   const text = await readFile(file, 'utf8');
@@ -173,7 +173,7 @@ it('a login without a server is left alone where another one says that it is for
 });
 
 describe('a login that does not say who issued it', () => {
-  it('leaves its refresh token where it is, says why and which host would get it, when nobody is asked', async () => {
+  test('leaves its refresh token where it is, says why and which host would get it, when nobody is asked', async () => {
     const { peer, holdfast } = await person('opencode');
     const before = await peer.files();
     const args = ['import', 'opencode', '--yes', '--url', servers.resource];
@@ -193,7 +193,7 @@ describe('a login that does not say who issued it', () => {
     expect(Object.values(await peer.files()).join()).not.toContain(peer.login.tokens.refresh_token);
   });
 
-  it('says so in JSON', async () => {
+  test('says so in JSON', async () => {
     const { holdfast } = await person('codex');
     const { out } = await holdfast(['import', 'codex', '--yes', '--json', '--url', servers.resource]);
     expect(JSON.parse(out)).toMatchObject({
@@ -207,7 +207,7 @@ describe('a login that does not say who issued it', () => {
     });
   });
 
-  it('is not imported at all when its access token has expired, and nothing is sent', async () => {
+  test('is not imported at all when its access token has expired, and nothing is sent', async () => {
     const { peer, holdfast } = await person('claude-code', { expiresAt: Date.now() - 1000 });
     const before = await peer.files();
     const { code, err } = await holdfast(['import', 'claude-code', '--yes', '--url', servers.resource]);
@@ -217,7 +217,7 @@ describe('a login that does not say who issued it', () => {
     expect(await peer.files()).toEqual(before);
   });
 
-  it('goes nowhere when the issuer that the person names is not the one that the server names', async () => {
+  test('goes nowhere when the issuer that the person names is not the one that the server names', async () => {
     const { peer, holdfast } = await person('opencode');
     const before = await peer.files();
     const args = ['import', 'opencode', '--yes', '--url', servers.resource, '--issuer'];
@@ -243,7 +243,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, a login that does not
     return { shown, words, peer, before, holdfast };
   }
 
-  it('is moved by one answer, after the host is shown that gets its refresh token', async () => {
+  test('is moved by one answer, after the host is shown that gets its refresh token', async () => {
     const { shown, words, peer } = await importing('opencode', `--url ${servers.resource}`);
     const { host } = new URL(servers.issuer);
     expect(words()).toContain(`Its refresh token will be sent to "${host}" ("${servers.issuer}").`);
@@ -254,7 +254,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, a login that does not
     expect(Object.values(await peer.files()).join()).not.toContain(peer.login.tokens.refresh_token);
   });
 
-  it.each(['n', '', 'yess'])('stays whole where it is, and is not here, after "%s"', async (answer) => {
+  test.each(['n', '', 'yess'])('stays whole where it is, and is not here, after "%s"', async (answer) => {
     const { shown, words, peer, before, holdfast } = await importing('opencode', `--url ${servers.resource}`);
     shown.type(`${answer}${ENTER}`);
     expect(await shown.ended).toBe(130);
@@ -264,7 +264,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, a login that does not
     expect(JSON.parse((await holdfast(['list', '--json'])).out)).toMatchObject({ credentials: [] });
   });
 
-  it('is asked about on its own, also where the server of another one cannot be reached', async () => {
+  test('is asked about on its own, also where the server of another one cannot be reached', async () => {
     const { shown, words, peer } = await importing('opencode', '');
     expect(words()).toContain('To import moves 2 logins of opencode');
     shown.type(`y${ENTER}`);
@@ -276,7 +276,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, a login that does not
   });
 });
 
-it('holdfast import completes the name of every program whose logins it takes', () => {
+test('holdfast import completes the name of every program whose logins it takes', () => {
   const { argument } = COMMANDS.find(({ name }) => name === 'import') ?? {};
   expect(argument?.choices?.toSorted()).toEqual([...SOURCES.map(({ id }) => id), '-'].toSorted());
 });

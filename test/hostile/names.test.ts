@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { numberOf, parseArguments } from '../../src/cli/arguments.ts';
 import { COMMANDS } from '../../src/cli/commands.ts';
 import { CLIENTS } from '../../src/configure/clients.ts';
@@ -13,7 +13,7 @@ const NAMES = ['__proto__', 'constructor', 'prototype', 'toString', 'hasOwnPrope
 const URL_ = 'http://127.0.0.1:1/mcp';
 
 describe.each(NAMES)('the name %s', (name) => {
-  it('is no option of any command', () => {
+  test('is no option of any command', () => {
     for (const command of COMMANDS) {
       expect(() => parseArguments(command, [`--${name}`])).toThrow('has no option');
       expect(() => parseArguments(command, [`--${name}=x`])).toThrow('has no option');
@@ -21,13 +21,13 @@ describe.each(NAMES)('the name %s', (name) => {
     }
   });
 
-  it('is no program to import from, no store, and no client', () => {
+  test('is no program to import from, no store, and no client', () => {
     expect(() => peerNamed(name)).toThrow();
     expect(() => storeNamed(name)).toThrow();
     expect(CLIENTS.some(({ id }) => id === name)).toBe(false);
   });
 
-  it('is refused as a command and in every place of a command line where one of ours is expected', async () => {
+  test('is refused as a command and in every place of a command line where one of ours is expected', async () => {
     const { path } = await temporaryHome();
     const calls = [
       [name],

@@ -1,10 +1,10 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { classify, holds } from '../../src/http/addresses.ts';
 import '../support/fixed-seed.ts';
 
 describe('an address', () => {
-  it.each([
+  test.each([
     ['127.0.0.1', 'a loopback address', 'anywhere'],
     ['127.255.255.255', 'a loopback address', 'anywhere'],
     ['::1', 'a loopback address', 'anywhere'],
@@ -61,7 +61,7 @@ describe('an address', () => {
     expect(classify(address)).toMatchObject({ kind, reach });
   });
 
-  it.each([
+  test.each([
     ['::ffff:127.0.0.1', 'a loopback address (by the 127.0.0.1 in it)', 'anywhere'],
     [
       '::ffff:a9fe:a9fe',
@@ -79,14 +79,14 @@ describe('an address', () => {
     expect(classify(address)).toEqual({ kind, reach });
   });
 
-  it.each(['', 'localhost', '2130706433', '127.1', '1.2.3.4.5', '::1::', 'fe80::1 ', '10.0.0.1:80'])(
+  test.each(['', 'localhost', '2130706433', '127.1', '1.2.3.4.5', '::1::', 'fe80::1 ', '10.0.0.1:80'])(
     'that is none, such as %j, is not taken for a public one',
     (text) => {
       expect(classify(text).reach).toBe('anywhere');
     },
   );
 
-  it('is the same however it is embedded or written', () => {
+  test('is the same however it is embedded or written', () => {
     const byte = fc.integer({ min: 0, max: 255 });
     fc.assert(
       fc.property(fc.tuple(byte, byte, byte, byte), ([a, b, c, d]) => {
@@ -108,7 +108,7 @@ describe('an address', () => {
     );
   });
 
-  it('is in one class only by its numbers, as another way of counting shows', () => {
+  test('is in one class only by its numbers, as another way of counting shows', () => {
     const nonPublic = (n: number) =>
       [
         [0x00000000, 8],
@@ -137,7 +137,7 @@ describe('an address', () => {
     );
   });
 
-  it('of IPv6 is public only where IANA has given addresses out', () => {
+  test('of IPv6 is public only where IANA has given addresses out', () => {
     const group = fc.integer({ min: 0, max: 0xffff });
     fc.assert(
       fc.property(fc.array(group, { minLength: 8, maxLength: 8 }), (groups) => {
@@ -151,7 +151,7 @@ describe('an address', () => {
 });
 
 describe('a reach', () => {
-  it('holds the narrower ones', () => {
+  test('holds the narrower ones', () => {
     const held = (['public', 'private', 'anywhere'] as const).map((reach) =>
       ['8.8.8.8', '10.0.0.1', '127.0.0.1'].map((address) => holds(reach, address)),
     );

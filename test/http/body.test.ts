@@ -1,5 +1,5 @@
 import { brotliCompressSync, gzipSync } from 'node:zlib';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { InvalidResponseError, NetworkError, ResponseTooLargeError } from '../../src/errors.ts';
 import { createHttpFetch, type HttpResponse, MAX_ANSWER_BYTES } from '../../src/http/fetch.ts';
 import { send } from '../../src/http/request.ts';
@@ -19,7 +19,7 @@ const BOMB_MEGABYTES = 900;
 const bomb = () => Buffer.concat(Array(BOMB_MEGABYTES).fill(gzipSync(Buffer.alloc(1_000_000), { level: 9 })));
 
 describe('a body of a server that may send what it likes', () => {
-  it('is read to 64 MiB and no further', async () => {
+  test('is read to 64 MiB and no further', async () => {
     const endless = stream(Buffer.alloc(1024 * 1024, ' '));
     const response = await fetched(endless.handler);
     const error = await failing(response.text());
@@ -28,7 +28,7 @@ describe('a body of a server that may send what it likes', () => {
     await endless.closed;
   });
 
-  it('is counted after it was decompressed', async () => {
+  test('is counted after it was decompressed', async () => {
     const response = await fetched(answer(200, bomb(), { 'content-encoding': 'gzip' }));
     const before = process.resourceUsage().maxRSS;
     expect(await failing(response.text())).toBeInstanceOf(ResponseTooLargeError);
@@ -36,13 +36,13 @@ describe('a body of a server that may send what it likes', () => {
     expect(process.resourceUsage().maxRSS - before).toBeLessThan((BOMB_MEGABYTES * 1000) / 2);
   });
 
-  it('of the largest size that is allowed is read whole', async () => {
+  test('of the largest size that is allowed is read whole', async () => {
     const most = gzipSync(Buffer.alloc(MAX_ANSWER_BYTES, 'a'), { level: 1 });
     const response = await fetched(answer(200, most, { 'content-encoding': 'gzip' }));
     expect((await response.text()).length).toBe(MAX_ANSWER_BYTES);
   });
 
-  it('is handed on piece by piece, decompressed, before it has ended', async () => {
+  test('is handed on piece by piece, decompressed, before it has ended', async () => {
     const response = await fetched((_request, outgoing) => {
       outgoing.writeHead(200, { 'content-encoding': 'br' });
       const whole = brotliCompressSync('data: 1\n\n');
@@ -63,7 +63,7 @@ describe('a body of a server that may send what it likes', () => {
     expect(text).toBe('data: 1\n\n');
   });
 
-  it('of an error is read to its limit, however it ends', async () => {
+  test('of an error is read to its limit, however it ends', async () => {
     const endless = stream('no ');
     const refused = await fetched((request, outgoing) => {
       outgoing.statusCode = 500;
@@ -75,7 +75,7 @@ describe('a body of a server that may send what it likes', () => {
     expect(await cut.beginning(1000)).toBe('sorry');
   });
 
-  it('that nobody wants is left where it is large, and where it never ends', async () => {
+  test('that nobody wants is left where it is large, and where it never ends', async () => {
     const [large, slow] = [stream(Buffer.alloc(65_536)), stream(' ', { everyMs: 20 })];
     for (const { handler, closed } of [large, slow]) {
       (await fetched(handler)).discard();
@@ -83,7 +83,7 @@ describe('a body of a server that may send what it likes', () => {
     }
   });
 
-  it.each(['zstd', 'gzip, gzip', 'constructor', '\u00ff'])(
+  test.each(['zstd', 'gzip, gzip', 'constructor', '\u00ff'])(
     'in the encoding %j is an error',
     async (coding) => {
       const response = await fetched(answer(200, gzipSync('{}'), { 'content-encoding': coding }));
@@ -93,7 +93,7 @@ describe('a body of a server that may send what it likes', () => {
     },
   );
 
-  it.each([
+  test.each([
     ['is no gzip at all', Buffer.from('plain')],
     ['is gzip, and cut', gzipSync('a long text that does not come to its end').subarray(0, 30)],
   ])('that %s is an error', async (_, bytes) => {
@@ -103,7 +103,7 @@ describe('a body of a server that may send what it likes', () => {
     expect(await failing(send(server.origin, { method: 'GET' }))).toBeInstanceOf(InvalidResponseError);
   });
 
-  it.each(['gzip', 'br', 'zstd'])('that is empty is in no encoding, be it called %s', async (coding) => {
+  test.each(['gzip', 'br', 'zstd'])('that is empty is in no encoding, be it called %s', async (coding) => {
     const handler = answer(401, '', { 'content-encoding': coding });
     expect(await (await fetched(handler)).text()).toBe('');
     const server = await hostileServer({ '*': handler });
@@ -113,7 +113,7 @@ describe('a body of a server that may send what it likes', () => {
     });
   });
 
-  it('that breaks off is a failure of the network, compressed or not', async () => {
+  test('that breaks off is a failure of the network, compressed or not', async () => {
     const cut = (coding: string) => raw(`HTTP/1.1 200 OK\r\ncontent-length: 99\r\n${coding}\r\n{"a"`);
     expect(await failing((await fetched(cut(''))).text())).toBeInstanceOf(NetworkError);
     const compressed: Handler = (_request, outgoing) => {

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { globalAgent } from 'node:https';
 import { join } from 'node:path';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { createHttpFetch } from '../../src/http/fetch.ts';
 import { send } from '../../src/http/request.ts';
 import { failing } from '../support/failing.ts';
@@ -33,7 +33,7 @@ const refused = {
 };
 
 describe('a server with a certificate authority of its own', () => {
-  it('is asked where NODE_EXTRA_CA_CERTS names the authority, and refused where it does not', async () => {
+  test('is asked where NODE_EXTRA_CA_CERTS names the authority, and refused where it does not', async () => {
     const { tls, trust } = await ownAuthority('localhost');
     const server = await hostileServer({ '*': answer(200) }, tls);
     expect(await request(server.origin, {})).toEqual(refused);
@@ -43,7 +43,7 @@ describe('a server with a certificate authority of its own', () => {
     expect(server.requests).toEqual(['GET /']);
   });
 
-  it('is the same through a proxy', async () => {
+  test('is the same through a proxy', async () => {
     const { tls, trust } = await ownAuthority('mcp.example.com');
     const server = await hostileServer({ '*': answer(200) }, tls);
     const proxy = await connectProxy();
@@ -54,7 +54,7 @@ describe('a server with a certificate authority of its own', () => {
     expect(proxy.targets).toEqual(Array(2).fill(`mcp.example.com:${server.port}`));
   });
 
-  it('may be the proxy', async () => {
+  test('may be the proxy', async () => {
     const { tls, trust } = await ownAuthority('localhost');
     const proxy = await connectProxy({ tls, status: 403 });
     const variables = { HTTPS_PROXY: `https://localhost:${proxy.port}` };
@@ -68,7 +68,7 @@ describe('a server with a certificate authority of its own', () => {
 });
 
 describe('a certificate that nobody trusts', () => {
-  it('is refused although NODE_TLS_REJECT_UNAUTHORIZED=0 is set, and the hint says so', async () => {
+  test('is refused although NODE_TLS_REJECT_UNAUTHORIZED=0 is set, and the hint says so', async () => {
     const server = await hostileServer({ '*': answer(200) }, remoteHost('localhost', { trusted: false }));
     expect(await request(server.origin, { NODE_TLS_REJECT_UNAUTHORIZED: '0' })).toEqual({
       ...refused,
@@ -77,7 +77,7 @@ describe('a certificate that nobody trusts', () => {
     expect(server.log).toEqual([]);
   });
 
-  it('is refused although the program around us checks none, by both clients', async () => {
+  test('is refused although the program around us checks none, by both clients', async () => {
     const server = await hostileServer({ '*': answer(200) }, remoteHost('localhost', { trusted: false }));
     const other = await hostileServer({ '*': answer(200) }, remoteHost('other.example.com'));
     const before = { ...globalAgent.options };
@@ -98,7 +98,7 @@ describe('a certificate that nobody trusts', () => {
     expect([...server.log, ...other.log]).toEqual([]);
   });
 
-  it('may be one that the program around us refuses for a reason of its own', async () => {
+  test('may be one that the program around us refuses for a reason of its own', async () => {
     const server = await hostileServer({ '*': answer(200) }, remoteHost('mcp.example.com'));
     const { checkServerIdentity } = globalAgent.options;
     onTestFinished(() => void (globalAgent.options.checkServerIdentity = checkServerIdentity));

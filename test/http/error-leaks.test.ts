@@ -1,5 +1,5 @@
 import { createServer } from 'node:net';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { HoldfastError } from '../../src/errors.ts';
 import { createHttpFetch, type HttpResponse } from '../../src/http/fetch.ts';
 import { send } from '../../src/http/request.ts';
@@ -59,7 +59,7 @@ const CLIENTS: Record<string, (origin: string) => Promise<unknown>> = {
 };
 
 describe.each(Object.entries(CLIENTS))('no error of %s holds the answer', (_, ask) => {
-  it.each(Object.entries(BROKEN))('that has %s', async (__, bytes) => {
+  test.each(Object.entries(BROKEN))('that has %s', async (__, bytes) => {
     const server = await hostileServer({ '*': raw(bytes) });
     const failed: unknown = await ask(server.origin).then(
       () => undefined,
@@ -69,7 +69,7 @@ describe.each(Object.entries(CLIENTS))('no error of %s holds the answer', (_, as
     expect(secretsSeen(failed, SECRETS)).toBe(0);
   });
 
-  it('that is reset', async () => {
+  test('that is reset', async () => {
     const server = createServer((socket) => {
       socket
         .on('error', () => {})

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { InvalidResponseError, NetworkError, TimeoutError } from '../../src/errors.ts';
 import { type Request, send } from '../../src/http/request.ts';
 import { failing } from '../support/failing.ts';
@@ -22,7 +22,7 @@ function get(url: string, request: Partial<Request> = {}) {
 }
 
 describe('what is no answer', () => {
-  it.each([
+  test.each([
     ['another protocol', 'SSH-2.0-OpenSSH_9.6\r\n', 'invalid-response'],
     ['a broken status line', 'HTTP/1.1 abc\r\n\r\n', 'invalid-response'],
     ['a header without a name', 'HTTP/1.1 200 OK\r\n: a\r\n\r\n', 'invalid-response'],
@@ -45,12 +45,12 @@ describe('what is no answer', () => {
     expect(error instanceof NetworkError && error.unsent).toBe(false);
   });
 
-  it('because it cannot be decompressed, is an invalid response', async () => {
+  test('because it cannot be decompressed, is an invalid response', async () => {
     const server = await hostileServer({ '/': answer(200, 'plain', { 'content-encoding': 'gzip' }) });
     expect(await failing(get(server.origin))).toBeInstanceOf(InvalidResponseError);
   });
 
-  it('leaves nothing behind that fails later, when nobody listens', async () => {
+  test('leaves nothing behind that fails later, when nobody listens', async () => {
     const later: unknown[] = [];
     const hear = (error: unknown) => void later.push(error);
     process.on('uncaughtException', hear).on('unhandledRejection', hear);
@@ -78,7 +78,7 @@ describe('what is no answer', () => {
 });
 
 describe('a request that does not get through', () => {
-  it('to a closed port is a retryable error that says it was never sent', async () => {
+  test('to a closed port is a retryable error that says it was never sent', async () => {
     const port = await closedPort();
     for (const host of ['127.0.0.1', 'localhost']) {
       const error = await failing(get(`http://${host}:${port}/`));
@@ -88,11 +88,11 @@ describe('a request that does not get through', () => {
     }
   });
 
-  it('to a name that does not exist was never sent', async () => {
+  test('to a name that does not exist was never sent', async () => {
     expect(await failing(get('https://nowhere.invalid/'))).toMatchObject({ code: 'network', unsent: true });
   });
 
-  it('because the certificate is not trusted was never sent, and the hint says how to trust it', async () => {
+  test('because the certificate is not trusted was never sent, and the hint says how to trust it', async () => {
     remoteHost('mcp.example.com');
     const server = await hostileServer({}, remoteHost('mcp.example.com', { trusted: false }));
     const error = await failing(get(server.origin));
@@ -102,7 +102,7 @@ describe('a request that does not get through', () => {
     expect(server.log).toEqual([]);
   });
 
-  it('because the certificate is for another name was never sent', async () => {
+  test('because the certificate is for another name was never sent', async () => {
     remoteHost('mcp.example.com');
     const server = await hostileServer({}, { ...remoteHost('other.example.com') });
     const error = await failing(get(`https://mcp.example.com:${server.port}`));
@@ -110,7 +110,7 @@ describe('a request that does not get through', () => {
     expect(error).toMatchObject({ code: 'network', unsent: true });
   });
 
-  it('because TLS never comes about was never sent', async () => {
+  test('because TLS never comes about was never sent', async () => {
     const server = createServer().listen(0, '127.0.0.1');
     await once(server, 'listening');
     onTestFinished(() => void server.close());
@@ -124,7 +124,7 @@ describe('a request that does not get through', () => {
     expect(silent).toMatchObject({ code: 'network', unsent: true });
   });
 
-  it('because the connection broke after it was sent does not say that it was never sent', async () => {
+  test('because the connection broke after it was sent does not say that it was never sent', async () => {
     const server = await hostileServer({ '/': (_request, { socket }) => void socket?.resetAndDestroy() });
     const error = await failing(send(server.origin, { method: 'POST', body: 'x' }));
     expect(error).toMatchObject({ code: 'network', unsent: false, retryable: true });
@@ -132,7 +132,7 @@ describe('a request that does not get through', () => {
     expect(server.requests).toEqual(['POST /']);
   });
 
-  it('in time is a timeout', async () => {
+  test('in time is a timeout', async () => {
     const server = await hostileServer({ '/': hang() });
     expect(await failing(get(server.origin, { timeoutMs: 1000 }))).toBeInstanceOf(TimeoutError);
   });

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { LeaseLostError } from '../../src/errors.ts';
 import { send } from '../../src/http/request.ts';
 import { failing } from '../support/failing.ts';
@@ -9,7 +9,7 @@ import { remoteHost } from '../support/network/remote-host.ts';
 import { answer, hostileServer } from '../support/servers/hostile-server.ts';
 
 describe('the fence before a request', () => {
-  it.each(['http', 'https'])('keeps every byte of it from leaving, over %s', async (scheme) => {
+  test.each(['http', 'https'])('keeps every byte of it from leaving, over %s', async (scheme) => {
     const tls = remoteHost('mcp.example.com');
     const received: Buffer[] = [];
     const server: Server = scheme === 'http' ? createServer() : createTlsServer(tls);
@@ -47,7 +47,7 @@ describe('the fence before a request', () => {
     expect([received, looked]).toEqual([[], ['before']]);
   });
 
-  it('looks when the request is written out, and again when it was sent', async () => {
+  test('looks when the request is written out, and again when it was sent', async () => {
     const steps: string[] = [];
     let stack = '';
     const server = await hostileServer({
@@ -71,7 +71,7 @@ describe('the fence before a request', () => {
     expect(steps.indexOf('arrived')).toBeGreaterThan(steps.indexOf('before'));
   });
 
-  it('looks before each request of those that a redirect makes', async () => {
+  test('looks before each request of those that a redirect makes', async () => {
     const server = await hostileServer({ '/1': answer(302, '', { location: '/2' }), '/2': answer(200) });
     let looked = 0;
     await send(`${server.origin}/1`, { method: 'GET', beforeSend: () => void (looked += 1) });

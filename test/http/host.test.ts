@@ -1,7 +1,7 @@
 import { createServer as createPlainServer } from 'node:http';
 import { createServer, type ServerOptions } from 'node:https';
 import { type AddressInfo, createServer as createTcpServer } from 'node:net';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { createHttpFetch } from '../../src/http/fetch.ts';
 import { send } from '../../src/http/request.ts';
 import { remoteHost } from '../support/network/remote-host.ts';
@@ -57,7 +57,7 @@ async function statuses(url: string): Promise<number[]> {
 }
 
 describe('the Host header', () => {
-  it.skipIf(no443)('names no port for https on port 443', async () => {
+  test.skipIf(no443)('names no port for https on port 443', async () => {
     const tls = remoteHost('mcp.example.com');
     const { hosts } = await strictServer(443, () => 'mcp.example.com', tls);
     expect(await statuses('https://mcp.example.com/')).toEqual([200, 200, 200]);
@@ -65,13 +65,13 @@ describe('the Host header', () => {
     expect(new Set(hosts)).toEqual(new Set(['mcp.example.com']));
   });
 
-  it.skipIf(no80)('names no port for http on port 80', async () => {
+  test.skipIf(no80)('names no port for http on port 80', async () => {
     const { hosts } = await strictServer(80, () => '127.0.0.1');
     expect(await statuses('http://127.0.0.1/')).toEqual([200, 200, 200]);
     expect(new Set(hosts)).toEqual(new Set(['127.0.0.1']));
   });
 
-  it('names any other port, over https and over http', async () => {
+  test('names any other port, over https and over http', async () => {
     const tls = remoteHost('mcp.example.com');
     const secure = await strictServer(0, (port) => `mcp.example.com:${port}`, tls);
     expect(await statuses(`https://mcp.example.com:${secure.port}/`)).toEqual([200, 200, 200]);

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
 import { networkInterfaces } from 'node:os';
-import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest';
+import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { UnsafeUrlError } from '../../src/errors.ts';
 import { isLoopbackAddress } from '../../src/http/addresses.ts';
 import { createHttpFetch } from '../../src/http/fetch.ts';
@@ -27,7 +27,7 @@ function both(url: string): Promise<unknown>[] {
 }
 
 describe('plain http to localhost', () => {
-  it('is sent to this machine, by IPv4 and by the form of it inside IPv6', async () => {
+  test('is sent to this machine, by IPv4 and by the form of it inside IPv6', async () => {
     const server = await hostileServer({ '*': answer(200) });
     for (const address of ['127.0.0.1', '::ffff:127.0.0.1']) {
       namesLeadTo(() => [address]);
@@ -37,7 +37,7 @@ describe('plain http to localhost', () => {
     }
   });
 
-  it.each(['192.0.2.1', '10.0.0.1', '0.0.0.0', '8.8.8.8', '2001:db8::1', '64:ff9b::7f00:1'])(
+  test.each(['192.0.2.1', '10.0.0.1', '0.0.0.0', '8.8.8.8', '2001:db8::1', '64:ff9b::7f00:1'])(
     'is not sent where the resolver says that the name leads to %s',
     async (address) => {
       namesLeadTo(() => [address]);
@@ -49,7 +49,7 @@ describe('plain http to localhost', () => {
     },
   );
 
-  it('goes to those of several addresses that are this machine', async () => {
+  test('goes to those of several addresses that are this machine', async () => {
     const server = await hostileServer({ '*': answer(200) });
     namesLeadTo(() => ['192.0.2.1', '127.0.0.1']);
     for (const request of both(`http://localhost:${server.port}/`)) {
@@ -57,7 +57,7 @@ describe('plain http to localhost', () => {
     }
   });
 
-  it.skipIf(noAddress)('sends not one byte when the address changes after it was looked at', async () => {
+  test.skipIf(noAddress)('sends not one byte when the address changes after it was looked at', async () => {
     const server = createServer().listen(0, elsewhere);
     await once(server, 'listening');
     onTestFinished(() => void server.close());
@@ -95,7 +95,7 @@ describe('plain http to localhost', () => {
     expect(received).toEqual([]);
   });
 
-  it('goes through no proxy, which would make it another machine', async () => {
+  test('goes through no proxy, which would make it another machine', async () => {
     const server = await hostileServer({ '*': answer(200) });
     const proxy = await connectProxy();
     for (const name of ['NO_PROXY', 'no_proxy']) vi.stubEnv(name, undefined);
@@ -108,7 +108,7 @@ describe('plain http to localhost', () => {
 });
 
 describe('an address', () => {
-  it.each([
+  test.each([
     ['127.0.0.1', true],
     ['127.255.1.2', true],
     ['::1', true],

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer } from 'node:net';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { UnsafeUrlError } from '../../src/errors.ts';
 import { type Request, send } from '../../src/http/request.ts';
 import { failing } from '../support/failing.ts';
@@ -40,7 +40,7 @@ async function listener() {
 }
 
 describe('a request that may go to public addresses only', () => {
-  it('is refused to this machine, by address and by name, before anything is connected', async () => {
+  test('is refused to this machine, by address and by name, before anything is connected', async () => {
     const here = await listener();
     for (const host of ['127.0.0.1', 'localhost']) {
       for (const reach of ['public', 'private'] as const) {
@@ -59,7 +59,7 @@ describe('a request that may go to public addresses only', () => {
     expect(await here.connections()).toBe(0);
   });
 
-  it.each([
+  test.each([
     ['https://10.0.0.1/', 'an address of a private network'],
     ['https://[fd00::1]/', 'an address of a private network'],
     ['https://169.254.169.254/latest/meta-data', 'metadata service'],
@@ -75,7 +75,7 @@ describe('a request that may go to public addresses only', () => {
     expect(error.message).toContain(kind);
   });
 
-  it('is refused to a name that leads elsewhere, and the message says where', async () => {
+  test('is refused to a name that leads elsewhere, and the message says where', async () => {
     const here = await listener();
     namesLeadTo(() => ['127.0.0.1', '::1']);
     const error = await failing(get(`https://as.example.com:${here.port}/`, { reach: 'public' }));
@@ -84,7 +84,7 @@ describe('a request that may go to public addresses only', () => {
     expect(await here.connections()).toBe(0);
   });
 
-  it('sends not one byte when the address changes between the check and the connection', async () => {
+  test('sends not one byte when the address changes between the check and the connection', async () => {
     const here = createServer().listen(0, '127.0.0.1');
     await once(here, 'listening');
     onTestFinished(() => void here.close());
@@ -119,7 +119,7 @@ describe('a request that may go to public addresses only', () => {
 });
 
 describe('a request that may go to private addresses', () => {
-  it('is not sent to this machine, nor to a metadata service', async () => {
+  test('is not sent to this machine, nor to a metadata service', async () => {
     for (const url of ['https://127.0.0.1/', 'https://169.254.169.254/', 'https://[fd00:ec2::254]/']) {
       expect(await failing(get(url, { reach: 'private' }))).toBeInstanceOf(UnsafeUrlError);
     }
@@ -127,21 +127,21 @@ describe('a request that may go to private addresses', () => {
 });
 
 describe('a request that may go anywhere', () => {
-  it('says which reach the address had that answered', async () => {
+  test('says which reach the address had that answered', async () => {
     const server = await hostileServer({ '*': answer(200) });
     expect((await get(server.origin)).reached).toBe('anywhere');
     expect((await get(server.origin.replace('127.0.0.1', 'localhost'))).reached).toBe('anywhere');
     expect((await send(server.origin, { method: 'POST', headersOnly: true })).reached).toBe('anywhere');
   });
 
-  it('tries the next address when one does not answer', async () => {
+  test('tries the next address when one does not answer', async () => {
     const server = await hostileServer({ '*': answer(200) }, remoteHost('mcp.example.com'));
     const names = namesLeadTo(() => ['::1', '127.0.0.2', '127.0.0.1']);
     expect((await get(server.origin)).status).toBe(200);
     expect(names).toEqual(['mcp.example.com']);
   });
 
-  it('looks the name up again for each request, and never for an address', async () => {
+  test('looks the name up again for each request, and never for an address', async () => {
     const server = await hostileServer({ '*': answer(200) }, remoteHost('mcp.example.com'));
     const names = namesLeadTo(() => ['127.0.0.1']);
     await get(server.origin);
@@ -152,7 +152,7 @@ describe('a request that may go anywhere', () => {
 });
 
 describe('headers of the server’s own', () => {
-  it('go to its origin, and not along with a redirect to another', async () => {
+  test('go to its origin, and not along with a redirect to another', async () => {
     const other = await hostileServer({ '*': answer(200) });
     const server = await hostileServer({
       '/1': answer(302, '', { location: '/2' }),

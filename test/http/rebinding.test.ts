@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import {
   journey,
   LOOPBACK,
@@ -12,7 +12,7 @@ import {
 const AS = 'as.example.com';
 
 describe.skipIf(NO_SMALL_INTERNET)('a request by name, with real DNS', () => {
-  it('reaches a public address, a private one, this machine, and says which', async () => {
+  test('reaches a public address, a private one, this machine, and says which', async () => {
     const names = {
       [AS]: [[PUBLIC]],
       'as6.example.com': [[PUBLIC_6]],
@@ -36,7 +36,7 @@ describe.skipIf(NO_SMALL_INTERNET)('a request by name, with real DNS', () => {
     expect(connections).toEqual({ [PUBLIC]: 2, [PUBLIC_6]: 1, [PRIVATE]: 1, [LOOPBACK]: 1, [METADATA]: 0 });
   });
 
-  it.each([
+  test.each([
     [LOOPBACK, 'a loopback address'],
     [PRIVATE, 'an address of a private network'],
     [METADATA, 'the address of a cloud’s metadata service'],
@@ -54,7 +54,7 @@ describe.skipIf(NO_SMALL_INTERNET)('a request by name, with real DNS', () => {
     expect(connections[address]).toBe(0);
   });
 
-  it.each([['::1'], ['::ffff:7f00:1'], ['64:ff9b::7f00:1'], ['2002:7f00:1::'], ['fe80::1']])(
+  test.each([['::1'], ['::ffff:7f00:1'], ['64:ff9b::7f00:1'], ['2002:7f00:1::'], ['fe80::1']])(
     'is refused when the name leads to %s',
     async (address) => {
       const { visited, connections } = await journey({ [AS]: [[address]] }, [{ host: AS, reach: 'private' }]);
@@ -65,7 +65,7 @@ describe.skipIf(NO_SMALL_INTERNET)('a request by name, with real DNS', () => {
     },
   );
 
-  it('goes to those addresses of a name that are within reach, and to no other', async () => {
+  test('goes to those addresses of a name that are within reach, and to no other', async () => {
     const { visited, connections } = await journey({ [AS]: [[LOOPBACK, METADATA, PUBLIC, PRIVATE, '::1']] }, [
       { host: AS, reach: 'public' },
     ]);
@@ -73,7 +73,7 @@ describe.skipIf(NO_SMALL_INTERNET)('a request by name, with real DNS', () => {
     expect(connections).toEqual({ [PUBLIC]: 1, [PUBLIC_6]: 0, [PRIVATE]: 0, [LOOPBACK]: 0, [METADATA]: 0 });
   });
 
-  it('does not follow a redirect beyond the reach, and follows it within', async () => {
+  test('does not follow a redirect beyond the reach, and follows it within', async () => {
     const { visited, connections } = await journey({ [AS]: [[PUBLIC]], 'in.example.com': [[PRIVATE]] }, [
       { host: AS, path: '/to/in.example.com', reach: 'public' },
       { host: AS, path: `/to/${PRIVATE}`, reach: 'public' },

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { TimeoutError, UnsafeUrlError } from '../../src/errors.ts';
 import { type Request, send } from '../../src/http/request.ts';
 import { failing } from '../support/failing.ts';
@@ -12,7 +12,7 @@ function get(url: string, request: Partial<Request> = {}) {
 describe('a redirect', () => {
   const to = (location: string, status = 302) => answer(status, 'moved', { location });
 
-  it('is followed by a GET, three times at most', async () => {
+  test('is followed by a GET, three times at most', async () => {
     const server = await hostileServer({
       '/1': to('/2', 301),
       '/2': to('3', 307),
@@ -29,20 +29,20 @@ describe('a redirect', () => {
     expect(server.requests.slice(4)).toEqual(['GET /0', 'GET /1', 'GET /2', 'GET /3']);
   });
 
-  it('is not followed by a POST', async () => {
+  test('is not followed by a POST', async () => {
     const server = await hostileServer({ '/': to('/else', 307), '/else': answer(200) });
     const response = await send(server.origin, { method: 'POST', body: 'secret' });
     expect(response.status).toBe(307);
     expect(server.requests).toEqual(['POST /']);
   });
 
-  it('without a target, or with a status that is none, is an answer like any other', async () => {
+  test('without a target, or with a status that is none, is an answer like any other', async () => {
     const server = await hostileServer({ '/a': answer(302, 'x'), '/b': answer(304, '', { location: '/c' }) });
     expect((await get(`${server.origin}/a`)).status).toBe(302);
     expect((await get(`${server.origin}/b`)).status).toBe(304);
   });
 
-  it('has one time for all its steps', async () => {
+  test('has one time for all its steps', async () => {
     const slowly =
       (location: string): Handler =>
       async (request, response) => {
@@ -58,7 +58,7 @@ describe('a redirect', () => {
     expect(await failing(get(`${server.origin}/1`, { timeoutMs: 1200 }))).toBeInstanceOf(TimeoutError);
   });
 
-  it.each([
+  test.each([
     'http://mcp.example.com/',
     'javascript:alert(1)',
     'file:///etc/passwd',
@@ -75,7 +75,7 @@ describe('a redirect', () => {
     expect(server.requests).toEqual(['GET /']);
   });
 
-  it('from https to http is refused, to this machine too', async () => {
+  test('from https to http is refused, to this machine too', async () => {
     const here = await hostileServer({ '*': answer(200) });
     const server = await hostileServer({ '/': to(`${here.origin}/x`) }, remoteHost('mcp.example.com'));
     const error = await failing(get(server.origin));
@@ -84,7 +84,7 @@ describe('a redirect', () => {
     expect(here.log).toEqual([]);
   });
 
-  it('from another machine to this one is refused', async () => {
+  test('from another machine to this one is refused', async () => {
     const here = await hostileServer({ '*': answer(200) }, remoteHost('localhost'));
     const server = await hostileServer({ '/': to(`${here.origin}/x`) }, remoteHost('mcp.example.com'));
     const error = await failing(get(server.origin));
@@ -95,7 +95,7 @@ describe('a redirect', () => {
     expect((await get(`${here.origin}/x`)).status).toBe(200);
   });
 
-  it('to another https host is followed', async () => {
+  test('to another https host is followed', async () => {
     const other = await hostileServer({ '/x': answer(200, 'there') }, remoteHost('as.example.com'));
     const server = await hostileServer({ '/': to(`${other.origin}/x`) }, remoteHost('mcp.example.com'));
     expect((await get(server.origin)).url).toBe(`${other.origin}/x`);

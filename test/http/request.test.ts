@@ -1,5 +1,5 @@
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { AbortedError, InvalidResponseError, ResponseTooLargeError, TimeoutError } from '../../src/errors.ts';
 import { MAX_RESPONSE_BYTES, type Request, retryAfterMs, send } from '../../src/http/request.ts';
 import { failing } from '../support/failing.ts';
@@ -10,7 +10,7 @@ function get(url: string, request: Partial<Request> = {}) {
 }
 
 describe('a request', () => {
-  it('sends what it is given, names itself, and asks for no compression', async () => {
+  test('sends what it is given, names itself, and asks for no compression', async () => {
     const server = await hostileServer({ '/a': answer(201, 'made', { 'x-one': ['1', '2'] }) });
     const response = await send(`${server.origin}/a?b=c`, {
       method: 'POST',
@@ -28,7 +28,7 @@ describe('a request', () => {
     });
   });
 
-  it('that wants no body closes the connection as soon as the headers are there', async () => {
+  test('that wants no body closes the connection as soon as the headers are there', async () => {
     const endless = stream('data: x\n\n');
     const server = await hostileServer({ '/sse': endless.handler });
     const response = await send(`${server.origin}/sse`, { method: 'POST', headersOnly: true });
@@ -36,7 +36,7 @@ describe('a request', () => {
     await endless.closed;
   });
 
-  it.each([
+  test.each([
     ['gzip', gzipSync('{"a":1}')],
     ['X-GZIP', gzipSync('{"a":1}')],
     ['deflate', deflateSync('{"a":1}')],
@@ -49,7 +49,7 @@ describe('a request', () => {
 });
 
 describe('an answer without bound', () => {
-  it('of 50 MB is read to the limit and no further', async () => {
+  test('of 50 MB is read to the limit and no further', async () => {
     const large = stream(Buffer.alloc(65_536, ' '), { limit: 50_000_000 });
     const server = await hostileServer({ '/': large.handler });
     const error = await failing(get(server.origin));
@@ -59,21 +59,21 @@ describe('an answer without bound', () => {
     expect(await large.closed).toBeLessThan(25_000_000);
   });
 
-  it('of the largest size that is allowed is read whole', async () => {
+  test('of the largest size that is allowed is read whole', async () => {
     const server = await hostileServer({ '/': answer(200, Buffer.alloc(MAX_RESPONSE_BYTES, 'a')) });
     expect((await get(server.origin)).body.byteLength).toBe(MAX_RESPONSE_BYTES);
     server.routes['/'] = answer(200, Buffer.alloc(MAX_RESPONSE_BYTES + 1, 'a'));
     expect(await failing(get(server.origin))).toBeInstanceOf(ResponseTooLargeError);
   });
 
-  it('that goes on for ever is closed at the limit', async () => {
+  test('that goes on for ever is closed at the limit', async () => {
     const endless = stream(Buffer.alloc(65_536, 'a'));
     const server = await hostileServer({ '/': endless.handler });
     expect(await failing(get(server.origin))).toBeInstanceOf(ResponseTooLargeError);
     await endless.closed;
   });
 
-  it('that trickles is closed when the time is over', async () => {
+  test('that trickles is closed when the time is over', async () => {
     const trickle = stream(' ', { everyMs: 20 });
     const server = await hostileServer({ '/': trickle.handler });
     const error = await failing(get(server.origin, { timeoutMs: 1000 }));
@@ -82,7 +82,7 @@ describe('an answer without bound', () => {
     await trickle.closed;
   });
 
-  it('in a gzip bomb is unpacked to the limit and no further', async () => {
+  test('in a gzip bomb is unpacked to the limit and no further', async () => {
     const megabytes = 900;
     const bomb = Buffer.concat(Array(megabytes).fill(gzipSync(Buffer.alloc(1_000_000), { level: 9 })));
     expect(bomb.byteLength).toBeLessThan(MAX_RESPONSE_BYTES);
@@ -93,7 +93,7 @@ describe('an answer without bound', () => {
     expect(process.resourceUsage().maxRSS - before).toBeLessThan((megabytes * 1000) / 4);
   });
 
-  it.each(['gzip, gzip', 'zstd', 'constructor'])(
+  test.each(['gzip, gzip', 'zstd', 'constructor'])(
     'in the encoding %j is not unpacked at all',
     async (coding) => {
       const server = await hostileServer({
@@ -105,7 +105,7 @@ describe('an answer without bound', () => {
     },
   );
 
-  it('of headers is closed, in the head and after the body', async () => {
+  test('of headers is closed, in the head and after the body', async () => {
     const line = `x-a: ${'b'.repeat(1000)}\r\n`;
     const server = await hostileServer({
       '/head': raw(`HTTP/1.1 200 OK\r\n${line.repeat(100)}`, true),
@@ -117,7 +117,7 @@ describe('an answer without bound', () => {
     expect((await failing(get(`${server.origin}/trailer`))).code).toMatch(/^(response-too-large|network)$/);
   });
 
-  it('of informational responses is closed when the time is over', async () => {
+  test('of informational responses is closed when the time is over', async () => {
     const server = await hostileServer({
       '/': (_request, { socket }) => {
         const timer = setInterval(() => socket?.write('HTTP/1.1 103 Early Hints\r\n\r\n'), 5);
@@ -129,7 +129,7 @@ describe('an answer without bound', () => {
 });
 
 describe('the caller’s signal', () => {
-  it('that is aborted already keeps anything from being sent', async () => {
+  test('that is aborted already keeps anything from being sent', async () => {
     const server = await hostileServer({ '*': answer(200) });
     const error = await failing(get(server.origin, { signal: AbortSignal.abort() }));
     expect(error).toBeInstanceOf(AbortedError);
@@ -137,7 +137,7 @@ describe('the caller’s signal', () => {
     expect(server.log).toEqual([]);
   });
 
-  it('ends the wait for the head, and the reading of the body', async () => {
+  test('ends the wait for the head, and the reading of the body', async () => {
     const caller = new AbortController();
     const trickle = stream(' ', { everyMs: 10 });
     const server = await hostileServer({
@@ -162,7 +162,7 @@ describe('Retry-After', () => {
   const asked = (value?: string) =>
     retryAfterMs(new Headers(value === undefined ? {} : { 'retry-after': value }));
 
-  it('is read in seconds and as a date, an hour at most', () => {
+  test('is read in seconds and as a date, an hour at most', () => {
     expect(asked('0')).toBe(0);
     expect(asked('120')).toBe(120_000);
     expect(asked('86400')).toBe(3_600_000);
@@ -172,7 +172,7 @@ describe('Retry-After', () => {
     expect(soon > 0 && soon <= 600_000).toBe(true);
   });
 
-  it.each([undefined, '', 'soon', '-1', '1.5', '1e3', '99999999999', '2030-01-01', 'Sun, whenever GMT'])(
+  test.each([undefined, '', 'soon', '-1', '1.5', '1e3', '99999999999', '2030-01-01', 'Sun, whenever GMT'])(
     'that is %j asks for nothing',
     (value) => {
       expect(asked(value)).toBeUndefined();

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { UnsafeUrlError } from '../../src/errors.ts';
 import { type Request, send } from '../../src/http/request.ts';
 import { checkPublishedUrl, checkUrl, pointsHere } from '../../src/http/safe-url.ts';
@@ -9,7 +9,7 @@ function get(url: string, request: Partial<Request> = {}) {
 }
 
 describe('a URL', () => {
-  it.each([
+  test.each([
     'http://mcp.example.com/',
     'http://10.0.0.1/',
     'http://127.0.0.1.example.com/',
@@ -27,14 +27,16 @@ describe('a URL', () => {
     }
   });
 
-  it.each(['https://mcp.example.com/', 'http://127.0.0.1:8080/', 'http://localhost/', 'http://[::1]:8080/'])(
-    '%s may be asked',
-    (url) => {
-      expect(checkUrl(url).href).toBe(url);
-    },
-  );
+  test.each([
+    'https://mcp.example.com/',
+    'http://127.0.0.1:8080/',
+    'http://localhost/',
+    'http://[::1]:8080/',
+  ])('%s may be asked', (url) => {
+    expect(checkUrl(url).href).toBe(url);
+  });
 
-  it.each([
+  test.each([
     'https://127.0.0.1',
     'https://127.1',
     'https://0x7f000001',
@@ -56,10 +58,12 @@ describe('a URL', () => {
     expect(checkPublishedUrl(url, 'token endpoint', new URL('http://127.0.0.1/mcp'))).toEqual(new URL(url));
   });
 
-  it.each(['https://mcp.example.com', 'https://localhost.example.com', 'https://128.0.0.1', 'https://[::2]'])(
-    '%s leads elsewhere',
-    (url) => {
-      expect(pointsHere(new URL(url))).toBe(false);
-    },
-  );
+  test.each([
+    'https://mcp.example.com',
+    'https://localhost.example.com',
+    'https://128.0.0.1',
+    'https://[::2]',
+  ])('%s leads elsewhere', (url) => {
+    expect(pointsHere(new URL(url))).toBe(false);
+  });
 });

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { createHttpFetch } from '../../src/http/fetch.ts';
 import { send } from '../../src/http/request.ts';
 import { temporaryHome } from '../support/homes/home.ts';
@@ -29,7 +29,7 @@ async function squatter(host = '127.0.0.1') {
 }
 
 describe.skipIf(NO_OTHER_USER)('another user’s server at a loopback address', () => {
-  it.each(['127.0.0.1', '::1'])('is sent no byte of a request to %s', async (host) => {
+  test.each(['127.0.0.1', '::1'])('is sent no byte of a request to %s', async (host) => {
     const { origin, got } = await squatter(host);
     const refusal = { code: 'unsafe-url', message: expect.stringContaining(`user ${OTHER_USER}`) as string };
     await expect(send(`${origin}/token`, { method: 'POST', body: 'refresh_token=RT' })).rejects.toMatchObject(
@@ -43,14 +43,14 @@ describe.skipIf(NO_OTHER_USER)('another user’s server at a loopback address', 
     expect(await got()).toBe('');
   });
 
-  it('is sent the request where other users are trusted', async () => {
+  test('is sent the request where other users are trusted', async () => {
     const { origin, got } = await squatter();
     const answer = await send(`${origin}/token`, { method: 'POST', body: 'a=1', reach: 'anyone' });
     expect(answer.status).toBe(200);
     expect(await got()).toContain('POST /token');
   });
 
-  it('is not sent the refresh token by holdfast token', async () => {
+  test('is not sent the refresh token by holdfast token', async () => {
     const { origin, got } = await squatter();
     const { path } = await temporaryHome();
     const line = commandLine(path);
@@ -83,7 +83,7 @@ describe.skipIf(NO_OTHER_USER)('another user’s server at a loopback address', 
     expect(err).toContain('--lenient other-local-users');
   });
 
-  it('is not asked how to log in, unless the option says so', async () => {
+  test('is not asked how to log in, unless the option says so', async () => {
     const { origin, got } = await squatter();
     const { path } = await temporaryHome();
     const { code, err } = await commandLine(path).run(['login', `${origin}/mcp`, '--browser']);

@@ -3,7 +3,7 @@ import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
-import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { AbortedError, InvalidArgumentError, NetworkError, UnsafeUrlError } from '../../src/errors.ts';
 import { type Request, send } from '../../src/http/request.ts';
 import { failing } from '../support/failing.ts';
@@ -52,7 +52,7 @@ async function rawServer(onSocket: (socket: Socket) => void) {
 }
 
 describe('a proxy that the environment names', () => {
-  it.each(['HTTPS_PROXY', 'https_proxy', 'ALL_PROXY', 'all_proxy'])(
+  test.each(['HTTPS_PROXY', 'https_proxy', 'ALL_PROXY', 'all_proxy'])(
     'as %s is asked to connect',
     async (name) => {
       const { server, proxy, target, url } = await behindProxy();
@@ -66,7 +66,7 @@ describe('a proxy that the environment names', () => {
     },
   );
 
-  it('learns the host and nothing else', async () => {
+  test('learns the host and nothing else', async () => {
     const { server, proxy, target, url } = await behindProxy();
     vi.stubEnv('HTTPS_PROXY', url);
     await get(`${server.origin}/path`, { headers: { authorization: 'Bearer secret' } });
@@ -77,14 +77,14 @@ describe('a proxy that the environment names', () => {
     expect(agent).toMatch(/^holdfast\/\d/);
   });
 
-  it('may be written without a scheme', async () => {
+  test('may be written without a scheme', async () => {
     const { server, proxy, target, url } = await behindProxy();
     vi.stubEnv('HTTPS_PROXY', url.replace('http://', ''));
     expect((await get(server.origin)).status).toBe(200);
     expect(proxy.targets).toEqual([target]);
   });
 
-  it('by its scheme counts for more than one for all, and is not asked for the other scheme', async () => {
+  test('by its scheme counts for more than one for all, and is not asked for the other scheme', async () => {
     const { server, proxy, target, url } = await behindProxy();
     const other = await connectProxy();
     vi.stubEnv('HTTPS_PROXY', url);
@@ -94,7 +94,7 @@ describe('a proxy that the environment names', () => {
     expect([proxy.targets, other.targets]).toEqual([[target], []]);
   });
 
-  it.each([
+  test.each([
     ['mcp.example.com'],
     ['.example.com'],
     ['*'],
@@ -111,7 +111,7 @@ describe('a proxy that the environment names', () => {
     }
   });
 
-  it.each(['example.com', 'cp.example.com', 'mcp.example.com:1', 'other.example.com'])(
+  test.each(['example.com', 'cp.example.com', 'mcp.example.com:1', 'other.example.com'])(
     'is asked for a host that NO_PROXY does not list: %s',
     async (list) => {
       const { server, proxy, target, url } = await behindProxy();
@@ -122,7 +122,7 @@ describe('a proxy that the environment names', () => {
     },
   );
 
-  it('is never asked for this machine', async () => {
+  test('is never asked for this machine', async () => {
     const proxy = await connectProxy();
     for (const name of ['HTTP_PROXY', 'HTTPS_PROXY', 'ALL_PROXY']) {
       vi.stubEnv(name, `http://127.0.0.1:${proxy.port}`);
@@ -135,7 +135,7 @@ describe('a proxy that the environment names', () => {
     expect([proxy.targets, proxy.others]).toEqual([[], []]);
   });
 
-  it('is asked anew for the target of a redirect, and not where NO_PROXY lists that', async () => {
+  test('is asked anew for the target of a redirect, and not where NO_PROXY lists that', async () => {
     const other = await hostileServer({ '*': answer(200, 'there') }, remoteHost('as.example.com'));
     const { server, proxy, target, url } = await behindProxy({
       '/': answer(302, '', { location: `${other.origin}/x` }),
@@ -149,7 +149,7 @@ describe('a proxy that the environment names', () => {
     await proxy.idle();
   });
 
-  it('may be reached by https itself', async () => {
+  test('may be reached by https itself', async () => {
     const host = remoteHost('proxy.example.com');
     const { server, proxy, target } = await behindProxy(undefined, { tls: host });
     vi.stubEnv('HTTPS_PROXY', `https://proxy.example.com:${proxy.port}`);
@@ -158,7 +158,7 @@ describe('a proxy that the environment names', () => {
     await proxy.idle();
   });
 
-  it('takes no part in whose certificate is right, for a host that is an address either', async () => {
+  test('takes no part in whose certificate is right, for a host that is an address either', async () => {
     // The proxy leads there, but what answers has the proxy's own certificate.
     const server = await hostileServer({ '*': answer(200) }, remoteHost('proxy.example.com'));
     const proxy = await connectProxy();
@@ -173,7 +173,7 @@ describe('a proxy that the environment names', () => {
 });
 
 describe('the user name and password of a proxy', () => {
-  it('are sent to it, and with them it connects', async () => {
+  test('are sent to it, and with them it connects', async () => {
     const { server, proxy } = await behindProxy(undefined, { login: 'me:p@ss:w%rd' });
     vi.stubEnv('HTTPS_PROXY', `http://me:p%40ss:w%25rd@127.0.0.1:${proxy.port}`);
     expect((await get(server.origin)).status).toBe(200);
@@ -184,7 +184,7 @@ describe('the user name and password of a proxy', () => {
     expect([proxy.targets.length, lax.targets.length]).toEqual([1, 1]);
   });
 
-  it('are in no error', async () => {
+  test('are in no error', async () => {
     const { server, proxy } = await behindProxy(undefined, { login: 'other:other' });
     const { url: silent } = await rawServer((socket) => socket.destroy());
     const errors = [];
@@ -219,7 +219,7 @@ describe('the user name and password of a proxy', () => {
 });
 
 describe('a proxy that does not connect', () => {
-  it.each([
+  test.each([
     [407, 'It asks for a user name and a password. Set HTTPS_PROXY=http://user:password@127.0.0.1:'],
     [403, 'Ask who runs the proxy to allow that host'],
     [502, 'does not reach that host itself'],
@@ -239,7 +239,7 @@ describe('a proxy that does not connect', () => {
     await proxy.idle();
   });
 
-  it('because the password is wrong, says which variable to mend', async () => {
+  test('because the password is wrong, says which variable to mend', async () => {
     const { server, proxy } = await behindProxy(undefined, { login: 'me:right' });
     vi.stubEnv('all_proxy', `http://me:wrong@127.0.0.1:${proxy.port}`);
     const { message, hint } = await failing(get(server.origin));
@@ -247,7 +247,7 @@ describe('a proxy that does not connect', () => {
     expect(hint).toContain('does not take the user name and password in all_proxy');
   });
 
-  it('because it is not there, is named with its variable', async () => {
+  test('because it is not there, is named with its variable', async () => {
     const { server, target } = await behindProxy();
     const { url, server: away } = await rawServer(() => {});
     away.close();
@@ -262,7 +262,7 @@ describe('a proxy that does not connect', () => {
     expect(error.hint).toContain('HTTPS_PROXY');
   });
 
-  it('because nobody knows its name, is named too', async () => {
+  test('because nobody knows its name, is named too', async () => {
     // Not through the test's own names: `remoteHost` makes every name lead here.
     vi.stubEnv('HTTPS_PROXY', 'http://proxy.invalid:3128');
     const error = await failing(get('https://mcp.example.com/'));
@@ -270,7 +270,7 @@ describe('a proxy that does not connect', () => {
     expect(error.message).toContain('The proxy "proxy.invalid:3128"');
   });
 
-  it('because its certificate is not trusted, says how to trust it', async () => {
+  test('because its certificate is not trusted, says how to trust it', async () => {
     const { server, proxy } = await behindProxy(undefined, {
       tls: remoteHost('proxy.example.com', { trusted: false }),
     });
@@ -283,7 +283,7 @@ describe('a proxy that does not connect', () => {
     expect(proxy.targets).toEqual([]);
   });
 
-  it.each([
+  test.each([
     ['closes the connection', (socket: Socket) => void socket.end()],
     ['speaks another protocol', (socket: Socket) => void socket.end('SSH-2.0-OpenSSH_9.6\r\n')],
     [
@@ -307,7 +307,7 @@ describe('a proxy that does not connect', () => {
     await gone;
   });
 
-  it('and says nothing, is given up when the time is over or the caller says so', async () => {
+  test('and says nothing, is given up when the time is over or the caller says so', async () => {
     const { server } = await behindProxy();
     const silent = await rawServer(() => {});
     vi.stubEnv('HTTPS_PROXY', silent.url);
@@ -324,7 +324,7 @@ describe('a proxy that does not connect', () => {
 });
 
 describe('behind a proxy', () => {
-  it('a server whose certificate is not trusted gets nothing, and the hint says how to trust it', async () => {
+  test('a server whose certificate is not trusted gets nothing, and the hint says how to trust it', async () => {
     remoteHost('mcp.example.com');
     const server = await hostileServer({}, remoteHost('mcp.example.com', { trusted: false }));
     const proxy = await connectProxy();
@@ -338,7 +338,7 @@ describe('behind a proxy', () => {
     await proxy.idle();
   });
 
-  it('a connection that breaks after the request was sent does not say that it never was', async () => {
+  test('a connection that breaks after the request was sent does not say that it never was', async () => {
     const { server, proxy, url } = await behindProxy({
       '/': (_request, { socket }) => void socket?.destroy(),
     });
@@ -349,14 +349,14 @@ describe('behind a proxy', () => {
     await proxy.idle();
   });
 
-  it('a request that gets no answer is a timeout, and closes the connection', async () => {
+  test('a request that gets no answer is a timeout, and closes the connection', async () => {
     const { server, proxy, url } = await behindProxy({ '/': () => {} });
     vi.stubEnv('HTTPS_PROXY', url);
     expect(await failing(get(server.origin, { timeoutMs: 1000 }))).toMatchObject({ code: 'timeout' });
     await proxy.idle();
   });
 
-  it('a host that is an address beyond the reach is refused all the same', async () => {
+  test('a host that is an address beyond the reach is refused all the same', async () => {
     const proxy = await connectProxy();
     vi.stubEnv('HTTPS_PROXY', `http://127.0.0.1:${proxy.port}`);
     for (const url of ['https://10.0.0.1/', 'https://169.254.169.254/', 'https://[::ffff:10.0.0.1]/']) {
@@ -365,7 +365,7 @@ describe('behind a proxy', () => {
     expect(proxy.targets).toEqual([]);
   });
 
-  it('a name is looked up by the proxy and by nobody else', async () => {
+  test('a name is looked up by the proxy and by nobody else', async () => {
     const { server, proxy, target, url } = await behindProxy();
     const names = namesLeadTo(() => ['127.0.0.1']);
     vi.stubEnv('HTTPS_PROXY', url);
@@ -375,7 +375,7 @@ describe('behind a proxy', () => {
 });
 
 describe('a variable that names no proxy', () => {
-  it.each(['http://[', 'http://', ':::', 'socks5://127.0.0.1:1080', 'file:///etc/passwd'])(
+  test.each(['http://[', 'http://', ':::', 'socks5://127.0.0.1:1080', 'file:///etc/passwd'])(
     'but %j, is an error that says which variable, and nothing is sent',
     async (value) => {
       const { server } = await behindProxy();
@@ -388,7 +388,7 @@ describe('a variable that names no proxy', () => {
     },
   );
 
-  it('because it is empty, is not there', async () => {
+  test('because it is empty, is not there', async () => {
     const { server } = await behindProxy();
     vi.stubEnv('HTTPS_PROXY', '');
     expect((await get(server.origin)).status).toBe(200);
@@ -396,7 +396,7 @@ describe('a variable that names no proxy', () => {
 });
 
 describe('without such a variable', () => {
-  it('nothing is loaded for it', async () => {
+  test('nothing is loaded for it', async () => {
     const server = await hostileServer({ '*': answer(200) });
     const secure = 'https://192.0.2.1:1/';
     const loaded = async (url: string, variables: Record<string, string>) => {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { CompactEncrypt, compactDecrypt } from 'jose';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { KeyringBrokenError } from '../../src/errors.ts';
 import { decryptItem, encryptItem, itemFileName } from '../../src/keyring/file/file-item.ts';
 import '../support/fixed-seed.ts';
@@ -13,7 +13,7 @@ const ROUNDS = 8192;
 const FIXTURES = fileURLToPath(new URL('../fixtures/99designs-file', import.meta.url));
 
 describe('an item of the file keyring', () => {
-  it.each([
+  test.each([
     ['plain', 'plain', 'hello'],
     ['with%2Fslash', 'with/slash', 'a<b>&c'],
     ['with%25percent', 'with%percent', 'ünïcode ✓'],
@@ -27,7 +27,7 @@ describe('an item of the file keyring', () => {
     expect(Buffer.from(item.data).toString('utf8')).toBe(data);
   });
 
-  it('that we write opens with jose', async () => {
+  test('that we write opens with jose', async () => {
     const text = await encryptItem({ key: 'sealing-key', data: Buffer.from('data') }, 'pass', ROUNDS);
     const { plaintext } = await compactDecrypt(text, Buffer.from('pass'), {
       keyManagementAlgorithms: [ALG],
@@ -39,14 +39,14 @@ describe('an item of the file keyring', () => {
     });
   });
 
-  it('that jose writes opens with us', async () => {
+  test('that jose writes opens with us', async () => {
     const text = await new CompactEncrypt(Buffer.from('{"Key":"k","Data":"aGk="}'))
       .setProtectedHeader({ alg: ALG, enc: 'A256GCM' })
       .encrypt(Buffer.from('pass'));
     expect(await decryptItem(text, 'pass')).toEqual({ key: 'k', data: Buffer.from('hi') });
   });
 
-  it('comes back as it was, whatever its name, data and passphrase', async () => {
+  test('comes back as it was, whatever its name, data and passphrase', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.string({ unit: 'grapheme' }),
@@ -60,14 +60,14 @@ describe('an item of the file keyring', () => {
     );
   });
 
-  it('does not open with another passphrase, and the error shows neither', async () => {
+  test('does not open with another passphrase, and the error shows neither', async () => {
     const text = await encryptItem({ key: 'k', data: Buffer.from('data') }, 'right', ROUNDS);
     const failure = decryptItem(text, 'wrong-guess');
     await expect(failure).rejects.toThrow(KeyringBrokenError);
     await expect(failure).rejects.not.toThrow(/right|wrong-guess/);
   });
 
-  it('does not open with any character changed or cut off', async () => {
+  test('does not open with any character changed or cut off', async () => {
     const text = await encryptItem({ key: 'k', data: Buffer.from('data') }, 'pass', 10);
     for (let offset = 0; offset < text.length; offset += 1) {
       const changed = `${text.slice(0, offset)}${text[offset] === 'A' ? 'B' : 'A'}${text.slice(offset + 1)}`;
@@ -76,7 +76,7 @@ describe('an item of the file keyring', () => {
     }
   });
 
-  it('that asks for more rounds than any writer uses is refused unread', async () => {
+  test('that asks for more rounds than any writer uses is refused unread', async () => {
     const header = { alg: ALG, enc: 'A256GCM', p2c: 2_000_000_000, p2s: 'AAAAAAAAAAAAAAAA' };
     const text = await encryptItem({ key: 'k', data: Buffer.from('data') }, 'pass', 10);
     const hostile = [
@@ -86,7 +86,7 @@ describe('an item of the file keyring', () => {
     await expect(decryptItem(hostile, 'pass')).rejects.toThrow(/header/);
   });
 
-  it('has a file name in which only slash and percent are escaped', () => {
+  test('has a file name in which only slash and percent are escaped', () => {
     expect(itemFileName('a/b%c:d')).toBe('a%2Fb%25c:d');
   });
 });

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { KeyringDeniedError } from '../../src/errors.ts';
 import { openSecretService } from '../../src/keyring/native/secret-service.ts';
 import { processEnvironment } from '../../src/system/environment.ts';
@@ -15,7 +15,7 @@ beforeAll(async () => {
 afterAll(() => servers.stop());
 
 describe.skipIf(NO_KEEPASSXC)('KeePassXC as the Secret Service', () => {
-  it.each([true, false])(
+  test.each([true, false])(
     'is not trusted with a key, since it asks a person first (confirms reads: %s), and nothing is left in it',
     async (confirms) => {
       const desktop = await keepassxc({ confirms });
@@ -31,7 +31,7 @@ describe.skipIf(NO_KEEPASSXC)('KeePassXC as the Secret Service', () => {
     },
   );
 
-  it('shows an item of another program to nobody until a person agrees, and Holdfast says which setting that is', async () => {
+  test('shows an item of another program to nobody until a person agrees, and Holdfast says which setting that is', async () => {
     const desktop = await keepassxc({ confirms: true });
     desktop.store({ service: 'holdfast', username: 'made-elsewhere' }, 'a secret');
     const environment = { ...processEnvironment(), variables: desktop.variables };
@@ -46,7 +46,7 @@ describe.skipIf(NO_KEEPASSXC)('KeePassXC as the Secret Service', () => {
     });
   });
 
-  it('shows it once that setting is off', async () => {
+  test('shows it once that setting is off', async () => {
     const desktop = await keepassxc({ confirms: false });
     desktop.store({ service: 'holdfast', username: 'made-elsewhere' }, 'a secret');
     const keyring = await openSecretService({ ...processEnvironment(), variables: desktop.variables });

@@ -1,5 +1,5 @@
 import { generateKeyPairSync } from 'node:crypto';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { Credential } from '../../src/credential.ts';
 import { InvalidArgumentError, IssuerMismatchError } from '../../src/errors.ts';
 import { clientFor, givenClient, openServerFor, planClient } from '../../src/login/client.ts';
@@ -35,36 +35,36 @@ function plan(
 }
 
 describe('the client of a login', () => {
-  it('is the one that was given, before all others', () => {
+  test('is the one that was given, before all others', () => {
     expect(plan({ client: { id: 'mine' }, clientMetadataUrl: DOCUMENT }, former({}))).toMatchObject({
       by: 'known',
       client: { clientId: 'mine', source: 'pre-registered', authMethod: 'none' },
     });
   });
 
-  it('is the one that was given for an earlier login at that issuer', () => {
+  test('is the one that was given for an earlier login at that issuer', () => {
     const before = former({ clientId: 'by-hand', source: 'pre-registered' });
     expect(plan({ clientMetadataUrl: DOCUMENT }, before)).toMatchObject({ client: { clientId: 'by-hand' } });
   });
 
-  it('is our metadata document, where the server takes one, before a registration of our own', () => {
+  test('is our metadata document, where the server takes one, before a registration of our own', () => {
     const before = former({ source: 'dynamic' });
     expect(plan({ clientMetadataUrl: DOCUMENT }, before)).toEqual({ by: 'document', url: DOCUMENT });
     expect(plan({ clientMetadataUrl: DOCUMENT }, before, false)).toMatchObject({ by: 'known' });
   });
 
-  it('is the same document at another issuer: its URL is good everywhere', () => {
+  test('is the same document at another issuer: its URL is good everywhere', () => {
     const before = former({ clientId: DOCUMENT, source: 'metadata-document' }, 'https://old.example');
     expect(plan({}, before)).toEqual({ by: 'document', url: DOCUMENT });
   });
 
-  it('is a registration of our own at that issuer, and a new one at another', () => {
+  test('is a registration of our own at that issuer, and a new one at another', () => {
     expect(plan({}, former({ source: 'dynamic' }))).toMatchObject({ by: 'known' });
     expect(plan({}, former({ source: 'dynamic' }, 'https://old.example'))).toEqual({ by: 'registration' });
     expect(plan({})).toEqual({ by: 'registration' });
   });
 
-  it.each([
+  test.each([
     ['of the earlier login', {}],
     ['that was given again', { client: { id: 'by-hand' } }],
     ['that was given with its issuer', { client: { id: 'by-hand', issuer: 'https://old.example' } }],
@@ -73,14 +73,14 @@ describe('the client of a login', () => {
     expect(() => plan(options, before)).toThrow(IssuerMismatchError);
   });
 
-  it('that was given with the new issuer is used there', () => {
+  test('that was given with the new issuer is used there', () => {
     const before = former({ clientId: 'by-hand', source: 'pre-registered' }, 'https://old.example');
     expect(plan({ client: { id: 'by-hand', issuer: ISSUER } }, before)).toMatchObject({
       client: { clientId: 'by-hand' },
     });
   });
 
-  it.each([
+  test.each([
     ['its server has forgotten it', { loginRequired: { reason: 'gone', error: 'invalid_client', since: 0 } }],
     ['its secret has lapsed', { client: { ...former({}).client, clientSecretExpiresAt: 1 } }],
   ])('is registered anew when %s', (_when, changes) => {
@@ -89,7 +89,7 @@ describe('the client of a login', () => {
     });
   });
 
-  it.each([
+  test.each([
     'http://app.example/c.json',
     'https://app.example/',
     'https://a:b@app.example/c',
@@ -105,7 +105,7 @@ describe('a client that was given', () => {
   const { privateKey: key } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const privateKey = new Secret(key.export({ type: 'pkcs8', format: 'pem' }).toString());
 
-  it.each([
+  test.each([
     [{}, undefined, 'none'],
     [{ secret }, undefined, 'client_secret_basic'],
     [{ secret }, ['client_secret_post'], 'client_secret_post'],
@@ -116,7 +116,7 @@ describe('a client that was given', () => {
     expect(givenClient({ id: 'a', ...given }, listed).authMethod).toBe(method);
   });
 
-  it.each([
+  test.each([
     { id: 'a', authMethod: 'client_secret_basic' as const },
     { id: 'a', authMethod: 'private_key_jwt' as const },
     { id: 'a', privateKey: new Secret('no key') },
@@ -126,13 +126,13 @@ describe('a client that was given', () => {
     expect(() => givenClient(given, undefined)).toThrow(InvalidArgumentError);
   });
 
-  it('keeps no secret that its method does not need', () => {
+  test('keeps no secret that its method does not need', () => {
     expect(givenClient({ id: 'a', secret, authMethod: 'none' }, undefined).clientSecret).toBeUndefined();
   });
 });
 
 describe('the redirect', () => {
-  it('of a document comes to a port that the document names', async () => {
+  test('of a document comes to a port that the document names', async () => {
     const server = await openServerFor(
       { by: 'document', url: DOCUMENT },
       openCallbackServer,
@@ -148,7 +148,7 @@ describe('the redirect', () => {
     }
   });
 
-  it('is registered by the name of this machine where the server refuses its address', async () => {
+  test('is registered by the name of this machine where the server refuses its address', async () => {
     const at = await hostileServer({
       '/register': (request, response) => {
         const { redirect_uris: uris } = JSON.parse(request.body) as { redirect_uris: string[] };

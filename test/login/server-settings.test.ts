@@ -1,6 +1,6 @@
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { InvalidArgumentError, StorageUnsafeError } from '../../src/errors.ts';
 import { serverSettings } from '../../src/login/server-settings.ts';
 import { type Home, temporaryHome } from '../support/homes/home.ts';
@@ -20,17 +20,17 @@ function settingsIn(home: Home, variables: Record<string, string> = {}, resource
 }
 
 describe('the settings of a server', () => {
-  it('are none where there is no file', async () => {
+  test('are none where there is no file', async () => {
     expect(await settingsIn(await temporaryHome())).toMatchObject({ client: undefined, lenient: undefined });
   });
 
-  it('are found by its URL, in any spelling, and are no other server’s', async () => {
+  test('are found by its URL, in any spelling, and are no other server’s', async () => {
     const home = await homeWith({ servers: { 'HTTPS://MCP.example:443/mcp': { scopes: ['read'] } } });
     expect((await settingsIn(home)).scopes).toEqual(['read']);
     expect((await settingsIn(home, {}, 'https://mcp.example/other')).scopes).toBeUndefined();
   });
 
-  it('name the client, and where its secret is', async () => {
+  test('name the client, and where its secret is', async () => {
     const home = await homeWith({});
     const file = join(home.path, 'key.pem');
     await writeFile(file, 'the key\n', { mode: 0o600 });
@@ -67,7 +67,7 @@ describe('the settings of a server', () => {
     expect(settings.client?.privateKey?.reveal()).toBe('the key');
   });
 
-  it('give way to the environment, which is a client of its own', async () => {
+  test('give way to the environment, which is a client of its own', async () => {
     const home = await homeWith({
       servers: {
         [RESOURCE]: {
@@ -87,13 +87,13 @@ describe('the settings of a server', () => {
     expect(client?.secret?.reveal()).toBe('from a mounted file');
   });
 
-  it('take no secret from the environment for a client that the environment does not name', async () => {
+  test('take no secret from the environment for a client that the environment does not name', async () => {
     const home = await homeWith({ servers: { [RESOURCE]: { clientId: 'in the file' } } });
     const { client } = await settingsIn(home, { HOLDFAST_CLIENT_SECRET: 'of another client' });
     expect(client).toMatchObject({ id: 'in the file', secret: undefined });
   });
 
-  it.each([
+  test.each([
     ['a secret in the clear', { clientId: 'a', clientSecret: 'hunter2' }, 'clientSecret'],
     ['a word that is no setting', { clientID: 'a' }, 'clientID'],
     ['a leniency that does not exist', { lenient: { everything: true } }, 'lenient.everything'],
@@ -112,14 +112,14 @@ describe('the settings of a server', () => {
     expect(String(error)).not.toContain('hunter2');
   });
 
-  it.each([[[]], ['text'], [{ 'not a url': {} }], [{ 'http://mcp.example': {} }]])(
+  test.each([[[]], ['text'], [{ 'not a url': {} }], [{ 'http://mcp.example': {} }]])(
     'are refused where `servers` is %j',
     async (servers) => {
       await expect(settingsIn(await homeWith({ servers }))).rejects.toBeInstanceOf(InvalidArgumentError);
     },
   );
 
-  it.each([
+  test.each([
     ['variable that is not set', { env: 'ABSENT' }],
     ['file that is not there', { file: '/nonexistent/secret' }],
   ])('that point to a %s are refused before anything is asked', async (_what, clientSecret) => {
@@ -127,7 +127,7 @@ describe('the settings of a server', () => {
     await expect(settingsIn(home)).rejects.toBeInstanceOf(InvalidArgumentError);
   });
 
-  it('in a file that others may write are not believed', async () => {
+  test('in a file that others may write are not believed', async () => {
     const home = await homeWith({ servers: {} });
     await chmod(home.layout.config, 0o666);
     await expect(settingsIn(home)).rejects.toBeInstanceOf(StorageUnsafeError);

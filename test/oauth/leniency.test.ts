@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { InvalidResponseError, IssuerMismatchError, ServerUnsupportedError } from '../../src/errors.ts';
 import { discover } from '../../src/oauth/discovery/discovery.ts';
 import type { Leniency } from '../../src/oauth/leniency.ts';
@@ -14,7 +14,7 @@ function names({ leniencies }: Awaited<ReturnType<typeof discover>>): string[] {
 }
 
 describe('a leniency', () => {
-  it('that was not needed is not counted', async () => {
+  test('that was not needed is not counted', async () => {
     const at = await publishing(() => ({}));
     const lenient = {
       trustedIssuer: 'https://other.example',
@@ -27,7 +27,7 @@ describe('a leniency', () => {
   describe('for a trusted issuer', () => {
     const OTHER = 'https://login.example/{tenant}/v2.0';
 
-    it('takes the metadata that names it, and it only', async () => {
+    test('takes the metadata that names it, and it only', async () => {
       const at = await publishing(() => ({ issuer: OTHER }));
       const discovery = await found(at, { trustedIssuer: OTHER });
       expect(discovery.server.issuer).toBe(OTHER);
@@ -35,7 +35,7 @@ describe('a leniency', () => {
       expect(discovery.leniencies[0]?.message).toContain(OTHER);
     });
 
-    it.each([`${OTHER}/`, OTHER.toUpperCase(), 'https://login.example'])(
+    test.each([`${OTHER}/`, OTHER.toUpperCase(), 'https://login.example'])(
       'is compared as a string: %s is another one',
       async (trustedIssuer) => {
         const at = await publishing(() => ({ issuer: OTHER }));
@@ -43,7 +43,7 @@ describe('a leniency', () => {
       },
     );
 
-    it('is offered by the error, ready to paste', async () => {
+    test('is offered by the error, ready to paste', async () => {
       const at = await publishing(() => ({ issuer: OTHER }));
       await expect(found(at, {})).rejects.toThrowError(
         expect.objectContaining({ hint: expect.stringContaining(`--trusted-issuer '${OTHER}'`) }),
@@ -52,12 +52,12 @@ describe('a leniency', () => {
   });
 
   describe('for PKCE that is not advertised', () => {
-    it('takes metadata that is silent', async () => {
+    test('takes metadata that is silent', async () => {
       const at = await publishing(() => ({ code_challenge_methods_supported: undefined }));
       expect(names(await found(at, { pkceNotAdvertised: true }))).toEqual(['pkce-not-advertised']);
     });
 
-    it.each([{ methods: ['plain'] }, { methods: [] }])(
+    test.each([{ methods: ['plain'] }, { methods: [] }])(
       'takes none that says $methods',
       async ({ methods }) => {
         const at = await publishing(() => ({ code_challenge_methods_supported: methods }));
@@ -67,7 +67,7 @@ describe('a leniency', () => {
   });
 
   describe('for a metadata URL', () => {
-    it('reads that document and no other', async () => {
+    test('reads that document and no other', async () => {
       const at = await publishing(() => ({}));
       at.routes['/elsewhere.json'] = metadata(at.origin);
       at.routes[OAUTH] = answer(500);
@@ -76,7 +76,7 @@ describe('a leniency', () => {
       expect(names(discovery)).toEqual(['metadata-url']);
     });
 
-    it('takes the issuer that its own place stands for', async () => {
+    test('takes the issuer that its own place stands for', async () => {
       const at = await publishing(() => ({}));
       const tenant = `${at.origin}/tenant`;
       at.routes[`${OAUTH}/tenant`] = metadata(tenant);
@@ -84,7 +84,7 @@ describe('a leniency', () => {
       expect(discovery.server.issuer).toBe(tenant);
     });
 
-    it('takes no other issuer', async () => {
+    test('takes no other issuer', async () => {
       const at = await publishing(() => ({}));
       at.routes['/elsewhere.json'] = metadata('https://other.example');
       await expect(found(at, { metadataUrl: `${at.origin}/elsewhere.json` })).rejects.toBeInstanceOf(
@@ -92,7 +92,7 @@ describe('a leniency', () => {
       );
     });
 
-    it('says so where there is no document', async () => {
+    test('says so where there is no document', async () => {
       const at = await publishing(() => ({}));
       await expect(found(at, { metadataUrl: `${at.origin}/nowhere.json` })).rejects.toBeInstanceOf(
         InvalidResponseError,
@@ -100,7 +100,7 @@ describe('a leniency', () => {
     });
   });
 
-  it('for a resource that is left out sends none', async () => {
+  test('for a resource that is left out sends none', async () => {
     const at = await publishing(() => ({}));
     const discovery = await found(at, { resourceOmitted: true });
     expect(discovery.resourceParameter).toBeUndefined();
@@ -108,7 +108,7 @@ describe('a leniency', () => {
   });
 
   describe('for legacy endpoints', () => {
-    it('takes those of MCP 2025-03-26 where nothing is published', async () => {
+    test('takes those of MCP 2025-03-26 where nothing is published', async () => {
       const at = await server(() => ({ [`${RESOURCE}/mcp`]: answer(404), [OAUTH]: answer(404) }));
       const discovery = await found(at, { legacyEndpoints: true });
       expect(discovery.server).toMatchObject({
@@ -120,7 +120,7 @@ describe('a leniency', () => {
       expect(names(discovery)).toEqual(['legacy-endpoints']);
     });
 
-    it('takes none beside metadata that is there and wrong', async () => {
+    test('takes none beside metadata that is there and wrong', async () => {
       const at = await publishing(() => ({ token_endpoint: undefined }));
       await expect(found(at, { legacyEndpoints: true })).rejects.toBeInstanceOf(InvalidResponseError);
     });

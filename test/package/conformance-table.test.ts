@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 
 const ROOT = new URL('../../', import.meta.url);
 
@@ -19,13 +19,13 @@ function paths(cell = ''): string[] {
 }
 
 describe('docs/conformance.md', () => {
-  it('has each requirement once, in order', () => {
+  test('has each requirement once, in order', () => {
     expect(rows().map(([, number]) => Number(number))).toEqual(
       Array.from({ length: 66 }, (_, index) => index + 1),
     );
   });
 
-  it('names code and tests that are there', () => {
+  test('names code and tests that are there', () => {
     const missing = rows().flatMap(([, number, , , code, tests]) => {
       const named = [
         ...paths(code).map((path) => (path.startsWith('docs/') ? path : `src/${path}`)),

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { chmod, chown, mkdir, readdir, readFile, rename, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { InvalidArgumentError, StorageUnsafeError } from '../../src/errors.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
 import { layoutOf } from '../../src/system/files/paths.ts';
@@ -19,7 +19,7 @@ async function freshStore() {
 }
 
 describe('the directory store', () => {
-  it('gives back what was stored, in a new store over the same directory too', async () => {
+  test('gives back what was stored, in a new store over the same directory too', async () => {
     const { store, layout, environment } = await freshStore();
     const result = await store.cas(address, undefined, 'a.b.c');
     expect(result.outcome).toBe('ok');
@@ -32,7 +32,7 @@ describe('the directory store', () => {
     expect(await again.kidsOf('record')).toEqual(['key']);
   });
 
-  it('creates nothing when it only looks', async () => {
+  test('creates nothing when it only looks', async () => {
     const { store, path } = await freshStore();
     expect(await store.read(address)).toBeUndefined();
     expect(await store.version(address)).toBeUndefined();
@@ -43,7 +43,7 @@ describe('the directory store', () => {
     await expect(stat(path)).rejects.toThrow('ENOENT');
   });
 
-  it('writes only over the version that was expected', async () => {
+  test('writes only over the version that was expected', async () => {
     const { store } = await freshStore();
     const first = await store.cas(address, undefined, 'one');
     expect((await store.cas(address, undefined, 'two')).outcome).toBe('conflict');
@@ -53,7 +53,7 @@ describe('the directory store', () => {
     expect((await store.read(address))?.record).toBe('two');
   });
 
-  it('removes only the version that was expected, and what is not there without error', async () => {
+  test('removes only the version that was expected, and what is not there without error', async () => {
     const { store } = await freshStore();
     await store.cas(address, undefined, 'one');
     expect(await store.remove(address, 'another')).toBe(false);
@@ -62,7 +62,7 @@ describe('the directory store', () => {
     expect(await store.read(address)).toBeUndefined();
   });
 
-  it('makes directories 0700 and files 0600 whatever the umask, and leaves no temporary file', async () => {
+  test('makes directories 0700 and files 0600 whatever the umask, and leaves no temporary file', async () => {
     const { store, layout } = await freshStore();
     const before = process.umask(0);
     try {
@@ -79,7 +79,7 @@ describe('the directory store', () => {
     expect(await readdir(layout.temporary)).toEqual([]);
   });
 
-  it('moves a damaged record aside, whole, and never over another', async () => {
+  test('moves a damaged record aside, whole, and never over another', async () => {
     const { store, layout } = await freshStore();
     for (const text of ['first damage', 'second damage']) {
       await store.cas(address, undefined, text);
@@ -90,7 +90,7 @@ describe('the directory store', () => {
     expect(await readdir(layout.quarantine)).toHaveLength(2);
   });
 
-  it.each(['remove', 'quarantine'] as const)(
+  test.each(['remove', 'quarantine'] as const)(
     'brings nothing back after a %s that a killed move had copied before',
     async (operation) => {
       const { store, layout } = await freshStore();
@@ -107,7 +107,7 @@ describe('the directory store', () => {
     },
   );
 
-  it('loses no write among processes that all change one record', async () => {
+  test('loses no write among processes that all change one record', async () => {
     const { store, path } = await freshStore();
     const processes = Array.from({ length: 4 }, () =>
       spawn(process.execPath, ['--import', 'tsx', COUNTER, 'record', '25'], {
@@ -120,7 +120,7 @@ describe('the directory store', () => {
     expect((await store.read(address))?.record).toBe('100');
   });
 
-  it('refuses a directory or record that others may read, and names the command that mends it', async () => {
+  test('refuses a directory or record that others may read, and names the command that mends it', async () => {
     const { store, layout } = await freshStore();
     await store.cas(address, undefined, 'one');
     const record = join(layout.credentials, 'key', 'record.jwe');
@@ -138,7 +138,7 @@ describe('the directory store', () => {
     expect(await readFile(record, 'utf8')).toBe('one');
   });
 
-  it('refuses a home, a directory and a record that are symlinks', async () => {
+  test('refuses a home, a directory and a record that are symlinks', async () => {
     const { store, layout } = await freshStore();
     await store.cas(address, undefined, 'one');
     const record = join(layout.credentials, 'key', 'record.jwe');
@@ -151,7 +151,7 @@ describe('the directory store', () => {
   });
 
   const root = requirement('it is not run as root', process.geteuid?.() === 0);
-  it.skipIf(root !== undefined)('refuses a directory that belongs to someone else', async () => {
+  test.skipIf(root !== undefined)('refuses a directory that belongs to someone else', async () => {
     const { store, layout } = await freshStore();
     await mkdir(layout.home, { mode: 0o700 });
     await chown(layout.home, 12345, 12345);
@@ -162,13 +162,13 @@ describe('the directory store', () => {
     expect(await readdir(layout.home)).toEqual([]);
   });
 
-  it('refuses an address that would leave its directory', async () => {
+  test('refuses an address that would leave its directory', async () => {
     const { store } = await freshStore();
     await expect(async () => store.read({ kid: '..', id: 'record' })).rejects.toThrow(StorageUnsafeError);
     await expect(async () => store.lock('../x', { waitMs: 0 })).rejects.toThrow(StorageUnsafeError);
   });
 
-  it('passes over files that are not records', async () => {
+  test('passes over files that are not records', async () => {
     const { store, layout } = await freshStore();
     await store.cas(address, undefined, 'one');
     await writeFile(join(layout.credentials, 'key', 'notes.txt'), 'mine', { mode: 0o600 });
@@ -179,7 +179,7 @@ describe('the directory store', () => {
 describe('the home directory', () => {
   const base = { platform: 'linux', homeDirectory: '/home/ada', uid: 1000 } as const;
 
-  it.each([
+  test.each([
     [{ HOLDFAST_HOME: '/srv/h', XDG_CONFIG_HOME: '/xdg' }, '/srv/h'],
     [{ XDG_CONFIG_HOME: '/xdg' }, '/xdg/holdfast'],
     [{ XDG_CONFIG_HOME: 'relative' }, '/home/ada/.config/holdfast'],
@@ -188,7 +188,7 @@ describe('the home directory', () => {
     expect(layoutOf({ ...base, variables }).home).toBe(home);
   });
 
-  it('cannot be a relative path', () => {
+  test('cannot be a relative path', () => {
     expect(() => layoutOf({ ...base, variables: { HOLDFAST_HOME: 'here' } })).toThrow(InvalidArgumentError);
   });
 });

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { StorageFullError, StorageUnwritableError } from '../../src/errors.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
 import { layoutOf } from '../../src/system/files/paths.ts';
@@ -29,7 +29,7 @@ function mount(...args: string[]): void {
 }
 
 describe.skipIf(root !== undefined)('on a disk that cannot take a write', () => {
-  it('a full one keeps the old record, leaves nothing half-written, and works again once there is space', async () => {
+  test('a full one keeps the old record, leaves nothing half-written, and works again once there is space', async () => {
     const { path, layout, store } = await smallStore();
     const first = await store.cas(address, undefined, 'old');
     const version = first.outcome === 'ok' ? first.version : undefined;
@@ -42,7 +42,7 @@ describe.skipIf(root !== undefined)('on a disk that cannot take a write', () => 
     expect((await store.cas(address, version, 'new')).outcome).toBe('ok');
   });
 
-  it('a read-only one still reads, and says so when it is written', async () => {
+  test('a read-only one still reads, and says so when it is written', async () => {
     const { path, store } = await smallStore();
     await store.cas(address, undefined, 'old');
     mount('-o', 'remount,ro', path);

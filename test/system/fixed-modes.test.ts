@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it, onTestFinished } from 'vitest';
+import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
 import { goodLogin } from '../support/homes/good-login.ts';
 import { temporaryDirectory } from '../support/homes/home.ts';
 import { installed, requirement } from '../support/requirement.ts';
@@ -39,7 +39,7 @@ async function withFixedModes(mode: string, chmod: 'ignore' | 'deny'): Promise<s
 }
 
 describe.skipIf(NO_FUSE)('a file system with fixed modes', () => {
-  it.each(['ignore', 'deny'] as const)(
+  test.each(['ignore', 'deny'] as const)(
     'that others can read is refused each time, with no chmod that would %s it, and nothing is left there',
     async (chmod) => {
       const directory = await withFixedModes('0777', chmod);
@@ -55,7 +55,7 @@ describe.skipIf(NO_FUSE)('a file system with fixed modes', () => {
     },
   );
 
-  it('that is mounted for its owner alone serves as a home', async () => {
+  test('that is mounted for its owner alone serves as a home', async () => {
     const directory = await withFixedModes('0700', 'ignore');
     await mkdir(join(directory, 'parent'));
     const at = commandLine(join(directory, 'parent', 'home'), [login.servers]);

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdir, readdir, readFile, symlink, unlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { AbortedError, InvalidArgumentError, LockTimeoutError } from '../../src/errors.ts';
 import { acquireLock, type LockKind, lockKindOf } from '../../src/system/locks/lock.ts';
 import { thisProcess } from '../../src/system/locks/process-identity.ts';
@@ -31,13 +31,13 @@ describe.each<{ kind: LockKind }>([{ kind: 'flock' }, { kind: 'lease-file' }])(
       return holder;
     }
 
-    it('says which one it is', async () => {
+    test('says which one it is', async () => {
       const lock = await acquire(await lockPath(), 0);
       expect(lock.kind).toBe(kind);
       await lock.release();
     });
 
-    it('lets one caller of a process in at a time, in the order they came', async () => {
+    test('lets one caller of a process in at a time, in the order they came', async () => {
       const path = await lockPath();
       const order: number[] = [];
       let inside = 0;
@@ -55,14 +55,14 @@ describe.each<{ kind: LockKind }>([{ kind: 'flock' }, { kind: 'lease-file' }])(
       expect(order).toEqual(Array.from({ length: 50 }, (_, index) => index));
     });
 
-    it('is not taken from a living process, even one that is stopped', async () => {
+    test('is not taken from a living process, even one that is stopped', async () => {
       const path = await lockPath();
       const holder = await holderOf(path);
       holder.kill('SIGSTOP');
       await expect(acquire(path, 200)).rejects.toThrow(LockTimeoutError);
     });
 
-    it('is free as soon as its holder is killed', async () => {
+    test('is free as soon as its holder is killed', async () => {
       const path = await lockPath();
       const holder = await holderOf(path);
       const waiting = acquire(path, 30_000);
@@ -70,7 +70,7 @@ describe.each<{ kind: LockKind }>([{ kind: 'flock' }, { kind: 'lease-file' }])(
       await (await waiting).release();
     });
 
-    it('loses no turn among processes of which some are killed while they hold it', async () => {
+    test('loses no turn among processes of which some are killed while they hold it', async () => {
       const path = await lockPath();
       await writeFile(path, '0');
       const running = [...Array(6).keys()].map((index) =>
@@ -92,7 +92,7 @@ describe.each<{ kind: LockKind }>([{ kind: 'flock' }, { kind: 'lease-file' }])(
       expect(left.filter((name) => name.startsWith('a.lock.lock.'))).toEqual([]);
     });
 
-    it('lets those behind through when one in the queue gives up', async () => {
+    test('lets those behind through when one in the queue gives up', async () => {
       const path = await lockPath();
       const first = await acquire(path, 0);
       const abort = new AbortController();
@@ -104,7 +104,7 @@ describe.each<{ kind: LockKind }>([{ kind: 'flock' }, { kind: 'lease-file' }])(
       await (await third).release();
     });
 
-    it('keeps those behind out when one in the queue gives up', async () => {
+    test('keeps those behind out when one in the queue gives up', async () => {
       const path = await lockPath();
       const first = await acquire(path, 0);
       await expect(acquire(path, 20)).rejects.toThrow(LockTimeoutError);
@@ -118,7 +118,7 @@ describe.each<{ kind: LockKind }>([{ kind: 'flock' }, { kind: 'lease-file' }])(
       process.geteuid?.() === 0 &&
         spawnSync('unshare', ['--pid', '--fork', 'true'], { stdio: 'ignore' }).status === 0,
     );
-    it.skipIf(namespaces)('is not taken from a process of another PID namespace', async () => {
+    test.skipIf(namespaces)('is not taken from a process of another PID namespace', async () => {
       const path = await lockPath();
       const inside = start('unshare', [
         '--pid',
@@ -139,7 +139,7 @@ describe.each<{ kind: LockKind }>([{ kind: 'flock' }, { kind: 'lease-file' }])(
 );
 
 describe('the lock by flock', () => {
-  it('is taken on the file that has the name now, when someone removed the old one', async () => {
+  test('is taken on the file that has the name now, when someone removed the old one', async () => {
     const path = await lockPath();
     await (await acquireLock(path, { waitMs: 0 })).release();
     await unlink(path);
@@ -160,7 +160,7 @@ describe('the lock by lease file', () => {
   const elsewhere = `${pidNamespace} time:[1]`;
   const nobody = 2 ** 22 + 1;
 
-  it.each([
+  test.each([
     ['of an earlier boot', ['another-boot', namespace, host, 1, '1', 'n']],
     ['whose number is another process’s now', [boot, namespace, host, pid, 'earlier', 'n']],
     ['of another time namespace whose number no process has', [boot, elsewhere, host, nobody, '1', 'n']],
@@ -175,7 +175,7 @@ describe('the lock by lease file', () => {
     expect(await readdir(dirname(path))).toEqual([]);
   });
 
-  it.each([
+  test.each([
     ['of another container', [boot, 'pid:[1]', host, pid, started, 'n']],
     ['that lives in another time namespace', [boot, elsewhere, host, process.ppid, '1', 'n']],
     ['that is not an identity', ['who knows']],
@@ -190,7 +190,7 @@ describe('the lock by lease file', () => {
 });
 
 describe('HOLDFAST_LOCK', () => {
-  it.each([
+  test.each([
     [undefined, undefined],
     ['', undefined],
     ['flock', 'flock'],
@@ -199,7 +199,7 @@ describe('HOLDFAST_LOCK', () => {
     expect(lockKindOf({ HOLDFAST_LOCK: value })).toBe(kind);
   });
 
-  it('refuses another word', () => {
+  test('refuses another word', () => {
     expect(() => lockKindOf({ HOLDFAST_LOCK: 'mutex' })).toThrow(InvalidArgumentError);
   });
 });

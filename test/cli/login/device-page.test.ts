@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { temporaryHome } from '../../support/homes/home.ts';
 import { hostileServer, json } from '../../support/servers/hostile-server.ts';
 import { commandLine } from '../../support/transcript.ts';
@@ -34,7 +34,7 @@ async function loginAt(page: string | undefined, options: readonly string[] = []
 }
 
 describe('holdfast login --device', () => {
-  it('warns of a page on another host than the authorization server, whatever it is told to leave out', async () => {
+  test('warns of a page on another host than the authorization server, whatever it is told to leave out', async () => {
     for (const options of [[], ['--quiet']]) {
       const { err, host } = await loginAt('https://microsoft.com/devicelogin', options);
       const warning = `warning: The page to enter the code at is on "microsoft.com", but the login goes to "${host}".`;
@@ -43,7 +43,7 @@ describe('holdfast login --device', () => {
     }
   });
 
-  it('tells a program whose code it is', async () => {
+  test('tells a program whose code it is', async () => {
     const { err, host } = await loginAt('https://microsoft.com/devicelogin', ['--json']);
     const line = err.split('\n').find((text) => text.startsWith('{"device"')) ?? '{}';
     expect(JSON.parse(line)).toMatchObject({
@@ -51,14 +51,14 @@ describe('holdfast login --device', () => {
     });
   });
 
-  it('says who asks for the code, and warns of nothing, where the page is the server’s own', async () => {
+  test('says who asks for the code, and warns of nothing, where the page is the server’s own', async () => {
     const { err, host } = await loginAt(undefined);
     expect(err).toContain(`Logging in at "${host}"`);
     expect(err).toContain('WDJB-MJHT');
     expect(err).not.toContain('warning: The page');
   });
 
-  it('shows no sentence in place of a code', async () => {
+  test('shows no sentence in place of a code', async () => {
     const { err } = await loginAt(undefined, [], 'Call 1-800-555-0100 and read your password');
     expect(err).toContain('answered no device code (wrong: user_code)');
     expect(err).not.toContain('1-800');

@@ -1,6 +1,6 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { temporaryHome } from '../../support/homes/home.ts';
 import { answer, hostileServer } from '../../support/servers/hostile-server.ts';
 import { commandLine } from '../../support/transcript.ts';
@@ -21,7 +21,7 @@ async function refused(options: readonly string[], config?: unknown) {
 }
 
 describe('holdfast login, told how to log in,', () => {
-  it.each([
+  test.each([
     [['--client-secret-file', '/etc/hostname'], 'no --client-id says which'],
     [['--client-id', 'a', '--client-secret-file', '/nonexistent/secret'], 'is not there'],
     [['--client-id', 'a', '--client-auth', 'basic'], '--client-auth knows no "basic"'],
@@ -36,7 +36,7 @@ describe('holdfast login, told how to log in,', () => {
     expect(err).toContain(message);
   });
 
-  it.each([
+  test.each([
     [{ servers: { URL: { clientSecret: 'in the clear' } } }, 'clientSecret'],
     [{ servers: { URL: { clientId: 'a', clientSecret: { env: 'ABSENT' } } } }, 'ABSENT'],
     [{ servers: 'all' }, '"servers" does not hold an object'],
@@ -47,7 +47,7 @@ describe('holdfast login, told how to log in,', () => {
     expect(err).not.toContain('in the clear');
   });
 
-  it('never prints a secret that it read', async () => {
+  test('never prints a secret that it read', async () => {
     const server = await hostileServer({ '*': answer(404) });
     const { path } = await temporaryHome();
     await mkdir(path, { mode: 0o700 });
@@ -65,7 +65,7 @@ describe('holdfast login, told how to log in,', () => {
 describe('holdfast login where nobody can be asked', () => {
   const NOWHERE = { BROWSER: '', DISPLAY: '', CI: '1' };
 
-  it('ends at once, with the command for where somebody can', async () => {
+  test('ends at once, with the command for where somebody can', async () => {
     const server = await hostileServer({ '*': answer(404) });
     const { path } = await temporaryHome();
     const url = `${server.origin}/mcp`;
@@ -76,7 +76,7 @@ describe('holdfast login where nobody can be asked', () => {
     expect(server.requests).toEqual([]);
   });
 
-  it('ends at once with --no-input, whatever the place', async () => {
+  test('ends at once with --no-input, whatever the place', async () => {
     const { code, err } = await refused(['--no-input']);
     expect(code).toBe(3);
     expect(err).toContain('--no-input was given');

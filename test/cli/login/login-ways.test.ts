@@ -3,7 +3,7 @@ import { chmod, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { text } from 'node:stream/consumers';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { browse } from '../../support/browser/scripted-browser.mjs';
 import { contentsOf } from '../../support/homes/disk.ts';
 import { temporaryDirectory, temporaryHome } from '../../support/homes/home.ts';
@@ -92,7 +92,7 @@ async function pageElsewhere(): Promise<string> {
 }
 
 describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, holdfast login', () => {
-  it('opens the browser where there is one', async () => {
+  test('opens the browser where there is one', async () => {
     const at = await person('', { BROWSER: SCRIPTED_BROWSER });
     const told = await at.told();
     expect(told).toMatch(/^exit 0\n/);
@@ -101,7 +101,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, holdfast login', () =
     expect((await at.run.run(['token', servers.resource])).code).toBe(0);
   });
 
-  it('prints the URL where there is none, and withdraws its question when the redirect comes', async () => {
+  test('prints the URL where there is none, and withdraws its question when the redirect comes', async () => {
     const at = await person('');
     await at.shows(PROMPT);
     at.type('http://127.0.0.1/half-pas');
@@ -132,7 +132,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, holdfast login', () =
     expect((await at.run.run(['token', servers.resource])).code).toBe(0);
   });
 
-  it.each([
+  test.each([
     [{ SSH_CONNECTION: '192.0.2.1 1 192.0.2.2 22' }, 'you are connected over SSH'],
     [{ CI: 'true' }, 'this is a CI job'],
     [{ CODESPACES: 'true' }, 'this is a codespace'],
@@ -150,7 +150,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, holdfast login', () =
     expect((await contentsOf(at.run.home)).filter((line) => line.includes('.jwe'))).toEqual([]);
   });
 
-  it('takes the address that the browser ended at, whatever was pasted before, with a message for each', async () => {
+  test('takes the address that the browser ended at, whatever was pasted before, with a message for each', async () => {
     const at = await person(`--callback-url ${await pageElsewhere()}`);
     await at.shows(PROMPT);
     const { url } = await browse(at.url());
@@ -212,7 +212,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, holdfast login', () =
     expect((await at.run.run(['token', servers.resource])).code).toBe(0);
   });
 
-  it('ends when the address tells of a refusal', async () => {
+  test('ends when the address tells of a refusal', async () => {
     const at = await person('');
     await at.shows(PROMPT);
     const state = new URL(at.url()).searchParams.get('state');
@@ -225,7 +225,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, holdfast login', () =
     `);
   });
 
-  it('ends on Ctrl-D, with nothing stored', async () => {
+  test('ends on Ctrl-D, with nothing stored', async () => {
     const at = await person('');
     await at.shows(PROMPT);
     at.type(CTRL_D);
@@ -234,7 +234,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, holdfast login', () =
     expect(told).toMatch(/\nPaste the address here:\nerror: The login was cancelled. Nothing was stored.$/);
   });
 
-  it('asks for the address as well where the browser that opens is on another machine', async () => {
+  test('asks for the address as well where the browser that opens is on another machine', async () => {
     const at = await person('', { CODESPACES: 'true', BROWSER: '/bin/true' });
     await at.shows(PROMPT);
     expect(at.shown()).toContain('Opening your browser. If nothing shows, open this URL in a browser on any');
@@ -242,7 +242,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, holdfast login', () =
     expect(await at.ended).toBe(130);
   });
 
-  it('opens the browser of Windows from WSL', async () => {
+  test('opens the browser of Windows from WSL', async () => {
     const directory = await temporaryDirectory();
     const program = join(directory, 'rundll32.exe');
     await writeFile(
@@ -256,7 +256,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, holdfast login', () =
     expect(told).toContain('Opening your browser.');
   });
 
-  it('falls back to the address where a browser does not open', async () => {
+  test('falls back to the address where a browser does not open', async () => {
     const at = await person('', { ...CONTAINER, BROWSER: '/nonexistent/browser' });
     await at.shows(PROMPT);
     at.type(CTRL_C);
@@ -281,7 +281,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, holdfast login', () =
     `);
   });
 
-  it('with --quiet prints what is needed, and why it asks again', async () => {
+  test('with --quiet prints what is needed, and why it asks again', async () => {
     const at = await person('--quiet');
     await at.shows(PROMPT);
     at.type(`a b${ENTER}`);
@@ -300,7 +300,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, holdfast login', () =
     `);
   });
 
-  it('with --no-browser and over SSH tells of the tunnel too', async () => {
+  test('with --no-browser and over SSH tells of the tunnel too', async () => {
     const at = await person('--no-browser', { SSH_CONNECTION: '192.0.2.1 1 192.0.2.2 22' });
     await at.shows(PROMPT);
     at.type(CTRL_C);
@@ -308,7 +308,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, holdfast login', () =
     expect(told).toContain('On yours, first run:\n\n  ssh -L PPPPP:127.0.0.1:PPPPP HOST\n');
   });
 
-  it('with --no-input asks nobody, and no server', async () => {
+  test('with --no-input asks nobody, and no server', async () => {
     const before = await servers.counters();
     expect(await (await person('--no-input')).told()).toMatchInlineSnapshot(`
       "exit 3
@@ -319,7 +319,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, holdfast login', () =
     expect(await servers.counters()).toEqual(before);
   });
 
-  it('without input to paste into, and without device codes, ends with the command to run', async () => {
+  test('without input to paste into, and without device codes, ends with the command to run', async () => {
     const told = await (await person('</dev/null')).told();
     expect(told.slice(told.indexOf('error: '))).toMatchInlineSnapshot(`
       "error: A login to http://127.0.0.1:MCP-1/mcp needs a person, and nobody can be asked here: this is a container, and standard input is no terminal to paste an address into.
@@ -330,7 +330,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, holdfast login', () =
 });
 
 describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, with device codes,', () => {
-  it('shows the code, as a picture too, and waits until it is entered', async () => {
+  test('shows the code, as a picture too, and waits until it is entered', async () => {
     const at = await person('', CONTAINER, { at: devices, columns: 80 });
     await at.shows('Waiting for you to enter the code');
     await browse(`${devices.issuer}/device`, { userCode: at.userCode() });
@@ -371,7 +371,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, with device codes,', 
     expect((await at.run.run(['token', devices.resource])).code).toBe(0);
   });
 
-  it.each([
+  test.each([
     [40, true],
     [24, false],
   ])('draws the picture on %i columns: %s', async (columns, isDrawn) => {
@@ -385,7 +385,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, with device codes,', 
     expect(told).toMatch(/error: The login was cancelled. Nothing was stored.$/);
   });
 
-  it('needs no input', async () => {
+  test('needs no input', async () => {
     const at = await person('--quiet </dev/null', CONTAINER, { at: devices });
     await at.shows('and enter this code there');
     await browse(`${devices.issuer}/device`, { userCode: at.userCode() });
@@ -402,7 +402,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, with device codes,', 
     `);
   });
 
-  it('gives up after --timeout', async () => {
+  test('gives up after --timeout', async () => {
     const told = await (await person('--timeout 1', CONTAINER, { at: devices })).told();
     expect(told).toMatch(/^exit 3\n/);
     expect(told.slice(told.indexOf('error: '))).toMatchInlineSnapshot(`
@@ -411,7 +411,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, with device codes,', 
     `);
   });
 
-  it('says so where --device is asked for in vain', async () => {
+  test('says so where --device is asked for in vain', async () => {
     expect(await (await person('--device')).told()).toMatchInlineSnapshot(`
       "exit 5
       ---
@@ -423,7 +423,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, with device codes,', 
 });
 
 describe('without a terminal, holdfast login', () => {
-  it.each([
+  test.each([
     [{ SSH_CONNECTION: '192.0.2.1 1 192.0.2.2 22' }, 'you are connected over SSH'],
     [{ CI: 'true' }, 'this is a CI job'],
     [CONTAINER, 'this is a container'],
@@ -443,7 +443,7 @@ describe('without a terminal, holdfast login', () => {
     expect(await contentsOf(path)).toEqual([]);
   });
 
-  it('believes a program that somebody is there: --device --json', async () => {
+  test('believes a program that somebody is there: --device --json', async () => {
     const { path } = await temporaryHome();
     const login = commandLine(path).start(['login', devices.resource, '--device', '--json'], { BROWSER: '' });
     await login.says('"device"');
@@ -455,7 +455,7 @@ describe('without a terminal, holdfast login', () => {
     expect(err.trim().split('\n')).toHaveLength(1);
   });
 
-  it('takes the address from a program: --paste --json', async () => {
+  test('takes the address from a program: --paste --json', async () => {
     const { path } = await temporaryHome();
     const page = (await pageElsewhere()).replaceAll("'", '');
     const child = spawn(
@@ -476,7 +476,7 @@ describe('without a terminal, holdfast login', () => {
     expect(JSON.parse(await out)).toMatchObject({ credential: { state: 'fresh' } });
   });
 
-  it('says so when standard input ends before an address came', async () => {
+  test('says so when standard input ends before an address came', async () => {
     const { path } = await temporaryHome();
     expect(
       await commandLine(path, [servers]).told(['login', servers.resource, '--paste']),

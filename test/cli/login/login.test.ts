@@ -1,5 +1,5 @@
 import { createServer, type Server } from 'node:net';
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { browse } from '../../support/browser/scripted-browser.mjs';
 import { contentsOf } from '../../support/homes/disk.ts';
 import { temporaryHome } from '../../support/homes/home.ts';
@@ -39,7 +39,7 @@ async function freePort(): Promise<number> {
 }
 
 describe('holdfast login', () => {
-  it('opens the browser, and says where the login is kept and what was passed over', async () => {
+  test('opens the browser, and says where the login is kept and what was passed over', async () => {
     const at = await freshHome();
     expect(await at.told(['login', servers.resource])).toMatchInlineSnapshot(`
       "exit 0
@@ -60,19 +60,19 @@ describe('holdfast login', () => {
     `);
   });
 
-  it('takes the URL in any spelling, and keeps one login for them all', async () => {
+  test('takes the URL in any spelling, and keeps one login for them all', async () => {
     const at = await freshHome();
     await at.run(['login', servers.resource.replace('http', 'HTTP')]);
     const { code } = await at.run(['token', servers.resource]);
     expect(code).toBe(0);
   });
 
-  it('prints nothing with --quiet when the browser opens', async () => {
+  test('prints nothing with --quiet when the browser opens', async () => {
     const at = await freshHome();
     expect(await at.told(['login', servers.resource, '--quiet'])).toBe('exit 0');
   });
 
-  it('prints the URL all the same with --quiet when no browser opens', async () => {
+  test('prints the URL all the same with --quiet when no browser opens', async () => {
     const at = await freshHome();
     const variables = { BROWSER: '/nonexistent/browser' };
     expect(await at.told(['login', servers.resource, '-q', '-t', '1'], variables)).toMatchInlineSnapshot(`
@@ -87,7 +87,7 @@ describe('holdfast login', () => {
     `);
   });
 
-  it('prints data on stdout and JSON lines on stderr with --json, and no secret in either', async () => {
+  test('prints data on stdout and JSON lines on stderr with --json, and no secret in either', async () => {
     const at = await freshHome();
     const { code, out, err } = await at.run(['login', servers.resource, '--json']);
     const { out: token } = await at.run(['token', servers.resource]);
@@ -137,7 +137,7 @@ describe('holdfast login', () => {
     expect(out.includes(token.trim()) || err.includes(token.trim())).toBe(false);
   });
 
-  it('keeps two accounts at one server apart', async () => {
+  test('keeps two accounts at one server apart', async () => {
     const at = await freshHome();
     await at.run(['login', servers.resource]);
     const work = at.transcript(await at.run(['login', servers.resource, '--account', 'work']));
@@ -150,7 +150,7 @@ describe('holdfast login', () => {
     expect(one.out === other.out).toBe(false);
   });
 
-  it('asks for the scopes of --scope, in place of what the server suggests', async () => {
+  test('asks for the scopes of --scope, in place of what the server suggests', async () => {
     const at = await freshHome();
     const login = at.start([
       'login',
@@ -166,7 +166,7 @@ describe('holdfast login', () => {
     expect((await login.ended).code).toBe(130);
   });
 
-  it('comes back to --callback-port', async () => {
+  test('comes back to --callback-port', async () => {
     const at = await freshHome();
     const port = await freePort();
     const args = ['login', servers.resource, '--json', '--callback-port', String(port)];
@@ -176,7 +176,7 @@ describe('holdfast login', () => {
     expect(new URL(authorize.url).searchParams.get('redirect_uri')).toBe(`http://127.0.0.1:${port}/callback`);
   });
 
-  it('says so when --callback-port is in use', async () => {
+  test('says so when --callback-port is in use', async () => {
     const at = await freshHome();
     const { port } = new URL(servers.resource);
     expect(await at.told(['login', servers.resource, '--callback-port', port])).toMatchInlineSnapshot(`
@@ -189,7 +189,7 @@ describe('holdfast login', () => {
     `);
   });
 
-  it('registers once for several logins at one server', async () => {
+  test('registers once for several logins at one server', async () => {
     const at = await freshHome();
     const before = await servers.counters();
     await at.run(['login', servers.resource]);
@@ -203,7 +203,7 @@ describe('holdfast login', () => {
 });
 
 describe('without a browser', () => {
-  it('prints the URL and waits: whoever opens it finishes the login', async () => {
+  test('prints the URL and waits: whoever opens it finishes the login', async () => {
     const at = await freshHome();
     const login = at.start(['login', servers.resource, '--no-browser', '--json']);
     const page = await browse(await authorizeUrl(login));
@@ -212,7 +212,7 @@ describe('without a browser', () => {
     expect((await at.run(['token', servers.resource])).code).toBe(0);
   });
 
-  it('ends cleanly on Ctrl-C, with nothing stored', async () => {
+  test('ends cleanly on Ctrl-C, with nothing stored', async () => {
     const at = await freshHome();
     const login = at.start(['login', servers.resource, '--no-browser']);
     await login.says('/auth?');
@@ -233,7 +233,7 @@ describe('without a browser', () => {
     expect(await at.told(['list'])).toContain('No logins yet.');
   });
 
-  it('ends with 143 on SIGTERM', async () => {
+  test('ends with 143 on SIGTERM', async () => {
     const at = await freshHome();
     const login = at.start(['login', servers.resource, '--no-browser']);
     await login.says('/auth?');
@@ -241,7 +241,7 @@ describe('without a browser', () => {
     expect((await login.ended).code).toBe(143);
   });
 
-  it('gives up after --timeout', async () => {
+  test('gives up after --timeout', async () => {
     const at = await freshHome();
     expect(
       await at.told(['login', servers.resource, '--timeout', '1', '--no-browser']),
@@ -261,7 +261,7 @@ describe('without a browser', () => {
     `);
   });
 
-  it('says so when a browser fails to start, and how to go on over SSH', async () => {
+  test('says so when a browser fails to start, and how to go on over SSH', async () => {
     const at = await freshHome();
     const variables = { BROWSER: '/nonexistent/browser', SSH_CONNECTION: '192.0.2.1 1 192.0.2.2 22' };
     expect(await at.told(['login', servers.resource, '-t', '1'], variables)).toMatchInlineSnapshot(`
@@ -286,7 +286,7 @@ describe('without a browser', () => {
     `);
   });
 
-  it('ends on Ctrl-C while a server keeps it waiting', async () => {
+  test('ends on Ctrl-C while a server keeps it waiting', async () => {
     const at = await freshHome();
     const silent = createServer();
     onTestFinished(() => void silent.close());
@@ -306,7 +306,7 @@ describe('without a browser', () => {
 });
 
 describe('where nothing lasts', () => {
-  it('refuses before anyone is asked, and says how to go on', async () => {
+  test('refuses before anyone is asked, and says how to go on', async () => {
     const at = await freshHome();
     const before = await servers.counters();
     expect(await at.told(['login', servers.resource, '--keyring', 'memory'])).toMatchInlineSnapshot(`
@@ -320,7 +320,7 @@ describe('where nothing lasts', () => {
     expect(await contentsOf(at.home)).toEqual([]);
   });
 
-  it('logs in with --allow-memory, warns, and leaves nothing on disk', async () => {
+  test('logs in with --allow-memory, warns, and leaves nothing on disk', async () => {
     const at = await freshHome();
     expect(
       await at.told(['login', servers.resource, '--keyring', 'memory', '--allow-memory']),

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { temporaryHome } from '../../support/homes/home.ts';
 import { HOLDFAST, NO_TERMINAL, terminal } from '../../support/sandbox/sandbox-terminal.ts';
 import { type HostileServer, hostileServer, json } from '../../support/servers/hostile-server.ts';
@@ -88,7 +88,7 @@ async function world(metadata: (honest: string, evil: string) => object = () => 
 }
 
 describe('a login whose page is on another host than the authorization server, without a terminal,', () => {
-  it.each([
+  test.each([
     ['where everything else is the attacker’s', () => ({})],
     [
       'where the registration is the honest server’s',
@@ -110,7 +110,7 @@ describe('a login whose page is on another host than the authorization server, w
     expect([loot, visits()]).toEqual([[], 0]);
   });
 
-  it('is refused for device codes as well', async () => {
+  test('is refused for device codes as well', async () => {
     const { url, loot, visits } = await world((honest) => ({
       device_authorization_endpoint: `${honest}/device`,
     }));
@@ -121,7 +121,7 @@ describe('a login whose page is on another host than the authorization server, w
     expect([loot, visits()]).toEqual([[], 0]);
   });
 
-  it('ends without tokens where the server promises iss, and the honest one does not send it', async () => {
+  test('ends without tokens where the server promises iss, and the honest one does not send it', async () => {
     const { url, loot } = await world(() => ({ authorization_response_iss_parameter_supported: true }));
     const { path } = await temporaryHome();
     const { err } = await commandLine(path).run(['login', url, '--browser']);
@@ -129,7 +129,7 @@ describe('a login whose page is on another host than the authorization server, w
     expect(loot).toEqual([]);
   });
 
-  it('is made where the option or the settings say that the two belong together, and says so', async () => {
+  test('is made where the option or the settings say that the two belong together, and says so', async () => {
     const { url } = await world();
     const { path, layout } = await temporaryHome();
     const line = commandLine(path);
@@ -162,7 +162,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('a login whose page is on another hos
     return { ...made, before, code: await at.ended, shown: at.shown() };
   }
 
-  it.each(['\r', 'n\r', 'what?\r'])('asks first, and ends when the answer is %j', async (answer) => {
+  test.each(['\r', 'n\r', 'what?\r'])('asks first, and ends when the answer is %j', async (answer) => {
     const { code, shown, honest, evil, loot, visits } = await person(answer);
     expect(shown).toContain(new URL(honest.origin).host);
     expect(shown).toContain(new URL(evil.origin).host);
@@ -170,7 +170,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('a login whose page is on another hos
     expect([code, loot, visits()]).toEqual([130, [], 0]);
   });
 
-  it('goes on when the person says yes', async () => {
+  test('goes on when the person says yes', async () => {
     const { code, before, visits } = await person('y\r');
     expect([code, before, visits()]).toEqual([0, 0, 1]);
   });

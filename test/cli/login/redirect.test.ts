@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { browse } from '../../support/browser/scripted-browser.mjs';
 import { contentsOf } from '../../support/homes/disk.ts';
 import { goodLogin } from '../../support/homes/good-login.ts';
@@ -6,7 +6,7 @@ import { goodLogin } from '../../support/homes/good-login.ts';
 const good = goodLogin();
 
 describe('a redirect', () => {
-  it('with another state is refused, and the login can still be finished', async () => {
+  test('with another state is refused, and the login can still be finished', async () => {
     const at = await good.home();
     const before = await contentsOf(at.home);
     const login = at.start(['login', good.servers.resource, '--account', 'b', '--no-browser']);
@@ -23,7 +23,7 @@ describe('a redirect', () => {
     expect((await at.run(['token', good.servers.resource, '--account', 'b'])).code).toBe(0);
   });
 
-  it('with another state is counted when nobody finishes the login', async () => {
+  test('with another state is counted when nobody finishes the login', async () => {
     const at = await good.home();
     const told = await good.unharmed(at, async () => {
       const login = at.start([
@@ -49,7 +49,7 @@ describe('a redirect', () => {
     `);
   });
 
-  it('that comes twice is used once', async () => {
+  test('that comes twice is used once', async () => {
     const at = await good.home();
     const login = at.start(['login', good.servers.resource, '--account', 'b', '--no-browser']);
     await login.says('/auth?');

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { failed, goodLogin } from '../../support/homes/good-login.ts';
 import { answer, hostileServer, json, type Routes, stream } from '../../support/servers/hostile-server.ts';
 import { startServers } from '../../support/servers/servers.ts';
@@ -10,7 +10,7 @@ describe('a login that names no server it could trust', () => {
   const CLEAR = 'Tokens would cross the network in the clear. Use https://';
   const URL_OF_A_SERVER = 'https://mcp.example.com/mcp';
 
-  it.each<[what: string, args: string[], message: string, hint: string]>([
+  test.each<[what: string, args: string[], message: string, hint: string]>([
     ['not a URL', ['nonsense'], '"nonsense" is not a URL.', WHOLE],
     [
       'a URL of another kind',
@@ -53,7 +53,7 @@ describe('a login that names no server it could trust', () => {
     expect(await good.unharmed(at, () => at.run(['login', ...args]))).toBe(failed(2, message, hint));
   });
 
-  it('a relative home', async () => {
+  test('a relative home', async () => {
     const at = await good.home();
     const variables = { HOLDFAST_HOME: 'here' };
     expect(await good.unharmed(at, () => at.run(['login', URL_OF_A_SERVER], variables))).toBe(
@@ -65,14 +65,14 @@ describe('a login that names no server it could trust', () => {
     );
   });
 
-  it('a keyring that there is not', async () => {
+  test('a keyring that there is not', async () => {
     const at = await good.home();
     const variables = { HOLDFAST_KEYRING: 'pass' };
     const told = await good.unharmed(at, () => at.run(['login', URL_OF_A_SERVER], variables));
     expect(told).toContain(failed(2, 'There is no keyring "pass".', 'Choose one of: auto, native, '));
   });
 
-  it('a URL with a password, which is not repeated', async () => {
+  test('a URL with a password, which is not repeated', async () => {
     const at = await good.home();
     const told = await good.unharmed(at, () => at.run(['login', 'https://ada:hunter2@mcp.example.com/mcp']));
     expect(told).toMatchInlineSnapshot(`
@@ -117,7 +117,7 @@ describe('a login at a server that', () => {
   const ORIGIN = 'http://127.0.0.1:PPPPP';
   const TELL = 'It was not used. Tell who runs the server.';
 
-  it.each<[what: string, spoilt: (origin: string) => Routes, message: string, hint: string]>([
+  test.each<[what: string, spoilt: (origin: string) => Routes, message: string, hint: string]>([
     [
       'is a web site',
       () => ({ '*': answer(200, '<h1>Welcome</h1>', { 'content-type': 'text/html' }) }),
@@ -220,7 +220,7 @@ describe('a login at a server that', () => {
     expect(await good.unharmed(at, () => at.run(['login', `${origin}/mcp`]))).toBe(failed(5, message, hint));
   });
 
-  it('is not there', async () => {
+  test('is not there', async () => {
     const at = await good.home();
     const gone = await startServers();
     await gone.stop();
@@ -232,7 +232,7 @@ describe('a login at a server that', () => {
     `);
   });
 
-  it('gives no access token', async () => {
+  test('gives no access token', async () => {
     const at = await good.home();
     await good.servers.behave({ token: 'no-access-token', times: 1 });
     expect(
@@ -245,7 +245,7 @@ describe('a login at a server that', () => {
     `);
   });
 
-  it('denies consent', async () => {
+  test('denies consent', async () => {
     const at = await good.home();
     const deny = { HOLDFAST_TEST_BROWSER: 'deny' };
     expect(

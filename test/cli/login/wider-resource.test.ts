@@ -1,9 +1,9 @@
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
 import { temporaryHome } from '../../support/homes/home.ts';
 import { hostileServer, json } from '../../support/servers/hostile-server.ts';
 import { commandLine } from '../../support/transcript.ts';
 
-it.each([
+test.each([
   ['', true],
   ['/tenant', true],
   ['/tenant/mcp', false],

@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { start, TYPESCRIPT } from '../../support/processes/process.ts';
 import { installed, requirement } from '../../support/requirement.ts';
 import { type Servers, startServers } from '../../support/servers/servers.ts';
@@ -58,7 +58,7 @@ async function candidates(line: string, wordbreaks = ' \t\n"\'@><=;|&(:'): Promi
 }
 
 describe.skipIf(NO_BASH !== undefined)('completion in bash', () => {
-  it.each<[string, string[]]>([
+  test.each<[string, string[]]>([
     ['holdfast tok', ['token']],
     ['holdfast lo', ['login', 'logout']],
     ['holdfast list --j', ['--json']],
@@ -73,7 +73,7 @@ describe.skipIf(NO_BASH !== undefined)('completion in bash', () => {
     expect(await candidates(line)).toEqual(expected);
   });
 
-  it('offers the servers that are logged in, whatever part of the URL is typed', async () => {
+  test('offers the servers that are logged in, whatever part of the URL is typed', async () => {
     const { resource } = servers;
     const { port } = new URL(resource);
     const after = (typed: string) => resource.slice(typed.length);
@@ -89,13 +89,13 @@ describe.skipIf(NO_BASH !== undefined)('completion in bash', () => {
     }
   });
 
-  it('offers whole URLs where a colon splits no word', async () => {
+  test('offers whole URLs where a colon splits no word', async () => {
     expect(await candidates('holdfast token http://127', ' \t\n')).toEqual([servers.resource]);
   });
 });
 
 describe('the scripts', () => {
-  it('parse in every shell that is here', async () => {
+  test('parse in every shell that is here', async () => {
     for (const shell of ['bash', 'zsh', 'fish'].filter(installed)) {
       const ended = await start(shell, ['-n', join(directory, shell)], variables).ended;
       expect({ shell, ...ended }).toEqual({ shell, code: 0, out: '', err: '' });

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { COMMANDS } from '../../../src/cli/commands.ts';
 import { VERSION } from '../../../src/version.ts';
 import { contentsOf } from '../../support/homes/disk.ts';
@@ -8,7 +8,7 @@ import { commandLine } from '../../support/transcript.ts';
 const at = commandLine('/nonexistent/home');
 
 describe('help', () => {
-  it('gives an overview on stdout', async () => {
+  test('gives an overview on stdout', async () => {
     expect(await at.told(['--help'])).toMatchInlineSnapshot(`
       "exit 0
       --- stdout
@@ -62,12 +62,12 @@ describe('help', () => {
     `);
   });
 
-  it('is on stderr, with exit code 2, when no command was given', async () => {
+  test('is on stderr, with exit code 2, when no command was given', async () => {
     const [asked, none] = await Promise.all([at.run(['--help']), at.run([])]);
     expect(none).toEqual({ code: 2, out: '', err: asked.out });
   });
 
-  it('of a command says what it does, its options and examples', async () => {
+  test('of a command says what it does, its options and examples', async () => {
     expect(await at.told(['login', '--help'])).toMatchInlineSnapshot(`
       "exit 0
       --- stdout
@@ -128,7 +128,7 @@ describe('help', () => {
     `);
   });
 
-  it('is the same however one asks', async () => {
+  test('is the same however one asks', async () => {
     const [asked, ...others] = await Promise.all(
       [
         ['login', '--help'],
@@ -141,21 +141,24 @@ describe('help', () => {
     for (const other of others) expect(other).toEqual(asked);
   });
 
-  it.each(COMMANDS.map(({ name }) => name))('of %s names every option and fits a terminal', async (name) => {
-    const { code, out, err } = await at.run([name, '--help']);
-    const { options } = COMMANDS.find((command) => command.name === name) ?? { options: {} };
-    expect({ code, err }).toEqual({ code: 0, err: '' });
-    expect(out).toMatch(
-      new RegExp(`^Usage: holdfast ${name}( [A-Z]+| \\[[A-Z]+\\])* \\[options\\]( -- [A-Z]+…)?\n`),
-    );
-    for (const option of [...Object.keys(options), 'json', 'quiet', 'help']) {
-      expect(out).toMatch(new RegExp(`^ {2}(-\\w,|   ) --${option}\\b.* {2}\\S`, 'm'));
-    }
-    expect(out).toContain('\nExamples:\n');
-    expect(out.split('\n').filter((line) => line.length > 120)).toEqual([]);
-  });
+  test.each(COMMANDS.map(({ name }) => name))(
+    'of %s names every option and fits a terminal',
+    async (name) => {
+      const { code, out, err } = await at.run([name, '--help']);
+      const { options } = COMMANDS.find((command) => command.name === name) ?? { options: {} };
+      expect({ code, err }).toEqual({ code: 0, err: '' });
+      expect(out).toMatch(
+        new RegExp(`^Usage: holdfast ${name}( [A-Z]+| \\[[A-Z]+\\])* \\[options\\]( -- [A-Z]+…)?\n`),
+      );
+      for (const option of [...Object.keys(options), 'json', 'quiet', 'help']) {
+        expect(out).toMatch(new RegExp(`^ {2}(-\\w,|   ) --${option}\\b.* {2}\\S`, 'm'));
+      }
+      expect(out).toContain('\nExamples:\n');
+      expect(out.split('\n').filter((line) => line.length > 120)).toEqual([]);
+    },
+  );
 
-  it('prints the version', async () => {
+  test('prints the version', async () => {
     const [long, short] = await Promise.all([at.run(['--version']), at.run(['-V'])]);
     expect(long).toEqual({ code: 0, out: `${VERSION}\n`, err: '' });
     expect(short).toEqual(long);
@@ -163,7 +166,7 @@ describe('help', () => {
 });
 
 describe('a command line that cannot be meant', () => {
-  it.each<[string[], string, string]>([
+  test.each<[string[], string, string]>([
     [['lgin'], 'There is no command "lgin".', 'Did you mean: holdfast login'],
     [['log'], 'There is no command "log".', 'Did you mean: holdfast login'],
     [['frobnicate'], 'There is no command "frobnicate".', 'See: holdfast --help'],
@@ -196,7 +199,7 @@ describe('a command line that cannot be meant', () => {
     expect({ code, out, err }).toEqual({ code: 2, out: '', err: `error: ${message}\n  ${hint}\n` });
   });
 
-  it.each([
+  test.each([
     ['--timeout', 'soon', 86_400],
     ['--timeout', '0', 86_400],
     ['--timeout', '1.5', 86_400],
@@ -219,7 +222,7 @@ describe('a command line that cannot be meant', () => {
     expect(await contentsOf(path)).toEqual([]);
   });
 
-  it('is one JSON object on stderr with --json', async () => {
+  test('is one JSON object on stderr with --json', async () => {
     const { code, out, err } = await at.run(['token', '--json']);
     expect({ code, out }).toEqual({ code: 2, out: '' });
     expect(JSON.parse(err)).toEqual({
@@ -232,7 +235,7 @@ describe('a command line that cannot be meant', () => {
     });
   });
 
-  it('says where an error came from with HOLDFAST_DEBUG, and only then', async () => {
+  test('says where an error came from with HOLDFAST_DEBUG, and only then', async () => {
     const [plain, debug, json] = await Promise.all([
       at.run(['token', 'nonsense']),
       at.run(['token', 'nonsense'], { HOLDFAST_DEBUG: '1' }),

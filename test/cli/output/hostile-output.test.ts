@@ -1,6 +1,6 @@
 import { cp, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { type Credential, CredentialId, serializeCredential } from '../../../src/credential.ts';
 import { sealBlob } from '../../../src/handover/blob.ts';
 import { parseCode } from '../../../src/handover/code.ts';
@@ -73,7 +73,7 @@ const oddServer: Partial<Credential> = {
 };
 
 describe('what a record holds', () => {
-  it.each([
+  test.each([
     ['list'],
     ['doctor'],
     ['store status --open'],
@@ -96,7 +96,7 @@ describe('what a record holds', () => {
     await Promise.all([{}, ended, oddServer].map((changes) => isClean(() => homeWith(changes), args)));
   });
 
-  it('makes no second header and no second line of a token', async () => {
+  test('makes no second header and no second line of a token', async () => {
     const { Secret } = await import('../../../src/secret.ts');
     const home = await homeWith({
       tokens: { ...sample.tokens, accessToken: new Secret('AT\r\nX-Injected: yes') },
@@ -113,7 +113,7 @@ describe('what a record holds', () => {
 });
 
 describe('what a blob or a file holds', () => {
-  it('reaches no terminal through holdfast receive', async () => {
+  test('reaches no terminal through holdfast receive', async () => {
     const receiver = await temporaryHome();
     const { out } = await holdfast(['receive', '--later'], {
       HOLDFAST_HOME: receiver.path,
@@ -149,7 +149,7 @@ describe('what a blob or a file holds', () => {
     await Promise.all(files.map((file) => isClean(home, ['receive', '--blob', file], ['list'])));
   });
 
-  it('reaches no terminal through holdfast import', async () => {
+  test('reaches no terminal through holdfast import', async () => {
     const home = await temporaryHome();
     const { HOME } = { HOME: join(home.path, 'person') };
     await mkdir(join(HOME, '.codex'), { recursive: true });
@@ -191,7 +191,7 @@ describe('what a blob or a file holds', () => {
 });
 
 describe('what a server says', () => {
-  it('reaches no terminal through holdfast login and holdfast proxy', async () => {
+  test('reaches no terminal through holdfast login and holdfast proxy', async () => {
     const metadata = (origin: string, changes: object = {}) => ({
       '/.well-known/oauth-authorization-server': {
         issuer: origin,
@@ -238,7 +238,7 @@ describe('what a server says', () => {
 });
 
 describe('what an argument holds', () => {
-  it.each([
+  test.each([
     ['login'],
     ['token'],
     ['headers'],
@@ -258,7 +258,7 @@ describe('what an argument holds', () => {
     await isClean(temporaryHome, [command, TYPED], [command, URL_OF_SERVER, '--account', TYPED]);
   });
 
-  it('reaches no terminal as the name of a command or an option', async () => {
+  test('reaches no terminal as the name of a command or an option', async () => {
     const home = await temporaryHome();
     for (const args of [[TYPED], [`--${TYPED}`], ['list', `--${TYPED}`], ['list', TYPED]]) {
       const { out, err } = await holdfast(args, { HOLDFAST_HOME: home.path }).ended;

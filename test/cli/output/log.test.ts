@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { temporaryHome } from '../../support/homes/home.ts';
 import { expire, loggedIn, stored } from '../../support/homes/vault.ts';
 import { type Servers, startServers } from '../../support/servers/servers.ts';
@@ -18,7 +18,7 @@ function parsed(err: string): Record<string, unknown>[] {
 }
 
 describe('--log json', () => {
-  it('makes a log of all that refresher says, with the moment, the level and the event', async () => {
+  test('makes a log of all that refresher says, with the moment, the level and the event', async () => {
     const { home } = await loggedIn(await temporaryHome(), servers.resource);
     await expire(home, servers.resource);
     const at = commandLine(home.path);
@@ -38,7 +38,7 @@ describe('--log json', () => {
       expect(err).not.toContain(secret?.reveal());
   });
 
-  it('says a failure as a line too, with its code and what to do', async () => {
+  test('says a failure as a line too, with its code and what to do', async () => {
     const own = await startServers();
     const { home } = await loggedIn(await temporaryHome(), own.resource);
     await expire(home, own.resource);
@@ -51,7 +51,7 @@ describe('--log json', () => {
     );
   });
 
-  it('makes a log of all that proxy says, and leaves standard output to the protocol', async () => {
+  test('makes a log of all that proxy says, and leaves standard output to the protocol', async () => {
     const { path } = await temporaryHome();
     const at = commandLine(path);
     const url = 'http://mcp.example.com/mcp';

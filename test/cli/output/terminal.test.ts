@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { start, TYPESCRIPT } from '../../support/processes/process.ts';
 import { installed, requirement } from '../../support/requirement.ts';
 import { type Servers, startServers } from '../../support/servers/servers.ts';
@@ -41,12 +41,12 @@ async function onTerminal(
 }
 
 describe.skipIf(NO_SCRIPT !== undefined)('on a terminal', () => {
-  it('colours the word that matters', async () => {
+  test('colours the word that matters', async () => {
     expect(await onTerminal(['token', 'nonsense'])).toContain(`${ESCAPE}31merror:${ESCAPE}39m "nonsense"`);
     expect(await onTerminal(['doctor'])).toContain(`\n${ESCAPE}32mok${ESCAPE}39m    versions`);
   });
 
-  it.each([{ NO_COLOR: '1' }, { TERM: 'dumb' }])('has no colour with %j', async (variables) => {
+  test.each([{ NO_COLOR: '1' }, { TERM: 'dumb' }])('has no colour with %j', async (variables) => {
     const shown = await Promise.all([
       onTerminal(['token', 'nonsense'], { variables }),
       onTerminal(['doctor'], { variables }),
@@ -57,7 +57,7 @@ describe.skipIf(NO_SCRIPT !== undefined)('on a terminal', () => {
     }
   });
 
-  it('shows a table where it fits, and a block for each login where it does not', async () => {
+  test('shows a table where it fits, and a block for each login where it does not', async () => {
     const shown = async (columns: number) =>
       commandLine(home, [servers])
         .transcript({ code: 0, out: await onTerminal(['list'], { columns }), err: '' })
@@ -76,7 +76,7 @@ describe.skipIf(NO_SCRIPT !== undefined)('on a terminal', () => {
     `);
   });
 
-  it('breaks the findings of doctor at the edge, and no command that one would copy', async () => {
+  test('breaks the findings of doctor at the edge, and no command that one would copy', async () => {
     const text = await onTerminal(['doctor'], { columns: 60, variables: { NO_COLOR: '1' } });
     const lines = text.split('\n').filter((line) => !line.includes('→') && !line.includes(home));
     expect(lines.filter((line) => line.length > 60)).toEqual([]);
@@ -85,7 +85,7 @@ describe.skipIf(NO_SCRIPT !== undefined)('on a terminal', () => {
 });
 
 describe('not on a terminal', () => {
-  it('has no colour', async () => {
+  test('has no colour', async () => {
     const at = commandLine(home);
     const ended = await Promise.all([
       at.run(['doctor'], { TERM: 'xterm' }),

@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { type Output, Ui } from '../../../src/cli/ui.ts';
 import { NetworkError } from '../../../src/errors.ts';
 import { HOSTILE_TEXTS, unprintableIn } from '../../support/hostile-text.ts';
@@ -40,7 +40,7 @@ function sayEverywhere(ui: Ui, text: string): void {
 }
 
 describe('the class that writes to the terminal', () => {
-  it.each(HOSTILE_TEXTS)('lets nothing through that a terminal acts on: %s', (_name, text) => {
+  test.each(HOSTILE_TEXTS)('lets nothing through that a terminal acts on: %s', (_name, text) => {
     for (const options of [{}, { json: true }, { log: true }]) {
       const { ui, said } = written({ ...options, debug: true });
       sayEverywhere(ui, text);
@@ -49,7 +49,7 @@ describe('the class that writes to the terminal', () => {
     }
   });
 
-  it('lets no text through that a terminal acts on, whatever it is', () => {
+  test('lets no text through that a terminal acts on, whatever it is', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary' }), fc.string({ unit: 'grapheme' }), (text, other) => {
         for (const options of [{}, { json: true }, { log: true }]) {
@@ -62,13 +62,13 @@ describe('the class that writes to the terminal', () => {
     );
   });
 
-  it('puts its own styles on after the escaping, and no foreign one', () => {
+  test('puts its own styles on after the escaping, and no foreign one', () => {
     const { ui, said } = written({ isTTY: true });
     ui.note(`${ui.style('bold', 'one\u001b[31m')} two\u001b[32m ${ui.style('green', 'three')}`);
     expect(said.err).toBe('\u001b[1mone\\u{1b}[31m\u001b[22m two\\u{1b}[32m \u001b[32mthree\u001b[39m\n');
   });
 
-  it('escapes in JSON so that a parser reads the same text', () => {
+  test('escapes in JSON so that a parser reads the same text', () => {
     const { ui, said } = written({ json: true });
     const value = { text: '\u009b31m \u202e \u2028 \ud800 \u{e0041} ü 🙂' };
     ui.dataJson(value);
@@ -76,20 +76,20 @@ describe('the class that writes to the terminal', () => {
     expect(JSON.parse(said.out)).toEqual(value);
   });
 
-  it('keeps a message on its line, so that none looks like two', () => {
+  test('keeps a message on its line, so that none looks like two', () => {
     const { ui, said } = written();
     ui.fail({ code: 'network', message: 'one\nerror: two', hint: undefined, retryable: false });
     expect(said.err).toBe('error: one\\u{a}error: two\n');
   });
 
-  it.each(HOSTILE_TEXTS)('writes a token or a header byte for byte, or not at all: %s', (_name, text) => {
+  test.each(HOSTILE_TEXTS)('writes a token or a header byte for byte, or not at all: %s', (_name, text) => {
     const { ui, said } = written();
     ui.dataLine('Authorization: Bearer abc');
     expect(() => ui.dataLine(`Authorization: Bearer ${text}`)).toThrow('nothing was printed');
     expect(said.out).toBe('Authorization: Bearer abc\n');
   });
 
-  it('shortens URLs in notes, warnings, errors and logs, and says that a command needs the whole one', () => {
+  test('shortens URLs in notes, warnings, errors and logs, and says that a command needs the whole one', () => {
     const url = 'https://zoho.example/mcp?key=4f1c9a77b2e84d0c';
     for (const options of [{}, { json: true }, { log: true }]) {
       const { ui, said } = written(options);
@@ -127,7 +127,7 @@ describe('the sources of the command line', () => {
     ['commands/proxy.ts', /^output: process\.stdout,$/],
   ];
 
-  it('write to stdout and stderr through that class alone', async () => {
+  test('write to stdout and stderr through that class alone', async () => {
     const found: string[] = [];
     for (const file of await readdir(CLI, { recursive: true })) {
       if (!file.endsWith('.ts')) continue;

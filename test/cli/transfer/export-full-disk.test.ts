@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { StorageFullError } from '../../../src/errors.ts';
 import type { ExportedLogin } from '../../../src/transfer/types.ts';
 import { openVault } from '../../../src/vault/vault.ts';
@@ -12,7 +12,7 @@ import { NO_SMALL_DISK, smallDisk } from '../../support/homes/small-disk.ts';
 const login = goodLogin();
 
 describe.skipIf(NO_SMALL_DISK)('holdfast export --move, on a disk that takes no write', () => {
-  it.each([
+  test.each([
     { to: 'a file', out: true },
     { to: 'standard output', out: false },
   ])('exports nothing to $to when the disk is full, and the login stays', async ({ out }) => {
@@ -30,7 +30,7 @@ describe.skipIf(NO_SMALL_DISK)('holdfast export --move, on a disk that takes no 
     expect(await login.works(at)).toBe(true);
   });
 
-  it('hands nothing out when there is no room to write down that the login has left', async () => {
+  test('hands nothing out when there is no room to write down that the login has left', async () => {
     const disk = await smallDisk();
     await login.home(disk.home.path);
     const vault = openVault({ environment: disk.home.environment });
@@ -49,7 +49,7 @@ describe.skipIf(NO_SMALL_DISK)('holdfast export --move, on a disk that takes no 
 });
 
 describe('an export that moves', () => {
-  it('says that the login is in two places when the home cannot be written after the login has left', async () => {
+  test('says that the login is in two places when the home cannot be written after the login has left', async () => {
     const { path, layout, environment } = await temporaryHome();
     await login.home(path);
     const vault = openVault({ environment });

@@ -1,7 +1,7 @@
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { Secret } from '../../../src/secret.ts';
 import { goodLogin } from '../../support/homes/good-login.ts';
 import { temporaryDirectory, temporaryHome } from '../../support/homes/home.ts';
@@ -30,7 +30,7 @@ async function elsewhere() {
 }
 
 describe('holdfast export', () => {
-  it('shows nothing unless it is told to, and to whom nobody can be asked, unless it is told twice', async () => {
+  test('shows nothing unless it is told to, and to whom nobody can be asked, unless it is told twice', async () => {
     const at = await login.home();
     expect(await at.told(['export', login.servers.resource])).toMatchInlineSnapshot(`
       "exit 2
@@ -47,7 +47,7 @@ describe('holdfast export', () => {
     expect(await login.works(at)).toBe(true);
   });
 
-  it('writes an access token with nothing to renew it, which import takes elsewhere', async () => {
+  test('writes an access token with nothing to renew it, which import takes elsewhere', async () => {
     const at = await login.home();
     const { code, out } = await at.run(['export', login.servers.resource, '--reveal', '--yes']);
     expect(code).toBe(0);
@@ -84,7 +84,7 @@ describe('holdfast export', () => {
     expect((await there.run(['token', login.servers.resource])).out.trim()).toBe(json.tokens.accessToken);
   });
 
-  it('--move gives the whole login away, to a file that only its owner can read', async () => {
+  test('--move gives the whole login away, to a file that only its owner can read', async () => {
     const at = await login.home();
     const file = join(await temporaryDirectory(), 'login.json');
     const args = ['export', login.servers.resource, '--reveal', '--yes', '--move', '--out', file];
@@ -111,7 +111,7 @@ describe('holdfast export', () => {
     `);
   });
 
-  it('stays where the file cannot be written', async () => {
+  test('stays where the file cannot be written', async () => {
     const at = await login.home();
     const file = join(await temporaryDirectory(), 'login.json');
     await writeFile(file, 'there before');
@@ -121,7 +121,7 @@ describe('holdfast export', () => {
     expect(await login.works(at)).toBe(true);
   });
 
-  it.skipIf(process.platform !== 'linux')('stays where nothing more can be written', async () => {
+  test.skipIf(process.platform !== 'linux')('stays where nothing more can be written', async () => {
     const at = await login.home();
     const words = [
       process.execPath,
@@ -140,7 +140,7 @@ describe('holdfast export', () => {
     expect(await login.works(at)).toBe(true);
   });
 
-  it('--format env writes what a shell and a container read', async () => {
+  test('--format env writes what a shell and a container read', async () => {
     const at = await login.home();
     const { out } = await at.run(['export', login.servers.resource, '--reveal', '--yes', '--format', 'env']);
     const { out: read } = await start('sh', [
@@ -160,7 +160,7 @@ describe('holdfast export', () => {
 });
 
 describe('holdfast import -', () => {
-  it.each([
+  test.each([
     ['no JSON', 'secret-text', 'it is not JSON'],
     ['another format', '{"v":1,"access":"secret-text"}', 'its format is not holdfast-login'],
     ['a cut one', '{"format":"holdfast-login","v":1,"resource":"secret-text"}', 'a field is missing'],
@@ -172,7 +172,7 @@ describe('holdfast import -', () => {
     expect(err).not.toContain('secret-text');
   });
 
-  it('refuses a login whose tokens would go to this machine, for a server that is not on it', async () => {
+  test('refuses a login whose tokens would go to this machine, for a server that is not on it', async () => {
     const at = await login.home();
     const { out } = await at.run(['export', login.servers.resource, '--reveal', '--yes']);
     const json = { ...JSON.parse(out), resource: 'https://mcp.example.com/mcp' };
@@ -183,7 +183,7 @@ describe('holdfast import -', () => {
 });
 
 describe.skipIf(NO_TERMINAL !== undefined)('holdfast export on a terminal', () => {
-  it('shows no token before the answer is yes', async () => {
+  test('shows no token before the answer is yes', async () => {
     const at = await login.home();
     const command = `${HOLDFAST} export ${login.servers.resource} --reveal`;
     const variables = { HOME: '/nonexistent', HOLDFAST_HOME: at.home };

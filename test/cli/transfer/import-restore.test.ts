@@ -1,5 +1,5 @@
 import { readFile, rm, writeFile } from 'node:fs/promises';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { peerHome } from '../../import/peer-home.ts';
 import { temporaryHome } from '../../support/homes/home.ts';
 import { ENTER, HOLDFAST, NO_TERMINAL, terminal } from '../../support/sandbox/sandbox-terminal.ts';
@@ -33,7 +33,7 @@ async function person() {
 }
 
 describe('holdfast import --restore', () => {
-  it('shows what can be put back, with no secret', async () => {
+  test('shows what can be put back, with no secret', async () => {
     const { peer, told, run } = await person();
     const { code, out } = await run(['import', 'codex', '--restore', '--list']);
     expect(code).toBe(0);
@@ -52,7 +52,7 @@ describe('holdfast import --restore', () => {
     `);
   });
 
-  it('writes nothing unless somebody says that it is meant, and says what that means', async () => {
+  test('writes nothing unless somebody says that it is meant, and says what that means', async () => {
     const { peer, told } = await person();
     const left = await peer.files();
     expect(await told(['import', 'codex', '--restore'])).toMatchInlineSnapshot(`
@@ -64,7 +64,7 @@ describe('holdfast import --restore', () => {
     expect(await peer.files()).toEqual(left);
   });
 
-  it('puts the file back as it was, and what was there since can be put back, too', async () => {
+  test('puts the file back as it was, and what was there since can be put back, too', async () => {
     const { peer, before, told, run } = await person();
     const [path = ''] = Object.keys(before);
     await writeFile(`${peer.directory}/${path}`, '{"later": 1}');
@@ -82,14 +82,14 @@ describe('holdfast import --restore', () => {
     expect(await readFile(`${peer.directory}/${path}`, 'utf8')).toBe('{"later": 1}');
   });
 
-  it('puts it back where it has been removed since', async () => {
+  test('puts it back where it has been removed since', async () => {
     const { peer, before, run } = await person();
     await rm(`${peer.directory}/.codex`, { recursive: true });
     expect(await run(['import', 'codex', '--restore', '--yes'])).toMatchObject({ code: 0 });
     expect(await peer.files()).toEqual(before);
   });
 
-  it('refuses a name that it does not know, and what does not go with it', async () => {
+  test('refuses a name that it does not know, and what does not go with it', async () => {
     const { told } = await person();
     expect(await told(['import', 'codex', '--restore', '--backup', 'none'])).toMatchInlineSnapshot(`
       "exit 2
@@ -111,7 +111,7 @@ describe('holdfast import --restore', () => {
     `);
   });
 
-  it.skipIf(NO_TERMINAL)('asks on a terminal, and writes nothing on a no', async () => {
+  test.skipIf(NO_TERMINAL)('asks on a terminal, and writes nothing on a no', async () => {
     const { peer, before, home } = await person();
     const left = await peer.files();
     const command = `${HOLDFAST} import codex --restore`;

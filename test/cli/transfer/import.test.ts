@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { peerHome } from '../../import/peer-home.ts';
 import { temporaryHome } from '../../support/homes/home.ts';
 import {
@@ -45,7 +45,7 @@ async function person(id: string, options: { expiresAt?: number } = {}) {
 }
 
 describe('holdfast import --list', () => {
-  it('shows what a program has, and no secret, and changes nothing', async () => {
+  test('shows what a program has, and no secret, and changes nothing', async () => {
     const { peer, told } = await person('mcp-remote');
     const before = await peer.files();
     expect(await told(['import', 'mcp-remote', '--list', '--url', servers.resource])).toMatchInlineSnapshot(`
@@ -57,7 +57,7 @@ describe('holdfast import --list', () => {
     expect(await peer.files()).toEqual(before);
   });
 
-  it('without a program looks at all of them', async () => {
+  test('without a program looks at all of them', async () => {
     const { run, peer } = await person('codex');
     const { code, out } = await run(['import', '--list', '--json']);
     expect(code).toBe(0);
@@ -78,7 +78,7 @@ describe('holdfast import --list', () => {
 });
 
 describe('holdfast import', () => {
-  it('moves nothing unless somebody says that it is meant', async () => {
+  test('moves nothing unless somebody says that it is meant', async () => {
     const { peer, told } = await person('codex');
     const before = await peer.files();
     expect(await told(['import', 'codex', '--url', servers.resource])).toMatchInlineSnapshot(`
@@ -90,7 +90,7 @@ describe('holdfast import', () => {
     expect(await peer.files()).toEqual(before);
   });
 
-  it('moves the login, which then works here, and says where it is no more', async () => {
+  test('moves the login, which then works here, and says where it is no more', async () => {
     const { peer, told, run } = await person('opencode', { expiresAt: Date.now() - 1000 });
     const args = ['import', 'opencode', '--yes', '--url', servers.resource, '--issuer', servers.issuer];
     expect(await told(args)).toMatchInlineSnapshot(`
@@ -113,7 +113,7 @@ describe('holdfast import', () => {
     `);
   });
 
-  it('takes an access token alone where only that is wanted', async () => {
+  test('takes an access token alone where only that is wanted', async () => {
     const { peer, told, run } = await person('claude-code');
     const before = await peer.files();
     const args = ['import', 'claude-code', '--access-token-only', '--url', servers.resource];
@@ -128,7 +128,7 @@ describe('holdfast import', () => {
     expect((await run(['token', servers.resource])).out.trim()).toBe(peer.login.tokens.access_token);
   });
 
-  it('moves the others where one cannot be moved, and says which', async () => {
+  test('moves the others where one cannot be moved, and says which', async () => {
     const { run, peer } = await person('codex');
     const text = JSON.stringify({
       'gone|1': {
@@ -160,7 +160,7 @@ describe('holdfast import', () => {
     expect(Object.keys(JSON.parse(left))).toEqual(['gone|1', 'other|fedcba9876543210']);
   });
 
-  it('refuses what it cannot use before anything is touched', async () => {
+  test('refuses what it cannot use before anything is touched', async () => {
     const { told } = await person('codex');
     expect(await told(['import'])).toMatchInlineSnapshot(`
       "exit 2
@@ -196,7 +196,7 @@ describe('holdfast import', () => {
 });
 
 describe.skipIf(NO_TERMINAL !== undefined)('holdfast import on a terminal', () => {
-  it('says what will happen, and moves nothing unless the answer is yes', async () => {
+  test('says what will happen, and moves nothing unless the answer is yes', async () => {
     const { peer, at } = await person('mcporter');
     const before = await peer.files();
     const command = `${HOLDFAST} import mcporter --url ${servers.resource}`;
@@ -218,7 +218,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('holdfast import on a terminal', () =
     expect(Object.values(await peer.files()).join()).not.toContain(peer.login.tokens.refresh_token);
   });
 
-  it.each([
+  test.each([
     ['an answer', `y${ENTER}`, 0, 'Moved the login to'],
     ['Ctrl-C', CTRL_C, 130, 'Interrupted.'],
   ])('takes %s after Ctrl-Z and fg', async (_what, typed, code, shown) => {

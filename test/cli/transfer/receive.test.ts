@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { codeIn, fileWith, withoutSecrets } from '../../support/homes/handover.ts';
 import { temporaryDirectory, temporaryHome } from '../../support/homes/home.ts';
 import { start, TYPESCRIPT } from '../../support/processes/process.ts';
@@ -43,7 +43,7 @@ async function told(at: CommandLine, args: readonly string[]): Promise<string> {
 }
 
 describe('holdfast receive --later', () => {
-  it('prints the code alone on standard output, and --blob opens what was sealed to it', async () => {
+  test('prints the code alone on standard output, and --blob opens what was sealed to it', async () => {
     const at = await sandbox();
     const ended = await at.run(['receive', servers.resource, '--later']);
     expect(withoutSecrets(at.transcript(ended))).toMatchInlineSnapshot(`
@@ -77,7 +77,7 @@ describe('holdfast receive --later', () => {
     `);
   });
 
-  it('takes the blob from standard input, through a pipe', async () => {
+  test('takes the blob from standard input, through a pipe', async () => {
     const at = await sandbox();
     const code = codeIn((await at.run(['receive', '--later', '--quiet'])).out);
     const blob = await fileWith(await blobFor(code));
@@ -105,7 +105,7 @@ describe('holdfast receive --later', () => {
 });
 
 describe('holdfast receive', () => {
-  it('waits until the file holds the right blob, whatever is there before', async () => {
+  test('waits until the file holds the right blob, whatever is there before', async () => {
     const at = await sandbox();
     const file = join(await temporaryDirectory(), 'blob');
     const running = at.start(['receive', servers.resource, '--file', file]);
@@ -144,7 +144,7 @@ describe('holdfast receive', () => {
     `);
   });
 
-  it('ends when nothing can come any more', async () => {
+  test('ends when nothing can come any more', async () => {
     const at = await sandbox();
     expect(await told(at, ['receive', '--json'])).toMatchInlineSnapshot(`
       "exit 2
@@ -158,7 +158,7 @@ describe('holdfast receive', () => {
     expect(err).toContain('error: No blob came before the hand-over code ran out.');
   });
 
-  it('refuses what it was not meant for, each with its reason', async () => {
+  test('refuses what it was not meant for, each with its reason', async () => {
     const at = await sandbox();
     const code = codeIn((await at.run(['receive', '--later'])).out);
     const blob = await blobFor(code);
@@ -214,7 +214,7 @@ describe('holdfast receive', () => {
     expect((await at.run(['receive', '--blob', await fileWith(blob)])).code).toBe(0);
   });
 
-  it('shows no code where nothing could be kept', async () => {
+  test('shows no code where nothing could be kept', async () => {
     const at = await sandbox();
     expect(await told(at, ['receive', '--keyring', 'memory', '--later'])).toMatchInlineSnapshot(`
       "exit 4
@@ -226,7 +226,7 @@ describe('holdfast receive', () => {
 });
 
 describe('a login that can be refreshed', () => {
-  it('is replaced with --replace alone, and by an access token never; the blob stays good', async () => {
+  test('is replaced with --replace alone, and by an access token never; the blob stays good', async () => {
     const at = await sandbox();
     const sent = async (...options: string[]) => {
       const code = codeIn((await at.run(['receive', '--later'])).out);
@@ -257,7 +257,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal', () => {
   const on = (at: CommandLine, command: string, options?: { columns: number }) =>
     terminal(`${HOLDFAST} ${command}`, { HOME: '/nonexistent', HOLDFAST_HOME: at.home }, options);
 
-  it('shows a QR code and takes what is pasted: first cut, then whole and in one line', async () => {
+  test('shows a QR code and takes what is pasted: first cut, then whole and in one line', async () => {
     const at = await sandbox();
     const receiving = on(at, `receive ${servers.resource}`);
     await receiving.shows('then press Enter.');
@@ -280,7 +280,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal', () => {
     expect((await at.run(['token', servers.resource])).code).toBe(0);
   });
 
-  it('stores nothing when the words differ, and asks before a login that can be refreshed is replaced', async () => {
+  test('stores nothing when the words differ, and asks before a login that can be refreshed is replaced', async () => {
     const at = await sandbox();
     const first = await fileWith(
       await blobFor(codeIn((await at.run(['receive', '--later'])).out), '--fresh'),
@@ -304,7 +304,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal', () => {
     expect((await at.run(['token', servers.resource])).out).not.toBe(before);
   });
 
-  it('can be interrupted, and the code stays good', async () => {
+  test('can be interrupted, and the code stays good', async () => {
     const at = await sandbox();
     const receiving = on(at, 'receive', { columns: 20 });
     await receiving.shows('then press Enter.');
@@ -315,7 +315,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal', () => {
     expect((await at.run(['receive', '--blob', blob])).code).toBe(0);
   });
 
-  it('the sender is asked whether the words are the same, and sends nothing unless they are', async () => {
+  test('the sender is asked whether the words are the same, and sends nothing unless they are', async () => {
     const at = await sandbox();
     const { out, err } = await at.run(['receive', '--later']);
     const words = /words of this code: (.*)/.exec(err)?.[1];

@@ -1,6 +1,6 @@
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { contentsOf } from '../../support/homes/disk.ts';
 import { codeIn, withoutSecrets } from '../../support/homes/handover.ts';
 import { temporaryDirectory, temporaryHome } from '../../support/homes/home.ts';
@@ -29,7 +29,7 @@ async function told(at: CommandLine, args: readonly string[]): Promise<string> {
 }
 
 describe('holdfast send', () => {
-  it('prints the blob and nothing else on standard output, and says what it is', async () => {
+  test('prints the blob and nothing else on standard output, and says what it is', async () => {
     const laptop = await loggedIn();
     const { code } = await sandbox();
     const ended = await laptop.run(['send', servers.resource, '--to', code]);
@@ -49,7 +49,7 @@ describe('holdfast send', () => {
     `);
   });
 
-  it('prints JSON with --json', async () => {
+  test('prints JSON with --json', async () => {
     const laptop = await loggedIn();
     const { code } = await sandbox();
     expect(await told(laptop, ['send', servers.resource, '--to', code, '--json'])).toMatchInlineSnapshot(`
@@ -70,7 +70,7 @@ describe('holdfast send', () => {
     `);
   });
 
-  it('prints a moved login again, and says to everybody else where it went', async () => {
+  test('prints a moved login again, and says to everybody else where it went', async () => {
     const laptop = await loggedIn();
     const { code } = await sandbox();
     const first = await laptop.run(['send', servers.resource, '--to', code, '--move']);
@@ -103,7 +103,7 @@ describe('holdfast send', () => {
     expect((await laptop.run(['send', servers.resource, '--to', other.code, '--move'])).code).toBe(3);
   });
 
-  it('logs in for the other machine with --fresh, and keeps nothing here', async () => {
+  test('logs in for the other machine with --fresh, and keeps nothing here', async () => {
     const home = await temporaryHome();
     const at = commandLine(home.path, [servers]);
     const { code } = await sandbox();
@@ -113,7 +113,7 @@ describe('holdfast send', () => {
     expect((await contentsOf(home.path)).filter((line) => line.includes('.jwe'))).toEqual([]);
   });
 
-  it('writes the blob to a new file that only we may read', async () => {
+  test('writes the blob to a new file that only we may read', async () => {
     const laptop = await loggedIn();
     const { code } = await sandbox();
     const file = join(await temporaryDirectory(), 'blob');
@@ -125,7 +125,7 @@ describe('holdfast send', () => {
     expect(await readFile(file, 'utf8')).toContain('END HOLDFAST HAND-OVER');
   });
 
-  it('refuses what cannot work before anything is touched', async () => {
+  test('refuses what cannot work before anything is touched', async () => {
     const laptop = await loggedIn();
     const { code } = await sandbox();
     const directory = await temporaryDirectory();

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { ClientRegistration } from '../../../src/credential.ts';
 import {
   InvalidResponseError,
@@ -67,7 +67,7 @@ async function poll(answers: readonly Handler[], changes: Partial<DeviceAuthoriz
 const PENDING = json({ error: 'authorization_pending' }, 400);
 
 describe('a device code', () => {
-  it('is asked for with scope and resource, and read', async () => {
+  test('is asked for with scope and resource, and read', async () => {
     const { device, server } = await codeFrom(json(GOOD));
     expect(device).toMatchObject({
       userCode: 'WDJB-MJHT',
@@ -84,7 +84,7 @@ describe('a device code', () => {
     expect(JSON.stringify(device)).not.toContain('the-device-code');
   });
 
-  it.each([
+  test.each([
     [undefined, 5000],
     [0, 1000],
     [86_400, 60_000],
@@ -92,7 +92,7 @@ describe('a device code', () => {
     expect((await codeFrom(json({ ...GOOD, interval }))).device.intervalMs).toBe(expected);
   });
 
-  it.each([
+  test.each([
     ['without a device code', { device_code: undefined }, InvalidResponseError],
     ['with a user code that moves the cursor', { user_code: '\u001b[2J' }, InvalidResponseError],
     ['with a user code that nobody can type', { user_code: 'x'.repeat(100) }, InvalidResponseError],
@@ -113,11 +113,11 @@ describe('a device code', () => {
     await expect(codeFrom(json({ ...GOOD, ...changes }))).rejects.toBeInstanceOf(type);
   });
 
-  it.each(['AB12', '123-456-789', '1234 5678', 'ABCDEFGH-IJKLMNOP'])('may look like %j', async (code) => {
+  test.each(['AB12', '123-456-789', '1234 5678', 'ABCDEFGH-IJKLMNOP'])('may look like %j', async (code) => {
     expect((await codeFrom(json({ ...GOOD, user_code: code }))).device.userCode).toBe(code);
   });
 
-  it.each([
+  test.each([
     'https://elsewhere.example/device?user_code=WDJB-MJHT',
     'https://as.example:444/device',
     'https://as.example/$(id)`x`',
@@ -129,7 +129,7 @@ describe('a device code', () => {
     });
   });
 
-  it.each([
+  test.each([
     'https://a:b@as.example/device',
     'http://as.example/device',
     'https://as.example/a b',
@@ -142,7 +142,7 @@ describe('a device code', () => {
     );
   });
 
-  it('that the server refuses is its error', async () => {
+  test('that the server refuses is its error', async () => {
     await expect(codeFrom(json({ error: 'unauthorized_client' }, 400))).rejects.toMatchObject({
       code: 'oauth-error',
       error: 'unauthorized_client',
@@ -152,7 +152,7 @@ describe('a device code', () => {
 });
 
 describe('waiting for the person', () => {
-  it('asks until there are tokens, through trouble of the server', async () => {
+  test('asks until there are tokens, through trouble of the server', async () => {
     const { result, server } = await poll([PENDING, answer(503), PENDING, json(TOKENS)]);
     expect((await result).tokens.accessToken.reveal()).toBe('the-token');
     expect(server.requests).toHaveLength(4);
@@ -164,14 +164,14 @@ describe('waiting for the person', () => {
     });
   });
 
-  it('is over when the next question would come after the end', async () => {
+  test('is over when the next question would come after the end', async () => {
     // Five seconds slower than it had time for (RFC 8628 section 3.5).
     const { result, server } = await poll([json({ error: 'slow_down' }, 400)], { lifeMs: 4000 });
     await expect(result).rejects.toBeInstanceOf(LoginTimeoutError);
     expect(server.requests).toHaveLength(1);
   });
 
-  it.each([
+  test.each([
     ['access_denied', LoginDeniedError],
     ['expired_token', LoginTimeoutError],
     ['invalid_grant', OAuthError],
@@ -180,7 +180,7 @@ describe('waiting for the person', () => {
     await expect(result).rejects.toBeInstanceOf(type);
   });
 
-  it('is refused by the server’s word, whatever letters the device code is made of', async () => {
+  test('is refused by the server’s word, whatever letters the device code is made of', async () => {
     for (const code of ['d', 'access', 'access_denied', '_']) {
       const refusal = json({ error: 'access_denied', error_description: `Not ${code}.` }, 400);
       const { result } = await poll([refusal], { deviceCode: new Secret(code) });
@@ -192,7 +192,7 @@ describe('waiting for the person', () => {
     await expect(result).rejects.toMatchObject({ error: 'no-[secret]' });
   });
 
-  it('ends with its caller', async () => {
+  test('ends with its caller', async () => {
     const stop = new AbortController();
     const { result } = await poll([PENDING], { intervalMs: 60_000 / 2 }, { signal: stop.signal });
     stop.abort();

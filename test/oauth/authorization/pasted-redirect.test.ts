@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { LoginDeniedError, OAuthError } from '../../../src/errors.ts';
 import { createAuthorizationRequest } from '../../../src/oauth/authorization/authorization.ts';
 import { readPasted } from '../../../src/oauth/authorization/pasted-redirect.ts';
@@ -14,7 +14,7 @@ async function request(issParameterSupported = false) {
 }
 
 describe('what is pasted after a login', () => {
-  it.each([
+  test.each([
     ['the whole address', (state: string) => `${REDIRECT}?code=the-code&state=${state}`],
     [
       'the address with the server’s name',
@@ -34,7 +34,7 @@ describe('what is pasted after a login', () => {
     expect(readPasted(text(asked.state), asked)).toEqual({ code: 'the-code' });
   });
 
-  it.each([
+  test.each([
     ['nothing', '  ', 'Nothing was pasted'],
     ['another login’s address', `${REDIRECT}?code=a&state=other`, 'another state'],
     ['an address without a state', `${REDIRECT}?code=a`, 'another state'],
@@ -52,7 +52,7 @@ describe('what is pasted after a login', () => {
     expect(readPasted(text, await request())).toEqual({ problem: expect.stringContaining(problem) });
   });
 
-  it('is asked for again when it comes from another issuer, and its words are not shown', async () => {
+  test('is asked for again when it comes from another issuer, and its words are not shown', async () => {
     const asked = await request();
     const text = `${REDIRECT}?error=access_denied&error_description=call+0800&state=${asked.state}&iss=https://evil.example`;
     const read = readPasted(text, asked);
@@ -60,13 +60,13 @@ describe('what is pasted after a login', () => {
     expect(JSON.stringify(read)).not.toContain('0800');
   });
 
-  it('must be the whole address where the server names itself in it', async () => {
+  test('must be the whole address where the server names itself in it', async () => {
     expect(readPasted('the-code', await request(true))).toEqual({
       problem: expect.stringContaining('whole address'),
     });
   });
 
-  it.each([
+  test.each([
     ['access_denied', LoginDeniedError],
     ['server_error', OAuthError],
   ])('ends the login when it is the error %s of this login', async (error, type) => {

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { bearerChallenge, type Challenge, parseChallenges } from '../../../src/oauth/discovery/challenge.ts';
 import '../../support/fixed-seed.ts';
 
@@ -77,7 +77,7 @@ function plain({ scheme, parameters }: Challenge) {
 }
 
 describe('a WWW-Authenticate header', () => {
-  it('of any number of challenges, of any kind, is read back as it was written', () => {
+  test('of any number of challenges, of any kind, is read back as it was written', () => {
     fc.assert(
       fc.property(
         fc.array(challenge, { minLength: 1, maxLength: 5 }),
@@ -91,7 +91,7 @@ describe('a WWW-Authenticate header', () => {
     );
   });
 
-  it('may hold several schemes with parameters of their own', () => {
+  test('may hold several schemes with parameters of their own', () => {
     expect(
       parsed(
         'Basic realm="simple", Negotiate YIIB+/==, DPoP algs="ES256 RS256", Bearer realm="a, b", scope=tools',
@@ -104,7 +104,7 @@ describe('a WWW-Authenticate header', () => {
     ]);
   });
 
-  it.each([
+  test.each([
     ['Bearer', [['bearer', {}]]],
     ['bEaReR ReALm="X"', [['bearer', { realm: 'X' }]]],
     [String.raw`Bearer realm="a \"b\" \\ c\d"`, [['bearer', { realm: String.raw`a "b" \ cd` }]]],
@@ -116,7 +116,7 @@ describe('a WWW-Authenticate header', () => {
     expect(parsed(header)).toEqual(expected);
   });
 
-  it.each([
+  test.each([
     ['', []],
     [', ,\t,', []],
     ['="x"', []],
@@ -144,7 +144,7 @@ describe('a WWW-Authenticate header', () => {
     expect(parsed(header).filter(([scheme]) => scheme !== 'b')).toEqual(expected);
   });
 
-  it('never makes the parser throw, whatever its bytes are, and every scheme and name is a token', () => {
+  test('never makes the parser throw, whatever its bytes are, and every scheme and name is a token', () => {
     const isToken = (text: string) =>
       Array.from(text).every((character) => TOKEN_CHARACTERS.includes(character));
     const pieces = fc.constantFrom(
@@ -177,7 +177,7 @@ describe('a WWW-Authenticate header', () => {
     );
   });
 
-  it('with one byte cut or changed never makes the parser throw', () => {
+  test('with one byte cut or changed never makes the parser throw', () => {
     fc.assert(
       fc.property(
         fc.array(challenge, { minLength: 1, maxLength: 3 }),
@@ -194,24 +194,36 @@ describe('a WWW-Authenticate header', () => {
   });
 
   // Without the bound, or with a pattern that backtracks, the run would not get past these.
-  it.each(['"', '\\"', 'a', 'a ', 'a=', 'a="', '=', ' ', ',', 'Bearer ', 'a="b\\', 'a=b, ', '\t=', 'a a= '])(
-    'made of %j ten million times ends, and what lies beyond 16 KiB is not read',
-    (piece) => {
-      const header = piece.repeat(10_000_000 / piece.length);
-      expect(parseChallenges(header)).toEqual(parseChallenges(header.slice(0, 16 * 1024)));
-    },
-  );
+  test.each([
+    '"',
+    '\\"',
+    'a',
+    'a ',
+    'a=',
+    'a="',
+    '=',
+    ' ',
+    ',',
+    'Bearer ',
+    'a="b\\',
+    'a=b, ',
+    '\t=',
+    'a a= ',
+  ])('made of %j ten million times ends, and what lies beyond 16 KiB is not read', (piece) => {
+    const header = piece.repeat(10_000_000 / piece.length);
+    expect(parseChallenges(header)).toEqual(parseChallenges(header.slice(0, 16 * 1024)));
+  });
 });
 
 describe('the Bearer challenge', () => {
-  it('is found among other schemes, in one header or in several', () => {
+  test('is found among other schemes, in one header or in several', () => {
     const expected = { resourceMetadata: 'https://mcp.example/meta', scope: 'a b', error: 'invalid_token' };
     const text = 'Bearer error="invalid_token", scope="a b", resource_metadata="https://mcp.example/meta"';
     expect(bearer(`Basic realm="x", ${text}, DPoP algs="ES256"`)).toEqual(expected);
     expect(bearer('Basic realm="x"', text, 'DPoP algs="ES256"')).toEqual(expected);
   });
 
-  it('is the one that names the metadata, where there are several', () => {
+  test('is the one that names the metadata, where there are several', () => {
     expect(bearer('Bearer scope="a", Bearer resource_metadata="https://mcp.example/meta"')).toEqual({
       resourceMetadata: 'https://mcp.example/meta',
       scope: undefined,
@@ -219,7 +231,7 @@ describe('the Bearer challenge', () => {
     });
   });
 
-  it('does not take the parameters of another scheme', () => {
+  test('does not take the parameters of another scheme', () => {
     expect(bearer('Bearer scope="a", Basic resource_metadata="https://evil.example"')).toEqual({
       resourceMetadata: undefined,
       scope: 'a',
@@ -227,7 +239,7 @@ describe('the Bearer challenge', () => {
     });
   });
 
-  it('is absent where no header, or no such scheme, is', () => {
+  test('is absent where no header, or no such scheme, is', () => {
     expect(bearerChallenge(null)).toBeUndefined();
     expect(bearer('Basic realm="Bearer scope=a"')).toBeUndefined();
   });

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { canonicalResource } from '../../../src/credential.ts';
 import {
   AbortedError,
@@ -22,7 +22,7 @@ describe('discovery at a real MCP server', () => {
     });
     afterAll(() => servers.stop());
 
-    it('finds the authorization server', async () => {
+    test('finds the authorization server', async () => {
       const found = await discover(servers.resource);
       expect(found).toEqual({
         resource: servers.resource,
@@ -50,7 +50,7 @@ describe('discovery at a real MCP server', () => {
     });
   });
 
-  it('that publishes nothing says that it cannot be logged in to', async () => {
+  test('that publishes nothing says that it cannot be logged in to', async () => {
     const servers = await startServers({ metadata: 'none' });
     try {
       expect(await failure(servers.resource)).toBeInstanceOf(NotAnMcpServerError);
@@ -61,7 +61,7 @@ describe('discovery at a real MCP server', () => {
 });
 
 describe('a server that is not MCP', () => {
-  it.each([
+  test.each([
     [
       'a web site',
       { '*': answer(200, '<!doctype html><h1>Hi</h1>', { 'content-type': 'text/html' }) },
@@ -84,12 +84,12 @@ describe('a server that is not MCP', () => {
     expect(error.retryable).toBe(false);
   });
 
-  it('is not asked at all when it is plain http to another machine', async () => {
+  test('is not asked at all when it is plain http to another machine', async () => {
     expect(() => canonicalResource('http://mcp.example.com/mcp')).toThrow(InvalidArgumentError);
     expect(await failure('http://mcp.example.com/mcp')).toBeInstanceOf(UnsafeUrlError);
   });
 
-  it('but names no authorization server, although it has metadata, is a faulty one', async () => {
+  test('but names no authorization server, although it has metadata, is a faulty one', async () => {
     const found = await server((origin) => ({
       [`${RESOURCE}/mcp`]: { resource: `${origin}/mcp` },
       [OAUTH]: answer(404),
@@ -101,7 +101,7 @@ describe('a server that is not MCP', () => {
 });
 
 describe('a remote server', () => {
-  it('with an authorization server elsewhere is found over TLS', async () => {
+  test('with an authorization server elsewhere is found over TLS', async () => {
     const as = await hostileServer({}, remoteHost('as.example.com'));
     as.routes[OAUTH] = metadata(as.origin);
     const found = await server(
@@ -116,7 +116,7 @@ describe('a remote server', () => {
     });
   });
 
-  it.each(['http://127.0.0.1', 'https://localhost', 'https://0.0.0.0', 'https://[::ffff:127.0.0.1]'])(
+  test.each(['http://127.0.0.1', 'https://localhost', 'https://0.0.0.0', 'https://[::ffff:127.0.0.1]'])(
     'may not send anyone to this machine by %s, whatever it names it as',
     async (base) => {
       const here = await hostileServer({ '*': answer(200) });
@@ -156,13 +156,13 @@ describe('of several authorization servers', () => {
     }));
   }
 
-  it('the first is taken, and the others are not asked', async () => {
+  test('the first is taken, and the others are not asked', async () => {
     const found = await naming((origin) => [origin, `${origin}/second`]);
     expect((await discover(`${found.origin}/mcp`)).server.issuer).toBe(found.origin);
     expect(found.requests.slice(2)).toEqual([`GET ${OAUTH}`]);
   });
 
-  it.each<[string, (origin: string) => [string, Routes]]>([
+  test.each<[string, (origin: string) => [string, Routes]]>([
     ['has an unsafe issuer', () => ['javascript:alert(1)', {}]],
     ['publishes nothing', (origin) => [`${origin}/first`, {}]],
     [
@@ -186,7 +186,7 @@ describe('of several authorization servers', () => {
     expect((await discover(`${found.origin}/mcp`)).server.issuer).toBe(found.origin);
   });
 
-  it('none of which is usable, the first’s fault is told, and no more than five are asked', async () => {
+  test('none of which is usable, the first’s fault is told, and no more than five are asked', async () => {
     const found = await naming(
       (origin) => Array.from({ length: 50 }, (_, i) => `${origin}/${i}`),
       () => ({ '*': answer(404), [`${OAUTH}/0`]: answer(200, 'x') }),
@@ -196,7 +196,7 @@ describe('of several authorization servers', () => {
     expect(found.requests.slice(2).length).toBe(1 + 4 * 3);
   });
 
-  it('the caller’s signal ends the search at once', async () => {
+  test('the caller’s signal ends the search at once', async () => {
     const caller = new AbortController();
     const found = await naming(
       (origin) => ['javascript:x', `${origin}/1`, `${origin}/2`],
@@ -208,7 +208,7 @@ describe('of several authorization servers', () => {
 });
 
 describe('a server in trouble', () => {
-  it.each<[string, string, number, Record<string, string>, number | undefined]>([
+  test.each<[string, string, number, Record<string, string>, number | undefined]>([
     ['the MCP server', '/mcp', 500, {}, undefined],
     ['the MCP server', '/mcp', 503, { 'retry-after': '7' }, 7000],
     ['the MCP server', '/mcp', 429, { 'retry-after': '2' }, 2000],

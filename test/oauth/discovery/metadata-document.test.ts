@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { InvalidResponseError, ResponseTooLargeError, TimeoutError } from '../../../src/errors.ts';
 import { answer, hang, json, stream } from '../../support/servers/hostile-server.ts';
 import { failure, OAUTH, publishing, RESOURCE, server } from '../../support/servers/mcp-routes.ts';
@@ -20,7 +20,7 @@ describe('a document that is wrong', () => {
     ['the resource', `${RESOURCE}/mcp`],
     ['the authorization server', OAUTH],
   ])('for %s', (_whose, place) => {
-    it.each(wrong)('because it is %s is refused', async (_what, handler, message) => {
+    test.each(wrong)('because it is %s is refused', async (_what, handler, message) => {
       const found = await server(() => ({ [place]: handler }));
       const error = await failure(found);
       expect(error).toBeInstanceOf(InvalidResponseError);
@@ -29,7 +29,7 @@ describe('a document that is wrong', () => {
     });
   });
 
-  it.each([
+  test.each([
     [{ resource: 1 }, 'resource'],
     [{ resource: '' }, 'resource'],
     [{ resource: null }, 'resource'],
@@ -47,7 +47,7 @@ describe('a document that is wrong', () => {
     expect(error.message).toContain(`wrong: ${name})`);
   });
 
-  it.each([
+  test.each([
     [{ issuer: 7 }, 'issuer'],
     [{ issuer: undefined }, 'issuer'],
     [{ authorization_endpoint: {} }, 'authorization_endpoint'],
@@ -64,7 +64,7 @@ describe('a document that is wrong', () => {
     expect(error.message).toContain(`wrong: ${name})`);
   });
 
-  it('of 50 MB, or without end, is not read to its end', async () => {
+  test('of 50 MB, or without end, is not read to its end', async () => {
     for (const limit of [50_000_000, Number.POSITIVE_INFINITY]) {
       const large = stream(Buffer.alloc(65_536, ' '), { limit });
       const found = await server(() => ({ [OAUTH]: large.handler }));
@@ -73,7 +73,7 @@ describe('a document that is wrong', () => {
     }
   });
 
-  it('that trickles or never comes ends with a timeout', async () => {
+  test('that trickles or never comes ends with a timeout', async () => {
     const trickle = stream(' ', { everyMs: 20 });
     for (const handler of [trickle.handler, hang()]) {
       const found = await server(() => ({ [`${RESOURCE}/mcp`]: handler }));

@@ -1,11 +1,11 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { InvalidResponseError, UnsafeUrlError } from '../../../src/errors.ts';
 import { discover } from '../../../src/oauth/discovery/discovery.ts';
 import { answer, hostileServer } from '../../support/servers/hostile-server.ts';
 import { challenge, failure, metadata, OAUTH, RESOURCE, server } from '../../support/servers/mcp-routes.ts';
 
 describe('the resource’s metadata', () => {
-  it('is taken from where the challenge says, and nowhere else is asked', async () => {
+  test('is taken from where the challenge says, and nowhere else is asked', async () => {
     const found = await server((origin) => ({
       '/mcp': challenge(`Basic realm="x", Bearer scope="a b", resource_metadata="${origin}/elsewhere?x=1"`),
       '/elsewhere?x=1': {
@@ -22,7 +22,7 @@ describe('the resource’s metadata', () => {
     expect(found.log.every(({ headers }) => headers.authorization === undefined)).toBe(true);
   });
 
-  it.each([2000, 4000, 8000])('is found where the server’s own URL has %i characters', async (length) => {
+  test.each([2000, 4000, 8000])('is found where the server’s own URL has %i characters', async (length) => {
     const query = `?x=${'a'.repeat(length - 'http://127.0.0.1:12345/mcp?x='.length)}`;
     const found = await server((origin) => ({
       [`/mcp${query}`]: challenge(`Bearer resource_metadata="${origin}${RESOURCE}/mcp${query}"`),
@@ -32,7 +32,7 @@ describe('the resource’s metadata', () => {
     expect((await discover(resource)).resourceParameter === resource).toBe(true);
   });
 
-  it('is looked for with the server’s path, then at the root, when there is no challenge that says where', async () => {
+  test('is looked for with the server’s path, then at the root, when there is no challenge that says where', async () => {
     const found = await server((origin) => ({
       [`${RESOURCE}/mcp`]: answer(404),
       [RESOURCE]: { resource: origin, authorization_servers: [origin] },
@@ -41,7 +41,7 @@ describe('the resource’s metadata', () => {
     expect(found.requests).toEqual(['POST /mcp', `GET ${RESOURCE}/mcp`, `GET ${RESOURCE}`, `GET ${OAUTH}`]);
   });
 
-  it('is looked for in the other places when it is not where the challenge says', async () => {
+  test('is looked for in the other places when it is not where the challenge says', async () => {
     const found = await server((origin) => ({
       '/mcp': challenge(`Bearer resource_metadata="${origin}/gone"`),
       [`${RESOURCE}/mcp`]: answer(404),
@@ -51,7 +51,7 @@ describe('the resource’s metadata', () => {
     expect(found.requests.slice(1, 4)).toEqual(['GET /gone', `GET ${RESOURCE}/mcp`, `GET ${RESOURCE}`]);
   });
 
-  it('is asked for once in each place, also when the challenge names one of them', async () => {
+  test('is asked for once in each place, also when the challenge names one of them', async () => {
     const found = await server((origin) => ({
       '/mcp': challenge(`Bearer resource_metadata="${origin}${RESOURCE}/mcp"`),
       [`${RESOURCE}/mcp`]: answer(404),
@@ -60,7 +60,7 @@ describe('the resource’s metadata', () => {
     expect(found.requests).toEqual(['POST /mcp', `GET ${RESOURCE}/mcp`, `GET ${RESOURCE}`, `GET ${OAUTH}`]);
   });
 
-  it('of a server at the root is in one place; the query of its URL goes with it', async () => {
+  test('of a server at the root is in one place; the query of its URL goes with it', async () => {
     const routes = (origin: string) => ({ '/': challenge(), [OAUTH]: metadata(origin) });
     const root = await hostileServer(routes);
     await discover(root.origin);
@@ -75,7 +75,7 @@ describe('the resource’s metadata', () => {
     ]);
   });
 
-  it.each([
+  test.each([
     ['/mcp', '/mcp'],
     ['', '/mcp'],
     ['/', '/mcp'],
@@ -93,7 +93,7 @@ describe('the resource’s metadata', () => {
     expect(resourceParameter).toBe(`${found.origin}${resource}`);
   });
 
-  it('may write its resource in capitals, and that is kept too', async () => {
+  test('may write its resource in capitals, and that is kept too', async () => {
     const found = await server((origin) => ({
       [`${RESOURCE}/mcp`]: { resource: origin.replace('http', 'HTTP'), authorization_servers: [origin] },
     }));
@@ -102,7 +102,7 @@ describe('the resource’s metadata', () => {
     );
   });
 
-  it.each([
+  test.each([
     ['https://mcp.example.com/mcp'],
     ['ORIGIN/other'],
     ['ORIGIN/mc'],
@@ -128,7 +128,7 @@ describe('the resource’s metadata', () => {
     expect(found.requests).toEqual(['POST /mcp', `GET ${RESOURCE}/mcp`]);
   });
 
-  it.each([
+  test.each([
     ['not a URL', 'nonsense'],
     ['javascript:', 'javascript:alert(1)'],
     ['file:', 'file:///etc/passwd'],

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import {
   InvalidResponseError,
   IssuerMismatchError,
@@ -19,13 +19,13 @@ import {
 } from '../../support/servers/mcp-routes.ts';
 
 describe('the authorization server’s metadata', () => {
-  it('is looked for in the prescribed order when the issuer has no path', async () => {
+  test('is looked for in the prescribed order when the issuer has no path', async () => {
     const found = await server((origin) => ({ [OAUTH]: answer(404), [OPENID]: metadata(origin) }));
     expect((await discover(`${found.origin}/mcp`)).server.issuer).toBe(found.origin);
     expect(found.requests.slice(2)).toEqual([`GET ${OAUTH}`, `GET ${OPENID}`]);
   });
 
-  it.each(['/tenant/1', '/tenant/1/'])(
+  test.each(['/tenant/1', '/tenant/1/'])(
     'is looked for in the prescribed order when its path is %s',
     async (path) => {
       const found = await server((origin) => ({
@@ -41,7 +41,7 @@ describe('the authorization server’s metadata', () => {
     },
   );
 
-  it('is not looked for further once a document is there, even a wrong one', async () => {
+  test('is not looked for further once a document is there, even a wrong one', async () => {
     const found = await server((origin) => ({
       [OAUTH]: metadata('https://other.example'),
       [OPENID]: metadata(origin),
@@ -50,7 +50,7 @@ describe('the authorization server’s metadata', () => {
     expect(found.requests.slice(2)).toEqual([`GET ${OAUTH}`]);
   });
 
-  it('passes over a web page in its place', async () => {
+  test('passes over a web page in its place', async () => {
     const found = await server((origin) => ({
       [OAUTH]: answer(200, '<html>', { 'content-type': 'Text/HTML; charset=utf-8' }),
       [OPENID]: metadata(origin),
@@ -58,7 +58,7 @@ describe('the authorization server’s metadata', () => {
     await discover(`${found.origin}/mcp`);
   });
 
-  it('of a server of MCP 2025-03-26, which is its own authorization server, is at its root', async () => {
+  test('of a server of MCP 2025-03-26, which is its own authorization server, is at its root', async () => {
     const found = await server(() => ({ [`${RESOURCE}/mcp`]: answer(404) }));
     expect(await discover(`${found.origin}/mcp`)).toMatchObject({
       resourceParameter: `${found.origin}/mcp`,
@@ -68,7 +68,7 @@ describe('the authorization server’s metadata', () => {
     expect(found.requests).toEqual(['POST /mcp', `GET ${RESOURCE}/mcp`, `GET ${RESOURCE}`, `GET ${OAUTH}`]);
   });
 
-  it('may leave out what is optional, or write null', async () => {
+  test('may leave out what is optional, or write null', async () => {
     const found = await publishing(() => ({
       registration_endpoint: null,
       revocation_endpoint: null,
@@ -83,7 +83,7 @@ describe('the authorization server’s metadata', () => {
     });
   });
 
-  it.each([
+  test.each([
     ['a trailing slash', (origin: string) => `${origin}/`],
     ['a path', (origin: string) => `${origin}/mcp`],
     ['another host', () => 'https://other.example'],
@@ -97,7 +97,7 @@ describe('the authorization server’s metadata', () => {
     expect(error.message).not.toContain('\u202e');
   });
 
-  it.each([
+  test.each([
     ['a trailing slash', '/', ''],
     ['none', '', '/'],
   ])('is compared with the issuer as published: with %s there', async (_what, named, inDocument) => {
@@ -110,7 +110,7 @@ describe('the authorization server’s metadata', () => {
     expect((await discover(`${found.origin}/mcp`)).server.issuer).toBe(`${found.origin}${named}`);
   });
 
-  it('is compared with the issuer as published: a default port is a difference', async () => {
+  test('is compared with the issuer as published: a default port is a difference', async () => {
     // No server can listen on the default port here, so the name with the port leads to one that calls itself without.
     const as = await hostileServer({}, remoteHost('as.example.com'));
     as.routes[OAUTH] = metadata('https://as.example.com');
@@ -122,7 +122,7 @@ describe('the authorization server’s metadata', () => {
     expect((await discover(`${found.origin}/mcp`)).server.issuer).toBe(as.origin);
   });
 
-  it.each(['?tenant=a', '?', '#a', '#'])('of an issuer that ends in %j is not asked for', async (end) => {
+  test.each(['?tenant=a', '?', '#a', '#'])('of an issuer that ends in %j is not asked for', async (end) => {
     const found = await server((origin) => ({
       [`${RESOURCE}/mcp`]: { resource: `${origin}/mcp`, authorization_servers: [`${origin}/${end}`] },
     }));
@@ -132,7 +132,7 @@ describe('the authorization server’s metadata', () => {
     expect(found.requests.length).toBe(2);
   });
 
-  it.each([
+  test.each([
     ['absent', undefined],
     ['null', null],
     ['empty', []],
@@ -145,14 +145,14 @@ describe('the authorization server’s metadata', () => {
     expect(error.message).toContain('PKCE');
   });
 
-  it.each(['authorization', 'token'])('that names no %s endpoint is refused', async (name) => {
+  test.each(['authorization', 'token'])('that names no %s endpoint is refused', async (name) => {
     const found = await publishing(() => ({ [`${name}_endpoint`]: undefined }));
     const error = await failure(found);
     expect(error).toBeInstanceOf(InvalidResponseError);
     expect(error.message).toContain(`names no ${name} endpoint`);
   });
 
-  it.each([
+  test.each([
     ['javascript:alert(1)', 'neither http nor https'],
     ['vbscript:x', 'neither http nor https'],
     ['file:///etc/passwd', 'neither http nor https'],
@@ -179,13 +179,13 @@ describe('the authorization server’s metadata', () => {
     expect(error.message.length).toBeLessThan(500);
   });
 
-  it('may name an authorization endpoint with a query', async () => {
+  test('may name an authorization endpoint with a query', async () => {
     const url = 'https://as.example/authorize?a=b&c=%20d';
     const found = await publishing(() => ({ authorization_endpoint: url }));
     expect((await discover(`${found.origin}/mcp`)).server.authorizationEndpoint).toBe(url);
   });
 
-  it.each(['token', 'registration', 'revocation'])(
+  test.each(['token', 'registration', 'revocation'])(
     'that names an unsafe %s endpoint is refused',
     async (name) => {
       for (const url of ['http://as.example/x', 'javascript:x', 'https://u:p@as.example/', 'x']) {

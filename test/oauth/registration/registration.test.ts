@@ -1,5 +1,5 @@
 import { inspect } from 'node:util';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
   type HoldfastError,
   InvalidResponseError,
@@ -54,7 +54,7 @@ describe('registration at a real authorization server', () => {
   });
   afterAll(() => servers.stop());
 
-  it('makes a public client with the exact redirect URI', async () => {
+  test('makes a public client with the exact redirect URI', async () => {
     const { server } = await discover(servers.resource);
     const before = (await servers.counters()).registrations;
     const client = await registerClient(server, REDIRECT);
@@ -69,7 +69,7 @@ describe('registration at a real authorization server', () => {
     expect((await servers.counters()).registrations).toBe(before + 1);
   });
 
-  it('makes a confidential client where the server takes no other', async () => {
+  test('makes a confidential client where the server takes no other', async () => {
     const { server } = await discover(servers.resource);
     const client = await registerClient({ ...server, tokenEndpointAuthMethods: undefined }, REDIRECT);
     expect(client.authMethod).toBe('client_secret_basic');
@@ -78,7 +78,7 @@ describe('registration at a real authorization server', () => {
     expect(client.clientSecretExpiresAt).toBeUndefined();
   });
 
-  it('that refuses the redirect URI says which', async () => {
+  test('that refuses the redirect URI says which', async () => {
     const { server } = await discover(servers.resource);
     const redirect = 'http://mcp.example.com/callback';
     const error = await registerClient(server, redirect).catch((caught: unknown) => caught);
@@ -89,7 +89,7 @@ describe('registration at a real authorization server', () => {
 });
 
 describe('a registration', () => {
-  it('asks for a native application with refresh tokens and exactly one redirect URI', async () => {
+  test('asks for a native application with refresh tokens and exactly one redirect URI', async () => {
     const { request, server } = await register(json({ client_id: 'c' }, 201));
     expect(request).toEqual({
       client_name: 'Holdfast',
@@ -103,7 +103,7 @@ describe('a registration', () => {
     expect(server.log[0]?.headers['content-type']).toBe('application/json');
   });
 
-  it('asks for the scope that it is given', async () => {
+  test('asks for the scope that it is given', async () => {
     const { request } = await register(json({ client_id: 'c' }, 201), {}, { scope: 'a b' });
     expect(request).toMatchObject({ scope: 'a b' });
     expect((await register(json({ client_id: 'c' }, 201), {}, { scope: '' })).request).not.toHaveProperty(
@@ -111,7 +111,7 @@ describe('a registration', () => {
     );
   });
 
-  it.each([
+  test.each([
     [['client_secret_basic', 'none'], 'none'],
     [['private_key_jwt', 'client_secret_basic', 'client_secret_post'], 'client_secret_post'],
     [['client_secret_basic'], 'client_secret_basic'],
@@ -125,7 +125,7 @@ describe('a registration', () => {
     expect(client.clientSecret?.reveal() === (method === 'none' ? undefined : SECRET)).toBe(true);
   });
 
-  it('takes what the server put in place of what was asked for', async () => {
+  test('takes what the server put in place of what was asked for', async () => {
     const { client } = await register(
       json(
         {
@@ -147,7 +147,7 @@ describe('a registration', () => {
     expect(inspect(client).includes(SECRET)).toBe(false);
   });
 
-  it('of a public client keeps no secret, nor when it lapses', async () => {
+  test('of a public client keeps no secret, nor when it lapses', async () => {
     const { client } = await register(
       json({ client_id: 'c', client_secret: SECRET, client_secret_expires_at: 1_900_000_000 }, 201),
     );
@@ -155,7 +155,7 @@ describe('a registration', () => {
     expect(client.clientSecret === undefined && client.clientSecretExpiresAt === undefined).toBe(true);
   });
 
-  it.each([
+  test.each([
     ['status 200', json({ client_id: 'c' }, 200)],
     [
       'members that are null',
@@ -175,7 +175,7 @@ describe('a registration', () => {
     });
   });
 
-  it.each([
+  test.each([
     ['never', 0],
     ['a string', '1900000000'],
     ['negative', -1],
@@ -190,13 +190,13 @@ describe('a registration', () => {
 });
 
 describe('a registration that fails', () => {
-  it('because the server takes none, sends nothing', async () => {
+  test('because the server takes none, sends nothing', async () => {
     const error = await failure(answer(201), { registrationEndpoint: undefined });
     expect(error).toBeInstanceOf(ServerUnsupportedError);
     expect(error.message).toContain('takes no dynamic registrations');
   });
 
-  it.each([[['private_key_jwt', 'tls_client_auth']], [[]], [['\u001b[2J']]])(
+  test.each([[['private_key_jwt', 'tls_client_auth']], [[]], [['\u001b[2J']]])(
     'because the server takes only %j at its token endpoint, sends nothing',
     async (tokenEndpointAuthMethods) => {
       const error = await failure(answer(201), { tokenEndpointAuthMethods });
@@ -205,7 +205,7 @@ describe('a registration that fails', () => {
     },
   );
 
-  it('because of its redirect URI, says which it was and what the server said', async () => {
+  test('because of its redirect URI, says which it was and what the server said', async () => {
     const error = await failure(
       json({ error: 'invalid_redirect_uri', error_description: 'no \u001b[31mloopback' }, 400),
     );
@@ -215,7 +215,7 @@ describe('a registration that fails', () => {
     expect(error.message).toContain('loopback');
   });
 
-  it.each([
+  test.each([
     ['invalid_client_metadata', 'invalid_client_metadata'],
     ['access_denied', 'access_denied'],
     ['\u001b[2J', 'unknown_error'],
@@ -227,13 +227,13 @@ describe('a registration that fails', () => {
     expect(error.message.length).toBeLessThan(500);
   });
 
-  it.each([401, 403])('with HTTP %i, says that only known clients may', async (status) => {
+  test.each([401, 403])('with HTTP %i, says that only known clients may', async (status) => {
     const error = await failure(answer(status, '', { 'www-authenticate': 'Bearer' }));
     expect(error).toBeInstanceOf(ServerUnsupportedError);
     expect(error.message).toContain(`HTTP ${status}`);
   });
 
-  it.each([
+  test.each([
     ['a redirect', answer(307, '', { location: '/elsewhere' }), 'HTTP 307'],
     ['a page that is not there', answer(404, '<html>'), 'HTTP 404'],
     ['not JSON', answer(201, '<html>'), 'not JSON'],
@@ -274,25 +274,25 @@ describe('a registration that fails', () => {
     expect(error.message).toContain(message);
   });
 
-  it('because the server redirects, has sent nothing to where it would lead', async () => {
+  test('because the server redirects, has sent nothing to where it would lead', async () => {
     const server = await hostileServer({ '/register': answer(308, '', { location: '/elsewhere' }) });
     await registerClient(metadata(server.origin), REDIRECT).catch(() => {});
     expect(server.requests).toEqual(['POST /register']);
   });
 
-  it('because the server is in trouble, may succeed later', async () => {
+  test('because the server is in trouble, may succeed later', async () => {
     const error = await failure(answer(503, '', { 'retry-after': '3' }));
     expect(error).toBeInstanceOf(NetworkError);
     expect(error).toMatchObject({ retryable: true, retryAfterMs: 3000 });
   });
 
-  it('because the answer never ends, stops reading', async () => {
+  test('because the answer never ends, stops reading', async () => {
     const endless = stream(Buffer.alloc(65_536, ' '));
     expect(await failure(endless.handler)).toBeInstanceOf(ResponseTooLargeError);
     await endless.closed;
   });
 
-  it('because the endpoint is plain http elsewhere, sends nothing', async () => {
+  test('because the endpoint is plain http elsewhere, sends nothing', async () => {
     const error = await failure(answer(201), { registrationEndpoint: 'http://as.example.com/register' });
     expect(error).toBeInstanceOf(UnsafeUrlError);
   });
