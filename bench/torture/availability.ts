@@ -19,13 +19,22 @@ interface Held extends Issued {
 
 /** Whether who had a living token was given one, and nobody a lapsed one. */
 export function availabilityOf(evidence: Evidence, causes: Causes) {
-  const { issued, revokedAt, lifeMs, logins, histories, absences, operations, log } = evidence;
+  const { issued, revokedAt, lifeMs, logins, histories, absences, operations, log, spans } = evidence;
   const failures = new Map<string, number>();
   const faults: string[] = [];
   const waits: number[] = [];
   let [calls, served, withheld, ofOldBuild] = [0, 0, 0, 0];
   const late = { calls: 0, mostMs: 0 };
   const writers = new Map(log.map((one) => [one.given?.access, one.worker]));
+  // A wall clock that is set ahead makes its process think tokens older, and an engine that is away then gives no newer one.
+  const isAhead = ({ incarnation }: History, from: number, to: number) =>
+    spans.some(
+      (span) =>
+        span.what === 'wall clock set' &&
+        span.worker === incarnation.worker &&
+        (span.byMs ?? 0) > 0 &&
+        overlaps(span, from, to),
+    );
   const isAbsent = (credential: number, from: number, to: number) =>
     absences.some((one) => one.credential === credential && overlaps(one, from, to));
 
@@ -43,7 +52,11 @@ export function availabilityOf(evidence: Evidence, causes: Causes) {
       const ended = held && revokedAt(held.family);
       const isAlive = held !== undefined && held.at <= begin && (ended === undefined || end < ended);
       const marginMs = MARGIN_MS + (held?.tookMs ?? 0);
-      const lived = isAlive && end < held.askedAt + lifeMs - marginMs && !disturbed(history, begin, end);
+      const lived =
+        isAlive &&
+        end < held.askedAt + lifeMs - marginMs &&
+        !disturbed(history, begin, end) &&
+        !isAhead(history, held.askedAt, end);
       if (lived) waits.push(end - begin);
       if (error !== undefined) {
         count(failures, error);

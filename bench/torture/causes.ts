@@ -139,7 +139,7 @@ export class Causes {
       (span) =>
         (span.worker === undefined || span.worker === worker) &&
         overlaps(span, from, to) &&
-        (what?.includes(span.what) ?? true),
+        (what?.includes(span.what) ?? span.what !== 'wall clock set'),
     );
   }
 

@@ -77,8 +77,7 @@ export class Chaos {
         return this.#atAny(fault.worker, (worker) => fleet.stop(worker, fault.forMs));
       case 'worker-clock':
         if (!fleet.wrongClock) return undefined;
-        fleet.setClock(fault.aheadMs);
-        return Promise.resolve();
+        return this.#setWorkerClock(fault.aheadMs);
       case 'rekey':
         return logins.rekey(fleet, fault.worker);
       case 'logout':
@@ -171,6 +170,12 @@ export class Chaos {
     await this.#parts.engine.served?.setClock(byMs);
     this.#aheadMs += byMs;
     this.#spans.push({ what: 'clock set', byMs, from, to: sharedNow() });
+  }
+
+  async #setWorkerClock(aheadMs: number): Promise<void> {
+    const from = sharedNow();
+    const byMs = this.#parts.fleet.setClock(aheadMs);
+    this.#spans.push({ what: 'wall clock set', worker: 0, byMs, from, to: sharedNow() });
   }
 
   /** Two at once at one worker are over when the later one is. */

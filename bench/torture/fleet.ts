@@ -66,6 +66,7 @@ export class Fleet {
   readonly #variablesOf: (worker: number) => Readonly<Record<string, string>>;
   readonly #seed: number;
   readonly #slots: Slot[];
+  #aheadMs = 0;
   #ending = false;
   #commands = 0;
 
@@ -131,10 +132,17 @@ export class Fleet {
     return true;
   }
 
-  /** The first worker’s wall clock is so far ahead from now on, if there is libfaketime. */
-  setClock(aheadMs: number): void {
+  /**
+   * Sets the first worker's wall clock that far ahead, where there is libfaketime.
+   *
+   * @returns by how much it was set, in milliseconds
+   */
+  setClock(aheadMs: number): number {
+    const byMs = aheadMs - this.#aheadMs;
+    this.#aheadMs = aheadMs;
     writeFileSync(`${this.#clockFile}.new`, `${aheadMs < 0 ? '-' : '+'}${Math.abs(aheadMs) / 1000}`);
     renameSync(`${this.#clockFile}.new`, this.#clockFile);
+    return byMs;
   }
 
   /**

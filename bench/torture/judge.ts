@@ -4,7 +4,7 @@ import type { Evidence } from './evidence.ts';
 import { serversOf } from './history.ts';
 import type { Presentation } from './server.ts';
 import { traced } from './trace.ts';
-import { count } from './troubles.ts';
+import { count, overlaps, type Span } from './troubles.ts';
 
 /*
  * What came of a run, from the authorization server's own log and from what was done to whom when. The workers' own words
@@ -160,7 +160,7 @@ export function judge(evidence: Evidence): Verdict {
 
 /** A logout that said “revoked” left nothing alive, unless nobody has it. */
 function logoutsOf(
-  { operations, logins, log, loggedOutAt, revokedAt }: Evidence,
+  { operations, logins, log, spans, loggedOutAt, revokedAt }: Evidence,
   causes: Causes,
   trace: (what: string, family: number, own: readonly Presentation[], at: Presentation | undefined) => string,
 ) {
@@ -174,16 +174,24 @@ function logoutsOf(
       (one) => one.credential === credential && (one.landedAt ?? Number.POSITIVE_INFINITY) <= askedAt,
     );
     if (ended === undefined) continue;
-    const { family } = ended;
+    const { family, landedAt = 0 } = ended;
     if (loggedOutAt(family) !== undefined || revokedAt(family) !== undefined) continue;
     const own = log.filter((one) => one.family === family);
     const last = own.findLast((one) => one.given !== undefined);
-    const excuse = last && causes.ofLife(last);
+    const excuse = last === undefined ? lostBeforeUse(spans, landedAt, askedAt) : causes.ofLife(last);
     if (excuse === undefined)
       faults.push(trace('A logout said “revoked”, and left it alive', family, own, last));
     else count(leftAlive, excuse);
   }
   return { operations: Object.fromEntries(outcomes), leftAlive: Object.fromEntries(leftAlive), faults };
+}
+
+/** Why nobody has a login that was stored and never refreshed. */
+function lostBeforeUse(spans: readonly Span[], landedAt: number, until: number): string | undefined {
+  const isLost = spans.some(
+    (span) => span.what === 'fail-over' && overlaps(span, landedAt, landedAt) && span.to <= until,
+  );
+  return isLost ? 'a fail-over lost its write' : undefined;
 }
 
 function inOrderOfSending(a: Presentation, b: Presentation): [Presentation, Presentation] {

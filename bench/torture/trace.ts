@@ -17,8 +17,11 @@ export function traced(
   const credential = logins[family]?.credential;
   const index = at === undefined ? own.length : own.indexOf(at);
   const last = own.slice(Math.max(0, index - 5), index + 2);
-  const from = Math.min(...last.map(({ connectedAt }) => connectedAt)) - 50;
-  const to = (last.at(-1)?.at ?? 0) + 50;
+  const { begunAt = 0 } = logins[family] ?? {};
+  const asked = operations.findLast((one) => one.credential === credential)?.endedAt ?? begunAt;
+  // A login that was never refreshed has no presentations: all from its start to the last operation on it is shown.
+  const from = (last.length === 0 ? begunAt : Math.min(...last.map(({ connectedAt }) => connectedAt))) - 50;
+  const to = (last.at(-1)?.at ?? asked) + 50;
   const ms = (time: number) => (Number.isFinite(time) ? (time - from).toFixed(0) : '…');
   const events: { readonly at: number; readonly text: string }[] = [];
   for (const one of last) {

@@ -13,7 +13,10 @@ export interface Span {
     | 'cut'
     /** From when the replica got nothing more until it had taken over. */
     | 'fail-over'
-    | 'clock set';
+    /** The engine's. */
+    | 'clock set'
+    /** The worker's own. */
+    | 'wall clock set';
 }
 
 export function overlaps(span: { readonly from: number; readonly to: number }, from: number, to: number) {

@@ -296,16 +296,24 @@ describe('the judge sees', () => {
     const excused = judged({ log, histories, operations: [revoked] });
     expect(excused).toMatchObject({ violations: [], leftAlive: { 'its holder was killed': 1 } });
     expect(judged({ log, operations: [revoked], loggedOutAt: BEGIN + 150 }).violations).toEqual([]);
+    const spans: Span[] = [{ what: 'fail-over', from: 5, to: 20 }];
+    expect(judged({ log: [], operations: [revoked] }).violations.join()).toContain('left it alive');
+    const lost = judged({ log: [], operations: [revoked], spans });
+    expect(lost).toMatchObject({ violations: [], leftAlive: { 'a fail-over lost its write': 1 } });
     const failed = { ...revoked, outcome: 'failed' };
     expect(judged({ log, operations: [failed] }).violations).toEqual([]);
   });
 
-  test('a call that was refused though its process had a living token, unless the login had left', () => {
+  test('a call that was refused though its process had a living token, unless the login had left or the clock was set ahead', () => {
     const refused = { credential: 0, begin: BEGIN + 60, end: BEGIN + 70, error: 'store-unreachable' };
     const histories = [worker('0.1', { calls: [given('access 1/0', 10), refused] })];
     expect(judged({ log, histories }).withheld).toBe(1);
     const absences = [{ credential: 0, from: BEGIN + 20, to: BEGIN + 80 }];
     expect(judged({ log, histories, absences }).withheld).toBe(0);
+    const clock = { what: 'wall clock set', from: BEGIN + 30, to: BEGIN + 31, worker: 0 } as const;
+    expect(judged({ log, histories, spans: [{ ...clock, byMs: 60_000 }] }).withheld).toBe(0);
+    expect(judged({ log, histories, spans: [{ ...clock, byMs: -60_000 }] }).withheld).toBe(1);
+    expect(judged({ log, histories, spans: [{ ...clock, byMs: 60_000, worker: 1 }] }).withheld).toBe(1);
   });
 
   test('a token that had lapsed, unless the clock had been set back', () => {
