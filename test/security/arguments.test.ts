@@ -52,7 +52,7 @@ describe('no program that Holdfast starts has a secret among its arguments', () 
     home: string,
     variables: Readonly<Record<string, string>>,
   ) {
-    const journal = join(home, 'quarantineLate');
+    const journal = join(home, 'journal');
     const outputs: string[] = [];
     for (const args of commands) {
       const { code, out, err } = await holdfast.run(args, {

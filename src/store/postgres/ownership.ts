@@ -7,7 +7,7 @@
 /** The SQLSTATE with which the migration refuses: of a class that neither SQL nor PostgreSQL uses. */
 export const FOREIGN_OBJECTS = 'HF001';
 
-export const TABLES = ['schema_version', 'records', 'leases', 'quarantineLate', 'tenant_roles', 'outbox'];
+export const TABLES = ['schema_version', 'records', 'leases', 'journal', 'tenant_roles', 'outbox'];
 
 /** How many of them are named. */
 const NAMED = 5;
