@@ -55,7 +55,7 @@ async function demo(): Promise<void> {
     `holdfast login ${resource}   (${browser.startsWith('chromium') ? 'in Chromium' : 'by a script that fills the forms'})`,
   );
   const login = await succeed(process.execPath, [file('dist/bin/holdfast.cjs'), 'login', resource], {
-    BROWSER: file(`test/support/${browser}`),
+    BROWSER: file(`test/support/browser/${browser}`),
   });
   quoteLines(login.err.replaceAll(/(Opening your browser).*?\n\n.*?\n\n/gs, '$1.\n'));
 

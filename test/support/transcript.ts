@@ -4,7 +4,7 @@ import { type Ended, holdfast, type Running } from './processes/process.ts';
 import type { Servers } from './servers/servers.ts';
 
 /** The scripted browser, as `BROWSER`. */
-export const SCRIPTED_BROWSER = fileURLToPath(new URL('scripted-browser.mjs', import.meta.url));
+export const SCRIPTED_BROWSER = fileURLToPath(new URL('./browser/scripted-browser.mjs', import.meta.url));
 
 /** The report of a native keyring: these have tests of their own, and which there are is a matter of the platform. */
 const OTHER_KEYRINGS =

@@ -22,7 +22,7 @@ export const CLOSED_CHECKOUT = requirement(
 );
 
 const CHILD = fileURLToPath(new URL('keyctl-child.ts', import.meta.url));
-const REFUSE = new URL('refuse-syscalls.mjs', import.meta.url).href;
+const REFUSE = new URL('../preload/refuse-syscalls.mjs', import.meta.url).href;
 
 export interface Surroundings {
   /** Another user, of that number. */
