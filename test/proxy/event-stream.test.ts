@@ -38,11 +38,11 @@ describe('a stream of events', () => {
       id: '2',
       retryMs: 250,
     });
-    expect(read(['id: 1\n\nid: no\0good\ndata: a\n\nretry: soon\n\n'])).toMatchObject({
+    expect(read(['id: 1\ndata:\n\nid: no\0good\ndata: a\n\nretry: soon\n\n'])).toMatchObject({
       id: '1',
       retryMs: undefined,
     });
-    expect(read(['id: 1\n\nid\n\n']).id).toBeUndefined();
+    expect(read(['id: 1\ndata:\n\nid\ndata:\n\n']).id).toBeUndefined();
   });
 
   test.each(['\n\n', '\r\n\n', '\r\n\r\n', '\n\r\n', '\r\r', '\r\n\r'])(
