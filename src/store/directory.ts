@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { join } from 'node:path';
-import { LockTimeoutError, StorageUnreadableError, StorageUnsafeError } from '../errors.ts';
+import { LockTimeoutError, StorageUnsafeError } from '../errors.ts';
 import { MAX_RECORD_BYTES } from '../sealing.ts';
 import type { Environment } from '../system/environment.ts';
 import {
@@ -9,11 +9,11 @@ import {
   removeFileDurably,
   reserveSpace,
   stageFile,
-  sweepTemporaries,
   writeFileAtomically,
 } from '../system/files/atomic-file.ts';
 import type { Layout } from '../system/files/paths.ts';
 import {
+  changedAt,
   checkPrivateDirectories,
   checkPrivateDirectory,
   ensurePrivateDirectories,
@@ -21,7 +21,6 @@ import {
   listPrivateDirectory,
   readPrivateFile,
 } from '../system/files/private-directory.ts';
-import { shellPath } from '../system/files/storage-error.ts';
 import type { UnseenLease } from '../system/locks/lease-file.ts';
 import { acquireLock, type Lock, type LockKind, lockKindOf } from '../system/locks/lock.ts';
 import type { MachineUse } from '../system/os/machine-note.ts';
@@ -46,14 +45,11 @@ const NAME = /^[\w-]{1,64}$/;
 /** A record and its directory entry; records have a few kilobytes. */
 const RESERVED_BYTES = 16 * 1024;
 
-/** A temporary file older than this belongs to a process that died; no write takes so long. */
-const ABANDONED_AFTER_MS = 60 * 60 * 1000;
-
-/** But a staged record may hold the only copy of what a server gave (see spill.ts): for as long as that is likely to be good. */
-const STAGED_RECORD_KEPT_MS = 90 * 24 * 60 * 60 * 1000;
-
 /** Digits of the number that counts leases. */
 const EPOCH_BYTES = 16;
+
+/** Maximum number of looks at the directories while other processes move records between keys. */
+const MOST_LOOKS = 3;
 
 /** The commit itself takes a few milliseconds; whoever holds this longer is stopped or its disk is. */
 const COMMIT_WAIT_MS = 30_000;
@@ -158,7 +154,16 @@ export class DirectoryStore implements RecordStore {
 
   async list(): Promise<RecordAddress[]> {
     if (!(await checkPrivateDirectory(this.#layout.home, this.#environment))) return [];
-    await this.#finishMoves();
+    // A record that another process moves meanwhile may be missed under both keys. Each move changes that directory.
+    for (let looks = 1; ; looks += 1) {
+      await this.#finishMoves();
+      const before = changedAt(this.#layout.moving);
+      const found = await this.#addresses();
+      if (changedAt(this.#layout.moving) === before || looks === MOST_LOOKS) return found;
+    }
+  }
+
+  async #addresses(): Promise<RecordAddress[]> {
     const kids = await this.#names(this.#layout.credentials);
     const lists = await Promise.all(
       kids.map(async (kid) => {
@@ -177,10 +182,14 @@ export class DirectoryStore implements RecordStore {
 
   async kidsOf(id: string): Promise<string[]> {
     if (!(await checkPrivateDirectory(this.#layout.home, this.#environment))) return [];
-    await this.#finishMoves(id);
-    const kids = await this.#names(this.#layout.credentials);
-    const there = await Promise.all(kids.map((kid) => exists(this.#path({ kid, id }))));
-    return kids.filter((_, index) => there[index]);
+    // In the middle of a move the record is at neither key: the next look waits until the move is finished.
+    for (let looks = 1; ; looks += 1) {
+      await this.#finishMoves(id);
+      const kids = await this.#names(this.#layout.credentials);
+      const there = await Promise.all(kids.map((kid) => exists(this.#path({ kid, id }))));
+      const found = kids.filter((_, index) => there[index]);
+      if (found.length > 0 || kids.length === 0 || looks === MOST_LOOKS) return found;
+    }
   }
 
   async lock(id: string, options: LeaseOptions): Promise<Lease> {
@@ -246,23 +255,8 @@ export class DirectoryStore implements RecordStore {
   async selfTest(): Promise<void> {
     const { temporary } = this.#layout;
     await this.#prepare(temporary, this.#layout.locks, this.#layout.credentials);
-    await sweepTemporaries(temporary, (name) =>
-      name.includes(`${SUFFIX}.`) ? STAGED_RECORD_KEPT_MS : ABANDONED_AFTER_MS,
-    );
-    // Of the size of a record: a disk with a few bytes left takes a small file and refuses the credential.
-    const written = randomBytes(8 * 1024);
-    const path = join(temporary, `rehearsal.${randomBytes(6).toString('hex')}`);
-    try {
-      await writeFileAtomically(path, written, { temporary });
-      const found = await readPrivateFile(path, this.#environment, { maxBytes: written.length });
-      if (found === undefined || !found.equals(written)) {
-        throw new StorageUnreadableError(`What was written to ${shellPath(temporary)} came back different.`, {
-          hint: 'The disk or its file system is failing: set HOLDFAST_HOME to a directory on another one.',
-        });
-      }
-    } finally {
-      await removeFileDurably(path);
-    }
+    const { testDirectory } = await import('./directory-self-test.ts');
+    await testDirectory(temporary, this.#environment);
   }
 
   durability(): Durability {

@@ -1,7 +1,9 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import fs, { renameSync } from 'node:fs';
 import { chmod, chown, mkdir, readdir, readFile, rename, stat, symlink, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { syncBuiltinESMExports } from 'node:module';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { InvalidArgumentError, StorageUnsafeError } from '../../src/errors.ts';
@@ -119,6 +121,41 @@ describe('the directory store', () => {
     expect(codes).toEqual([0, 0, 0, 0]);
     expect((await store.read(address))?.record).toBe('100');
   });
+
+  test.each<[string, (store: DirectoryStore) => Promise<unknown>]>([
+    ['finds', async (store) => (await store.kidsOf('record')).map((kid) => ({ kid, id: 'record' }))],
+    ['lists', async (store) => (await store.list()).filter(({ id }) => id === 'record')],
+  ])(
+    '%s a record that another process moves to another key in the middle of the look',
+    async (_verb, look) => {
+      const { store, layout } = await freshStore();
+      const from = { kid: 'second-key', id: 'record' };
+      const to = { kid: 'first-key', id: 'record' };
+      await store.cas(from, undefined, 'a.b.c');
+      await store.cas({ kid: to.kid, id: 'other' }, undefined, 'd.e.f');
+      await mkdir(layout.moving, { mode: 0o700 });
+      const { lstatSync } = fs;
+      const looksAt = [store.fileOf(to), dirname(store.fileOf(to))];
+      let isMoved = false;
+      // What `move` does, up to the moment when the record is under no key.
+      const moving = (...given: Parameters<typeof lstatSync>) => {
+        if (!isMoved && looksAt.includes(String(given[0]))) {
+          isMoved = true;
+          renameSync(store.fileOf(from), join(layout.moving, `record.${from.kid}.${to.kid}`));
+        }
+        return lstatSync(...given);
+      };
+      Object.assign(fs, { lstatSync: moving });
+      syncBuiltinESMExports();
+      try {
+        expect(await look(store)).toEqual([to]);
+      } finally {
+        Object.assign(fs, { lstatSync });
+        syncBuiltinESMExports();
+      }
+      expect(isMoved).toBe(true);
+    },
+  );
 
   test('refuses a directory or record that others may read, and names the command that mends it', async () => {
     const { store, layout } = await freshStore();

@@ -215,6 +215,11 @@ export async function exists(path: string, says?: string): Promise<boolean> {
   }
 }
 
+/** When an entry of the directory was last made, renamed or removed, in nanoseconds; `undefined` where there is no directory. */
+export function changedAt(path: string): bigint | undefined {
+  return lstatSync(path, { bigint: true, throwIfNoEntry: false })?.mtimeNs;
+}
+
 /** Where open cannot be told not to follow one (Windows). */
 async function refuseLink(path: string): Promise<void> {
   if ((await lstat(path)).isSymbolicLink()) {
