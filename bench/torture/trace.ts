@@ -1,6 +1,6 @@
 import type { Evidence } from './evidence.ts';
 import type { Presentation } from './server.ts';
-import { overlaps } from './troubles.ts';
+import { overlaps, type Span } from './troubles.ts';
 
 /** The end of a trace tells most. */
 const MOST_LINES = 50;
@@ -50,7 +50,10 @@ export function traced(
       }
     }
   }
-  for (const span of spans.filter((one) => overlaps(one, from, to))) {
+  // What happened to other workers' network says nothing of this login, and would crowd out what does.
+  const involved = new Set(last.map(({ worker }) => Number(worker.split('.')[0])));
+  const concerns = ({ worker }: Span) => worker === undefined || involved.has(worker);
+  for (const span of spans.filter((one) => concerns(one) && overlaps(one, from, to))) {
     const who = span.worker === undefined ? 'all' : `worker ${span.worker}`;
     const by = span.byMs === undefined ? '' : ` by ${span.byMs} ms`;
     events.push({ at: span.from, text: `${ms(span.from)}..${ms(span.to)} ${span.what}${by} (${who})` });
@@ -71,7 +74,8 @@ export function traced(
     });
   }
   const lines = events.toSorted((a, b) => a.at - b.at).map(({ text }) => `    ${text}`);
-  if (lines.length > MOST_LINES) lines.splice(0, lines.length - MOST_LINES, '    …');
+  // The first lines have the presentation before, the last ones the end.
+  if (lines.length > MOST_LINES) lines.splice(MOST_LINES / 2, lines.length - MOST_LINES, '    …');
   return [`credential ${credential}, login ${family}: ${what}`, ...lines].join('\n');
 }
 
