@@ -97,7 +97,16 @@ export class Causes {
     if (first !== undefined && later.some((one) => this.isHeldBack(one, first))) {
       return 'a request was held back after its fence';
     }
-    return undefined;
+    // Set ahead, the engine's clock ended a lease whose request was under way, and the next holder's was decided before it.
+    const isUnderWay = (one: Presentation) => first !== undefined && one.connectedAt <= first.connectedAt;
+    const wasEnded = (one: Presentation) =>
+      this.#evidence.spans.some(
+        (span) =>
+          span.what === 'clock set' &&
+          (span.byMs ?? 0) > 0 &&
+          overlaps(span, one.connectedAt, first?.connectedAt ?? one.connectedAt),
+      );
+    return later.some((one) => isUnderWay(one) && wasEnded(one)) ? 'the engine’s clock was set' : undefined;
   }
 
   /** Whether nobody has the newest answer, so that nobody can revoke it. */

@@ -158,6 +158,8 @@ describe('the judge calls a login lost that could have been saved', () => {
 
   test('when an older answer took the place of a newer one', () => {
     expect(judged({ mode: 'grace', log: SIBLING })).toMatchObject({ avoidable: 1, unavoidable: {} });
+    const back: Span = { what: 'clock set', from: BEGIN + 50, to: BEGIN + 51, byMs: -2000 };
+    expect(judged({ mode: 'grace', log: SIBLING, spans: [back] }).avoidable).toBe(1);
   });
 
   test('when a request left late, after its lease, since nothing checked it then', () => {
@@ -230,6 +232,14 @@ describe('the judge calls a loss unavoidable with its cause alone', () => {
     [
       'the engine’s clock was set',
       { log: TWICE, spans: [{ what: 'clock set', from: BEGIN - 100, to: BEGIN - 90 }] },
+    ],
+    [
+      'the engine’s clock was set',
+      {
+        mode: 'grace',
+        log: SIBLING,
+        spans: [{ what: 'clock set', from: BEGIN + 50, to: BEGIN + 51, byMs: 2000 }],
+      },
     ],
     [
       'a fail-over lost its write',
