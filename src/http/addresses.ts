@@ -1,11 +1,11 @@
 import { BlockList, isIP } from 'node:net';
 import type { Reach } from '../credential.ts';
 
-/* What an IP address is for, and who may be reached by it (IANA's registries of special-purpose addresses, RFC 6890). */
+/* Classifies IP addresses and says which requests may reach them (IANA's special-purpose registries, RFC 6890). */
 
-/** What an address is, and the narrowest reach that holds it. */
+/** The kind of an address, and the narrowest reach that includes it. */
 export interface AddressClass {
-  /** For a sentence, with its article: `a loopback address`. */
+  /** With its article, for use in a sentence: `a loopback address`. */
   readonly kind: string;
   readonly reach: Reach;
 }
@@ -13,14 +13,14 @@ export interface AddressClass {
 const PUBLIC: AddressClass = { kind: 'a public address', reach: 'public' };
 const RESERVED: AddressClass = { kind: 'a reserved address', reach: 'anywhere' };
 
-/** The first that holds an address decides. */
+/** The first rule that matches an address decides. */
 const CLASSES = [
   rule('the address of a cloud’s metadata service', 'anywhere', [
-    // Most clouds, over IPv4; then Alibaba's and Azure's own, which lie in ranges that are open otherwise.
+    // Most clouds, over IPv4; then Alibaba's and Azure's own, which are inside ranges that are otherwise allowed.
     ['169.254.169.254', 32],
     ['100.100.100.200', 32],
     ['168.63.129.16', 32],
-    // Amazon's and Google's, over IPv6, inside the range of private networks.
+    // Amazon's and Google's, over IPv6, inside the private-network range.
     ['fd00:ec2::254', 128],
     ['fd20:ce::254', 128],
   ]),
@@ -64,14 +64,15 @@ const CLASSES = [
   ]),
 ];
 
-/** All that has been given out of IPv6 as addresses of single hosts (RFC 4291 section 2.4). */
+/** All IPv6 space that is allocated for addresses of single hosts (RFC 4291 section 2.4). */
 const GLOBAL_UNICAST = list([['2000::', 3]]);
 
 /**
- * What an address is. One that stands for an IPv4 address (RFC 4291 section 2.5.5.2, RFC 6052, RFC 3056) is what that is: a
- * packet to it ends there. What is no address at all may be anything, so it counts as reserved.
+ * Classifies an address. An IPv6 address that embeds an IPv4 address gets the class of the IPv4 address, since a packet
+ * to it ends there (RFC 4291 section 2.5.5.2, RFC 6052, RFC 3056). Text that is not an address could mean anything, so
+ * it counts as reserved.
  *
- * @param address as DNS and sockets give it, a zone such as `%eth0` included
+ * @param address as DNS and sockets give it, with a zone such as `%eth0` if it has one
  */
 export function classify(address: string): AddressClass {
   const bare = address.replace(/%.*$/s, '');
@@ -93,7 +94,7 @@ const LOOPBACK = list([
   ['::1', 128],
 ]);
 
-/** Whether a connection to that address ends at this machine. One that stands for such an address elsewhere (NAT64) does not. */
+/** Whether a connection to the address ends at this machine. A NAT64 form of a loopback address does not. */
 export function isLoopbackAddress(address: string): boolean {
   const bare = address.replace(/^::ffff:(?=\d+\.)/i, '');
   const family = isIP(bare);
@@ -102,7 +103,7 @@ export function isLoopbackAddress(address: string): boolean {
 
 const WIDTH: Readonly<Record<Reach, number>> = { public: 0, private: 1, anywhere: 2, anyone: 3 };
 
-/** Whether a request that may go as far as `reach` may go to that address. */
+/** Whether a request with this `reach` may go to the address. */
 export function holds(reach: Reach, address: string): boolean {
   return WIDTH[classify(address).reach] <= WIDTH[reach];
 }
@@ -117,7 +118,7 @@ function ipv4Within(address: string): string | undefined {
   return undefined;
 }
 
-/** The eight groups of an IPv6 address, whatever way it is written; a URL knows only one (WHATWG URL section 3.5). */
+/** The eight groups of an IPv6 address in any spelling. A URL has only one spelling (WHATWG URL section 3.5). */
 function groupsOf(address: string): number[] {
   const written = new URL(`http://[${address}]`).hostname.slice(1, -1);
   const [head = [], tail = []] = written

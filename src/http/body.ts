@@ -5,14 +5,14 @@ import { InvalidResponseError } from '../errors.ts';
 import { quote } from '../quote.ts';
 
 /*
- * Bodies. Whoever sends one is hostile until proven otherwise: it is counted after it was decompressed, and reading stops at
- * the limit, wherever that is in a chunk of compressed bytes.
+ * Bodies. Every sender counts as hostile. Bytes are counted after decompression, and reading stops at the limit, even
+ * in the middle of a compressed chunk.
  */
 
-/** So much of a body that nobody wants is read, so that its connection can be used again. */
+/** Maximum number of bytes read from an unwanted body, so that its connection can be reused. */
 const MOST_DISCARDED_BYTES = 64 * 1024;
 
-/** What nobody waits for, a body to discard or that of an error, is read for so long, in milliseconds. */
+/** Time limit for reading a body that no caller waits for (discarded, or of an error), in milliseconds. */
 const LONGEST_WAIT_MS = 5_000;
 
 const DECODERS = new Map<string, () => Transform>([
@@ -23,8 +23,8 @@ const DECODERS = new Map<string, () => Transform>([
 ]);
 
 /**
- * The body without the compression that some servers apply although nobody asked for it. The stream fails with an
- * InvalidResponseError where that cannot be undone; an empty body is in no encoding.
+ * Returns the body without the compression that some servers apply unasked. The stream fails with an
+ * InvalidResponseError when the body cannot be decompressed. An empty body passes whatever its encoding.
  *
  * @param host how messages name the server
  */
@@ -53,7 +53,7 @@ export function decoded(incoming: IncomingMessage, host: string): Readable {
   return body;
 }
 
-/** Hands on each chunk; resolves at the end of the stream, rejects when it breaks off or `onChunk` throws. */
+/** Passes on each chunk. Resolves at the end of the stream; rejects when it breaks off or `onChunk` throws. */
 export function pump(stream: Readable, onChunk: (chunk: Buffer) => void): Promise<void> {
   return new Promise((resolve, reject) => {
     stream
@@ -71,7 +71,7 @@ export function pump(stream: Readable, onChunk: (chunk: Buffer) => void): Promis
   });
 }
 
-/** All of the stream, which is left where it is longer than the limit, with the error that `tooLarge` makes. */
+/** Reads the whole stream. Beyond the limit, it stops reading and throws the error that `tooLarge` makes. */
 export async function whole(stream: Readable, limit: number, tooLarge: () => Error): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;
@@ -83,7 +83,7 @@ export async function whole(stream: Readable, limit: number, tooLarge: () => Err
   return chunks.length === 1 ? (chunks[0] ?? Buffer.of()) : Buffer.concat(chunks, size);
 }
 
-/** The beginning of a stream: up to the limit, or as far as it comes. */
+/** Reads the beginning of a stream: up to the limit, or until the stream ends, fails or takes too long. */
 export async function beginning(stream: Readable, limit: number): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;
@@ -95,14 +95,14 @@ export async function beginning(stream: Readable, limit: number): Promise<Buffer
       if (size >= limit) stream.destroy();
     });
   } catch {
-    // What has come is enough.
+    // The bytes received so far are enough.
   } finally {
     clearTimeout(late);
   }
   return Buffer.concat(chunks, size).subarray(0, limit);
 }
 
-/** Reads what is left and forgets it, so that the connection can be used again; closes it where that is much, or slow. */
+/** Drains the rest so that the connection can be reused. Closes the connection if the rest is long or slow. */
 export function discard(incoming: IncomingMessage): void {
   let size = 0;
   const late = setTimeout(() => incoming.destroy(), LONGEST_WAIT_MS);

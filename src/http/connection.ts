@@ -4,22 +4,23 @@ import { checkServerUser } from './server-user.ts';
 import { checkHost, openSocket } from './socket.ts';
 import { openTunnel, type Proxy } from './tunnel.ts';
 
-/** A peer that is gone without a word is noticed by TCP, as a stream may be silent for long. */
+/** TCP keep-alive delay in milliseconds. It detects a peer that vanished, as a stream may be silent for long. */
 const PROBE_AFTER_MS = 30_000;
 
 export interface Connecting {
   readonly reach: Reach;
-  /** What `proxyFor` says of the URL. */
+  /** The result of `proxyFor` for the URL. */
   readonly proxy: Proxy | undefined;
-  /** Gives up; what is thrown then is any error, as the caller knows the reason. */
+  /** Aborts the connection attempt. Any error may be thrown then, as the caller knows the reason. */
   readonly signal: AbortSignal;
 }
 
 /**
- * A connection to the host of a URL that is ready for the first byte of a request: through the proxy, if there is one, and with
- * TLS. Nothing of the request has left when it fails.
+ * Opens a connection to the host of a URL, ready for the first byte of a request: through the proxy if there is one,
+ * and with TLS. When this fails, no byte of the request was sent.
  *
- * @throws UnsafeUrlError for an address beyond the reach, or another user's server on this machine; NetworkError, `unsent`, for what the proxy did; else what Node throws
+ * @throws UnsafeUrlError for an address beyond the reach, or for another user's server on this machine
+ * @throws NetworkError, `unsent`, when the proxy failed; otherwise the errors of Node
  */
 export async function connect(url: URL, { reach, proxy, signal }: Connecting): Promise<Socket> {
   checkHost(url, reach);
@@ -28,10 +29,11 @@ export async function connect(url: URL, { reach, proxy, signal }: Connecting): P
   if (signal.aborted) tunnel?.destroy();
   signal.throwIfAborted();
   const socket = openSocket(url, reach, tunnel);
-  // For as long as it lasts: between two listeners of others, an error would be nobody's, and end the process.
+  // This listener stays for the socket's whole life. Between two other listeners, an unhandled error would end the
+  // process.
   socket.on('error', () => {});
   if (socket !== tunnel) await ready(socket, url.protocol === 'https:' ? 'secureConnect' : 'connect', signal);
-  // Nothing was sent yet. Behind a proxy, the server is on another machine; with TLS, its certificate says whose it is.
+  // Nothing was sent yet. Behind a proxy, the server is on another machine; with TLS, the certificate identifies it.
   if (tunnel === undefined && url.protocol === 'http:' && reach !== 'anyone')
     await checkServerUser(url, socket);
   socket.setNoDelay(true);
@@ -46,7 +48,7 @@ async function ready(socket: Socket, event: 'connect' | 'secureConnect', signal:
     await new Promise<void>((resolve, reject) => {
       socket
         .once(event, () => {
-          // Where the address turned out to be wrong, that error comes next.
+          // If the check of the address failed, its error comes next.
           if (!socket.destroyed) resolve();
         })
         .once('error', reject)

@@ -10,18 +10,19 @@ import type { Socket } from 'node:net';
 import { step } from '../system/checkpoints.ts';
 
 /*
- * One request, and the head of its answer.
+ * Sends one request and reads the head of its answer.
  *
- * On node:http and not on fetch. It tells whether a request was on its way when it failed, which decides whether a refresh
- * token may be presented again; it decompresses nothing by itself; and no answer makes it throw where nobody can catch.
+ * It uses node:http instead of fetch, for three reasons. It tells whether a failed request was already on its way,
+ * which decides whether a refresh token may be sent again. It never decompresses automatically. And no answer makes it
+ * throw where no caller can catch the error.
  */
 
 export interface Fence {
-  /** Awaited when the connection stands, before `beforeSend`. What it throws keeps the request from leaving. */
+  /** Awaited once the connection is open, before `beforeSend`. If it throws, the request is not sent. */
   readonly onConnected?: (() => Promise<void>) | undefined;
-  /** Called right before the first byte is written, the header built already. What it throws keeps that from leaving. */
+  /** Called right before the first byte is written, after the header is built. If it throws, nothing is written. */
   readonly beforeSend?: (() => void) | undefined;
-  /** Called right after the first bytes were handed to the system, where `beforeSend` let them go. */
+  /** Called right after the first bytes went to the system, unless `beforeSend` threw. */
   readonly afterSend?: (() => void) | undefined;
 }
 
@@ -29,20 +30,20 @@ export interface Exchange extends Pick<Fence, 'beforeSend' | 'afterSend'> {
   readonly method: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: string | undefined;
-  /** Where the connection comes from: `agentOver`. */
+  /** Opens the connection; made by `agentOver`. */
   readonly agent: HttpAgent;
   readonly maxHeaderBytes: number;
 }
 
-/** A request that has begun. */
+/** A request that has started. */
 export class Flight {
   readonly outgoing: ClientRequest;
-  /** Rejects with what Node throws, or with what `beforeSend` threw. */
+  /** Rejects with Node's error, or with the error that `beforeSend` threw. */
   readonly answer: Promise<IncomingMessage>;
-  /** Whether the first byte may have left. */
+  /** Whether the first byte may have been sent. */
   connected = false;
   #connectedAt = 0;
-  /** Whether the head of the answer has come. */
+  /** Whether the head of the answer has arrived. */
   answered = false;
 
   constructor(url: URL, { method, headers, body, agent, maxHeaderBytes, ...fence }: Exchange) {
@@ -64,7 +65,7 @@ export class Flight {
     });
   }
 
-  /** The connection is ready, and what was written so far is waiting to be flushed into it. */
+  /** Runs the fence at the first write: the connection is ready, and the request waits to be flushed into it. */
   #pass(
     socket: Socket,
     { beforeSend, afterSend }: Pick<Fence, 'beforeSend' | 'afterSend'>,
@@ -77,7 +78,7 @@ export class Flight {
     const write = socket.write.bind(socket) as (...given: unknown[]) => boolean;
     socket.write = (...given: unknown[]) => {
       Reflect.deleteProperty(socket, 'write');
-      // Node holds what it flushes back until all of it is there: then the fence would be passed long before the first byte.
+      // Node holds back corked writes until all are there. The fence would then run long before the first byte leaves.
       while (socket.writableCorked > 0) socket.uncork();
       try {
         beforeSend();
@@ -93,7 +94,7 @@ export class Flight {
     };
   }
 
-  /** How long ago the first byte may have left, in milliseconds. */
+  /** Time since the first byte may have been sent, in milliseconds. */
   get sentMsAgo(): number {
     return this.connected ? performance.now() - this.#connectedAt : 0;
   }
@@ -105,7 +106,7 @@ export class Flight {
 }
 
 /**
- * Gives requests the connections that `open` makes, which are ready when it answers.
+ * Makes an agent that uses the connections from `open`, which must be ready for a request.
  *
  * @param options with `keepAlive`, a connection serves one request after another
  */
@@ -124,14 +125,14 @@ export function agentOver(url: URL, options: AgentOptions, open: () => Promise<S
   return agent;
 }
 
-/** As the standard class has them. */
+/** The headers of an answer as the standard class. */
 export function headersOf({ rawHeaders }: IncomingMessage): Headers {
   const headers = new Headers();
   for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
     try {
       headers.append(rawHeaders[i] ?? '', rawHeaders[i + 1] ?? '');
     } catch {
-      // No name or value that HTTP knows, so none that anything here looks for.
+      // Not a valid name or value in HTTP, so nothing here looks for it.
     }
   }
   return headers;

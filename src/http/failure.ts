@@ -3,33 +3,33 @@ import { quote } from '../quote.ts';
 import { processEnvironment } from '../system/environment.ts';
 import { systemErrorCode } from '../system/files/storage-error.ts';
 
-/* What went wrong below HTTP, as an error of ours: by the code that Node gives, and by how far the request had come. */
+/* Turns errors from below HTTP into Holdfast's own, by Node's error code and by the progress of the request. */
 
-/** How far a request had come. */
+/** The progress of a request. */
 export interface Progress {
-  /** The server, as messages name it: `shownHost`. */
+  /** The server as messages name it: `shownHost`. */
   readonly host: string;
-  /** Whether its first byte may have left. */
+  /** Whether the first byte may have been sent. */
   readonly connected: boolean;
-  /** Whether the head of the answer has come. */
+  /** Whether the head of the answer has arrived. */
   readonly answered: boolean;
-  /** How long ago the first byte may have left, in milliseconds. */
+  /** Time since the first byte may have been sent, in milliseconds. */
   readonly sentMsAgo: number;
 }
 
-/** A connection that breaks after this time, in milliseconds, was given up by somebody in between: the server may go on. */
+/** After this time, in milliseconds, a broken connection was probably cut by an intermediary. The server may go on. */
 const GIVEN_UP_AFTER_MS = 5_000;
 
-/** How long such a server may still process the request, and one whose connection broke at once, in milliseconds. */
+/** Time that a server may still process the request, in milliseconds: after a cut, and after an immediate break. */
 const IN_DOUBT_MS = 60_000;
 const IN_DOUBT_AT_ONCE_MS = 3_000;
 
-/** How messages name the server that was asked, and the proxy that was asked for it. */
+/** The server's name for messages, with the proxy that leads to it. */
 export function shownHost(url: URL, proxy?: { readonly url: URL }): string {
   return quote(url.host) + (proxy === undefined ? '' : ` through the proxy ${quote(proxy.url.host)}`);
 }
 
-/** The error for what Node threw; an error of ours passes through. Its `unsent` says whether to send again repeats nothing. */
+/** Maps an error of Node; a HoldfastError passes through. `unsent` in the result says that a retry repeats nothing. */
 export function networkFailure(
   error: unknown,
   { host, connected, answered, sentMsAgo }: Progress,
@@ -65,7 +65,7 @@ function doubtMs(sentMsAgo: number): number {
   return sentMsAgo >= GIVEN_UP_AFTER_MS ? IN_DOUBT_MS : IN_DOUBT_AT_ONCE_MS;
 }
 
-/** No connection came about in time, so nothing was sent. */
+/** The error for a connection that did not open in time, so nothing was sent. */
 export function noConnection(host: string, limitMs: number): NetworkError {
   return new NetworkError(`${host} cannot be reached: no connection within ${limitMs / 1000} s.`, {
     unsent: true,
@@ -73,14 +73,14 @@ export function noConnection(host: string, limitMs: number): NetworkError {
   });
 }
 
-/** Such as ` (ECONNREFUSED)`, for the end of a sentence. */
+/** The code, such as ` (ECONNREFUSED)`, for the end of a sentence. */
 export function whyOf(error: unknown): string {
   const code = systemErrorCode(error);
   if (code === undefined) return '';
   return ` (${code})${CERTIFICATE.test(code) ? ': its certificate is not trusted here' : ''}`;
 }
 
-/** What to do where the other side's certificate is not trusted; `undefined` for any other failure. */
+/** The fix for an untrusted certificate of the peer; `undefined` for any other failure. */
 export function certificateHint(error: unknown): string | undefined {
   if (!CERTIFICATE.test(systemErrorCode(error) ?? '')) return undefined;
   const ignored =

@@ -12,28 +12,32 @@ import { headersFor, type OwnHeaders } from './own-headers.ts';
 import { type Proxy, proxyFor } from './tunnel.ts';
 
 /*
- * `fetch` for one MCP server: connections are kept, and bodies are streams that nobody holds up. None takes too long: a tool may
- * work for an hour. The global one of Node 20 goes through no proxy, costs more for each request than everything else here
- * together, and does not tell whether a request had left when it failed.
+ * `fetch` for one MCP server. Connections are reused, bodies stream without a pause, and no time limit applies: a tool
+ * may work for an hour.
+ *
+ * The global `fetch` of Node 20 ignores the proxy and costs more per request than all other code here together. It also
+ * does not tell whether a failed request was already sent.
  */
 
-/** Idle connections are closed before servers do it (Node's own: after 5 s), so that no request meets one that is closing. */
+/**
+ * Idle connections close before servers close them (Node's own: after 5 s). So no request uses a closing connection.
+ */
 const IDLE_MS = 4_000;
 
 const CONNECT_MS = 30_000;
 
 const MAX_HEADER_BYTES = 64 * 1024;
 
-/** The whole of an answer, decompressed: as much as one event or one line may have. */
+/** Maximum size of a whole answer after decompression, in bytes. One event or one line may have as many. */
 export const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
 
-/** What `createHttpFetch` answers with: as much of a `Response` as is used, and the body as Node has it. */
+/** The answer of `createHttpFetch`: the used part of `Response`, with the body as Node gives it. */
 export class HttpResponse {
   readonly status: number;
   readonly statusText: string;
   readonly url: string;
   readonly #incoming: IncomingMessage;
-  /** How messages name the server. */
+  /** The server's name for messages. */
   readonly #host: string;
   #stream: Readable | undefined;
   #headers: Headers | undefined;
@@ -50,7 +54,7 @@ export class HttpResponse {
     return this.status >= 200 && this.status < 300;
   }
 
-  /** One header by its name in lower case, without building them all. */
+  /** One header by its lower-case name, without building all of them. */
   header(name: string): string | undefined {
     const value = this.#incoming.headers[name];
     return typeof value === 'string' ? value : value?.join(', ');
@@ -67,18 +71,19 @@ export class HttpResponse {
   }
 
   /**
-   * Hands on each chunk of the body, decompressed, to its end. Whoever takes them bounds what is kept of them.
+   * Passes on each chunk of the decompressed body until its end. The caller limits how much it stores.
    *
-   * @throws NetworkError when it breaks off, InvalidResponseError when it cannot be decompressed, and what `onChunk` throws
+   * @throws NetworkError when the body breaks off, InvalidResponseError when it cannot be decompressed, and the errors
+   *   of `onChunk`
    */
   async chunks(onChunk: (chunk: Buffer) => void): Promise<void> {
     await this.#known(pump(this.#body, onChunk));
   }
 
   /**
-   * All of the body.
+   * Reads the whole body.
    *
-   * @throws ResponseTooLargeError beyond 64 MiB; else what `chunks` throws
+   * @throws ResponseTooLargeError beyond 64 MiB; otherwise as `chunks`
    */
   async text(): Promise<string> {
     const tooLarge = () =>
@@ -89,7 +94,7 @@ export class HttpResponse {
     return (await this.#known(whole(this.#body, MAX_ANSWER_BYTES, tooLarge))).toString('utf8');
   }
 
-  /** The beginning of the body, however it ends. */
+  /** Reads the beginning of the body, whether or not the body ends properly. */
   async beginning(limit: number): Promise<string> {
     return (await beginning(this.#body, limit)).toString('utf8');
   }
@@ -102,41 +107,45 @@ export class HttpResponse {
     }
   }
 
-  /** Leaves the body; the connection is used again where little is left of it. */
+  /** Drops the body. The connection is reused if little of the body is left. */
   discard(): void {
     discard(this.#incoming);
   }
 
-  /** Leaves the body and closes the connection. */
+  /** Drops the body and closes the connection. */
   destroy(): void {
     this.#stream?.destroy();
     this.#incoming.destroy();
   }
 
-  /** All that `authorizedFetch` does with a body is to leave it. */
+  /** `authorizedFetch` only ever cancels a body. */
   get body(): { cancel(): Promise<void> } {
     return { cancel: async () => this.discard() };
   }
 }
 
-/** The global `fetch`, or anything that looks like it from outside. */
+/** The type of the global `fetch`, or of a function with the same signature. */
 type Fetch = typeof globalThis.fetch;
 
 export interface HttpFetch {
-  /** Sends one request, follows no redirect. Answers an `HttpResponse`. Throws NetworkError, or the signal's reason. */
+  /**
+   * Sends one request and follows no redirect. Returns an `HttpResponse`. Throws NetworkError, or the signal's reason.
+   */
   readonly fetch: Fetch;
-  /** Closes the connections, those in use as well. */
+  /** Closes all connections, including those in use. */
   close(): void;
 }
 
-/** The connections to one origin that are kept. */
+/** The reusable connections to one origin. */
 interface Line {
   readonly agent: Agent;
   proxy: Proxy | undefined;
 }
 
 /**
- * @param ownHeaders go to that origin with every request
+ * Makes a `fetch` that reuses its connections.
+ *
+ * @param ownHeaders headers for every request to their origin
  * @param reach how far the requests may go
  */
 export function createHttpFetch(ownHeaders: OwnHeaders, reach: Reach = 'anywhere'): HttpFetch {
@@ -163,7 +172,7 @@ export function createHttpFetch(ownHeaders: OwnHeaders, reach: Reach = 'anywhere
       });
       const giveUp = () => flight.outgoing.destroy();
       signal?.addEventListener('abort', giveUp, { once: true });
-      // After an answer, its stream tells what becomes of it, and the signal still ends that.
+      // After the answer, its stream reports errors, and the signal can still end it.
       flight.outgoing.once('close', () => signal?.removeEventListener('abort', giveUp));
       try {
         const incoming = await flight.answer;
@@ -184,7 +193,7 @@ function lineTo(url: URL, reach: Reach): Line {
   const line: Line = {
     agent: agentOver(url, { keepAlive: true, timeout: IDLE_MS }, async () => {
       line.proxy = await proxyFor(url);
-      // Whoever gives the request up does not know the connection yet.
+      // The connection has its own time limit, since the request's signal does not cover it.
       const signal = AbortSignal.timeout(CONNECT_MS);
       try {
         return await connect(url, { reach, proxy: line.proxy, signal });
@@ -200,8 +209,9 @@ function lineTo(url: URL, reach: Reach): Line {
 const turn = promisify(setImmediate);
 
 /**
- * Lets go of kept connections that the server has closed a moment ago. Two turns of the loop tell of it, and Node's agent
- * takes some more to notice; a request that went out over one would have to fail, since it might have been seen.
+ * Closes idle connections that the server has just closed. The close shows after two turns of the event loop, and
+ * Node's agent takes longer to notice it. A request over such a connection would have to fail, since the server might
+ * have seen it.
  */
 async function dropEnded(agent: Agent): Promise<void> {
   if (Object.keys(agent.freeSockets).length === 0) return;

@@ -1,13 +1,13 @@
-/** Headers that are meant for one server. */
+/** Headers for one server only. */
 export interface OwnHeaders {
-  /** RFC 6454 section 6.2, such as `https://mcp.example.com`. */
+  /** An origin (RFC 6454 section 6.2), such as `https://mcp.example.com`. */
   readonly origin: string;
   readonly headers: Readonly<Record<string, string>>;
 }
 
 /**
- * The headers of one request: those of the server's own where it goes to their origin, and never elsewhere; then those of the
- * request; then those that nobody may choose.
+ * The headers of one request. Later entries win: the server's own headers (only for their origin), then the request's
+ * headers, then the fixed ones.
  */
 export function headersFor(
   url: URL,
@@ -17,7 +17,7 @@ export function headersFor(
   return {
     ...(own?.origin === url.origin && own.headers),
     ...given,
-    // Node would name port 80 for https without an agent of its own. A default port is not named (RFC 9110 section 7.2).
+    // Without its own agent, Node would name port 80 for https. The header omits a default port (RFC 9110 section 7.2).
     host: url.host,
     'accept-encoding': 'identity',
   };

@@ -20,20 +20,20 @@ import { checkUrl, isRedirect, redirectTarget } from './safe-url.ts';
 import { type Proxy, proxyFor } from './tunnel.ts';
 
 /*
- * Requests with one whole answer: all of OAuth. What answers is hostile until proven otherwise: bounded in size and in time,
- * the time of the body included, and a redirect is looked at before it is followed.
+ * Requests with one complete answer, for all of OAuth. Every server counts as hostile: size and time are limited,
+ * including the time of the body, and each redirect is checked before it is followed.
  */
 
 export interface RequestOptions extends Fence {
   readonly signal?: AbortSignal | undefined;
-  /** Until the last byte of the body, redirects included, in milliseconds. Default 30,000. */
+  /** Time limit until the last byte of the body, redirects included, in milliseconds. Default 30,000. */
   readonly timeoutMs?: number | undefined;
   /**
-   * How far the request may go, each redirect included: judged by the address that is connected to. Default `anywhere`.
-   * Through a proxy only a host that is itself an address can be judged: it is the proxy that looks names up.
+   * How far the request and each redirect may go, judged by the address of the connection. Default `anywhere`. Through
+   * a proxy, only a host that is itself an address can be judged, since the proxy looks names up.
    */
   readonly reach?: Reach | undefined;
-  /** Sent to that origin only: not after a redirect that leads elsewhere. */
+  /** Sent to their origin only, and dropped when a redirect leads elsewhere. */
   readonly ownHeaders?: OwnHeaders | undefined;
 }
 
@@ -41,17 +41,17 @@ export interface Request extends RequestOptions {
   readonly method: 'GET' | 'POST';
   readonly headers?: Readonly<Record<string, string>> | undefined;
   readonly body?: string | undefined;
-  /** Answer as soon as the headers are there, and close the connection. */
+  /** Return as soon as the headers arrive, and close the connection. */
   readonly headersOnly?: boolean | undefined;
 }
 
 export interface HttpResponse {
   readonly status: number;
   readonly headers: Headers;
-  /** Where the answer came from, after redirects. */
+  /** The URL of the answer, after redirects. */
   readonly url: string;
   readonly body: Uint8Array<ArrayBuffer>;
-  /** The narrowest reach that holds the address that answered; absent where a proxy was asked. */
+  /** The narrowest reach that includes the answering address; absent through a proxy. */
   readonly reached: Reach | undefined;
 }
 
@@ -60,7 +60,7 @@ export function isSuccess({ status }: Pick<HttpResponse, 'status'>): boolean {
   return status >= 200 && status < 300;
 }
 
-/** Metadata documents and token responses have a few kilobytes. */
+/** Maximum size of a body in bytes. Metadata documents and token responses have a few kilobytes. */
 export const MAX_RESPONSE_BYTES = 1024 * 1024;
 
 const MAX_HEADER_BYTES = 16 * 1024;
@@ -69,14 +69,15 @@ const MAX_REDIRECTS = 3;
 const LONGEST_RETRY_AFTER_MS = 3_600_000;
 
 /**
- * Sends one request, through the proxy that the environment names, if any. A GET follows up to three redirects, each checked
- * like the first URL; a POST follows none.
+ * Sends one request, through the proxy of the environment if there is one. A GET follows up to three redirects, each
+ * checked like the first URL; a POST follows none.
  *
- * @throws UnsafeUrlError for a URL, or a redirect, that is neither https nor http to this machine, or beyond the reach;
+ * @throws UnsafeUrlError for a URL or redirect that is neither https nor http to this machine, or beyond the reach;
  *   nothing was sent there
- * @throws NetworkError, with `unsent` where the request provably never left
- * @throws TimeoutError, ResponseTooLargeError, InvalidResponseError for what is not HTTP; AbortedError for the caller's signal
- * @throws InvalidArgumentError when the environment's proxy variable holds no http or https proxy
+ * @throws NetworkError, with `unsent` when the request provably was not sent
+ * @throws TimeoutError, ResponseTooLargeError; InvalidResponseError when the answer is not HTTP; AbortedError for the
+ *   caller's signal
+ * @throws InvalidArgumentError when the environment's proxy variable is not an http or https proxy
  */
 export async function send(url: string | URL, request: Request): Promise<HttpResponse> {
   const ended = new AbortController();
@@ -101,17 +102,17 @@ export async function send(url: string | URL, request: Request): Promise<HttpRes
   }
 }
 
-/** What `Retry-After` asks for, in milliseconds (RFC 9110 section 10.2.3): seconds or a date; an hour at most. */
+/** The delay in `Retry-After`, in milliseconds (RFC 9110 section 10.2.3): from seconds or a date; at most an hour. */
 export function retryAfterMs(headers: Headers): number | undefined {
   const value = headers.get('retry-after')?.trim() ?? '';
   const seconds = /^\d{1,9}$/.test(value);
-  // Date.parse takes nearly anything for a date; an HTTP date begins with a day and ends in GMT.
+  // Date.parse accepts nearly any text. An HTTP date begins with a day and ends in GMT.
   if (!seconds && !/^[A-Z][a-z]+,? .* GMT$/.test(value)) return undefined;
   const ms = seconds ? Number(value) * 1000 : Date.parse(value) - Date.now();
   return Number.isNaN(ms) ? undefined : Math.min(Math.max(ms, 0), LONGEST_RETRY_AFTER_MS);
 }
 
-/** One request and its answer. `ended` closes the connection, whatever state it is in. */
+/** Sends one request and reads its answer. `ended` closes the connection in any state. */
 async function exchange(url: URL, request: Request, ended: AbortSignal): Promise<HttpResponse> {
   const { reach = 'anywhere', ownHeaders, body, onConnected, beforeSend, afterSend } = request;
   let agent: Agent | undefined;

@@ -3,14 +3,14 @@ import { isLoopback } from '../credential.ts';
 import { UnsafeUrlError } from '../errors.ts';
 import { quote } from '../quote.ts';
 
-/* Which URLs may be requested, and which of those that a server publishes or redirects to are believed. */
+/* Checks the URLs that may be requested, and the URLs that a server publishes or redirects to. */
 
-/** In characters. A server whose own URL is longer may name URLs that are made from it, such as that of its metadata. */
+/** Maximum length in characters. A longer server URL may still yield URLs made from it, such as its metadata URL. */
 const MAX_URL_LENGTH = 2048;
 const LONGER_THAN_ITS_OWN = 256;
 
 /**
- * The URL, if a request to it may carry anything: https, or http to this machine by its very name.
+ * Parses a URL and checks that a request to it may carry secrets: https, or http to this machine by its name.
  *
  * @throws UnsafeUrlError
  */
@@ -33,12 +33,12 @@ export function checkUrl(url: string | URL): URL {
 }
 
 /**
- * A URL out of a server's metadata, with the checks of `checkUrl`. Only a server on this machine may name one on this
- * machine: a remote one would send us to services that are not its own.
+ * Checks a URL from a server's metadata, as `checkUrl` does. Only a server on this machine may name a URL on this
+ * machine; a remote server could point at local services that are not its own.
  *
- * @param name what the metadata calls it, such as `token endpoint`
+ * @param name the field in the metadata, such as `token endpoint`
  * @param resource the MCP server
- * @param allowed the user has allowed that server to name this machine
+ * @param allowed whether the user allows the server to name this machine
  * @throws UnsafeUrlError
  */
 export function checkPublishedUrl(text: string, name: string, resource: URL, allowed = false): URL {
@@ -60,16 +60,16 @@ export function checkPublishedUrl(text: string, name: string, resource: URL, all
   return url;
 }
 
-/** Whether the status says that the answer is elsewhere (RFC 9110 section 15.4). */
+/** Whether the status is a redirect to another URL (RFC 9110 section 15.4). */
 export function isRedirect(status: number): boolean {
   return [301, 302, 303, 307, 308].includes(status);
 }
 
 /**
- * Where an answer redirects to, with the checks of `checkUrl`: never from https to http, and never from another machine to
- * this one.
+ * The target of a redirect, checked as in `checkUrl`. A redirect never leads from https to http, nor from another
+ * machine to this one.
  *
- * @param from where the answer came from
+ * @param from the URL of the answer
  * @throws UnsafeUrlError
  */
 export function redirectTarget(
@@ -96,8 +96,8 @@ OWN_ADDRESSES.addAddress('::1', 'ipv6');
 OWN_ADDRESSES.addAddress('::', 'ipv6');
 
 /**
- * Whether a request to that URL would end at this machine. It errs towards yes, as what a remote server may not name;
- * `isLoopback` errs towards no, as what may be asked over plain http.
+ * Whether a request to the URL would end at this machine. When unsure it says yes, since a remote server may not name
+ * this machine. `isLoopback` says no when unsure, since it permits plain http.
  */
 export function pointsHere(url: URL): boolean {
   const host = url.hostname.replace(/^\[|\]$|\.$/g, '');

@@ -4,12 +4,13 @@ import { quote } from '../quote.ts';
 import { isLoopbackAddress } from './addresses.ts';
 
 /**
- * Refuses a server on this machine that another user runs. Over plain http a loopback address proves nothing: while the
- * server that belongs there is not running, every user may take its port, and would be sent the tokens.
+ * Refuses a server on this machine that another user runs. Over plain http, a loopback address proves nothing. While
+ * the right server is down, any user can take its port and would receive the tokens.
  *
- * A server of root is taken, and one that the system does not list: behind a tunnel, in a container, or where no system tells.
+ * It accepts a server of root, and one that the system does not list: behind a tunnel, in a container, or on a system
+ * without such a list.
  *
- * @throws UnsafeUrlError; an Error when the connection ended meanwhile
+ * @throws UnsafeUrlError; an Error when the connection ended in the meantime
  */
 export async function checkServerUser(url: URL, socket: Socket): Promise<void> {
   const { remoteAddress = '', localAddress } = socket;

@@ -8,15 +8,15 @@ import { quote } from '../quote.ts';
 import { classify, holds, isLoopbackAddress } from './addresses.ts';
 
 /*
- * Sockets, and where they may lead. How far a request may reach is decided by the address that is connected to, at the moment
- * of connecting: a name that is looked up first and connected to later can lead elsewhere by then (DNS rebinding).
+ * Sockets and their permitted addresses. The address decides at the moment of connecting. A name that was looked up
+ * earlier may lead elsewhere by then (DNS rebinding).
  */
 
-/** What is wrong with an address, if anything is. */
+/** Returns the problem with an address, if there is one. */
 type Judge = (address: string) => UnsafeUrlError | undefined;
 
 /**
- * Refuses a host that is itself an address beyond the reach: for such a host nothing is ever looked up.
+ * Refuses a host that is itself an address beyond the reach, since no lookup checks such a host.
  *
  * @throws UnsafeUrlError
  */
@@ -27,23 +27,23 @@ export function checkHost(url: URL, reach: Reach): void {
 }
 
 /**
- * Opens a connection to the host of a URL; for https, with TLS on it. An address beyond the reach is not connected to, nor one
- * that is not this machine's where plain http is sent to `localhost`: the socket fails with an UnsafeUrlError.
+ * Opens a connection to the host of a URL, with TLS for https. The socket fails with an UnsafeUrlError for an address
+ * beyond the reach. It also fails when plain http to `localhost` would leave this machine.
  *
- * @param tunnel a connection to that host which a proxy has made already: the addresses were the proxy's to choose
+ * @param tunnel an existing connection to the host through a proxy; the proxy chose the address
  */
 export function openSocket(url: URL, reach: Reach, tunnel?: Socket): Socket {
   return open(url, judge(url, reach), tunnel);
 }
 
-/** Opens a connection to a proxy. The user has named it, so it may be anywhere. */
+/** Opens a connection to a proxy. The user named the proxy, so any address is allowed. */
 export function openProxySocket(url: URL): Socket {
   return open(url, () => undefined);
 }
 
 function judge(url: URL, reach: Reach): Judge {
   const host = hostOf(url);
-  // The name allows plain http, and the resolver, or the network, decides where the name leads.
+  // The name permits plain http, but the resolver or the network decides the address.
   const mustBeHere = url.protocol === 'http:' && isLoopback(url);
   return (address) => {
     if (!holds(reach, address)) return beyond(host, address);
@@ -69,7 +69,7 @@ function open(url: URL, wrongWith: Judge, tunnel?: Socket): Socket {
       })
     : overTcp({ host, port, lookup, noDelay: true });
   if (tunnel !== undefined) return socket;
-  // The last word: where the connection really ends. It comes before the first byte of TLS and of HTTP.
+  // The final check is on the real remote address, before the first byte of TLS and HTTP.
   return socket.prependOnceListener('connect', () => {
     const { remoteAddress } = socket;
     const wrong = remoteAddress === undefined ? undefined : wrongWith(remoteAddress);
@@ -78,8 +78,8 @@ function open(url: URL, wrongWith: Judge, tunnel?: Socket): Socket {
 }
 
 /**
- * What the program around us has set for its TLS, such as an authority or a client certificate, holds here too. That it checks
- * no certificate does not, be it by an option or by NODE_TLS_REJECT_UNAUTHORIZED=0: refresh tokens are sent here.
+ * The TLS options of the surrounding program, such as a certificate authority or a client certificate. Certificates are
+ * always checked, though, despite such an option or NODE_TLS_REJECT_UNAUTHORIZED=0: this sends refresh tokens.
  */
 function programTls() {
   const { checkServerIdentity: further, ...options } = globalAgent.options;
@@ -91,7 +91,7 @@ function programTls() {
   };
 }
 
-/** Looks a name up as the system does, and keeps of its addresses those that are allowed; several are tried as before. */
+/** Looks up a name as the system does and drops addresses that are not allowed. Node still tries several in turn. */
 function lookupWithin(wrongWith: Judge): LookupFunction {
   const lookup = globalAgent.options.lookup ?? (dnsLookup as LookupFunction);
   return (host, options, callback) =>
@@ -126,7 +126,7 @@ function notHere(host: string, address: string): UnsafeUrlError {
   );
 }
 
-/** As sockets take it: an IPv6 address without its brackets. */
+/** The host in the form for sockets: an IPv6 address without brackets. */
 function hostOf(url: URL): string {
   return url.hostname.replace(/^\[|\]$/g, '');
 }

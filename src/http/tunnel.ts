@@ -11,19 +11,19 @@ import { pointsHere } from './safe-url.ts';
 import { openProxySocket } from './socket.ts';
 
 /*
- * Requests through the proxy that the environment names, by CONNECT (RFC 9110 section 9.3.6), so that TLS ends at the server
- * and the proxy sees a host name and nothing else.
+ * Requests through the proxy of the environment, by CONNECT (RFC 9110 section 9.3.6). TLS ends at the server, so the
+ * proxy sees only a host name.
  *
- * On node:http and not on https-proxy-agent, which reads the proxy's answer without any limit, keeps the connection open when
- * the request is given up, writes the proxy's password to the log under DEBUG=*, and where the server is named by an
- * address, checks its certificate for the proxy's name.
+ * It uses node:http instead of https-proxy-agent, which has four problems. It reads the proxy's answer without a limit.
+ * It keeps the connection open after an abort. It logs the proxy's password under DEBUG=*. And for a server named by an
+ * address, it checks the certificate against the proxy's name.
  */
 
-/** A proxy, and which variable names it. */
+/** A proxy, and the environment variable that names it. */
 export interface Proxy {
   /** Without user name and password. */
   readonly url: URL;
-  /** What `Proxy-Authorization` says. */
+  /** The value of `Proxy-Authorization`. */
   readonly authorization: Secret | undefined;
   readonly variable: string;
 }
@@ -31,8 +31,8 @@ export interface Proxy {
 const MAX_HEADER_BYTES = 16 * 1024;
 
 /**
- * The proxy that the environment names for a URL, if any. What is on this machine is never asked through one: there it
- * would be another machine.
+ * The proxy of the environment for a URL, if any. URLs on this machine never use a proxy, since the proxy would reach
+ * its own machine instead.
  *
  * @throws InvalidArgumentError when the variable holds something else
  */
@@ -46,7 +46,7 @@ function parse({ name, value }: ProxyVariable): Proxy {
   const hint = 'It should look like http://proxy.example.com:3128, or be unset.';
   const text = value.reveal().trim();
   const written = text.includes('://') ? text : `http://${text}`;
-  // The value stays out of every message: what is not understood may be a password all the same.
+  // No message shows the value, since even malformed text may contain a password.
   if (!URL.canParse(written)) {
     throw new InvalidArgumentError(`The environment variable ${name} does not hold the URL of a proxy.`, {
       hint,
@@ -80,11 +80,11 @@ function decoded(text: string): string {
 }
 
 /**
- * A connection through the proxy to the host of a URL; TLS is still to come. Nothing of the request has left when it
- * fails.
+ * Opens a connection through the proxy to the host of a URL; TLS comes later. When this fails, no byte of the request
+ * was sent.
  *
- * @param ended gives up and closes the connection; the error is then any, as the caller knows the reason
- * @throws NetworkError, `unsent`, when the proxy is not reached or does not connect
+ * @param ended aborts and closes the connection; any error may be thrown then, as the caller knows the reason
+ * @throws NetworkError, `unsent`, when the proxy cannot be reached or does not connect
  */
 export async function openTunnel(proxy: Proxy, target: URL, ended: AbortSignal): Promise<Socket> {
   const authority = `${target.hostname}:${target.port || (target.protocol === 'https:' ? 443 : 80)}`;
@@ -110,7 +110,7 @@ export async function openTunnel(proxy: Proxy, target: URL, ended: AbortSignal):
         .on('error', fail)
         .on('close', () => fail())
         .on('connect', ({ statusCode = 0 }, socket: Socket, early) => {
-          // From here on the connection is ours, its errors too; TLS on top of it tells of them.
+          // From here on this code owns the connection and its errors. TLS on top of it reports them.
           socket.on('error', () => {});
           if (statusCode >= 200 && statusCode < 300) {
             if (early.byteLength > 0) socket.unshift(early);
