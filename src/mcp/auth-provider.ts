@@ -5,16 +5,16 @@ import { lacksItsProof, refusesItsTokens } from './login-needed.ts';
 import type { Fetch } from './outgoing.ts';
 import { Session } from './session.ts';
 
-/** What `@modelcontextprotocol/client` 2.x calls an `AuthProvider`, and the `fetch` that goes with it. */
+/** An `AuthProvider` of `@modelcontextprotocol/client` 2.x, and the `fetch` for the same login. */
 export interface VaultAuthProvider {
-  /** A valid access token; `undefined` when there is none and a login can be made once the server asks for it. */
+  /** A valid access token; `undefined` when none exists and a login is possible once the server asks for it. */
   token(): Promise<string | undefined>;
-  /** The server answered 401: the token is renewed, or a login is made, and the transport sends the request again. */
+  /** Handles a 401: refreshes the token or logs in. The transport then sends the request again. */
   onUnauthorized(context: { readonly response: Response }): Promise<void>;
   /**
-   * The same login as a `fetch` (`authorizedFetch`, with `onInsufficientScope: 'throw'` unless told otherwise). Given to the
-   * transport together with the provider, it adds what the SDK alone cannot do: DPoP, more scopes on a 403, and a login when a
-   * renewed token is refused as well.
+   * The same login as a `fetch` (`authorizedFetch`, with `onInsufficientScope: 'throw'` by default). Passed to the
+   * transport together with the provider, it adds features that the SDK alone lacks: DPoP, more scopes after a 403, and
+   * a login when a refreshed token is refused too.
    */
   readonly fetch: Fetch;
 }
@@ -25,12 +25,12 @@ export interface VaultAuthProvider {
  *     const provider = authProvider(vault, url);
  *     new StreamableHTTPClientTransport(new URL(url), { authProvider: provider, fetch: provider.fetch });
  *
- * Refreshing stays with the vault: once, however many processes share the login. Both methods throw `LoginRequiredError`, with
- * the command to run in its `hint`, when only a person can help and `interaction` is not given; else what `vault.token` and
- * `vault.login` throw.
+ * The vault refreshes once, however many processes share the login. Both methods throw `LoginRequiredError` when only a
+ * person can help and `interaction` is not set; its `hint` has the command to run. Otherwise they throw the errors of
+ * `vault.token` and `vault.login`.
  *
  * @param resource the MCP server's URL
- * @throws InvalidArgumentError for a resource or account that cannot be one
+ * @throws InvalidArgumentError for an invalid resource or account
  */
 export function authProvider(
   vault: Vault,

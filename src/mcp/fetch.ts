@@ -12,39 +12,41 @@ import { Session, type SessionOptions } from './session.ts';
 
 export interface AuthorizedFetchOptions extends SessionOptions {
   /**
-   * When the server asks for more scopes and they cannot be had: `respond` yields its 403 as it is, `throw` throws the error
-   * that says which command adds them.
+   * The reaction when the server asks for more scopes and the login cannot get them. `respond` returns the 403
+   * unchanged; `throw` throws an error that names the command to add them.
    */
   readonly onInsufficientScope?: 'respond' | 'throw' | undefined;
-  /** What requests are sent with; the global `fetch` otherwise, which goes through no proxy by itself on Node 20. */
+  /** Sends the requests; by default the global `fetch`, which ignores the environment's proxy on Node 20. */
   readonly fetch?: Fetch | undefined;
 }
 
-/** A server whose every answer makes us send the request again is not followed any further. */
+/** Maximum number of tries for one request, for a server whose every answer asks for another try. */
 const MOST_TRIES = 6;
 
-/** The nonces of resource servers, for all requests of this process (RFC 9449 section 9). */
+/** The nonces of resource servers, shared by all requests of this process (RFC 9449 section 9). */
 const nonces = new DpopNonces();
 
 /**
- * A `fetch` for one MCP server that carries the login's access token: `Bearer` (RFC 6750 section 2.1), or `DPoP` with a proof
- * for each request (RFC 9449 section 7). It takes what `fetch` takes and yields what `fetch` yields, streams untouched, and
- * - sends to the server's own origin alone: a request to another one is an error, a redirect to another one is the answer;
- * - on a 401, has the vault refresh the token that was refused, once for all who hold it, and sends the request again; when
- *   that does not help, logs in (`interaction`, or a grant) and sends it once more;
- * - on a 403 that asks for more scopes, logs in for these and those that were asked for before (step-up), at most twice for
- *   the same scopes of the same operation, and sends it again.
- * Without any login, and with a way to make one, the request is sent without a token first: the server may need none.
+ * Makes a `fetch` for one MCP server that sends the login's access token: `Bearer` (RFC 6750 section 2.1), or `DPoP`
+ * with a proof for each request (RFC 9449 section 7). It has the parameters and result of `fetch`, and leaves streams
+ * untouched.
+ * - It sends to the server's own origin only. A request to another origin is an error; a redirect to another origin is
+ *   returned as the answer.
+ * - On a 401, the vault refreshes the refused token once for all its holders, and the request is sent again. If that
+ *   fails, it logs in (`interaction`, or a grant) and sends the request once more.
+ * - On a 403 that asks for more scopes, it logs in for these and the scopes requested before (step-up), and sends the
+ *   request again. It does so at most twice for the same scopes of the same operation.
+ * Without a login, but with a way to make one, it first sends the request without a token: the server may not need one.
  *
- * A body that can be read only once (a stream, an async iterable) is not kept: the token is renewed for the next request, and
- * the 401 or 403 is the answer. The body of a `Request` object is read into memory before it is sent.
+ * It does not store a body that can be read only once (a stream, an async iterable). Then it gets a new token for the
+ * next request and returns the 401 or 403. It reads the body of a `Request` object into memory before sending.
  *
- * What the returned function throws: what `fetch` and `vault.token` throw, `InvalidArgumentError` for a request to another
- * origin, `LoginRequiredError` when only a person can help (its `hint` is the command), what `vault.login` throws, and the
- * signal's reason when the caller's signal ends it.
+ * The returned function throws the errors of `fetch`, `vault.token` and `vault.login`. It throws `InvalidArgumentError`
+ * for a request to another origin, and `LoginRequiredError` when only a person can help (its `hint` is the command).
+ * When the caller's signal aborts, it throws the signal's reason.
  *
  * @param resource the MCP server's URL
- * @throws InvalidArgumentError for a resource or account that cannot be one
+ * @throws InvalidArgumentError for an invalid resource or account
  */
 export function authorizedFetch(vault: Vault, resource: string, options: AuthorizedFetchOptions = {}): Fetch {
   const session = new Session(vault, resource, options);
@@ -62,13 +64,13 @@ export function authorizedFetch(vault: Vault, resource: string, options: Authori
       signal?.throwIfAborted();
       return await exchange(session, request, options);
     } catch (error) {
-      // Whatever the wait was for, its end has the form that callers of `fetch` know.
+      // As with `fetch`, an abort always throws the signal's reason, whatever the request was waiting for.
       throw signal?.aborted === true ? signal.reason : error;
     }
   };
 }
 
-/** What was done for one request so far. */
+/** The progress of one request. */
 interface Progress {
   readonly access: AccessToken | undefined;
   readonly refreshed: boolean;
@@ -102,7 +104,7 @@ async function exchange(
   }
 }
 
-/** One request, and once more when the server wants its nonce in the proof (RFC 9449 section 9). */
+/** Sends one request, and repeats it when the server wants its nonce in the proof (RFC 9449 section 9). */
 async function send(
   request: Outgoing,
   access: AccessToken | undefined,
@@ -136,7 +138,7 @@ function wantsNonce(response: Response): boolean {
   );
 }
 
-/** A newer token than the one that was refused: someone else's, a refreshed one, or that of a new login. */
+/** Gets a newer token than the refused one: from another process, from a refresh, or from a new login. */
 async function unauthorized(
   session: Session,
   response: Response,
@@ -157,7 +159,7 @@ async function unauthorized(
   return { access: await session.logIn(challengeOf(response), signal), refreshed: true, loggedIn: true };
 }
 
-/** A token with the scopes that the server asks for, if they may be had. */
+/** Gets a token with the scopes that the server asks for, if the login can get them. */
 async function forbidden(
   session: Session,
   request: Outgoing,
@@ -186,7 +188,7 @@ function challengeOf(response: Response): string | undefined {
   return response.headers.get('www-authenticate') ?? undefined;
 }
 
-/** What the request does: `tools/call whoami`, or the HTTP method where the body does not tell. */
+/** The operation of a request: `tools/call whoami`, or the HTTP method if the body does not say. */
 function operationOf({ method, init }: Outgoing): string {
   if (typeof init.body !== 'string') return method;
   try {

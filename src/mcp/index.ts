@@ -1,4 +1,4 @@
-/** `holdfast/mcp`: a login of the vault under an MCP client, whichever it is. Loads no SDK. */
+/** `holdfast/mcp`: a login of the vault for any MCP client. Loads no SDK. */
 export { authProvider, type VaultAuthProvider } from './auth-provider.ts';
 export { type AuthorizedFetchOptions, authorizedFetch } from './fetch.ts';
 export { oauthClientProvider, type ProvidedTokens, type VaultOAuthProvider } from './oauth-provider.ts';

@@ -1,12 +1,12 @@
 import type { AccessToken } from '../tokens/access-token.ts';
 
-/** How long a request that carries an older token may be under way, in milliseconds. */
+/** How long a request with an older token may be in flight, in milliseconds. */
 const GRACE_MS = 10_000;
 
 /**
- * Tokens that were handed to an SDK, which later says that one was refused and not which. Of twenty requests that are refused
- * at once, the last are heard of when the first has had the token renewed: so what comes soon after a new generation began to
- * be handed out is about the one before, as often as that one was handed out.
+ * Tracks the tokens given to an SDK, which reports a refusal without naming the token. When twenty requests are refused
+ * at once, the last reports arrive after the first one led to a refresh. So a refusal soon after a new generation
+ * appeared counts against the previous generation, as many times as that one was issued.
  */
 export class IssuedTokens {
   #newest: { readonly generation: number; readonly since: number; times: number } | undefined;
@@ -20,7 +20,11 @@ export class IssuedTokens {
     this.#newest.times += 1;
   }
 
-  /** Counts a refusal, and yields the generation that it is about; nothing when none was handed out. */
+  /**
+   * Counts a refusal.
+   *
+   * @returns the generation that was refused; `undefined` when no token was issued
+   */
   refused(): number | undefined {
     const [newest, before] = [this.#newest, this.#before];
     if (newest === undefined) return undefined;

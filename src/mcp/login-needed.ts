@@ -4,9 +4,9 @@ import { InsufficientScopeError, InvalidArgumentError, LoginRequiredError } from
 import { quote } from '../quote.ts';
 import { shellPath } from '../system/files/storage-error.ts';
 
-/* Why the token at hand does not do, and the command that mends it. */
+/* Errors for an access token that does not suffice, each with the command that fixes it. */
 
-/** The server refused a token, and the one that was fetched in its place. */
+/** The server refused a token and its replacement. */
 export function refusesItsTokens(name: CredentialId): LoginRequiredError {
   return new LoginRequiredError(
     `${name.resource} refuses the access token of this login, though it was just renewed.`,
@@ -17,8 +17,11 @@ export function refusesItsTokens(name: CredentialId): LoginRequiredError {
 }
 
 /**
- * @param asked the scopes that the server asks for (RFC 6750 section 3.1), `before` those of the login that is there: what is
- * asked for next is both, as an authorization server may grant no more than that.
+ * The server asks for scopes that the login does not have.
+ *
+ * @param asked the scopes that the server asks for (RFC 6750 section 3.1)
+ * @param before the scopes of the current login; the command requests both, since an authorization server may grant
+ *   only the requested scopes
  */
 export function lacksScopes(
   { resource, account }: CredentialId,
@@ -33,7 +36,7 @@ export function lacksScopes(
   });
 }
 
-/** The SDK sends a token that is bound to a key as if it were not. */
+/** The SDK sends a key-bound token without its proof. */
 export function lacksItsProof({ resource }: CredentialId): InvalidArgumentError {
   return new InvalidArgumentError(
     `The access token for ${resource} is bound to a key (DPoP, RFC 9449), and was sent without its proof.`,

@@ -6,35 +6,36 @@ import { lacksItsProof, refusesItsTokens } from './login-needed.ts';
 import type { Fetch } from './outgoing.ts';
 import { Session } from './session.ts';
 
-/** What an SDK is given of a login. The refresh token stays in the vault. */
+/** The part of a login that an SDK receives. The refresh token stays in the vault. */
 export interface ProvidedTokens {
   readonly access_token: string;
   readonly token_type: string;
   /** Seconds. */
   readonly expires_in?: number;
   readonly scope?: string;
-  /** The authorization server that issued them, which the SDKs check before they use them for anything. */
+  /** The issuing authorization server. The SDKs check it before they use the tokens. */
   readonly issuer?: string;
 }
 
 /**
- * An `OAuthClientProvider` for `@modelcontextprotocol/sdk` 1.x, `@modelcontextprotocol/client` 2.x and `@ai-sdk/mcp`. The
- * members that only serve an SDK's own login are there because the SDKs' types ask for them, and end it.
+ * An `OAuthClientProvider` for `@modelcontextprotocol/sdk` 1.x, `@modelcontextprotocol/client` 2.x and `@ai-sdk/mcp`.
+ * The SDKs' types require the members that serve an SDK's own login; here these members stop that login.
  */
 export interface VaultOAuthProvider {
-  /** A valid access token; `undefined` when there is none and a login can be made once the server asks for it. */
+  /** A valid access token; `undefined` when none exists and a login is possible once the server asks for it. */
   tokens(): Promise<ProvidedTokens | undefined>;
   /**
-   * What the SDK says is not valid any more. `tokens`: the generation that it holds is renewed when it next asks, by the vault
-   * and once, unless somebody has renewed it already. Nothing is ever deleted, since other processes use it too.
+   * Handles the SDK's report that credentials are invalid. For `tokens`, the vault refreshes the SDK's generation once,
+   * at the next `tokens()`, unless another process already did. Nothing is ever deleted, since other processes use it
+   * too.
    */
   invalidateCredentials(
     scope: 'all' | 'client' | 'tokens' | 'verifier' | 'discovery',
     context?: { readonly tokens: { readonly access_token: string } },
   ): Promise<void>;
   /**
-   * The same login as a `fetch` (`authorizedFetch`, with `onInsufficientScope: 'throw'` unless told otherwise). Given to the
-   * transport together with the provider, it answers a 401 and a 403 before the SDK hears of them.
+   * The same login as a `fetch` (`authorizedFetch`, with `onInsufficientScope: 'throw'` by default). Passed to the
+   * transport together with the provider, it handles a 401 and a 403 before the SDK sees them.
    */
   readonly fetch: Fetch;
 
@@ -50,26 +51,26 @@ export interface VaultOAuthProvider {
   codeVerifier(): Promise<never>;
 }
 
-/** A redirect to this machine (RFC 8252 section 7.3), which no SDK gets to use. */
+/** A redirect to this machine (RFC 8252 section 7.3). No SDK ever uses it. */
 const REDIRECT_URL = 'http://127.0.0.1/callback';
 
-/** How soon after a renewal another refusal means that it was of no use, in milliseconds. */
+/** A second refusal within this time of a refresh means that the refresh was ineffective, in milliseconds. */
 const SOON_MS = 60_000;
 
 /**
- * A login of the vault for SDKs that want an `OAuthClientProvider`:
+ * A login of the vault for SDKs that need an `OAuthClientProvider`:
  *
  *     const provider = oauthClientProvider(vault, url);
  *     new StreamableHTTPClientTransport(new URL(url), { authProvider: provider, fetch: provider.fetch });
  *
- * The SDK never logs in and never refreshes: `tokens()` has the vault do it, and `provider.fetch` answers what the server
- * refuses. An SDK that does not use `provider.fetch` starts its own login on a 401; then the vault renews the token that was
- * refused (or logs in, where it may), and the SDK's call fails with a `TokenRenewedError`, which is `retryable`: the same call
- * succeeds when made again. When only a person can help and `interaction` is not given, it fails with `LoginRequiredError`,
- * whose `hint` is the command to run. No browser is opened that was not asked for.
+ * The SDK never logs in and never refreshes. The vault does so in `tokens()`, and `provider.fetch` handles the server's
+ * refusals. An SDK without `provider.fetch` starts its own login on a 401. The vault then refreshes the refused token
+ * (or logs in, if it may), and the SDK's call fails with a `TokenRenewedError`. That error is `retryable`: the same
+ * call succeeds when repeated. When only a person can help and `interaction` is not set, the call fails with
+ * `LoginRequiredError`, whose `hint` is the command to run. No browser opens unless the caller asked for it.
  *
  * @param resource the MCP server's URL
- * @throws InvalidArgumentError for a resource or account that cannot be one
+ * @throws InvalidArgumentError for an invalid resource or account
  */
 export function oauthClientProvider(
   vault: Vault,
@@ -81,7 +82,9 @@ export function oauthClientProvider(
   let refused: number | undefined;
   let renewed: { readonly generation: number; readonly at: number } | undefined;
 
-  /** The SDK sets out to log in by itself: the vault does what there is to do, and the SDK goes no further. */
+  /**
+   * Stops the login that the SDK starts on its own: the vault refreshes or logs in instead, and the SDK's call ends.
+   */
   const takeOver = async (): Promise<never> => {
     await session.settled(undefined);
     if ((await session.token(undefined))?.proof !== undefined) throw lacksItsProof(session.name);
@@ -121,7 +124,7 @@ export function oauthClientProvider(
         return;
       }
       const current = await session.token(undefined);
-      // Unless someone has put another one in its place meanwhile.
+      // Unless another caller or process has replaced the token in the meantime.
       if (current?.token.reveal() === context.tokens.access_token) refused = current.generation;
     },
     redirectUrl: REDIRECT_URL,

@@ -2,11 +2,11 @@ import { InvalidArgumentError } from '../errors.ts';
 import { quote } from '../quote.ts';
 
 /*
- * A request as its caller made it, in a form that can be sent more than once, and redirects as a holder of a token follows
- * them: within one origin, one hop at a time.
+ * A caller's request in a form that can be sent more than once. It follows redirects as a token's holder must: within
+ * one origin, one hop at a time.
  */
 
-/** The global `fetch`, or anything that looks like it from outside. */
+/** The type of the global `fetch`, or of a function with the same signature. */
 export type Fetch = typeof globalThis.fetch;
 
 type Input = Parameters<Fetch>[0];
@@ -20,12 +20,12 @@ export interface Outgoing {
   readonly repeatable: boolean;
 }
 
-/** As many as the MCP SDKs follow. A server that needs more is going round in circles. */
+/** Maximum number of redirects, the same as in the MCP SDKs. A server that needs more has a redirect loop. */
 const MOST_REDIRECTS = 5;
 
 const REDIRECTS = [301, 302, 303, 307, 308];
 
-/** What tells of a body, and has to go with it (Fetch standard, "HTTP-redirect fetch"). */
+/** Headers that describe a body and are dropped with it (Fetch standard, "HTTP-redirect fetch"). */
 const BODY_HEADERS = [
   'content-encoding',
   'content-language',
@@ -34,7 +34,11 @@ const BODY_HEADERS = [
   'content-length',
 ];
 
-/** @throws InvalidArgumentError for what is no absolute URL */
+/**
+ * Prepares a request for sending.
+ *
+ * @throws InvalidArgumentError when the URL is not absolute
+ */
 export async function outgoing(input: Input, init: Init = {}): Promise<Outgoing> {
   const request = typeof input === 'string' || input instanceof URL ? undefined : input;
   const text = typeof input === 'string' ? input : input instanceof URL ? input.href : input.url;
@@ -44,7 +48,7 @@ export async function outgoing(input: Input, init: Init = {}): Promise<Outgoing>
     });
   }
   const all: Init = request === undefined ? init : { ...(await partsOf(request, init)), ...init };
-  // `fetch` itself leaves `patch` as it is, which no server means.
+  // `fetch` itself does not capitalize `patch`, and servers expect PATCH.
   const method = (all.method ?? 'GET').toUpperCase();
   return {
     url: new URL(text),
@@ -54,7 +58,7 @@ export async function outgoing(input: Input, init: Init = {}): Promise<Outgoing>
   };
 }
 
-/** Its body is read into memory here, so that it can be sent again. */
+/** Reads the body into memory, so that it can be sent again. */
 async function partsOf(request: Request, { body }: Init): Promise<Init> {
   const { method, headers, signal, redirect, integrity, keepalive } = request;
   const parts: Init = { method, headers, signal, redirect, integrity, keepalive };
@@ -74,10 +78,10 @@ function isRepeatable(body: Init['body']): boolean {
 }
 
 /**
- * Sends it, and follows redirects within its origin as the Fetch standard says. Any other redirect is the answer: `send` adds
- * what must not go anywhere else.
+ * Sends a request and follows redirects within its origin, as the Fetch standard says. Any other redirect is the
+ * answer, since `send` adds a token that must not go to another origin.
  *
- * @param send one request, with no redirect followed
+ * @param send sends one request and follows no redirect
  */
 export async function followWithinOrigin(
   request: Outgoing,

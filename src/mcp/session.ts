@@ -5,24 +5,24 @@ import type { AccessToken } from '../tokens/access-token.ts';
 import type { Vault } from '../vault/vault.ts';
 import { type SharedLogin, sharedLogin } from './shared-login.ts';
 
-/** Which login, and how to make one. */
+/** Selects a login, and says how to make one. */
 export interface SessionOptions {
   readonly account?: string | undefined;
-  /** How a person is reached when a login is needed. Without it nobody is asked anything, and no browser is opened. */
+  /** How to reach a person when a login is needed. Without it, no prompt appears and no browser opens. */
   readonly interaction?: LoginInteraction | undefined;
-  /** How to log in. With a `grant` that needs no person, logins are made without an `interaction` too. */
+  /** How to log in. With a `grant` that needs no person, logins work without an `interaction`, too. */
   readonly login?: Omit<LoginOptions, 'account' | 'challenge' | 'interaction'> | undefined;
 }
 
-/** One login of a vault, as the requests to its server need it. */
+/** One login of a vault, with the methods that requests to its server need. */
 export class Session {
   readonly name: CredentialId;
-  /** What all callers in this process share. */
+  /** The state that all callers in this process share. */
   readonly shared: SharedLogin;
   readonly #vault: Vault;
   readonly #options: SessionOptions;
 
-  /** @throws InvalidArgumentError for a resource or account that cannot be one */
+  /** @throws InvalidArgumentError for an invalid resource or account */
   constructor(vault: Vault, resource: string, options: SessionOptions) {
     this.name = CredentialId.of(resource, options.account);
     this.shared = sharedLogin(vault, this.name);
@@ -30,16 +30,16 @@ export class Session {
     this.#options = options;
   }
 
-  /** Whether a login may be made here, unasked. */
+  /** Whether a login may start here without asking. */
   get mayLogIn(): boolean {
     return this.#options.interaction !== undefined || this.#options.login?.grant !== undefined;
   }
 
   /**
-   * The vault's token; nothing where there is none and one can be had by logging in.
+   * Gets the vault's token; `undefined` when none exists and a login can get one.
    *
    * @param refused the generation that the server has just refused
-   * @throws what `vault.token` throws
+   * @throws the errors of `vault.token`
    */
   async token(signal: AbortSignal | undefined, refused?: number): Promise<AccessToken | undefined> {
     const { resource, account } = this.name;
@@ -52,10 +52,10 @@ export class Session {
   }
 
   /**
-   * One login for all who need one now. A caller whose signal ends leaves it to the others.
+   * Makes one login for all callers that need one now. A caller whose signal aborts leaves the login to the others.
    *
    * @param challenge the `WWW-Authenticate` header that asks for it
-   * @throws what `vault.login` throws
+   * @throws the errors of `vault.login`
    */
   async logIn(challenge: string | undefined, signal: AbortSignal | undefined): Promise<AccessToken> {
     const { resource, account } = this.name;
@@ -67,13 +67,13 @@ export class Session {
     return this.#vault.token(resource, { account, signal });
   }
 
-  /** Waits for the login that is under way, if one is. */
+  /** Waits for the current login, if there is one. */
   async settled(signal: AbortSignal | undefined): Promise<void> {
     await until(this.shared.running, signal);
   }
 }
 
-/** Waits for it, or for the end of the caller's patience. */
+/** Waits for the login, or until the caller's signal aborts. */
 async function until(running: Promise<void> | undefined, signal: AbortSignal | undefined): Promise<void> {
   if (running === undefined || signal === undefined) return running;
   signal.throwIfAborted();

@@ -2,18 +2,19 @@ import type { CredentialId } from '../credential.ts';
 import type { Vault } from '../vault/vault.ts';
 
 /*
- * What all callers in this process share about one login: the one that a person is at now, and which ones were of no use.
- * So twenty requests that are refused at once ask the person once, and a server that is never content does not ask for ever
- * (MCP authorization, "Step-Up Authorization Flow": a retry limit, and a memory of failed upgrades).
+ * The state of one login that all callers in this process share: the current attempt, and the count of ineffective
+ * logins. Twenty requests that are refused at once thus prompt the person once, and a server that refuses every token
+ * does not cause endless prompts. MCP authorization, "Step-Up Authorization Flow", asks for a retry limit and a memory
+ * of failed upgrades.
  */
 
-/** So often for the same scopes of the same operation. */
+/** Maximum number of step-ups for the same scopes of the same operation. */
 const MOST_STEP_UPS = 2;
 
-/** So many logins in a row whose token was refused at once. */
+/** Maximum number of consecutive logins whose token was refused at once. */
 const MOST_FRUITLESS = 2;
 
-/** A server may name ever new scopes; so many sets are remembered. */
+/** Maximum number of remembered scope sets, since a server may keep naming new scopes. */
 const MOST_REMEMBERED = 1000;
 
 export class SharedLogin {
@@ -21,7 +22,7 @@ export class SharedLogin {
   #fruitless = 0;
   readonly #stepUps = new Map<string, number>();
 
-  /** Joins the login that is under way, or starts this one. */
+  /** Joins the current login, or starts this one. */
   run(login: () => Promise<unknown>): Promise<void> {
     if (this.#running === undefined) {
       this.#running = login()
@@ -29,23 +30,23 @@ export class SharedLogin {
         .finally(() => {
           this.#running = undefined;
         });
-      // All who wait for it may have gone before it fails.
+      // All waiters may be gone before it fails; this prevents an unhandled rejection.
       this.#running.catch(() => {});
     }
     return this.#running;
   }
 
-  /** The login that is under way, if one is. */
+  /** The current login, if there is one. */
   get running(): Promise<void> | undefined {
     return this.#running;
   }
 
-  /** The token of a login that was just made was refused. */
+  /** Records that the server refused the token of a new login. */
   wasFruitless(): void {
     this.#fruitless += 1;
   }
 
-  /** A token was taken. */
+  /** Records that the server accepted a token. */
   wasFruitful(): void {
     this.#fruitless = 0;
   }
@@ -54,7 +55,7 @@ export class SharedLogin {
     return this.#fruitless >= MOST_FRUITLESS;
   }
 
-  /** Counts a step-up; whether it may still be made. */
+  /** Counts a step-up. Returns whether it is still allowed. */
   stepUp(operation: string, scopes: readonly string[]): boolean {
     const key = `${operation}\0${[...scopes].sort().join(' ')}`;
     const made = this.#stepUps.get(key) ?? 0;
@@ -68,7 +69,7 @@ export class SharedLogin {
 
 const logins = new WeakMap<Vault, Map<string, SharedLogin>>();
 
-/** The one for that name in that vault. */
+/** The shared state of a login in a vault. */
 export function sharedLogin(vault: Vault, { resource, account }: CredentialId): SharedLogin {
   const ofVault = logins.get(vault) ?? new Map<string, SharedLogin>();
   logins.set(vault, ofVault);
