@@ -4,15 +4,18 @@ import type { Keyring, KeyringOpener, Lifetime } from './keyring.ts';
 import { errorOf } from './probe-result.ts';
 
 /*
- * One keyring that may serve. What answered is kept for the life of the process. What was locked or absent is asked again
- * later, since a person may unlock it, or a service start, while a long-lived process runs (DESIGN section 4).
+ * One keyring that may be used. A working keyring stays open for the life of the process. A locked or absent one is
+ * retried later, since a person may unlock it, or a service start, while a long-lived process runs (DESIGN section 4).
  */
 
-/** A keyring that failed is not asked again before, in milliseconds; twice as long after each failure. */
+/** The pause before a failed keyring is retried, in milliseconds. It doubles after each failure. */
 const FIRST_PAUSE_MS = 2_000;
 const LONGEST_PAUSE_MS = 30_000;
 
-/** A try takes at most that part of the time, so that a service which hangs does not slow everything down. */
+/**
+ * The pause is at least this multiple of the attempt's duration, so that a hanging service does not slow down
+ * everything.
+ */
 const SHARE_OF_TIME = 10;
 
 /** A keyring that was opened and probed. */
@@ -36,36 +39,36 @@ export class Candidate {
     this.opener = opener;
   }
 
-  /** What is known of it; `undefined` before its turn came. */
+  /** The last result; `undefined` before the first attempt. */
   get found(): ProbedCandidate | undefined {
     return this.#found;
   }
 
-  /** Why it took no new secret the last time. What it holds can be read all the same. */
+  /** Why the keyring rejected the last write. Its existing items can still be read. */
   get refusal(): HoldfastError | undefined {
     return this.#refusal?.error;
   }
 
-  /** Whether it is worth a write: not soon after one that failed. */
+  /** Whether a write is worth trying; false soon after a failed write. */
   get mayTakeSecrets(): boolean {
     return this.#refusal === undefined || performance.now() >= this.#refusal.until;
   }
 
-  /** Opens and probes it, if that is not known or due again. */
+  /** Opens and probes the keyring, unless the result is known and no retry is due. */
   async look(): Promise<ProbedCandidate> {
     if (this.#isDue()) this.#attempt ??= this.#try();
     await this.#attempt;
-    // Looked up after the wait: it may have failed in use meanwhile.
+    // Read after the wait: the keyring may have failed in use in the meantime.
     return this.#found ?? { error: new KeyringBrokenError(`The keyring ${this.opener.id} gave no answer.`) };
   }
 
-  /** It had probed usable, and failed at reading. */
+  /** Records a read failure of a keyring whose probe had succeeded. */
   failed(error: HoldfastError): void {
     this.#found = { error: asKeyringError(error) };
     this.#rest(0);
   }
 
-  /** It failed at writing. */
+  /** Records a write failure. */
   refused(error: HoldfastError): void {
     this.#refusal = { error, until: performance.now() + FIRST_PAUSE_MS };
   }
@@ -78,7 +81,7 @@ export class Candidate {
   #isDue(): boolean {
     if (this.#found === undefined) return true;
     if ('usable' in this.#found) return false;
-    // Such a keyring knows itself how often to ask.
+    // Such a keyring limits its own retries.
     return this.opener.mayRecover === true || performance.now() >= this.#retryAt;
   }
 
@@ -93,7 +96,7 @@ export class Candidate {
     }
   }
 
-  /** One that is open may serve again as it is; others may be using it. */
+  /** Probes an open keyring again before reopening it, since other callers may be using it. */
   async #tryAgain(opened: UsableKeyring | undefined): Promise<ProbedCandidate> {
     if (opened === undefined) return open(this.opener);
     if (this.opener.mayRecover === true) return { usable: opened };
@@ -110,7 +113,7 @@ export class Candidate {
   }
 }
 
-/** A file of a keyring that cannot be read, such as one that is open to others, is a keyring that does not work. */
+/** An unreadable file of a keyring, such as one that other users can read, counts as a broken keyring. */
 function asKeyringError(error: HoldfastError): HoldfastError {
   if (!error.code.startsWith('storage-')) return error;
   return new KeyringBrokenError(error.message, {

@@ -4,10 +4,10 @@ import type { Layout } from '../system/files/paths.ts';
 import { readSettings } from '../system/files/settings-file.ts';
 
 /**
- * The keyring that `config.json` names, if there is such a file and it names one. Its other fields are not looked at.
+ * Reads the keyring's name from `config.json`, if the file exists and sets one. Ignores the other fields.
  *
- * @throws InvalidArgumentError when it is not JSON, or the field is not a name
- * @throws StorageUnsafeError when others may change it
+ * @throws InvalidArgumentError when the file is not JSON, or the field is not a name
+ * @throws StorageUnsafeError when other users can change the file
  */
 export async function configuredKeyring(
   layout: Layout,

@@ -1,15 +1,15 @@
 import { randomBytes } from 'node:crypto';
 
 /*
- * Sealing keys as text: 32 random bytes each in base64url, the one that seals first, those that only open what was sealed
- * before after it.
+ * Sealing keys as text: 32 random bytes each, in base64url. The first key seals; the keys after it only open older
+ * records.
  */
 
 /** The item's name in every keyring. */
 export const SEALING_KEY_ITEM = 'sealing-key';
 export const SEALING_KEY_BYTES = 32;
 
-/** What is wrong with a text of keys, in words that show nothing of it. */
+/** The fault in a text of keys, in words that reveal none of it. */
 export interface KeyTextFault {
   /** As the end of a sentence: "the second key …". */
   readonly fault: string;
@@ -23,7 +23,7 @@ export function keyText(keys: readonly Uint8Array[]): string {
   return keys.map((key) => Buffer.from(key).toString('base64url')).join(' ');
 }
 
-/** The keys of an item that Holdfast wrote; `undefined` when it is spelled in any other way. */
+/** Parses an item that Holdfast wrote; `undefined` for any other spelling. */
 export function writtenKeys(text: string): Buffer[] | undefined {
   const keys = text.split(' ').map((word) => Buffer.from(word, 'base64url'));
   const same = keyText(keys) === text && keys.every((key) => key.length === SEALING_KEY_BYTES);
@@ -31,8 +31,8 @@ export function writtenKeys(text: string): Buffer[] | undefined {
 }
 
 /**
- * The keys in a text that a person or a program laid out: one a line or with blanks between, in base64url or in base64, as
- * `openssl rand -base64 32` writes it.
+ * Parses keys that a person or a program wrote: one per line or separated by blanks, in base64url or base64, as from
+ * `openssl rand -base64 32`.
  */
 export function givenKeys(text: string): Buffer[] | KeyTextFault {
   const words = text.split(/\s+/).filter((word) => word !== '');

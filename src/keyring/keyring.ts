@@ -1,13 +1,13 @@
 /**
- * How long what a keyring holds will last, the longest first: `disk` until deleted, `boot` until the next boot,
- * `three-days` until three days after its last use or the next boot, `session` until the last process of the login
- * session ends, `process` until this process ends. Only `process` is too short for a login to be kept.
+ * How long a keyring's items last, the longest first. `disk`: until deleted. `boot`: until the next boot. `three-days`:
+ * until three days after the last use, or the next boot. `session`: until the last process of the login session ends.
+ * `process`: until this process ends. Only `process` is too short to save a login.
  */
 export type Lifetime = (typeof LIFETIMES)[number];
 
 export const LIFETIMES = ['disk', 'boot', 'three-days', 'session', 'process'] as const;
 
-/** How long that is, as the end of a sentence such as "It lasts …". */
+/** The lifetime as the end of a sentence such as "It lasts …". */
 export function lifetimeInWords(lifetime: Lifetime): string {
   switch (lifetime) {
     case 'disk':
@@ -24,62 +24,64 @@ export function lifetimeInWords(lifetime: Lifetime): string {
 }
 
 /**
- * The tiers, strongest first: native is the operating system's own. `shared` is none that is looked for: a key that many
- * machines are given, by whoever runs them.
+ * The tiers, strongest first. `native` is the operating system's own. `shared` is never auto-detected: an operator
+ * gives one key to many machines.
  */
 export type Tier = 'native' | 'file' | 'memory' | 'shared';
 
 /**
- * What a probe found. Absent, locked, denied and broken are four different answers: a locked keyring is never
- * reported as an empty one, because the next step after "empty" would be a new login over a good one.
+ * The result of a probe. Absent, locked, denied and broken are four different answers. A locked keyring is never
+ * reported as empty, because the next step after "empty" would be a new login over a good one.
  */
 export type KeyringProbe =
   | { readonly status: 'usable'; readonly lifetime: Lifetime }
   | {
       readonly status: 'absent' | 'locked' | 'denied' | 'broken';
-      /** Why, as a sentence without a secret. */
+      /** The reason as a sentence, without a secret. */
       readonly reason: string;
-      /** What would make it usable. */
+      /** The fix that would make it usable. */
       readonly hint: string;
-      /** The error that it comes from, where that says more. */
+      /** The underlying error, if it says more. */
       readonly cause?: unknown;
     };
 
 /**
- * A place that holds small secrets; Holdfast keeps just its sealing key there.
+ * A keyring stores small secrets; Holdfast stores only its sealing key there.
  *
  * Failure protocol, the same for every keyring:
- * - not there: `get` answers `undefined`, `delete` answers `false`; neither creates anything;
- * - the keyring is not there, or is locked, refuses or is out of order: `KeyringAbsentError`, `KeyringLockedError`,
- *   `KeyringDeniedError`, `KeyringBrokenError`;
- * - there, but damaged: `KeyringBrokenError`, and what is there stays as it is.
+ * - The item does not exist: `get` returns `undefined`, `delete` returns `false`; neither creates anything.
+ * - The keyring is absent, locked, refuses or fails: `KeyringAbsentError`, `KeyringLockedError`, `KeyringDeniedError`,
+ *   `KeyringBrokenError`.
+ * - The item exists but is damaged: `KeyringBrokenError`, and the item stays unchanged.
  *
- * Every call ends within the keyring's own deadline and never prompts. The exported suite
- * `keyringContract` (`holdfast/testing`) holds these duties as tests.
+ * Every call ends within the keyring's own deadline and never prompts. The exported suite `keyringContract`
+ * (`holdfast/testing`) tests these duties.
  */
 export interface Keyring {
-  /** The name that a user chooses it by: `secret-service`, `keychain`, `keyctl:user`, `file`, `memory` … */
+  /** The name by which a user chooses it: `secret-service`, `keychain`, `keyctl:user`, `file`, `memory` … */
   readonly id: string;
   readonly tier: Tier;
-  /** Whether a secret could be read and written here now. Never prompts, never creates, never throws. */
+  /** Whether a secret could be read and written now. Never prompts, never creates, never throws. */
   probe(): Promise<KeyringProbe>;
-  /** The secret of that name, or `undefined` when there is none. */
+  /** Reads the secret of that name; `undefined` if it does not exist. */
   get(name: string): Promise<Uint8Array | undefined>;
-  /** Keeps the secret under that name, replacing what was there. Durable when it returns, if the keyring is. */
+  /** Stores the secret under that name and replaces an existing one. Durable on return, if the keyring is. */
   set(name: string, secret: Uint8Array): Promise<void>;
-  /** Removes it; `false` when there was none. */
+  /** Deletes the secret; `false` if it does not exist. */
   delete(name: string): Promise<boolean>;
-  /** Present where only others put secrets: `set` and `delete` then say how that is done. */
+  /** Present if only others write secrets; `set` and `delete` then explain how. */
   readonly readOnly?: true;
   /**
-   * As `set`, if what is there is still that (`undefined`: nothing). Present where other machines write too, whom no lock of
-   * this machine holds off.
+   * Like `set`, but only if the stored secret equals `expected` (`undefined`: none stored); otherwise returns `false`.
+   * Present when other machines write too, since this machine's locks do not stop them.
    */
   setIf?(name: string, expected: Uint8Array | undefined, secret: Uint8Array): Promise<boolean>;
   /**
-   * Present where others change what is there while this process runs: such a keyring is asked each time, and remembers by
-   * itself for as long as that is right. Makes it look anew; `false` when it has done so since that moment, in ms on the
-   * monotonic clock.
+   * Drops the cached secret, so that the next `get` reads it again. Present when others change the item while this
+   * process runs. Such a keyring is read each time and does its own caching.
+   *
+   * @param readBefore in milliseconds on the monotonic clock
+   * @returns `false` if the keyring has already read the item again since then
    */
   forget?(readBefore: number): boolean;
   /** Frees connections and timers, so that the process can end. Safe to call twice. */
@@ -87,22 +89,25 @@ export interface Keyring {
 }
 
 /**
- * One candidate of the resolution. `open` answers `undefined`, or throws, when the keyring cannot be had here;
- * either way the next one is tried and the reason is kept.
+ * One candidate of the resolution. If `open` returns `undefined` or throws, the keyring is unavailable here. Then the
+ * next candidate is tried and the reason is recorded.
  */
 export interface KeyringOpener {
   readonly id: string;
   readonly tier: Tier;
-  /** Never a candidate unless the user names it. */
+  /** Skipped unless the user names it. */
   readonly onlyWhenNamed?: boolean;
-  /** What fails there, at opening or later, may work again by itself: it is then tried anew, and no verdict stays. */
+  /** A failure, at opening or later, may disappear automatically, so every use retries and no failure is cached. */
   readonly mayRecover?: boolean;
-  /** The id of a stronger keyring that is the same store where both are: while that one serves, this is not asked. */
+  /**
+   * The id of a stronger keyring that shares the same storage if both exist. While that keyring works, this one is
+   * skipped.
+   */
   readonly servedBy?: string;
   open(): Promise<Keyring | undefined>;
 }
 
-/** What became of one candidate: chosen, or passed over and why, or never tried because a stronger one served. */
+/** The result for one candidate: used, skipped with a reason, or not tried because a stronger one worked. */
 export interface TierReport {
   readonly id: string;
   readonly tier: Tier;

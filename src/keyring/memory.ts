@@ -1,6 +1,6 @@
 import type { Keyring, KeyringProbe } from './keyring.ts';
 
-/** The last resort: what it holds ends with this process. */
+/** The last resort: its items end with this process. */
 export class MemoryKeyring implements Keyring {
   readonly id = 'memory';
   readonly tier = 'memory';

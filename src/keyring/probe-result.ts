@@ -8,11 +8,11 @@ import {
 } from '../errors.ts';
 import type { KeyringProbe, Lifetime } from './keyring.ts';
 
-/* A keyring that does not serve, as an error and as a probe's answer: the same four, each with its remedy. */
+/* Converts an unusable keyring between an error and a probe result: the same four states, each with its fix. */
 
 type Unusable = Exclude<KeyringProbe, { status: 'usable' }>;
 
-/** Usable for that long where the step succeeds; otherwise why not. */
+/** Usable with this lifetime if the step succeeds; otherwise the reason. */
 export function probing(lifetime: Lifetime, step: () => Promise<unknown>): Promise<KeyringProbe> {
   return probingLifetime(async () => {
     await step();
@@ -20,7 +20,7 @@ export function probing(lifetime: Lifetime, step: () => Promise<unknown>): Promi
   });
 }
 
-/** Usable for as long as the step says, where it succeeds; otherwise why not. */
+/** Usable with the lifetime that the step returns, if it succeeds; otherwise the reason. */
 export async function probingLifetime(step: () => Promise<Lifetime>): Promise<KeyringProbe> {
   try {
     return { status: 'usable', lifetime: await step() };

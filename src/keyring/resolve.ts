@@ -9,24 +9,24 @@ import { KEYCTL_LIFETIMES, KEYCTL_SCOPES } from './native/keyctl-scope.ts';
 import { statusOf } from './probe-result.ts';
 import { chosenByVariable, sharedOpeners, type WrappedItemsSource } from './provided/provided-keyrings.ts';
 
-/** A keyring of an operating system, and the platforms that have it. */
+/** A keyring of an operating system, and its platforms. */
 interface NativeKeyring extends Omit<KeyringOpener, 'tier' | 'open'> {
   readonly platforms: readonly NodeJS.Platform[];
   open(environment: Environment, sharing: Sharing): Promise<Keyring | undefined>;
 }
 
-/** With whom a keyring is shared. */
+/** The other users of a keyring. */
 interface Sharing {
-  /** The service of a program built on 99designs/keyring, whose layout then holds. */
+  /** The service of a program built on 99designs/keyring; its layout then applies. */
   readonly as99designs?: string | undefined;
-  /** Where the items lie that a KMS wraps. Otherwise in the directory of this machine. */
+  /** The source of items that a KMS wraps; by default this machine's directory. */
   readonly wrapped?: WrappedItemsSource | undefined;
 }
 
 /**
- * The keyrings of operating systems, the strongest first: adding one is its file and its entry here. The generic `file`
- * and `pass` backends that other keyring libraries list are left out on purpose: they open unconditionally, and would
- * hide that no keyring is there.
+ * The keyrings of operating systems, the strongest first. To add one, add its file and its entry here. The generic
+ * `file` and `pass` backends of other keyring libraries are left out on purpose: they always open, and would hide that
+ * no keyring exists.
  */
 const NATIVE: readonly NativeKeyring[] = [
   {
@@ -66,7 +66,7 @@ const NATIVE: readonly NativeKeyring[] = [
 
 export const NATIVE_KEYRINGS: readonly string[] = NATIVE.map(({ id }) => id);
 
-/** The candidates of this platform: its native keyrings, then the file, then memory; and those that are only used by name. */
+/** The candidates of this platform: native keyrings, then file, then memory, then those used only by name. */
 export function defaultOpeners(
   environment: Environment,
   layout: Layout,
@@ -92,12 +92,12 @@ export function defaultOpeners(
 }
 
 /**
- * The resolution as the user chose it: by the option, else by `HOLDFAST_KEYRING`, else by a variable that gives a sealing
- * key (`HOLDFAST_SEALING_KEY_FILE` and its like), else in `config.json`, else `auto`.
+ * Makes the resolution that the user chose. The order: the option, `HOLDFAST_KEYRING`, a variable that gives a sealing
+ * key (`HOLDFAST_SEALING_KEY_FILE` and its like), `config.json`, `auto`.
  *
- * @param options.wrapped where the items lie that a KMS wraps; in the directory of this machine otherwise
- * @throws InvalidArgumentError when no keyring has the name, or two of those variables are set; for the one in `config.json`
- *   not here but at first use
+ * @param options.wrapped the source of items that a KMS wraps; by default this machine's directory
+ * @throws InvalidArgumentError when no keyring has the name, or two of those variables are set; a bad name in
+ *   `config.json` throws only at first use
  */
 export function resolveKeyrings(
   environment: Environment,
@@ -118,8 +118,8 @@ export function resolveKeyrings(
 }
 
 /**
- * Which keyring serves (DESIGN section 4). Each candidate is opened and probed when its turn comes, and once while it
- * answers; what became of each is in the reports. An explicit choice never falls back to another one.
+ * Selects the keyring (DESIGN section 4). Each candidate is opened and probed when its turn comes, and only once while
+ * it works; the reports give the results. An explicit choice never falls back to another keyring.
  */
 export class KeyringResolution {
   readonly #all: readonly Candidate[];
@@ -129,7 +129,7 @@ export class KeyringResolution {
 
   /**
    * @param options.choice `auto`, `native`, `file`, `memory`, or the id of one keyring
-   * @param options.configured asked once, and only where no choice was given; without an answer it is `auto`
+   * @param options.configured called once, and only without a choice; if it returns `undefined`, the choice is `auto`
    * @throws InvalidArgumentError when no candidate has that name
    */
   constructor(options: {
@@ -142,7 +142,7 @@ export class KeyringResolution {
     if (options.choice !== undefined) this.#choose(options.choice);
   }
 
-  /** What was chosen; `auto` when nothing was. Then a failure is an error, not a reason to go on. */
+  /** The choice; `auto` by default. With any other choice, a failure is an error and no other keyring is tried. */
   async choice(): Promise<string> {
     if (this.#choice === undefined) {
       const configured = await this.#configured();
@@ -151,16 +151,16 @@ export class KeyringResolution {
     return this.#choice ?? 'auto';
   }
 
-  /** Whether the user chose. Known once a keyring was asked for, or `choice()`. */
+  /** Whether the user chose. Known only after a keyring was requested or `choice()` was called. */
   get explicit(): boolean {
     return this.#choice !== undefined && this.#choice !== 'auto';
   }
 
   /**
-   * The keyrings that work, the strongest first; after those that last, those that end with the session or the process.
+   * The working keyrings, the strongest first. Those that end with the session or the process follow those that last.
    *
-   * @throws KeyringAbsentError, KeyringLockedError, KeyringDeniedError, KeyringBrokenError when one was chosen and does
-   *   not work
+   * @throws KeyringAbsentError, KeyringLockedError, KeyringDeniedError, KeyringBrokenError when the user chose a
+   *   keyring and it does not work
    */
   async *usable(): AsyncGenerator<UsableKeyring> {
     let any = false;
@@ -178,22 +178,22 @@ export class KeyringResolution {
     if (!any && this.explicit) throw this.#failureOfChoice();
   }
 
-  /** A keyring that had probed usable failed at reading. It is asked again later. */
+  /** Records a read failure of a keyring whose probe had succeeded. It is retried later. */
   passOver(id: string, error: HoldfastError): void {
     this.#candidates.find(({ opener }) => opener.id === id)?.failed(error);
   }
 
-  /** A keyring that can be read took no secret, such as on a full disk. What it holds still serves. */
+  /** Records that a readable keyring rejected a write, such as on a full disk. Its existing items stay usable. */
   refusedSecret(id: string, error: HoldfastError): void {
     this.#candidates.find(({ opener }) => opener.id === id)?.refused(error);
   }
 
-  /** Whether a keyring that can be read is worth a write. */
+  /** Whether a write to a readable keyring is worth trying. */
   mayTakeSecrets(id: string): boolean {
     return this.#candidates.find(({ opener }) => opener.id === id)?.mayTakeSecrets !== false;
   }
 
-  /** What became of each candidate, in order. */
+  /** The result for each candidate, in order. */
   reports(): readonly TierReport[] {
     const shown = this.#all.filter(
       (candidate) => candidate.opener.onlyWhenNamed !== true || this.#candidates.includes(candidate),
@@ -221,7 +221,7 @@ export class KeyringResolution {
     });
   }
 
-  /** Why keyrings were passed over, the strongest first. */
+  /** Why keyrings were skipped, the strongest first. */
   problems(): readonly HoldfastError[] {
     return this.#candidates.flatMap(({ found, refusal }) => {
       if (found !== undefined && 'error' in found) return [found.error];
@@ -276,7 +276,7 @@ export class KeyringResolution {
   }
 }
 
-/** Whether a login that is sealed there would end while the machine runs. */
+/** Whether a login sealed there would be lost while the machine still runs. */
 function isPassing({ lifetime }: UsableKeyring): boolean {
   return lifetime === 'session' || lifetime === 'process';
 }

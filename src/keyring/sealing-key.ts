@@ -12,22 +12,25 @@ import type { Keyring, Lifetime, Tier, TierReport } from './keyring.ts';
 import type { KeyringResolution } from './resolve.ts';
 
 /*
- * The one secret that keyrings hold for us: 32 random bytes that seal the records. A keyring of this machine is asked for it
- * once per process, and nothing is made by asking. After a `rekey` the item also holds the keys before: what a process sealed
- * that had read it earlier must open, too.
+ * The one secret that Holdfast stores in keyrings: 32 random bytes that seal the records. Each process reads it once
+ * from a keyring of this machine, and a read creates nothing. After a `rekey`, the item also holds the earlier keys, so
+ * that records of a process that had read an earlier key still open.
  */
 
 const KID_BYTES = 16;
 
-/** Making a key takes milliseconds, and a keyring that hangs ends at its own deadline. */
+/**
+ * Time limit for the lock, in milliseconds. Key creation takes milliseconds, and a hanging keyring has its own
+ * deadline.
+ */
 const CREATE_WAIT_MS = 30_000;
 
-/** Machines that have one keyring may make keys at one moment; so often in a row nobody does. */
+/** Retry limit for races between machines that write keys to a shared keyring. */
 const WRITE_ATTEMPTS = 10;
 
 /**
- * A process on another machine may go on sealing under a key for as long as it remembers the keyring, so where machines share
- * one, the newest keys stay, needed or not.
+ * Number of newest retired keys that a shared keyring retains even if unused. A process on another machine may seal
+ * under an old key for as long as it caches the keyring.
  */
 const KEPT_WHERE_SHARED = 20;
 
@@ -52,10 +55,9 @@ export class SealingKeys {
   }
 
   /**
-   * The keys that are there, the strongest keyring's first. A keyring that fails is passed over, and why is in
-   * `problems()`.
+   * The existing keys, the strongest keyring's first. A failing keyring is skipped, and `problems()` gives the reason.
    *
-   * @throws the reason when that keyring was chosen explicitly
+   * @throws the reason when the user chose that keyring explicitly
    */
   async *reachable(): AsyncGenerator<SealingKey> {
     for await (const usable of this.#resolution.usable()) {
@@ -64,10 +66,10 @@ export class SealingKeys {
   }
 
   /**
-   * The key of the strongest keyring that works, made there when it has none. One that opens and then fails at reading
-   * or at writing is passed over like one that does not open.
+   * The key of the strongest working keyring; created there if none exists. A keyring that opens but then fails at a
+   * read or write is skipped, like one that does not open.
    *
-   * @throws the reason when one was chosen explicitly and fails
+   * @throws the reason when the user chose a keyring explicitly and it fails
    */
   async strongest(): Promise<SealingKey> {
     for await (const usable of this.#resolution.usable()) {
@@ -85,12 +87,12 @@ export class SealingKeys {
   }
 
   /**
-   * Makes a new key in each keyring that has one and lasts, the strongest first. The one before stays beside it, and what
-   * was sealed under it still opens; of those before that, the ones that `isUsed` says are needed. Where only others put
-   * keys, the first is the new one.
+   * Makes a new key in each keyring that has one and lasts, the strongest first. The previous key stays next to it, so
+   * its records still open. Of the older keys, those stay that `isUsed` reports as needed. In a read-only keyring, the
+   * first key counts as the new one.
    *
-   * @throws InvalidArgumentError when only others put keys there, and there is just one
-   * @throws the reason when there are keys, and no keyring takes a new one
+   * @throws InvalidArgumentError when the keyring is read-only and has just one key
+   * @throws the reason when keys exist, and no keyring accepts a new one
    */
   async *renew(
     isUsed: (kid: string) => Promise<boolean>,
@@ -113,8 +115,7 @@ export class SealingKeys {
   }
 
   /**
-   * As `lookAgain`, once for each of these keys: what was sealed under one that nobody here has seen yet may be sealed under
-   * a stronger key than what is at hand.
+   * Like `lookAgain`, but only once for each kid. An unknown kid may belong to a stronger key than those already read.
    */
   lookAgainFor(kids: readonly string[], readBefore: number): boolean {
     const unseen = kids.filter((kid) => !this.#lookedFor.has(kid));
@@ -123,8 +124,10 @@ export class SealingKeys {
   }
 
   /**
-   * Whether keyrings are worth another look, since another process may have made a new key: when what is known of them was
-   * read before that moment, on the monotonic clock.
+   * Drops cached keys that were read before that moment, since another process may have made a new key.
+   *
+   * @param readBefore in milliseconds on the monotonic clock
+   * @returns whether any were dropped, so that another read may find more
    */
   lookAgain(readBefore: number): boolean {
     const stale = [...this.#read].filter(
@@ -134,7 +137,7 @@ export class SealingKeys {
     return stale.length > 0;
   }
 
-  /** Why keyrings were passed over, the strongest first. */
+  /** Why keyrings were skipped, the strongest first. */
   problems(): readonly HoldfastError[] {
     return this.#resolution.problems();
   }
@@ -159,7 +162,7 @@ export class SealingKeys {
     }
   }
 
-  /** As `#passingOver`, where a failure says nothing of what the keyring holds: the answer is then the error. */
+  /** Like `#passingOver`, for writes: a failed write says nothing about the stored items, so the error is returned. */
   async #writing<T>({ keyring }: UsableKeyring, step: () => Promise<T>): Promise<T | HoldfastError> {
     try {
       return await step();
@@ -176,7 +179,7 @@ export class SealingKeys {
     return read === undefined ? this.#remember(usable, readKeys(usable)) : read.keys;
   }
 
-  /** Under a lock, looking again first: of many processes that come first, one makes the key and all use it. */
+  /** Reads again under a lock, then writes: among many first processes, one makes the key and all use it. */
   async #create(usable: UsableKeyring): Promise<SealingKey> {
     const lock = await this.#lockFor(usable);
     try {
@@ -201,7 +204,7 @@ export class SealingKeys {
           if ((isShared && retired.length < KEPT_WHERE_SHARED) || (await isUsed(key.kid))) retired.push(key);
         }
         const made = await write(usable, found, retired);
-        // Where another machine was first, what it left is read, and a key made on top of that.
+        // If another machine wrote first, read its keys and add a new one to them.
         if (made !== undefined) return { key: await firstOf(this.#remember(usable, made)), retired };
       }
       throw raced(usable);
@@ -222,7 +225,7 @@ export class SealingKeys {
     );
   }
 
-  /** None where nobody else can write, or where the keyring itself compares and writes. */
+  /** No lock if only this process writes, or if the keyring itself compares and sets. */
   async #lockFor({ keyring, lifetime }: UsableKeyring) {
     if (lifetime === 'process' || keyring.setIf !== undefined) return undefined;
     await ensurePrivateDirectories([this.#layout.home, this.#layout.locks], this.#environment);
@@ -238,7 +241,7 @@ export class SealingKeys {
   ): Promise<readonly SealingKey[]> {
     const read = { at: performance.now(), keys: Promise.resolve(keys) };
     this.#read.set(keyring, read);
-    // What failed is no answer: the keyring is asked again when its turn comes.
+    // A failed read is not cached: the keyring is read again when its turn comes.
     read.keys.catch(() => this.#read.get(keyring) === read && this.#read.delete(keyring));
     return read.keys;
   }
@@ -251,7 +254,7 @@ async function firstOf(keys: Promise<readonly SealingKey[]>): Promise<SealingKey
   return first;
 }
 
-/** Makes the first key of a keyring; or finds that another machine has made one meanwhile, which is then the one. */
+/** Makes the first key of a keyring. If another machine made one in the meantime, uses that key. */
 async function writeFirst(usable: UsableKeyring): Promise<readonly SealingKey[]> {
   for (let attempt = 0; attempt < WRITE_ATTEMPTS; attempt += 1) {
     const made = (await write(usable, [], [])) ?? (await readKeys(usable));
@@ -261,10 +264,11 @@ async function writeFirst(usable: UsableKeyring): Promise<readonly SealingKey[]>
 }
 
 /**
- * Writes a new key before those that are retired, and reads it back.
+ * Writes a new key in front of the retired keys, and reads the item back.
  *
- * @param found what the keyring holds as far as is known
- * @returns what the keyring then holds; `undefined` when it held something else than was known, and nothing was written
+ * @param found the keyring's last known keys
+ * @returns the keyring's keys after the write; `undefined` if the keyring held other keys than `found`, so nothing was
+ *   written
  */
 async function write(
   usable: UsableKeyring,
@@ -281,7 +285,7 @@ async function write(
     if (!(await keyring.setIf(SEALING_KEY_ITEM, expected, item))) return undefined;
   }
   const made = await readKeys(usable);
-  // Not the very key: another machine, whom no lock of this one holds off, may have written since. Then its key is the one.
+  // The first key may differ from ours. If another machine wrote after us, use its key: no lock here stops it.
   if (made[0] === undefined || made[0].kid === found[0]?.kid) {
     throw new KeyringBrokenError(`The keyring ${keyring.id} did not keep what was written to it.`, {
       hint: 'Choose another one, such as --keyring file',
@@ -316,7 +320,7 @@ async function readKeys({ keyring, lifetime }: UsableKeyring): Promise<readonly 
   return keys.map((key) => ({ kid: kidOf(key), key, keyringId: keyring.id, tier: keyring.tier, lifetime }));
 }
 
-/** Names the key without telling anything of it: derived by HKDF-SHA256 (RFC 5869), never a plain hash. */
+/** Names the key without revealing it: derived by HKDF-SHA256 (RFC 5869), never a plain hash. */
 function kidOf(key: Uint8Array): string {
   return Buffer.from(hkdfSync('sha256', key, new Uint8Array(0), 'holdfast kid v1', KID_BYTES)).toString(
     'base64url',

@@ -1,28 +1,28 @@
 import type { Keyring } from '../keyring.ts';
 
 /*
- * The items of another program in the OS keyring: those of one service, in the layout of the library that wrote them.
- * Nothing is created here, and nothing prompts. No keyring compares and replaces in one step: an item is read again right
- * before it is written, and what the other program writes in that instant is lost.
+ * Another program's items in the OS keyring: the items of one service, in the layout of the library that wrote them.
+ * Nothing here creates items or prompts. No keyring compares and replaces in one step. So an item is read again right
+ * before a write, and a change by the other program in between is lost.
  */
 
 export interface ExternalItem {
-  /** As the other program names it within its service. */
+  /** The item's name within the other program's service. */
   readonly account: string;
-  /** The text in it. A secret. */
+  /** The item's text. A secret. */
   readonly text: string;
 }
 
 export interface ExternalItems {
   /**
-   * The items of the service.
+   * Lists the items of the service.
    *
-   * @param accounts those that are asked for where a keyring cannot be searched: the Keychain and the Credential Manager
+   * @param accounts the names to look up in keyrings without a search: the Keychain and the Credential Manager
    * @throws KeyringLockedError, KeyringDeniedError, KeyringBrokenError
    */
   list(accounts: readonly string[]): Promise<readonly ExternalItem[]>;
   /**
-   * Replaces its text, or removes it where none is given, if it still holds what was read.
+   * Replaces the item's text, or removes the item if `text` is `undefined`, if it still holds the text that was read.
    *
    * @throws KeyringLockedError, KeyringDeniedError, KeyringBrokenError
    */
@@ -30,15 +30,18 @@ export interface ExternalItems {
   close(): Promise<void>;
 }
 
-/** The library by which the program keeps its items, which decides how they are named. */
+/** The library that the other program uses; it decides the names of the items. */
 export type ExternalLayout = 'keyring-crate' | 'keytar';
 
-/** More than this in one item is no login. Windows takes 2,560 bytes, and goose keeps all its secrets in one. */
+/**
+ * Maximum size of an item in bytes; a larger one is not a login. Windows allows 2,560 bytes, and goose puts all its
+ * secrets into one item.
+ */
 export const MAX_ITEM_BYTES = 1024 * 1024;
-/** So many items of one service are read, and no more. */
+/** Maximum number of items read from one service. */
 export const MAX_ITEMS = 500;
 
-/** Items of a keyring that is asked for each by its name. */
+/** Items of a keyring without a search: each is read by its name. */
 export class NamedItems implements ExternalItems {
   readonly #keyring: Keyring;
   readonly #encoding: 'utf8' | 'utf16le';
@@ -50,7 +53,7 @@ export class NamedItems implements ExternalItems {
 
   async list(accounts: readonly string[]): Promise<readonly ExternalItem[]> {
     const items: ExternalItem[] = [];
-    // One after the other: at a Mac each may ask a person.
+    // One at a time, since a Mac may prompt for each.
     for (const account of new Set(accounts.slice(0, MAX_ITEMS))) {
       const text = await this.#text(account);
       if (text !== undefined) items.push({ account, text });

@@ -11,8 +11,9 @@ import {
 import { type ExternalItem, type ExternalItems, MAX_ITEM_BYTES, MAX_ITEMS } from './external-item.ts';
 
 /*
- * Another program's items in the Secret Service, found by the attribute `service`. The account is what the keyring crate
- * calls `username` and keytar `account`. A text is replaced in the item that is there, so that its label and attributes stay.
+ * Another program's items in the Secret Service, found by the attribute `service`. The keyring crate names the account
+ * `username`, keytar names it `account`. A write replaces the text in the existing item, so that its label and
+ * attributes stay.
  */
 
 interface FoundItem extends ExternalItem {
@@ -29,7 +30,7 @@ export class ExternalSecretService implements ExternalItems {
     this.#service = service;
   }
 
-  /** @throws KeyringAbsentError where no session bus is; KeyringBrokenError when it does not answer */
+  /** @throws KeyringAbsentError when no session bus exists; KeyringBrokenError when it does not answer */
   static async open(environment: Environment, service: string): Promise<ExternalSecretService> {
     return new ExternalSecretService(await sessionBus(environment, SECRET_SERVICE, DEADLINE_MS), service);
   }
@@ -62,13 +63,13 @@ export class ExternalSecretService implements ExternalItems {
     const { unlocked, locked } = await calls.search({ service: this.#service });
     if (locked.length > 0) {
       const opened = await calls.expectOpenItems(locked);
-      // A part of a program's items is no list of them.
+      // An incomplete list would hide items of the program, so any locked item is an error.
       if (opened.length < locked.length)
         await calls.expectOpenItems(locked.filter((one) => !opened.includes(one)));
       unlocked.push(...opened);
     }
     if (unlocked.length === 0) {
-      // A locked collection may keep its attributes to itself. Where there is none yet, nobody has kept anything.
+      // A locked collection may hide its attributes. Without a collection, no program has stored anything.
       const collection = await calls.defaultCollection();
       const isOpenedNow = collection !== undefined && (await calls.expectOpen(collection));
       return isOpenedNow ? this.#found(calls, session) : [];
@@ -97,7 +98,7 @@ export class ExternalSecretService implements ExternalItems {
   }
 }
 
-/** `a{ss}` comes as pairs. */
+/** D-Bus returns `a{ss}` as pairs. */
 function accountIn(attributes: unknown): string | undefined {
   const pairs = (Array.isArray(attributes) ? attributes : []) as readonly (readonly unknown[])[];
   const account = ['username', 'account']

@@ -2,19 +2,20 @@ import { KeyringBrokenError } from '../../errors.ts';
 import { KeyError, loadKernelKeyring, RING } from '../../system/os/kernel-keyring.ts';
 
 /*
- * The keyring crate can keep a copy of each item in the kernel's keyring, in front of the Secret Service
- * (`linux-native-async-persistent`): a key of the type `user` in the session ring, linked from the persistent one. It reads
- * that copy first, so an item that leaves has to leave there too. Both hold the same; only the Secret Service is read here.
+ * The keyring crate can store a copy of each item in the kernel's keyring, in front of the Secret Service
+ * (`linux-native-async-persistent`). The copy is a key of type `user` in the session ring, linked from the persistent
+ * ring. The crate reads the copy first, so removing an item must remove the copy too. Both hold the same text; Holdfast
+ * reads only the Secret Service.
  */
 
 /**
- * Ends the copy, wherever one is that this process can find.
+ * Removes the copies that this process can find.
  *
- * @throws KeyringBrokenError when there is one and it stays
+ * @throws KeyringBrokenError when a copy exists and cannot be removed
  */
 export async function forgetKernelCopy(service: string, account: string): Promise<void> {
   const kernel = await loadKernelKeyring().catch(() => undefined);
-  // Where the kernel cannot be asked from here, another process may still have a copy; that is said in the documentation.
+  // Without kernel access here, another process may still have a copy; the documentation says so.
   if (kernel === undefined) return;
   for (const ring of [() => RING.session, () => kernel.persistentRing(), () => RING.user]) {
     let key: number;

@@ -4,17 +4,17 @@ import { openWincred } from '../native/wincred.ts';
 import { type ExternalItems, type ExternalLayout, NamedItems } from './external-item.ts';
 import { ExternalSecretService } from './external-secret-service.ts';
 
-/** What the OS keyring is called here, as a person knows it. */
+/** The platform's own name for its keyring, for messages. */
 export function osKeyringName({ platform }: Environment): string {
   if (platform === 'darwin') return 'Keychain';
   return platform === 'win32' ? 'Credential Manager' : 'Secret Service';
 }
 
 /**
- * Opens the items of that service.
+ * Opens the items of a service.
  *
- * @throws KeyringAbsentError where there is no OS keyring: nothing was touched
- * @throws KeyringBrokenError when it does not answer
+ * @throws KeyringAbsentError when the platform has no OS keyring; nothing was changed
+ * @throws KeyringBrokenError when the keyring does not answer
  */
 export async function openExternalItems(
   environment: Environment,

@@ -5,9 +5,9 @@ import { KeyringBrokenError } from '../../errors.ts';
 import { decodeSharedItem, encodeSharedItem, type SharedItem } from './layout-99designs.ts';
 
 /*
- * One item of the file keyring, in the format of 99designs/keyring 1.2, so that other programs can read it: JWE compact
- * (RFC 7516), the content key wrapped under a passphrase (PBES2-HS256+A128KW, RFC 7518 section 4.8), content A256GCM.
- * Done on node:crypto alone: this runs at each start of `holdfast token`.
+ * One item of the file keyring, in the format of 99designs/keyring 1.2, so that other programs can read it. The format
+ * is JWE compact (RFC 7516), with the content key wrapped under a passphrase (PBES2-HS256+A128KW, RFC 7518 section 4.8)
+ * and content encryption A256GCM. It uses node:crypto alone, because it runs at each start of `holdfast token`.
  */
 
 const ALG = 'PBES2-HS256+A128KW';
@@ -15,10 +15,10 @@ const ENC = 'A256GCM';
 const KEY_WRAP_IV = Buffer.alloc(8, 0xa6);
 const SALT_BYTES = 12;
 
-/** The most rounds that readers of the format accept; a file that asks for more would only waste time. */
+/** Maximum PBKDF2 iterations that readers of the format accept; a file with more would only waste time. */
 const MAX_ROUNDS = 1_300_000;
 
-/** A sealing key is 32 bytes; nothing that belongs here is near this size. */
+/** Maximum size of an item's file in bytes. A sealing key has 32 bytes, and no item here is near this size. */
 export const MAX_ITEM_BYTES = 256 * 1024;
 
 const pbkdf2 = promisify(pbkdf2Callback);
@@ -33,7 +33,7 @@ const Header = v.object({
 /**
  * Encrypts an item under the passphrase.
  *
- * @param rounds PBKDF2 iterations: 8,192 suffice for 32 random bytes, a person's passphrase gets 600,000
+ * @param rounds PBKDF2 iterations: 8,192 suffice for 32 random bytes; a person's passphrase needs 600,000
  */
 export async function encryptItem(item: SharedItem, passphrase: string, rounds: number): Promise<string> {
   const salt = randomBytes(SALT_BYTES);
@@ -58,9 +58,10 @@ export async function encryptItem(item: SharedItem, passphrase: string, rounds: 
 }
 
 /**
- * Decrypts an item that we, or another program with the passphrase, wrote.
+ * Decrypts an item that Holdfast, or another program with the passphrase, wrote.
  *
- * @throws KeyringBrokenError when the passphrase is another, or the file is damaged; its content is never in the message
+ * @throws KeyringBrokenError when the passphrase is wrong or the file is damaged; the message never includes its
+ *   content
  */
 export async function decryptItem(text: string, passphrase: string): Promise<SharedItem> {
   const parts = text.length <= MAX_ITEM_BYTES ? text.split('.') : [];
@@ -87,7 +88,7 @@ export async function decryptItem(text: string, passphrase: string): Promise<Sha
   return decodeSharedItem(plaintext);
 }
 
-/** The file that holds an item: only `/` and `%` are escaped, as the other programs do. */
+/** The file name of an item. It escapes only `/` and `%`, as the other programs do. */
 export function itemFileName(key: string): string {
   return key.replaceAll('%', '%25').replaceAll('/', '%2F');
 }
@@ -97,7 +98,7 @@ function wrappingKey(passphrase: string, salt: Uint8Array, rounds: number): Prom
   return pbkdf2(passphrase, Buffer.concat([Buffer.from(`${ALG}\0`), salt]), rounds, 16, 'sha256');
 }
 
-/** AES key unwrap (RFC 3394) has an integrity check of its own, which is where a wrong passphrase shows. */
+/** AES key unwrap (RFC 3394) checks integrity itself, so a wrong passphrase fails here. */
 function unwrap(wrapped: Buffer, key: Buffer): Buffer {
   const unwrapping = createDecipheriv('id-aes128-wrap', key, KEY_WRAP_IV);
   try {
@@ -112,7 +113,7 @@ function unwrap(wrapped: Buffer, key: Buffer): Buffer {
   }
 }
 
-/** Refuses the second spellings of the same bytes, so that each changed character is noticed. */
+/** Refuses non-canonical base64url, so that every changed character is detected. */
 function decodePart(text: string): Buffer | undefined {
   const bytes = Buffer.from(text, 'base64url');
   return bytes.toString('base64url') === text ? bytes : undefined;

@@ -22,19 +22,19 @@ import type { Keyring, KeyringProbe } from '../keyring.ts';
 import { decryptItem, encryptItem, itemFileName, MAX_ITEM_BYTES } from './file-item.ts';
 import { obtainPassphrase, type Passphrase, readPassphrase } from './passphrase.ts';
 
-/** Names that are no file, or not an item's. */
+/** Names that are not files, or not files of an item. */
 const RESERVED = new Set(['', '.', '..', 'passphrase']);
 
-/** On Windows a colon names a stream of another file, a device's name the device, and a dot at the end is dropped. */
+/** Windows reads a colon as a stream of another file and a device's name as the device. It drops a dot at the end. */
 const NO_WINDOWS_FILE = /[<>:"|?*\\\p{Cc}]|[ .]$|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)/iu;
 
-/** Other programs of this format truncate and write anew: a reader may come in between. */
+/** Other programs of this format truncate the file and rewrite it, so a reader may see an incomplete file. */
 const REREADS = 5;
 const REREAD_AFTER_MS = 10;
 
 /**
- * Items encrypted under a passphrase, as files in a private directory: where no keyring of the operating system is.
- * The format is that of 99designs/keyring, so other programs can read it with the passphrase.
+ * Items encrypted under a passphrase, as files in a private directory, for systems without a native keyring. The format
+ * is that of 99designs/keyring, so other programs can read the items with the passphrase.
  */
 export class FileKeyring implements Keyring {
   readonly id = 'file';
@@ -96,7 +96,7 @@ export class FileKeyring implements Keyring {
     const { home, keyring, temporary } = this.#layout;
     await ensurePrivateDirectories([home, keyring, temporary], this.#environment);
     const passphrase = await obtainPassphrase(this.#layout, this.#environment);
-    // What does not open is left as it is: with the right passphrase it may open again.
+    // Does not overwrite an item that fails to open: the right passphrase may still open it.
     const before = await this.#read(path);
     if (before !== undefined) await this.#open(before, passphrase, path);
     const item = await encryptItem({ key: name, data: secret }, passphrase.text, passphrase.rounds);
@@ -110,7 +110,7 @@ export class FileKeyring implements Keyring {
   }
 
   async close(): Promise<void> {
-    // Nothing is held between two calls.
+    // No resource stays open between calls.
   }
 
   #path(name: string): string {

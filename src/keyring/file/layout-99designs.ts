@@ -2,11 +2,11 @@ import * as v from 'valibot';
 import { KeyringBrokenError } from '../../errors.ts';
 
 /*
- * How 99designs/keyring 1.2 lays its items out, for the keyrings that are shared with programs built on it. Its Secret
- * Service, KWallet and file backends keep this JSON; its kernel keyring keeps the bytes alone.
+ * The item layout of 99designs/keyring 1.2, for keyrings shared with programs built on it. Its Secret Service, KWallet
+ * and file backends store this JSON; its kernel keyring stores only the bytes.
  */
 
-/** Go's JSON of the item: an empty value is "", an absent one null. */
+/** Go's JSON of an item: an empty value is "", a missing value is null. */
 const Item = v.object({ Key: v.string(), Data: v.nullable(v.string()) });
 
 export interface SharedItem {
@@ -14,7 +14,7 @@ export interface SharedItem {
   readonly data: Uint8Array;
 }
 
-/** The folder and the application id that it uses in KWallet. */
+/** The folder and the application id of 99designs/keyring in KWallet. */
 export const SHARED_KWALLET_NAME = 'keyring';
 
 export function encodeSharedItem({ key, data }: SharedItem): Buffer {
@@ -30,7 +30,7 @@ export function encodeSharedItem({ key, data }: SharedItem): Buffer {
   );
 }
 
-/** @throws KeyringBrokenError when it is something else; its content is never in the message */
+/** @throws KeyringBrokenError when the bytes are not such an item; the message never includes their content */
 export function decodeSharedItem(bytes: Uint8Array): SharedItem {
   const item = v.safeParse(Item, parseJson(bytes));
   if (!item.success) {

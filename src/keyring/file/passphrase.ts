@@ -13,29 +13,32 @@ import {
 import { shellPath } from '../../system/files/storage-error.ts';
 
 /*
- * The passphrase of the file keyring. Made once, 32 random bytes in hex, in a file of its own beside the items. It may
- * instead be given from outside, so that the key and what it opens need not lie on one volume.
+ * The passphrase of the file keyring. It is created once, 32 random bytes in hex, in its own file next to the items.
+ * The environment may supply it instead, so that the key and the encrypted items can be on separate volumes.
  */
 
-/** 32 random bytes need no stretching; what a person typed does (keyring format: any count up to 1,300,000). */
+/**
+ * PBKDF2 iterations. 32 random bytes need no stretching; a person's passphrase does (the format allows up to
+ * 1,300,000).
+ */
 const MADE_ROUNDS = 8_192;
 const GIVEN_ROUNDS = 600_000;
 
-/** A passphrase is a line; a file much larger than that is some other file. */
+/** Maximum size of a passphrase file in bytes. A passphrase is one line; a much larger file is not a passphrase. */
 const MAX_BYTES = 4_096;
 
 export interface Passphrase {
   readonly text: string;
-  /** PBKDF2 iterations for what is encrypted under it. */
+  /** PBKDF2 iterations for encryption with this passphrase. */
   readonly rounds: number;
-  /** Where it came from, as `doctor` says it. */
+  /** The source, in words for `doctor`. */
   readonly source: string;
 }
 
 /**
- * The passphrase that is there, given from outside or made before; `undefined` when there is none. Makes nothing.
+ * Reads the existing passphrase, supplied or created earlier; `undefined` if there is no passphrase. Creates nothing.
  *
- * @throws KeyringBrokenError when it is empty or malformed, or a file that was named cannot be read
+ * @throws KeyringBrokenError when it is empty or malformed, or a file named for it cannot be read
  */
 export async function readPassphrase(
   layout: Layout,
@@ -45,10 +48,10 @@ export async function readPassphrase(
 }
 
 /**
- * As `readPassphrase`, and makes one when there is none. Of many processes that come first, exactly one makes it and the
- * others read that one.
+ * Like `readPassphrase`, but creates a missing passphrase. Among many first processes, exactly one creates it and the
+ * others read it.
  *
- * @throws KeyringBrokenError also when there are items already: a second passphrase could never open them
+ * @throws KeyringBrokenError also when items already exist: a second passphrase could never open them
  */
 export async function obtainPassphrase(layout: Layout, environment: Environment): Promise<Passphrase> {
   const found = await readPassphrase(layout, environment);
@@ -83,7 +86,7 @@ async function givenPassphrase(environment: Environment): Promise<Passphrase | u
       says: 'HOLDFAST_PASSPHRASE_FILE',
     });
     if (bytes === undefined) {
-      // Falling back to another passphrase would seal the login under a key that nobody expects.
+      // Another passphrase as a fallback would seal the login under a key that the user does not expect.
       throw new KeyringAbsentError(`HOLDFAST_PASSPHRASE_FILE names ${shellPath(file)}, which is not there.`, {
         hint: 'Mount the secret there, or unset the variable.',
       });
@@ -126,7 +129,7 @@ function given(text: string, source: string): Passphrase {
   return { text, rounds: GIVEN_ROUNDS, source };
 }
 
-/** Secrets in files mostly end with a line feed that is not part of them. */
+/** Secret files mostly end with a line feed that is not part of the secret. */
 function firstLine(bytes: Buffer): string {
   return bytes.toString('utf8').replace(/\r?\n$/, '');
 }

@@ -5,8 +5,8 @@ import { type Binding, checkedEndpoint, checkParameters, invalid, KMS_TIMEOUT_MS
 import { optionalPackage } from './optional-package.ts';
 
 /*
- * AWS KMS, by Amazon's own client, which finds the credentials of the process as every program on AWS does: variables, a
- * profile, the pod's or the machine's role.
+ * AWS KMS, through Amazon's own client. The client finds the credentials of the process as every program on AWS does:
+ * variables, a profile, the role of the pod or the machine.
  */
 
 type Sdk = typeof import('@aws-sdk/client-kms');
@@ -34,7 +34,7 @@ export async function openAwsKms(
     throw invalid(`HOLDFAST_SEALING_KMS names no key of AWS KMS: ${quote(`${url.host}${url.pathname}`)}.`);
   }
   const endpoint = url.searchParams.get('endpoint');
-  // A key's full name says in which region it is.
+  // A key's ARN includes its region.
   const region = url.searchParams.get('region') ?? /^arn:[\w-]+:kms:([\w-]+):/.exec(key)?.[1];
   const sdk = await optionalPackage('@aws-sdk/client-kms', load);
   const client = new sdk.KMSClient({
@@ -113,7 +113,7 @@ class AwsKms implements Kms {
       );
     }
     if (name === 'CredentialsProviderError') {
-      // Who gives them out may be away for a while, and what is remembered may serve: it is no refusal of the KMS.
+      // Not a refusal by the KMS: the source of credentials may be down for a while, and the cached key may serve.
       return new KeyringBrokenError('AWS gave this process no credentials.', {
         cause,
         hint: 'Run it with a role, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE.',
@@ -128,7 +128,7 @@ class AwsKms implements Kms {
   }
 }
 
-/** The encryption context, which policies can look at, and which CloudTrail shows. */
+/** The encryption context. Policies can check it, and CloudTrail shows it. */
 function contextOf({ tenant, item }: Binding): Record<string, string> {
   return { 'holdfast:tenant': tenant, 'holdfast:item': item };
 }

@@ -6,8 +6,8 @@ import { optionalPackage } from './optional-package.ts';
 import { bytesOf, objectOf, postJson, refusalOf } from './request.ts';
 
 /*
- * Google Cloud KMS over its REST API (https://cloud.google.com/kms/docs/reference/rest). The access token comes from
- * Google's own library, which finds the credentials of the process as every program on Google Cloud does.
+ * Google Cloud KMS over its REST API (https://cloud.google.com/kms/docs/reference/rest). Google's own library gets the
+ * access token. The library finds the credentials of the process as every program on Google Cloud does.
  */
 
 type Library = typeof import('google-auth-library');
@@ -22,7 +22,7 @@ export async function openGcpKms(
   load: () => Promise<Library> = () => import('google-auth-library'),
 ): Promise<Kms> {
   checkParameters(url, ['endpoint']);
-  // Google's own way to write it has the first part of the name where URLs have the host.
+  // In Google's own notation, the first part of the name is in the host position of the URL.
   const key = `${url.host}${url.pathname}`.replace(/^\//, '');
   if (!KEY.test(key)) throw invalid(`HOLDFAST_SEALING_KMS names no key of Google Cloud KMS: ${quote(key)}.`);
   const endpoint = checkedEndpoint(url.searchParams.get('endpoint') ?? ENDPOINT);
@@ -84,7 +84,7 @@ class GcpKms implements Kms {
       clearTimeout(timer);
     }
     if (typeof token === 'string' && /^[\x21-\x7e]+$/.test(token)) return token;
-    // What the library says may hold what a credential file holds, so its words are not shown.
+    // The library's message may include content of a credential file, so no message shows it.
     const status = statusOf(cause);
     if (status !== undefined && status >= 400 && status < 500 && status !== 429) {
       throw new KeyringDeniedError(`Google Cloud refused this process an access token (status ${status}).`, {
@@ -99,7 +99,7 @@ class GcpKms implements Kms {
   }
 }
 
-/** What the library was answered, if it was. */
+/** The HTTP status that the library received, if it received one. */
 function statusOf(error: unknown): number | undefined {
   const status = objectOf(error)?.['status'];
   return typeof status === 'number' ? status : undefined;

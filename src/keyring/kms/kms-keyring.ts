@@ -10,14 +10,14 @@ import { type KmsScheme, type NamedKms, namedKms } from './named-kms.ts';
 import type { WrappedItem, WrappedItems } from './wrapped-items.ts';
 
 /*
- * A sealing key by envelope: the key itself lies wrapped beside the records, and a key management service, which never gives
- * its own key away, opens it. So the service is asked once in minutes, and not once for each record.
+ * A sealing key by envelope encryption. The wrapped key is stored next to the records, and a key management service,
+ * which never exports its own key, unwraps it. So the service is called once every few minutes, not once per record.
  */
 
-/** What a wrapped item begins with. */
+/** The prefix of a wrapped item. */
 const FORMAT = 'holdfast-wrapped-1';
 
-/** Other machines write too; so often in a row nobody does. */
+/** Retry limit for races with other machines that write the item. */
 const SET_ATTEMPTS = 10;
 
 /** @throws InvalidArgumentError, KeyringAbsentError, KeyringDeniedError when HOLDFAST_SEALING_KMS cannot be opened */
@@ -52,7 +52,7 @@ export class KmsKeyring implements Keyring {
     this.#remembering = remembering;
   }
 
-  /** Where there is no key yet, something else is wrapped and unwrapped: whether the KMS would do it is not known before. */
+  /** Without a stored key, wraps and unwraps a test value, since only a call shows whether the KMS permits it. */
   probe(): Promise<KeyringProbe> {
     return probing('disk', async () => {
       if ((await this.get(SEALING_KEY_ITEM)) !== undefined) return;
@@ -156,7 +156,7 @@ export class KmsKeyring implements Keyring {
     return `${FORMAT}.${this.#scheme}.${Buffer.from(wrapped).toString('base64url')}`;
   }
 
-  /** Inside, too: a transit engine of before Vault 1.11 overlooks what it should authenticate beside the ciphertext. */
+  /** Binds the plaintext too: transit engines before Vault 1.11 ignore the associated data. */
   #bound(name: string): Buffer {
     return Buffer.from(`${JSON.stringify([this.#items.tenant, name])}\n`, 'utf8');
   }

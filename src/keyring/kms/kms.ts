@@ -1,38 +1,37 @@
 import { InvalidArgumentError } from '../../errors.ts';
 import { quote } from '../../quote.ts';
 
-/*
- * What is asked of a key management service, and what the URLs that name one have in common.
- */
+/* The interface to a key management service, and helpers that the URLs of all services share. */
 
-/** What a wrapped item is bound to: unwrapping it for another tenant, or as another item, fails. */
+/** The binding of a wrapped item: unwrapping it for another tenant or as another item fails. */
 export interface Binding {
   readonly tenant: string;
   readonly item: string;
 }
 
 /**
- * A key management service that wraps small secrets under a key of its own.
+ * A key management service that wraps small secrets under its own key.
  *
- * Failure protocol: no such key, `KeyringAbsentError`; refused, `KeyringDeniedError`; sealed, until a person opens it,
- * `KeyringLockedError`; unreachable, or what was wrapped does not open, `KeyringBrokenError`. Each call ends within seconds.
+ * Failure protocol. No such key: `KeyringAbsentError`. Refused: `KeyringDeniedError`. Sealed until a person unseals it:
+ * `KeyringLockedError`. Unreachable, or the wrapped item does not open: `KeyringBrokenError`. Each call ends within
+ * seconds.
  */
 export interface Kms {
-  /** How messages call it. */
+  /** The service's name for messages. */
   readonly name: string;
   wrap(secret: Uint8Array, binding: Binding): Promise<Uint8Array>;
   unwrap(wrapped: Uint8Array, binding: Binding): Promise<Uint8Array>;
   close(): void;
 }
 
-/** Each call to a KMS, in milliseconds. */
+/** Time limit for each call to a KMS, in milliseconds. */
 export const KMS_TIMEOUT_MS = 10_000;
 
 export const KMS_HINT =
   'Write vault+https://HOST:8200/transit/keys/NAME, awskms:///KEY-ARN?region=REGION, or gcpkms://projects/…/cryptoKeys/NAME.';
 
 /**
- * Refuses what a URL says and nobody reads: a misspelt setting would go unnoticed.
+ * Refuses unknown parameters of a URL, since a misspelt setting would otherwise go unnoticed.
  *
  * @throws InvalidArgumentError
  */
@@ -45,7 +44,7 @@ export function checkParameters(url: URL, known: readonly string[]): void {
   }
 }
 
-/** Where a KMS is asked that has been given another address than its usual one: over TLS, or on this machine. */
+/** Parses a custom address of a KMS: it must use TLS, or be on this machine. */
 export function checkedEndpoint(text: string): URL {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   const here = url !== undefined && ['localhost', '127.0.0.1', '[::1]'].includes(url.hostname);

@@ -8,7 +8,7 @@ const FRESH_MS = 5 * 60_000;
 const OUTAGE_MS = 60 * 60_000;
 const LONGEST_MS = 24 * 60 * 60_000;
 
-/** The service that HOLDFAST_SEALING_KMS names, which tells wrapped items of different services apart. */
+/** The service in HOLDFAST_SEALING_KMS. It distinguishes the wrapped items of different services. */
 export type KmsScheme = 'vault' | 'awskms' | 'gcpkms';
 
 export interface NamedKms {
@@ -18,7 +18,7 @@ export interface NamedKms {
 }
 
 /**
- * Reads such a name, and asks nobody.
+ * Parses the name of a KMS, without a request.
  *
  * @throws InvalidArgumentError
  */

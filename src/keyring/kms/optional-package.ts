@@ -1,9 +1,9 @@
 import { KeyringAbsentError } from '../../errors.ts';
 
 /**
- * Loads a package that is installed by those alone who need it.
+ * Loads an optional package, which only some users install.
  *
- * @throws KeyringAbsentError, naming the package, when it is not here
+ * @throws KeyringAbsentError, with the package's name, when the package is not installed or cannot be loaded
  */
 export async function optionalPackage<T>(name: string, load: () => Promise<T>): Promise<T> {
   try {

@@ -5,25 +5,27 @@ import { quote } from '../../quote.ts';
 import { KMS_TIMEOUT_MS } from './kms.ts';
 
 /*
- * One JSON request to a KMS and its answer, bounded in size and in time. No redirect is followed: the request carries a
- * credential and keys.
+ * One JSON request to a KMS and its answer, limited in size and time. It follows no redirect, because the request
+ * carries a credential and keys.
  *
- * It is not the client of src/http/, on purpose: that one goes through the proxy of the environment and trusts the program's
- * certificates. A KMS is the address that the operator gave: asked directly, and with an authority of its own (VAULT_CACERT).
- * Both would be options in the path of every token.
+ * It does not use the client of src/http/, on purpose. That client goes through the environment's proxy and trusts the
+ * program's certificates. A KMS has the address that the operator gave; it is called directly, with its own certificate
+ * authority (VAULT_CACERT). Both features would be options in the path of every token.
  */
 
 const MAX_ANSWER_BYTES = 256 * 1024;
 
 export interface KmsAnswer {
   readonly status: number;
-  /** `undefined` when it is no JSON object. */
+  /** `undefined` if the body is not a JSON object. */
   readonly json: Readonly<Record<string, unknown>> | undefined;
 }
 
 /**
- * @param how.authority certificates to trust in place of the system's, in PEM
- * @throws KeyringBrokenError when there is no answer, or one without end
+ * Sends a JSON body and reads the JSON answer.
+ *
+ * @param how.authority certificates to trust instead of the system's, in PEM
+ * @throws KeyringBrokenError when the KMS does not answer, or the answer exceeds the limit
  */
 export function postJson(
   url: URL,
@@ -31,7 +33,7 @@ export function postJson(
   how: {
     readonly headers?: Readonly<Record<string, string>>;
     readonly authority?: Buffer | undefined;
-    /** For tests alone to shorten. */
+    /** Only tests shorten it. In milliseconds. */
     readonly timeoutMs?: number | undefined;
   } = {},
 ): Promise<KmsAnswer> {
@@ -42,7 +44,7 @@ export function postJson(
     const outgoing = start(url, {
       method: 'POST',
       agent: false,
-      // Whatever NODE_TLS_REJECT_UNAUTHORIZED says: keys and a credential go there.
+      // Ignores NODE_TLS_REJECT_UNAUTHORIZED: the request carries keys and a credential.
       rejectUnauthorized: true,
       headers: { ...headers, 'content-type': 'application/json', 'content-length': text.byteLength },
       ...(authority && { ca: authority }),
@@ -80,7 +82,7 @@ export function postJson(
   });
 }
 
-/** The error for an answer that is no success, the same for every KMS that speaks HTTP. */
+/** Makes the error for an unsuccessful answer, the same for every KMS that uses HTTP. */
 export function refusalOf(status: number, kms: string, reason: string | undefined): Error {
   const said = reason === undefined || reason === '' ? '' : `: ${quote(reason)}`;
   const answered = `${kms} answered with status ${status}${said}.`;
@@ -100,7 +102,7 @@ export function refusalOf(status: number, kms: string, reason: string | undefine
   });
 }
 
-/** @throws KeyringBrokenError when the answer lacks it, or it is no base64 */
+/** @throws KeyringBrokenError when the field is missing or is not base64 */
 export function bytesOf(value: unknown, kms: string, field: string): Buffer {
   const bytes = typeof value === 'string' ? Buffer.from(value, 'base64') : Buffer.alloc(0);
   if (bytes.length > 0 && bytes.toString('base64') === value) return bytes;

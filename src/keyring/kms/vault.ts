@@ -24,7 +24,7 @@ const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount/token';
 const MAX_TOKEN_BYTES = 64 * 1024;
 const MAX_AUTHORITY_BYTES = 1024 * 1024;
 
-/** Vault's own variables and paths are kept. */
+/** Settings from the URL and the environment, under the variable names and paths of Vault itself. */
 interface Settings {
   readonly base: URL;
   readonly mount: string;
@@ -34,13 +34,13 @@ interface Settings {
   readonly access: Access;
 }
 
-/** Whence the token comes, in this order. */
+/** The source of the token. A role comes first, then VAULT_TOKEN, then VAULT_TOKEN_FILE. */
 type Access =
   | { readonly token: Secret }
   | { readonly tokenFile: string }
   | { readonly role: string; readonly jwtFile: string; readonly auth: string };
 
-/** @throws InvalidArgumentError; KeyringDeniedError when nothing says who this process is to Vault */
+/** @throws InvalidArgumentError; KeyringDeniedError when no setting gives this process an identity at Vault */
 export function openVaultKms(url: URL, environment: Environment): Kms {
   return new VaultKms(settingsOf(url, environment), environment);
 }
@@ -88,7 +88,7 @@ class VaultKms implements Kms {
   readonly name: string;
   readonly #settings: Settings;
   readonly #environment: Environment;
-  /** What a login at Vault yielded. */
+  /** The token from a login at Vault. */
   #session: { readonly token: Secret; readonly endsAt: number } | undefined;
 
   constructor(settings: Settings, environment: Environment) {
@@ -122,7 +122,7 @@ class VaultKms implements Kms {
     const path = `v1/${mount}/${step}/${key}`;
     const session = this.#session;
     let answer = await this.#post(path, body, await this.#token());
-    // A session may have been ended before its time; another login tells that from a refusal.
+    // Vault may end a session early. A second login distinguishes that from a refusal.
     if (answer.status === 403 && session !== undefined && session === this.#session) {
       this.#session = undefined;
       answer = await this.#post(path, body, await this.#token());
@@ -147,7 +147,7 @@ class VaultKms implements Kms {
     }
     const lease = given?.['lease_duration'];
     const seconds = typeof lease === 'number' && lease > 0 ? lease : 0;
-    // Used for the first nine tenths, so that it does not end on the way.
+    // Used for the first nine tenths of its lifetime, so that it does not expire during a request.
     this.#session = { token: new Secret(token), endsAt: performance.now() + seconds * 900 };
     return this.#session.token;
   }
@@ -175,7 +175,7 @@ class VaultKms implements Kms {
         hint: 'Whoever runs it must unseal it: vault operator unseal',
       });
     }
-    // Vault says this with status 400, as all that a request may be wrong in.
+    // Vault reports this with status 400, as it does for any invalid request.
     if (status === 400 && reason?.includes('key not found')) {
       return new KeyringAbsentError(`${this.name} has no transit key ${quote(this.#settings.key)}.`, {
         hint: `Make it: vault write -f ${this.#settings.mount}/keys/${this.#settings.key}`,
@@ -185,7 +185,7 @@ class VaultKms implements Kms {
   }
 }
 
-/** `context` is what a derived key is derived by; `associated_data` is authenticated with the ciphertext. */
+/** A derived key is derived from `context`; the ciphertext authenticates `associated_data`. */
 function bound({ tenant, item }: Binding): { readonly context: string; readonly associated_data: string } {
   const text = base64(Buffer.from(JSON.stringify(['holdfast', tenant, item]), 'utf8'));
   return { context: text, associated_data: text };
@@ -200,7 +200,7 @@ async function readToken(path: string, says: string, environment: Environment): 
   const text = bytes?.toString('utf8').trim() ?? '';
   if (/^[\x21-\x7e]+$/.test(text)) return new Secret(text);
   const state = bytes === undefined ? 'is not there' : 'holds no token';
-  // No refusal of Vault's: while the file is away, what is remembered may serve.
+  // Not a refusal by Vault: while the file is missing, the cached key may serve.
   throw new KeyringBrokenError(`${says} names ${shellPath(path)}, which ${state}.`, {
     hint: 'Mount it there.',
   });

@@ -2,36 +2,34 @@ import { createHash } from 'node:crypto';
 import { KeyringBrokenError } from '../../errors.ts';
 import type { RecordAddress, RecordStore } from '../../store/record-store.ts';
 
-/*
- * Where the items of a keyring lie that a KMS wraps: beside the records, under an address that no record can have.
- */
+/* Storage for items that a KMS wraps: next to the records, under an address that no record can have. */
 
-/** Stands in the place of a key's id: no key has that one, since theirs have 22 characters. */
+/** Takes the position of a kid. No key has this kid, since kids have 22 characters. */
 export const WRAPPED_KID = 'wrapped';
 
 export interface WrappedItem {
-  /** Wrapped by the KMS; of no use without it. */
+  /** Wrapped by the KMS, and useless without it. */
   readonly value: string;
   /** Opaque. */
   readonly version: string;
 }
 
-/** A place for wrapped items that many machines share. It compares and writes in one step. */
+/** Storage for wrapped items that many machines share. It compares and sets in one step. */
 export interface WrappedItems {
-  /** Whose items these are. What is wrapped is bound to it. */
+  /** The owner of these items; each wrapped item is bound to it. */
   readonly tenant: string;
   read(name: string): Promise<WrappedItem | undefined>;
-  /** Writes if what is there has that version (`undefined`: if nothing is there); `false` when it has another. */
+  /** Writes if the stored item has the version `expected` (`undefined`: no item); otherwise returns `false`. */
   write(name: string, expected: string | undefined, value: string): Promise<boolean>;
-  /** Removes it if it has that version. */
+  /** Removes the item if it has the version `expected`. */
   remove(name: string, expected: string): Promise<boolean>;
 }
 
-/** In a store of records. */
+/** Stores the items in a store of records. */
 export class StoreWrappedItems implements WrappedItems {
   readonly #store: RecordStore;
 
-  /** @param store stays its owner's to close */
+  /** @param store the owner of the store closes it */
   constructor(store: RecordStore) {
     this.#store = store;
   }
@@ -49,7 +47,7 @@ export class StoreWrappedItems implements WrappedItems {
     const address = addressOf(name);
     const result = await this.#store.cas(address, expected, value);
     if (result.outcome !== 'unknown') return result.outcome === 'ok';
-    // The store broke off. Each wrapping is another text, so the same text there is this very write.
+    // The store's answer is unknown. Each wrapping yields a different text, so an equal stored text proves this write.
     const found = await this.#store.read(address);
     if (found?.record === value) return true;
     if (found?.version !== expected) return false;

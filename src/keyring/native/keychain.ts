@@ -13,19 +13,20 @@ import type { Keyring, KeyringProbe } from '../keyring.ts';
 import { probing } from '../probe-result.ts';
 
 /*
- * The user's default keychain on macOS, by @napi-rs/keyring: one generic password for each item, its data the bare
- * secret. Whether the keychain is open is asked of the system first, and dialogs are switched off, so that nothing here
- * waits for a person: a call of the library that does cannot be ended, and would keep the process from exiting.
+ * The user's default keychain on macOS, through @napi-rs/keyring. Each item is one generic password with the bare
+ * secret as its data. Nothing here waits for a person: the code first asks the system whether the keychain is open, and
+ * it switches dialogs off. A library call that waits for a person cannot be cancelled, and would keep the process from
+ * exiting.
  *
- * The library gives the text of an error and not its number, and macOS may translate the text. So what counts is what
- * the system says of the keychain after a failure; the text only refines it.
+ * The library gives only the text of an error, not its number, and macOS may translate the text. So the keychain's
+ * status after a failure decides; the text only refines it.
  */
 
 const LIBRARY: string = '@napi-rs/keyring';
 
-/** The part of version 2 of the library that is used. `withTarget` is not: it overwrites on other systems. */
+/** The used part of version 2 of the library. `withTarget` is not used, as it overwrites items on other systems. */
 export interface KeychainLibrary {
-  /** Since 2.1. Version 1 answers "not there" whenever reading fails, which would start a new login over a good one. */
+  /** Since 2.1. Version 1 reports "not there" for every read failure, which would start a new login over a good one. */
   readonly LinuxStore?: unknown;
   readonly AsyncEntry: new (
     service: string,
@@ -38,26 +39,33 @@ export interface KeychainLibrary {
 }
 
 export interface KeychainOptions {
-  /** The service of a program built on 99designs/keyring, whose items are shared with it. */
+  /** The service of a program built on 99designs/keyring, which shares its items. */
   readonly as99designs?: string | undefined;
   /** The service of any other program. */
   readonly service?: string | undefined;
-  /** What answers in place of the library, and of Security.framework. */
+  /** Replacements for the library and for Security.framework, for tests. */
   readonly library?: (() => Promise<KeychainLibrary>) | undefined;
   readonly system?: (() => Promise<DefaultKeychain>) | undefined;
   readonly timeoutMs?: number | undefined;
 }
 
-/** Without dialogs each call is one question to a daemon. With one, a person has to find and answer it. */
+/**
+ * Time limits in milliseconds. Without dialogs, each call is one request to a daemon. With dialogs, a person has to
+ * find and answer one.
+ */
 const DEADLINE_MS = 3_000;
 const ASKING_DEADLINE_MS = 120_000;
 
-/** Allows the dialogs: to let another program, such as a newer Node, at the item once and for all. */
+/**
+ * Allows the dialogs, so that a person can give another program, such as a newer Node, permanent access to the item.
+ */
 const PROMPT = 'HOLDFAST_KEYCHAIN_PROMPT';
 
 /**
- * @throws KeyringAbsentError on another system, or where the library is not installed
- * @throws KeyringBrokenError where Security.framework cannot be called
+ * Opens the Keychain.
+ *
+ * @throws KeyringAbsentError on another system, or when the library is not installed
+ * @throws KeyringBrokenError when Security.framework cannot be called
  */
 export async function openKeychain(
   environment: Environment,
@@ -80,7 +88,7 @@ export async function openKeychain(
       remote: Boolean(environment.variables['SSH_CONNECTION']),
     });
   } catch (cause) {
-    // Going on without would let a dialog hang the process.
+    // Without Security.framework, a dialog could hang the process.
     throw new KeyringBrokenError(`Security.framework cannot be called: ${quote(String(cause))}.`, {
       cause,
       hint: 'It is called by koffi, which may be missing for this processor: npm install koffi',
@@ -95,7 +103,7 @@ function missing(cause: unknown): never {
   });
 }
 
-/** The name is not resolved when this is compiled or bundled: the library need not be there. */
+/** A computed name, so that compilers and bundlers do not resolve it: the library is optional. */
 async function load(): Promise<KeychainLibrary> {
   const loaded: { default?: KeychainLibrary } & KeychainLibrary = await import(LIBRARY);
   return loaded.default ?? loaded;
@@ -104,7 +112,7 @@ async function load(): Promise<KeychainLibrary> {
 interface Settings {
   readonly service: string;
   readonly timeoutMs: number;
-  /** Over SSH nobody sits before the desktop that would show a dialog. */
+  /** Over SSH, no person sits at the desktop that would show a dialog. */
   readonly remote: boolean;
 }
 
@@ -135,7 +143,7 @@ class Keychain implements Keyring {
     try {
       await write();
     } catch (error) {
-      // Two processes looked for the item, found none, and both added it: now it is there to be changed.
+      // Two processes looked for the item, did not find it, and both added it. A second write changes it.
       if (!isDuplicate(error)) throw error;
       await write();
     }
@@ -146,7 +154,7 @@ class Keychain implements Keyring {
   }
 
   async close(): Promise<void> {
-    // Nothing is held between two calls.
+    // No resource stays open between calls.
   }
 
   async #call<T>(
@@ -164,7 +172,7 @@ class Keychain implements Keyring {
       const entry = new this.#library.AsyncEntry(service, name);
       return await Promise.race([step(entry, over.signal), late]);
     } catch (error) {
-      // It ends a call that has not begun; one that has cannot be ended.
+      // Cancels a call that has not started; a started call cannot be cancelled.
       over.abort();
       throw this.#errorOf(error);
     } finally {
@@ -177,7 +185,7 @@ class Keychain implements Keyring {
     if (problem !== undefined) throw problem;
   }
 
-  /** Why the keychain cannot be used now, as far as can be known without touching an item. */
+  /** Why the keychain is unusable now, as far as can be known without a read of an item. */
   #problem(): HoldfastError | undefined {
     try {
       switch (this.#system.status()) {
@@ -203,7 +211,7 @@ class Keychain implements Keyring {
 
   #errorOf(error: unknown): HoldfastError {
     if (error instanceof KeyringBrokenError) return error;
-    // It may have been locked meanwhile, by a timer or by sleep.
+    // A timer or sleep may have locked it in the meantime.
     const problem = this.#problem();
     if (problem !== undefined) return problem;
     const text = error instanceof Error ? error.message : String(error);
@@ -233,7 +241,7 @@ function lockedError(cause?: unknown): KeyringLockedError {
   });
 }
 
-/** The system knows programs by their signature; after some upgrades Node is another program. */
+/** macOS identifies programs by signature. After some upgrades, Node counts as another program. */
 function strangerError(cause: unknown): KeyringDeniedError {
   return new KeyringDeniedError('The Keychain does not let this program at the item without asking.', {
     cause,

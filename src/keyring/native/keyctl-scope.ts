@@ -1,11 +1,11 @@
 import type { Lifetime } from '../keyring.ts';
 
 /*
- * Apart from `keyctl.ts`, so that naming the choices loads no system calls. The thread's ring is left out: to a program
- * of one thread it is the process's.
+ * Separate from `keyctl.ts`, so that listing the choices loads no system calls. The thread ring is left out: in a
+ * single-threaded program it is the process ring.
  */
 
-/** The rings of the kernel that a user may choose (keyrings(7)), and how long each lasts. */
+/** The kernel rings that a user may choose (keyrings(7)), and the lifetime of each. */
 export const KEYCTL_LIFETIMES = {
   user: 'boot',
   persistent: 'three-days',

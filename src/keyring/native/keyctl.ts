@@ -18,20 +18,21 @@ import { probing } from '../probe-result.ts';
 import { KEYCTL_LIFETIMES, type KeyctlScope } from './keyctl-scope.ts';
 
 /*
- * The kernel's own keyring: nothing of it is on disk, and nothing of it survives a boot, so it serves only a user who
- * names the ring. Items are keys of the type `user`. Such a key may be read only by a process that possesses it, which
- * is to say that one of its own rings leads to it: where the session's ring does not, as in containers and some services,
- * the ring is linked into this process's.
+ * The kernel's own keyring. It is never on disk and does not survive a boot, so it is used only when the user names the
+ * ring. Items are keys of type `user`. Only a process that possesses such a key can read it: one of the process's own
+ * rings must lead to the key. When the session ring does not, as in containers and some services, the code links the
+ * ring into the process ring.
  */
 
-/** An expired or revoked key is as good as gone: the kernel removes it by itself within minutes. */
+/** An expired or revoked key counts as missing: the kernel removes it automatically within minutes. */
 const NOT_THERE = new Set(['ENOKEY', 'EKEYEXPIRED', 'EKEYREVOKED']);
 
 /**
- * Opens the ring of that scope.
+ * Opens the ring of a scope.
  *
- * @param options.as99designs the service of a program built on 99designs/keyring: items lie in a ring of that name within
- * @throws KeyringAbsentError where the kernel keyring cannot be called
+ * @param options.as99designs the service of a program built on 99designs/keyring; its items are in a nested ring of
+ *   that name
+ * @throws KeyringAbsentError when the kernel keyring cannot be called
  */
 export async function openKernelKeyring(
   scope: KeyctlScope,
@@ -58,7 +59,7 @@ class Keyctl implements Keyring {
     this.#service = service;
   }
 
-  /** Containers may allow some of the calls only, so that nothing less than all of them tells. */
+  /** Containers may allow only some of the calls, so the probe makes all of them. */
   probe(): Promise<KeyringProbe> {
     return probing(KEYCTL_LIFETIMES[this.#scope], () =>
       this.#inRing((ring) => this.#roundTrip(this.#itemRing(ring) ?? ring)),
@@ -84,7 +85,7 @@ class Keyctl implements Keyring {
       const ring = this.#itemRing(scope) ?? this.#makeItemRing(scope);
       const key = this.#kernel.add('user', this.#described(name), secret, ring);
       if (this.#find(ring, this.#described(name)) !== undefined) return;
-      // A key that has expired takes a new payload, and in older kernels stays expired.
+      // An expired key accepts a new payload, but in older kernels it stays expired.
       this.#kernel.unlink(key, ring);
       this.#kernel.add('user', this.#described(name), secret, ring);
     });
@@ -99,15 +100,15 @@ class Keyctl implements Keyring {
   }
 
   async close(): Promise<void> {
-    // Nothing is held between two calls.
+    // No resource stays open between calls.
   }
 
-  /** So that `keyctl print $(keyctl search @u user holdfast:NAME)` shows it. */
+  /** The name under which `keyctl print $(keyctl search @u user holdfast:NAME)` shows the item. */
   #described(name: string): string {
     return this.#service === undefined ? `holdfast:${name}` : name;
   }
 
-  /** `async` so that what the kernel refuses at once is a rejection like any other. */
+  /** `async`, so that a synchronous refusal by the kernel rejects like any other. */
   async #inRing<T>(step: (ring: KeySerial) => T): Promise<T> {
     try {
       const ring = this.#scopeRing();
@@ -127,7 +128,7 @@ class Keyctl implements Keyring {
     if (this.#scope === 'persistent') return this.#kernel.persistentRing();
     if (this.#scope !== 'session') return RING[this.#scope];
     const ring = this.#kernel.ringOf(RING.session);
-    // Asked to keep something there, the kernel would make a new session, of this process alone.
+    // A write to this ring would make the kernel create a new session for this process alone.
     if (/;_uid_ses\.\d+$/.test(this.#kernel.describe(ring))) {
       throw new KeyringAbsentError('This login session has no keyring of its own in the kernel.', {
         hint: 'Start the shell with one: keyctl session, or pam_keyinit; or choose --keyring keyctl:user',
@@ -136,7 +137,7 @@ class Keyctl implements Keyring {
     return ring;
   }
 
-  /** The ring that holds the items: the scope's, or the one of the service within. */
+  /** The ring that holds the items: the scope's ring, or the service's nested ring. */
   #itemRing(scope: KeySerial): KeySerial | undefined {
     return this.#service === undefined ? scope : this.#search(scope, 'keyring', this.#service);
   }
@@ -158,7 +159,7 @@ class Keyctl implements Keyring {
     }
   }
 
-  /** A key that was found in a ring within is not of this one. */
+  /** A search also finds keys in nested rings. Such a key is not in this ring, so the kernel cannot unlink it. */
   #unlink(key: KeySerial, ring: KeySerial): boolean {
     try {
       this.#kernel.unlink(key, ring);
@@ -172,7 +173,7 @@ class Keyctl implements Keyring {
   #roundTrip(ring: KeySerial): void {
     const description = `holdfast:probe-${randomBytes(6).toString('hex')}`;
     const written = randomBytes(32);
-    // Where this is refused, the key could not be removed either.
+    // If the kernel refuses the search, the probe could not remove its key either.
     this.#find(ring, description);
     const key = this.#kernel.add('user', description, written, ring);
     try {

@@ -3,17 +3,17 @@ import { HoldfastError } from '../../errors.ts';
 import type { Environment } from '../../system/environment.ts';
 import { readGivenFile } from '../../system/files/private-directory.ts';
 
-/** What the user's `kwalletrc` says that no call tells without a prompt. */
+/** Settings in the user's `kwalletrc` that no D-Bus call reveals without a prompt. */
 export interface KWalletSettings {
-  /** Whether KWallet is switched on; the daemon does not stay otherwise. */
+  /** Whether KWallet is switched on; otherwise the daemon exits. */
   readonly enabled: boolean;
-  /** Whether the first access of that program to an open wallet asks a person. */
+  /** Whether the program's first access to an open wallet prompts a person. */
   asksFor(wallet: string, application: string): boolean;
 }
 
 const MAX_BYTES = 256 * 1024;
 
-/** Reads it anew; without such a file, or where it cannot be read, the defaults of KWallet hold. */
+/** Reads the file each time. KWallet's defaults apply when the file is missing or unreadable. */
 export async function readKWalletSettings(environment: Environment): Promise<KWalletSettings> {
   const { variables, homeDirectory } = environment;
   const xdg = variables['XDG_CONFIG_HOME'];
@@ -30,7 +30,7 @@ export async function readKWalletSettings(environment: Environment): Promise<KWa
   };
 }
 
-/** KDE's form of an INI file: `[Group]`, then `Key=value`; a key may end with a flag such as `[$i]`. */
+/** KDE's variant of an INI file: `[Group]`, then `Key=value`; a key may end with a flag such as `[$i]`. */
 async function readSettings(path: string): Promise<ReadonlyMap<string, string>> {
   const settings = new Map<string, string>();
   let group = '';

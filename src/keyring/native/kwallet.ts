@@ -9,9 +9,9 @@ import { probing } from '../probe-result.ts';
 import { readKWalletSettings } from './kwallet-settings.ts';
 
 /*
- * KWallet over D-Bus, for Plasma 5; the one of Plasma 6 stands in front of the Secret Service, which is asked first.
- * Nothing here prompts: the daemon is never started, since it would come up with its wallet closed, and `open` is called
- * only for a wallet that is open already.
+ * KWallet over D-Bus, for Plasma 5. In Plasma 6, KWallet is a front end of the Secret Service, which is tried first.
+ * Nothing here prompts. The daemon is never started, since its wallet would be closed then, and `open` is called only
+ * for a wallet that is already open.
  */
 
 const KWALLET: BusKeyring = {
@@ -27,7 +27,7 @@ const DAEMONS = [6, 5].map((version) => ({
   interface: 'org.kde.KWallet',
 }));
 
-/** Calls a method of the daemon; its first result. */
+/** Calls a method of the daemon and returns its first result. */
 type Daemon = (member: string, signature?: string, ...body: readonly unknown[]) => Promise<unknown>;
 
 const NOT_RUNNING = new Set([
@@ -35,27 +35,27 @@ const NOT_RUNNING = new Set([
   'org.freedesktop.DBus.Error.NameHasNoOwner',
 ]);
 
-/** Types of entries, as `entryType` gives them. */
+/** Types of entries, as `entryType` returns them. */
 const NO_ENTRY = 0;
 const PASSWORD = 1;
 
-/** For each operation, of however many calls. */
+/** Time limit for each operation, with all of its calls, in milliseconds. */
 const DEADLINE_MS = 3_000;
 
-/** Where items lie, and in which form. */
+/** The location and format of items. */
 interface ItemLayout {
-  /** The user's default wallet otherwise. */
+  /** Default: the user's default wallet. */
   readonly wallet?: string;
   readonly folder: string;
-  /** What KWallet knows this program by. */
+  /** The program name that KWallet sees. */
   readonly application: string;
-  /** Whether plain text is kept as a password, which KDE's own tools show; raw bytes otherwise. */
+  /** Whether plain text is stored as a password, which KDE's own tools show; otherwise as raw bytes. */
   readonly passwords: boolean;
   encode(name: string, secret: Uint8Array): Uint8Array;
   decode(bytes: Uint8Array): Uint8Array;
 }
 
-/** So that `kwallet-query --folder Holdfast --read-password NAME kdewallet` finds it. */
+/** The layout that `kwallet-query --folder Holdfast --read-password NAME kdewallet` reads. */
 const OURS: ItemLayout = {
   folder: 'Holdfast',
   application: 'Holdfast',
@@ -64,7 +64,7 @@ const OURS: ItemLayout = {
   decode: (bytes) => bytes,
 };
 
-/** As 99designs/keyring keeps the items of a service. */
+/** The layout of 99designs/keyring for the items of a service. */
 function sharedLayout(wallet: string): ItemLayout {
   return {
     wallet,
@@ -79,9 +79,9 @@ function sharedLayout(wallet: string): ItemLayout {
 /**
  * Connects to KWallet.
  *
- * @param options.as99designs the service of a program built on 99designs/keyring, whose wallet is shared with it; it must
- *   be there and open
- * @throws KeyringAbsentError where no session bus is; KeyringBrokenError when it does not answer
+ * @param options.as99designs the service of a program built on 99designs/keyring, which shares its wallet; the wallet
+ *   must exist and be open
+ * @throws KeyringAbsentError when no session bus exists; KeyringBrokenError when it does not answer
  */
 export async function openKWallet(
   environment: Environment,
@@ -151,7 +151,7 @@ class KWallet implements Keyring {
   }
 
   async close(): Promise<void> {
-    // The daemon ends our session with the connection; closing it by a call could close the wallet for everyone.
+    // The daemon ends this session with the connection. A `close` call could close the wallet for every program.
     this.#bus.close();
   }
 
@@ -165,7 +165,7 @@ class KWallet implements Keyring {
     }
   }
 
-  /** The first that runs. None is started. */
+  /** Finds the first running daemon. Never starts a daemon. */
   async #runningDaemon(deadline: Deadline): Promise<Daemon> {
     let installed = false;
     for (const at of DAEMONS) {
@@ -189,7 +189,7 @@ class KWallet implements Keyring {
   }
 }
 
-/** A wallet that is open, for one operation. */
+/** An open wallet, for one operation. */
 class OpenWallet {
   readonly #daemon: Daemon;
   readonly #layout: ItemLayout;
@@ -203,7 +203,7 @@ class OpenWallet {
     this.#handle = handle;
   }
 
-  /** `open` is called only where it will not ask a person. */
+  /** Calls `open` only when that does not prompt. */
   static async of(daemon: Daemon, layout: ItemLayout, environment: Environment): Promise<OpenWallet> {
     const name = layout.wallet ?? String(await daemon('networkWallet'));
     if ((await daemon('isOpen', 's', name)) !== true) {
@@ -213,24 +213,24 @@ class OpenWallet {
     }
     const settings = await readKWalletSettings(environment);
     if (settings.asksFor(name, layout.application)) throw wouldAsk(name);
-    // The window that a prompt would belong to: none.
+    // 0n: a prompt would belong to no window.
     const handle = await daemon('open', 'sxs', name, 0n, layout.application);
     if (typeof handle !== 'number' || handle < 0) throw wouldAsk(name);
     return new OpenWallet(daemon, layout, name, handle);
   }
 
-  /** A call that concerns one entry: `(handle, folder, key, …, application)`. */
+  /** Makes a call about one entry: `(handle, folder, key, …, application)`. */
   entry(member: string, key: string, signature = '', ...values: readonly unknown[]): Promise<unknown> {
     const { application, folder } = this.#layout;
     return this.#daemon(member, `iss${signature}s`, this.#handle, folder, key, ...values, application);
   }
 
-  /** "Not there" means something only while the wallet is open: the daemon says the same of a closed one. */
+  /** "Not there" is reliable only in an open wallet: the daemon gives the same answer for a closed one. */
   async checkOpen(): Promise<void> {
     if ((await this.#daemon('isOpen', 's', this.#name)) !== true) throw closed(this.#name);
   }
 
-  /** The daemon would write its file some seconds later; this has it written now. */
+  /** Makes the daemon write its file now instead of some seconds later. */
   async done(what: string, result: unknown): Promise<void> {
     if (result !== 0) {
       await this.checkOpen();

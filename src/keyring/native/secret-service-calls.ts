@@ -5,9 +5,9 @@ import { type BusKeyring, busFailure } from '../../system/dbus/session-bus.ts';
 import { Variant } from '../../system/dbus/value.ts';
 
 /*
- * The calls of the freedesktop.org Secret Service that do not depend on whose item it is. Nothing here prompts: `Unlock`
- * shows no prompt by itself, only `Prompt.Prompt` does, and that is never called. A prompt that an answer holds is dismissed,
- * since on a machine without a display nobody would ever answer it.
+ * The calls of the freedesktop.org Secret Service that do not depend on an item's owner. Nothing here prompts: `Unlock`
+ * itself shows no prompt, only `Prompt.Prompt` does, and no code here calls it. A prompt in an answer is dismissed,
+ * since on a machine without a display it would stay open forever.
  */
 
 export const SECRET_SERVICE: BusKeyring = {
@@ -20,17 +20,20 @@ export const ROOT = '/org/freedesktop/secrets';
 export const IS_SERVICE = 'org.freedesktop.Secret.Service';
 export const IS_COLLECTION = 'org.freedesktop.Secret.Collection';
 export const IS_ITEM = 'org.freedesktop.Secret.Item';
-/** How D-Bus spells "no object". */
+/** The D-Bus spelling of "no object". */
 export const NOTHING = '/';
 
-/** The errors of a service that lives and does not do what it was asked. */
+/** Errors of a running service that refuses a request. */
 const REFUSALS =
   /^org\.freedesktop\.(Secret\.Error\.\w+|DBus\.Error\.(AccessDenied|Failed|InvalidArgs|NotSupported|UnknownMethod|UnknownObject))$/;
 
-/** Of items that one `Unlock` asks for: several programs may use the same attributes, never so many. */
+/** Maximum number of items in one `Unlock`. Several programs may use the same attributes, but never this many. */
 const MAX_UNLOCKED = 64;
 
-/** For each operation, of however many calls. A service that was just activated has to start within it. */
+/**
+ * Time limit for each operation, with all of its calls, in milliseconds. A service that D-Bus just activated must start
+ * within it.
+ */
 export const DEADLINE_MS = 3_000;
 
 export type Attributes = Readonly<Record<string, string>>;
@@ -45,13 +48,13 @@ export class SecretServiceCalls {
     this.#deadline = deadline;
   }
 
-  /** The items that have these attributes, among others, in all collections. */
+  /** Finds the items that have at least these attributes, in all collections. */
   async search(attributes: Attributes): Promise<{ unlocked: string[]; locked: string[] }> {
     const [unlocked, locked] = await this.call(ROOT, IS_SERVICE, 'SearchItems', 'a{ss}', [attributes]);
     return { unlocked: paths(unlocked), locked: paths(locked) };
   }
 
-  /** Plain: both ends are on this machine's own bus, which only this user can read. */
+  /** Uses the `plain` algorithm: both ends are on this machine's own bus, which only this user can read. */
   async openSession(): Promise<string> {
     const body = ['plain', new Variant('s', '')];
     const [, session] = await this.call(ROOT, IS_SERVICE, 'OpenSession', 'sv', body);
@@ -71,17 +74,17 @@ export class SecretServiceCalls {
     await this.refusePrompt(prompt, 'removes an item');
   }
 
-  /** The collection that programs write to when they name none; `undefined` when there is none yet. */
+  /** The collection for programs that name none; `undefined` if it does not exist yet. */
   async defaultCollection(): Promise<string | undefined> {
     const [path] = await this.call(ROOT, IS_SERVICE, 'ReadAlias', 's', ['default']);
     return typeof path === 'string' && path !== NOTHING ? path : undefined;
   }
 
   /**
-   * Opens the collection, where that needs no person: after a login without a password, GNOME Keyring calls a collection
-   * with a blank password locked until somebody asks for it.
+   * Opens the collection if that needs no person. After a login without a password, GNOME Keyring reports a collection
+   * with a blank password as locked until a program asks to unlock it.
    *
-   * @returns whether it was locked before, so that a search may find more now
+   * @returns whether it was locked before, so that a search may now find more
    * @throws KeyringLockedError
    */
   async expectOpen(collection: string): Promise<boolean> {
@@ -91,11 +94,11 @@ export class SecretServiceCalls {
   }
 
   /**
-   * As `expectOpen`, for items.
+   * Like `expectOpen`, for items.
    *
-   * @returns those that are open now, at least one
-   * @throws KeyringLockedError where the collection is locked; KeyringDeniedError where it is open, and its items are locked
-   *   for this program
+   * @returns the items that are open now, at least one
+   * @throws KeyringLockedError when the collection is locked
+   * @throws KeyringDeniedError when the collection is open but its items are locked for this program
    */
   async expectOpenItems(items: readonly string[]): Promise<string[]> {
     const open = await this.unlock(items);
@@ -106,7 +109,7 @@ export class SecretServiceCalls {
     throw isOpen ? lockedForUs() : await this.#locked(collection);
   }
 
-  /** Opens what opens without a person; answers which of the objects did. */
+  /** Unlocks objects that need no person. Returns the paths of the unlocked objects. */
   async unlock(objects: readonly string[]): Promise<string[]> {
     const asked = objects.slice(0, MAX_UNLOCKED);
     try {
@@ -115,13 +118,13 @@ export class SecretServiceCalls {
       const open = new Set(paths(unlocked));
       return asked.filter((path) => open.has(path));
     } catch (error) {
-      // A service that cannot unlock, or a filter in front of it, leaves it locked.
+      // A service that cannot unlock, or a filter in front of it, leaves the object locked.
       if (error instanceof BusError && REFUSALS.test(error.errorName)) return [];
       throw error;
     }
   }
 
-  /** The collection that ends with the login session, by its alias; `undefined` where there is none. */
+  /** The collection that ends with the login session, by its alias; `undefined` if it does not exist. */
   async sessionCollection(): Promise<string | undefined> {
     try {
       const [path] = await this.call(ROOT, IS_SERVICE, 'ReadAlias', 's', ['session']);
@@ -136,7 +139,7 @@ export class SecretServiceCalls {
     return (await this.property(collection, IS_COLLECTION, 'Locked')) === false;
   }
 
-  /** With the collection's name: of several, a person has to know which. */
+  /** Includes the collection's name, so that a person with several knows which one to unlock. */
   async #locked(collection: string): Promise<KeyringLockedError> {
     const label = await this.property(collection, IS_COLLECTION, 'Label').catch(() => undefined);
     return lockedError(typeof label === 'string' && label !== '' ? label : undefined);
@@ -148,9 +151,10 @@ export class SecretServiceCalls {
   }
 
   /**
-   * For what was asked of an open collection.
+   * Refuses the prompt of a request to an open collection.
    *
-   * @throws KeyringDeniedError where the answer is a prompt: the collection is open, so it is no password that is asked for
+   * @throws KeyringDeniedError when the answer is a prompt; as the collection is open, the prompt does not ask for a
+   *   password
    */
   async refusePrompt(prompt: unknown, step: string): Promise<void> {
     if (!(await this.#dismiss(prompt))) return;
@@ -159,11 +163,11 @@ export class SecretServiceCalls {
     });
   }
 
-  /** `false` where there is no prompt. */
+  /** Dismisses the prompt. Returns `false` if there was no prompt. */
   async #dismiss(prompt: unknown): Promise<boolean> {
     if (typeof prompt !== 'string' || prompt === NOTHING) return false;
     await this.call(prompt, 'org.freedesktop.Secret.Prompt', 'Dismiss').catch(() => {
-      // It is not waited for either way.
+      // Nothing waits for the prompt, so a failure does not matter.
     });
     return true;
   }
@@ -185,7 +189,7 @@ function lockedError(collection?: string): KeyringLockedError {
   });
 }
 
-/** Such as in KeePassXC, which asks a person about each program. */
+/** An error such as with KeePassXC, which prompts for each program. */
 function lockedForUs(): KeyringDeniedError {
   return new KeyringDeniedError(
     'The Secret Service is unlocked, but keeps its items from a program until a person has agreed.',
@@ -199,7 +203,7 @@ export function isLocked(error: unknown): boolean {
   return error instanceof BusError && error.errorName === 'org.freedesktop.Secret.Error.IsLocked';
 }
 
-/** What a failed call says of the keyring. Anything but a BusError comes back as it is. */
+/** Maps the error of a failed call. Any error other than a BusError comes back unchanged. */
 export function secretServiceError(error: unknown): unknown {
   return isLocked(error) ? lockedError() : busFailure(error, SECRET_SERVICE);
 }

@@ -22,12 +22,12 @@ import {
 
 /* The freedesktop.org Secret Service over D-Bus: GNOME Keyring, KeePassXC, KWallet of Plasma 6. */
 
-/** What GNOME Keyring holds in the daemon's memory. */
+/** The collection that GNOME Keyring holds only in the daemon's memory. */
 const SESSION_COLLECTION = `${ROOT}/collection/session`;
 
-/** How items lie there: where, under which attributes, in which form. */
+/** The collection, attributes and format of items. */
 interface ItemLayout {
-  /** The name of a collection, as its path spells it; the default one otherwise. */
+  /** The name of a collection, decoded from its path; by default the default collection. */
   readonly collection?: string;
   readonly contentType: string;
   readonly attributes: (name: string) => Record<string, string>;
@@ -36,7 +36,7 @@ interface ItemLayout {
   readonly decode: (bytes: Uint8Array) => Uint8Array;
 }
 
-/** So that `secret-tool lookup service holdfast username NAME` finds it. */
+/** The layout that `secret-tool lookup service holdfast username NAME` finds. */
 const OURS: ItemLayout = {
   contentType: 'text/plain',
   attributes: (name) => ({ service: 'holdfast', username: name }),
@@ -45,7 +45,7 @@ const OURS: ItemLayout = {
   decode: (bytes) => bytes,
 };
 
-/** As 99designs/keyring keeps the items of a service. */
+/** The layout of 99designs/keyring for the items of a service. */
 function sharedLayout(collection: string): ItemLayout {
   return {
     collection,
@@ -60,9 +60,9 @@ function sharedLayout(collection: string): ItemLayout {
 /**
  * Connects to the Secret Service of this session.
  *
- * @param options.as99designs the service of a program built on 99designs/keyring, whose collection is shared with it; it
- *   must be there, since making one prompts
- * @throws KeyringAbsentError where no session bus is; KeyringBrokenError when it does not answer
+ * @param options.as99designs the service of a program built on 99designs/keyring, which shares its collection; the
+ *   collection must exist, since creating one prompts
+ * @throws KeyringAbsentError when no session bus exists; KeyringBrokenError when it does not answer
  */
 export async function openSecretService(
   environment: Environment,
@@ -108,7 +108,7 @@ class SecretService implements Keyring {
     try {
       await this.#readBack(name, secret);
     } catch (error) {
-      // What only this connection can read would be a key that no other process has.
+      // Only this connection can read the item, so no other process would have the key.
       if (isNew) await this.delete(name).catch(() => false);
       throw error;
     }
@@ -128,8 +128,8 @@ class SecretService implements Keyring {
   }
 
   /**
-   * Over a connection of its own: a service that asks a person about each client, such as KeePassXC, shows an item to the
-   * connection that made it and to no other.
+   * Reads the secret over its own connection. A service that prompts for each client, such as KeePassXC, shows an item
+   * only to the connection that made it.
    */
   async #readBack(name: string, secret: Uint8Array): Promise<void> {
     const bus = await this.#connect();
@@ -168,7 +168,7 @@ class Calls extends SecretServiceCalls {
     this.#layout = layout;
   }
 
-  /** The item with our attributes, in whichever collection the user keeps it. */
+  /** Finds the item with these attributes, in any collection to which the user moved it. */
   async find(name: string): Promise<string | undefined> {
     if (this.#layout.collection !== undefined) return (await this.#foundInCollection(name))[0];
     for (;;) {
@@ -176,19 +176,19 @@ class Calls extends SecretServiceCalls {
       const [item] = unlocked;
       if (item !== undefined) return item;
       if (locked.length > 0) return (await this.expectOpenItems(locked))[0];
-      // A locked collection may keep its attributes to itself: "not found" means something only in an open one.
+      // A locked collection may hide its attributes, so "not found" is reliable only in an open one.
       if (!(await this.expectOpen(await this.#path()))) return undefined;
     }
   }
 
-  /** All items with our attributes, locked ones too. */
+  /** Finds all items with these attributes, including locked ones. */
   async found(name: string): Promise<string[]> {
     if (this.#layout.collection !== undefined) return this.#foundInCollection(name);
     const { unlocked, locked } = await this.search(this.#layout.attributes(name));
     return [...unlocked, ...locked];
   }
 
-  /** For how long what is written to the collection lasts, if it is open. */
+  /** The lifetime of items in the target collection. Throws if the collection is locked. */
   async lifetime(): Promise<Lifetime> {
     const [collection, passing] = await Promise.all([this.collection(), this.sessionCollection()]);
     return collection === passing || collection === SESSION_COLLECTION ? 'session' : 'disk';
@@ -201,7 +201,7 @@ class Calls extends SecretServiceCalls {
     return paths(items);
   }
 
-  /** The collection that is written to, if it is open. */
+  /** The target collection for writes. Throws if it is locked. */
   async collection(): Promise<string> {
     const path = await this.#path();
     await this.expectOpen(path);
@@ -252,7 +252,9 @@ class Calls extends SecretServiceCalls {
   }
 }
 
-/** The last part of a collection's path; `_2d` stands for a character that a path may not have. */
+/**
+ * Decodes the last part of a collection's path. For example, `_2d` stands for a character that a path cannot contain.
+ */
 function pathName(path: string): string {
   const last = path.slice(path.lastIndexOf('/') + 1);
   const bytes = last.replace(/_([0-9a-f]{2})/gi, (_, hex: string) =>

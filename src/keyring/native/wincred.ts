@@ -16,31 +16,31 @@ import type { Keyring, KeyringProbe } from '../keyring.ts';
 import { probing } from '../probe-result.ts';
 
 /*
- * The Windows Credential Manager: one generic credential for each item, its blob the bare secret. It never prompts and is
- * never locked while its user is logged on; a network logon has none at all.
+ * The Windows Credential Manager. Each item is one generic credential with the bare secret as its blob. It never
+ * prompts and is never locked while its user is logged on. A network logon has no Credential Manager.
  */
 
-/** The target of a credential, by the name of the item in it. */
+/** Maps an item's name to the target of its credential. */
 type TargetNames = (item: string) => string;
 
-/** So that `cmdkey /list:holdfast:sealing-key` finds it. */
+/** The name under which `cmdkey /list:holdfast:sealing-key` finds it. */
 const OURS: TargetNames = (item) => `holdfast:${item}`;
 
-/** As 99designs/keyring names the items of a service. */
+/** The target names of 99designs/keyring for the items of a service. */
 function sharedTargets(service: string): TargetNames {
   return (item) => `keyring:${service}:${item}`;
 }
 
 export interface WincredOptions {
-  /** The service of a program built on 99designs/keyring, whose items are shared with it. */
+  /** The service of a program built on 99designs/keyring, which shares its items. */
   readonly as99designs?: string | undefined;
-  /** How any other program names its items. */
+  /** The target names of any other program. */
   readonly targets?: TargetNames | undefined;
-  /** What answers in place of advapi32. */
+  /** A replacement for advapi32, for tests. */
   readonly credentials?: (() => Promise<WindowsCredentials>) | undefined;
 }
 
-/** @throws KeyringAbsentError on another system; KeyringBrokenError where advapi32 cannot be called */
+/** @throws KeyringAbsentError on another system; KeyringBrokenError when advapi32 cannot be called */
 export async function openWincred(environment: Environment, options: WincredOptions = {}): Promise<Keyring> {
   if (environment.platform !== 'win32') {
     throw new KeyringAbsentError('The Credential Manager is a part of Windows.', {
@@ -60,7 +60,7 @@ export async function openWincred(environment: Environment, options: WincredOpti
   }
 }
 
-/** Asked for and never there. */
+/** An item that the probe reads and that never exists. */
 const PROBE = 'probe';
 
 class Wincred implements Keyring {
@@ -104,7 +104,7 @@ class Wincred implements Keyring {
   }
 
   async close(): Promise<void> {
-    // Nothing is held between two calls.
+    // No resource stays open between calls.
   }
 }
 
@@ -116,7 +116,7 @@ function mapping<T>(step: () => T): T {
   }
 }
 
-/** By the numbers of winerror.h. */
+/** Maps the error numbers of winerror.h. */
 function keyringError(error: unknown): HoldfastError {
   if (!(error instanceof WindowsError)) {
     return new KeyringBrokenError(`The Credential Manager does not work: ${quote(String(error))}.`, {

@@ -1,4 +1,4 @@
-/** Where a sealing key may be given, and the variable that says so. */
+/** The sources that can supply a sealing key, and the variable for each. */
 export const KEY_SOURCES = {
   'key-file': 'HOLDFAST_SEALING_KEY_FILE',
   'key-variable': 'HOLDFAST_SEALING_KEY',

@@ -12,11 +12,11 @@ import { KEY_SOURCES, type KeySource } from './key-source-names.ts';
 import { RememberedSecret } from './remembered-secret.ts';
 
 /*
- * A sealing key that whoever runs many machines gives to each of them: in a file, in a variable, or as what a command
- * prints. Holdfast reads it and never writes it.
+ * A sealing key that an operator gives to many machines: in a file, in a variable, or as a command's output. Holdfast
+ * reads it and never writes it.
  */
 
-/** A hundred keys and more; a file much larger is some other file. */
+/** Maximum size of the source in bytes: room for more than a hundred keys. */
 const MAX_BYTES = 8 * 1024;
 
 const COMMAND_TIMEOUT_MS = 10_000;
@@ -25,7 +25,7 @@ const COMMAND_REMEMBERED = { freshMs: 5 * 60_000, outageMs: 60 * 60_000 };
 const CHANGE =
   'To change the key: put a new one (holdfast key new) before those that are there, on every machine; run holdfast rekey; then take the old ones away.';
 
-/** @throws InvalidArgumentError when the variable does not hold what it should */
+/** @throws InvalidArgumentError when the variable's value is invalid */
 export function openKeySource(source: KeySource, environment: Environment): Keyring {
   switch (source) {
     case 'key-file':
@@ -90,7 +90,7 @@ class KeySourceKeyring implements Keyring {
   }
 }
 
-/** The variable of that source. */
+/** The value of the source's variable. */
 function given(source: KeySource, { variables }: Environment): string {
   const value = variables[KEY_SOURCES[source]];
   if (value) return value;
@@ -147,7 +147,7 @@ async function fromCommand(command: readonly string[], environment: Environment)
   }
 }
 
-/** As the item of a keyring, spelled in its one way. */
+/** Converts the text to a keyring item in its canonical spelling. */
 function parsed(text: string, what: string): string {
   const keys = givenKeys(text);
   if (Array.isArray(keys)) return keyText(keys);

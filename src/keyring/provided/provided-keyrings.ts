@@ -5,15 +5,15 @@ import type { KeyringOpener } from '../keyring.ts';
 import type { WrappedItems } from '../kms/wrapped-items.ts';
 import { KEY_SOURCES, type KeySource } from './key-source-names.ts';
 
-/* The keyrings that many machines are given by whoever runs them, in place of one that each of them has. */
+/* Keyrings that an operator provides to many machines, in place of each machine's own. */
 
-/** Where the items lie that a KMS wraps. */
+/** Opens the storage of the items that a KMS wraps. */
 export type WrappedItemsSource = () => WrappedItems | Promise<WrappedItems>;
 
-/** Each with the variable that chooses it. */
+/** Each shared keyring, and the variable that chooses it. */
 const SHARED: Readonly<Record<KeySource | 'kms', string>> = { ...KEY_SOURCES, kms: 'HOLDFAST_SEALING_KMS' };
 
-/** Each is a candidate only when it is named, or its variable set. */
+/** Each is a candidate only if the user names it or sets its variable. */
 export function sharedOpeners(
   environment: Environment,
   layout: Layout,
@@ -43,9 +43,10 @@ export function sharedOpeners(
 }
 
 /**
- * The keyring that a variable chooses by being set, where none is chosen by name.
+ * The keyring that a set variable chooses, used when the user names no keyring.
  *
- * @throws InvalidArgumentError when two are set: which of two keys seals must not depend on an order that nobody knows
+ * @throws InvalidArgumentError when two are set: the sealing key must not depend on an order that the user does not
+ *   know
  */
 export function chosenByVariable(
   { variables }: Environment,

@@ -1,19 +1,19 @@
 import { KeyringAbsentError, KeyringDeniedError } from '../../errors.ts';
 
-/** How long what was asked for is used, in milliseconds. */
+/** How long a cached secret is used, in milliseconds. */
 export interface Remembering {
-  /** Without asking again. */
+  /** Time without another request. */
   readonly freshMs: number;
-  /** At most, counted from the last answer, while whoever is asked does not answer. */
+  /** Maximum time since the last answer, while the source does not answer. */
   readonly outageMs: number;
 }
 
-/** Between two tries while there is no answer and the old one serves, in milliseconds. */
+/** Time between retries while the source fails and the old secret is still used, in milliseconds. */
 const RETRY_MS = 30_000;
 
 /**
- * A secret that is dear to ask for, in this process's memory. Where the answer fails to come, the last one serves on for a
- * while; a refusal, or "there is no such thing", ends it at once.
+ * Caches an expensive secret in this process's memory. If the source does not answer, the last secret is used for a
+ * while. A refusal, or the answer that the secret does not exist, ends that at once.
  */
 export class RememberedSecret<T> {
   readonly #ask: () => Promise<T | undefined>;
@@ -29,7 +29,7 @@ export class RememberedSecret<T> {
     this.#remembering = remembering;
   }
 
-  /** @throws what asking throws, where nothing may serve in its place */
+  /** @throws the source's error, if no cached secret may be used instead */
   get(): Promise<T | undefined> {
     if (this.#value !== undefined && performance.now() < this.#askAgainAt)
       return Promise.resolve(this.#value);
@@ -42,7 +42,12 @@ export class RememberedSecret<T> {
     return this.#asking;
   }
 
-  /** Asks anew at the next `get`; `false` when that was done since that moment, or nothing is remembered. */
+  /**
+   * Makes the next `get` ask the source.
+   *
+   * @param readBefore in milliseconds on the monotonic clock
+   * @returns `false` if the source was asked since then, or nothing is cached
+   */
   forget(readBefore: number): boolean {
     if (this.#value === undefined || this.#triedAt >= readBefore) return false;
     this.#askAgainAt = 0;
@@ -60,7 +65,7 @@ export class RememberedSecret<T> {
     this.#triedAt = triedAt;
     try {
       const value = await this.#ask();
-      // A later question may have been answered first.
+      // A later request may have been answered first.
       if (this.#triedAt === triedAt) {
         this.#value = value;
         this.#answeredAt = triedAt;
