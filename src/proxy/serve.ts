@@ -19,23 +19,23 @@ import { RequestHeaders } from './upstream/request-headers.ts';
 import type { Send } from './upstream/server-transport.ts';
 import { type Transport, Upstream } from './upstream/upstream.ts';
 
-/** Of one line, in characters. */
+/** Maximum length of one line, in characters. */
 const LONGEST_LINE = 64 * 1024 * 1024;
 
-/** How long answers that are under way, and then the end of the session, may take when the client has gone, in milliseconds. */
+/** Time limit for open answers after the client is gone, and then for the end of the session, in milliseconds. */
 const GRACE_MS = 800;
 
 export interface ServeOptions {
   readonly url: string;
-  /** Sent along to that server's origin. */
+  /** Sent with each request to that server's origin. */
   readonly headers: Readonly<Record<string, string>>;
-  /** Where the login comes from; without it none is sent, and a 401 is passed on like any answer. */
+  /** Provides the login. Without it no token is sent, and a 401 is forwarded like any answer. */
   readonly vault?: Vault | undefined;
   readonly account?: string | undefined;
   readonly transport: Transport;
   readonly callbackPort?: number | undefined;
   readonly environment: Environment;
-  /** Ends it. */
+  /** Ends the proxy. */
   readonly signal: AbortSignal;
   readonly input: Readable;
   readonly output: Writable;
@@ -44,14 +44,14 @@ export interface ServeOptions {
   readonly debug: (message: string) => void;
 }
 
-/** Another user's server on this machine is sent no token, unless the settings say that it may be. */
+/** Another user's server on this machine gets no token, unless the settings allow it. */
 async function reachOf({ url, environment }: ServeOptions): Promise<'anywhere' | 'anyone'> {
   if (!isLoopback(new URL(url))) return 'anywhere';
   const { lenient } = await serverSettings(canonicalResource(url), layoutOf(environment), environment);
   return lenient?.otherLocalUsers === true ? 'anyone' : 'anywhere';
 }
 
-/** Is that server on `input` and `output` until the input ends. */
+/** Runs the proxy on `input` and `output` until the input ends. */
 export async function serve(options: ServeOptions): Promise<void> {
   const { url, headers, input, output, signal, warn, debug } = options;
   const { origin } = new URL(url);
@@ -59,7 +59,7 @@ export async function serve(options: ServeOptions): Promise<void> {
   const requestHeaders = new RequestHeaders();
   const gone = new AbortController();
   const over = new AbortController();
-  // Every login listens to it.
+  // Every login adds a listener to this signal.
   setMaxListeners(0, over.signal);
   const { send, login } = reach(options, told(http.fetch, debug), over.signal);
   const parts = {
@@ -85,12 +85,12 @@ export async function serve(options: ServeOptions): Promise<void> {
       warn(message);
     },
   );
-  // A client that no longer reads is gone, whatever it still writes.
+  // A client that no longer reads is gone, even if it still writes.
   output.on('error', () => gone.abort());
   await ended(input, (chunk) => lines.write(chunk), AbortSignal.any([signal, gone.signal]));
   if (!signal.aborted) lines.end();
   await relay.end(signal.aborted || gone.signal.aborted ? 0 : GRACE_MS, GRACE_MS);
-  // A login that somebody is still at ends too.
+  // This also ends a login that is still running.
   over.abort();
   http.close();
   input.destroy();
@@ -113,7 +113,7 @@ function reach(options: ServeOptions, fetch: Fetch, over: AbortSignal): { send: 
   return { send: access.send, login: { desk, account: name.account, generation: () => access.generation() } };
 }
 
-/** Tells of every request, and nothing that is secret of it. */
+/** Logs each request without its secrets. */
 function told(fetch: Fetch, debug: (message: string) => void): Fetch {
   return async (input, init) => {
     const { pathname } = new URL(input instanceof Request ? input.url : input);

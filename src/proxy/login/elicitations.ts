@@ -4,9 +4,9 @@ import type { Id, Message } from '../relay/message.ts';
 import { isObject } from '../relay/message.ts';
 import type { AskingClient, Elicited } from './login-coordinator.ts';
 
-/* Requests of our own to the client: `elicitation/create` in URL mode (MCP revision 2025-11-25). */
+/* Holdfast's own requests to the client: `elicitation/create` in URL mode (MCP revision 2025-11-25). */
 
-/** Told apart from the server's requests by their ids. */
+/** This prefix tells Holdfast's requests apart from the server's. */
 const PREFIX = 'holdfast-';
 
 export class Elicitations implements AskingClient {
@@ -50,7 +50,7 @@ export class Elicitations implements AskingClient {
     this.#write(JSON.stringify({ jsonrpc: '2.0', method: 'notifications/elicitation/complete', params }));
   }
 
-  /** Takes the answer to a request of ours. Whether it was one. */
+  /** Takes the client's answer to one of these requests. @returns false for any other message */
   take({ id, method, result }: Message): boolean {
     if (method !== undefined || typeof id !== 'string' || !id.startsWith(PREFIX)) return false;
     const action = isObject(result) ? result['action'] : undefined;

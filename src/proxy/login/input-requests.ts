@@ -5,13 +5,13 @@ import { type Incoming, isObject, readMessage, resultText } from '../relay/messa
 import { type AskingClient, type Elicited, LoginAsked } from './login-coordinator.ts';
 
 /*
- * How a client of revision 2026-07-28 is asked to show a URL: the server sends it no requests, but answers its request with
- * what is to be asked, and the client makes the request again with the answer ("Multi Round-Trip Requests").
+ * Shows a URL to a client of revision 2026-07-28. In that revision the server sends no requests. It answers the
+ * client's request with a question, and the client repeats the request with the answer ("Multi Round-Trip Requests").
  */
 
 const KEY = 'holdfast_login';
 
-/** What may be answered so. */
+/** The methods that a question may answer. */
 const METHODS = ['tools/call', 'prompts/get', 'resources/read'];
 
 export class InputRequests implements AskingClient {
@@ -32,7 +32,7 @@ export class InputRequests implements AskingClient {
     return this.#open?.asked;
   }
 
-  /** Whether a request of that method can be answered with a question. */
+  /** Tells whether a question can answer a request of this method. */
   canAnswer(method: string): boolean {
     return METHODS.includes(method);
   }
@@ -41,7 +41,7 @@ export class InputRequests implements AskingClient {
     this.#open = undefined;
   }
 
-  /** The answer to a request that has to wait for the person. */
+  /** The answer to a request that must wait for the user to log in. */
   answer({ id }: Request, { url, elicitationId }: LoginAsked): string {
     const message = `Log in to ${displayUrl(this.#resource)} to go on.`;
     const params = { mode: 'url', message, url, elicitationId };
@@ -53,8 +53,7 @@ export class InputRequests implements AskingClient {
   }
 
   /**
-   * Takes what the person said out of a request that was made again. What goes on to the server is the request as it was at
-   * first, written anew.
+   * Removes the user's answer from a repeated request. The server gets the request as it first was, serialized again.
    */
   take(incoming: Incoming): Incoming {
     const [message] = incoming.messages;

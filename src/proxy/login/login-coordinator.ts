@@ -14,24 +14,27 @@ import { openBrowser, openerOf } from '../../system/processes/browser.ts';
 import type { Vault } from '../../vault/vault.ts';
 
 /*
- * How a person is reached from inside a client that speaks on standard input and output: the client shows them a URL, or a
- * browser opens here, or nobody is reached. One at a time among all proxies of this user: five clients that start together
- * open one window.
+ * Reaches the user from inside a client that speaks on standard input and output. The client shows a URL, or a browser
+ * opens here, or nobody can be reached. All proxies of this user take turns: five clients that start together open one
+ * window.
  */
 
-/** How long the person may take, in milliseconds, and so how long others wait for their turn. */
+/** Time limit for the user to log in, in milliseconds. Other logins wait no longer than this for their turn. */
 const LOGIN_MS = 300_000;
 
-/** How long a request waits for the person before it answers that they are awaited. Clients give up after 60 s. */
+/**
+ * Time limit for a request that waits for the user, in milliseconds. It then answers that a login is pending. Clients
+ * give up after 60 s.
+ */
 const PATIENCE_MS = 45_000;
 
-/** After a login that came to nothing, for how long no window opens by itself, in milliseconds. */
+/** After a failed login, no window opens automatically for this time, in milliseconds. */
 const PAUSE_MS = 60_000;
 
-/** Another process logged in while this one waited for its turn. */
+/** Another process logged in while this process waited for its turn. */
 export class LoginOvertaken extends Error {}
 
-/** The person is to be asked by the answer to the very request that waits for them. */
+/** The answer to the waiting request itself must ask the user to log in. */
 export class LoginAsked extends Error {
   readonly url: string;
   readonly elicitationId: string;
@@ -43,15 +46,15 @@ export class LoginAsked extends Error {
   }
 }
 
-/** How the client answered `elicitation/create`. */
+/** The client's answer to `elicitation/create`. */
 export type Elicited = 'accept' | 'decline' | 'cancel';
 
 export interface AskingClient {
-  /** Shows the person the URL. Resolves with what they said to it. */
+  /** Shows the URL to the user. Resolves with the user's answer. */
   ask(url: string): Promise<Elicited>;
-  /** What was asked for last is done. */
+  /** Tells the client that the last question is settled. */
   complete(): void;
-  /** What nobody has answered yet, for a client that is asked by the answers to its requests. */
+  /** The open question, if the client is asked by the answers to its own requests. */
   readonly question?: LoginAsked | undefined;
 }
 
@@ -63,40 +66,40 @@ export interface DeskParts {
 }
 
 export class LoginCoordinator {
-  /** The client, where it can show the person a URL. */
+  /** The client, if it can show a URL to the user. */
   client: AskingClient | undefined;
-  /** Told when somebody has logged in from here. */
+  /** Called when a login from this process succeeds. */
   onLogin: (() => void) | undefined;
-  /** What became of the last login, where it failed. */
+  /** The error of the last login, if it failed. */
   failure: HoldfastError | undefined;
   readonly #parts: DeskParts;
   #pausedUntil = 0;
   #patienceMs = PATIENCE_MS;
   #before: number | undefined;
-  /** Requests whose patience runs. */
+  /** The requests whose time limit is running. */
   readonly #waiting = new Set<AbortController>();
 
   constructor(parts: DeskParts) {
     this.#parts = parts;
   }
 
-  /** Whether a login may be started, or is under way. */
+  /** Tells whether a login may start, or is already running. */
   get canAsk(): boolean {
     if (this.#running !== undefined) return true;
     return this.#hasWay && performance.now() >= this.#pausedUntil;
   }
 
-  /** The person asks for it themselves, so the pause is over. */
+  /** Ends the pause, because the user asks for the login. */
   insist(): void {
     this.#pausedUntil = 0;
   }
 
-  /** The generation that did not do: another one is news. */
+  /** Records the generation that the server rejected. Any other generation is a new login. */
   expect(generation: number | undefined): void {
     if (this.#running === undefined) this.#before = generation;
   }
 
-  /** How long a request waits for a person, in milliseconds. Shorter at the start, where clients wait less. */
+  /** Sets the time limit for a waiting request, in milliseconds. It is shorter at the start, when clients wait less. */
   async within<T>(ms: number, step: () => Promise<T>): Promise<T> {
     this.#patienceMs = ms;
     try {
@@ -106,7 +109,7 @@ export class LoginCoordinator {
     }
   }
 
-  /** A request's patience: it runs while a login is awaited, and rests while the server is at work. */
+  /** A request's time limit. It runs while a login is pending and pauses while the server works. */
   patience(isAwaited: () => boolean): { signal: AbortSignal; start(): void; rest(): void } {
     const over = new AbortController();
     const ms = this.#patienceMs;
@@ -145,7 +148,7 @@ export class LoginCoordinator {
     const { environment, name, note } = this.#parts;
     if (this.client !== undefined) {
       const asked = this.client.ask(url);
-      // Those who wait for the login are who asks the person.
+      // The answers to the waiting requests carry the question to the user.
       const { question } = this.client;
       if (question !== undefined) for (const one of this.#waiting) one.abort(question);
       const answer = await asked;
@@ -167,7 +170,7 @@ export class LoginCoordinator {
     );
   }
 
-  /** Waits until no other process of this user has a person at a login to this server. */
+  /** Waits until no other process of this user runs a login to this server. */
   async #turn(): Promise<Lock> {
     const { environment, name } = this.#parts;
     const { home, locks } = layoutOf(environment);

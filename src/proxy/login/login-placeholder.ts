@@ -8,17 +8,21 @@ import type { LoginCoordinator } from './login-coordinator.ts';
 import { emptyList, type Problem, standInAnswer } from './placeholder-answers.ts';
 
 /*
- * Stands in for the server while nobody is logged in: answers the client, looks for a login, and when there is one begins
- * with the server as the client did, and makes way.
+ * Stands in for the server while nobody is logged in. It answers the client and looks for a login. Once a login exists,
+ * it starts the session at the server as the client did, and hands over to the server.
  */
 
-/** How often a login that somebody makes elsewhere is looked for, in milliseconds. */
+/** Interval between looks for a login made elsewhere, in milliseconds. */
 const LOOK_EVERY_MS = 5_000;
 
 export interface RelayLogin {
   readonly desk: LoginCoordinator;
   readonly account: string;
-  /** The generation of the login that is there. Throws what keeps it from being read. */
+  /**
+   * The generation of the stored login.
+   *
+   * @throws the error that keeps the login from being read
+   */
   readonly generation: () => Promise<number | undefined>;
 }
 
@@ -32,15 +36,15 @@ export interface LoginPlaceholderParts {
 
 export class LoginPlaceholder {
   readonly #parts: LoginPlaceholderParts;
-  /** How the client began. */
+  /** The client's first messages. */
   #initialize: Incoming | undefined;
   #initialized: Incoming | undefined;
   #told: Incoming | undefined;
-  /** What the server can do, where it was not the server who told the client. */
+  /** The capabilities that the client was told, if the placeholder told them and not the server. */
   #capabilities: Readonly<Record<string, unknown>> | undefined;
   #entering: Promise<boolean> | undefined;
   #looking: NodeJS.Timeout | undefined;
-  /** The generation that the server did not take: it is not tried again unasked. */
+  /** The generation that the server rejected. It is not tried again without a request from the user. */
   #fruitless: number | undefined;
 
   constructor(parts: LoginPlaceholderParts) {
@@ -48,12 +52,12 @@ export class LoginPlaceholder {
     if (parts.login !== undefined) parts.login.desk.onLogin = () => void this.#look().catch(() => {});
   }
 
-  /** Whether this answers the client now. */
+  /** Tells whether the placeholder answers the client now. */
   get isOpen(): boolean {
     return this.#initialize !== undefined;
   }
 
-  /** The client begins anew: with the server, until that turns out to want a login. */
+  /** The client starts again. The server answers it, until the server asks for a login. */
   makeWay(): void {
     this.#initialize = undefined;
     this.#initialized = undefined;
@@ -64,7 +68,7 @@ export class LoginPlaceholder {
     this.#initialize = initialize;
   }
 
-  /** The client says that it has heard the answer to `initialize`; the server hears it when it is reached. */
+  /** The client has received the answer to `initialize`. The server gets this message once it is reached. */
   async initialized(incoming: Incoming): Promise<void> {
     const entering = this.#entering;
     this.#initialized = incoming;
@@ -82,7 +86,7 @@ export class LoginPlaceholder {
     this.#looking ??= setInterval(() => void this.#look().catch(() => {}), LOOK_EVERY_MS).unref();
   }
 
-  /** The answer to a request for what this server has none of, where the client was told that it might. */
+  /** The answer to a list that this server does not support, although the client was told that it might. */
   emptyAnswer(request: Request): string | undefined {
     if (this.#capabilities === undefined) return undefined;
     const [area = ''] = request.method.split('/');
@@ -90,13 +94,13 @@ export class LoginPlaceholder {
   }
 
   /**
-   * Reaches the server, if there is a login for it now. One try for all who wait.
+   * Reaches the server if a login exists now. All waiting requests share one attempt.
    *
-   * @param person whether somebody may be asked to log in
-   * @throws what the wire throws; where nobody may be asked, a missing login is no error
+   * @param person whether the user may be asked to log in
+   * @throws the transport's error; a missing login is no error if the user may not be asked
    */
   async enter(person: boolean): Promise<boolean> {
-    // What asks nobody does not wait for what does: that may take a person's time.
+    // An attempt that asks nobody does not wait for one that asks the user, which can take minutes.
     if (!person && (await this.#hopeful()) === undefined) return false;
     while (this.#entering !== undefined) if (await this.#entering.catch(() => false)) return true;
     if (this.#initialize === undefined) return true;
@@ -156,7 +160,7 @@ export class LoginPlaceholder {
     else this.#tellChanges();
   }
 
-  /** The generation of a login that the server has not refused yet. */
+  /** The generation of a login that the server has not rejected yet. */
   async #hopeful(): Promise<number | undefined> {
     const generation = await this.#parts.login?.generation();
     return generation === this.#fruitless ? undefined : generation;
@@ -169,7 +173,7 @@ export class LoginPlaceholder {
     const known = cause instanceof HoldfastError ? cause : undefined;
     const why = known?.message ?? `There is no login to ${resource}.`;
     if (known !== undefined && isUnusable(known)) {
-      // Its own hint says how to unlock or mend it; a new login would stand beside the one that is there.
+      // The error's own hint says how to unlock or fix it. A new login would only add a second one beside it.
       const text = known.hint === undefined ? why : `${why}\n${known.hint}`;
       return { text, resource, command, unusable: known.code };
     }

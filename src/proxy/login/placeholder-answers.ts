@@ -6,16 +6,16 @@ import type { Request } from '../relay/in-flight.ts';
 import { CODE, claimedVersion, errorText, resultText } from '../relay/message.ts';
 
 /*
- * What is answered in the server's place while nobody is logged in: enough for a client to start, to show one tool that says
- * how to log in, and to hear why anything else has to wait.
+ * The answers in the server's place while nobody is logged in. They let a client start, show one tool that says how to
+ * log in, and explain why every other request must wait.
  */
 
 export const LOGIN_TOOL = 'holdfast_login';
 
-/** Those with `initialize`; the newest is offered to a client that asks for one that is not known here. */
+/** The versions with `initialize`. A client that asks for an unknown version is offered the newest. */
 const VERSIONS = ['2025-11-25', '2025-06-18', '2025-03-26', '2024-11-05'];
 
-/** All that a server may have: which of it this one has shows after the login. */
+/** All capabilities that a server may have. Only the login shows which of them this server has. */
 const CAPABILITIES = {
   tools: { listChanged: true },
   prompts: { listChanged: true },
@@ -25,16 +25,16 @@ const CAPABILITIES = {
 };
 
 export interface Problem {
-  /** Why there is no answer from the server, and what to do: for people, and for the models that read it to them. */
+  /** Why the server gives no answer, and what to do. Users read it, and so do the models that pass it on. */
   readonly text: string;
   readonly resource: string;
   /** The command that logs in. */
   readonly command: string;
-  /** Where a login may be there and cannot be read: its error code, such as `keyring-locked`. */
+  /** The error code, such as `keyring-locked`, if a login may exist and cannot be read. */
   readonly unusable?: HoldfastErrorCode | undefined;
 }
 
-/** In characters. A model reads it, and a server has words in it. */
+/** In characters. A model reads this text, and parts of it come from a server. */
 const LONGEST_TEXT = 2000;
 
 /** The answer, as text. */
@@ -71,7 +71,7 @@ export function standInAnswer(request: Request, known: Problem): string {
   }
 }
 
-/** The problem as the client's person and model may see it: no escapes, no key in a URL, not without end. */
+/** The problem in a form that is safe for the user and the model: no escapes, no key in a URL, limited length. */
 function presentable({ text, resource, command, unusable }: Problem): Problem {
   return {
     unusable,
@@ -81,7 +81,7 @@ function presentable({ text, resource, command, unusable }: Problem): Problem {
   };
 }
 
-/** What an empty list looks like, for a server that has no such thing and never said that it has. */
+/** An empty list, for a server that lacks the feature and never announced it. */
 export function emptyList(request: Request): string | undefined {
   const lists: Readonly<Record<string, object>> = {
     'prompts/list': { prompts: [] },
@@ -93,7 +93,7 @@ export function emptyList(request: Request): string | undefined {
   return result && resultText(request.id, result);
 }
 
-/** What the login tool says when the login is there. */
+/** The login tool's answer once the login exists. */
 export function loggedInAnswer(request: Request, resource: string): string {
   const text = `You are logged in to ${displayUrl(resource)}. Its tools are available now.`;
   const isModern = claimedVersion(request) !== undefined;

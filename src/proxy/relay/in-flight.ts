@@ -1,18 +1,18 @@
 import { type Id, type Incoming, isRequest, type Message } from './message.ts';
 
-/* The client's requests that wait for an answer: each is answered once, and a cancelled one not at all. */
+/* The client's open requests. Each gets one answer; a cancelled request gets none. */
 
 export type Request = Message & { id: Id; method: string };
 
-/** One message of the client's, with the requests in it that wait: one, or several of a batch. */
+/** One message from the client, with its open requests: one request, or several in a batch. */
 export interface Pending {
   readonly incoming: Incoming;
   readonly unanswered: Map<string, Request>;
   readonly controller: AbortController;
-  /** Resolves when none of its requests waits any more. */
+  /** Resolves when all its requests are settled. */
   readonly answered: Promise<void>;
   readonly settle: () => void;
-  /** Where the client is not to see the answer. */
+  /** Receives the answer in place of the client, if the client must not see it. */
   readonly onAnswer: ((answer: Message) => void) | undefined;
 }
 
@@ -24,7 +24,7 @@ export function pendingOf(incoming: Incoming, onAnswer?: (answer: Message) => vo
   return { incoming, unanswered, controller: new AbortController(), answered, settle, onAnswer };
 }
 
-/** Two ids are the same only if they are of one type: "1" is not 1. */
+/** Ids are equal only if their types are equal: "1" is not 1. */
 export function keyOf(id: Id): string {
   return typeof id === 'string' ? `s${id}` : `n${id}`;
 }
@@ -32,7 +32,7 @@ export function keyOf(id: Id): string {
 export class InFlight {
   readonly #pending = new Map<string, Pending>();
 
-  /** @returns a request of it whose id another one has that still waits; nothing was added then */
+  /** @returns a request whose id another open request already uses; nothing is added then */
   add(pending: Pending): Request | undefined {
     for (const [key, request] of pending.unanswered) if (this.#pending.has(key)) return request;
     for (const key of pending.unanswered.keys()) this.#pending.set(key, pending);
@@ -43,7 +43,7 @@ export class InFlight {
     return typeof id === 'string' || typeof id === 'number' ? this.#pending.get(keyOf(id)) : undefined;
   }
 
-  /** The request has its answer. Whether it waited for one. */
+  /** Marks the request as answered. @returns false if it was not open */
   settle(pending: Pending, id: Id): boolean {
     const key = keyOf(id);
     if (this.#pending.get(key) !== pending || !pending.unanswered.delete(key)) return false;
@@ -52,7 +52,7 @@ export class InFlight {
     return true;
   }
 
-  /** Nobody waits for it any more. */
+  /** Settles all its requests, since nobody waits for them now. */
   drop(pending: Pending): void {
     for (const { id } of pending.unanswered.values()) this.settle(pending, id);
   }

@@ -1,10 +1,10 @@
 import { StringDecoder } from 'node:string_decoder';
 
 /**
- * Cuts a stream of bytes into lines. A line that is longer than the limit is dropped up to its end, and `onTooLong` hears
- * of it: whoever sends that much without a line break is broken, and must not take the memory of this process.
+ * Cuts a stream of bytes into lines. It drops a line beyond the limit up to its end, and calls `onTooLong`. A sender
+ * without line breaks is broken, and must not exhaust this process's memory.
  *
- * @param limit the most characters of one line
+ * @param limit maximum number of characters in one line
  */
 export class LineReader {
   readonly #decoder = new StringDecoder('utf8');
@@ -25,7 +25,7 @@ export class LineReader {
     this.#take(this.#decoder.write(chunk));
   }
 
-  /** What came after the last line break is a line too. */
+  /** The text after the last line break is a line too. */
   end(): void {
     this.#take(`${this.#decoder.end()}\n`);
   }

@@ -1,19 +1,19 @@
 /*
- * JSON-RPC 2.0 as MCP uses it, read just far enough to know where a message belongs. What is passed on is the text that came
- * in, on one line: numbers, key order and unknown members reach the other side as they were written.
+ * JSON-RPC 2.0 as MCP uses it, parsed only far enough to route a message. The original text is forwarded, on one line.
+ * Numbers, key order and unknown members reach the other side unchanged.
  */
 
 export type Id = string | number;
 
-/** One message, or a batch of them (revision 2025-03-26), and the text that it came as. */
+/** One message, or a batch (revision 2025-03-26), with its original text. */
 export interface Incoming {
-  /** On one line, without its end. */
+  /** On one line, without the line break. */
   readonly text: string;
   readonly messages: readonly Message[];
   readonly isBatch: boolean;
 }
 
-/** `id` with `method` is a request, `method` alone a notification, `id` alone a response. */
+/** A request has `id` and `method`, a notification only `method`, a response only `id`. */
 export interface Message {
   readonly id: Id | undefined;
   readonly method: string | undefined;
@@ -22,18 +22,18 @@ export interface Message {
   readonly error: unknown;
 }
 
-/** The codes of JSON-RPC 2.0 section 5.1, and one of those that it leaves to the implementation. */
+/** The error codes of JSON-RPC 2.0 section 5.1, and one from the range for implementations. */
 export const CODE = {
   parseError: -32_700,
   invalidRequest: -32_600,
   unreachable: -32_000,
 };
 
-/** Where in `_meta` a request says of which revision it is, and what its client can do: from 2026-07-28 on. */
+/** The keys in `_meta` for a request's revision and its client's capabilities, from 2026-07-28 on. */
 const VERSION_KEY = 'io.modelcontextprotocol/protocolVersion';
 const CAPABILITIES_KEY = 'io.modelcontextprotocol/clientCapabilities';
 
-/** @returns `undefined` for what is no JSON, or no message */
+/** @returns `undefined` if the text is not JSON or not a message */
 export function readMessage(text: string): Incoming | undefined {
   let parsed: unknown;
   try {
@@ -73,14 +73,14 @@ export function isNotification(message: Message): message is Message & { method:
   return message.method !== undefined && message.id === undefined;
 }
 
-/** The revision that a message says it is of: only those from 2026-07-28 on say so, each for itself. */
+/** The revision that the message names. Only messages from 2026-07-28 on name one, each for itself. */
 export function claimedVersion({ params }: Message): string | undefined {
   const meta = params['_meta'];
   const version = isObject(meta) ? meta[VERSION_KEY] : undefined;
   return typeof version === 'string' ? version : undefined;
 }
 
-/** What the client declares that it can do: in `initialize`, and from revision 2026-07-28 on in each request. */
+/** The capabilities that the client declares: in `initialize`, and from revision 2026-07-28 on in each request. */
 export function capabilitiesOf({ method, params }: Message): Readonly<Record<string, unknown>> | undefined {
   const meta = params['_meta'];
   const own = isObject(meta) ? meta[CAPABILITIES_KEY] : undefined;

@@ -22,14 +22,17 @@ import {
 import { describe, isForPerson, rpcError } from './rpc-error.ts';
 
 /*
- * Between a client on standard input and output and its server on the wire. Every message goes on as it came, and what comes
- * back goes to the client as it came. Requests run side by side; only what must not be overtaken is waited for.
+ * Relays between a client on standard input and output and its server. Both directions forward each message unchanged.
+ * Requests run in parallel; the relay waits only for messages that must not be overtaken.
  */
 
-/** How long a client is let wait for a login before it is answered without, in milliseconds: some give up after 10 s. */
+/**
+ * Time limit for a starting client to wait for a login, in milliseconds. Then it is answered without one: some clients
+ * give up after 10 s.
+ */
 const START_PATIENCE_MS = 8_000;
 
-/** Nothing that is sent after a notification overtakes it, unless the server takes longer than this over it. */
+/** No later message overtakes a notification, unless the server needs longer than this for it. In milliseconds. */
 const LONGEST_GATE_MS = 5_000;
 
 export interface RelayParts {
@@ -37,7 +40,7 @@ export interface RelayParts {
   readonly requestHeaders: RequestHeaders;
   /** Writes one message to the client. */
   readonly write: (text: string) => void;
-  /** For a server that is used with a login of the vault; else whatever it answers is passed on. */
+  /** Set if the vault's login is used for this server. Otherwise every answer is forwarded as it is. */
   readonly login?: RelayLogin | undefined;
   readonly resource: string;
   readonly warn: (message: string) => void;
@@ -62,7 +65,7 @@ export class Relay {
     this.#reception = new LoginPlaceholder({ login, resource, write, send, inFlight: this.#inFlight });
   }
 
-  /** Takes one line of the client's. */
+  /** Takes one line from the client. */
   receive(line: string): void {
     const read = readMessage(line);
     if (read === undefined) {
@@ -86,7 +89,7 @@ export class Relay {
     if (first.method === 'initialize') this.#gate = Promise.race([handled, pending.answered]);
   }
 
-  /** Takes what the server sends. */
+  /** Takes a message from the server. */
   deliver(incoming: Incoming): void {
     const [first] = incoming.messages;
     const text = incoming.isBatch || first === undefined ? incoming.text : this.#usable(first, incoming);
@@ -96,8 +99,8 @@ export class Relay {
   }
 
   /**
-   * No more will come from the client: ends after the answers that come within `graceMs`, and after the session has ended at
-   * the server, which takes no longer than `closeMs`.
+   * The client sends no more. Waits up to `graceMs` for open answers, then up to `closeMs` for the session to end at
+   * the server.
    */
   async end(graceMs: number, closeMs: number): Promise<void> {
     this.#reception.close();
@@ -124,7 +127,7 @@ export class Relay {
     this.#reception.makeWay();
     if (desk === undefined) return this.#send(pending, false);
     try {
-      // The client shows no URL before it has been answered, so it is asked later.
+      // The client shows no URL before this answer, so it is asked later.
       const person = desk.client === undefined && desk.canAsk;
       await desk.within(START_PATIENCE_MS, () => this.#send(pending, person));
     } catch (error) {
@@ -134,7 +137,7 @@ export class Relay {
     }
   }
 
-  /** While the server is out of reach for want of a login. */
+  /** Handles a request while the server cannot be reached without a login. */
   async #receiveHere(pending: Pending, first: Message): Promise<void> {
     if (first.method === 'notifications/initialized') await this.#reception.initialized(pending.incoming);
     const [request] = pending.unanswered.values();
@@ -158,7 +161,7 @@ export class Relay {
     await this.#send(pending, isRequest(first) && this.#mayAsk(first));
   }
 
-  /** The answer to the login tool, where the login is there. */
+  /** The answer to the login tool, if the login exists. */
   async #loginAnswer(request: Request): Promise<string | undefined> {
     const { login, resource } = this.#parts;
     if (login === undefined || request.method !== 'tools/call' || request.params['name'] !== LOGIN_TOOL) {
@@ -179,8 +182,9 @@ export class Relay {
   }
 
   /**
-   * Whether a person may be asked to log in for this request. While the server is out of reach only for the call of a tool,
-   * which they are waiting for: the lists that a client asks for by itself would open one window after the other.
+   * Tells whether the user may be asked to log in for this request. While the server is out of reach, only a tool call
+   * may ask, since the user waits for it. Clients request lists automatically, and would open one window after the
+   * other.
    */
   #mayAsk({ method, params }: Request): boolean {
     const desk = this.#parts.login?.desk;
@@ -195,7 +199,7 @@ export class Relay {
     if (this.#inFlight.settle(pending, id)) this.#parts.write(text);
   }
 
-  /** Whether the client is to see it: an answer to nothing that it asked, or the second to the same, is not. */
+  /** Tells whether the client gets this message. It gets no answer without a request, and no second answer. */
   #isWanted({ id, method, ...rest }: Message): boolean {
     if (method !== undefined) return true;
     const pending = this.#inFlight.get(id);
@@ -209,8 +213,9 @@ export class Relay {
   }
 
   /**
-   * What the client gets of an answer: of `tools/list`, from revision 2026-07-28 on, all but the tools that could not be
-   * called over HTTP as the specification wants it. To the server this is the client, and so has to leave them out.
+   * The part of an answer that the client gets. From revision 2026-07-28 on, `tools/list` omits tools that cannot be
+   * called over HTTP as the specification requires. The server sees this proxy as the client, so the proxy must omit
+   * them.
    */
   #usable({ id, method }: Message, incoming: Incoming): string {
     const pending = method === undefined ? this.#inFlight.get(id) : undefined;
@@ -224,7 +229,7 @@ export class Relay {
     return JSON.stringify(answer);
   }
 
-  /** Ends a request that the client no longer wants. Whether there is nothing more to do. */
+  /** Ends a request that the client has cancelled. @returns true if nothing more is to do */
   #cancel(incoming: Incoming, { params }: Message): boolean {
     const id = params['requestId'];
     const pending = this.#inFlight.get(id);
@@ -232,7 +237,7 @@ export class Relay {
     const request = pending.incoming.messages.filter(isRequest).find((one) => one.id === id);
     if (request === undefined) return true;
     this.#inFlight.settle(pending, request.id);
-    // From revision 2026-07-28 on, closing the stream is how a request is cancelled; before, it says nothing.
+    // From revision 2026-07-28 on, closing the stream cancels a request. Before, a closed stream has no such meaning.
     const isSaid = claimedVersion(request) === undefined && !this.#reception.isOpen;
     const told = isSaid ? this.#send(pendingOf(incoming), false) : Promise.resolve();
     const close = () => {
@@ -243,7 +248,7 @@ export class Relay {
     return true;
   }
 
-  /** Whether the client can show the person a URL, and how it is asked to: by its revision. */
+  /** Finds out from the client's revision and capabilities whether and how it can show a URL to the user. */
   #meet(message: Message): void {
     const desk = this.#parts.login?.desk;
     const capabilities = capabilitiesOf(message);
@@ -259,7 +264,7 @@ export class Relay {
     if (error instanceof LoginAsked && first !== undefined && isRequest(first)) {
       return this.#answer(pending, first, this.#inputRequests.answer(first, error));
     }
-    // A list has a login, if not all that the server wants: what is missing is for the client to show as an error.
+    // A list request has a login, even if the server wants more scopes. The client shows the missing scope as an error.
     const isHere =
       isForPerson(error) && (error.code !== 'insufficient-scope' || first?.method === 'tools/call');
     if (this.#parts.login !== undefined && isHere) return this.#reception.answer(pending, error);

@@ -4,20 +4,20 @@ import { printableLines } from '../../quote.ts';
 import { HttpFailure } from '../upstream/server-transport.ts';
 import { CODE } from './message.ts';
 
-/** What only a person can mend: a login that is missing, or was not made; a keyring that is locked; a record that is damaged. */
+/** Tells whether only a user can fix this error: a missing or failed login, a locked keyring, a damaged record. */
 export function isForPerson(error: unknown): error is HoldfastError {
   if (!(error instanceof HoldfastError)) return false;
   return /^(login-|insufficient-scope$|callback-|aborted$)/.test(error.code) || isUnusable(error);
 }
 
-/** What keeps a login that may be there from being read: a new login is not the answer to it. */
+/** Tells whether the error hides a login that may exist. A new login does not fix it. */
 export function isUnusable(error: unknown): boolean {
   return (
     error instanceof HoldfastError && /^(keyring-|key-unavailable$|record-|storage-|store-)/.test(error.code)
   );
 }
 
-/** The server's own error as it is; for all else, what happened and what to do. */
+/** The server's own error unchanged; for any other error, what happened and what to do. */
 export function rpcError(error: unknown): object {
   if (error instanceof HttpFailure) {
     if (error.rpcError !== undefined) return error.rpcError;

@@ -4,15 +4,15 @@ import { readMessage } from '../relay/message.ts';
 import { EventStream } from './event-stream.ts';
 import type { Deliver } from './server-transport.ts';
 
-/* A stream of messages, which may have to be taken up again where it broke off. */
+/* A stream of messages that may have to be resumed after it breaks off. */
 
-/** Up to where a stream was read. */
+/** The point up to which a stream was read. */
 export interface Position {
   lastEventId?: string;
   retryMs?: number;
 }
 
-/** Hands on every message of the stream. What is none is left out, as the standard for events has it. */
+/** Delivers every message of the stream. Skips other events, as the standard for events requires. */
 export async function readEvents(
   response: HttpResponse,
   position: Position,

@@ -13,14 +13,17 @@ import { isUnusable } from '../relay/rpc-error.ts';
 import type { Send } from './server-transport.ts';
 
 /*
- * Sends requests to the MCP server with the login that is there; without one where the server wants none; and where a person
- * can be asked, has them log in.
+ * Sends requests to the MCP server with the stored login, or without one if the server wants none. Asks the user to log
+ * in if that is possible.
  */
 
-/** Pauses before a request that did not leave is tried again, in milliseconds: a server is back within seconds, or not soon. */
+/**
+ * Pauses before a request that did not leave is sent again, in milliseconds. A server is back within seconds, or not
+ * soon.
+ */
 const UNSENT_PAUSES_MS = [200, 400, 800, 1_600, 3_200];
 
-/** A login that is made meanwhile is found after so long, in milliseconds. */
+/** A login made elsewhere is found after this time, in milliseconds. */
 const OPEN_MS = 5_000;
 
 export interface AuthorizedSenderParts {
@@ -34,7 +37,7 @@ export interface AuthorizedSenderParts {
 export class AuthorizedSender {
   readonly #parts: AuthorizedSenderParts;
   readonly #quiet: Fetch;
-  /** Until when the server, which has answered without a login, is asked without one. */
+  /** The server has answered without a login. Until this time it gets requests without one. */
   #openUntil = 0;
 
   constructor(parts: AuthorizedSenderParts) {
@@ -48,8 +51,8 @@ export class AuthorizedSender {
   }
 
   /**
-   * @throws LoginRequiredError when only a person can help, and none may be asked or none did
-   * @throws NetworkError, what `vault.token` throws, and the signal's reason
+   * @throws LoginRequiredError if only the user can help, and may not be asked or did not log in
+   * @throws NetworkError, the errors of `vault.token`, and the signal's reason
    */
   readonly send: Send = async (url, init, person) => {
     const response = await persistently(init.signal, () => this.#request(url, init, person));
@@ -59,9 +62,9 @@ export class AuthorizedSender {
   };
 
   /**
-   * The generation of the login that is there; `undefined` where there is none, or none that works now.
+   * The generation of the stored login; `undefined` if there is no login, or none that works now.
    *
-   * @throws what keeps the login from being read, such as KeyringLockedError
+   * @throws the error that keeps the login from being read, such as KeyringLockedError
    */
   async generation(): Promise<number | undefined> {
     const { vault, name } = this.#parts;
@@ -92,7 +95,7 @@ export class AuthorizedSender {
         response.discard();
       }
       if (!person) throw error;
-      // What the person has said meanwhile counts.
+      // The user may have declined in the meantime.
       if (!this.#parts.desk.canAsk) throw this.#parts.desk.failure ?? error;
       return await this.#asking(url, init, generation);
     }
@@ -102,7 +105,7 @@ export class AuthorizedSender {
     return await sendPlain(this.#parts.fetch, url, init);
   }
 
-  /** Has a person log in where that is what the server wants. */
+  /** Asks the user to log in if the server wants a login. */
   async #asking(
     url: string,
     init: Parameters<Send>[1],
@@ -127,7 +130,7 @@ export class AuthorizedSender {
     try {
       return (await send(url, { ...init, signal })) as unknown as HttpResponse;
     } catch (error) {
-      // Someone else has logged in while this was waiting for its turn.
+      // Another process has logged in while this request waited for its turn.
       if (error instanceof LoginOvertaken) return (await this.#quiet(url, init)) as unknown as HttpResponse;
       throw error;
     } finally {
@@ -143,14 +146,14 @@ export class AuthorizedSender {
   }
 }
 
-/** Follows redirects within the origin, and adds nothing. */
+/** Follows redirects within the origin, and adds no headers. */
 export async function sendPlain(fetch: Fetch, url: string, init: Parameters<Send>[1]): Promise<HttpResponse> {
   const request = await outgoing(url, init);
   const response = await followWithinOrigin(request, (one) => fetch(one.url, one.init));
   return response as unknown as HttpResponse;
 }
 
-/** Tries again, with pauses, for as long as the request provably did not leave. */
+/** Sends again, with pauses, as long as the request provably did not leave. */
 export async function persistently<T>(signal: AbortSignal, request: () => Promise<T>): Promise<T> {
   for (const ms of UNSENT_PAUSES_MS) {
     try {

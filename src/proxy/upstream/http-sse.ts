@@ -19,23 +19,25 @@ import {
 import { SessionState } from './session.ts';
 
 /*
- * The HTTP+SSE transport of revision 2024-11-05: one stream brings everything that the server says, and its first event
- * names the URL that messages are posted to.
+ * The HTTP+SSE transport of revision 2024-11-05. One stream brings every message from the server. Its first event names
+ * the URL for the client's POSTs.
  */
 
-/** How long the server may take to name that URL, in milliseconds. */
+/** Time limit for the server to name that URL, in milliseconds. */
 const ENDPOINT_MS = 30_000;
 
-/** One stream, and the URL that belongs to it. */
+/** One stream, and its URL. */
 interface Connection {
   readonly endpoint: string;
-  /** Rejects when the stream is over. */
+  /** Rejects when the stream ends. */
   readonly over: Promise<never>;
-  /** Told when it is: for the many who wait beside it, and whom the promise would keep for as long as it lasts. */
+  /**
+   * Called when the stream ends. Waiters use this set, since the promise would retain them as long as the stream lasts.
+   */
   readonly waiting: Set<(error: Error) => void>;
   lost?: Error;
   readonly end: () => void;
-  /** Of the revision that was agreed on. */
+  /** The negotiated revision. */
   version?: string;
 }
 
@@ -46,9 +48,9 @@ export class HttpSse implements ServerTransport {
   readonly #closed = new AbortController();
   #connection: Promise<Connection> | undefined;
   #state = new SessionState(undefined);
-  /** How many streams in a row have ended soon after they began. */
+  /** Number of streams in a row that ended soon after they began. */
   #failures = 0;
-  /** While a session is begun anew, its answers are for nobody. */
+  /** Takes the answers while a session is restarted, since no client waits for them. */
   #replaying = new Map<string | number, () => void>();
 
   constructor(url: string, send: Send, deliver: Deliver) {
@@ -57,7 +59,11 @@ export class HttpSse implements ServerTransport {
     this.#deliver = deliver;
   }
 
-  /** Opens the stream. Throws what `send` throws where the server has no such stream. */
+  /**
+   * Opens the stream.
+   *
+   * @throws the error of `send` if the server has no such stream
+   */
   async connect({ signal, person }: Pick<SendOptions, 'signal' | 'person'>): Promise<void> {
     await this.#connected(signal, person);
   }
@@ -70,7 +76,7 @@ export class HttpSse implements ServerTransport {
       await this.#post(connection, incoming, signal, person);
     } catch (error) {
       if (!(error instanceof HttpFailure) || ![400, 404, 410].includes(error.status)) throw error;
-      // The server does not know the session any more: it is another one since, and has done nothing yet.
+      // The server no longer knows the session. It has not acted on this message, so sending it again is safe.
       connection.end();
       await connection.over.catch(() => {});
       connection = await this.#connected(signal, person);
@@ -117,7 +123,7 @@ export class HttpSse implements ServerTransport {
     return isCurrent;
   }
 
-  /** The stream broke off: the next is opened, and the server told again who is there. */
+  /** Opens the next stream after one broke off, and introduces the client to the server again. */
   async #lost(connection: Promise<Connection>, lastedMs: number): Promise<void> {
     if (!this.#forget(connection) || this.#state.initialized === undefined) return;
     const { signal } = this.#closed;
@@ -221,7 +227,7 @@ export class HttpSse implements ServerTransport {
   }
 }
 
-/** Of the same origin, as the specification asks: the login goes along. */
+/** The URL must have the same origin, as the specification requires: the login is sent to it. */
 function endpointOf(data: string, base: string): string {
   const url = URL.canParse(data, base) ? new URL(data, base) : undefined;
   if (url !== undefined && url.origin === new URL(base).origin) return url.href;
@@ -230,7 +236,7 @@ function endpointOf(data: string, base: string): string {
   });
 }
 
-/** Waits for the answer; rejects when the stream that it would come over is lost, and for the signal. */
+/** Waits for the answer. Rejects when its stream is lost, or when the signal aborts. */
 async function settled(answered: Promise<void>, connection: Connection, signal: AbortSignal): Promise<void> {
   const { waiting } = connection;
   if (connection.lost !== undefined) throw connection.lost;

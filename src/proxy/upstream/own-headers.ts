@@ -1,15 +1,15 @@
 import { InvalidArgumentError } from '../../errors.ts';
 import { quote } from '../../quote.ts';
 
-/** What the transport says itself. */
+/** The headers that the transport sets. */
 const RESERVED =
   /^(host|connection|content-length|content-type|transfer-encoding|accept|accept-encoding|mcp-session-id|mcp-protocol-version|mcp-method|mcp-name|last-event-id|dpop)$/i;
 
 /**
- * The headers that a user wants sent along, from `Name: value` (as mcp-remote takes them, with or without the space).
+ * Parses the user's extra headers from `Name: value` (as mcp-remote takes them, with or without the space).
  *
- * @param variables what `${VAR}` in a value stands for
- * @throws InvalidArgumentError; the value, which may be a secret, is not in it
+ * @param variables the values for `${VAR}` in a header
+ * @throws InvalidArgumentError; it leaves out the value, which may be a secret
  */
 export function ownHeaders(
   lines: readonly string[],

@@ -1,11 +1,12 @@
 import { type Incoming, isObject, isRequest, type Message } from '../relay/message.ts';
 
 /*
- * The headers that repeat what the body of a request says, so that those between can route it: MCP revision 2026-07-28,
- * Streamable HTTP, "Standard Request Headers" and "Custom Headers from Tool Parameters". The server compares the two.
+ * The headers that repeat parts of a request's body, so that intermediaries can route it: MCP revision 2026-07-28,
+ * Streamable HTTP, "Standard Request Headers" and "Custom Headers from Tool Parameters". The server compares header and
+ * body.
  */
 
-/** Which parameter `Mcp-Name` repeats. */
+/** The parameter that `Mcp-Name` repeats. */
 const NAMED_BY: Readonly<Record<string, string>> = {
   'tools/call': 'name',
   'prompts/get': 'name',
@@ -17,22 +18,22 @@ const NAMED_BY: Readonly<Record<string, string>> = {
 
 const KEYWORD = 'x-mcp-header';
 
-/** What may go into a header. A `number` may not: its text is not one and the same everywhere. */
+/** The types that a header may carry. A `number` may not: its text form differs between implementations. */
 const TYPES = ['string', 'integer', 'boolean'];
 
-/** Keywords of JSON Schema whose value is no schema, and those whose value has schemas by name. */
+/** Keywords of JSON Schema whose value is not a schema, and keywords whose value maps names to schemas. */
 const DATA = ['default', 'const', 'enum', 'examples', KEYWORD];
 const BY_NAME = ['properties', 'patternProperties', 'dependentSchemas', '$defs', 'definitions'];
 
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 
-/** A parameter of a tool that goes into a header too: where it lies in the arguments, and the header's name. */
+/** A tool's parameter that a header repeats: its path in the arguments, and the header's name. */
 interface Declared {
   readonly path: readonly string[];
   readonly header: string;
 }
 
-/** How deep a tool's schema is looked into. What lies deeper is as good as not declared. */
+/** Maximum depth of the search in a tool's schema. Deeper declarations are ignored. */
 const DEEPEST = 64;
 
 /** The headers that the tools of one server want, learnt from its `tools/list`. */
@@ -40,15 +41,15 @@ export class RequestHeaders {
   readonly #tools = new Map<string, readonly Declared[]>();
 
   /**
-   * Reads the tools of an answer to `tools/list`.
+   * Reads the tools from an answer to `tools/list`.
    *
-   * @returns the names of those whose declaration of headers is none: such a tool is not to be used over HTTP
+   * @returns the names of the tools whose header declaration is invalid: they must not be used over HTTP
    */
   learn({ text, messages }: Incoming): string[] {
     const [answer] = messages;
     const tools = answer !== undefined && isObject(answer.result) ? answer.result['tools'] : undefined;
     if (!Array.isArray(tools)) return [];
-    // The answers of servers without such headers, nearly all, are not looked through.
+    // Nearly all servers declare no such headers, so their answers are not searched.
     const declares = text.includes(KEYWORD);
     const invalid: string[] = [];
     for (const tool of tools as unknown[]) {
@@ -79,7 +80,7 @@ export class RequestHeaders {
   }
 }
 
-/** All that a schema declares; `undefined` where one of the declarations breaks a rule ("Schema Extension"). */
+/** All declarations in a schema; `undefined` if one of them breaks a rule ("Schema Extension"). */
 function declaredIn(root: unknown): Declared[] | undefined {
   const found: Declared[] = [];
   let isValid = true;
@@ -124,7 +125,9 @@ function textOf(value: unknown): string | undefined {
   return Number.isInteger(value) && !Number.isSafeInteger(value) ? undefined : String(value);
 }
 
-/** As a header can carry it: what is not plain ASCII, or would be trimmed, in Base64 between marks. */
+/**
+ * The text as a header can carry it. Text that is not plain ASCII, or would be trimmed, goes in Base64 between marks.
+ */
 function fieldValue(text: string): string {
   const plain = /^[\t\x20-\x7e]+$/.test(text) && text === text.trim();
   if (plain && !(text.startsWith('=?base64?') && text.endsWith('?='))) return text;

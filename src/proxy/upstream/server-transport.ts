@@ -3,27 +3,27 @@ import type { HttpResponse } from '../../http/fetch.ts';
 import { quote } from '../../quote.ts';
 import { type Incoming, isObject } from '../relay/message.ts';
 
-/* What the transports have in common: how they are used, and how they read and wait. */
+/* The common part of the transports: their interface, and how they read and wait. */
 
 export interface SendOptions {
   readonly signal: AbortSignal;
-  /** Whether somebody may be asked to log in for it. */
+  /** Whether the user may be asked to log in for this message. */
   readonly person: boolean;
-  /** Resolves when every request of the message has its response, over whichever stream it came. */
+  /** Resolves when every request of the message has its response, over any stream. */
   readonly answered: Promise<void>;
   readonly isAnswered: () => boolean;
 }
 
-/** The way to the server. What the server sends goes to the `Deliver` that it was made with. */
+/** The connection to the server. Messages from the server go to the `Deliver` of its constructor. */
 export interface ServerTransport {
   /**
-   * Sends a message. For notifications and responses resolves when the server has taken it; for requests when nothing more will
-   * come of it.
+   * Sends a message. For notifications and responses it resolves when the server has accepted the message. For requests
+   * it resolves when no more answers will come.
    *
-   * @throws HttpFailure for an answer that is no success; what `Access` throws
+   * @throws HttpFailure if the status is not a success; the errors of `Send`
    */
   send(incoming: Incoming, options: SendOptions): Promise<void>;
-  /** Ends the session. Takes no longer than `limitMs`. */
+  /** Ends the session, within `limitMs` milliseconds. */
   close(limitMs: number): Promise<void>;
 }
 
@@ -41,12 +41,12 @@ export type Send = (
   person: boolean,
 ) => Promise<HttpResponse>;
 
-/** The server answered with a status that is no success. */
+/** The server answered with a status that is not a success. */
 export class HttpFailure extends Error {
   readonly status: number;
-  /** As the server sent it, cut. */
+  /** As the server sent it, truncated. */
   readonly body: string;
-  /** The JSON-RPC error in it, if there is one. */
+  /** The JSON-RPC error in the body, if there is one. */
   readonly rpcError: Readonly<Record<string, unknown>> | undefined;
 
   constructor(host: string, { status, statusText }: { status: number; statusText: string }, body: string) {
@@ -87,17 +87,17 @@ export function notMcp(response: HttpResponse, what: string): InvalidResponseErr
   });
 }
 
-/** A stream that ended sooner than this counts as a failure, so that the next is not asked for at once. */
+/** A shorter stream counts as a failure, so that the next one is delayed. In milliseconds. */
 export const LASTING_MS = 5_000;
 
-/** Whoever asks us to wait for longer than that, in milliseconds, is not heeded. */
+/** Maximum wait that a server can ask for, in milliseconds. */
 const LONGEST_RETRY_MS = 3_600_000;
 
 /**
- * How long to wait before the next try, in milliseconds: 1 s at first, 30 s at last, with jitter; longer where the server asks
- * for it, and never shorter.
+ * The wait before the next try, in milliseconds: 1 s at first, 30 s at most, with jitter. A server can lengthen it,
+ * never shorten it.
  *
- * @param retryMs what the server asked for: `retry` of an event stream
+ * @param retryMs the server's wish: `retry` of an event stream
  */
 export function backOffMs(failures: number, retryMs = 0): number {
   const own = Math.min(30_000, 1_000 * 1.5 ** Math.max(0, failures - 1)) * (1 + 0.4 * Math.random());

@@ -1,12 +1,12 @@
 import { type Incoming, isRequest } from '../relay/message.ts';
 import { HttpFailure } from './server-transport.ts';
 
-/* A session at the server (revisions 2025-03-26 to 2025-11-25), and what is needed to begin it anew. */
+/* A session at the server (revisions 2025-03-26 to 2025-11-25), and the data that restarts it. */
 
 export interface Session {
   id?: string;
   version?: string;
-  /** The server has said so. */
+  /** The server answered that it has no such stream. */
   hasNoStream?: boolean;
 }
 
@@ -17,16 +17,13 @@ export function sessionHeaders({ id, version }: Session): Record<string, string>
   };
 }
 
-/** 404 is what the specification says (Session Management, 3); many servers, the SDK's examples first, say 400. */
+/** The specification says 404 (Session Management, 3). Many servers send 400, among them the SDK's examples. */
 export function endsSession(error: unknown, { id }: Session): boolean {
   if (!(error instanceof HttpFailure) || id === undefined) return false;
   return error.status === 404 || (error.status === 400 && /session|not initialized/i.test(error.body));
 }
 
-/**
- * What a client has told the server of its session, to be told again when the session has to begin anew: who it is, which
- * resources it follows, and how much it wants to read in logs.
- */
+/** The messages that restart a session: the client's introduction, its resource subscriptions and its log level. */
 export class SessionState {
   readonly initialize: Incoming | undefined;
   initialized: Incoming | undefined;
@@ -37,7 +34,7 @@ export class SessionState {
     this.initialize = initialize;
   }
 
-  /** Notes a message that the server has taken. */
+  /** Records a message that the server has accepted. */
   learn(incoming: Incoming): void {
     const [message] = incoming.messages;
     if (message === undefined || incoming.isBatch) return;
@@ -51,7 +48,7 @@ export class SessionState {
     if (method === 'resources/unsubscribe') this.#subscriptions.delete(uri);
   }
 
-  /** Everything again, in order. */
+  /** All recorded messages, in order. */
   replay(): Incoming[] {
     return [this.initialize, this.initialized, this.#logLevel, ...this.#subscriptions.values()].filter(
       (incoming): incoming is Incoming => incoming !== undefined,

@@ -26,18 +26,21 @@ import {
 import { endsSession, type Session, SessionState, sessionHeaders } from './session.ts';
 
 /*
- * The Streamable HTTP transport of MCP, as a client has it: with sessions (revisions 2025-03-26 to 2025-11-25), and without
- * (2026-07-28). Every message is a POST; its answer is JSON or a stream of events, which is taken up again where the server
- * numbered them. In a session, one more stream brings what the server says unasked.
+ * The client side of MCP's Streamable HTTP transport: with sessions (revisions 2025-03-26 to 2025-11-25), and without
+ * (2026-07-28). Every message is a POST; its answer is JSON or a stream of events. A broken stream is resumed if the
+ * server numbers its events. In a session, one more stream brings the server's own messages.
  */
 
-/** How often in a row an answer's stream is asked for again before the request counts as failed. */
+/** Maximum number of reconnections in a row without a new event. Then the request counts as failed. */
 const MOST_RESUMPTIONS = 8;
 
-/** And how often in all without a message: each time after a second at least, so for an hour or more. */
+/**
+ * Maximum number of reconnections in a row without a message. Each waits at least a second, so all take an hour or
+ * more.
+ */
 const MOST_SILENT_RESUMPTIONS = 3_600;
 
-/** So many sessions within a minute; a server that ends each at once is not asked for ever. */
+/** Maximum number of sessions within a minute. The limit stops the loop if a server ends each session at once. */
 const MOST_RENEWALS = 5;
 
 export class StreamableHttp implements ServerTransport {
@@ -83,7 +86,10 @@ export class StreamableHttp implements ServerTransport {
     if (this.#state.initialized !== undefined) this.#listen();
   }
 
-  /** A subscription (revision 2026-07-28) is one long answer. Where it breaks off, it is asked for again, unseen by the client. */
+  /**
+   * A subscription (revision 2026-07-28) is one long answer. If it breaks off, it is requested again without the
+   * client's notice.
+   */
   async #subscribe(incoming: Incoming, options: SendOptions): Promise<void> {
     let isAcknowledged = false;
     const once: Deliver = (one) => {
@@ -116,7 +122,7 @@ export class StreamableHttp implements ServerTransport {
       const response = await this.#send(this.#url, { method: 'DELETE', headers, signal }, false);
       response.discard();
     } catch {
-      // The server ends the session in its own time.
+      // The server ends the session when it times out.
     }
   }
 
@@ -144,7 +150,7 @@ export class StreamableHttp implements ServerTransport {
       response.discard();
     } else if (response.status === 202 || response.status === 204) {
       response.discard();
-      // Only messages that want no answer may be accepted so: a client would wait for ever.
+      // Only messages without an answer may get 202: a client would wait forever.
       if (!isAnswered())
         throw notMcp(response, `answered a request with HTTP ${response.status} and no response`);
     } else if (type === 'text/event-stream') {
@@ -160,7 +166,7 @@ export class StreamableHttp implements ServerTransport {
     }
   }
 
-  /** Reads the stream of an answer to its end, over as many connections as that takes. */
+  /** Reads an answer's stream to its end, over as many connections as needed. */
   async #follow(
     first: HttpResponse,
     session: Session,
@@ -197,7 +203,9 @@ export class StreamableHttp implements ServerTransport {
     }
   }
 
-  /** The stream of what the server says unasked. Restarted for as long as the session lasts and the server has one. */
+  /**
+   * Reads the stream of the server's own messages. Reopens it as long as the session lasts and the server offers it.
+   */
   #listen(): void {
     const session = this.#session;
     if (this.#listening === session || session.hasNoStream === true) return;
@@ -224,7 +232,7 @@ export class StreamableHttp implements ServerTransport {
     };
     void run()
       .catch(() => {
-        // Whatever it was: the next message that gets through starts it again.
+        // Any error is ignored: the next message that gets through opens the stream again.
       })
       .finally(() => {
         if (this.#listening === session) this.#listening = undefined;
@@ -239,11 +247,11 @@ export class StreamableHttp implements ServerTransport {
     if (!response.ok) throw await httpFailure(response);
     if (mediaType(response) === 'text/event-stream') return response;
     response.destroy();
-    // A page or a document: there is no stream to be had, which is what 405 says.
+    // The server sent a page or a document. It has no stream, which is the meaning of 405.
     throw new HttpFailure(new URL(this.#url).host, { status: 405, statusText: 'no stream of events' }, '');
   }
 
-  /** Begins a session anew in place of one that the server has ended, once for all who notice. */
+  /** Starts a session in place of one that the server has ended. All requests that notice share it. */
   #renew(stale: Session, { signal, person }: Pick<SendOptions, 'signal' | 'person'>): Promise<void> {
     if (this.#session !== stale) return Promise.resolve();
     this.#renewing ??= this.#begin({ signal: this.#closed.signal, person }).finally(() => {
@@ -285,7 +293,7 @@ export class StreamableHttp implements ServerTransport {
     this.#listen();
   }
 
-  /** Takes the answer to `initialize` for the session that it began. */
+  /** Applies the answer to `initialize` to the session that it began. */
   #intoSession(session: Session, deliver: Deliver): Deliver {
     return (incoming) => {
       for (const { result } of incoming.messages) {
@@ -305,12 +313,12 @@ export class StreamableHttp implements ServerTransport {
   }
 }
 
-/** In UTF-8, as the HTML standard wants it (section 9.2.3), in the characters that Node writes as bytes. */
+/** The text in UTF-8, as the HTML standard requires (section 9.2.3), in the characters that Node writes as bytes. */
 function fieldOf(text: string): string {
   return Buffer.from(text, 'utf8').toString('latin1');
 }
 
-/** What changes nothing at the server may be asked twice, when the connection broke off before an answer. */
+/** A request that changes nothing at the server may be sent twice, if the connection broke off before an answer. */
 function isRepeatable({ messages }: Incoming): boolean {
   const methods =
     /^(ping|server\/discover|(tools|prompts|resources|resources\/templates)\/list|prompts\/get|resources\/read)$/;

@@ -14,10 +14,10 @@ import { StreamableHttp } from './streamable-http.ts';
 export const TRANSPORTS = ['http-first', 'sse-first', 'http-only', 'sse-only'] as const;
 export type Transport = (typeof TRANSPORTS)[number];
 
-/** The statuses after which a client looks for the older transport (MCP specification, "Backwards Compatibility"). */
+/** The statuses after which a client tries the older transport (MCP specification, "Backwards Compatibility"). */
 const OLDER_SERVER = [400, 404, 405];
 
-/** The wire that the server turns out to speak: the first message that needs to know decides. */
+/** Picks the transport that the server speaks. The first message that needs to know decides. */
 export class Upstream implements ServerTransport {
   readonly #streamable: StreamableHttp;
   readonly #sse: HttpSse;
