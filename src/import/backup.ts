@@ -7,16 +7,16 @@ import type { Vault } from '../vault/vault.ts';
 import type { KeepBackup, Source, SourceContext } from './source.ts';
 
 /*
- * The backup of a peer's file that an import edits: kept sealed, since the file holds the tokens that move, and put back on
- * request. What a peer has in a keyring has none.
+ * Backups of the files that an import edits in another program (the source). They are sealed, since such a file holds
+ * the tokens that move, and can be restored on request. Items of a keyring get no backup.
  */
 
-/** Another program may write the file in the same moment, so often in a row. */
+/** Maximum number of attempts to restore, since another program may write the file at the same time. */
 const ATTEMPTS = 5;
 
 /**
- * Keeps the peer's files in the vault. What an edit before has left, and nobody has changed since, is not kept again: it is in
- * that edit's backup, with more.
+ * Saves the source's files in the vault. A file that an earlier edit left, unchanged since, is not saved again: that
+ * edit's backup holds all of it and more.
  */
 export function backupKeeper({ id }: Source, vault: Pick<Vault, 'keepBackup'>): KeepBackup {
   const left = new Map<string, string | undefined>();
@@ -26,7 +26,7 @@ export function backupKeeper({ id }: Source, vault: Pick<Vault, 'keepBackup'>): 
   };
 }
 
-/** The backups of files of that peer, the newest first; with `--file`, of that one. */
+/** The backups of the source's files, newest first; with `--file`, only those of that file. */
 export async function backupsOf(peer: Source, { file }: SourceContext, vault: Vault): Promise<Backups> {
   const { backups, undecryptable } = await vault.backups();
   const isWanted = ({ from, path }: Backup) => from === peer.id && (file === undefined || path === file);
@@ -34,9 +34,9 @@ export async function backupsOf(peer: Source, { file }: SourceContext, vault: Va
 }
 
 /**
- * Puts a backup back where it came from, in one step, under the peer's own lock. What is there now is kept first.
+ * Restores a backup in one step, under the source's own lock. Saves the current file first.
  *
- * @throws InvalidArgumentError when the file is written by another program all the time; it was left alone
+ * @throws InvalidArgumentError if another program keeps writing the file; it was left unchanged
  * @throws LockTimeoutError, StorageFullError, StorageUnwritableError
  */
 export async function restoreBackup(

@@ -7,23 +7,23 @@ import { readClientFile } from '../system/files/client-file.ts';
 import { type Fields, objectAt, objectOf, textAt } from './fields.ts';
 
 /*
- * The MCP servers in the person's own configuration of the clients, for the peers whose store does not say which server a
- * login is for. Files of a project do not count: whoever wrote a cloned repository would say where the person's tokens go.
- * A file that cannot be read says nothing; it is no store of logins.
+ * The MCP servers in the user's own client configurations. Some sources do not store which server a login is for. A
+ * project's files do not count: the author of a cloned repository could choose where the user's tokens go. An
+ * unreadable file is skipped, since it stores no logins.
  */
 
 export interface ConfiguredServer {
-  /** Such as `gemini`, or `goose`. */
+  /** The client's id, such as `gemini` or `goose`. */
   readonly client: string;
   readonly name: string;
-  /** As it is written there. */
+  /** As the configuration spells it. */
   readonly url: string;
-  /** What the client starts, where it is a program that is given the URL. */
+  /** The arguments of the program that the client starts, if that program is given the URL. */
   readonly args: readonly string[];
 }
 
 export async function configuredServers(environment: Environment): Promise<readonly ConfiguredServer[]> {
-  // What a client's own files are does not depend on the directory.
+  // The user's own files do not depend on the current directory.
   const context = { environment, directory: environment.homeDirectory };
   const found: ConfiguredServer[] = [];
   for (const client of CLIENTS) {
@@ -42,7 +42,7 @@ export async function configuredServers(environment: Environment): Promise<reado
   return [...found, ...serversIn('goose', objectAt(goose, 'extensions'))];
 }
 
-/** Where goose keeps its configuration and, without a keyring, its secrets. */
+/** The directory of goose's configuration and, without a keyring, of its secrets. */
 export function gooseDirectory({ platform, variables, homeDirectory }: Environment): string {
   if (platform === 'win32') {
     const roaming = variables['APPDATA'] || join(homeDirectory, 'AppData', 'Roaming');
@@ -52,7 +52,7 @@ export function gooseDirectory({ platform, variables, homeDirectory }: Environme
   return join(given && isAbsolute(given) ? given : join(homeDirectory, '.config'), 'goose');
 }
 
-/** The URL that a client's configuration gives that server, if it does. */
+/** The URL of that server in the client's configuration, if it has one. */
 export function urlOf(
   servers: readonly ConfiguredServer[],
   client: string,

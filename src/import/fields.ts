@@ -2,8 +2,8 @@ import { Secret } from '../secret.ts';
 import type { ExternalClient, ExternalLogin } from '../transfer/types.ts';
 
 /*
- * The fields of other programs' files. Whatever is not of the type that it should be counts as not there: a file that a
- * peer wrote in a version that nobody here has seen must not end the import of the rest.
+ * Reads the fields of other programs' files. A field of the wrong type counts as missing: a file from an unknown
+ * version must not stop the import of the rest.
  */
 
 export type Fields = Readonly<Record<string, unknown>>;
@@ -21,7 +21,7 @@ export function objectAt(value: unknown, ...keys: readonly string[]): Fields | u
   return at;
 }
 
-/** Text that is not empty. */
+/** A text that is not empty. */
 export function textAt(fields: Fields | undefined, key: string): string | undefined {
   const value = fields !== undefined && Object.hasOwn(fields, key) ? fields[key] : undefined;
   return typeof value === 'string' && value !== '' && value.length <= MAX_TEXT ? value : undefined;
@@ -32,7 +32,7 @@ export function secretAt(fields: Fields | undefined, key: string): Secret | unde
   return value === undefined ? undefined : new Secret(value);
 }
 
-/** A moment, in milliseconds since the epoch; nothing for 0, which stands for none in every peer. */
+/** A time in milliseconds since the epoch. 0 gives `undefined`, since it means "no time" in every source. */
 export function momentAt(
   fields: Fields | undefined,
   key: string,
@@ -52,10 +52,10 @@ export type ExternalTokens = Pick<
 >;
 
 /**
- * Tokens as the token endpoint answered them (RFC 6749 section 5.1), which is how the MCP SDK hands them to its store.
+ * Tokens as the token endpoint sent them (RFC 6749 section 5.1). The MCP SDK passes them to its store in this form.
  *
- * @param writtenAt when they were, in milliseconds since the epoch: `expires_in` counts from then. Where nobody knows, a
- *   token with a limited life counts as lapsed
+ * @param writtenAt when the source wrote them, in milliseconds since the epoch: `expires_in` counts from then. If it is
+ * unknown, a token with a limited life counts as expired
  */
 export function wireTokens(
   tokens: Fields | undefined,
@@ -78,7 +78,7 @@ export function wireTokens(
   };
 }
 
-/** A client as the registration endpoint answered it (RFC 7591 section 3.2.1). */
+/** A client as the registration endpoint sent it (RFC 7591 section 3.2.1). */
 export function wireClient(fields: Fields | undefined): ExternalClient | undefined {
   const id = textAt(fields, 'client_id');
   if (id === undefined) return undefined;
@@ -92,12 +92,12 @@ export function wireClient(fields: Fields | undefined): ExternalClient | undefin
   };
 }
 
-/** The issuer that newer MCP SDKs note beside the tokens, and beside the client. */
+/** The issuer that newer MCP SDKs save with the tokens and with the client. */
 export function issuerIn(...places: readonly (Fields | undefined)[]): string | undefined {
   return places.map((fields) => textAt(fields, 'issuer')).find((issuer) => issuer !== undefined);
 }
 
-/** Scopes, as text or as a list. */
+/** Scopes, from a text or a list. */
 export function scopeAt(fields: Fields | undefined, key: string): string | undefined {
   const value = fields?.[key];
   if (!Array.isArray(value)) return textAt(fields, key);

@@ -3,18 +3,18 @@ import { HoldfastError } from '../errors.ts';
 import type { Findings, Skipped } from './source.ts';
 import { findIn, type StoreFile } from './source-file.ts';
 
-/* The places where one peer may have logins: its files, and the OS keyring. */
+/* The locations of one source's logins: its files, and the OS keyring. */
 
-/** A place where a peer may have logins, by its path, or by what it is called. */
+/** A location that may hold a source's logins, with its path or display name. */
 export interface SourceLocation {
   readonly where: string;
   readonly found: Promise<Findings>;
 }
 
 /**
- * What is in those places, each of which counts even where another one is damaged or locked.
+ * The logins in all locations. A damaged or locked location does not hide the others.
  *
- * @throws what a place threw, where no other one has a login: what is locked must not read as no login
+ * @throws the error of a location, if no other location has a login: a locked location must not read as no login
  */
 export async function findInAll(places: readonly SourceLocation[]): Promise<Findings> {
   const results = await Promise.allSettled(places.map(({ found }) => found));
@@ -33,7 +33,7 @@ export async function findInAll(places: readonly SourceLocation[]): Promise<Find
   return { logins, skipped, places: findings.flatMap((one) => one.places) };
 }
 
-/** Its files, by the first of which they are called. */
+/** The source's files, named by the first one. */
 export function filesLocation(files: readonly [StoreFile, ...StoreFile[]]): SourceLocation {
   return { where: files[0].path, found: findIn(files) };
 }

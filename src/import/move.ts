@@ -9,18 +9,17 @@ import { backupKeeper } from './backup.ts';
 import type { Findings, FoundLogin, KeepBackup, Skipped, Source, SourceContext } from './source.ts';
 
 /*
- * A login on its way from a peer to the vault. It is stored here first and taken out there then: whenever that is cut short,
- * it is in one place at least, and the next import of the same login ends what was begun.
+ * Moves a login from a source to the vault. The login is stored here first and removed from the source second. After an
+ * interruption at least one of them has it, and the next import of the same login finishes the move.
  */
 
-/** The peer refreshed it between reading and taking, so often. */
+/** Maximum number of attempts, since the source may refresh the login between reading and taking. */
 const ATTEMPTS = 3;
 
 /**
- * What the peer has, each URL canonical; only the servers, and the login of that name, which the person named, where some were
- * named.
+ * The source's logins, each with a canonical URL. If the user named servers or a login, only those.
  *
- * @throws InvalidArgumentError where it is not clear which login the URL is meant for; what the peer's `find` throws
+ * @throws InvalidArgumentError if the URL may mean several logins; the errors of the source's `find`
  */
 export async function findLogins(peer: Source, context: SourceContext): Promise<Findings> {
   const wanted = new Set(context.urls.map(canonicalResource));
@@ -49,8 +48,8 @@ export async function findLogins(peer: Source, context: SourceContext): Promise<
 const NAMELESS = 'nothing of your own says which server it is for: name it with --url URL';
 
 /**
- * The login that the one URL is meant for, where no login says that it is for that server: the only one without a URL. Of
- * several, a guess would send the tokens of one server to another.
+ * The one login without a URL, if no login names the user's one URL as its server. With several, a guess would send the
+ * tokens of one server to another.
  */
 function theOneMeant(
   { title }: Source,
@@ -82,8 +81,9 @@ function isFor(resource: string, url: string): boolean {
 export interface Moved {
   readonly result: ImportResult;
   /**
-   * `moved`; `finished`, where an earlier import had stored it and had ended before it took it out; `access-token`: the peer
-   * keeps its login, because that was asked for or because nothing says who issued it; `kept-there`: it is here, and what was to be taken out there is another login by now, or none.
+   * `moved`; `finished`: an earlier import had stored it and stopped before removing it from the source;
+   * `access-token`: the source keeps its login, because the user asked for that or because no record names its issuer;
+   * `kept-there`: it is stored here, and the source meanwhile has another login, or no login.
    */
   readonly outcome: 'moved' | 'finished' | 'access-token' | 'kept-there';
 }
@@ -91,9 +91,10 @@ export interface Moved {
 /**
  * Moves one login, or copies its access token.
  *
- * @param keep one for all logins that are moved together, so that a file gets one backup
- * @throws what `adopt` throws: nothing was moved
- * @throws what the peer's file throws when it cannot be written; `stored` of a StillThere says that it is here already
+ * @param keep shared by all logins that move together, so that each file gets one backup
+ * @throws the errors of `adopt`: nothing was moved
+ * @throws the error of the source's file if it cannot be written; a StillThere error says that the login is already
+ * stored here
  */
 export async function moveLogin(
   found: FoundLogin,
@@ -112,7 +113,7 @@ export async function moveLogin(
       throw new StillThere(result, current, cause);
     });
     if (taken === 'taken') return { result, outcome: result.outcome === 'already' ? 'finished' : 'moved' };
-    // Refreshed there meanwhile: its tokens are the good ones, and what was stored a moment ago is spent.
+    // The source refreshed the login meanwhile. Its tokens are valid, and those stored a moment ago are used up.
     const again =
       taken === 'gone' || attempt === ATTEMPTS
         ? undefined
@@ -125,7 +126,7 @@ export async function moveLogin(
   }
 }
 
-/** The login was stored here, and could not be taken out there: two programs have it. */
+/** The login was stored here, but not removed from the source: two programs have it. */
 export class StillThere extends Error {
   readonly result: ImportResult;
   readonly file: string;

@@ -1,18 +1,22 @@
 import { InvalidArgumentError } from '../errors.ts';
 import type { ExportedLogin } from '../transfer/types.ts';
 
-/** A program's own store that an exported login is written into. */
+/** Another program's store that an exported login is written into. */
 export interface Recipient {
   readonly title: string;
-  /** Where the login will lie; shown to the person. */
+  /** The login's future location, shown to the user. */
   readonly context: string;
   /**
-   * Whether it can be written, before anything is at stake. Writes no login.
+   * Checks that the store can be written, before the login is at risk. Writes no login.
    *
-   * @throws InvalidArgumentError where there is a login already that is not to be replaced
+   * @throws InvalidArgumentError if a login exists that must not be replaced
    */
   check(): Promise<void>;
-  /** Writes it, in one step or not at all. Throws what `check` throws, too. */
+  /**
+   * Writes the login in one step or not at all.
+   *
+   * @throws the errors of `check`, too
+   */
   put(login: ExportedLogin): Promise<void>;
 }
 

@@ -9,27 +9,27 @@ import type { ExternalLogin } from '../transfer/types.ts';
 import { type Findings, type FoundLogin, type KeepBackup, type Skipped, sameTokens } from './source.ts';
 
 /*
- * A file in which a peer keeps several logins. One is taken out by leaving everything else as it is, byte for byte where
- * that can be; what would change more than the one entry is not written.
+ * A file with several logins of a source. Removing one keeps everything else as it is, byte for byte if possible. An
+ * edit that would change more than that entry is not written.
  */
 
-/** For how long a file is read again that somebody else wrote meanwhile. */
+/** Time limit for rereading a file that another program wrote meanwhile, in milliseconds. */
 const PATIENCE_MS = 5_000;
 
 export type Path = readonly (string | number)[];
 
-/** What stands in the file for one server. */
+/** The file's entry for one server. */
 export interface StoredEntry {
   readonly name: string;
-  /** What is removed when it is taken. */
+  /** The part that is removed when the login is taken. */
   readonly path: Path;
-  /** The login, its `resource` empty where nothing says which server it is for; or why there is none to import. */
+  /** The login, or why the entry has no login to import. `resource` is empty if the entry names no server. */
   readonly content: { readonly login: ExternalLogin } | { readonly reason: string };
 }
 
-/** How a file is read and written. */
+/** Reads and writes one file format. */
 export interface Codec {
-  /** @throws Error when it is not that format; its message is not shown */
+  /** @throws Error if the text is not in that format; its message is not shown */
   parse(text: string): unknown;
   remove(text: string, path: Path): string;
 }
@@ -38,17 +38,17 @@ export interface StoreFile {
   readonly path: string;
   readonly codec: Codec;
   entries(values: unknown, file: ClientFile): readonly StoredEntry[] | Promise<readonly StoredEntry[]>;
-  /** Runs a write of the entry of that name under the peer's own lock, where one is known. */
+  /** Runs a write of the named entry under the source's own lock, if it is known. */
   readonly lock?: ((write: () => Promise<boolean>, name: string) => Promise<boolean>) | undefined;
 }
 
-/** What is in those files of a peer. */
+/** The logins in the source's files. */
 export async function findIn(files: readonly StoreFile[]): Promise<Findings> {
   const logins: FoundLogin[] = [];
   const skipped: Skipped[] = [];
   for (const file of files) {
     const found = await read(file).catch((error: unknown) => {
-      // Of several files, one that is damaged must not hide the others.
+      // With several files, a damaged one must not hide the others.
       if (files.length === 1 || !(error instanceof InvalidArgumentError)) throw error;
       const reason = error.message.replace(/\.$/, '');
       skipped.push({ name: basename(file.path), file: file.path, reason });
@@ -86,7 +86,7 @@ async function read(store: StoreFile): Promise<{
         hint: 'See who wrote it, or name another file: --file FILE',
       });
     }
-    // A parser may quote what it read, so its error is no cause to keep.
+    // A parser's message may quote its input, so the error is not kept as a cause.
     throw new InvalidArgumentError(
       `${shellPath(file.path)} is not what that program writes; it was left as it is.`,
       {
@@ -132,7 +132,7 @@ async function take(
   return outcome;
 }
 
-/** The values without what lies at the path. */
+/** The values without the one at the path. */
 export function without(values: unknown, path: Path): unknown {
   const copy = plainCopy(values);
   let at = copy as PlainObject;
@@ -143,7 +143,7 @@ export function without(values: unknown, path: Path): unknown {
   return copy;
 }
 
-/** JSON, with the comments that a person may have put into a file of settings. */
+/** JSON with comments, since users may comment their settings files. */
 export const JSON_CODEC: Codec = {
   parse: (text) => parseJsonc(text, 'kept'),
   remove: (text, path) => {
@@ -161,7 +161,7 @@ export const JSON_CODEC: Codec = {
   },
 };
 
-/** Errors whose advice is that of `holdfast configure`, for who cannot follow it here. */
+/** Replaces errors whose advice is for `holdfast configure`, since it does not help here. */
 async function clientFile<T>(step: () => Promise<T>): Promise<T> {
   try {
     return await step();

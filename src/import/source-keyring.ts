@@ -9,29 +9,29 @@ import { type Findings, type FoundLogin, type Skipped, type SourceContext, sameT
 import { JSON_CODEC, type StoredEntry, without } from './source-file.ts';
 
 /*
- * Logins that a peer keeps in the OS keyring: one to an item, or several in the JSON of one. A keyring that is locked, or
- * refuses, is said; it never reads as one without logins. Where there is none, nothing is touched.
+ * A source's logins in the OS keyring: one per item, or several in one item's JSON. A locked or refusing keyring is
+ * reported; it never reads as a keyring without logins. If a system has no keyring, nothing is touched.
  */
 
 export interface KeyringStore {
-  /** The service under which the peer keeps its items. */
+  /** The service name of the source's items. */
   readonly service: string;
   readonly layout: ExternalLayout;
-  /** Whether the peer's library keeps a copy in the kernel's keyring. */
+  /** Whether the source's library keeps a copy in the kernel's keyring. */
   readonly kernelCopy?: boolean | undefined;
-  /** The accounts that may be there, for keyrings that cannot be searched. */
+  /** The accounts that may exist, for keyrings that cannot be searched. */
   accounts(): readonly string[] | Promise<readonly string[]>;
   entries(items: readonly ExternalItem[]): readonly KeyringEntry[] | Promise<readonly KeyringEntry[]>;
-  /** Runs a write of the entry of that name under the peer's own lock, where one is known. */
+  /** Runs a write of the named entry under the source's own lock, if it is known. */
   readonly lock?: (<T>(write: () => Promise<T>, name: string) => Promise<T>) | undefined;
 }
 
-/** An entry whose path leads through the JSON of its item; the whole item leaves where the path is empty. */
+/** An entry with a path into its item's JSON. An empty path removes the whole item. */
 export interface KeyringEntry extends StoredEntry {
   readonly account: string;
 }
 
-/** What the peer has in the OS keyring; nothing where the person named a file. */
+/** The source's logins in the OS keyring; no logins if the user named a file. */
 export function keyringLocation(context: SourceContext, store: KeyringStore): SourceLocation {
   const where = `${osKeyringName(context.environment)}: ${store.service}`;
   const nothing = { logins: [], skipped: [], places: [] };
@@ -91,7 +91,7 @@ async function takeOut(
   return store.lock === undefined ? write() : store.lock(write, name);
 }
 
-/** What stays of the item; `undefined` where it leaves as a whole. */
+/** The rest of the item; `undefined` if the whole item is removed. */
 function remainder(
   { text }: ExternalItem,
   { path }: KeyringEntry,
@@ -115,7 +115,7 @@ async function withItems<T>(
   try {
     return await step(items);
   } catch (error) {
-    // The Keychain's own advice is about Holdfast's item.
+    // The Keychain's own hint is about Holdfast's item.
     if (environment.platform !== 'darwin' || !(error instanceof KeyringDeniedError)) throw error;
     throw new KeyringDeniedError(error.message, {
       cause: error,
@@ -126,14 +126,14 @@ async function withItems<T>(
   }
 }
 
-/** What stands for the logins in an item that is damaged, or of a version that nobody here knows. */
+/** Stands for the logins in an item that is damaged, or from an unknown version. */
 export const UNKNOWN: StoredEntry = {
   name: 'the item in the keyring',
   path: [],
   content: { reason: 'it is not what that program writes, and was left as it is' },
 };
 
-/** The JSON in an item; nothing where it is none. */
+/** The JSON in an item; `undefined` if it is not JSON. */
 export function jsonIn(text: string): unknown {
   try {
     return parsePlainJson(text);

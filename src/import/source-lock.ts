@@ -2,18 +2,18 @@ import { dirname } from 'node:path';
 import { isThere } from '../system/files/client-file.ts';
 import { acquireLock } from '../system/locks/lock.ts';
 
-/* The locks that peers written in Rust hold on a file of their own: flock, LockFileEx on Windows. */
+/* Lock files of sources written in Rust: flock, LockFileEx on Windows. */
 
-/** As long as Codex itself waits; a refresh under the lock may take 45 s. */
+/** As long as Codex itself waits, in milliseconds; a refresh under the lock may take 45 s. */
 const WAIT_MS = 60_000;
 
 /**
- * Runs the step under that lock. A version of the peer that does not lock has not made what it needs, and then nothing is
- * made for it.
+ * Runs the step under that lock. A version of the source that does not lock lacks the lock's directory or file. Then
+ * nothing is created, and no lock is taken.
  *
  * @param path the lock file
- * @param options.needs what is there where the peer locks: its directory of locks, or the lock file itself
- * @throws LockTimeoutError when the peer holds it for a minute
+ * @param options.needs exists if the source locks: its directory of locks, or the lock file itself
+ * @throws LockTimeoutError if the source holds it for a minute
  */
 export async function underSourceLock<T>(
   path: string,

@@ -3,27 +3,27 @@ import type { ExternalLogin } from '../transfer/types.ts';
 import type { ConfiguredServer } from './configured-servers.ts';
 
 /*
- * Other programs that keep logins to MCP servers. Each has one file here, which knows where its logins lie, what their
- * fields mean, and how one of them is taken out; which peers there are says peers.ts.
+ * Other programs that store logins to MCP servers (sources). Each has one file in programs/, which knows the location
+ * of its logins, the meaning of their fields, and how to remove one. sources.ts lists them all.
  */
 
-/** Where the command was called, and what the person said. */
+/** The command's environment, and the user's choices. */
 export interface SourceContext {
   readonly environment: Environment;
-  /** In place of the peer's usual file, or directory; absolute. */
+  /** Replaces the source's usual file or directory; absolute. */
   readonly file: string | undefined;
-  /** URLs that the person named, as they were typed. */
+  /** The URLs that the user named, as typed. */
   readonly urls: readonly string[];
-  /** The peer's own name of the login that is meant, where the person gave one. */
+  /** The source's own name of the wanted login, if the user gave one. */
   readonly name?: string | undefined;
-  /** The servers in the person's own configuration of the clients. Read when they are asked for. */
+  /** The servers in the user's own client configurations. Reads them when called. */
   readonly configured: () => Promise<readonly ConfiguredServer[]>;
 }
 
 /**
- * Keeps a file of the peer as it is, right before it is edited.
+ * Saves a source's file right before it is edited.
  *
- * @param next what it will be then; `undefined` where it is removed
+ * @param next the file's text after the edit; `undefined` if the file is removed
  */
 export type KeepBackup = (file: {
   readonly path: string;
@@ -31,23 +31,23 @@ export type KeepBackup = (file: {
   readonly next: string | undefined;
 }) => Promise<void>;
 
-/** A login that a peer has. */
+/** A login of a source. */
 export interface FoundLogin {
-  /** Its `resource` is empty where nothing of the person's own says which server it is for. */
+  /** Its `resource` is empty if none of the user's own files says which server it is for. */
   readonly login: ExternalLogin;
-  /** The peer's own name for it. Foreign text. */
+  /** The source's own name for it. Untrusted text. */
   readonly name: string;
   readonly file: string;
   /**
-   * Takes it out of the peer's file, under the peer's lock where that is known; everything else there stays. `changed`: the
-   * peer has other tokens for it by now, and nothing was touched. `gone`: it is not there any more.
+   * Removes the login from the source, under the source's lock if it is known; everything else stays. `changed`: the
+   * source has other tokens for it by now, and nothing was touched. `gone`: the source no longer has it.
    *
-   * @param keep called with what the file holds, before that changes; when it throws, nothing is taken
+   * @param keep called with the file's text before a change; if it throws, nothing is taken
    */
   take(keep?: KeepBackup): Promise<'taken' | 'changed' | 'gone'>;
 }
 
-/** Something that is there and cannot be imported. */
+/** An entry that cannot be imported. */
 export interface Skipped {
   readonly name: string;
   readonly file: string;
@@ -57,23 +57,23 @@ export interface Skipped {
 export interface Findings {
   readonly logins: readonly FoundLogin[];
   readonly skipped: readonly Skipped[];
-  /** Where was looked, whether anything was there or not. */
+  /** All searched locations, with or without logins. */
   readonly places: readonly string[];
 }
 
 export interface Source {
   readonly id: string;
   readonly title: string;
-  /** What the peer does when its login has gone. */
+  /** The source's behavior once its login is gone. */
   readonly afterwards: string;
   /**
-   * Reads what the peer has; changes nothing.
+   * Reads the source's logins; changes nothing.
    *
-   * @throws InvalidArgumentError when its file is not what that peer writes
+   * @throws InvalidArgumentError if the file is not in the source's format
    * @throws StorageUnreadableError
    */
   find(context: SourceContext): Promise<Findings>;
-  /** Runs a write of that file of its, as a whole, under its own lock. */
+  /** Runs a write of a whole file of the source, under the source's own lock. */
   readonly lock?:
     | (<T>(path: string, context: SourceContext, write: () => Promise<T>) => Promise<T>)
     | undefined;

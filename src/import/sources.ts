@@ -12,7 +12,7 @@ import { MCPORTER } from './programs/mcporter.ts';
 import { OPENCODE } from './programs/opencode.ts';
 import type { Source } from './source.ts';
 
-/** The programs whose logins can be imported. docs/interop.md says from which versions. */
+/** The programs whose logins can be imported. docs/interop.md lists their versions. */
 export const SOURCES: readonly Source[] = [
   MCP_REMOTE,
   CLAUDE_CODE,

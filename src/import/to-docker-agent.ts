@@ -6,9 +6,9 @@ import { dockerAgentLayoutOf, layoutOf } from '../system/files/paths.ts';
 import { hasOneAlready, type Recipient } from './recipient.ts';
 
 /**
- * docker-agent's own file, in which the login is one more entry.
+ * Writes the login into docker-agent's own file, as one more entry.
  *
- * @param options.dockerAgentDir its configuration directory, where it is another than `~/.config/cagent`
+ * @param options.dockerAgentDir its configuration directory, if it is not `~/.config/cagent`
  */
 export function dockerAgent(
   url: string,
@@ -45,7 +45,7 @@ export function dockerAgent(
         const address = { kid: key.kid, id };
         const before = await store.version(address);
         if (before !== undefined && !replace) throw hasOneAlready('docker-agent', resource);
-        // docker-agent knows one login to a server.
+        // docker-agent has one login per server.
         const next = { ...credential, account: DEFAULT_ACCOUNT };
         const { outcome } = await persistent.write(address, key, before, next);
         if (outcome === 'written') return;

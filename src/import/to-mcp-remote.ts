@@ -11,12 +11,12 @@ import { lease } from './programs/mcp-remote.ts';
 import { hasOneAlready, type Recipient } from './recipient.ts';
 
 /*
- * mcp-remote's two files for a login. They are named after a hash of the URL as mcp-remote is given it, so that is the URL
- * to export.
+ * Writes mcp-remote's two files for a login. Their name is a hash of the URL on mcp-remote's command line, so export
+ * that exact URL.
  */
 
 /**
- * @param url of the MCP server, as it stands on mcp-remote's command line
+ * @param url of the MCP server, as on mcp-remote's command line
  * @param directory mcp-remote's `mcp-remote-v1`, as an absolute path
  */
 export function mcpRemote(url: string, directory: string, { replace }: { replace: boolean }): Recipient {
@@ -40,7 +40,8 @@ export function mcpRemote(url: string, directory: string, { replace }: { replace
       try {
         await check();
         const credential = parseCredential(Buffer.from(login.json.reveal(), 'utf8'));
-        // A registration without tokens is no login, so it comes first; without a refresh token nothing needs one.
+        // The registration comes first, since without tokens it is not a login. Without a refresh token it is not
+        // needed.
         if (login.canRefresh) {
           await write(pathOf('client_info'), registrationOf(credential, name), directory, true);
         }
@@ -61,7 +62,7 @@ async function write(path: string, values: object, temporary: string, replace: b
 
 function tokensOf({ tokens, server, grantedScope }: Credential, login: ExportedLogin): object {
   const { accessToken, refreshToken, tokenType, expiresAt } = tokens;
-  // No `requested_scope`: tokens that were asked for with other scopes than mcp-remote’s own it throws away.
+  // No `requested_scope`: mcp-remote discards tokens that were requested with other scopes than its own.
   return {
     access_token: accessToken.reveal(),
     token_type: tokenType,
@@ -76,8 +77,8 @@ function tokensOf({ tokens, server, grantedScope }: Credential, login: ExportedL
 
 function registrationOf({ client, server }: Credential, name: string): object {
   const { clientId, clientSecret, clientSecretExpiresAt, authMethod, redirectUris } = client;
-  // When it starts, mcp-remote throws away a registration that is not for its own callback, whose port it takes from the
-  // name, and with it the means to refresh.
+  // When it starts, mcp-remote discards a registration that is not for its own callback, and then it cannot refresh. It
+  // takes the callback's port from the name.
   const port = 3335 + (Number.parseInt(name.slice(0, 4), 16) % 45_816);
   const callbacks = ['localhost', '127.0.0.1'].map((host) => `http://${host}:${port}/oauth/callback`);
   return {

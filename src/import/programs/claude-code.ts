@@ -7,8 +7,8 @@ import { JSON_CODEC, type StoredEntry } from '../source-file.ts';
 import { jsonIn, keyringLocation, UNKNOWN } from '../source-keyring.ts';
 
 /*
- * Claude Code: one item of the Keychain on macOS, a file elsewhere. Both hold the user's own account under another key; only
- * `mcpOAuth` is looked at.
+ * Claude Code: one item of the Keychain on macOS, a file elsewhere. Both hold the user's own account under another key;
+ * only `mcpOAuth` is read.
  */
 
 const SERVICE = 'Claude Code-credentials';
@@ -51,7 +51,7 @@ function entryOf(key: string, value: unknown): StoredEntry {
   const path = ['mcpOAuth', key];
   const url = textAt(entry, 'serverUrl');
   const accessToken = secretAt(entry, 'accessToken');
-  // Without a token it is a registration that nobody has logged in with yet.
+  // An entry without a token is a registration before any login.
   if (accessToken === undefined) return { name: key, path, content: { reason: 'nobody is logged in there' } };
   if (url === undefined) {
     return { name: key, path, content: { reason: 'it does not say which server it is for' } };

@@ -4,9 +4,9 @@ import { issuerIn, momentAt, objectAt, objectOf, textAt, wireClient, wireTokens 
 import type { Source } from '../source.ts';
 import { findIn, JSON_CODEC, type StoredEntry } from '../source-file.ts';
 
-/* Cline, which keeps a login in the entry of its server in the file of settings. Only the tokens are taken. */
+/* Cline, which saves a login in its server's entry in the settings file. Only the tokens are removed. */
 
-/** After how long Cline itself takes its lock for left behind. */
+/** After this time Cline itself treats its lock as stale, in milliseconds. */
 const STALE_MS = 10_000;
 
 export const CLINE: Source = {

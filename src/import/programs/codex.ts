@@ -11,13 +11,13 @@ import { jsonIn, type KeyringEntry, type KeyringStore, keyringLocation } from '.
 import { underSourceLock } from '../source-lock.ts';
 
 /*
- * Codex: an item of the OS keyring for each server or, with `mcp_oauth_credentials_store = "file"` and where it found no
- * keyring, `.credentials.json`. Both may be there; each login is taken from where it is. Its encrypted file
- * (`secrets/mcp_oauth.age`) is named, and not read.
+ * Codex: one item of the OS keyring for each server, or `.credentials.json`. Codex uses the file if it found no
+ * keyring, or with `mcp_oauth_credentials_store = "file"`. Both may exist; each login is taken from its own store. The
+ * encrypted file (`secrets/mcp_oauth.age`) is reported, not read.
  */
 
 const SERVICE = 'Codex MCP Credentials';
-/** How its keyring layer begins an item that it has cut into several. */
+/** The prefix of an item that Codex's keyring layer has split into several. */
 const IN_PIECES = 'CODEX_CHUNKED:';
 
 export const CODEX: Source = {
@@ -52,7 +52,7 @@ function codexHome({ variables, homeDirectory }: Environment): string {
   return variables['CODEX_HOME'] || join(homeDirectory, '.codex');
 }
 
-/** What it holds while it refreshes that login, by the name that the login has in both stores. */
+/** Runs the step under the lock that Codex holds for a refresh. Its name comes from the login's name in both stores. */
 function underCredentialLock<T>(home: string, key: string, step: () => Promise<T>): Promise<T> {
   const name = `${createHash('sha256').update(key).digest('hex')}.lock`;
   return underSourceLock(join(home, 'mcp-oauth-locks', name), {}, step);
@@ -72,9 +72,9 @@ function keyringStore(home: string, context: SourceContext): KeyringStore {
   };
 }
 
-/** The name of the server, and 16 hexadecimal digits of a hash of what it is. */
+/** The server's name, and 16 hexadecimal digits of a hash of its description. */
 function accountsOf(name: string, url: string): string[] {
-  // How serde_json orders a map depends on how it was compiled: as it was filled, or by the alphabet.
+  // The key order of a serde_json map depends on its build: insertion order or alphabetical.
   const abouts = [
     { type: 'http', url, headers: {} },
     { headers: {}, type: 'http', url },

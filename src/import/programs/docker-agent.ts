@@ -7,11 +7,11 @@ import type { ExternalLogin } from '../../transfer/types.ts';
 import { type FoundLogin, type Skipped, type Source, type SourceContext, sameTokens } from '../source.ts';
 
 /*
- * docker-agent: one sealed file for all its logins, and the key in the OS keyring or in a directory beside it. Read and
- * written by the code that works on these files with --store docker-agent.
+ * docker-agent: one sealed file for all its logins, and the key in the OS keyring or in a directory beside the file.
+ * The code behind --store docker-agent reads and writes them.
  */
 
-/** A refresh by a Holdfast that works on these files (--store docker-agent) ends first, at its own timeout. */
+/** Longer than the timeout of a refresh by another Holdfast with --store docker-agent. In milliseconds. */
 const LEASE_WAIT_MS = 100_000;
 
 export const DOCKER_AGENT: Source = {
@@ -37,7 +37,7 @@ export const DOCKER_AGENT: Source = {
       }
     }
     if (entries.size > 0) return { logins, skipped, places: [bundle] };
-    // An older layout lies in the keyring alone: one that does not open now is not one without logins.
+    // An older layout uses only the keyring. A keyring that does not open now may hold logins.
     for (const { id, status, reason = '' } of reports) {
       if (status === undefined || !['locked', 'denied', 'broken'].includes(status)) continue;
       skipped.push({ name: `keyring ${id}`, file: bundle, reason: reason.replace(/\.$/, '') });
@@ -62,7 +62,7 @@ function take(
   });
 }
 
-/** Whichever keyring is chosen for Holdfast's own key, docker-agent's is where docker-agent put it. */
+/** docker-agent's key stays in docker-agent's keyring, whichever keyring Holdfast uses for its own key. */
 async function withStore<T>(
   { environment, file }: SourceContext,
   step: (parts: ReturnType<typeof openDockerAgent>) => Promise<T>,
@@ -78,7 +78,7 @@ async function withStore<T>(
   }
 }
 
-/** @throws RecordDamagedError, InvalidArgumentError when it is no entry of docker-agent's for a server */
+/** @throws RecordDamagedError, InvalidArgumentError if it is not docker-agent's entry for a server */
 function loginOf(url: string, entry: unknown): ExternalLogin {
   const { tokens, client, server, grantedScope, requestedScope } = credentialOf(url, entry, []);
   const { accessToken, refreshToken, tokenType, obtainedAt, expiresAt } = tokens;

@@ -17,15 +17,15 @@ import {
 import { jsonIn, type KeyringStore, keyringLocation } from '../source-keyring.ts';
 
 /*
- * Gemini CLI: a list in `mcp-oauth-tokens.json` or, where the user has chosen it, an item of the OS keyring for each server,
- * or the file that stands in for that, `gemini-credentials.json`, encrypted with a key that is made of the names of the
- * machine and the user.
+ * Gemini CLI: a list in `mcp-oauth-tokens.json` or, if the user chose it, one item of the OS keyring for each server.
+ * The keyring's fallback file, `gemini-credentials.json`, is encrypted with a key derived from the names of the machine
+ * and the user.
  */
 
 const SERVICE = 'gemini-cli-oauth';
-/** The user's own Google account lies among the servers. */
+/** The user's own Google account is stored among the servers. */
 const OWN_ACCOUNT = 'main-account';
-/** Among the items of the keyring: what it tries the keyring with, and secrets of other kinds. */
+/** Keyring items that are no logins: Gemini's test item, and secrets of other kinds. */
 const NO_SERVER = /^(main-account$|__keychain_test__|__secret__)/;
 
 export const GEMINI: Source = {

@@ -10,8 +10,8 @@ import { jsonIn, type KeyringEntry, keyringLocation, UNKNOWN } from '../source-k
 import { underSourceLock } from '../source-lock.ts';
 
 /*
- * goose: one item of the OS keyring or, without a keyring, `secrets.yaml`; each holds every secret of goose. Only the keys
- * of logins to MCP servers are looked at. Which server one is for stands in goose's configuration.
+ * goose: one item of the OS keyring or, without a keyring, `secrets.yaml`. Each holds every secret of goose; only the
+ * keys of MCP logins are read. goose's configuration says which server a login is for.
  */
 
 const ITEM = { service: 'goose', account: 'secrets' };
@@ -24,7 +24,7 @@ export const GOOSE: Source = {
   afterwards: 'goose opens the browser for a login of its own when it uses that server again',
   find: (context) => {
     const file = context.file ?? join(gooseDirectory(context.environment), 'secrets.yaml');
-    // Newer versions hold it whenever they change a secret, the keyring's too.
+    // Newer versions hold this lock for every change of a secret, in the keyring too.
     const path = `${file}.lock`;
     const lock = <T>(write: () => Promise<T>) => underSourceLock(path, { needs: path }, write);
     return findInAll([
@@ -78,7 +78,7 @@ async function entryOf(key: string, value: unknown, context: SourceContext): Pro
   return { name, path, content: { login } };
 }
 
-/** A map at the top, line by line, as goose writes it. */
+/** A top-level map, line by line, as goose writes it. */
 const YAML_CODEC: Codec = {
   parse: (text) => YAML_FORMAT.parse(text),
   remove: (text, [key]) => {
@@ -89,11 +89,11 @@ const YAML_CODEC: Codec = {
     const [start] = (isScalar(pair?.key) && pair.key.range) || [];
     const [, valueEnd] = (isNode(pair?.value) && pair.value.range) || [];
     if (start === undefined || valueEnd === undefined) return text;
-    // Up to the end of its last line: comments below are of what follows.
+    // Removes up to the end of the last line: comments below belong to the next entry.
     const last = text.slice(0, valueEnd).trimEnd().length;
     const lineEnd = text.indexOf('\n', last);
     const rest = text.slice(0, start) + (lineEnd === -1 ? '' : text.slice(lineEnd + 1));
-    // Without any key left, what remains would be no map any more.
+    // Without any key, the remaining text would not be a map.
     return root.items.length === 1 ? `${rest}{}\n` : rest;
   },
 };

@@ -8,7 +8,7 @@ import { objectAt, objectOf, textAt } from '../fields.ts';
 import { type Codec, JSON_CODEC } from '../source-file.ts';
 
 /*
- * The Inspector's `secrets.json`: a map of secrets, plain, or sealed with AES-256-GCM under a key that scrypt makes of a
+ * The Inspector's `secrets.json`: a map of secrets, plain, or sealed with AES-256-GCM. scrypt derives the key from a
  * passphrase. Each write has its own salt.
  */
 
@@ -16,13 +16,13 @@ const CIPHER = 'aes-256-gcm';
 const KEY_BYTES = 32;
 const IV_BYTES = 12;
 const TAG_BYTES = 16;
-/** Its own cost, which is also the highest that it takes from a file. */
+/** The Inspector's own cost, and the highest cost accepted from a file. */
 const COST = { N: 16_384, r: 8, p: 1 };
 
-/** The passphrase, or why there is none, as the end of "it is encrypted, and …". */
+/** The passphrase, or why it is missing, as the end of "it is encrypted, and …". */
 export type Passphrase = { readonly passphrase: Secret } | { readonly problem: string };
 
-/** The passphrase, from where the Inspector takes it. */
+/** The passphrase, read from the Inspector's own sources. */
 export async function inspectorPassphrase({ variables }: Environment): Promise<Passphrase> {
   const direct = variables['MCP_INSPECTOR_SECRET_KEY'];
   const file = variables['MCP_INSPECTOR_SECRET_KEY_FILE']?.trim();
@@ -45,8 +45,8 @@ export async function inspectorPassphrase({ variables }: Environment): Promise<P
 }
 
 /**
- * `{ encryption, secrets }`, or `{ encryption, problem }` where it cannot be opened: why, without a secret. Removing writes
- * it as it was, plain or sealed.
+ * `{ encryption, secrets }`, or `{ encryption, problem }` if it cannot be opened: the reason, without a secret.
+ * Removing an entry keeps the file plain or sealed, as it was.
  */
 export function secretsCodec(key: Passphrase): Codec {
   return {
@@ -111,7 +111,7 @@ function opened(
   return { secrets };
 }
 
-/** What a file asks for may not cost more than the Inspector itself would spend. */
+/** A file may not demand more work than the Inspector itself would spend. */
 function costIn(value: unknown, most: number): number {
   if (typeof value === 'number' && Number.isInteger(value) && value > 0 && value <= most) return value;
   throw new SyntaxError('not a cost that is known');

@@ -10,13 +10,14 @@ import { jsonIn, keyringLocation } from '../source-keyring.ts';
 import { inspectorPassphrase, secretsCodec } from './inspector-secrets.ts';
 
 /*
- * MCP Inspector 2. `oauth.json` says which clients it is at which servers and authorization servers; the tokens lie in the OS
- * keyring, in `secrets.json`, which may be encrypted, or in `oauth.json` itself. It never says when it wrote a token.
+ * MCP Inspector 2. `oauth.json` lists its clients at the servers and authorization servers. The tokens are in the OS
+ * keyring, in `secrets.json`, which may be encrypted, or in `oauth.json` itself. The Inspector never records when it
+ * wrote a token.
  */
 
 const SERVICE = 'mcp-inspector';
 
-/** After how long the Inspector itself takes its lock for left behind. */
+/** After this time the Inspector itself treats its lock as stale, in milliseconds. */
 const STALE_MS = 10_000;
 
 export const INSPECTOR: Source = {
@@ -38,7 +39,7 @@ async function find(context: SourceContext): Promise<Findings> {
         Object.entries(objectAt(server, 'byIssuer') ?? {}).flatMap(([issuer, one]) => {
           const tokens = objectAt(one, 'tokens');
           const path = ['servers', url, 'byIssuer', issuer, 'tokens'];
-          // Without any, they lie elsewhere, or nobody is logged in.
+          // Without tokens here, they are in another store, or nobody is logged in.
           return tokens === undefined ? [] : [entryOf(url, issuer, tokens, objectOf(one), path)];
         }),
       ),
@@ -67,13 +68,13 @@ async function find(context: SourceContext): Promise<Findings> {
   return findInAll([files, inKeyring]);
 }
 
-/** The logins among secrets, by `<account>:<field>`. The path of each is empty. */
+/** The logins among secrets, by `<account>:<field>`. Each has an empty path. */
 function entriesIn(
   all: Fields,
   servers: Fields | undefined,
 ): readonly { readonly key: string; readonly entry: StoredEntry }[] {
   return Object.entries(all).flatMap(([key, value]) => {
-    // `oauth+<namespace>+<URL>`, the namespace being left out where there is none.
+    // `oauth+<namespace>+<URL>`; without a namespace, `oauth+<URL>`.
     const [, account = '', url = '', issuer = ''] =
       /^(oauth\+(?:[^+:]*\+)?([^+:]+)):tokens:(.+)$/s.exec(key) ?? [];
     const server = decoded(url);
@@ -91,7 +92,7 @@ function entriesIn(
   });
 }
 
-/** The accounts that the state speaks of, for keyrings that cannot be searched. */
+/** The accounts that the state names, for keyrings that cannot be searched. */
 function accountsOf(state: unknown): string[] {
   const namespace = textAt(objectOf(state), 'secretsNamespace');
   const prefix = namespace === undefined ? 'oauth+' : `oauth+${namespace}+`;
@@ -102,7 +103,7 @@ function accountsOf(state: unknown): string[] {
   );
 }
 
-/** With `--file`: the directory of the Inspector, or `oauth.json` in its directory `storage`. */
+/** With `--file`: the Inspector's directory, or `oauth.json` in its directory `storage`. */
 function pathsOf({ file, environment }: SourceContext): { oauth: string; secrets: string } {
   const { variables, homeDirectory } = environment;
   if (file !== undefined) {
@@ -142,7 +143,9 @@ function entryOf(
   return { name, path, content: { login: { from: 'inspector', resource: url, ...tokens, client, issuer } } };
 }
 
-/** What is there is judged where it is read to be changed; here it only says more of the tokens. */
+/**
+ * Ignores a damaged file, since these values only add details to the tokens. The code that edits the file validates it.
+ */
 async function valuesIn(path: string): Promise<unknown> {
   const { text } = await readClientFile(path);
   try {

@@ -20,12 +20,12 @@ import {
 } from '../source.ts';
 
 /*
- * mcp-remote: two files for each login, `<md5>_tokens.json` and `<md5>_client_info.json`. The name is a hash of the URL and
- * of some options, so a login is found by hashing URLs that are known. The tokens' file is what is taken; the registration
- * stays, and is of use to mcp-remote alone.
+ * mcp-remote: two files for each login, `<md5>_tokens.json` and `<md5>_client_info.json`. The name is a hash of the URL
+ * and some options, so a login is found by hashing known URLs. Only the token file is taken. The registration stays,
+ * since only mcp-remote can use it.
  */
 
-/** For how long mcp-remote lets another process refresh. */
+/** The time that mcp-remote gives another process to refresh, in milliseconds. */
 const LEASE_MS = 30_000;
 const SUFFIX = '_tokens.json';
 
@@ -67,7 +67,7 @@ export const MCP_REMOTE: Source = {
   lock: (path, _, write) => underLease(path, write),
 };
 
-/** One for each version that had a layout of its own. */
+/** One directory for each version with its own layout. */
 async function directoriesOf({ file, environment }: SourceContext): Promise<string[]> {
   const root =
     file ?? (environment.variables['MCP_REMOTE_CONFIG_DIR'] || join(environment.homeDirectory, '.mcp-auth'));
@@ -75,7 +75,7 @@ async function directoriesOf({ file, environment }: SourceContext): Promise<stri
   return versions.length === 0 ? [root] : versions.map((name) => join(root, name));
 }
 
-/** By hash: the URLs that were given, and those of the clients' configuration with the options that stand there. */
+/** By hash: the given URLs, and those in the clients' configurations with their options. */
 async function candidates({ urls, configured }: SourceContext): Promise<ReadonlyMap<string, string>> {
   const found = new Map<string, string>();
   const add = (parts: readonly string[], url: string) =>
@@ -98,7 +98,7 @@ function isMcpRemote(args: readonly string[]): boolean {
   return args.some((word) => /(^|[\\/])mcp-remote(@|$|[\\/])/.test(word));
 }
 
-/** What else goes into the hash, as mcp-remote is told it on its command line. */
+/** The other parts of the hash, from mcp-remote's command line. */
 function optionsOf({ args }: ConfiguredServer): string[] {
   const after = (name: string) => args.flatMap((word, at) => (word === name ? [args[at + 1] ?? ''] : []));
   const headers = Object.fromEntries(
@@ -117,7 +117,7 @@ function optionsOf({ args }: ConfiguredServer): string[] {
 async function loginAt(directory: string, name: string, url: string): Promise<ExternalLogin | undefined> {
   const tokens = await readJson(join(directory, `${name}${SUFFIX}`));
   const client = await readJson(join(directory, `${name}_client_info.json`));
-  // Releases before 0.1.38 wrote no `expires_at`: the life counts from the moment of writing.
+  // Releases before 0.1.38 wrote no `expires_at`: the life counts from the time of writing.
   const found = wireTokens(tokens?.fields, tokens?.writtenAt);
   if (found === undefined) return undefined;
   return {
@@ -137,14 +137,14 @@ async function readJson(path: string): Promise<{ fields: Fields; writtenAt: numb
     const fields = objectOf(parsePlainJson(text));
     if (fields !== undefined) return { fields, writtenAt: Math.floor(stats.mtimeMs) };
   } catch {
-    // It quotes what it read in its message, so its error is no cause to keep.
+    // The parser's message quotes its input, so the error is not kept as a cause.
   }
   throw new InvalidArgumentError(`${shellPath(path)} is not what mcp-remote writes; it was left as it is.`, {
     hint: 'It may be damaged. mcp-remote makes it anew at its next login.',
   });
 }
 
-/** Under the lease that mcp-remote takes for a refresh, so that none is under way meanwhile. */
+/** Holds mcp-remote's own refresh lease, so that no refresh runs meanwhile. */
 async function take(
   directory: string,
   name: string,
@@ -185,7 +185,7 @@ export async function lease(path: string): Promise<() => Promise<void>> {
       if (!(error instanceof InvalidArgumentError)) throw error;
     }
     const held = await readJson(path).catch((error: unknown) => {
-      // It is being written, or was cut: its time tells nothing, and it gets as long as any other.
+      // The lease file is half written or truncated, so its time is unknown. It gets the full time limit.
       if (error instanceof HoldfastError) return undefined;
       throw error;
     });

@@ -4,9 +4,12 @@ import { issuerIn, momentAt, objectAt, objectOf, textAt, wireClient, wireTokens 
 import type { Source } from '../source.ts';
 import { findIn, JSON_CODEC, type StoredEntry } from '../source-file.ts';
 
-/* mcporter. Only the tokens are taken: the registration beside them stays. Its lock, since 0.12, is one that 0.9 ignores. */
+/*
+ * mcporter. Only the tokens are taken; their registration stays. mcporter locks since 0.12; version 0.9 ignores the
+ * lock.
+ */
 
-/** As long as mcporter itself waits. */
+/** As long as mcporter itself waits, in milliseconds. */
 const WAIT_MS = 30_000;
 
 export const MCPORTER: Source = {

@@ -8,11 +8,11 @@ import type { Findings, Skipped, Source, SourceContext } from '../source.ts';
 import { findIn, JSON_CODEC, type StoredEntry } from '../source-file.ts';
 
 /*
- * opencode 1, which keeps its logins in a file of JSON; the database of its newer core is named, and not read. Only the
- * tokens are taken: the registration beside them stays.
+ * opencode 1, which saves its logins in a JSON file. The database of its newer core is reported, not read. Only the
+ * tokens are taken; their registration stays.
  */
 
-/** After how long without a heartbeat opencode itself takes a lock for left behind. */
+/** After this time without a heartbeat opencode itself treats a lock as stale, in milliseconds. */
 const STALE_MS = 60_000;
 
 export const OPENCODE: Source = {
@@ -45,7 +45,10 @@ function directoryOf({ environment }: SourceContext, variable: string, usual: st
   return join(home, 'opencode');
 }
 
-/** In opencode's directory of locks, under the hash of what it calls the lock. A version without that takes none. */
+/**
+ * Locks in opencode's directory of locks, under the hash of its name for the lock. A version without that directory
+ * does not lock.
+ */
 async function underLock<T>(path: string, context: SourceContext, write: () => Promise<T>): Promise<T> {
   const locks = join(directoryOf(context, 'XDG_STATE_HOME', '.local/state'), 'locks');
   if (!(await isThere(locks))) return write();
@@ -54,7 +57,7 @@ async function underLock<T>(path: string, context: SourceContext, write: () => P
   return underHeartbeatDirectory(lock, { staleMs: STALE_MS, waitMs: STALE_MS + 5_000 }, write);
 }
 
-/** Whoever uses the newer core alone must not read that there is nothing. */
+/** Users of only the newer core must not read that opencode has no logins. */
 async function withDatabases(found: Findings, directory: string): Promise<Findings> {
   const databases = (await namesIn(directory)).filter((name) => /^opencode(-[\w.-]+)?\.db$/.test(name));
   const skipped = databases.map((name): Skipped => {
