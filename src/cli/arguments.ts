@@ -4,14 +4,14 @@ import { quote } from '../quote.ts';
 import type { Command, Option } from './command.ts';
 import { COMMON } from './options/common.ts';
 
-/** What was given after the name of a command, checked against what it declares. */
+/** The arguments after a command's name, checked against the command's declaration. */
 export interface Arguments {
   readonly argument: string | undefined;
   readonly second: string | undefined;
-  /** What followed `--`, where the command declares it. */
+  /** The words after `--`, if the command declares them. */
   readonly rest: readonly string[];
   readonly values: ReadonlyMap<string, string | true>;
-  /** Every value of the options that repeat. */
+  /** Every value of the repeatable options. */
   readonly lists: ReadonlyMap<string, readonly string[]>;
 }
 
@@ -25,7 +25,7 @@ export function parseArguments(command: Command, args: readonly string[]): Argum
   for (const [name, { type, short }] of Object.entries(declared)) {
     options[name] = short === undefined ? { type } : { type, short };
   }
-  // Not strict: its errors speak of the parser, and do not say which option was meant.
+  // Not strict: the parser's own errors do not name the wrong option.
   const { tokens, positionals } = parseArgs({
     args: [...own],
     options,
@@ -55,7 +55,7 @@ export function parseArguments(command: Command, args: readonly string[]): Argum
   return { argument, second: positionals[1], rest, values, lists };
 }
 
-/** A whole number within the bounds; `undefined` when the option was not given. */
+/** A whole number within the bounds; `undefined` if the option was not given. */
 export function numberOf(
   command: Command,
   option: string,
@@ -71,7 +71,7 @@ export function numberOf(
   );
 }
 
-/** The candidate that was probably meant: one that begins so, or differs by two letters at most. */
+/** The candidate that the user probably meant: it starts with the word, or differs by at most two letters. */
 export function nearest(word: string, candidates: readonly string[]): string | undefined {
   if (word === '') return undefined;
   return candidates.find((candidate) => candidate.startsWith(word) || distance(candidate, word) <= 2);
@@ -101,7 +101,7 @@ function valueOf(
   }
   // A lone `-` is standard input.
   if (inlineValue !== true && value.startsWith('-') && value !== '-') {
-    // `--account --json` is a value that was forgotten far more often than a value that begins so.
+    // `--account --json` is usually a forgotten value, and rarely a value that starts with a dash.
     throw new InvalidArgumentError(`${rawName} needs a value, but ${quote(value, 40)} follows.`, {
       hint: rawName.startsWith('--') ? `If that is the value: ${rawName}=VALUE` : seeHelp(command),
     });
@@ -138,7 +138,7 @@ function seeHelp({ name }: Command): string {
   return `See: holdfast ${name} --help`;
 }
 
-/** How many letters two words differ by (Levenshtein). */
+/** Number of letters by which two words differ (Levenshtein). */
 function distance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, index) => index);
   for (const [i, letter] of a.split('').entries()) {

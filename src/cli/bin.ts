@@ -2,7 +2,7 @@
 import './closed-prototypes.ts';
 import { main } from './main.ts';
 
-// The exit code is set, not forced: what is written to a pipe would be cut off by process.exit().
+// Sets the exit code, since process.exit() would cut off output to a pipe.
 void main(process.argv.slice(2)).then((code) => {
   process.exitCode = code;
 });

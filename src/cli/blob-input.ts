@@ -6,26 +6,26 @@ import { printable } from '../quote.ts';
 import { readGivenFile } from '../system/files/private-directory.ts';
 import { canAsk } from './terminal.ts';
 
-/* Where a hand-over blob comes from. It is no argument of a command: it is too long for one. */
+/* Reads hand-over blobs. A blob is too long for a command-line argument. */
 
-/** A mounted file tells nobody that it changed. */
+/** Interval between reads, in milliseconds, since a mounted file does not report changes. */
 const LOOK_EVERY_MS = 500;
 
 export interface BlobSource {
-  /** The file to look at; standard input, where not given. */
+  /** The file to read; standard input if absent. */
   readonly file?: string | undefined;
   readonly signal: AbortSignal;
   /** Ends the wait without an error. */
   readonly over?: AbortSignal | undefined;
-  /** Where blobs are pasted: hears how to ask there about one, since nothing else may read what is typed meanwhile. */
+  /** For pasted blobs: receives the function that asks about one. No other reader may take the input meanwhile. */
   readonly onReader?: ((ask: Ask) => void) | undefined;
 }
 
-/** Asks, and answers the line that is typed. Rejects with an AbortedError when the input, or the wait, ends first. */
+/** Asks, and resolves with the typed line. Rejects with an AbortedError if the input or the wait ends first. */
 export type Ask = (question: string) => Promise<string>;
 
 /**
- * The texts that may be a blob, one after the other, as they come.
+ * Yields each text that may be a blob, as it arrives.
  *
  * @throws AbortedError for `signal`
  * @throws StorageUnreadableError
@@ -37,18 +37,21 @@ export async function* blobsFrom(source: BlobSource): AsyncGenerator<string> {
   if (signal.aborted) throw new AbortedError('The wait for a blob was ended.', { cause: signal.reason });
 }
 
-/** `undefined` when the file is not there. */
+/** @returns `undefined` if the file does not exist */
 export async function readBlobFile(path: string, says: string): Promise<string | undefined> {
   return (await readGivenFile(path, { maxBytes: MAX_BLOB_CHARACTERS, says }))?.toString('utf8');
 }
 
-/** Lines up to the last one of a blob; up to an empty one after others, for what was cut; or up to the end. */
+/**
+ * Reads lines up to a blob's last line. Text that is not a whole blob ends at an empty line, or at the end of the
+ * input.
+ */
 async function* pasted(end: AbortSignal, onReader?: (ask: Ask) => void): AsyncGenerator<string> {
-  // As a terminal, lines may have any length: by itself it cuts them at 4,096 characters.
+  // `terminal` allows lines of any length: a terminal's own line mode cuts them at 4,096 characters.
   const lines = createInterface({ input: process.stdin, output: process.stderr, terminal: canAsk() });
   // Ctrl-C reaches the terminal as a character while lines are read from it.
   lines.on('SIGINT', () => process.kill(process.pid, 'SIGINT'));
-  // After Ctrl-Z and `fg` Node leaves the input paused, so that no key works any more.
+  // After Ctrl-Z and `fg` Node leaves the input paused, so that keys no longer work.
   lines.on('SIGCONT', () => lines.resume());
   const close = () => lines.close();
   end.addEventListener('abort', close);
@@ -77,18 +80,18 @@ async function* pasted(end: AbortSignal, onReader?: (ask: Ask) => void): AsyncGe
   }
 }
 
-/** Each whole blob that the file holds, when it holds another one. */
+/** Yields each whole blob in the file that differs from the last one. */
 async function* written(path: string, end: AbortSignal): AsyncGenerator<string> {
   let last: string | undefined;
   while (!end.aborted) {
     const text = await readBlobFile(path, '--file');
-    // A part of one is still being written.
+    // The writer has not finished the blob yet.
     if (text !== undefined && text !== last && isWholeBlob(text)) {
       last = text;
       yield text;
     }
     await sleep(LOOK_EVERY_MS, undefined, { signal: end }).catch(() => {
-      // The loop sees it.
+      // The loop checks the signal.
     });
   }
 }

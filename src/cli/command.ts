@@ -1,48 +1,52 @@
 import type { Environment } from '../system/environment.ts';
 import type { Ui } from './ui.ts';
 
-/** One option, as help, parsing and completion read it. */
+/** One option; help, parser and completion read it. */
 export interface Option {
   readonly type: 'string' | 'boolean';
   readonly short?: string | undefined;
-  /** What stands for the value in help. */
+  /** The value's placeholder in help. */
   readonly value?: string | undefined;
-  /** Values that completion offers; others may be good too. */
+  /** Values that completion offers; other values may be valid too. */
   readonly choices?: readonly string[] | undefined;
-  /** May be given several times; otherwise the last one counts. */
+  /** May be given several times; otherwise the last value counts. */
   readonly repeats?: boolean | undefined;
   readonly summary: string;
 }
 
-/** The one positional argument of a command. */
+/** A command's positional argument. */
 export interface Argument {
-  /** What stands for it in help; `URL` is an MCP server, and completed from the logins that are here. */
+  /** The placeholder in help. `URL` is an MCP server; completion offers the stored logins for it. */
   readonly name: string;
   readonly required: boolean;
   readonly choices?: readonly string[] | undefined;
 }
 
-/** What may follow `--`: another command, which is not looked at. */
+/** The words after `--`: another command, which is not parsed. */
 export interface Rest {
-  /** What stands for it in help. */
+  /** The placeholder in help. */
   readonly name: string;
 }
 
-/** What a command is given: its arguments checked and named. */
+/** A command's input: its checked and named arguments. */
 export interface Invocation {
-  /** The positional argument; present when the command declares one that is required. */
+  /** The positional argument; set if the command requires one. */
   readonly argument: string | undefined;
-  /** What followed `--`; at least one word where the command declares it. */
+  /** The words after `--`; at least one if the command declares them. */
   readonly rest: readonly string[];
-  /** The second positional argument, where the command declares one. */
+  /** The second positional argument, if the command declares one. */
   readonly second: string | undefined;
   text(option: string): string | undefined;
-  /** Every value of an option that repeats. */
+  /** Every value of a repeatable option. */
   texts(option: string): readonly string[];
   flag(option: string): boolean;
-  /** A whole number within the bounds, if given. Throws InvalidArgumentError. */
+  /**
+   * A whole number within the bounds, if given.
+   *
+   * @throws InvalidArgumentError
+   */
   number(option: string, bounds: { min: number; max: number }): number | undefined;
-  /** The whole table, for what describes it. */
+  /** All commands, for commands that describe them. */
   readonly table: readonly Command[];
   readonly ui: Ui;
   readonly environment: Environment;
@@ -50,17 +54,17 @@ export interface Invocation {
   readonly signal: AbortSignal;
 }
 
-/** A command of the table. `load` brings its code, and nothing loads that before. */
+/** A command of the table. `load` imports its code, and nothing else imports it earlier. */
 export interface Command {
   readonly name: string;
   readonly argument?: Argument | undefined;
   readonly second?: Argument | undefined;
   readonly rest?: Rest | undefined;
   readonly summary: string;
-  /** What help says below the usage line. */
+  /** The text below the usage line in help. */
   readonly description: string;
   readonly options: Readonly<Record<string, Option>>;
   readonly examples: readonly (readonly [command: string, what: string])[];
-  /** Answers the exit code. */
+  /** `run` resolves with the exit code. */
   readonly load: () => Promise<{ readonly run: (invocation: Invocation) => Promise<number> }>;
 }

@@ -19,8 +19,8 @@ import { STORE } from './specs/store.ts';
 import { TOKEN } from './specs/token.ts';
 
 /*
- * The one table of commands, in the order of the overview: parsing, help, completion and the documentation come from it. A
- * command's code is loaded when it is called.
+ * The table of all commands, in the order of the overview. Parser, help, completion and documentation read it. A
+ * command's code loads when the command runs.
  */
 
 export const COMMANDS: readonly Command[] = [

@@ -1,7 +1,7 @@
 import type { CredentialSummary } from '../login/types.ts';
 import { isoTime } from './words.ts';
 
-/** A credential as every command prints it with `--json`: its moments in ISO 8601, and no secret. */
+/** A credential as every command prints it with `--json`: times in ISO 8601, no secrets. */
 export function credentialJson(one: CredentialSummary): Record<string, unknown> {
   return {
     ...one,

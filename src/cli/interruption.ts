@@ -3,9 +3,9 @@ import type { StepMessage } from '../system/checkpoints.ts';
 import { EXIT } from './exit-code.ts';
 
 /*
- * How a command ends before its time. The first signal aborts what it does, and a refresh that is under way is waited for:
- * its answer exists nowhere else, and a server that rotates refresh tokens ends a login whose answer is lost. A second
- * signal ends the process at once.
+ * Ends a command early. The first signal aborts the command's work, but the process waits for a running refresh. Its
+ * answer exists nowhere else: a server that rotates refresh tokens ends a login whose answer is lost. A second signal
+ * ends the process at once.
  */
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
@@ -17,7 +17,10 @@ const EXIT_OF_SIGNAL: Readonly<Record<Signal, number>> = {
   SIGHUP: EXIT.hungUp,
 };
 
-/** A second signal that comes sooner is the same wish: a key that repeats, or nobody who has read what is waited for. */
+/**
+ * A second signal within this time, in milliseconds, counts as the first: a key repeats, or the user has not read the
+ * message yet.
+ */
 const SAME_WISH_MS = 1_000;
 
 export class Interruption {
@@ -26,24 +29,24 @@ export class Interruption {
   #refreshes = 0;
   #first: { readonly at: number; readonly exitCode: number } | undefined;
 
-  /** Listens until `dispose`. @param say is told what the process waits for */
+  /** Listens until `dispose`. @param say gets the text about the wait */
   constructor(say: (text: string) => void) {
     this.#say = say;
     for (const signal of SIGNALS) process.on(signal, this.#onSignal);
     subscribe('holdfast:step', this.#onStep);
   }
 
-  /** Aborts when the command is to end. */
+  /** Aborts when the command must end. */
   get signal(): AbortSignal {
     return this.#stop.signal;
   }
 
-  /** What a shell reports of a process that the signal ended; `undefined` where there was none. */
+  /** The exit code that a shell reports for a process that the signal ended; `undefined` without a signal. */
   get exitCode(): number | undefined {
     return this.#first?.exitCode;
   }
 
-  /** Nobody reads the output any more, as after `| head`. */
+  /** Ends the command because nobody reads its output, as after `| head`. */
   outputClosed(): void {
     this.#first ??= { at: performance.now(), exitCode: EXIT.done };
     this.#stop.abort();
@@ -64,7 +67,7 @@ export class Interruption {
       this.#stop.abort();
     } else if (performance.now() - this.#first.at >= SAME_WISH_MS || this.#refreshes === 0) {
       this.dispose();
-      // A command that is run passes signals on, and ends with it.
+      // `holdfast run` listens too: it passes signals to its command, and ends with it.
       if (process.listenerCount(signal) === 0) process.kill(process.pid, signal);
     }
   };

@@ -4,7 +4,7 @@ import { fileSystemOf } from '../system/files/file-system.ts';
 import { layoutOf } from '../system/files/paths.ts';
 import type { Invocation } from './command.ts';
 
-/** Where a login lies, how long that lasts, and which keyrings were passed over: never in silence. */
+/** Reports the login's keyring, how long it lasts, and which keyrings were skipped: a fallback is never silent. */
 export async function tellKeyring(
   { ui, environment }: Pick<Invocation, 'ui' | 'environment'>,
   { keyring, tiers }: Pick<LoginResult, 'keyring' | 'tiers'>,

@@ -10,10 +10,14 @@ import { Interruption } from './interruption.ts';
 import { isLog } from './options/log.ts';
 import { Ui } from './ui.ts';
 
-/** What a write answers when nobody reads any more: a pipe whose reader has ended, a terminal that was closed. */
+/** The errors of a write without a reader: the pipe's reader has ended, or the terminal was closed. */
 const OUTPUT_CLOSED = new Set<string | undefined>(['EPIPE', 'EIO']);
 
-/** Runs one command line. Answers the exit code. */
+/**
+ * Runs one command line.
+ *
+ * @returns the exit code
+ */
 export async function main(argv: readonly string[]): Promise<number> {
   const environment = processEnvironment();
   const uiFor = (json: boolean, quiet: boolean, log = false) =>
@@ -25,7 +29,7 @@ export async function main(argv: readonly string[]): Promise<number> {
       log,
       variables: environment.variables,
     });
-  // Until the options have been read: an error in them is told in the form that they ask for.
+  // Used until the options are parsed: an error in them is reported in the requested form.
   let ui = uiFor(argv.includes('--json'), false);
   const interruption = new Interruption((text) => ui.note(text));
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
@@ -75,7 +79,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     const code = exitCodeOf(error);
     const wasInterrupted = interruption.exitCode !== undefined && code === EXIT.interrupted;
     if (wasInterrupted && interruption.exitCode === EXIT.done) return EXIT.done;
-    // Which request or wait was broken off is no news to whoever pressed Ctrl-C.
+    // A user who pressed Ctrl-C need not know which request or wait it stopped.
     ui.error(wasInterrupted && error instanceof AbortedError ? new AbortedError('Interrupted.') : error);
     return wasInterrupted ? (interruption.exitCode ?? code) : code;
   } finally {
@@ -83,14 +87,14 @@ export async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
-/** Set up at its first use, which costs time. */
+/** Set up at first use, since it costs time. */
 function standardError(): NodeJS.WriteStream {
   const { stderr } = process;
   if (!stderr.listeners('error').includes(unread)) stderr.on('error', unread);
   return stderr;
 }
 
-/** Nobody reads standard error any more, so there is nobody to tell. */
+/** Ignores the error: nobody reads standard error, so nobody can be told. */
 function unread(): void {}
 
 function commandNamed(name: string): Command {

@@ -5,7 +5,7 @@ import { chosenStore, type StoreName, storeNamed } from '../vault/open-parts.ts'
 import { openVault, type Vault } from '../vault/vault.ts';
 import type { Invocation } from './command.ts';
 
-/** Where the command works: what the options say, else the environment. The one place that reads `--store`. */
+/** The command's store, from the options or the environment. Only this function reads `--store`. */
 export function chosenPlace(invocation: Invocation): {
   readonly store: StoreName;
   readonly dockerAgentDir: string | undefined;
@@ -25,7 +25,7 @@ export function chosenPlace(invocation: Invocation): {
   };
 }
 
-/** @throws InvalidArgumentError where the logins to import lie in the very store that the command works on */
+/** @throws InvalidArgumentError if the logins to import are in the store that the command itself uses */
 export function checkOtherStore(
   invocation: Invocation,
   peer: { readonly id: string },
@@ -41,7 +41,7 @@ export function checkOtherStore(
   );
 }
 
-/** Warns where docker-agent would not find the key that its store was just sealed under. */
+/** Warns if docker-agent would not find the key that now seals its store. */
 export async function warnOfHiddenKey(invocation: Invocation, keyringId: string): Promise<void> {
   const { store, dockerAgentDir } = chosenPlace(invocation);
   if (store !== 'docker-agent') return;
@@ -50,7 +50,7 @@ export async function warnOfHiddenKey(invocation: Invocation, keyringId: string)
   if (await isKeyHidden(environment, keyringId, dockerAgentDir)) ui.warn(HIDDEN_KEY.message, HIDDEN_KEY.hint);
 }
 
-/** Opens the vault as the options say, runs the step, and closes the vault whatever happens. */
+/** Opens the vault with the command's options, runs the step, and always closes the vault. */
 export async function withVault<T>(invocation: Invocation, step: (vault: Vault) => Promise<T>): Promise<T> {
   const vault = openVault({
     environment: invocation.environment,
@@ -65,7 +65,7 @@ export async function withVault<T>(invocation: Invocation, step: (vault: Vault) 
   }
 }
 
-/** Seconds as a person gives them, in milliseconds. */
+/** The option's seconds, in milliseconds. */
 export function timeoutMs(invocation: Invocation): number | undefined {
   const seconds = invocation.number('timeout', { min: 1, max: 86_400 });
   return seconds === undefined ? undefined : seconds * 1000;

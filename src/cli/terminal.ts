@@ -3,25 +3,25 @@ import { PassThrough } from 'node:stream';
 import { AbortedError } from '../errors.ts';
 import { printable } from '../quote.ts';
 
-/** Whether a person can be asked something: both ends are a terminal. */
+/** Tells whether the user can answer a question: stdin and stderr are both a terminal. */
 export function canAsk(): boolean {
   return process.stdin.isTTY === true && canTell();
 }
 
-/** Whether a person sees what goes to stderr. */
+/** Tells whether the user sees stderr. */
 export function canTell(): boolean {
   return process.stderr.isTTY === true;
 }
 
 /**
- * Asks on the terminal, or of the program at the other end of standard input, and answers the line.
+ * Asks on the terminal, or asks the program at the other end of standard input, and resolves with the answered line.
  *
- * @throws AbortedError when the input ends first, by Ctrl-D on a terminal
- * @throws the reason of `signal` when it ends the question
+ * @throws AbortedError if the input ends first, by Ctrl-D on a terminal
+ * @throws the reason of `signal` if it ends the question
  */
 export async function ask(question: string, signal: AbortSignal): Promise<string> {
   const { stdin, stderr } = process;
-  // A stream of its own: by the second question on one stream, Node takes a minute for a paste of 100 KB.
+  // A new stream for each question: Node takes a minute for a paste of 100 KB at the second question on one stream.
   const input = Object.assign(new PassThrough(), {
     setRawMode: (isRaw: boolean) => canAsk() && stdin.setRawMode(isRaw),
   });
@@ -29,9 +29,9 @@ export async function ask(question: string, signal: AbortSignal): Promise<string
   const lines = createInterface({ input, output: stderr, terminal: canAsk() });
   // Ctrl-C reaches the terminal as a character while lines are read from it.
   lines.on('SIGINT', () => process.kill(process.pid, 'SIGINT'));
-  // After Ctrl-Z and `fg` Node leaves the input paused, so that no key works any more.
+  // After Ctrl-Z and `fg` Node leaves the input paused, so that keys no longer work.
   lines.on('SIGCONT', () => lines.prompt(true));
-  // Node leaves a question open for ever when its input ends.
+  // Node leaves a question open forever when its input ends.
   const closed = new AbortController();
   lines.once('close', () => closed.abort());
   try {
@@ -42,12 +42,12 @@ export async function ask(question: string, signal: AbortSignal): Promise<string
   } finally {
     stdin.unpipe(input);
     lines.close();
-    // It would keep the process from ending.
+    // An open stdin would keep the process from ending.
     stdin.pause();
   }
 }
 
-/** A QR code of the text for the terminal that stderr is; `undefined` where its lines are too short for it. */
+/** A QR code of the text for the terminal of stderr; `undefined` if the terminal is too narrow. */
 export async function qrCode(text: string): Promise<string | undefined> {
   const { renderUnicodeCompact } = await import('uqr');
   const picture = renderUnicodeCompact(text);

@@ -3,30 +3,31 @@ import { HoldfastError, type HoldfastErrorCode, RecordDamagedError } from '../er
 import { isPrintable, printable, printableJson, printableLines } from '../quote.ts';
 
 /*
- * The rules of output. Everything that Holdfast writes to stdout and stderr goes through this class; a test forbids the rest
+ * The rules of output. All that Holdfast writes to stdout and stderr goes through this class. A test forbids the rest
  * of `cli/` to write to them.
- * - Whatever is not printable text (controls but line feeds, format and bidi characters, lone surrogates) is escaped here, in
- *   every line, whoever it came from: `\u{1b}` for people, `\u001b` in JSON. Styles are put on after that. So `quote()` in a
- *   message is for looks, and for what stays on one line.
- * - What a program takes byte for byte is checked, not escaped: `dataLine` writes a token or a header as it is or not at all;
- *   `dataExact` is for what Holdfast made itself.
+ * - Every line is escaped here, from any source. This covers all unprintable text: controls but line feeds, format and
+ *   bidi characters, lone surrogates. The escape is `\u{1b}` in text and `\u001b` in JSON. Styles are added after that.
+ *   So `quote()` in a message is only for looks, and keeps text on one line.
+ * - Data that a program takes byte for byte is checked, not escaped: `dataLine` writes a token or a header unchanged or
+ *   not at all; `dataExact` is for Holdfast's own output.
  * - URLs can be secrets (a key in the path or the query), so notes, warnings, errors and logs show them shortened
- *   (`displayUrl`), and tables do so cell by cell. Whole URLs: the ones that a person has to open (`say`, `showUrl`), and
- *   `resource` in JSON data, which programs need.
- * - Data goes to stdout, and nothing else does: `holdfast token URL | …` must always be safe.
- * - Everything else goes to stderr: notes, progress, warnings, errors. `--quiet` leaves the errors, and what a person must
- *   see to go on.
+ *   (`displayUrl`). Tables shorten them cell by cell. Whole URLs appear only if a user must open them (`say`,
+ *   `showUrl`), and as `resource` in JSON data, which programs need.
+ * - Only data goes to stdout: `holdfast token URL | …` must always be safe.
+ * - Everything else goes to stderr: notes, progress, warnings, errors. `--quiet` leaves the errors, and the text that a
+ *   user needs to go on.
  * - Errors say what happened and why on one line, and what to do next on the second.
- * - With `--json` stderr is JSON too, one object a line: `{"error": …}`, `{"warning": …}`, `{"authorize": …}`; notes and
- *   progress are left out.
- * - With `--log json`, on commands that run for long, all of stderr is a log: one object a line, each with `time` and `level`.
+ * - With `--json` stderr is JSON too, one object a line: `{"error": …}`, `{"warning": …}`, `{"authorize": …}`; notes
+ *   and progress are left out.
+ * - With `--log json`, on long-running commands, all of stderr is a log: one object a line, each with `time` and
+ *   `level`.
  * - Colours only on a terminal, and never with NO_COLOR or TERM=dumb.
  * - No stack traces unless HOLDFAST_DEBUG is set.
- * - A token is printed by `token`, `headers` and `export --reveal`, by nothing else.
- * - The one other writer: `proxy` owns stdout while it runs, and what it writes there is the MCP protocol.
+ * - Only `token`, `headers` and `export --reveal` print a token.
+ * - The one other writer is `proxy`: it owns stdout while it runs, and writes the MCP protocol there.
  */
 
-/** The part of a stream that is needed to write to it. */
+/** The part of a stream that writing needs. */
 export interface Output {
   readonly isTTY?: boolean | undefined;
   readonly columns?: number | undefined;
@@ -36,12 +37,12 @@ export interface Output {
 }
 
 export interface UiOptions {
-  /** Asked for when first written to: Node opens each stream at a cost of milliseconds. */
+  /** Called at the first write: Node needs milliseconds to open each stream. */
   readonly stdout: () => Output;
   readonly stderr: () => Output;
   readonly json: boolean;
   readonly quiet: boolean;
-  /** Everything on stderr is a line of a log. */
+  /** Every line on stderr is a log line. */
   readonly log?: boolean | undefined;
   readonly variables: Readonly<Record<string, string | undefined>>;
 }
@@ -52,7 +53,7 @@ export class Ui {
   readonly json: boolean;
   readonly quiet: boolean;
   readonly #options: UiOptions;
-  /** Stands for a style until the line around it has been escaped. Random, so that no foreign text can hold it. */
+  /** Stands for a style until its line has been escaped. Random, so that no foreign text can contain it. */
   #mark: string | undefined;
 
   constructor(options: UiOptions) {
@@ -61,7 +62,7 @@ export class Ui {
     this.#options = options;
   }
 
-  /** The answer, as text for people. */
+  /** The answer, as text for the user. */
   data(text: string): void {
     this.dataExact(this.#printable(text));
   }
@@ -72,16 +73,16 @@ export class Ui {
   }
 
   /**
-   * The answer that a program takes as it is: one line of printable text.
+   * The answer that a program takes unchanged: one line of printable text.
    *
-   * @throws RecordDamagedError, and writes nothing, when it is none
+   * @throws RecordDamagedError, and writes nothing, if the text is not printable
    */
   dataLine(text: string): void {
     checkPrintable(text);
     this.dataExact(text);
   }
 
-  /** The answer byte for byte: text that Holdfast made itself, such as a script. */
+  /** The answer byte for byte: Holdfast's own text, such as a script. */
   dataExact(text: string): void {
     this.#options.stdout().write(`${text}\n`);
   }
@@ -89,7 +90,7 @@ export class Ui {
   /**
    * As `dataLine`, for lines that must not be lost: resolves when the reader has taken them.
    *
-   * @throws RecordDamagedError, and writes nothing, when one is not printable
+   * @throws RecordDamagedError, and writes nothing, if a line is not printable
    */
   async dataTaken(text: string): Promise<void> {
     for (const line of text.split('\n')) checkPrintable(line);
@@ -104,24 +105,24 @@ export class Ui {
     });
   }
 
-  /** Something worth knowing. `fields` are for logs alone. */
+  /** A note for the user. `fields` appear only in logs. */
   note(text: string, fields: LogFields = {}): void {
     this.#note(withDisplayUrls(text), fields);
   }
 
-  /** As `note`, with the URL that a person has to open whole. */
+  /** As `note`, with a whole URL for the user to open. */
   showUrl(text: string): void {
     this.#note(text, {});
   }
 
-  /** What the person, or with `--json` the program, must see to go on, even with `--quiet`. URLs stay whole. */
+  /** Text that the user needs to go on (with `--json`, the program), even with `--quiet`. URLs stay whole. */
   say(text: string, json: Readonly<Record<string, unknown>>): void {
     if (this.#options.log === true) this.#log('info', { ...json, message: text });
     else if (this.json) this.#jsonToStderr(json);
     else this.#toStderr(text);
   }
 
-  /** A step that may take a while has begun. */
+  /** Reports the start of a step that may take a while. */
   progress(text: string): void {
     this.note(this.#options.log === true ? text : this.style('dim', `${text} …`));
   }
@@ -139,7 +140,7 @@ export class Ui {
     this.fail(describe(error), this.#options.variables['HOLDFAST_DEBUG'] ? stackOf(error) : undefined);
   }
 
-  /** As `error`, for a failure that nobody threw. */
+  /** As `error`, for a failure without a thrown error. */
   fail(failure: Failure, trace?: string): void {
     const message = withDisplayUrls(failure.message);
     const hint = failure.hint && withDisplayUrls(failure.hint);
@@ -154,7 +155,7 @@ export class Ui {
     }
   }
 
-  /** Text in a style, for a line that is written by this object. */
+  /** Text in a style, for a line that this object writes. */
   style(style: keyof typeof STYLES, text: string, stream: 'stdout' | 'stderr' = 'stderr'): string {
     const { variables } = this.#options;
     const [on, off] = STYLES[style];
@@ -165,13 +166,13 @@ export class Ui {
     return `${this.#mark}${on}m${text}${this.#mark}${off}m`;
   }
 
-  /** How many characters a line of stdout holds; `undefined` where it is no terminal, and lines have no end. */
+  /** Number of characters in a line of stdout; `undefined` if it is not a terminal. */
   get columns(): number | undefined {
     const stdout = this.#options.stdout();
     return stdout.isTTY === true ? stdout.columns : undefined;
   }
 
-  /** Whether the answer is shown to a person. */
+  /** Tells whether a user sees the answer. */
   get isTerminal(): boolean {
     return this.#options.stdout().isTTY === true;
   }
@@ -198,7 +199,7 @@ export class Ui {
     this.#options.stderr().write(`${text}\n`);
   }
 
-  /** The text with nothing in it that a terminal acts on, and the styles in place of their marks. */
+  /** The text without terminal controls, and with the styles in place of their marks. */
   #printable(text: string): string {
     if (this.#mark === undefined) return printableLines(text);
     const [first = '', ...rest] = text.split(this.#mark);
@@ -212,7 +213,7 @@ export class Ui {
   }
 }
 
-/** What a line of a log says besides its sentence: never a secret. */
+/** A log line's fields beside its message: never a secret. */
 export type LogFields = Readonly<Record<string, unknown>>;
 
 export interface Failure {
@@ -234,7 +235,7 @@ function describe(error: unknown): Failure {
   };
 }
 
-/** Where the error and its causes came from. */
+/** The stack traces of the error and its causes. */
 function stackOf(error: unknown): string | undefined {
   const stacks: string[] = [];
   for (let at = error; at instanceof Error && stacks.length < 5; at = at.cause) {
@@ -251,7 +252,7 @@ function checkPrintable(line: string): void {
   );
 }
 
-/** A command in which a URL was shortened works with the whole one alone. */
+/** A command with a shortened URL does not work; it needs the whole URL. */
 const SHORTENED_COMMAND = /\bholdfast [a-z]+ '?https?:\/\/[^\s']*…/;
 
 function indented(hint: string | undefined): string {

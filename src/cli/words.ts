@@ -9,7 +9,7 @@ const UNITS = [
   ['second', 1000],
 ] as const;
 
-/** A moment as one says it: `in 42 minutes`, `3 days ago`. Both in milliseconds since the epoch. */
+/** A relative time, such as `in 42 minutes` or `3 days ago`. Both arguments in milliseconds since the epoch. */
 export function relativeTime(moment: number, now: number): string {
   const words = new Intl.RelativeTimeFormat('en', { numeric: 'always' });
   const difference = moment - now;
@@ -19,12 +19,14 @@ export function relativeTime(moment: number, now: number): string {
   return difference < 0 ? 'just now' : 'in a moment';
 }
 
-/** A moment as programs read it. */
+/** A time as programs read it, in ISO 8601. The argument in milliseconds since the epoch. */
 export function isoTime(moment: number | undefined): string | undefined {
   return moment === undefined ? undefined : new Date(moment).toISOString();
 }
 
-/** Columns as wide as their widest cell; the last one is left as it is. A cell stays on its line, whatever is in it. */
+/**
+ * Columns as wide as their widest cell, but the last one is not padded. A cell stays on its line, whatever it contains.
+ */
 export function table(cells: readonly (readonly string[])[]): string {
   const rows = cells.map((row) => row.map(printable));
   const widths: number[] = [];
@@ -42,8 +44,8 @@ export function table(cells: readonly (readonly string[])[]): string {
 }
 
 /**
- * Text broken at spaces so that no line is wider than `columns`, the lines after the first indented. A word that is wider
- * stays whole: a path or a command that is cut cannot be copied.
+ * Breaks text at spaces so that no line is wider than `columns`, and indents the lines after the first. A wider word
+ * stays whole: a cut path or command cannot be copied.
  */
 export function wrap(text: string, columns: number | undefined, indent: number): string {
   const width = columns === undefined ? Number.POSITIVE_INFINITY : columns - indent;
@@ -57,7 +59,7 @@ export function wrap(text: string, columns: number | undefined, indent: number):
   return lines.join(`\n${' '.repeat(indent)}`);
 }
 
-/** Things that share a reason, told once: in the order in which the reasons first came. */
+/** Groups things by their reason, in the order in which the reasons first appear. */
 export function byReason<T extends { readonly reason: string }>(things: readonly T[]): readonly T[][] {
   const groups = new Map<string, T[]>();
   for (const thing of things) groups.set(thing.reason, [...(groups.get(thing.reason) ?? []), thing]);

@@ -19,7 +19,7 @@ export async function run({ argument = '', table, ui }: Invocation): Promise<num
   return EXIT.done;
 }
 
-/** Resources come from the list itself, which asks no server. */
+/** Resources come from `holdfast list`, which contacts no server. */
 const RESOURCES =
   'holdfast list --json 2>/dev/null | sed -n \'s/^ *"resource": "\\(.*\\)",*$/\\1/p\' | sort -u';
 
@@ -27,7 +27,7 @@ function optionsOf({ options }: Command): readonly (readonly [name: string, opti
   return Object.entries({ ...options, ...COMMON });
 }
 
-/** `-k --keyring`, as a shell's `case` or a test of one word takes them. */
+/** The spellings of an option, such as `-k --keyring`, as a shell's `case` or one-word test takes them. */
 function spellings(name: string, { short }: Option): readonly string[] {
   return short === undefined ? [`--${name}`] : [`-${short}`, `--${name}`];
 }

@@ -108,21 +108,21 @@ async function chosenFile(
   if (given !== undefined) return resolve(place.directory, given);
   const file = await fileOf(client, scope, place);
   if (file !== undefined) return file;
-  // The entry itself can be shown without one.
+  // `--print` only shows the entry, so a default name will do.
   if (invocation.flag('print') && !invocation.flag('remove')) return resolve(place.directory, 'agent.yaml');
   throw new InvalidArgumentError(`${client.title} has a file for each agent.`, {
     hint: `Name it: holdfast configure ${client.id} URL --file agent.yaml`,
   });
 }
 
-/** The words that start this program where the client will run. */
+/** The words that start this program on the client's side. */
 async function programOf(invocation: Invocation, client: Client): Promise<readonly string[]> {
   const given = invocation.text('command');
   if (given === '') throw new InvalidArgumentError('--command is empty.');
   if (given !== undefined) return [given];
   const isOnPath = (await programOnPath('holdfast', invocation.environment)) !== undefined;
   if (isOnPath && client.needsAbsolute !== true) return ['holdfast'];
-  // Node by its own path as well: where holdfast is not found, node often is not either.
+  // Names Node by its path too: a client that cannot find holdfast often cannot find node.
   return [process.execPath, ...process.argv.slice(1, 2)];
 }
 
@@ -166,7 +166,7 @@ async function print({ ui, ...invocation }: Invocation, wanted: Wanted): Promise
   try {
     if (hasFile) outcome = await configure(wanted);
   } catch (error) {
-    // What is printed is good all the same: to be put in by hand where it cannot be written.
+    // The printed entry is still useful: the user can add it by hand if the file cannot be written.
     if (!(error instanceof HoldfastError)) throw error;
     ui.warn(error.message);
   }
@@ -200,7 +200,7 @@ function tell({ ui, ...invocation }: Invocation, wanted: Wanted, outcome: Outcom
   const { action, name, entry, file, additions } = outcome;
   const isDry = wanted.dryRun === true;
   if (ui.json) {
-    // What another program had in its entry is its own affair, and may be secret.
+    // Another program's entry is not shown, since it may be secret.
     const shown = action === 'removed' || action === 'absent' ? {} : { entry };
     const { id } = client;
     ui.dataJson({ action, client: id, scope: wanted.scope, file, name, ...shown, additions, dryRun: isDry });
@@ -234,7 +234,7 @@ function tell({ ui, ...invocation }: Invocation, wanted: Wanted, outcome: Outcom
   );
 }
 
-/** A repository may bring an entry that starts Holdfast as its author wants it. */
+/** A repository may contain an entry that starts Holdfast with its author's options. */
 function warnOfAdditions(ui: Invocation['ui'], name: string, additions: readonly string[] | undefined): void {
   if (additions === undefined) return;
   ui.warn(

@@ -35,6 +35,6 @@ function shown({ check, status, message, hint }: Finding, ui: Ui): string {
   const head = `${ui.style(colour, mark, 'stdout')}${' '.repeat(MARK_WIDTH - mark.length)}${check.padEnd(CHECK_WIDTH)}`;
   const line = `${head}${wrap(message, ui.columns, indent)}`;
   if (hint === undefined) return line;
-  // Not wrapped: it mostly holds a command, to be copied.
+  // Not wrapped: the hint usually holds a command to copy.
   return `${line}\n${' '.repeat(indent)}→ ${hint}`;
 }

@@ -68,7 +68,9 @@ export async function run(invocation: Invocation): Promise<number> {
   return EXIT.done;
 }
 
-/** What has left cannot be taken back, so whoever reads the error must know where it is. */
+/**
+ * Adds the export's location to the error. An exported login cannot be taken back, so the user must know where it is.
+ */
 function withPlace(error: unknown, path: string | undefined): unknown {
   if (!(error instanceof HoldfastError)) return error;
   const where = path === undefined ? 'was printed' : `is in ${shellPath(path)}`;
@@ -94,7 +96,7 @@ function formatOf(invocation: Invocation, mode: 'move' | 'access-token'): (typeo
   return format;
 }
 
-/** The other program's own store, where the format is one's. */
+/** The other program's own store, if the format is that of a program. */
 function recipientOf(
   invocation: Invocation,
   format: (typeof FORMATS)[number],
@@ -159,7 +161,7 @@ async function confirm(
   if (!/^y(es)?$/i.test(answer.trim())) throw new LoginCancelledError('Nothing was exported.');
 }
 
-/** For a shell, and for files of variables: bare where a shell reads it the same. */
+/** Output for shells and for files of variables. A value has no quotes if a shell reads it the same. */
 function variables({ accessToken, resource, expiresAt }: ExportedLogin): string {
   const word = (text: string) =>
     /^[\w@%+=:,./~-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
@@ -171,7 +173,7 @@ function variables({ accessToken, resource, expiresAt }: ExportedLogin): string 
   return lines.join('');
 }
 
-/** Written before the login may leave: a pipe that nobody reads any more must not cost it. */
+/** Written before the login may leave: a closed pipe must not lose the login. */
 async function print({ ui }: Invocation, text: string): Promise<void> {
   try {
     await ui.dataTaken(text.trimEnd());

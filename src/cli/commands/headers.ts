@@ -14,7 +14,7 @@ export async function run(invocation: Invocation): Promise<number> {
     request: { method, url: argument, nonce: invocation.text('nonce') },
     signal,
   };
-  // Printed before the vault is closed, which waits for a refresh that is under way.
+  // Printed before the vault closes, since closing waits for a running refresh.
   await withVault(invocation, async (vault) => {
     const headers = await vault.headers(argument, options);
     if (ui.json) ui.dataJson(headers);

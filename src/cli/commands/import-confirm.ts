@@ -11,20 +11,18 @@ import { ask, canAsk } from '../terminal.ts';
 import { plural } from '../words.ts';
 
 /*
- * Each login is asked about once, after everything is said that the answer depends on. A login whose program has not recorded
- * who issued it has a question of its own: its refresh token goes to a host that only the MCP server's word stands for, and
- * in a list of many nobody would read that host.
+ * Asks about each login once, after all facts for the answer are shown. A login whose program has not recorded the
+ * issuer gets its own question. Only the MCP server vouches for the host that would get its refresh token, and in a
+ * long list nobody would read that host.
  */
 
-/** A login that the person wants moved. `issuer`: the one that was shown and confirmed, or that `--issuer` names. */
+/** A login that the user wants to move. `issuer`: the shown and confirmed issuer, or the one of `--issuer`. */
 export interface ToMove {
   readonly found: FoundLogin;
   readonly issuer: string | undefined;
 }
 
-/**
- * @throws InvalidArgumentError where nobody can be asked, and neither `--yes` nor `--access-token-only` was given
- */
+/** @throws InvalidArgumentError if nobody can be asked, and neither `--yes` nor `--access-token-only` was given */
 export function checkCanConfirm(invocation: Invocation, peer: Source, logins: readonly FoundLogin[]): void {
   if (!mustConfirm(invocation) || (canAsk() && !invocation.ui.json)) return;
   throw new InvalidArgumentError(
@@ -34,11 +32,11 @@ export function checkCanConfirm(invocation: Invocation, peer: Source, logins: re
 }
 
 /**
- * The logins that are to be moved, by the person's answers.
+ * The logins to move, by the user's answers.
  *
  * @returns `code`: the exit code of the first login whose server could not say who would get its refresh token
- * @throws LoginCancelledError when the person wants none of them moved
- * @throws AbortedError when a question ends without an answer
+ * @throws LoginCancelledError if the user wants to move none of them
+ * @throws AbortedError if a question ends without an answer
  */
 export async function confirmed(
   invocation: Invocation,
@@ -77,7 +75,7 @@ export async function confirmed(
         toMove.push({ found, issuer: named.issuer });
       }
     } catch (error) {
-      // One whose server cannot be reached must not keep the others from being moved.
+      // A login with an unreachable server must not block the others.
       if (!(error instanceof HoldfastError) || error instanceof AbortedError) throw error;
       ui.error(error);
       if (code === EXIT.done) code = exitCodeOf(error);

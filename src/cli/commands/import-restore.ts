@@ -10,7 +10,7 @@ import { withVault } from '../open-vault.ts';
 import { ask, canAsk } from '../terminal.ts';
 import { isoTime, plural, relativeTime, table } from '../words.ts';
 
-/** `holdfast import PEER --restore`: puts back what the program’s file was before an import. */
+/** `holdfast import PEER --restore`: restores the program’s file to its state before an import. */
 export function restore(
   invocation: Invocation,
   from: { readonly peer: Source; readonly context: SourceContext },
@@ -70,7 +70,7 @@ function unopenedBackups(count: number): [message: string, hint: string] {
   ];
 }
 
-/** What it means is said before anything is written. */
+/** Explains the consequences before anything is written. */
 async function confirm(invocation: Invocation, peer: Source, backup: Backup): Promise<void> {
   const { ui, signal } = invocation;
   if (invocation.flag('yes')) return;

@@ -22,7 +22,7 @@ import { canAsk } from '../terminal.ts';
 import { isoTime, plural, relativeTime, table } from '../words.ts';
 import { checkCanConfirm, confirmed } from './import-confirm.ts';
 
-/** A login has some kilobytes. */
+/** Maximum size of the input. A login has a few kilobytes. */
 const MAX_INPUT_BYTES = 1024 * 1024;
 
 export async function run(invocation: Invocation): Promise<number> {
@@ -42,7 +42,7 @@ export async function run(invocation: Invocation): Promise<number> {
   checkOtherStore(invocation, peer, context);
   await checkFile(context);
   const { logins, skipped, places } = await findLogins(peer, context);
-  // Whoever names a server does not ask for the others.
+  // A user who names a server did not ask about other logins.
   if (context.urls.length === 0 || logins.length === 0) tellSkipped(invocation, peer, skipped);
   if (logins.length === 0) throw nothingFound(peer, context, places, skipped);
   const options: ImportOptions = {
@@ -95,7 +95,7 @@ async function checkFile({ file }: SourceContext): Promise<void> {
   throw new InvalidArgumentError(`There is no ${shellPath(file)}.`, { hint: 'Check the path after --file.' });
 }
 
-/** Shows what is there, with no secret; changes nothing. */
+/** Shows the logins without secrets; changes nothing. */
 async function list({ ui, argument }: Invocation, context: SourceContext): Promise<number> {
   const peers = argument === undefined ? SOURCES : [peerNamed(argument)];
   if (context.file !== undefined && argument === undefined) {
@@ -112,7 +112,7 @@ async function list({ ui, argument }: Invocation, context: SourceContext): Promi
       logins.push(...found.logins.map((one) => ({ ...one, peer })));
       skipped.push(...found.skipped.map((one) => ({ ...one, peer })));
     } catch (error) {
-      // Of several, one whose file is damaged must not hide the others.
+      // With several programs, a damaged file must not hide the others.
       if (!(error instanceof HoldfastError) || argument !== undefined) throw error;
       ui.warn(`${peer.title}: ${error.message}`, error.hint);
     }
@@ -192,7 +192,7 @@ async function importAll(
       told.push({ resource, file: found.file, outcome, unconfirmed: result.unconfirmed, credential });
       tell(invocation, from.peer, found, last);
     } catch (error) {
-      // One that cannot be moved must not keep the others from it.
+      // A login that cannot move must not block the others.
       const shown = error instanceof StillThere ? stillThere(error, from.peer, resource) : error;
       if (!(shown instanceof HoldfastError) || shown instanceof AbortedError) throw shown;
       ui.error(shown);
@@ -254,7 +254,7 @@ function tellUnconfirmed(
   );
 }
 
-/** What `holdfast export` printed. */
+/** Imports the output of `holdfast export`. */
 async function fromStandardInput(invocation: Invocation): Promise<number> {
   const { ui, signal } = invocation;
   const wrong = ['list', 'access-token-only', 'restore'].find((name) => invocation.flag(name));

@@ -49,7 +49,7 @@ function cellsOf(one: CredentialSummary): readonly string[] {
   ];
 }
 
-/** A table that a terminal would break in the middle of its lines is shown as one block a login. */
+/** A table, or one block per login if the terminal would break the table's lines. */
 function tableOrBlocks(rows: readonly (readonly string[])[], columns: number | undefined): string {
   const text = table([COLUMNS, ...rows]);
   if (columns === undefined || text.split('\n').every((line) => line.length <= columns)) return text;
@@ -96,7 +96,7 @@ function tellEnded(ui: Ui, { state, resource, account, since, reason, received }
   );
 }
 
-/** A login that needed what a strict client refuses is never one among others. */
+/** Names a login that needed a leniency, so that it stands out from the others. */
 function tellLeniencies(ui: Ui, { resource, account, leniencies }: CredentialSummary): void {
   if (leniencies.length === 0) return;
   ui.note(

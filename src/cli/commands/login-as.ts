@@ -6,7 +6,7 @@ import { quote } from '../../quote.ts';
 import { readSecret } from '../../system/files/secret-file.ts';
 import type { Invocation } from '../command.ts';
 
-/** What the flags of `login-options.ts` say; settings and environment hold where they are silent. */
+/** The login options from the flags in `options/login.ts`; else from settings and environment. */
 export async function loginAs(
   invocation: Invocation,
 ): Promise<Pick<LoginOptions, 'client' | 'clientMetadataUrl' | 'grant' | 'dpop' | 'lenient'>> {
@@ -105,7 +105,7 @@ function leniencyOf(invocation: Invocation): Leniency {
   };
 }
 
-/** Never a value on the command line, where every process could read it. */
+/** Reads a secret from a file or a variable. Every process can read values on a command line. */
 async function secretIn(invocation: Invocation, option: string, variable?: string) {
   const { environment } = invocation;
   const file = invocation.text(option);

@@ -9,8 +9,8 @@ import { ask, canAsk, canTell, qrCode } from '../terminal.ts';
 import { relativeTime } from '../words.ts';
 
 /*
- * Which way a login goes from here. With a browser at hand, that. Else a device code, where the server has them; else the
- * URL is printed, and what the browser shows in the end may be pasted, while the redirect is waited for as well.
+ * Chooses the flow of a login: the browser, if one is available. Else a device code, if the server offers it. Else the
+ * URL is printed, and the user may paste the browser's final address while Holdfast also waits for the redirect.
  */
 
 const WAYS = ['browser', 'device', 'paste', 'no-browser'] as const;
@@ -21,8 +21,8 @@ export interface LoginWay {
 }
 
 /**
- * @throws LoginRequiredError where nobody can be asked, with the command for where somebody can
- * @throws InvalidArgumentError for ways that exclude each other
+ * @throws LoginRequiredError if nobody can be asked; it names the command for a place with a user
+ * @throws InvalidArgumentError for flows that exclude each other
  */
 export function loginWay(invocation: Invocation, resource: string): LoginWay {
   const { ui, environment } = invocation;
@@ -35,18 +35,18 @@ export function loginWay(invocation: Invocation, resource: string): LoginWay {
   const [flow] = named;
   const lacking = whyNoBrowser(environment);
   if (invocation.flag('no-input')) throw nobody(invocation, resource, '--no-input was given');
-  // A program that reads --json shows the URL to somebody; so does whoever named a flow.
+  // A program that reads --json shows the URL to a user, and so does a caller that names a flow.
   if (flow === undefined && lacking !== undefined && !ui.json && !canTell()) {
     throw nobody(invocation, resource, `${lacking}, and this is no terminal`);
   }
   if (flow === undefined && lacking !== undefined) ui.note(`No browser can be opened from here: ${lacking}.`);
   const opens = flow === 'browser' || (flow === undefined && lacking === undefined);
-  // Whoever names it may be a program that writes to our standard input.
+  // A caller that names `paste` may be a program that writes to standard input.
   const pastes = flow === 'paste' || (canAsk() && !ui.json);
   const question = questionAfter((url, { issuer }) => {
     const json = { authorize: { url, issuerHost: issuer } };
     if (opens) return openOrShow(invocation, { url, pastes, json });
-    // There is no device code either, and nothing says that the redirect could ever come here.
+    // The server offers no device code either, and nobody can paste the redirect's address.
     if (flow === undefined && !pastes && !ui.json) {
       throw nobody(
         invocation,
@@ -76,7 +76,7 @@ export function loginWay(invocation: Invocation, resource: string): LoginWay {
   };
 }
 
-/** Whether anything is to be pasted is known once the URL is shown; until then, and where nothing is, nobody is asked. */
+/** Asks for the pasted address only after the URL is shown, and only if an address may be needed. */
 function questionAfter(showing: (url: string, hosts: LoginHosts) => Promise<boolean>) {
   let settle: (isDue: boolean) => void = () => {};
   const due = new Promise<boolean>((resolve) => {
@@ -94,7 +94,7 @@ function questionAfter(showing: (url: string, hosts: LoginHosts) => Promise<bool
   };
 }
 
-/** Asked for by the person who sees both hosts: a question that goes unread is answered with no. */
+/** Asks the user, who sees both hosts. An unread question counts as no. */
 async function confirmHosts({ ui, signal }: Invocation, { issuer, page }: LoginHosts): Promise<boolean> {
   const [server, other] = [quote(issuer), quote(page)];
   ui.say(
@@ -107,19 +107,19 @@ async function confirmHosts({ ui, signal }: Invocation, { issuer, page }: LoginH
   return /^y(es)?$/i.test(answer.trim());
 }
 
-/** What the person is shown, and a program that reads JSON. */
+/** The output for the user, and for a program that reads JSON. */
 interface Shown {
   readonly url: string;
-  /** Whether the address that the browser ends at may be pasted. */
+  /** Whether the user may paste the browser's final address. */
   readonly pastes: boolean;
   readonly json: Readonly<Record<string, unknown>>;
 }
 
-/** @returns whether the browser may be one that does not come back to this machine, so that its address is asked for */
+/** @returns whether the browser may not come back to this machine, so that its final address is needed */
 async function openOrShow(invocation: Invocation, { url, pastes, json }: Shown): Promise<boolean> {
   const { ui, environment } = invocation;
   const isElsewhere = whyElsewhere(environment) !== undefined;
-  // Shown before it is tried: the redirect may come back while the browser still starts.
+  // Shown before the browser opens: the redirect may arrive while the browser still starts.
   if (ui.json) ui.say('', json);
   else
     ui.showUrl(
@@ -139,7 +139,7 @@ async function show(invocation: Invocation, { url, pastes, json }: Shown): Promi
   return true;
 }
 
-/** The browser is on the machine that the person sits at, and the redirect would end there. */
+/** The browser runs on the user's own machine, and the redirect would end there. */
 function tellTunnel({ ui, environment }: Pick<Invocation, 'ui' | 'environment'>, url: string): void {
   if (!environment.variables['SSH_CONNECTION']) return;
   const port = new URL(new URL(url).searchParams.get('redirect_uri') ?? 'http://127.0.0.1').port;
@@ -162,7 +162,10 @@ async function showCode({ ui }: Invocation, code: DeviceCode): Promise<void> {
   );
 }
 
-/** Whoever shows somebody else's page and code gets what is allowed there (RFC 8628 section 5.4). Part of what must be seen. */
+/**
+ * Warns of a page on a foreign host. An attacker who shows a user another page and code gets the user's access (RFC
+ * 8628 section 5.4). The user must see this warning.
+ */
 function doubtAbout(page: string, issuer: string): string | undefined {
   if (page === issuer || page.endsWith(`.${issuer}`)) return undefined;
   return `The page to enter the code at is on ${quote(page)}, but the login goes to ${quote(issuer)}.\n  If they do not belong together, do not enter it: ${quote(issuer)} could take over what you have at ${quote(page)}.`;
@@ -177,7 +180,7 @@ async function askForRedirect(
       'When you have logged in, the browser may end at a page that cannot be reached. That is expected: copy the\naddress of that page from the browser.\n',
     );
   } else {
-    // Whoever is asked once more must see why, even with --quiet.
+    // A user who is asked again must see why, even with --quiet.
     ui.say(`${ui.style('yellow', 'warning:')} ${problem}`, { paste: { problem } });
   }
   try {

@@ -26,7 +26,7 @@ export async function run(invocation: Invocation): Promise<number> {
     signal,
     callbackUrl: invocation.text('callback-url'),
     ...as,
-    // Nobody is asked anything by a grant that needs nobody.
+    // A grant without a user asks no questions.
     ...(as.grant === undefined ? loginWay(invocation, resource) : {}),
   };
   const result = await withVault(invocation, (vault) => vault.login(resource, options));

@@ -53,7 +53,9 @@ export async function run(invocation: Invocation): Promise<number> {
   }
 }
 
-/** A keyring that is out of reach may open the records in another session, so a person says that its key is gone. */
+/**
+ * A keyring that is out of reach may open the records in another session. So the user confirms that its key is gone.
+ */
 function confirmation(invocation: Invocation): ForgetOptions['confirm'] {
   const { ui, signal } = invocation;
   if (invocation.flag('yes')) return async () => true;
@@ -66,7 +68,7 @@ function confirmation(invocation: Invocation): ForgetOptions['confirm'] {
   };
 }
 
-/** Removes what no key opens any more. */
+/** Removes the records that no key opens. */
 async function forget(invocation: Invocation): Promise<number> {
   const { argument, ui, signal } = invocation;
   const resource = argument === undefined ? undefined : canonicalResource(argument);

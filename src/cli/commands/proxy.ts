@@ -33,7 +33,7 @@ export async function run(invocation: Invocation): Promise<number> {
     note: (message: string) => ui.showUrl(message),
     debug: (message: string) => isDebug && ui.note(`debug: ${message}`),
   };
-  // A login of one's own in a header takes the place of ours.
+  // The user's own Authorization header replaces Holdfast's login.
   const isOwn = Object.keys(headers).some((name) => name.toLowerCase() === 'authorization');
   if (!mayLogIn || isOwn) await serve(settings);
   else await withVault(invocation, (vault) => serve({ ...settings, vault }));
@@ -44,7 +44,7 @@ function serverOf(invocation: Invocation): { url: string; mayLogIn: boolean } {
   const { argument = '', ui } = invocation;
   const url = URL.canParse(argument) ? new URL(argument) : undefined;
   if (invocation.flag('allow-http') && url?.protocol === 'http:' && !isLoopback(url)) {
-    // The other rules for such a URL hold all the same.
+    // All other rules for a URL still apply.
     canonicalResource(argument.replace(/^http:/i, 'https:'));
     ui.warn(
       `What goes to ${url.host} and back crosses the network in the clear, so no login is made or sent.`,
@@ -81,7 +81,7 @@ function portOf({ second }: Invocation): number | undefined {
   });
 }
 
-/** Redirects come to 127.0.0.1 alone (RFC 8252 section 8.3). */
+/** Redirects come only to 127.0.0.1 (RFC 8252 section 8.3). */
 function checkHost(invocation: Invocation): void {
   const host = invocation.text('host');
   if (host === undefined || host === '127.0.0.1' || host === 'localhost') return;

@@ -72,7 +72,7 @@ function noFile(path: string): InvalidArgumentError {
   });
 }
 
-/** Asked before anything is stored: whether the blob is the sender's, and whether a login that is here may go. */
+/** Asks, before anything is stored, whether the blob is the sender's and whether to replace the existing login. */
 async function confirm({ ui }: Invocation, offer: ReceiveOffer, askThere: Ask): Promise<boolean> {
   const { resource, account, words, replaces } = offer;
   const login = `${ui.style('bold', displayUrl(resource))}${account === 'default' ? '' : ` as ${quote(account, 128)}`}`;
@@ -87,12 +87,12 @@ The words of the blob: ${ui.style('bold', words)}`,
     ).catch((cause: unknown) => {
       throw new AbortedError('The question was ended before it was answered; nothing was stored.', { cause });
     });
-    // The line break after a pasted blob is no answer.
+    // The line break after a pasted blob is not an answer.
     if (/^(y(es)?|no?)$/i.test(answer.trim())) return /^y/i.test(answer.trim());
   }
 }
 
-/** The first blob that opens. A person, or a file that changes, gets another chance until the code runs out. */
+/** The first blob that opens. A user or a changing file may try again until the code expires. */
 async function firstThatOpens(
   { ui }: Invocation,
   vault: Vault,
@@ -137,7 +137,7 @@ async function oneFromStdin(ui: Ui, signal: AbortSignal): Promise<string> {
   });
 }
 
-/** For who carries the code by hand, or reads it from standard error. */
+/** Shows the code to a user who carries it by hand, or to a reader of standard error. */
 async function showCode(
   { ui }: Invocation,
   invitation: HandoverInvitation,
@@ -159,7 +159,7 @@ async function showCode(
   );
 }
 
-/** For scripts: the code on standard output. */
+/** Prints the code on standard output, for scripts. */
 function leaveCode(
   { ui, argument }: Invocation,
   { code, words, resource, expiresAt }: HandoverInvitation,
@@ -177,7 +177,7 @@ function sendCommand(code: string, resource: string | undefined): string {
 }
 
 function forWords(moment: number): string {
-  // A code of ten minutes that was made a moment ago is not one of nine.
+  // Adds a second, so that a new code of ten minutes does not show nine.
   return relativeTime(moment + 1000, Date.now()).replace(/^in /, 'for ');
 }
 

@@ -27,11 +27,12 @@ export async function run(invocation: Invocation): Promise<number> {
         signal,
         onRefresh: (login) => tell(ui, login),
         onLook: (states) => {
-          // What has not changed is no news.
+          // Unchanged counts are not repeated.
           const text = counts(states);
           if (!once && text !== told) ui.note(text, { event: 'states', states });
           told = text;
-          // Now the engine answers. One command says this in doctor; what runs for months should say it in its log.
+          // The engine answers now. One-shot commands leave this warning to doctor; a service that runs for months
+          // should log it.
           if (!once) warned ??= warnOfEngine(ui, vault);
         },
       });
@@ -63,7 +64,7 @@ function toldOnce(ui: Ui, { states, refreshed, failures }: RefresherResult): num
   else ui.note(`${plural(refreshed, 'login has', 'logins have')} new tokens. ${counts(states)}`);
   const [first] = failures;
   if (first !== undefined) return exitCodeOf(first);
-  // Some may be another session's; where none opens, the key is not the one that this store needs.
+  // Some records may belong to another session. If none opens, the key is not this store's key.
   const others = states.fresh + states.due + states['login-required'];
   return states.undecryptable > 0 && others === 0 ? EXIT.keyring : EXIT.done;
 }

@@ -6,7 +6,7 @@ import { timeoutMs, withVault } from '../open-vault.ts';
 
 const DEFAULT_VARIABLE = 'HOLDFAST_ACCESS_TOKEN';
 
-/** POSIX.1-2017 section 8.1, which is what every shell and platform takes. */
+/** POSIX.1-2017 section 8.1; every shell and platform accepts such names. */
 const VARIABLE = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
 export async function run(invocation: Invocation): Promise<number> {
@@ -18,7 +18,7 @@ export async function run(invocation: Invocation): Promise<number> {
     });
   }
   const options = { account: invocation.text('account'), timeoutMs: timeoutMs(invocation), signal };
-  // The vault is closed before the command starts: nothing of it is open beside a foreign program.
+  // The vault closes before the command starts, so a foreign program runs beside no open vault.
   const { token, proof } = await withVault(invocation, (vault) => vault.token(argument, options));
   if (proof !== undefined) {
     throw new InvalidArgumentError(

@@ -58,7 +58,7 @@ function modeOf(invocation: Invocation): SendOptions['mode'] {
   return fresh ? 'fresh' : move ? 'move' : 'access-token';
 }
 
-/** Whoever is there is asked; to a program, or with --quiet, the words are only shown. */
+/** Asks the user. For a program, or with --quiet, only shows the words. */
 async function confirm({ ui, signal }: Invocation, words: string): Promise<boolean> {
   ui.note(`The words of the code: ${ui.style('bold', words)}`);
   if (!canAsk() || ui.json || ui.quiet) return true;
@@ -97,7 +97,7 @@ function tell({ ui }: Invocation, result: SendResult, out: string | undefined): 
   );
 }
 
-/** `for the next 9 minutes` */
+/** A time span, such as `for the next 9 minutes`. */
 function untilWords(moment: number, now: number): string {
   return `for the next ${relativeTime(moment + 1000, now).replace(/^in (a moment)?/, '') || 'moment'}`;
 }

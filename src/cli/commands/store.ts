@@ -11,7 +11,7 @@ import { plural, wrap } from '../words.ts';
 
 const ACTIONS: Readonly<Record<string, (invocation: Invocation) => Promise<number>>> = { status, migrate };
 
-/** What takes longer is said to have begun, in milliseconds. */
+/** A step that takes longer reports its start, in milliseconds. */
 const LONG_MS = 1000;
 
 const MARKS = { ok: ['ok', 'green'], warning: ['warn', 'yellow'], error: ['fail', 'red'] } as const;

@@ -11,7 +11,7 @@ export async function run(invocation: Invocation): Promise<number> {
     rejectedGeneration: invocation.number('refused', { min: 1, max: 999_999_999 }),
     signal,
   };
-  // Printed before the vault is closed, which waits for a refresh that is under way.
+  // Printed before the vault closes, since closing waits for a running refresh.
   await withVault(invocation, async (vault) => {
     const { token, tokenType, expiresAt, generation } = await vault.token(argument, options);
     if (ui.json) {

@@ -1,6 +1,6 @@
 import type { Option } from '../command.ts';
 
-/** Every command takes these. */
+/** The options of every command. */
 export const COMMON: Readonly<Record<string, Option>> = {
   json: { type: 'boolean', summary: 'print data, and errors, as JSON' },
   quiet: { type: 'boolean', short: 'q', summary: 'print data and errors only' },

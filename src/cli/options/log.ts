@@ -4,7 +4,7 @@ import type { Option } from '../command.ts';
 
 const FORMATS = ['text', 'json'] as const;
 
-/** Taken by the commands that run for long. */
+/** The option of long-running commands. */
 export const LOG: Option = {
   type: 'string',
   value: 'FORMAT',
@@ -12,7 +12,7 @@ export const LOG: Option = {
   summary: 'text, or json: one object a line on stderr, with time and level (default: text)',
 };
 
-/** @throws InvalidArgumentError for a format that there is not */
+/** @throws InvalidArgumentError for an unknown format */
 export function isLog(given: string | true | undefined): boolean {
   if (given === undefined) return false;
   if (FORMATS.some((format) => format === given)) return given === 'json';

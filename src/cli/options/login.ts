@@ -1,6 +1,6 @@
 import type { Option } from '../command.ts';
 
-/* How a login may differ from the plain one: the client, the grant, and what a server is allowed. */
+/* Options that change a login: the client, the grant, and a server's leniencies. */
 
 const file = (summary: string): Option => ({ type: 'string', value: 'FILE', summary });
 const text = (value: string, summary: string): Option => ({ type: 'string', value, summary });

@@ -1,6 +1,6 @@
 import type { Option } from '../command.ts';
 
-/* Options that several commands take. */
+/* Options of several commands. */
 
 export const ACCOUNT: Option = {
   type: 'string',
@@ -15,7 +15,7 @@ export const KEYRING: Option = {
   choices: ['auto', 'native', 'file', 'memory'],
   summary: 'auto, native, file, memory, or a name (default: $HOLDFAST_KEYRING, config.json)',
 };
-/** Where logins are kept. */
+/** The options that choose the store and the keyring of logins. */
 export const KEPT: Readonly<Record<string, Option>> = {
   keyring: KEYRING,
   store: {
