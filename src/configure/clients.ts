@@ -5,8 +5,8 @@ import type { Environment } from '../system/environment.ts';
 import type { ConfigFormat, Entry } from './config-format.ts';
 
 /*
- * Where each client keeps its MCP servers, and how it writes one that it starts itself. docs/clients.md says against what
- * this was checked.
+ * The location of each client's MCP servers, and the form of an entry that the client starts itself. docs/clients.md
+ * lists the sources that these were checked against.
  */
 
 export type ClientId =
@@ -19,13 +19,16 @@ export type ClientId =
   | 'opencode'
   | 'docker-agent';
 
-/** `user`: for every project of this user. `project`: in the project's own directory, shared by all who work on it. */
+/**
+ * `user`: for every project of this user. `project`: in the project's own directory, shared by everybody who works on
+ * it.
+ */
 export type Scope = 'user' | 'project';
 
-/** Where the command was called. */
+/** The command's environment and directory. */
 export interface ProjectContext {
   readonly environment: Environment;
-  /** The project, absolute. */
+  /** The project's directory, absolute. */
   readonly directory: string;
 }
 
@@ -33,17 +36,17 @@ export interface Client {
   readonly id: ClientId;
   readonly title: string;
   readonly format: ConfigFormat['name'];
-  /** Its files, the first that is there being the one; none for a client whose file the person must name. */
+  /** The client's files; the first existing one is used. Empty if the user must name the file. */
   readonly files: Readonly<Partial<Record<Scope, (context: ProjectContext) => readonly string[]>>>;
-  /** What is there where the client is installed or was used. */
+  /** Paths that exist if the client is installed or was used. */
   readonly marks: (context: ProjectContext) => readonly string[];
-  /** Its command, where it has one. */
+  /** The client's command, if it has one. */
   readonly program?: string | undefined;
-  /** The keys that lead to its entries, in a file with those values. */
+  /** The keys that lead to the client's entries, in a file with these values. */
   readonly holder: (values: unknown, agent: string | undefined) => readonly string[];
-  /** An entry that starts that program. */
+  /** An entry that starts this program. */
   readonly entry: (program: readonly string[], args: readonly string[], name: string | undefined) => Entry;
-  /** Graphical programs are started with another PATH than a shell's. */
+  /** Graphical programs do not start with a shell's PATH. */
   readonly needsAbsolute?: boolean | undefined;
 }
 
@@ -171,7 +174,7 @@ export const CLIENTS: readonly Client[] = [
   },
 ];
 
-/** Where a graphical program keeps its own directory (Electron's `appData`). */
+/** The directory of a graphical program's data (Electron's `appData`). */
 function applicationData(environment: Environment): string {
   const { platform, variables, homeDirectory } = environment;
   if (platform === 'darwin') return join(homeDirectory, 'Library', 'Application Support');
@@ -179,19 +182,21 @@ function applicationData(environment: Environment): string {
   return configHome(environment);
 }
 
-/** opencode uses it on every platform. */
+/** opencode uses this directory on every platform. */
 function configHome({ variables, homeDirectory }: Environment): string {
   const given = variables['XDG_CONFIG_HOME'];
   return given && isAbsolute(given) ? given : join(homeDirectory, '.config');
 }
 
-/** opencode 2 has its servers one level deeper, and reads those of version 1 as well. A server may be called `servers`. */
+/**
+ * opencode 2 stores its servers one level deeper, and also reads those of version 1. A server may be named `servers`.
+ */
 function hasNestedServers(values: unknown): boolean {
   const nested = objectAt(objectAt(values, 'mcp'), 'servers');
   return nested !== undefined && !('type' in nested) && !('command' in nested) && !('enabled' in nested);
 }
 
-/** @throws InvalidArgumentError when it is not clear which agent is meant */
+/** @throws InvalidArgumentError if the agent is ambiguous */
 function agentIn(values: unknown, agent: string | undefined): string {
   const names = Object.keys(objectAt(values, 'agents') ?? {});
   if (agent !== undefined) {

@@ -1,16 +1,19 @@
 /*
- * What the formats of configuration files have in common. Each edits the text and leaves every byte alone that it need
- * not touch; whether only that one entry has changed is checked afterwards by parsing both (edit.ts).
+ * The common part of the configuration formats. Each edits the text and leaves all other bytes alone. edit.ts then
+ * parses both texts and checks that only the one entry has changed.
  */
 
-/** An entry of a client's configuration: strings, lists of strings, and objects of such. */
+/** An entry of a client's configuration: strings, lists of strings, and objects of these. */
 export type Entry = Readonly<Record<string, unknown>>;
 
-/** Where an entry lies, or is to lie. */
+/** The location of an existing or future entry. */
 export interface Slot {
-  /** The keys that lead from the top to what holds the entries. */
+  /** The keys from the top to the object or list of entries. */
   readonly holder: readonly string[];
-  /** The entry's name in an object of entries; its position in a list, whose length means a new one at its end. */
+  /**
+   * The entry's name in an object of entries, or its position in a list. The list's length means a new entry at its
+   * end.
+   */
   readonly key: string | number;
 }
 
@@ -24,17 +27,17 @@ export interface ConfigFormat {
   parse(text: string): unknown;
   /** @throws UnsupportedLayoutError */
   add(text: string, slot: Slot, entry: Entry): string;
-  /** Removes the entry, and nothing but what `add` would have made. */
+  /** Removes the entry, and only the text that `add` would have written. */
   remove(text: string, slot: Slot): string;
-  /** The entry as it would stand in a file of its own. */
+  /** The entry in a file of its own. */
   snippet(slot: Slot, entry: Entry): string;
-  /** Sets keys of an entry that is there; `undefined` takes one out. */
+  /** Sets keys of an existing entry; `undefined` removes a key. */
   change(text: string, slot: Slot, keys: Readonly<Record<string, unknown>>): string;
 }
 
 /** The text is not in its format. */
 export class ConfigSyntaxError extends Error {
-  /** Both from 1. */
+  /** Both count from 1. */
   readonly line: number;
   readonly column: number;
 
@@ -45,17 +48,17 @@ export class ConfigSyntaxError extends Error {
   }
 }
 
-/** The text is written in a way that cannot be edited without touching more than the entry. */
+/** The text's layout does not allow an edit of only this entry. */
 export class UnsupportedLayoutError extends Error {}
 
-/** Puts texts into a text; the places are those in the text as it was. */
+/** Replaces parts of a text; the offsets are those in the original text. */
 export function splice(
   text: string,
   ...edits: readonly { readonly from: number; readonly to: number; readonly by: string }[]
 ): string {
   let result = '';
   let at = 0;
-  // Stable: what is put in at one place keeps its order.
+  // A stable sort: insertions at one offset keep their order.
   for (const { from, to, by } of edits.toSorted((a, b) => a.from - b.from)) {
     result += text.slice(at, from) + by;
     at = to;
@@ -63,25 +66,25 @@ export function splice(
   return result + text.slice(at);
 }
 
-/** How lines end in a text. */
+/** The text's line ending. */
 export function lineEnd(text: string): string {
   return text.includes('\r\n') ? '\r\n' : '\n';
 }
 
-/** The white space in front of what is at that place, if nothing else is in front of it on its line. */
+/** The white space before the offset, if nothing else precedes it on its line. */
 export function indentAt(text: string, offset: number): string | undefined {
   const before = text.slice(text.lastIndexOf('\n', offset - 1) + 1, offset);
   return /^[ \t]*$/.test(before) ? before : undefined;
 }
 
-/** The offset at which the line with that place ends, before its line end. */
+/** The offset of the end of this offset's line, before its line ending. */
 export function endOfLine(text: string, offset: number): number {
   const end = text.indexOf('\n', offset);
   if (end === -1) return text.length;
   return text[end - 1] === '\r' && end - 1 >= offset ? end - 1 : end;
 }
 
-/** The first of some texts from which `add` makes that text again; else the last of them. */
+/** The first candidate from which `add` restores the text; else the last candidate. */
 export function inverse(text: string, candidates: readonly string[], add: (text: string) => string): string {
   const exact = candidates.find((candidate) => {
     try {

@@ -10,9 +10,12 @@ import { additionsIn, helperCommand, type Login, type OwnEntry, ownEntry, proxyA
 import { formatOf } from './open-format.ts';
 import { checkedName, serverName } from './server-name.ts';
 
-/** For how long a file is read again that somebody else wrote meanwhile. */
+/** Time limit for rereading a file that another program wrote meanwhile, in milliseconds. */
 const PATIENCE_MS = 5_000;
-/** A project's file may be anybody's, and JSON of the size of a person's own would take seconds and gigabytes. */
+/**
+ * Maximum size of a project's file. Anybody may have written it, and JSON as large as a user's own file would take
+ * seconds and gigabytes.
+ */
 const MAX_PROJECT_BYTES = 1024 * 1024;
 
 export interface Wanted {
@@ -21,17 +24,17 @@ export interface Wanted {
   /** Absolute. */
   readonly file: string;
   readonly scope: Scope;
-  /** The words that start Holdfast. */
+  /** The words of the command that starts Holdfast. */
   readonly program: readonly string[];
-  /** The entry's name; by itself that of an entry of ours for this login, else one from the URL. */
+  /** The entry's name. The default is the name of Holdfast's entry for this login, else a name from the URL. */
   readonly name?: string | undefined;
-  /** For docker-agent: whose toolsets. */
+  /** For docker-agent: the agent whose toolsets to edit. */
   readonly agent?: string | undefined;
-  /** Not a proxy, but a helper for the headers (Claude Code). */
+  /** Writes a helper for the headers (Claude Code) in place of a proxy. */
   readonly helper?: boolean | undefined;
-  /** Whether an entry of that name that is not ours may be replaced, or removed. */
+  /** Allows replacing or removing an entry of this name that Holdfast did not create. */
   readonly force?: boolean | undefined;
-  /** Change nothing. */
+  /** Changes nothing. */
   readonly dryRun?: boolean | undefined;
 }
 
@@ -39,19 +42,20 @@ export interface Outcome {
   /** `absent`: there was nothing to remove. */
   readonly action: 'added' | 'updated' | 'replaced' | 'unchanged' | 'removed' | 'absent';
   readonly name: string;
-  /** What stands there now; what stood there, when it was removed. */
+  /** The entry as it is now; for `removed`, as it was. */
   readonly entry: Entry;
-  /** Where it was really written: links followed. */
+  /** The written file, after following links. */
   readonly file: string;
-  /** The names of keys, variables and options of the entry that Holdfast does not write, if any; they stay. */
+  /** The names of the entry's keys, variables and options that Holdfast does not write, if any; they stay. */
   readonly additions?: readonly string[] | undefined;
 }
 
 /**
- * Writes the entry that makes a client use the login into the client's own file.
+ * Writes Holdfast's entry into the client's own file, so that the client uses the login.
  *
- * @throws InvalidArgumentError when the file does not parse, or another's entry has the name
- * @throws LockTimeoutError, StorageFullError, StorageUnreadableError, StorageUnwritableError; the file is then as it was
+ * @throws InvalidArgumentError if the file does not parse, or another program's entry has the name
+ * @throws LockTimeoutError, StorageFullError, StorageUnreadableError, StorageUnwritableError; the file is then
+ * unchanged
  */
 export function configure(wanted: Wanted): Promise<Outcome> {
   return changed(wanted, (found) => {
@@ -75,14 +79,18 @@ export function configure(wanted: Wanted): Promise<Outcome> {
   });
 }
 
-/** Takes the entry out again. Throws as `configure`. */
+/**
+ * Removes the entry.
+ *
+ * @throws as `configure`
+ */
 export function unconfigure(wanted: Wanted): Promise<Outcome> {
   return changed(wanted, ({ existing, name, slot }) => {
     if (existing === undefined) return { action: 'absent', name, entry: {}, slot };
     const own = ownEntry(existing, wanted.program);
     const isOurs = own !== undefined && isSameLogin(own, wanted.login);
     if (!isOurs && wanted.force !== true) {
-      // Nobody asked for that one by its name.
+      // The user did not name this entry, so it stays.
       if (wanted.name === undefined) return { action: 'absent', name, entry: {}, slot };
       throw taken(wanted, name, existing);
     }
@@ -90,17 +98,17 @@ export function unconfigure(wanted: Wanted): Promise<Outcome> {
   });
 }
 
-/** The entry as it would stand in a file of its own. */
+/** The entry in a file of its own. */
 export async function snippetOf(wanted: Wanted): Promise<{ name: string; entry: Entry; text: string }> {
   const name = nameFor(wanted);
   const entry = entryFor(wanted, wanted.name);
   const format = await formatOf(wanted.client.format);
-  // Which agent, or which layout, only the file could say.
+  // Without the file, the agent and the layout are unknown, so defaults apply.
   const holder = wanted.client.holder({}, wanted.agent);
   return { name, entry, text: format.snippet({ holder, key: name }, entry) };
 }
 
-/** The file that a client reads; `undefined` when it has none in that scope. */
+/** The file that a client reads; `undefined` if it has none in that scope. */
 export async function fileOf(
   client: Client,
   scope: Scope,
@@ -111,16 +119,16 @@ export async function fileOf(
   return files.at(-1);
 }
 
-/** An entry of ours in a client's file. */
+/** Holdfast's entry in a client's file. */
 export interface ListedEntry extends Login {
   readonly name: string;
   readonly kind: 'proxy' | 'headers';
-  /** As in an `Outcome`. */
+  /** As in `Outcome`. */
   readonly additions?: readonly string[] | undefined;
 }
 
 /**
- * The entries of ours in a file; none when it is not there.
+ * Holdfast's entries in a file; empty if the file does not exist.
  *
  * @throws as `configure`
  */
@@ -225,7 +233,7 @@ function entriesAt(values: unknown, holder: readonly string[]): readonly FoundEn
   });
 }
 
-/** In a list a name is a part of the entry, if it has one. */
+/** In a list, the name is part of the entry, if it has one. */
 function nameInList({ name, ref, type }: Entry): string {
   const word = [name, ref, type].find((one) => typeof one === 'string');
   return typeof word === 'string' ? word : '';
@@ -249,7 +257,7 @@ function additionsOf(client: Client, entry: Entry, own: OwnEntry): readonly stri
   return additions.length === 0 ? undefined : additions;
 }
 
-/** What differs from the entry as it should be; the person's own keys, and options of the proxy, stay. */
+/** The keys that differ from the correct entry. The user's own keys and proxy options stay. */
 function keysToSet(
   wanted: Wanted,
   existing: Entry,
@@ -260,7 +268,7 @@ function keysToSet(
   }
   const args = own.kind === 'proxy' ? ['proxy', ...own.rest] : proxyArguments(wanted.login);
   const entry = wanted.client.entry(wanted.program, args, undefined);
-  // The type goes without saying for most clients, so an entry without it is as good.
+  // Most clients imply the type, so an entry without it is equally valid.
   const { type, ...others } = entry;
   const isStdio = own.kind === 'proxy';
   return {

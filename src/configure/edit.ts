@@ -10,8 +10,8 @@ import {
 } from './config-format.ts';
 
 /*
- * One change of a configuration file, made by its format and checked here: the new text is parsed, and everything but
- * the one entry must have the value that it had.
+ * One change of a configuration file. The format makes it, and this file checks it: the new text must parse, and all
+ * values outside the one entry must be unchanged.
  */
 
 export type Change =
@@ -20,13 +20,13 @@ export type Change =
   | { readonly kind: 'change'; readonly keys: Readonly<Record<string, unknown>> }
   | { readonly kind: 'remove' };
 
-/** The byte order mark, which some editors on Windows put first. */
+/** The byte order mark, which some Windows editors write first. */
 const MARK = '\ufeff';
 
 /**
  * The values in a file.
  *
- * @throws InvalidArgumentError with line and column when it does not parse
+ * @throws InvalidArgumentError with line and column if the file does not parse
  */
 export function valuesOf(format: ConfigFormat, text: string, path: string): unknown {
   return explained(format, path, () => format.parse(bare(text)));
@@ -34,7 +34,7 @@ export function valuesOf(format: ConfigFormat, text: string, path: string): unkn
 
 /**
  * @returns the new text of the file
- * @throws InvalidArgumentError when it does not parse, or cannot be changed in that one place only
+ * @throws InvalidArgumentError if the file does not parse, or the edit would change more than the entry
  */
 export function edited(format: ConfigFormat, text: string, slot: Slot, change: Change, path: string): string {
   const old = bare(text);
@@ -65,12 +65,12 @@ function apply(format: ConfigFormat, text: string, slot: Slot, change: Change): 
   }
 }
 
-/** What the values should be afterwards. */
+/** The values that the file must have after the change. */
 function expected(before: unknown, { holder, key }: Slot, change: Change): unknown {
   const values = plainCopy(before ?? {}) as PlainObject;
   let at = values;
   for (const [depth, name] of holder.entries()) {
-    // A list that is not there yet begins with the entry.
+    // A missing list is created with the entry as its first item.
     if (!Object.hasOwn(at, name) || at[name] === null) {
       at[name] = typeof key === 'number' && depth === holder.length - 1 ? [] : plainObject();
     }
@@ -96,7 +96,7 @@ function entryAfter(before: unknown, change: Change): unknown {
   return Object.fromEntries(Object.entries(entry).filter(([, value]) => value !== undefined));
 }
 
-/** Without the holders that hold nothing: whether they are there is the same to every client. */
+/** The values without empty holders: clients do not distinguish an empty holder from a missing one. */
 function pruned(values: unknown, holder: readonly string[]): unknown {
   const [name, ...rest] = holder;
   if (typeof values !== 'object' || values === null || name === undefined) return values;

@@ -2,19 +2,21 @@ import { canonicalResource, DEFAULT_ACCOUNT } from '../credential.ts';
 import { InvalidArgumentError } from '../errors.ts';
 import type { Entry } from './config-format.ts';
 
-/** What an entry of ours is for, and how it starts Holdfast. */
+/** An entry of Holdfast: its login, and how it starts Holdfast. */
 export interface OwnEntry {
   readonly resource: string;
   readonly account: string;
-  /** `proxy`: a stdio server. `headers`: the client speaks to the server itself, and asks for the headers. */
+  /**
+   * `proxy`: a stdio server. `headers`: the client connects to the server itself, and asks Holdfast for the headers.
+   */
   readonly kind: 'proxy' | 'headers';
-  /** Everything after the word `proxy`, the person's own options among it. */
+  /** All words after `proxy`, including the user's own options. */
   readonly rest: readonly string[];
 }
 
-/** The login that an entry is for. */
+/** The login that an entry uses. */
 export interface Login {
-  /** Canonical. */
+  /** In canonical form. */
   readonly resource: string;
   readonly account: string;
 }
@@ -25,19 +27,19 @@ export function proxyArguments({ resource, account }: Login): string[] {
 }
 
 /**
- * The command line for a client that runs a helper in a shell. It reads the same in sh and in cmd.exe, since the file may
- * be shared between machines.
+ * The command line for a client that runs a helper in a shell. It works the same in sh and in cmd.exe, since machines
+ * may share the file.
  *
- * @throws InvalidArgumentError when a part of it would not
+ * @throws InvalidArgumentError if a part of it would not work the same
  */
 export function helperCommand(program: readonly string[], { resource, account }: Login): string {
   return [...program, 'headers', resource, '--json', ...accountArguments(account)].map(shellWord).join(' ');
 }
 
 /**
- * What the entry is, if it starts Holdfast; `undefined` when it is another program's.
+ * Parses an entry that starts Holdfast; `undefined` for another program's entry.
  *
- * @param program the words that start Holdfast here, under whatever name
+ * @param program the words that start Holdfast here, under any name
  */
 export function ownEntry(entry: unknown, program: readonly string[]): OwnEntry | undefined {
   if (typeof entry !== 'object' || entry === null) return undefined;
@@ -48,10 +50,10 @@ export function ownEntry(entry: unknown, program: readonly string[]): OwnEntry |
 }
 
 /**
- * What an entry of ours has that Holdfast does not write: keys, variables and options, by their names. Their values may be
- * secrets. Whoever wrote the file may have put them there to run code in Holdfast, or to send its requests elsewhere.
+ * The names of the entry's keys, variables and options that Holdfast does not write. Their values may be secrets. The
+ * file's author may have added them to run code in Holdfast, or to redirect its requests.
  *
- * @param keys those that Holdfast writes
+ * @param keys the keys that Holdfast writes
  */
 export function additionsIn(entry: Entry, own: OwnEntry, keys: readonly string[]): readonly string[] {
   const others = Object.entries(entry).filter(([key]) => !keys.includes(key));
@@ -118,7 +120,7 @@ function accountIn(words: readonly string[]): string {
 }
 
 function accountArguments(account: string): string[] {
-  // With the sign, so that a label that begins with a dash is no option.
+  // Uses `=`, so that a label with a leading dash is not read as an option.
   return account === DEFAULT_ACCOUNT ? [] : [`--account=${account}`];
 }
 

@@ -21,13 +21,13 @@ import {
 } from './config-format.ts';
 
 /*
- * JSON as the clients keep it: with comments and trailing commas, where their authors or their users like them. The
- * library's tree says where everything lies; its own editing reformats around the place and takes comments away.
+ * JSON as the clients store it, with comments and trailing commas if their authors or users add them. The library's
+ * tree gives the offset of each node. The library's own edits would reformat the surroundings and delete comments.
  */
 
 export const JSON_FORMAT: ConfigFormat = { name: 'JSON', parse, add, remove, change, snippet };
 
-/** SyntaxKind.CommaToken; an enum of constants, which is not there at run time. */
+/** SyntaxKind.CommaToken: a constant enum, which does not exist at run time. */
 const COMMA = 5;
 const END = 17;
 
@@ -63,7 +63,7 @@ function remove(text: string, slot: Slot): string {
   if (within !== root && within.children?.length === 1 && within.parent !== undefined) {
     const parent = within.parent.parent as Node;
     const bare = withoutProperty(text, parent, within.parent);
-    // Alone in its file, an object without entries is how clients themselves begin one; among others, it is left over.
+    // Clients start a new file with an empty object. Beside other keys, an empty object is a leftover.
     if (parent.children?.length === 1) candidates.push(...bare);
     else candidates.unshift(...bare);
   }
@@ -112,21 +112,21 @@ function treeOf(text: string, errors: ParseError[]): Node | undefined {
   try {
     return parseTree(text, errors, { allowTrailingComma: true });
   } catch (error) {
-    // It calls itself for each level.
+    // The parser is recursive.
     if (error instanceof RangeError) throw new HostileValuesError('its values are nested too deeply');
     throw error;
   }
 }
 
 /**
- * What a text of JSON with comments and trailing commas holds.
+ * The values in a JSON text with comments and trailing commas.
  *
- * @throws SyntaxError when it is none
+ * @throws SyntaxError if it is not such a text
  * @throws HostileValuesError
  */
 export function parseJsonc(text: string, keys: HostileKeys = 'refused'): unknown {
   try {
-    // Mostly it is plain, and the engine's own parser takes a tenth of the time.
+    // The text is usually plain JSON, and the engine's own parser takes a tenth of the time.
     return parsePlainJson(text, keys);
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
@@ -199,7 +199,7 @@ function find(root: Node, keys: readonly string[]): Node {
   return at;
 }
 
-/** Of a key that is there twice the last one counts, as for JSON.parse. */
+/** The last of two equal keys counts, as for JSON.parse. */
 function propertyOf(object: Node, name: string): Node | undefined {
   return object.children?.findLast((property) => property.children?.[0]?.value === name);
 }
@@ -214,7 +214,7 @@ function insert(text: string, root: Node, object: Node, name: string, value: unk
   const last = object.children?.at(-1);
   const end = last === undefined ? open : last.offset + last.length;
   const tail = text.slice(end, close);
-  // After what is written behind the last property: a comma, comments.
+  // Inserts after the last property's comma and comments.
   const at = end + tail.trimEnd().length;
   const inside = text.slice(open, close);
   const isFlat = last === undefined ? !text.trim().includes('\n') : !inside.includes('\n');
@@ -239,7 +239,7 @@ function insert(text: string, root: Node, object: Node, name: string, value: unk
   });
 }
 
-/** The text without that property, in the ways in which it may have been before the property was put in; plainest first. */
+/** The text without that property, in each form that it may have had before the property was added; plainest first. */
 function withoutProperty(text: string, object: Node, property: Node): string[] {
   const properties = object.children ?? [];
   const index = properties.indexOf(property);
@@ -258,7 +258,7 @@ function withoutProperty(text: string, object: Node, property: Node): string[] {
   if (previous === undefined && next === undefined) {
     const plain = splice(text, { from: before, to, by: '' });
     if (text.slice(open, property.offset).trim() !== '' || text.slice(to, close).trim() !== '') {
-      // With a comment inside, its line may or may not have ended before.
+      // If a comment is inside, its line may have ended before or not.
       return [
         plain,
         splice(text, { from: before, to: close, by: ' ' }),
@@ -274,7 +274,7 @@ function withoutProperty(text: string, object: Node, property: Node): string[] {
     const separator = commaIn(text.slice(after, property.offset));
     if (separator !== undefined) {
       const offset = after + separator;
-      // The comma may be the very last thing before the property.
+      // The comma may directly precede the property.
       return [
         offset + 1 === before
           ? splice(text, { from: offset, to, by: '' })
@@ -285,7 +285,7 @@ function withoutProperty(text: string, object: Node, property: Node): string[] {
   return [splice(text, ...edits)];
 }
 
-/** Where the first comma is that is in no comment. */
+/** The offset of the first comma outside comments. */
 function commaIn(text: string): number | undefined {
   const scanner = createScanner(text, true);
   for (let token = scanner.scan() as number; token !== END; token = scanner.scan() as number) {
@@ -294,7 +294,7 @@ function commaIn(text: string): number | undefined {
   return undefined;
 }
 
-/** By how much the file's own lines are indented. */
+/** The indentation unit of the file's own lines. */
 function unitOf(text: string, root: Node): string {
   const [first] = root.children ?? [];
   return (first === undefined ? undefined : indentAt(text, first.offset)) || '  ';
@@ -308,7 +308,7 @@ function spaced(text: string): boolean {
   return /":\s/.test(text);
 }
 
-/** On one line, with spaces where the text has them. */
+/** The value on one line, with spaces if the text uses them. */
 function flat(value: unknown, like: string): string {
   if (!/[":\]},]\s/.test(like.trim())) return JSON.stringify(value);
   const write = (one: unknown): string => {

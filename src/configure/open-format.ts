@@ -1,6 +1,6 @@
 import type { ConfigFormat } from './config-format.ts';
 
-/** Each format brings a library along, which is loaded when a client of that format is configured. */
+/** Loads a format's library only if a client of that format is configured. */
 export async function formatOf(name: ConfigFormat['name']): Promise<ConfigFormat> {
   switch (name) {
     case 'JSON':

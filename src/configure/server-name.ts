@@ -2,16 +2,17 @@ import { DEFAULT_ACCOUNT } from '../credential.ts';
 import { InvalidArgumentError } from '../errors.ts';
 import { quote } from '../quote.ts';
 
-/** What stands in a host's name for the protocol, or for nothing. */
+/** Labels of a host name that name the protocol, or say nothing about the server. */
 const GENERIC = new Set(['mcp', 'api', 'www', 'app', 'server']);
-/** Second-level labels that registries give out, such as in `example.co.uk`. */
+/** Second-level labels of registries, such as in `example.co.uk`. */
 const REGISTRY = new Set(['ac', 'co', 'com', 'edu', 'gov', 'net', 'org']);
 const MOST_CHARACTERS = 64;
 
 /**
- * A name for a server in a client's configuration: `https://mcp.notion.com/mcp` is `notion`. A second account is in it.
+ * A server's name for a client's configuration: `https://mcp.notion.com/mcp` gives `notion`. An account other than the
+ * default is part of the name.
  *
- * @param resource canonical
+ * @param resource in canonical form
  */
 export function serverName(resource: string, account: string): string {
   const { hostname, port } = new URL(resource);
@@ -34,7 +35,7 @@ export function serverName(resource: string, account: string): string {
 }
 
 /**
- * Letters, digits, `-` and `_`: what every client takes, and TOML without quotes.
+ * Checks for letters, digits, `-` and `_`, which every client accepts, and TOML accepts without quotes.
  *
  * @throws InvalidArgumentError
  */

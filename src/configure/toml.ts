@@ -20,9 +20,9 @@ import {
 } from './config-format.ts';
 
 /*
- * TOML. The parser says where each table lies, and nothing else is written: an entry is a table of its own at the end of
- * the file, where no other table can follow by mistake. The values are built here: the parser's own builder writes through
- * `__proto__` into the prototype of every object.
+ * TOML. The parser gives the offset of each table, and the rest of the text stays unchanged. An entry is a table at the
+ * end of the file, so no other table can become part of it by mistake. The values are written here: the parser's own
+ * builder writes through `__proto__` into the prototype of every object.
  */
 
 export const TOML_FORMAT: ConfigFormat = { name: 'TOML', parse, add, remove, change, snippet };
@@ -38,7 +38,7 @@ function parse(text: string): unknown {
   return root;
 }
 
-/** The object at that path, made where it is missing; a number is a position in an array of tables. */
+/** The object at the path, created if missing; a number is an index in an array of tables. */
 function tableAt(root: PlainObject, path: readonly (string | number)[]): PlainObject {
   let at: PlainObject | unknown[] = root;
   checkDepth(path.length);
@@ -81,7 +81,7 @@ function add(text: string, { holder, key }: Slot, entry: Entry): string {
   ];
   const table = lines.join(eol);
   if (text === '') return `${table}${eol}`;
-  // A file without a line end at its end is left without one.
+  // A file without a final line ending stays without one.
   return text.endsWith('\n') ? `${text}${eol}${table}${eol}` : `${text}${eol}${eol}${table}`;
 }
 
@@ -100,7 +100,7 @@ function remove(text: string, slot: Slot): string {
   const [first] = cuts;
   const without = splice(text, ...cuts);
   if (first === undefined || entry === undefined) return text;
-  // The line ends in front of the table: none, one or two of them are of our making.
+  // `add` has written none, one or two of the line endings before the table.
   const head = text.slice(0, first.from);
   const rest = without.slice(head.length);
   const shorter = [/(\r?\n){2}$/, /\r?\n$/].map((end) => head.replace(end, '') + rest);
@@ -125,7 +125,7 @@ function read(text: string): AST.TOMLProgram {
     return parseTOML(text, { tomlVersion: 'latest' });
   } catch (error) {
     if (error instanceof ParseError) throw new ConfigSyntaxError(error.lineNumber, error.column + 1);
-    // It calls itself for each level, and passes each character of a text as an argument.
+    // The parser is recursive, and passes each character of a text as an argument.
     if (error instanceof RangeError) {
       throw new HostileValuesError('it is nested too deeply, or holds a text that is too long');
     }
@@ -133,7 +133,7 @@ function read(text: string): AST.TOMLProgram {
   }
 }
 
-/** The table of an entry first, and those below it. */
+/** The entry's table, then its subtables. */
 function tablesOf(text: string, { holder, key }: Slot): AST.TOMLTable[] {
   const path = [...holder, key];
   const tables = read(text).body[0].body.filter(
@@ -157,7 +157,7 @@ function keyName(key: AST.TOMLBare | AST.TOMLQuoted): string {
   return key.type === 'TOMLBare' ? key.name : key.value;
 }
 
-/** A basic string escapes what a JSON string does, and DEL. */
+/** A basic string escapes the same characters as a JSON string, and DEL. */
 function valueOf(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(valueOf).join(', ')}]`;
   return JSON.stringify(value).replaceAll('\u007f', '\\u007f');

@@ -28,8 +28,8 @@ import {
 } from './config-format.ts';
 
 /*
- * YAML, with entries in a list. The library's nodes say where everything lies; what it prints of a document has other
- * indentation and line breaks than its author gave it.
+ * YAML, with entries in a list. The library's nodes give the offsets. The library's own output would change the
+ * author's indentation and line breaks.
  */
 
 export const YAML_FORMAT: ConfigFormat = { name: 'YAML', parse, add, remove, change, snippet };
@@ -84,7 +84,7 @@ function remove(text: string, slot: Slot): string {
   const { dash } = dashOf(text, item);
   const end = endOf(text, item);
   const cut = (offset: number) => text.slice(0, offset).trimEnd().length;
-  // Only the line end in front of the line goes with it: blank lines and comments above stay.
+  // Removes only the line ending before the item: blank lines and comments above stay.
   const lineStart = text.lastIndexOf('\n', dash - 1);
   const from = text[lineStart - 1] === '\r' ? lineStart - 1 : lineStart;
   const withoutItem = splice(text, { from, to: end, by: '' });
@@ -108,13 +108,13 @@ function change(text: string, slot: Slot, keys: Readonly<Record<string, unknown>
   return splice(text, ...edits);
 }
 
-/** As `Map`s, so that no key of a stranger becomes one of an object before it is checked. */
+/** As `Map`s, so that no untrusted key becomes an object's key before it is checked. */
 function valueIn(document: Document, node?: Node): unknown {
   const options = { mapAsMap: true };
   return sized(() => plainCopy(node === undefined ? document.toJS(options) : node.toJS(document, options)));
 }
 
-/** The library refuses aliases that would expand to more than a hundred copies each. */
+/** The library rejects aliases that would expand to more than a hundred copies each. */
 function sized<T>(step: () => T): T {
   try {
     return step();
@@ -124,12 +124,15 @@ function sized<T>(step: () => T): T {
   }
 }
 
-/** More than any configuration has. The library compares each key of a map with all that precede it. */
+/**
+ * Maximum number of items, more than any configuration has. The library compares each key of a map with all earlier
+ * keys.
+ */
 const MAX_ITEMS = 10_000;
 
 /**
- * Reads the one document of a file. Its nodes are composed by functions that call themselves for each level, and V8 ends the
- * process when it must compile a regular expression on a stack that is almost used up: so the levels are counted first.
+ * Reads the one document of a file. Recursive functions compose its nodes. V8 ends the process if it must compile a
+ * regular expression on a nearly full stack, so the levels are counted first.
  *
  * @throws ConfigSyntaxError, UnsupportedLayoutError, HostileValuesError
  */
@@ -142,7 +145,7 @@ export function documentOf(text: string): Document {
   };
   const tokens: CST.Token[] = [];
   for (const token of new Parser(lines.addNewLine).parse(text)) {
-    // A text that is no YAML has an error for each of its characters.
+    // A text that is not YAML gives an error for each of its characters.
     if (token.type === 'error') throw errorAt(token.offset);
     tokens.push(token);
   }
@@ -203,7 +206,7 @@ function startOf(node: unknown): number {
   throw new UnsupportedLayoutError('a value has no place of its own');
 }
 
-/** Where the last line of a node ends, a comment on it included. */
+/** The offset of the end of a node's last line, including a comment on it. */
 function endOf(text: string, node: Node): number {
   const end = text.slice(0, node.range?.[1] ?? 0).trimEnd().length;
   return endOfLine(text, end);
@@ -226,7 +229,7 @@ function itemOf(entry: Entry, indent: string, eol: string): string {
     .join(eol);
 }
 
-/** On one line; a word stays bare where no reader could take it for something else. */
+/** The value on one line; a word has no quotes if every reader takes it as a string. */
 function flowOf(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map((one) => JSON.stringify(one)).join(', ')}]`;
   if (typeof value === 'string') return /^(mcp|holdfast)$/.test(value) ? value : JSON.stringify(value);
