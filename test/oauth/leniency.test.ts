@@ -14,7 +14,7 @@ function names({ leniencies }: Awaited<ReturnType<typeof discover>>): string[] {
 }
 
 describe('a leniency', () => {
-  test('that was not needed is not counted', async () => {
+  test('does not report a leniency that was not needed', async () => {
     const at = await publishing(() => ({}));
     const lenient = {
       trustedIssuer: 'https://other.example',
@@ -24,10 +24,10 @@ describe('a leniency', () => {
     expect(names(await found(at, lenient))).toEqual([]);
   });
 
-  describe('for a trusted issuer', () => {
+  describe('trusted issuer', () => {
     const OTHER = 'https://login.example/{tenant}/v2.0';
 
-    test('takes the metadata that names it, and it only', async () => {
+    test('accepts metadata that names the trusted issuer', async () => {
       const at = await publishing(() => ({ issuer: OTHER }));
       const discovery = await found(at, { trustedIssuer: OTHER });
       expect(discovery.server.issuer).toBe(OTHER);
@@ -36,14 +36,14 @@ describe('a leniency', () => {
     });
 
     test.each([`${OTHER}/`, OTHER.toUpperCase(), 'https://login.example'])(
-      'is compared as a string: %s is another one',
+      'compares the trusted issuer as a string: %s differs',
       async (trustedIssuer) => {
         const at = await publishing(() => ({ issuer: OTHER }));
         await expect(found(at, { trustedIssuer })).rejects.toBeInstanceOf(IssuerMismatchError);
       },
     );
 
-    test('is offered by the error, ready to paste', async () => {
+    test('offers --trusted-issuer in the error, ready to paste', async () => {
       const at = await publishing(() => ({ issuer: OTHER }));
       await expect(found(at, {})).rejects.toThrowError(
         expect.objectContaining({ hint: expect.stringContaining(`--trusted-issuer '${OTHER}'`) }),
@@ -51,14 +51,14 @@ describe('a leniency', () => {
     });
   });
 
-  describe('for PKCE that is not advertised', () => {
-    test('takes metadata that is silent', async () => {
+  describe('PKCE not advertised', () => {
+    test('accepts metadata without PKCE methods under the leniency', async () => {
       const at = await publishing(() => ({ code_challenge_methods_supported: undefined }));
       expect(names(await found(at, { pkceNotAdvertised: true }))).toEqual(['pkce-not-advertised']);
     });
 
     test.each([{ methods: ['plain'] }, { methods: [] }])(
-      'takes none that says $methods',
+      'refuses metadata with PKCE methods $methods despite the leniency',
       async ({ methods }) => {
         const at = await publishing(() => ({ code_challenge_methods_supported: methods }));
         await expect(found(at, { pkceNotAdvertised: true })).rejects.toBeInstanceOf(ServerUnsupportedError);
@@ -66,8 +66,8 @@ describe('a leniency', () => {
     );
   });
 
-  describe('for a metadata URL', () => {
-    test('reads that document and no other', async () => {
+  describe('metadata URL', () => {
+    test('reads the document at the metadata URL and no other', async () => {
       const at = await publishing(() => ({}));
       at.routes['/elsewhere.json'] = metadata(at.origin);
       at.routes[OAUTH] = answer(500);
@@ -76,7 +76,7 @@ describe('a leniency', () => {
       expect(names(discovery)).toEqual(['metadata-url']);
     });
 
-    test('takes the issuer that its own place stands for', async () => {
+    test('accepts the issuer whose well-known URL is the metadata URL', async () => {
       const at = await publishing(() => ({}));
       const tenant = `${at.origin}/tenant`;
       at.routes[`${OAUTH}/tenant`] = metadata(tenant);
@@ -84,7 +84,7 @@ describe('a leniency', () => {
       expect(discovery.server.issuer).toBe(tenant);
     });
 
-    test('takes no other issuer', async () => {
+    test('refuses another issuer in the document at the metadata URL', async () => {
       const at = await publishing(() => ({}));
       at.routes['/elsewhere.json'] = metadata('https://other.example');
       await expect(found(at, { metadataUrl: `${at.origin}/elsewhere.json` })).rejects.toBeInstanceOf(
@@ -92,7 +92,7 @@ describe('a leniency', () => {
       );
     });
 
-    test('says so where there is no document', async () => {
+    test('fails when there is no document at the metadata URL', async () => {
       const at = await publishing(() => ({}));
       await expect(found(at, { metadataUrl: `${at.origin}/nowhere.json` })).rejects.toBeInstanceOf(
         InvalidResponseError,
@@ -100,15 +100,15 @@ describe('a leniency', () => {
     });
   });
 
-  test('for a resource that is left out sends none', async () => {
+  test('sends no resource parameter when told to leave it out', async () => {
     const at = await publishing(() => ({}));
     const discovery = await found(at, { resourceOmitted: true });
     expect(discovery.resourceParameter).toBeUndefined();
     expect(names(discovery)).toEqual(['resource-omitted']);
   });
 
-  describe('for legacy endpoints', () => {
-    test('takes those of MCP 2025-03-26 where nothing is published', async () => {
+  describe('legacy endpoints', () => {
+    test('uses the endpoints of MCP 2025-03-26 when the server publishes nothing', async () => {
       const at = await server(() => ({ [`${RESOURCE}/mcp`]: answer(404), [OAUTH]: answer(404) }));
       const discovery = await found(at, { legacyEndpoints: true });
       expect(discovery.server).toMatchObject({
@@ -120,7 +120,7 @@ describe('a leniency', () => {
       expect(names(discovery)).toEqual(['legacy-endpoints']);
     });
 
-    test('takes none beside metadata that is there and wrong', async () => {
+    test('does not use legacy endpoints when the published metadata is wrong', async () => {
       const at = await publishing(() => ({ token_endpoint: undefined }));
       await expect(found(at, { legacyEndpoints: true })).rejects.toBeInstanceOf(InvalidResponseError);
     });

@@ -44,7 +44,7 @@ async function scopeSent(discovery: Discovery, scopes?: readonly string[]): Prom
   return (await sent(discovery, scopes)).get('scope');
 }
 
-describe('the request', () => {
+describe('the authorization request', () => {
   test('names the client, the redirect URI and the code flow', async () => {
     const { url } = createAuthorizationRequest(discovered(), CLIENT, REDIRECT);
     expect(url.startsWith(`${ISSUER}/authorize?`)).toBe(true);
@@ -55,7 +55,7 @@ describe('the request', () => {
     });
   });
 
-  test('carries as challenge the SHA-256 hash of the verifier, and never the verifier', async () => {
+  test('sends the SHA-256 hash of the verifier as the challenge, never the verifier', async () => {
     const request = createAuthorizationRequest(discovered(), CLIENT, REDIRECT);
     const { searchParams } = new URL(request.url);
     const hash = createHash('sha256').update(request.codeVerifier, 'ascii').digest('base64url');
@@ -66,7 +66,7 @@ describe('the request', () => {
     expect(request.url.includes(request.codeVerifier)).toBe(false);
   });
 
-  test('has a state and a verifier of its own each time, of 256 bits', async () => {
+  test('makes a new state and verifier of 256 bits for each request', async () => {
     const requests = Array.from({ length: 50 }, () =>
       createAuthorizationRequest(discovered(), CLIENT, REDIRECT),
     );
@@ -96,7 +96,7 @@ describe('the request', () => {
     expect((await sent(discovered({ resourceParameter }))).getAll('resource')).toEqual([resourceParameter]);
   });
 
-  test('keeps whatever query the authorization endpoint has, in its order', async () => {
+  test('keeps the query of the authorization endpoint, in its order', async () => {
     const OURS = new Set([...(await sent(discovered({ resourceScopes: ['a'] }))).keys(), 'prompt']);
     const pair = fc.tuple(
       fc.string({ minLength: 1 }).filter((name) => !OURS.has(name)),
@@ -112,7 +112,7 @@ describe('the request', () => {
     );
   });
 
-  test('lets no parameter in the endpoint take the place of one of ours', async () => {
+  test('overrides parameters of the endpoint that carry our names', async () => {
     const authorizationEndpoint = `${ISSUER}/authorize?state=x&state=y&code_challenge_method=plain&resource=z&redirect_uri=w`;
     const query = await sent(discovered({}, { authorizationEndpoint }));
     expect(query.getAll('code_challenge_method')).toEqual(['S256']);
@@ -124,7 +124,7 @@ describe('the request', () => {
 });
 
 describe('the scopes asked for', () => {
-  test('are those of the challenge', async () => {
+  test('asks for the scopes of the challenge', async () => {
     const discovery = discovered({ challengedScope: 'files:read files:write', resourceScopes: ['all'] });
     expect(await scopeSent(discovery)).toBe('files:read files:write');
     expect(createAuthorizationRequest(discovery, CLIENT, REDIRECT).requestedScope).toBe(
@@ -132,32 +132,32 @@ describe('the scopes asked for', () => {
     );
   });
 
-  test('are, without a challenge, all that the resource publishes', async () => {
+  test('asks for all scopes that the resource publishes when the challenge names none', async () => {
     const discovery = discovered({ resourceScopes: ['one', 'two', 'one'] }, { scopesSupported: ['other'] });
     expect(await scopeSent(discovery)).toBe('one two');
   });
 
-  test('are none at all where neither names any, whatever the authorization server has', async () => {
+  test('asks for no scopes when neither challenge nor resource names any', async () => {
     const discovery = discovered({}, { scopesSupported: ['admin', 'everything'] });
     expect(await scopeSent(discovery)).toBeNull();
     expect(createAuthorizationRequest(discovery, CLIENT, REDIRECT).requestedScope).toBeUndefined();
   });
 
-  test('are what the caller chose, before all else', async () => {
+  test('asks for the scopes that the caller chose, before all others', async () => {
     const discovery = discovered({ challengedScope: 'files:write', resourceScopes: ['all'] });
     expect(await scopeSent(discovery, ['files:read'])).toBe('files:read');
     expect(await scopeSent(discovery, [])).toBeNull();
   });
 
   test.each(['two words', '', 'quote"', 'back\\slash', 'ünicode', 'new\nline', 'x'.repeat(257)])(
-    'are never %j: of the caller it is an error, of a server it is left out',
+    'never asks for the scope %j: an error from the caller, left out from a server',
     async (hostile) => {
       await expect(sent(discovered(), ['good', hostile])).rejects.toThrow(InvalidArgumentError);
       expect(await scopeSent(discovered({ resourceScopes: ['good', hostile, 'fine'] }))).toBe('good fine');
     },
   );
 
-  test('are, of any hostile list, only what RFC 6749 calls a scope', async () => {
+  test('sends only valid RFC 6749 scopes from any hostile list', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(fc.string({ unit: 'binary' })), fc.boolean(), async (list, challenged) => {
         const found = await scopeSent(
@@ -170,7 +170,7 @@ describe('the scopes asked for', () => {
     );
   });
 
-  test('must fit a URL: a server that suggests thousands is refused, and the caller can choose among them', async () => {
+  test('refuses a server’s list of scopes that fits no URL, unless the caller chooses from it', async () => {
     const resourceScopes = Array.from({ length: 1000 }, (_, index) => `scope-${index}-${'x'.repeat(200)}`);
     await expect(sent(discovered({ resourceScopes }))).rejects.toThrow(InvalidResponseError);
     expect(await scopeSent(discovered({ resourceScopes }), ['scope-1'])).toBe('scope-1');
@@ -180,7 +180,7 @@ describe('the scopes asked for', () => {
 describe('offline access', () => {
   const LISTED = { scopesSupported: ['openid', 'offline_access'] };
 
-  test('is asked for, with the consent that it needs, where the authorization server lists it', async () => {
+  test('asks for offline_access with consent when the authorization server lists it', async () => {
     for (const [changes, chosen, scope] of [
       [{}, undefined, 'offline_access'],
       [{ challengedScope: 'read' }, undefined, 'read offline_access'],
@@ -193,7 +193,7 @@ describe('offline access', () => {
     }
   });
 
-  test('is not asked for where the authorization server lists other scopes only, even if the resource names it', async () => {
+  test('does not ask for offline_access when the authorization server lists only other scopes', async () => {
     const server = { scopesSupported: ['openid', 'read'] };
     for (const changes of [
       { resourceScopes: ['read', 'offline_access'] },
@@ -205,20 +205,20 @@ describe('offline access', () => {
     }
   });
 
-  test('is not added where the authorization server lists nothing', async () => {
+  test('does not add offline_access when the authorization server lists no scopes', async () => {
     const query = await sent(discovered({ resourceScopes: ['read'] }));
     expect(query.get('scope')).toBe('read');
     expect(query.has('prompt')).toBe(false);
   });
 
-  test('is asked for where the caller chose it', async () => {
+  test('asks for offline_access when the caller chose it', async () => {
     const query = await sent(discovered({}, { scopesSupported: ['read'] }), ['offline_access']);
     expect(query.get('scope')).toBe('offline_access');
     expect(query.get('prompt')).toBe('consent');
   });
 });
 
-describe('the response', () => {
+describe('the authorization response', () => {
   const REQUEST: AuthorizationRequest = {
     url: `${ISSUER}/authorize`,
     state: 'the-state',
@@ -240,20 +240,20 @@ describe('the response', () => {
     throw new Error('It was accepted.');
   };
 
-  test('yields its code when the state is ours', () => {
+  test('yields the code when the state matches', () => {
     expect(read({ code: 'the code/+', state: 'the-state' })).toBe('the code/+');
     expect(belongsTo(REQUEST, new URLSearchParams({ state: 'the-state' }))).toBe(true);
   });
 
   test.each(['', 'state=', 'state=other', 'state=the-state%20', 'state=The-state', 'state=the-stat'])(
-    'is rejected with %j in place of the state',
+    'rejects a response with %j in place of the state',
     (state) => {
       rejection(`code=x&${state}`);
       expect(belongsTo(REQUEST, new URLSearchParams(state))).toBe(false);
     },
   );
 
-  test('belongs to the request for that one state and no other', () => {
+  test('matches a response to the request with exactly its state', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary' }), (state) => {
         expect(belongsTo(REQUEST, new URLSearchParams({ state }))).toBe(state === REQUEST.state);
@@ -261,13 +261,13 @@ describe('the response', () => {
     );
   });
 
-  test('may lack the issuer where the server does not promise it, and may carry it', () => {
+  test('accepts a response with or without the issuer when the server does not promise it', () => {
     expect(read({ code: 'x', state: 'the-state' })).toBe('x');
     expect(read({ code: 'x', state: 'the-state', iss: ISSUER })).toBe('x');
     expect(read({ code: 'x', state: 'the-state', iss: ISSUER }, ADVERTISED)).toBe('x');
   });
 
-  test('is rejected without the issuer where the server promises it', () => {
+  test('rejects a response without the issuer when the server promises it', () => {
     expect(rejection({ code: 'x', state: 'the-state' }, ADVERTISED).message).toContain('lacks the issuer');
   });
 
@@ -281,20 +281,20 @@ describe('the response', () => {
     'https://as.example%2f',
     'https://as.%65xample',
     ' https://as.example',
-  ])('is rejected when it comes from %j, promised or not', (iss) => {
+  ])('rejects a response from %j, whether or not the issuer was promised', (iss) => {
     for (const request of [REQUEST, ADVERTISED]) {
       expect(rejection({ code: 'x', state: 'the-state', iss }, request).message).toContain('another issuer');
     }
   });
 
-  test('says that access was denied', () => {
+  test('reports that access was denied', () => {
     const denied = () =>
       read({ error: 'access_denied', error_description: 'No,\u001b[31m thanks', state: 'the-state' });
     expect(denied).toThrow(LoginDeniedError);
     expect(denied).toThrow('"No,\\u{1b}[31m thanks"');
   });
 
-  test('says any other error, with the code that a program can act on', () => {
+  test('reports any other error with the code that a program can act on', () => {
     const failed = () =>
       read({ error: 'invalid_scope', error_description: 'x'.repeat(5000), state: 'the-state' });
     expect(failed).toThrow(OAuthError);
@@ -306,17 +306,20 @@ describe('the response', () => {
     }
   });
 
-  test.each(['', 'bad\ncode', 'x'.repeat(65), '"'])('has no code for a program in the error %j', (error) => {
-    try {
-      read({ error, state: 'the-state' });
-      expect.unreachable();
-    } catch (thrown) {
-      expect(thrown).toBeInstanceOf(OAuthError);
-      expect(thrown).toMatchObject({ error: 'unknown_error' });
-    }
-  });
+  test.each(['', 'bad\ncode', 'x'.repeat(65), '"'])(
+    'replaces the error code %j by unknown_error',
+    (error) => {
+      try {
+        read({ error, state: 'the-state' });
+        expect.unreachable();
+      } catch (thrown) {
+        expect(thrown).toBeInstanceOf(OAuthError);
+        expect(thrown).toMatchObject({ error: 'unknown_error' });
+      }
+    },
+  );
 
-  test('shows and heeds no error before its state and issuer are right', () => {
+  test('shows and obeys no error before state and issuer are checked', () => {
     const said = { error: 'access_denied', error_description: 'call 555-MARKER' };
     for (const { message } of [
       rejection({ ...said, state: 'other' }),
@@ -328,22 +331,25 @@ describe('the response', () => {
     }
   });
 
-  test('is an error even when it holds a code too', () => {
+  test('treats a response as an error even when it also holds a code', () => {
     expect(() => read({ code: 'x', error: 'access_denied', state: 'the-state' })).toThrow(LoginDeniedError);
   });
 
-  test.each(['state', 'code', 'iss', 'error', 'error_description'])('is rejected with %s twice', (name) => {
-    const parameters = { state: 'the-state', code: 'x', iss: ISSUER };
-    const once = new URLSearchParams({ [name]: 'x', ...parameters }).toString();
-    expect(rejection(`${once}&${name}=again`).message).toContain('twice');
-    expect(rejection(`${name}=first&${once}`).message).toContain('twice');
-  });
+  test.each(['state', 'code', 'iss', 'error', 'error_description'])(
+    'rejects a response with %s twice',
+    (name) => {
+      const parameters = { state: 'the-state', code: 'x', iss: ISSUER };
+      const once = new URLSearchParams({ [name]: 'x', ...parameters }).toString();
+      expect(rejection(`${once}&${name}=again`).message).toContain('twice');
+      expect(rejection(`${name}=first&${once}`).message).toContain('twice');
+    },
+  );
 
-  test.each(['', '&code='])('is rejected with neither a code nor an error (%j)', (code) => {
+  test.each(['', '&code='])('rejects a response with neither a code nor an error (%j)', (code) => {
     expect(rejection(`state=the-state${code}`).message).toContain('neither');
   });
 
-  test('may carry what nobody knows', () => {
+  test('ignores unknown parameters in a response', () => {
     expect(read('code=x&state=the-state&session_state=1&session_state=2')).toBe('x');
   });
 });

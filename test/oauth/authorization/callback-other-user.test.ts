@@ -18,7 +18,7 @@ async function opened(anyUser = false): Promise<{ server: CallbackServer; port: 
   return { server, port: new URL(server.redirectUri).port, heard };
 }
 
-/** The login's own redirect still counts, and the code is that of its own browser. */
+/** Returns the code of the login's own browser, whose redirect is still accepted. */
 async function ownCode(server: CallbackServer): Promise<string | null> {
   const page = get(`${server.redirectUri}?state=s&code=own`, { agent: false });
   const ended = once(page, 'response');
@@ -28,26 +28,32 @@ async function ownCode(server: CallbackServer): Promise<string | null> {
   return callback.parameters.get('code');
 }
 
-describe.skipIf(NO_OTHER_USER)('a redirect of another user of this machine, who has read the state', () => {
-  test.each(['127.0.0.1', '::1', '::ffff:127.0.0.1'])('is refused when it comes to %s', async (host) => {
-    const { server, port, heard } = await opened();
-    const attacker = await tcpEnd(['ask', port, host, `${PATH}theirs`], OTHER_USER);
-    expect(await said(attacker)).toBe('403');
-    expect(heard).toEqual([OTHER_USER]);
-    expect(await ownCode(server)).toBe('own');
-  });
+describe.skipIf(NO_OTHER_USER)('a redirect sent by another user of this machine who knows the state', () => {
+  test.each(['127.0.0.1', '::1', '::ffff:127.0.0.1'])(
+    'refuses a redirect that another user sends to %s',
+    async (host) => {
+      const { server, port, heard } = await opened();
+      const attacker = await tcpEnd(['ask', port, host, `${PATH}theirs`], OTHER_USER);
+      expect(await said(attacker)).toBe('403');
+      expect(heard).toEqual([OTHER_USER]);
+      expect(await ownCode(server)).toBe('own');
+    },
+  );
 
-  test.each(['fin', 'rst'])('is refused when its sender leaves at once (%s)', async (how) => {
-    const { server, port } = await opened();
-    // Many, since each tries to be gone in another moment of the look-up.
-    for (let round = 0; round < 5; round += 1) {
-      const attacker = await tcpEnd(['leave', port, '127.0.0.1', `${PATH}theirs`, how], OTHER_USER);
-      expect(await said(attacker)).toBe('left');
-    }
-    expect(await ownCode(server)).toBe('own');
-  });
+  test.each(['fin', 'rst'])(
+    'refuses a redirect when the other user closes the connection at once (%s)',
+    async (how) => {
+      const { server, port } = await opened();
+      // Several rounds, since each closes the connection at another moment of the user lookup.
+      for (let round = 0; round < 5; round += 1) {
+        const attacker = await tcpEnd(['leave', port, '127.0.0.1', `${PATH}theirs`, how], OTHER_USER);
+        expect(await said(attacker)).toBe('left');
+      }
+      expect(await ownCode(server)).toBe('own');
+    },
+  );
 
-  test('cannot end the login with an error', async () => {
+  test('lets no error from another user end the login', async () => {
     const { server, port } = await opened();
     const attacker = await tcpEnd(
       ['ask', port, '127.0.0.1', '/callback?state=s&error=access_denied'],
@@ -57,7 +63,7 @@ describe.skipIf(NO_OTHER_USER)('a redirect of another user of this machine, who 
     expect(await ownCode(server)).toBe('own');
   });
 
-  test('is counted when nobody finishes the login', async () => {
+  test('counts redirects of other users when nobody finishes the login', async () => {
     const { server, port } = await opened();
     const attacker = await tcpEnd(['ask', port, '127.0.0.1', `${PATH}theirs`], OTHER_USER);
     await said(attacker);
@@ -66,7 +72,7 @@ describe.skipIf(NO_OTHER_USER)('a redirect of another user of this machine, who 
     await expect(end).rejects.toMatchObject({ hint: expect.stringContaining('--paste') });
   });
 
-  test('is taken where other users are trusted', async () => {
+  test('accepts the redirect when other users are trusted', async () => {
     const { server, port } = await opened(true);
     await tcpEnd(['ask', port, '127.0.0.1', `${PATH}theirs`], OTHER_USER);
     const { parameters, peer } = await server.next(WAIT);

@@ -16,20 +16,20 @@ const DENIED = {
 
 interface Shown {
   readonly page: Page;
-  /** What the browser wrote to its console, a violation of the policy included. */
+  /** Everything that the browser wrote to its console, policy violations included. */
   readonly console: readonly string[];
-  /** Every URL that it asked for. */
+  /** Every URL that the browser requested. */
   readonly requests: readonly string[];
 }
 
-describe.skipIf(NO_CHROMIUM)('in a real browser', () => {
+describe.skipIf(NO_CHROMIUM)('callback page in a real browser', () => {
   let browser: Browser;
   beforeAll(async () => {
     browser = await openChromium();
   });
   afterAll(() => browser.close());
 
-  /** A tab that is on its way to the callback. */
+  /** Opens a tab that is loading the callback URL. */
   async function arriving(options: { colorScheme?: 'light' | 'dark'; width?: number; query?: string } = {}) {
     const server = await openCallbackServer({ belongs: (query) => query.get('state') === 's' });
     onTestFinished(() => server.close());
@@ -42,7 +42,7 @@ describe.skipIf(NO_CHROMIUM)('in a real browser', () => {
     const console: string[] = [];
     const requests: string[] = [];
     page.on('console', (message) => {
-      // Chromium notes the status of a failure's page as well.
+      // Chromium also logs the status of a failure page.
       if (!message.text().startsWith('Failed to load resource: the server responded'))
         console.push(message.text());
     });
@@ -55,7 +55,7 @@ describe.skipIf(NO_CHROMIUM)('in a real browser', () => {
     const url = `${server.redirectUri}?${options.query ?? 'code=c&state=s'}`;
     const loaded = page.goto(url);
     loaded.catch(() => {
-      // A test that fails ends the server first.
+      // When a test fails, the server is closed before the page loads.
     });
     return { server, url, loaded, shown: { page, console, requests } };
   }
@@ -73,7 +73,7 @@ describe.skipIf(NO_CHROMIUM)('in a real browser', () => {
   const success = (callback: Callback) => callback.succeed(LOGIN);
   const failure = (callback: Callback) => callback.fail(DENIED);
 
-  test('success names the server and says what to do next', async () => {
+  test('names the server and the next step on the success page', async () => {
     const { page, status } = await after((callback) =>
       callback.succeed({ resource: 'https://mcp.example/mcp', account: 'work' }),
     );
@@ -89,19 +89,19 @@ describe.skipIf(NO_CHROMIUM)('in a real browser', () => {
     }
   });
 
-  test('success does not speak of an account where nobody chose one', async () => {
+  test('does not mention an account on the success page when nobody chose one', async () => {
     const { page } = await after(success);
     expect(await page.getByText('Account').count()).toBe(0);
   });
 
-  test('success is shown only once the credential is stored', async () => {
+  test('shows the success page only once the credential is stored', async () => {
     const { server, loaded, shown } = await arriving();
     const callback = await server.next({ timeoutMs: 30_000 });
     let arrived = false;
     const arrival = loaded.then(() => {
       arrived = true;
     });
-    // The same browser asks the same server for another page, so this one could have come meanwhile.
+    // The same browser loads another page first, so this page would have arrived if it had been sent.
     const other = await shown.page.context().newPage();
     expect((await other.goto(new URL('/other', server.redirectUri).href))?.status()).toBe(404);
     expect(arrived).toBe(false);
@@ -111,7 +111,7 @@ describe.skipIf(NO_CHROMIUM)('in a real browser', () => {
     expect(await shown.page.textContent('h1')).toBe('You are logged in');
   });
 
-  test('failure says what happened, and nothing of success', async () => {
+  test('says on the failure page what happened, and nothing of success', async () => {
     const { page, status } = await after(failure);
     expect(status).toBe(400);
     for (const text of [DENIED.title, ...DENIED.text, LOGIN.resource]) {
@@ -120,24 +120,24 @@ describe.skipIf(NO_CHROMIUM)('in a real browser', () => {
     expect(await page.textContent('body')).not.toContain('logged in');
   });
 
-  test('a redirect that does not belong to the login says that the terminal still waits', async () => {
+  test('says that the terminal still waits after a redirect that does not belong to the login', async () => {
     const { loaded, shown } = await arriving({ query: 'code=c&state=other' });
     expect((await loaded)?.status()).toBe(400);
     expect(await shown.page.getByText('The terminal is still waiting').isVisible()).toBe(true);
   });
 
-  test('the same tab, loaded again, says that the login was used', async () => {
+  test('says that the login was used when the tab is reloaded', async () => {
     const { page } = await after(success);
     expect((await page.reload())?.status()).toBe(410);
     expect(await page.getByText('This login was used before').isVisible()).toBe(true);
   });
 
-  describe.each(['light', 'dark'] as const)('in %s', (colorScheme) => {
+  describe.each(['light', 'dark'] as const)('color scheme %s', (colorScheme) => {
     test.each([
       ['success', success],
       ['failure', failure],
     ] as const)(
-      '%s has the style under the policy, in that scheme, and every text can be read',
+      'the %s page applies its style under the policy, and all its text is readable',
       async (_kind, say) => {
         const { page, console, requests, url } = await after(say, { colorScheme });
         const { main, body, texts } = await page.evaluate(measure);
@@ -156,7 +156,7 @@ describe.skipIf(NO_CHROMIUM)('in a real browser', () => {
     );
   });
 
-  test('changes with the desktop’s scheme', async () => {
+  test('changes its colors with the desktop’s color scheme', async () => {
     const { page } = await after(success);
     const paper = async () => (await page.evaluate(measure)).body.backgroundColor;
     const light = await paper();
@@ -169,7 +169,7 @@ describe.skipIf(NO_CHROMIUM)('in a real browser', () => {
     '"><style>*{display:none}</style><!--',
     '&lt;b&gt;&amp;',
     '</dd></dl></main><h1>You are hacked</h1>',
-  ])('shows %s, as a name, as the text that it is', async (hostile) => {
+  ])('shows a server or account named %s as plain text', async (hostile) => {
     for (const say of [
       (callback: Callback) => callback.succeed({ resource: hostile, account: hostile }),
       (callback: Callback) =>
@@ -200,7 +200,7 @@ describe.skipIf(NO_CHROMIUM)('in a real browser', () => {
     expect(await page.title()).toBe('You are logged in');
   });
 
-  test.each([320, 360])('fits a screen of %i px without being pushed sideways', async (width) => {
+  test.each([320, 360])('fits a screen of %i px without scrolling sideways', async (width) => {
     const long = {
       resource: `https://mcp.example/${'a-very-long-path'.repeat(20)}`,
       account: 'w'.repeat(128),

@@ -36,7 +36,7 @@ interface Answer {
   readonly body: string;
 }
 
-/** One request, with whatever path and headers; the Host is that of the server unless given. */
+/** Sends one request with any path and headers; the Host header is the server's unless given. */
 function ask(
   server: CallbackServer,
   path: string,
@@ -67,7 +67,7 @@ function ask(
   });
 }
 
-/** The login is still to be had: its redirect arrives and its browser hears of success. */
+/** Returns whether the login can still finish: its redirect arrives, and its browser sees the success page. */
 async function finishes(server: CallbackServer): Promise<boolean> {
   const page = ask(server, `/callback?code=good&state=${STATE}`);
   const callback = await server.next(WAIT);
@@ -82,7 +82,7 @@ async function socketTo(host: string, port: number): Promise<Socket> {
   return socket;
 }
 
-/** Everything that the server says on a connection on which these bytes were sent. */
+/** Returns everything that the server sends on a connection after these bytes. */
 async function say(server: CallbackServer, bytes: string): Promise<string> {
   const { hostname, port } = new URL(server.redirectUri);
   const socket = await socketTo(hostname, Number(port));
@@ -97,8 +97,8 @@ async function say(server: CallbackServer, bytes: string): Promise<string> {
   return heard;
 }
 
-describe('where it listens', () => {
-  test('is one free port of 127.0.0.1 and of ::1, and nowhere else', async () => {
+describe('the address of the callback server', () => {
+  test('listens on one free port of 127.0.0.1 and of ::1, and nowhere else', async () => {
     const server = await opened();
     const { hostname, port, pathname } = new URL(server.redirectUri);
     expect([hostname, pathname]).toEqual(['127.0.0.1', '/callback']);
@@ -114,23 +114,20 @@ describe('where it listens', () => {
     if (!NO_IPV6) await socketTo('::1', Number(port));
   });
 
-  test.skipIf(NO_IPV6)(
-    'gives a redirect to localhost to this login, whichever address the browser tries',
-    async () => {
-      for (const host of ['127.0.0.1', '::1']) {
-        const server = await opened();
-        const { port } = new URL(server.redirectUri);
-        const page = ask(server, `/callback?code=good&state=${STATE}`, {
-          host,
-          headers: { host: `localhost:${port}` },
-        });
-        await (await server.next(WAIT)).succeed(LOGIN);
-        expect((await page).status, host).toBe(200);
-      }
-    },
-  );
+  test.skipIf(NO_IPV6)('receives a redirect to localhost at either loopback address', async () => {
+    for (const host of ['127.0.0.1', '::1']) {
+      const server = await opened();
+      const { port } = new URL(server.redirectUri);
+      const page = ask(server, `/callback?code=good&state=${STATE}`, {
+        host,
+        headers: { host: `localhost:${port}` },
+      });
+      await (await server.next(WAIT)).succeed(LOGIN);
+      expect((await page).status, host).toBe(200);
+    }
+  });
 
-  test.skipIf(NO_IPV6)('is refused by name when another program has it on ::1', async () => {
+  test.skipIf(NO_IPV6)('names the port and ::1 when another program uses the port there', async () => {
     const squatter = createServer().listen(0, '::1');
     onTestFinished(() => void squatter.close());
     await once(squatter, 'listening');
@@ -139,11 +136,11 @@ describe('where it listens', () => {
     await expect(failure).rejects.toThrow(InvalidArgumentError);
     await expect(failure).rejects.toThrow(`Port ${port} on ::1 is in use`);
     await expect(failure).rejects.toMatchObject({ hint: expect.stringContaining('--callback-port') });
-    // And is free again on the other address.
+    // The port is free again on the other address.
     expect(await canOpen(port)).toBe(true);
   });
 
-  test.skipIf(NO_SMALL_INTERNET)('is 127.0.0.1 alone on a machine without IPv6', async () => {
+  test.skipIf(NO_SMALL_INTERNET)('listens on 127.0.0.1 alone on a machine without IPv6', async () => {
     const { out, err } = await start('unshare', [
       '--user',
       '--map-root-user',
@@ -161,11 +158,11 @@ describe('where it listens', () => {
     expect(out, err).toBe('closed\n');
   });
 
-  test('is another port for each login', async () => {
+  test('uses another port for each login', async () => {
     expect((await opened()).redirectUri).not.toBe((await opened()).redirectUri);
   });
 
-  test('is the port that was asked for, and that can be had again afterwards', async () => {
+  test('listens on the requested port, which is free again afterwards', async () => {
     const first = await opened();
     const port = Number(new URL(first.redirectUri).port);
     await first.close();
@@ -177,13 +174,13 @@ describe('where it listens', () => {
     }
   });
 
-  test.skipIf(NO_PORT_80)('may be port 80, which a browser leaves out of the Host header', async () => {
+  test.skipIf(NO_PORT_80)('accepts port 80, which a browser leaves out of the Host header', async () => {
     const server = await opened(80);
     expect((await ask(server, '/callback', { headers: { host: '127.0.0.1' } })).status).toBe(400);
     expect((await fetch(`${server.redirectUri}?state=other`)).status).toBe(400);
   });
 
-  test('is refused by name when it is in use', async () => {
+  test('names the port when it is in use', async () => {
     const other = createServer();
     await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
     onTestFinished(() => void other.close());
@@ -196,7 +193,7 @@ describe('where it listens', () => {
 });
 
 describe('the redirect', () => {
-  test('arrives with its parameters, before or after anybody waits', async () => {
+  test('yields the parameters of a redirect that arrives before or during the wait', async () => {
     const server = await opened();
     const page = ask(server, `/callback?code=a%2Fb+c&state=${STATE}&iss=https%3A%2F%2Fas.example`);
     const { signal } = new AbortController();
@@ -212,7 +209,7 @@ describe('the redirect', () => {
     await page;
   });
 
-  test('shows nothing until the login is done, then says so and names the server', async () => {
+  test('answers the browser only once the login is done, and names the server', async () => {
     const server = await opened();
     let shown = false;
     const page = ask(server, `/callback?code=x&state=${STATE}`).then((answer) => {
@@ -220,7 +217,7 @@ describe('the redirect', () => {
       return answer;
     });
     const callback = await server.next(WAIT);
-    // Another request makes the whole way, so the first could have been answered by now.
+    // Another request completes first, so the page would have arrived if it had been sent.
     await ask(server, '/elsewhere');
     expect(shown).toBe(false);
     await callback.succeed({ resource: 'https://mcp.example/mcp', account: 'work' });
@@ -231,7 +228,7 @@ describe('the redirect', () => {
     expect(body).toContain('work');
   });
 
-  test('says that the login failed', async () => {
+  test('tells the browser that the login failed', async () => {
     const server = await opened();
     const page = ask(server, `/callback?code=x&state=${STATE}`);
     const callback = await server.next(WAIT);
@@ -242,7 +239,7 @@ describe('the redirect', () => {
     expect(body).not.toContain('logged in');
   });
 
-  test('is answered once: what is said afterwards is not heard', async () => {
+  test('answers the browser once and ignores later outcomes', async () => {
     const server = await opened();
     const page = ask(server, `/callback?code=x&state=${STATE}`);
     const callback = await server.next(WAIT);
@@ -251,7 +248,7 @@ describe('the redirect', () => {
     expect((await page).status).toBe(200);
   });
 
-  test('can be used once: a second one gets 410 and changes nothing', async () => {
+  test('accepts one redirect and answers 410 to later ones', async () => {
     const server = await opened();
     const page = ask(server, `/callback?code=first&state=${STATE}`);
     const callback = await server.next(WAIT);
@@ -264,7 +261,7 @@ describe('the redirect', () => {
     expect((await ask(server, `/callback?code=third&state=${STATE}`)).status).toBe(410);
   });
 
-  test('with another state gets 400, and the login goes on', async () => {
+  test('answers 400 to a redirect with another state, and the login goes on', async () => {
     const server = await opened();
     for (const query of ['code=x&state=other', 'code=x', '', 'error=access_denied&state=other']) {
       expect((await ask(server, `/callback?${query}`)).status).toBe(400);
@@ -272,7 +269,7 @@ describe('the redirect', () => {
     expect(await finishes(server)).toBe(true);
   });
 
-  test('may find that the browser has gone: that ends nothing', async () => {
+  test('completes when the browser has closed the connection', async () => {
     const server = await opened();
     const { hostname, port, host } = new URL(server.redirectUri);
     const socket = await socketTo(hostname, Number(port));
@@ -283,7 +280,7 @@ describe('the redirect', () => {
   });
 });
 
-describe('what does not belong to the login, and does not use it up', () => {
+describe('requests that do not belong to the login', () => {
   const good = `/callback?code=stolen&state=${STATE}`;
 
   test.each([
@@ -293,7 +290,7 @@ describe('what does not belong to the login, and does not use it up', () => {
     '127.0.0.1:1',
     '127.0.0.1.evil.example:PORT',
     '[::1]:PORT',
-  ])('a request for the host %j, as a rebound name would make it', async (host) => {
+  ])('refuses a request for the host %j (DNS rebinding)', async (host) => {
     const server = await opened();
     const { port } = new URL(server.redirectUri);
     const { status } = await ask(server, good, { headers: { host: host.replace('PORT', port) } });
@@ -301,7 +298,7 @@ describe('what does not belong to the login, and does not use it up', () => {
     expect(await finishes(server)).toBe(true);
   });
 
-  test('a request that names no host, or another in its target', async () => {
+  test('refuses a request without a host or with another host in its target', async () => {
     const server = await opened();
     const { host } = new URL(server.redirectUri);
     expect(await say(server, `GET ${good} HTTP/1.0\r\n\r\n`)).toMatch(/^HTTP\/1.1 421 /);
@@ -314,7 +311,7 @@ describe('what does not belong to the login, and does not use it up', () => {
     expect(await finishes(server)).toBe(true);
   });
 
-  test.each(['POST', 'PUT', 'OPTIONS', 'DELETE', 'HEAD'])('%s', async (method) => {
+  test.each(['POST', 'PUT', 'OPTIONS', 'DELETE', 'HEAD'])('refuses the method %s', async (method) => {
     const server = await opened();
     const { status, headers } = await ask(server, good, { method, body: method === 'POST' ? 'code=x' : '' });
     expect(status).toBe(405);
@@ -327,7 +324,7 @@ describe('what does not belong to the login, and does not use it up', () => {
     { 'sec-purpose': 'prefetch;prerender' },
     { purpose: 'prefetch' },
     { 'x-moz': 'prefetch' },
-  ] as Record<string, string>[])('a browser that fetches ahead (%j)', async (headers) => {
+  ] as Record<string, string>[])('ignores a browser that prefetches (%j)', async (headers) => {
     const server = await opened();
     expect((await ask(server, good, { headers })).status).toBe(503);
     expect(await finishes(server)).toBe(true);
@@ -343,13 +340,13 @@ describe('what does not belong to the login, and does not use it up', () => {
     '/x/../callback',
     '/%63allback',
     '/.well-known/appspecific/com.chrome.devtools.json',
-  ])('a request for %s', async (path) => {
+  ])('answers 404 to a request for %s', async (path) => {
     const server = await opened();
     expect((await ask(server, `${path}?code=stolen&state=${STATE}`)).status).toBe(404);
     expect(await finishes(server)).toBe(true);
   });
 
-  test('what is not HTTP, or more of it than any redirect has', async () => {
+  test('survives bytes that are not HTTP and requests that are too large', async () => {
     const server = await opened();
     const { host } = new URL(server.redirectUri);
     expect(await say(server, '\u0016\u0003\u0001\u0002\u0000 hello\r\n\r\n')).not.toContain('200');
@@ -359,8 +356,8 @@ describe('what does not belong to the login, and does not use it up', () => {
   });
 });
 
-describe('the pages', () => {
-  test('reflect nothing of the request: no parameter, no header, no path', async () => {
+describe('the callback pages', () => {
+  test('reflect no parameter, header or path of the request', async () => {
     const server = await opened();
     const mark = 'M4RK';
     const query = ['code', 'iss', 'error', 'error_description', 'error_uri', 'x'].map(
@@ -389,7 +386,7 @@ describe('the pages', () => {
     expect(await say(other, `${mark} ${mark}\r\n${mark}\r\n\r\n`)).not.toContain(mark);
   });
 
-  test('all forbid scripts, frames, caching and referrers', async () => {
+  test('forbid scripts, frames, caching and referrers', async () => {
     const server = await opened();
     const page = ask(server, `/callback?code=x&state=${STATE}`);
     await (await server.next(WAIT)).succeed(LOGIN);
@@ -417,15 +414,15 @@ describe('the pages', () => {
   });
 });
 
-describe('the end of the wait', () => {
-  test('comes with the deadline', async () => {
+describe('the end of the wait for a redirect', () => {
+  test('stops waiting at the deadline', async () => {
     const server = await opened();
     const wait = server.next({ timeoutMs: 20 });
     await expect(wait).rejects.toThrow(LoginTimeoutError);
     await expect(wait).rejects.not.toThrow(/wrong state/);
   });
 
-  test('says how many redirects were refused meanwhile, and counts nothing else', async () => {
+  test('counts only redirects with the wrong state when it times out', async () => {
     const server = await opened();
     await ask(server, '/callback?state=other', { headers: { host: 'evil.example' } });
     await ask(server, '/favicon.ico');
@@ -437,7 +434,7 @@ describe('the end of the wait', () => {
     expect(await finishes(server)).toBe(true);
   });
 
-  test('comes with the signal, before the wait or during it', async () => {
+  test('stops waiting at the signal, whether aborted before or during the wait', async () => {
     const server = await opened();
     await expect(server.next({ ...WAIT, signal: AbortSignal.abort() })).rejects.toThrow(LoginCancelledError);
     const given = new AbortController();
@@ -449,19 +446,19 @@ describe('the end of the wait', () => {
   });
 });
 
-describe('closing', () => {
+describe('closing the callback server', () => {
   test('ends every connection, half-open ones and waiting browsers too, and lets the process end', async () => {
     expect((await runScript('callback-once.ts', [])).out).toBe('closed\n');
   });
 
-  test('can be done twice, and nobody is listening afterwards', async () => {
+  test('can be closed twice, and nobody is listening afterwards', async () => {
     const server = await opened();
     await Promise.all([server.close(), server.close()]);
     await server.close();
     await expect(ask(server, '/callback')).rejects.toThrow('ECONNREFUSED');
   });
 
-  test('right after success still delivers the page', async () => {
+  test('still delivers the page when closed right after success', async () => {
     for (let round = 0; round < 20; round += 1) {
       const server = await opened();
       const page = ask(server, `/callback?code=x&state=${STATE}`);

@@ -27,7 +27,7 @@ const GOOD = {
 };
 const TOKENS = { access_token: 'the-token', token_type: 'Bearer', expires_in: 60 };
 
-/** Asks a server that answers so for a code. */
+/** Requests a device code from a server that answers with the handler. */
 async function codeFrom(handler: Handler) {
   const server = await hostileServer({ '/device': handler });
   const at = {
@@ -39,7 +39,7 @@ async function codeFrom(handler: Handler) {
   return { device: await requestDeviceCode(at, CLIENT, grant), server };
 }
 
-/** Polls a token endpoint that answers so, one after the other, the last for ever. */
+/** Polls a token endpoint that sends these answers in order, then repeats the last one. */
 async function poll(answers: readonly Handler[], changes: Partial<DeviceAuthorization> = {}, options = {}) {
   let asked = 0;
   const server = await hostileServer({
@@ -67,7 +67,7 @@ async function poll(answers: readonly Handler[], changes: Partial<DeviceAuthoriz
 const PENDING = json({ error: 'authorization_pending' }, 400);
 
 describe('a device code', () => {
-  test('is asked for with scope and resource, and read', async () => {
+  test('asks for a device code with scope and resource, and reads the answer', async () => {
     const { device, server } = await codeFrom(json(GOOD));
     expect(device).toMatchObject({
       userCode: 'WDJB-MJHT',
@@ -88,7 +88,7 @@ describe('a device code', () => {
     [undefined, 5000],
     [0, 1000],
     [86_400, 60_000],
-  ])('with the interval %s is asked about every %i ms', async (interval, expected) => {
+  ])('turns the polling interval %s into %i ms', async (interval, expected) => {
     expect((await codeFrom(json({ ...GOOD, interval }))).device.intervalMs).toBe(expected);
   });
 
@@ -109,19 +109,22 @@ describe('a device code', () => {
     ['with a script to open', { verification_uri: 'javascript:alert(1)' }, UnsafeUrlError],
     ['with plain http to another host', { verification_uri: 'http://as.example/device' }, UnsafeUrlError],
     ['with a user name in the URL', { verification_uri: 'https://a@as.example/' }, UnsafeUrlError],
-  ])('%s is refused', async (_what, changes, type) => {
+  ])('refuses a device authorization answer %s', async (_what, changes, type) => {
     await expect(codeFrom(json({ ...GOOD, ...changes }))).rejects.toBeInstanceOf(type);
   });
 
-  test.each(['AB12', '123-456-789', '1234 5678', 'ABCDEFGH-IJKLMNOP'])('may look like %j', async (code) => {
-    expect((await codeFrom(json({ ...GOOD, user_code: code }))).device.userCode).toBe(code);
-  });
+  test.each(['AB12', '123-456-789', '1234 5678', 'ABCDEFGH-IJKLMNOP'])(
+    'accepts a user code such as %j',
+    async (code) => {
+      expect((await codeFrom(json({ ...GOOD, user_code: code }))).device.userCode).toBe(code);
+    },
+  );
 
   test.each([
     'https://elsewhere.example/device?user_code=WDJB-MJHT',
     'https://as.example:444/device',
     'https://as.example/$(id)`x`',
-  ])('is shown without the link %j, which a QR code would hide', async (link) => {
+  ])('leaves out the link %j, which a QR code would hide', async (link) => {
     const { device } = await codeFrom(json({ ...GOOD, verification_uri_complete: link }));
     expect(device).toMatchObject({
       verificationUri: 'https://as.example/device',
@@ -136,13 +139,13 @@ describe('a device code', () => {
     'javascript:alert(1)',
     'tel:+1-900-555-0100',
     'device?c=1',
-  ])('with the link %j for a QR code is refused', async (link) => {
+  ])('refuses a device code with the link %j for a QR code', async (link) => {
     await expect(codeFrom(json({ ...GOOD, verification_uri_complete: link }))).rejects.toBeInstanceOf(
       UnsafeUrlError,
     );
   });
 
-  test('that the server refuses is its error', async () => {
+  test('reports the error of a server that refuses a device code', async () => {
     await expect(codeFrom(json({ error: 'unauthorized_client' }, 400))).rejects.toMatchObject({
       code: 'oauth-error',
       error: 'unauthorized_client',
@@ -151,8 +154,8 @@ describe('a device code', () => {
   });
 });
 
-describe('waiting for the person', () => {
-  test('asks until there are tokens, through trouble of the server', async () => {
+describe('polling for device tokens', () => {
+  test('polls until there are tokens, even after a 503', async () => {
     const { result, server } = await poll([PENDING, answer(503), PENDING, json(TOKENS)]);
     expect((await result).tokens.accessToken.reveal()).toBe('the-token');
     expect(server.requests).toHaveLength(4);
@@ -164,8 +167,8 @@ describe('waiting for the person', () => {
     });
   });
 
-  test('is over when the next question would come after the end', async () => {
-    // Five seconds slower than it had time for (RFC 8628 section 3.5).
+  test('times out when the next poll would come after the code expires', async () => {
+    // RFC 8628 section 3.5: slow_down adds five seconds, more than the code has left.
     const { result, server } = await poll([json({ error: 'slow_down' }, 400)], { lifeMs: 4000 });
     await expect(result).rejects.toBeInstanceOf(LoginTimeoutError);
     expect(server.requests).toHaveLength(1);
@@ -180,7 +183,7 @@ describe('waiting for the person', () => {
     await expect(result).rejects.toBeInstanceOf(type);
   });
 
-  test('is refused by the server’s word, whatever letters the device code is made of', async () => {
+  test('recognizes access_denied whatever letters the device code holds', async () => {
     for (const code of ['d', 'access', 'access_denied', '_']) {
       const refusal = json({ error: 'access_denied', error_description: `Not ${code}.` }, 400);
       const { result } = await poll([refusal], { deviceCode: new Secret(code) });
@@ -192,7 +195,7 @@ describe('waiting for the person', () => {
     await expect(result).rejects.toMatchObject({ error: 'no-[secret]' });
   });
 
-  test('ends with its caller', async () => {
+  test('ends when the caller aborts', async () => {
     const stop = new AbortController();
     const { result } = await poll([PENDING], { intervalMs: 60_000 / 2 }, { signal: stop.signal });
     stop.abort();

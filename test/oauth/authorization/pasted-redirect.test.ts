@@ -13,7 +13,7 @@ async function request(issParameterSupported = false) {
   return createAuthorizationRequest(discovery, client, REDIRECT);
 }
 
-describe('what is pasted after a login', () => {
+describe('text pasted after a login', () => {
   test.each([
     ['the whole address', (state: string) => `${REDIRECT}?code=the-code&state=${state}`],
     [
@@ -29,7 +29,7 @@ describe('what is pasted after a login', () => {
     ['the query without its mark', (state: string) => `state=${state}&code=the-code`],
     ['the code', () => 'the-code'],
     ['any of them with white space around', () => '  the-code\r\n'],
-  ])('may be %s', async (_what, text) => {
+  ])('accepts %s', async (_what, text) => {
     const asked = await request();
     expect(readPasted(text(asked.state), asked)).toEqual({ code: 'the-code' });
   });
@@ -48,11 +48,11 @@ describe('what is pasted after a login', () => {
       'the address to open',
     ],
     ['an address with nothing in it', `${REDIRECT}#code=a`, 'holds no answer'],
-  ])('is asked for again when it is %s', async (_what, text, problem) => {
+  ])('asks again when the text is %s', async (_what, text, problem) => {
     expect(readPasted(text, await request())).toEqual({ problem: expect.stringContaining(problem) });
   });
 
-  test('is asked for again when it comes from another issuer, and its words are not shown', async () => {
+  test('asks again when the address comes from another issuer, and does not show its error text', async () => {
     const asked = await request();
     const text = `${REDIRECT}?error=access_denied&error_description=call+0800&state=${asked.state}&iss=https://evil.example`;
     const read = readPasted(text, asked);
@@ -60,7 +60,7 @@ describe('what is pasted after a login', () => {
     expect(JSON.stringify(read)).not.toContain('0800');
   });
 
-  test('must be the whole address where the server names itself in it', async () => {
+  test('requires the whole address when the server promises to name its issuer in it', async () => {
     expect(readPasted('the-code', await request(true))).toEqual({
       problem: expect.stringContaining('whole address'),
     });
@@ -69,7 +69,7 @@ describe('what is pasted after a login', () => {
   test.each([
     ['access_denied', LoginDeniedError],
     ['server_error', OAuthError],
-  ])('ends the login when it is the error %s of this login', async (error, type) => {
+  ])('ends the login on the error %s of this login', async (error, type) => {
     const asked = await request();
     expect(() => readPasted(`${REDIRECT}?error=${error}&state=${asked.state}`, asked)).toThrow(type);
   });

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { bearerChallenge, type Challenge, parseChallenges } from '../../../src/oauth/discovery/challenge.ts';
 import '../../support/fixed-seed.ts';
 
-/** As plain data, in order. */
+/** The challenges as plain data, in order. */
 function parsed(header: string) {
   return parseChallenges(header).map(({ scheme, parameters }) => [scheme, Object.fromEntries(parameters)]);
 }
@@ -14,7 +14,7 @@ function bearer(...values: string[]) {
   return bearerChallenge(headers.get('www-authenticate'));
 }
 
-/** RFC 9110 section 5.6.2. */
+/** The token characters of RFC 9110 section 5.6.2. */
 const TOKEN_CHARACTERS = Array.from(
   "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ",
 );
@@ -22,7 +22,7 @@ const token = fc.string({ unit: fc.constantFrom(...TOKEN_CHARACTERS), minLength:
 const token68 = fc
   .tuple(fc.base64String({ minLength: 4, maxLength: 24 }), fc.constantFrom('', '=', '=='))
   .map(([text, padding]) => `${text.replace(/=+$/, '')}${padding}`);
-/** What a quoted string may hold: tab, space, visible ASCII, and the bytes above. */
+/** Characters that a quoted string may hold: tab, space, visible ASCII, and the bytes above. */
 const quotable = fc.string({
   unit: fc.oneof(
     fc.constantFrom('"', '\\', ',', '=', ' ', '\t'),
@@ -77,7 +77,7 @@ function plain({ scheme, parameters }: Challenge) {
 }
 
 describe('a WWW-Authenticate header', () => {
-  test('of any number of challenges, of any kind, is read back as it was written', () => {
+  test('reads back any number of challenges of any kind as they were written', () => {
     fc.assert(
       fc.property(
         fc.array(challenge, { minLength: 1, maxLength: 5 }),
@@ -91,7 +91,7 @@ describe('a WWW-Authenticate header', () => {
     );
   });
 
-  test('may hold several schemes with parameters of their own', () => {
+  test('reads several schemes, each with its own parameters', () => {
     expect(
       parsed(
         'Basic realm="simple", Negotiate YIIB+/==, DPoP algs="ES256 RS256", Bearer realm="a, b", scope=tools',
@@ -112,7 +112,7 @@ describe('a WWW-Authenticate header', () => {
     ['Bearer scope = "a" ,realm\t=\tb', [['bearer', { scope: 'a', realm: 'b' }]]],
     ['Bearer scope="first", scope="second"', [['bearer', { scope: 'first' }]]],
     [', ,Bearer scope="a",, ,', [['bearer', { scope: 'a' }]]],
-  ])('%j means %j', (header, expected) => {
+  ])('reads %j as %j', (header, expected) => {
     expect(parsed(header)).toEqual(expected);
   });
 
@@ -140,11 +140,11 @@ describe('a WWW-Authenticate header', () => {
     ['Bearer scope="a", realm="never closed', [['bearer', { scope: 'a' }]]],
     [String.raw`Bearer scope="a", realm="ends in a backslash\"`, [['bearer', { scope: 'a' }]]],
     ['<html>, Bearer scope="a"', [['bearer', { scope: 'a' }]]],
-  ])('that is damaged, %j, loses no more than the damaged part', (header, expected) => {
+  ])('reads %j, losing only the damaged part', (header, expected) => {
     expect(parsed(header).filter(([scheme]) => scheme !== 'b')).toEqual(expected);
   });
 
-  test('never makes the parser throw, whatever its bytes are, and every scheme and name is a token', () => {
+  test('never throws on any bytes, and yields only tokens as schemes and names', () => {
     const isToken = (text: string) =>
       Array.from(text).every((character) => TOKEN_CHARACTERS.includes(character));
     const pieces = fc.constantFrom(
@@ -177,7 +177,7 @@ describe('a WWW-Authenticate header', () => {
     );
   });
 
-  test('with one byte cut or changed never makes the parser throw', () => {
+  test('never throws on a header with one byte cut or changed', () => {
     fc.assert(
       fc.property(
         fc.array(challenge, { minLength: 1, maxLength: 3 }),
@@ -193,7 +193,7 @@ describe('a WWW-Authenticate header', () => {
     );
   });
 
-  // Without the bound, or with a pattern that backtracks, the run would not get past these.
+  // Without the limit, or with a pattern that backtracks, these cases would never end.
   test.each([
     '"',
     '\\"',
@@ -209,21 +209,21 @@ describe('a WWW-Authenticate header', () => {
     'a=b, ',
     '\t=',
     'a a= ',
-  ])('made of %j ten million times ends, and what lies beyond 16 KiB is not read', (piece) => {
+  ])('parses ten million bytes of %j, of which it reads 16 KiB', (piece) => {
     const header = piece.repeat(10_000_000 / piece.length);
     expect(parseChallenges(header)).toEqual(parseChallenges(header.slice(0, 16 * 1024)));
   });
 });
 
 describe('the Bearer challenge', () => {
-  test('is found among other schemes, in one header or in several', () => {
+  test('finds the Bearer challenge among other schemes, in one header or in several', () => {
     const expected = { resourceMetadata: 'https://mcp.example/meta', scope: 'a b', error: 'invalid_token' };
     const text = 'Bearer error="invalid_token", scope="a b", resource_metadata="https://mcp.example/meta"';
     expect(bearer(`Basic realm="x", ${text}, DPoP algs="ES256"`)).toEqual(expected);
     expect(bearer('Basic realm="x"', text, 'DPoP algs="ES256"')).toEqual(expected);
   });
 
-  test('is the one that names the metadata, where there are several', () => {
+  test('prefers the Bearer challenge that names the metadata', () => {
     expect(bearer('Bearer scope="a", Bearer resource_metadata="https://mcp.example/meta"')).toEqual({
       resourceMetadata: 'https://mcp.example/meta',
       scope: undefined,
@@ -239,7 +239,7 @@ describe('the Bearer challenge', () => {
     });
   });
 
-  test('is absent where no header, or no such scheme, is', () => {
+  test('finds no Bearer challenge without a header or the scheme', () => {
     expect(bearerChallenge(null)).toBeUndefined();
     expect(bearer('Basic realm="Bearer scope=a"')).toBeUndefined();
   });

@@ -15,7 +15,7 @@ import { challenge, failure, metadata, OAUTH, RESOURCE, server } from '../../sup
 import { type Servers, startServers } from '../../support/servers/servers.ts';
 
 describe('discovery at a real MCP server', () => {
-  describe.each(['header', 'path', 'root'] as const)('that publishes its metadata by %s', (place) => {
+  describe.each(['header', 'path', 'root'] as const)('metadata published by %s', (place) => {
     let servers: Servers;
     beforeAll(async () => {
       servers = await startServers({ metadata: place });
@@ -30,7 +30,7 @@ describe('discovery at a real MCP server', () => {
         challengedScope: 'tools:call',
         resourceScopes: ['tools:call'],
         dpopRequired: false,
-        // It is on this machine, so what it names may be, too.
+        // The server is on this machine, so it may name other servers on it.
         reach: 'anywhere',
         leniencies: [],
         server: {
@@ -50,7 +50,7 @@ describe('discovery at a real MCP server', () => {
     });
   });
 
-  test('that publishes nothing says that it cannot be logged in to', async () => {
+  test('says that a server without metadata offers no login', async () => {
     const servers = await startServers({ metadata: 'none' });
     try {
       expect(await failure(servers.resource)).toBeInstanceOf(NotAnMcpServerError);
@@ -76,7 +76,7 @@ describe('a server that is not MCP', () => {
       { '/mcp': answer(301, '', { location: 'https://else.example/mcp\u009b2J' }) },
       'redirects to',
     ],
-  ])('but %s is told from one that is', async (_what, routes, message) => {
+  ])('recognizes that %s is not an MCP server', async (_what, routes, message) => {
     const found = await hostileServer(routes as Routes);
     const error = await failure(found);
     expect(error).toBeInstanceOf(NotAnMcpServerError);
@@ -84,12 +84,12 @@ describe('a server that is not MCP', () => {
     expect(error.retryable).toBe(false);
   });
 
-  test('is not asked at all when it is plain http to another machine', async () => {
+  test('sends nothing over plain http to another machine', async () => {
     expect(() => canonicalResource('http://mcp.example.com/mcp')).toThrow(InvalidArgumentError);
     expect(await failure('http://mcp.example.com/mcp')).toBeInstanceOf(UnsafeUrlError);
   });
 
-  test('but names no authorization server, although it has metadata, is a faulty one', async () => {
+  test('rejects resource metadata that names no authorization server', async () => {
     const found = await server((origin) => ({
       [`${RESOURCE}/mcp`]: { resource: `${origin}/mcp` },
       [OAUTH]: answer(404),
@@ -101,7 +101,7 @@ describe('a server that is not MCP', () => {
 });
 
 describe('a remote server', () => {
-  test('with an authorization server elsewhere is found over TLS', async () => {
+  test('finds the authorization server of a remote server over TLS', async () => {
     const as = await hostileServer({}, remoteHost('as.example.com'));
     as.routes[OAUTH] = metadata(as.origin);
     const found = await server(
@@ -117,7 +117,7 @@ describe('a remote server', () => {
   });
 
   test.each(['http://127.0.0.1', 'https://localhost', 'https://0.0.0.0', 'https://[::ffff:127.0.0.1]'])(
-    'may not send anyone to this machine by %s, whatever it names it as',
+    'lets no remote server point to this machine by %s, in any member',
     async (base) => {
       const here = await hostileServer({ '*': answer(200) });
       const url = `${base}:${here.port}/x`;
@@ -148,7 +148,7 @@ describe('a remote server', () => {
   );
 });
 
-describe('of several authorization servers', () => {
+describe('several authorization servers', () => {
   function naming(issuers: (origin: string) => string[], changes: (origin: string) => Routes = () => ({})) {
     return server((origin) => ({
       [`${RESOURCE}/mcp`]: { resource: `${origin}/mcp`, authorization_servers: issuers(origin) },
@@ -156,7 +156,7 @@ describe('of several authorization servers', () => {
     }));
   }
 
-  test('the first is taken, and the others are not asked', async () => {
+  test('takes the first authorization server and asks no others', async () => {
     const found = await naming((origin) => [origin, `${origin}/second`]);
     expect((await discover(`${found.origin}/mcp`)).server.issuer).toBe(found.origin);
     expect(found.requests.slice(2)).toEqual([`GET ${OAUTH}`]);
@@ -178,7 +178,7 @@ describe('of several authorization servers', () => {
     ],
     ['is in trouble', (origin) => [`${origin}/first`, { [`${OAUTH}/first`]: answer(503) }]],
     ['answers nonsense', (origin) => [`${origin}/first`, { [`${OAUTH}/first`]: answer(200, 'x') }]],
-  ])('the second is taken when the first %s', async (_what, first) => {
+  ])('takes the second authorization server when the first %s', async (_what, first) => {
     const found = await naming(
       (origin) => [first(origin)[0], origin],
       (origin) => first(origin)[1],
@@ -186,7 +186,7 @@ describe('of several authorization servers', () => {
     expect((await discover(`${found.origin}/mcp`)).server.issuer).toBe(found.origin);
   });
 
-  test('none of which is usable, the first’s fault is told, and no more than five are asked', async () => {
+  test('reports the first server’s fault when none is usable, and asks five at most', async () => {
     const found = await naming(
       (origin) => Array.from({ length: 50 }, (_, i) => `${origin}/${i}`),
       () => ({ '*': answer(404), [`${OAUTH}/0`]: answer(200, 'x') }),
@@ -196,7 +196,7 @@ describe('of several authorization servers', () => {
     expect(found.requests.slice(2).length).toBe(1 + 4 * 3);
   });
 
-  test('the caller’s signal ends the search at once', async () => {
+  test('stops the search at once at the caller’s signal', async () => {
     const caller = new AbortController();
     const found = await naming(
       (origin) => ['javascript:x', `${origin}/1`, `${origin}/2`],
@@ -215,7 +215,7 @@ describe('a server in trouble', () => {
     ['its metadata', `${RESOURCE}/mcp`, 502, {}, undefined],
     ['the authorization server', OAUTH, 429, { 'retry-after': 'Sun, 06 Nov 1994 08:49:37 GMT' }, 0],
   ])(
-    '(%s at %s answers %i, %j) is an error that may pass',
+    'reports a retryable error when %s at %s answers %i, %j',
     async (_what, place, status, headers, retryAfterMs) => {
       const found = await server(() => ({ [place]: answer(status, 'trouble', headers) }));
       const error = await failure(found);

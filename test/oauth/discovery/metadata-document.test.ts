@@ -3,7 +3,7 @@ import { InvalidResponseError, ResponseTooLargeError, TimeoutError } from '../..
 import { answer, hang, json, stream } from '../../support/servers/hostile-server.ts';
 import { failure, OAUTH, publishing, RESOURCE, server } from '../../support/servers/mcp-routes.ts';
 
-describe('a document that is wrong', () => {
+describe('a wrong metadata document', () => {
   const wrong: [string, ReturnType<typeof answer>, string][] = [
     ['not JSON', answer(200, 'hello'), 'not JSON'],
     ['cut off', answer(200, '{"resource":"'), 'not JSON'],
@@ -19,8 +19,8 @@ describe('a document that is wrong', () => {
   describe.each([
     ['the resource', `${RESOURCE}/mcp`],
     ['the authorization server', OAUTH],
-  ])('for %s', (_whose, place) => {
-    test.each(wrong)('because it is %s is refused', async (_what, handler, message) => {
+  ])('document of %s', (_whose, place) => {
+    test.each(wrong)('refuses a document that is %s', async (_what, handler, message) => {
       const found = await server(() => ({ [place]: handler }));
       const error = await failure(found);
       expect(error).toBeInstanceOf(InvalidResponseError);
@@ -38,7 +38,7 @@ describe('a document that is wrong', () => {
     [{ authorization_servers: Array(101).fill('https://as.example') }, 'authorization_servers'],
     [{ scopes_supported: 'a b' }, 'scopes_supported'],
     [{ scopes_supported: [{}] }, 'scopes_supported.0'],
-  ])('for the resource, in its member, %j, is refused and named', async (member, name) => {
+  ])('names the wrong member of the resource’s metadata: %j', async (member, name) => {
     const found = await server((origin) => ({
       [`${RESOURCE}/mcp`]: { resource: `${origin}/mcp`, authorization_servers: [origin], ...member },
     }));
@@ -58,13 +58,13 @@ describe('a document that is wrong', () => {
       { authorization_response_iss_parameter_supported: 'true' },
       'authorization_response_iss_parameter_supported',
     ],
-  ])('for the authorization server, in its member, %j, is refused and named', async (member, name) => {
+  ])('names the wrong member of the authorization server’s metadata: %j', async (member, name) => {
     const error = await failure(await publishing(() => member));
     expect(error).toBeInstanceOf(InvalidResponseError);
     expect(error.message).toContain(`wrong: ${name})`);
   });
 
-  test('of 50 MB, or without end, is not read to its end', async () => {
+  test('stops reading a document of 50 MB or without end', async () => {
     for (const limit of [50_000_000, Number.POSITIVE_INFINITY]) {
       const large = stream(Buffer.alloc(65_536, ' '), { limit });
       const found = await server(() => ({ [OAUTH]: large.handler }));
@@ -73,7 +73,7 @@ describe('a document that is wrong', () => {
     }
   });
 
-  test('that trickles or never comes ends with a timeout', async () => {
+  test('times out when a document trickles or never comes', async () => {
     const trickle = stream(' ', { everyMs: 20 });
     for (const handler of [trickle.handler, hang()]) {
       const found = await server(() => ({ [`${RESOURCE}/mcp`]: handler }));

@@ -22,14 +22,14 @@ test.each([
   [['93.184.216.34'], 'public'],
   [['10.0.0.5'], 'private'],
   [['fd12::1', '192.168.1.9'], 'private'],
-  // Whoever owns the name adds what he likes to it.
+  // The owner of the name can add any address to it.
   [['10.0.0.5', '93.184.216.34'], 'public'],
-  // DNS rebinding: nobody here has typed that name.
+  // DNS rebinding: no user typed this name.
   [['127.0.0.1'], 'public'],
   [['169.254.169.254'], 'public'],
   [['10.0.0.5', '127.0.0.1'], 'public'],
   [[], 'public'],
-] as const)('a server whose name resolves to %j may reach as far as: %s', async (addresses, reach) => {
+] as const)('a server whose name resolves to %j has the reach %s', async (addresses, reach) => {
   resolvesTo(...addresses);
   expect(await resolvedReach(new URL('https://mcp.example.com/mcp'))).toBe(reach);
 });
@@ -41,6 +41,6 @@ test.each([
   ['https://[fd12::1]/mcp', 'private'],
   ['https://8.8.8.8/mcp', 'public'],
   ['https://169.254.169.254/mcp', 'public'],
-] as const)('%s may reach as far as its address: %s', async (url, reach) => {
+] as const)('a server at %s has the reach %s', async (url, reach) => {
   expect(await resolvedReach(new URL(url))).toBe(reach);
 });

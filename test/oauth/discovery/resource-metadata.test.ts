@@ -5,7 +5,7 @@ import { answer, hostileServer } from '../../support/servers/hostile-server.ts';
 import { challenge, failure, metadata, OAUTH, RESOURCE, server } from '../../support/servers/mcp-routes.ts';
 
 describe('the resource’s metadata', () => {
-  test('is taken from where the challenge says, and nowhere else is asked', async () => {
+  test('reads the resource metadata where the challenge says, and asks nowhere else', async () => {
     const found = await server((origin) => ({
       '/mcp': challenge(`Basic realm="x", Bearer scope="a b", resource_metadata="${origin}/elsewhere?x=1"`),
       '/elsewhere?x=1': {
@@ -22,17 +22,20 @@ describe('the resource’s metadata', () => {
     expect(found.log.every(({ headers }) => headers.authorization === undefined)).toBe(true);
   });
 
-  test.each([2000, 4000, 8000])('is found where the server’s own URL has %i characters', async (length) => {
-    const query = `?x=${'a'.repeat(length - 'http://127.0.0.1:12345/mcp?x='.length)}`;
-    const found = await server((origin) => ({
-      [`/mcp${query}`]: challenge(`Bearer resource_metadata="${origin}${RESOURCE}/mcp${query}"`),
-      [`${RESOURCE}/mcp${query}`]: { resource: `${origin}/mcp${query}`, authorization_servers: [origin] },
-    }));
-    const resource = `${found.origin}/mcp${query}`;
-    expect((await discover(resource)).resourceParameter === resource).toBe(true);
-  });
+  test.each([2000, 4000, 8000])(
+    'finds the metadata of a server whose URL has %i characters',
+    async (length) => {
+      const query = `?x=${'a'.repeat(length - 'http://127.0.0.1:12345/mcp?x='.length)}`;
+      const found = await server((origin) => ({
+        [`/mcp${query}`]: challenge(`Bearer resource_metadata="${origin}${RESOURCE}/mcp${query}"`),
+        [`${RESOURCE}/mcp${query}`]: { resource: `${origin}/mcp${query}`, authorization_servers: [origin] },
+      }));
+      const resource = `${found.origin}/mcp${query}`;
+      expect((await discover(resource)).resourceParameter === resource).toBe(true);
+    },
+  );
 
-  test('is looked for with the server’s path, then at the root, when there is no challenge that says where', async () => {
+  test('tries the server’s path, then the root, when no challenge names the metadata', async () => {
     const found = await server((origin) => ({
       [`${RESOURCE}/mcp`]: answer(404),
       [RESOURCE]: { resource: origin, authorization_servers: [origin] },
@@ -41,7 +44,7 @@ describe('the resource’s metadata', () => {
     expect(found.requests).toEqual(['POST /mcp', `GET ${RESOURCE}/mcp`, `GET ${RESOURCE}`, `GET ${OAUTH}`]);
   });
 
-  test('is looked for in the other places when it is not where the challenge says', async () => {
+  test('tries the well-known URLs when the metadata is not where the challenge says', async () => {
     const found = await server((origin) => ({
       '/mcp': challenge(`Bearer resource_metadata="${origin}/gone"`),
       [`${RESOURCE}/mcp`]: answer(404),
@@ -51,7 +54,7 @@ describe('the resource’s metadata', () => {
     expect(found.requests.slice(1, 4)).toEqual(['GET /gone', `GET ${RESOURCE}/mcp`, `GET ${RESOURCE}`]);
   });
 
-  test('is asked for once in each place, also when the challenge names one of them', async () => {
+  test('asks each URL once, even when the challenge names one of them', async () => {
     const found = await server((origin) => ({
       '/mcp': challenge(`Bearer resource_metadata="${origin}${RESOURCE}/mcp"`),
       [`${RESOURCE}/mcp`]: answer(404),
@@ -60,7 +63,7 @@ describe('the resource’s metadata', () => {
     expect(found.requests).toEqual(['POST /mcp', `GET ${RESOURCE}/mcp`, `GET ${RESOURCE}`, `GET ${OAUTH}`]);
   });
 
-  test('of a server at the root is in one place; the query of its URL goes with it', async () => {
+  test('looks at one URL for a server at the root, and adds the query of its URL', async () => {
     const routes = (origin: string) => ({ '/': challenge(), [OAUTH]: metadata(origin) });
     const root = await hostileServer(routes);
     await discover(root.origin);
@@ -84,7 +87,7 @@ describe('the resource’s metadata', () => {
     ['/mcp/', '/mcp'],
     ['/mcp', '/mcp?team=a'],
     ['/mcp?team=a', '/mcp?team=a'],
-  ])('that names %j covers a server at %j, and is kept byte for byte', async (resource, path) => {
+  ])('accepts resource %j for a server at %j, and keeps it byte for byte', async (resource, path) => {
     const found = await server((origin) => ({
       [path]: challenge(),
       [`${RESOURCE}${path}`]: { resource: `${origin}${resource}`, authorization_servers: [origin] },
@@ -93,7 +96,7 @@ describe('the resource’s metadata', () => {
     expect(resourceParameter).toBe(`${found.origin}${resource}`);
   });
 
-  test('may write its resource in capitals, and that is kept too', async () => {
+  test('accepts a resource in capitals, and keeps the capitals', async () => {
     const found = await server((origin) => ({
       [`${RESOURCE}/mcp`]: { resource: origin.replace('http', 'HTTP'), authorization_servers: [origin] },
     }));
@@ -115,7 +118,7 @@ describe('the resource’s metadata', () => {
     ['http://user:hunter2@HOST/mcp'],
     ['https://HOST/mcp'],
     ['mcp'],
-  ])('that is of another resource, %j, is refused', async (template) => {
+  ])('refuses the metadata of another resource, %j', async (template) => {
     const found = await server((origin) => ({
       [`${RESOURCE}/mcp`]: {
         resource: template.replace('ORIGIN', origin).replace('HOST', new URL(origin).host),
@@ -134,7 +137,7 @@ describe('the resource’s metadata', () => {
     ['file:', 'file:///etc/passwd'],
     ['plain http elsewhere', 'http://mcp.example.com/meta'],
     ['credentials', 'https://user:hunter2@mcp.example.com/meta'],
-  ])('behind a pointer that is %s is not fetched', async (_what, pointer) => {
+  ])('does not fetch metadata from a URL that is %s', async (_what, pointer) => {
     const found = await server(() => ({ '/mcp': challenge(`Bearer resource_metadata="${pointer}"`) }));
     const error = await failure(found);
     expect(error).toBeInstanceOf(UnsafeUrlError);

@@ -19,14 +19,14 @@ import {
 } from '../../support/servers/mcp-routes.ts';
 
 describe('the authorization server’s metadata', () => {
-  test('is looked for in the prescribed order when the issuer has no path', async () => {
+  test('tries the well-known URLs in the prescribed order for an issuer without a path', async () => {
     const found = await server((origin) => ({ [OAUTH]: answer(404), [OPENID]: metadata(origin) }));
     expect((await discover(`${found.origin}/mcp`)).server.issuer).toBe(found.origin);
     expect(found.requests.slice(2)).toEqual([`GET ${OAUTH}`, `GET ${OPENID}`]);
   });
 
   test.each(['/tenant/1', '/tenant/1/'])(
-    'is looked for in the prescribed order when its path is %s',
+    'tries the well-known URLs in the prescribed order for an issuer with the path %s',
     async (path) => {
       const found = await server((origin) => ({
         [`${RESOURCE}/mcp`]: { resource: `${origin}/mcp`, authorization_servers: [`${origin}${path}`] },
@@ -41,7 +41,7 @@ describe('the authorization server’s metadata', () => {
     },
   );
 
-  test('is not looked for further once a document is there, even a wrong one', async () => {
+  test('stops looking at the first document, even a wrong one', async () => {
     const found = await server((origin) => ({
       [OAUTH]: metadata('https://other.example'),
       [OPENID]: metadata(origin),
@@ -50,7 +50,7 @@ describe('the authorization server’s metadata', () => {
     expect(found.requests.slice(2)).toEqual([`GET ${OAUTH}`]);
   });
 
-  test('passes over a web page in its place', async () => {
+  test('skips a web page in place of the metadata', async () => {
     const found = await server((origin) => ({
       [OAUTH]: answer(200, '<html>', { 'content-type': 'Text/HTML; charset=utf-8' }),
       [OPENID]: metadata(origin),
@@ -58,7 +58,7 @@ describe('the authorization server’s metadata', () => {
     await discover(`${found.origin}/mcp`);
   });
 
-  test('of a server of MCP 2025-03-26, which is its own authorization server, is at its root', async () => {
+  test('finds the metadata at the root of an MCP 2025-03-26 server', async () => {
     const found = await server(() => ({ [`${RESOURCE}/mcp`]: answer(404) }));
     expect(await discover(`${found.origin}/mcp`)).toMatchObject({
       resourceParameter: `${found.origin}/mcp`,
@@ -68,7 +68,7 @@ describe('the authorization server’s metadata', () => {
     expect(found.requests).toEqual(['POST /mcp', `GET ${RESOURCE}/mcp`, `GET ${RESOURCE}`, `GET ${OAUTH}`]);
   });
 
-  test('may leave out what is optional, or write null', async () => {
+  test('accepts metadata without its optional members, or with null', async () => {
     const found = await publishing(() => ({
       registration_endpoint: null,
       revocation_endpoint: null,
@@ -90,7 +90,7 @@ describe('the authorization server’s metadata', () => {
     ['another scheme', (origin: string) => origin.replace('http:', 'https:')],
     ['capitals', (origin: string) => origin.replace('http:', 'HTTP:')],
     ['escape sequences', () => '\u001b[2J\u202ehttps://other.example'],
-  ])('whose issuer differs by %s is refused: it is a comparison of strings', async (_what, change) => {
+  ])('compares issuers as strings and refuses one that differs by %s', async (_what, change) => {
     const found = await publishing((origin) => ({ issuer: change(origin) }));
     const error = await failure(found);
     expect(error).toBeInstanceOf(IssuerMismatchError);
@@ -100,7 +100,7 @@ describe('the authorization server’s metadata', () => {
   test.each([
     ['a trailing slash', '/', ''],
     ['none', '', '/'],
-  ])('is compared with the issuer as published: with %s there', async (_what, named, inDocument) => {
+  ])('compares the issuer with the published one, which has %s', async (_what, named, inDocument) => {
     const found = await server((origin) => ({
       [`${RESOURCE}/mcp`]: { resource: `${origin}/mcp`, authorization_servers: [`${origin}${named}`] },
       [OAUTH]: metadata(`${origin}${inDocument}`),
@@ -110,8 +110,8 @@ describe('the authorization server’s metadata', () => {
     expect((await discover(`${found.origin}/mcp`)).server.issuer).toBe(`${found.origin}${named}`);
   });
 
-  test('is compared with the issuer as published: a default port is a difference', async () => {
-    // No server can listen on the default port here, so the name with the port leads to one that calls itself without.
+  test('treats a default port in the issuer as a difference', async () => {
+    // A test cannot listen on the default port: the URL with the port leads to a server that names itself without it.
     const as = await hostileServer({}, remoteHost('as.example.com'));
     as.routes[OAUTH] = metadata('https://as.example.com');
     const found = await server((origin) => ({
@@ -122,15 +122,18 @@ describe('the authorization server’s metadata', () => {
     expect((await discover(`${found.origin}/mcp`)).server.issuer).toBe(as.origin);
   });
 
-  test.each(['?tenant=a', '?', '#a', '#'])('of an issuer that ends in %j is not asked for', async (end) => {
-    const found = await server((origin) => ({
-      [`${RESOURCE}/mcp`]: { resource: `${origin}/mcp`, authorization_servers: [`${origin}/${end}`] },
-    }));
-    const error = await failure(found);
-    expect(error).toBeInstanceOf(UnsafeUrlError);
-    expect(error.message).toContain('query or a fragment');
-    expect(found.requests.length).toBe(2);
-  });
+  test.each(['?tenant=a', '?', '#a', '#'])(
+    'does not ask for the metadata of an issuer that ends in %j',
+    async (end) => {
+      const found = await server((origin) => ({
+        [`${RESOURCE}/mcp`]: { resource: `${origin}/mcp`, authorization_servers: [`${origin}/${end}`] },
+      }));
+      const error = await failure(found);
+      expect(error).toBeInstanceOf(UnsafeUrlError);
+      expect(error.message).toContain('query or a fragment');
+      expect(found.requests.length).toBe(2);
+    },
+  );
 
   test.each([
     ['absent', undefined],
@@ -138,14 +141,14 @@ describe('the authorization server’s metadata', () => {
     ['empty', []],
     ['plain only', ['plain']],
     ['in another case', ['s256']],
-  ])('whose PKCE methods are %s is refused', async (_what, methods) => {
+  ])('refuses a server whose PKCE methods are %s', async (_what, methods) => {
     const found = await publishing(() => ({ code_challenge_methods_supported: methods }));
     const error = await failure(found);
     expect(error).toBeInstanceOf(ServerUnsupportedError);
     expect(error.message).toContain('PKCE');
   });
 
-  test.each(['authorization', 'token'])('that names no %s endpoint is refused', async (name) => {
+  test.each(['authorization', 'token'])('refuses a server that names no %s endpoint', async (name) => {
     const found = await publishing(() => ({ [`${name}_endpoint`]: undefined }));
     const error = await failure(found);
     expect(error).toBeInstanceOf(InvalidResponseError);
@@ -169,7 +172,7 @@ describe('the authorization server’s metadata', () => {
     [`https://as.example/${'a'.repeat(3000)}`, 'not a URL'],
     ...Array.from('"\'`$()<>|\\^{};').map((character) => [`https://as.example/a${character}b`, 'shell']),
     ['https://as.example/$(touch${IFS}x)', 'shell'],
-  ])('that names the authorization endpoint %j is refused', async (url, why) => {
+  ])('refuses the authorization endpoint %j', async (url, why) => {
     const found = await publishing(() => ({ authorization_endpoint: url }));
     const error = await failure(found);
     expect(error).toBeInstanceOf(UnsafeUrlError);
@@ -179,21 +182,18 @@ describe('the authorization server’s metadata', () => {
     expect(error.message.length).toBeLessThan(500);
   });
 
-  test('may name an authorization endpoint with a query', async () => {
+  test('accepts an authorization endpoint with a query', async () => {
     const url = 'https://as.example/authorize?a=b&c=%20d';
     const found = await publishing(() => ({ authorization_endpoint: url }));
     expect((await discover(`${found.origin}/mcp`)).server.authorizationEndpoint).toBe(url);
   });
 
-  test.each(['token', 'registration', 'revocation'])(
-    'that names an unsafe %s endpoint is refused',
-    async (name) => {
-      for (const url of ['http://as.example/x', 'javascript:x', 'https://u:p@as.example/', 'x']) {
-        const found = await publishing(() => ({ [`${name}_endpoint`]: url }));
-        const error = await failure(found);
-        expect(error).toBeInstanceOf(UnsafeUrlError);
-        expect(error.message).toContain(`${name} endpoint`);
-      }
-    },
-  );
+  test.each(['token', 'registration', 'revocation'])('refuses an unsafe %s endpoint', async (name) => {
+    for (const url of ['http://as.example/x', 'javascript:x', 'https://u:p@as.example/', 'x']) {
+      const found = await publishing(() => ({ [`${name}_endpoint`]: url }));
+      const error = await failure(found);
+      expect(error).toBeInstanceOf(UnsafeUrlError);
+      expect(error.message).toContain(`${name} endpoint`);
+    }
+  });
 });

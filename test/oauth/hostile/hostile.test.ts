@@ -22,12 +22,12 @@ import { behindProxy } from './proxy.ts';
 import { type Case, filled, handler, type Names, table, text } from './table.ts';
 
 /*
- * What hostile servers say, and what comes of it: each row of the tables goes over a real connection, through the functions
- * that a login is made of. Whatever fails, its error shows no secret and nothing that a terminal would act on.
+ * Each row of the tables sends a hostile answer over a real connection, through the functions that a login uses. No error
+ * may show a secret or anything that a terminal acts on.
  */
 
 const random = () => randomBytes(12).toString('base64url');
-/** Every one has characters that a form, a URL and JSON write in different ways. */
+/** Each secret has characters that a form, a URL and JSON encode in different ways. */
 const HIDDEN: Names = {
   code: `code+/=${random()}`,
   refresh: `refresh+/=${random()}`,
@@ -43,7 +43,7 @@ const CLIENT_ID = 'c';
 const BASIC = Buffer.from(
   `${CLIENT_ID}:${new URLSearchParams({ '': hidden('secret') }).toString().slice(1)}`,
 );
-/** The state is none: it tells a redirect's origin once, and nothing can be had for it. */
+/** The state is not a secret: it identifies the origin of one redirect and gives access to nothing. */
 const SECRETS = [
   ...Object.keys(HIDDEN)
     .filter((name) => name !== 'state')
@@ -67,7 +67,7 @@ interface World {
   readonly names: Names;
 }
 
-/** A server that is well in every respect but what the case says of `place`, and another one that must not be asked. */
+/** Starts a server that behaves well except at `place`, and a second server that must receive no request. */
 async function world(row: Case, place: string, good: (origin: string) => object): Promise<World> {
   const other: Routes = {};
   const elsewhere = await hostileServer(other);
@@ -102,7 +102,7 @@ async function world(row: Case, place: string, good: (origin: string) => object)
   return { server, elsewhere, names };
 }
 
-/** From the URL of the MCP server to the authorization request, and on to where the row says. */
+/** Runs discovery from the URL of the MCP server, then the steps that the row names. */
 async function discovered(row: Case, { server }: World): Promise<Outcome> {
   const discovery = await discover(`${server.origin}/mcp`, { timeoutMs: row.timeoutMs });
   const { reach, resourceParameter } = discovery;
@@ -121,7 +121,7 @@ async function registered(row: Case, { server }: World): Promise<Outcome> {
   return { ...client, clientSecret: client.clientSecret?.reveal() === hidden('secret') };
 }
 
-/** The same answer to an authorization code and to a refresh token, which a row may take where a code is refused. */
+/** Sends the same answer to a code exchange and to a refresh. A refresh may accept tokens that an exchange refuses. */
 async function redeemed(row: Case, { server }: World): Promise<Outcome> {
   const as = { issuer: server.origin, tokenEndpoint: `${server.origin}/token` };
   const client: ClientRegistration = {
@@ -169,7 +169,7 @@ function tokensIn({ tokens, scope }: TokenResponse): Outcome {
   };
 }
 
-/** The redirect arrives at a real callback server; the browser is told no more than is right. */
+/** Sends the redirect to a real callback server, and checks that the browser sees no secret. */
 async function calledBack(row: Case): Promise<Outcome> {
   const request = {
     url: '',
@@ -190,7 +190,7 @@ async function calledBack(row: Case): Promise<Outcome> {
     const { status, body } = await page;
     expect(status).toBeGreaterThanOrEqual(400);
     expect(secretsSeen(body, SECRETS)).toBe(0);
-    // The login goes on: its own redirect is still taken.
+    // The login goes on: the callback server still accepts its own redirect.
     const own = get(`${server.redirectUri}?code=own&state=${request.state}`);
     const callback = await arrival;
     await Promise.all([callback.fail({ title: 'Enough', text: [] }), own]);
@@ -296,7 +296,7 @@ describe.each(TABLES)('the hostile answers of $file', ({ file, place, good = () 
   });
 });
 
-test('the tables hold what was promised, and no case twice', () => {
+test('the tables hold at least 90 cases, none twice', () => {
   const rows = TABLES.flatMap(({ file }) => table(file).map((row) => ({ file, ...row })));
   expect(rows.length).toBeGreaterThanOrEqual(90);
   expect(new Set(rows.map(({ name }) => name)).size).toBe(rows.length);

@@ -3,8 +3,8 @@ import { type AddressInfo, connect, type Socket } from 'node:net';
 import { expect, onTestFinished, vi } from 'vitest';
 
 /**
- * Puts this process behind a proxy that leads `mcp.example.com` to this machine, until the test ends: what answers through it
- * counts as the internet, as no address is known of it. Asking the proxy for any other host fails the test.
+ * Puts this process behind a proxy that leads `mcp.example.com` to this machine, until the test ends. A server behind the
+ * proxy counts as public, since its address is unknown. A request for any other host fails the test.
  */
 export async function behindProxy(): Promise<void> {
   const asked: string[] = [];

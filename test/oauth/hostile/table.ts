@@ -4,14 +4,14 @@ import * as v from 'valibot';
 import type { Handler, LoggedRequest } from '../../support/servers/hostile-server.ts';
 
 /*
- * The tables of hostile answers are data: what a server says, and what must come of it. Here they are read and turned into
- * what goes over the wire. A member that nobody knows is an error: it would test less than its author believes.
+ * The tables of hostile answers are data: the answer of a server and the expected outcome. This file reads the tables and
+ * builds the bytes to send. An unknown member is an error: the case would test less than its author believes.
  *
  *   {origin} {host} {port}             the server under test
  *   {elsewhere} {elsewherePort}        a second server, on this machine
- *   {code} {refresh} {verifier} {client} {secret} {password}   what must never be seen in an error
+ *   {code} {refresh} {verifier} {client} {secret} {password}   secrets that no error may show
  *   {access}                           the token that a good answer gives
- *   {sent} {sentBody}                  what the request carried: the values of its form, the form as it came
+ *   {sent} {sentBody}                  the values of the request form, and the form unchanged
  *   {sent.NAME} {sentHeader.NAME}      one member of the form, one header
  *   { "repeat": "x", "times": 3 }      the string "xxx", in any place of a string
  *   { "numbered": "x", "times": 3 }    the array "x0", "x1", "x2"
@@ -23,7 +23,7 @@ const Text = v.union([v.string(), v.array(v.unknown())]);
 const Answer = v.strictObject({
   status: v.optional(v.number(), 200),
   headers: v.optional(v.record(v.string(), v.unknown()), {}),
-  /** The good document of that place with other members. */
+  /** Members to change in the table's good document. */
   members: v.optional(v.record(v.string(), v.unknown())),
   without: v.optional(v.array(v.string()), []),
   /** The whole document. */
@@ -32,9 +32,9 @@ const Answer = v.strictObject({
   text: v.optional(Text),
   encoding: v.optional(v.picklist(['utf8', 'utf16le', 'latin1']), 'utf8'),
   gzip: v.optional(v.picklist(['whole', 'cut', 'twice'])),
-  /** In place of an HTTP response, in Latin-1: each character is one byte. */
+  /** Raw bytes instead of an HTTP response, in Latin-1: each character is one byte. */
   raw: v.optional(Text),
-  /** Sent again and again until the connection ends, at once or every so many milliseconds. */
+  /** Text to send repeatedly until the connection ends, as fast as possible or every `everyMs` milliseconds. */
   endless: v.optional(v.string()),
   everyMs: v.optional(v.number()),
 });
@@ -42,34 +42,34 @@ type Answer = v.InferOutput<typeof Answer>;
 
 const Case = v.strictObject({
   name: v.string(),
-  /** Whether the server is `mcp.example.com`, over TLS, as far as Holdfast can tell. */
+  /** Whether Holdfast sees the server as `mcp.example.com`, over TLS. */
   remote: v.optional(v.boolean(), false),
   timeoutMs: v.optional(v.number(), 20_000),
-  /** The issuer that the resource names, where it is not the origin. */
+  /** The issuer that the resource names, if it is not the origin. */
   issuer: v.optional(v.string()),
-  /** What is done with what discovery has found. */
+  /** The step to take after discovery. */
   next: v.optional(v.picklist(['register', 'exchange'])),
-  /** What answers at the place of the table. */
+  /** The answer at the table's path. */
   answer: v.optional(Answer),
-  /** What answers in other places. */
+  /** The answers at other paths. */
   also: v.optional(v.record(v.string(), Answer), {}),
-  /** What the second server answers. Without it, nothing may be asked there. */
+  /** The answer of the second server. If absent, the second server must receive no request. */
   elsewhere: v.optional(Answer),
-  /** Of the client, in the tables of registrations and tokens. */
+  /** Members of the client, in the tables of registrations and tokens. */
   authMethod: v.optional(v.string()),
   authMethods: v.optional(v.array(v.string())),
-  /** Of the redirect back. */
+  /** Members of the redirect. */
   query: v.optional(Text),
   issPromised: v.optional(v.boolean(), false),
-  /** An error's code, `success`, or `ignored` for a redirect that does not end the login. */
+  /** An error code, `success`, or `ignored` for a redirect that does not end the login. */
   expect: v.string(),
-  /** What the message must say, so that the code comes of the right check. */
+  /** Text that the message must contain, so that the error comes from the right check. */
   says: v.optional(v.string()),
-  /** Of a token response that a code exchange refuses: a refresh takes it, since its tokens exist nowhere else. */
+  /** Whether a refresh accepts a token response that a code exchange refuses: its tokens exist nowhere else. */
   takenAtRefresh: v.optional(v.boolean()),
-  /** What success must yield, among others. */
+  /** Members that the outcome must have, among others. */
   outcome: v.optional(v.record(v.string(), v.unknown())),
-  /** Every request that may be made, in order. */
+  /** Every request that is allowed, in order. */
   asked: v.optional(v.array(v.string())),
 });
 export type Case = v.InferOutput<typeof Case>;
@@ -80,7 +80,7 @@ export function table(file: string): readonly Case[] {
   return v.parse(v.array(Case), JSON.parse(readFileSync(new URL(file, import.meta.url), 'utf8')));
 }
 
-/** The value with its placeholders filled in and its repetitions written out. */
+/** Returns the value with its placeholders filled in and its repetitions written out. */
 export function filled(value: unknown, names: Names): unknown {
   if (typeof value === 'string')
     return value.replace(/(?<!\$)\{([\w.]+)\}/g, (_all, name) => named(name, names));
@@ -95,7 +95,7 @@ export function filled(value: unknown, names: Names): unknown {
       return Array.from({ length: times }, (_, i) => `${text}${i}`);
     }
   }
-  // fromEntries, so that a member called __proto__ stays a member.
+  // Object.fromEntries keeps a member called __proto__ as a member.
   return Object.fromEntries(Object.entries(value).map(([name, item]) => [name, filled(item, names)]));
 }
 
@@ -103,7 +103,7 @@ export function text(value: v.InferOutput<typeof Text>, names: Names): string {
   return String(filled({ join: value }, names));
 }
 
-/** Answers as the case says; `good` is the document of that place in a world without hostility. */
+/** Sends the answer of the case; `good` is the document that a well-behaved server sends there. */
 export function handler(answer: Answer, names: Names, good: object): Handler {
   return (request, response) => {
     const known = { ...names, ...sentBy(request) };

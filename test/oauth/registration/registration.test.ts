@@ -27,7 +27,7 @@ function metadata(origin: string, changes: Partial<ServerMetadata> = {}): Server
   });
 }
 
-/** Registers at a server that answers so. */
+/** Registers at a server that answers with the handler. */
 async function register(handler: Handler, changes: Partial<ServerMetadata> = {}, options = {}) {
   const server = await hostileServer({ '/register': handler });
   const client = await registerClient(metadata(server.origin, changes), REDIRECT, options);
@@ -54,7 +54,7 @@ describe('registration at a real authorization server', () => {
   });
   afterAll(() => servers.stop());
 
-  test('makes a public client with the exact redirect URI', async () => {
+  test('registers a public client with the exact redirect URI', async () => {
     const { server } = await discover(servers.resource);
     const before = (await servers.counters()).registrations;
     const client = await registerClient(server, REDIRECT);
@@ -69,16 +69,16 @@ describe('registration at a real authorization server', () => {
     expect((await servers.counters()).registrations).toBe(before + 1);
   });
 
-  test('makes a confidential client where the server takes no other', async () => {
+  test('registers a confidential client when the server takes no other', async () => {
     const { server } = await discover(servers.resource);
     const client = await registerClient({ ...server, tokenEndpointAuthMethods: undefined }, REDIRECT);
     expect(client.authMethod).toBe('client_secret_basic');
     expect((client.clientSecret?.reveal() ?? '').length > 0).toBe(true);
-    // 0 means never.
+    // The server sends 0, which means that the secret never expires.
     expect(client.clientSecretExpiresAt).toBeUndefined();
   });
 
-  test('that refuses the redirect URI says which', async () => {
+  test('names the redirect URI that the server refuses', async () => {
     const { server } = await discover(servers.resource);
     const redirect = 'http://mcp.example.com/callback';
     const error = await registerClient(server, redirect).catch((caught: unknown) => caught);
@@ -103,7 +103,7 @@ describe('a registration', () => {
     expect(server.log[0]?.headers['content-type']).toBe('application/json');
   });
 
-  test('asks for the scope that it is given', async () => {
+  test('asks for the given scope', async () => {
     const { request } = await register(json({ client_id: 'c' }, 201), {}, { scope: 'a b' });
     expect(request).toMatchObject({ scope: 'a b' });
     expect((await register(json({ client_id: 'c' }, 201), {}, { scope: '' })).request).not.toHaveProperty(
@@ -116,7 +116,7 @@ describe('a registration', () => {
     [['private_key_jwt', 'client_secret_basic', 'client_secret_post'], 'client_secret_post'],
     [['client_secret_basic'], 'client_secret_basic'],
     [undefined, 'client_secret_basic'],
-  ])('where the server takes %j asks for %s', async (tokenEndpointAuthMethods, method) => {
+  ])('given a server that takes %j, asks for %s', async (tokenEndpointAuthMethods, method) => {
     const { request, client } = await register(json({ client_id: 'c', client_secret: SECRET }, 201), {
       tokenEndpointAuthMethods,
     });
@@ -125,7 +125,7 @@ describe('a registration', () => {
     expect(client.clientSecret?.reveal() === (method === 'none' ? undefined : SECRET)).toBe(true);
   });
 
-  test('takes what the server put in place of what was asked for', async () => {
+  test('uses the values that the server returned instead of the requested ones', async () => {
     const { client } = await register(
       json(
         {
@@ -147,7 +147,7 @@ describe('a registration', () => {
     expect(inspect(client).includes(SECRET)).toBe(false);
   });
 
-  test('of a public client keeps no secret, nor when it lapses', async () => {
+  test('keeps neither the secret nor its expiry for a public client', async () => {
     const { client } = await register(
       json({ client_id: 'c', client_secret: SECRET, client_secret_expires_at: 1_900_000_000 }, 201),
     );
@@ -167,7 +167,7 @@ describe('a registration', () => {
       'the redirect URI without its port',
       json({ client_id: 'c', redirect_uris: ['http://127.0.0.1/callback'] }, 201),
     ],
-  ])('is good with %s', async (_what, handler) => {
+  ])('accepts a registration with %s', async (_what, handler) => {
     expect((await register(handler)).client).toMatchObject({
       clientId: 'c',
       authMethod: 'none',
@@ -180,7 +180,7 @@ describe('a registration', () => {
     ['a string', '1900000000'],
     ['negative', -1],
     ['missing', undefined],
-  ])('has a secret without end when its expiry is %s', async (_what, expiry) => {
+  ])('treats a secret whose expiry is %s as one that never expires', async (_what, expiry) => {
     const { client } = await register(
       json({ client_id: 'c', client_secret: SECRET, client_secret_expires_at: expiry }, 201),
       { tokenEndpointAuthMethods: ['client_secret_basic'] },
@@ -189,15 +189,15 @@ describe('a registration', () => {
   });
 });
 
-describe('a registration that fails', () => {
-  test('because the server takes none, sends nothing', async () => {
+describe('a failed registration', () => {
+  test('sends nothing when the server takes no registrations', async () => {
     const error = await failure(answer(201), { registrationEndpoint: undefined });
     expect(error).toBeInstanceOf(ServerUnsupportedError);
     expect(error.message).toContain('takes no dynamic registrations');
   });
 
   test.each([[['private_key_jwt', 'tls_client_auth']], [[]], [['\u001b[2J']]])(
-    'because the server takes only %j at its token endpoint, sends nothing',
+    'sends nothing when the token endpoint takes only %j',
     async (tokenEndpointAuthMethods) => {
       const error = await failure(answer(201), { tokenEndpointAuthMethods });
       expect(error).toBeInstanceOf(ServerUnsupportedError);
@@ -205,7 +205,7 @@ describe('a registration that fails', () => {
     },
   );
 
-  test('because of its redirect URI, says which it was and what the server said', async () => {
+  test('shows the redirect URI and the server’s message when the server refuses it', async () => {
     const error = await failure(
       json({ error: 'invalid_redirect_uri', error_description: 'no \u001b[31mloopback' }, 400),
     );
@@ -220,14 +220,14 @@ describe('a registration that fails', () => {
     ['access_denied', 'access_denied'],
     ['\u001b[2J', 'unknown_error'],
     ['x'.repeat(5000), 'unknown_error'],
-  ])('because the server answers %j, is an OAuth error', async (code, shown) => {
+  ])('reports the answer %j as an OAuth error', async (code, shown) => {
     const error = await failure(json({ error: code, error_description: 7 }, 400));
     expect(error).toBeInstanceOf(OAuthError);
     expect((error as OAuthError).error).toBe(shown);
     expect(error.message.length).toBeLessThan(500);
   });
 
-  test.each([401, 403])('with HTTP %i, says that only known clients may', async (status) => {
+  test.each([401, 403])('reports HTTP %i as a server that takes no registrations', async (status) => {
     const error = await failure(answer(status, '', { 'www-authenticate': 'Bearer' }));
     expect(error).toBeInstanceOf(ServerUnsupportedError);
     expect(error.message).toContain(`HTTP ${status}`);
@@ -268,31 +268,31 @@ describe('a registration that fails', () => {
       json({ client_id: 'c', redirect_uris: ['http://127.0.0.1:43210/other', 'https://evil.example'] }, 201),
       'in place of',
     ],
-  ])('because the server answers with %s, is an invalid response', async (_what, handler, message) => {
+  ])('rejects an answer with %s', async (_what, handler, message) => {
     const error = await failure(handler);
     expect(error).toBeInstanceOf(InvalidResponseError);
     expect(error.message).toContain(message);
   });
 
-  test('because the server redirects, has sent nothing to where it would lead', async () => {
+  test('follows no redirect of the registration endpoint', async () => {
     const server = await hostileServer({ '/register': answer(308, '', { location: '/elsewhere' }) });
     await registerClient(metadata(server.origin), REDIRECT).catch(() => {});
     expect(server.requests).toEqual(['POST /register']);
   });
 
-  test('because the server is in trouble, may succeed later', async () => {
+  test('reports a server in trouble as retryable', async () => {
     const error = await failure(answer(503, '', { 'retry-after': '3' }));
     expect(error).toBeInstanceOf(NetworkError);
     expect(error).toMatchObject({ retryable: true, retryAfterMs: 3000 });
   });
 
-  test('because the answer never ends, stops reading', async () => {
+  test('stops reading an answer that never ends', async () => {
     const endless = stream(Buffer.alloc(65_536, ' '));
     expect(await failure(endless.handler)).toBeInstanceOf(ResponseTooLargeError);
     await endless.closed;
   });
 
-  test('because the endpoint is plain http elsewhere, sends nothing', async () => {
+  test('refuses a registration endpoint over plain http on another machine', async () => {
     const error = await failure(answer(201), { registrationEndpoint: 'http://as.example.com/register' });
     expect(error).toBeInstanceOf(UnsafeUrlError);
   });

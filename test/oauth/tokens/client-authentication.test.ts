@@ -44,7 +44,7 @@ function ask(server: TokenServer, registration: ClientRegistration) {
   return tokenRequest(server, registration, 'client_credentials', {});
 }
 
-/** The assertion of a request, once jose finds it signed by the key. */
+/** Returns the assertion of a request, after jose verifies its signature with the key. */
 async function assertionOf(request: LoggedRequest | undefined, { publicKey }: { publicKey: KeyObject }) {
   const form = new URLSearchParams(request?.body);
   expect(form.get('client_assertion_type')).toBe(ASSERTION_TYPE);
@@ -67,7 +67,7 @@ describe('private_key_jwt', () => {
     return { server, at: { issuer: 'https://as.example/tenant', tokenEndpoint: `${server.origin}/token` } };
   }
 
-  test('sends an assertion of the client about itself, for the issuer, good for a minute', async () => {
+  test('signs an assertion of the client about itself, for the issuer, valid for a minute', async () => {
     const { server, at } = await endpoint();
     const before = Math.floor(Date.now() / 1000);
     await ask(at, client());
@@ -89,7 +89,7 @@ describe('private_key_jwt', () => {
     expect(server.log[0]?.headers).not.toHaveProperty('authorization');
   });
 
-  test('names the key where it has a name', async () => {
+  test('names the key in the assertion when the key has a name', async () => {
     const { server, at } = await endpoint();
     await ask(at, client({ keyId: 'key-7' }));
     expect((await assertionOf(server.log[0], PAIRS.ES256)).protectedHeader.kid).toBe('key-7');
@@ -109,7 +109,7 @@ describe('private_key_jwt', () => {
   test.each([
     [undefined, 'RS256'],
     [['PS256'], 'PS256'],
-  ])('signs with RSA, where the server lists %j, by %s', async (signingAlgorithms, algorithm) => {
+  ])('signs with RSA, for a server that lists %j, by %s', async (signingAlgorithms, algorithm) => {
     const { server, at } = await endpoint();
     await ask({ ...at, signingAlgorithms }, client({ privateKey: pem(PAIRS.RS256.privateKey) }));
     expect((await assertionOf(server.log[0], PAIRS.RS256)).protectedHeader.alg).toBe(algorithm);
@@ -123,7 +123,7 @@ describe('private_key_jwt', () => {
     ['none', undefined],
     ['one that is not a private key', new Secret('certainly-not-a-private-key')],
     ['one that is too short', pem(generateKeyPairSync('rsa', { modulusLength: 1024 }).privateKey)],
-  ])('asks nobody when its key is %s', async (_name, privateKey) => {
+  ])('sends nothing when the key is %s', async (_name, privateKey) => {
     const { server, at } = await endpoint();
     const error = await failure(ask(at, client({ privateKey })));
     expect(error).toBeInstanceOf(InvalidArgumentError);
@@ -131,12 +131,12 @@ describe('private_key_jwt', () => {
     expect(server.requests).toEqual([]);
   });
 
-  test('that is refused with everything repeated that was sent shows none of it', async () => {
+  test('hides the assertion and the token when the refusal repeats them', async () => {
     const sent: string[] = [];
     const { at, server } = await endpoint(((request, response) => {
       const form = new URLSearchParams(request.body);
       const assertion = form.get('client_assertion') ?? '';
-      // A message is cut after a while: the beginning of what was sent is looked for too.
+      // A message is truncated, so the test also looks for the beginning of the sent assertion.
       sent.push(assertion, assertion.slice(0, 60));
       const error_description = `${assertion} ${request.body}`;
       return json({ error: 'invalid_client', error_description }, 401)(request, response);
@@ -157,7 +157,7 @@ describe('private_key_jwt', () => {
   });
 });
 
-test('client_secret_basic that is refused with its header repeated shows nothing of it', async () => {
+test('hides the client_secret_basic header when the refusal repeats it', async () => {
   const server = await hostileServer({
     '/token': ((request, response) =>
       json({ error: 'invalid_client', error_description: request.headers.authorization }, 401)(
@@ -214,12 +214,12 @@ describe('a real authorization server (oidc-provider)', () => {
     await new Promise((resolve) => server.close(resolve));
   });
 
-  test.each(algorithms)('takes the client by its assertion, signed with %s', async (alg) => {
+  test.each(algorithms)('accepts a client assertion signed with %s', async (alg) => {
     const { privateKey } = PAIRS[alg === 'PS256' ? 'RS256' : alg];
     const registration = client({ clientId: alg, privateKey: pem(privateKey), keyId: 'the-key' });
     const { tokens } = await ask({ ...at, signingAlgorithms: [alg] }, registration);
     expect(tokens.tokenType).toBe('Bearer');
-    // A second time: what it remembers of the first assertion is no hindrance.
+    // A second request: the server remembers the first assertion and still accepts a new one.
     await ask({ ...at, signingAlgorithms: [alg] }, registration);
   });
 
@@ -230,7 +230,7 @@ describe('a real authorization server (oidc-provider)', () => {
     expect(error).toMatchObject({ code: 'oauth-error', error: 'invalid_client' });
   });
 
-  test('refuses an assertion that is for another server', async () => {
+  test('refuses an assertion meant for another server', async () => {
     const registration = client({ clientId: 'ES256' });
     const error = await failure(ask({ ...at, issuer: 'https://elsewhere.example' }, registration));
     expect(error).toMatchObject({ code: 'oauth-error', error: 'invalid_client' });

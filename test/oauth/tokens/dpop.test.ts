@@ -23,7 +23,7 @@ import '../../support/fixed-seed.ts';
 const KEY = generateDpopKey();
 const URL_ = 'https://as.example/token';
 
-/** The claims of a proof, once its signature, its type and its algorithm are found good with the key in it. */
+/** Returns the claims of a proof, after jose verifies its signature, type and algorithm with the key in it. */
 async function claims(request: Partial<DpopRequest> = {}) {
   const proof = dpopProof(KEY, { method: 'POST', url: URL_, ...request });
   const options = { typ: 'dpop+jwt', algorithms: ['ES256'], maxTokenAge: 60 };
@@ -31,14 +31,14 @@ async function claims(request: Partial<DpopRequest> = {}) {
 }
 
 describe('a DPoP key', () => {
-  test('is a new one each time, EC P-256, and shows itself nowhere', () => {
+  test('generates a new EC P-256 key each time, hidden when printed', () => {
     const key = createPrivateKey(KEY.reveal());
     expect(key.asymmetricKeyDetails).toEqual({ namedCurve: 'prime256v1' });
     expect(generateDpopKey().equals(KEY)).toBe(false);
     expect(JSON.stringify({ KEY })).toBe('{"KEY":"[secret]"}');
   });
 
-  test('has the thumbprint of RFC 7638, the same each time', async () => {
+  test('computes the RFC 7638 thumbprint, the same each time', async () => {
     const jwk = createPublicKey(KEY.reveal()).export({ format: 'jwk' }) as JWK;
     const expected = await calculateJwkThumbprint(jwk);
     expect(dpopThumbprint(KEY)).toBe(expected);
@@ -46,7 +46,7 @@ describe('a DPoP key', () => {
     expect(dpopThumbprint(generateDpopKey())).not.toBe(expected);
   });
 
-  test('of another kind is refused', () => {
+  test('refuses a key of another kind', () => {
     for (const { privateKey } of [
       generateKeyPairSync('ed25519'),
       generateKeyPairSync('ec', { namedCurve: 'P-384' }),
@@ -58,8 +58,8 @@ describe('a DPoP key', () => {
   });
 });
 
-describe('a proof', () => {
-  test('says which request it is for, and when it was made', async () => {
+describe('a DPoP proof', () => {
+  test('names its request and the time when it was made', async () => {
     const before = Math.floor(Date.now() / 1000);
     const payload = await claims();
     expect(payload).toEqual({
@@ -72,7 +72,7 @@ describe('a proof', () => {
     expect(payload.iat).toBeLessThanOrEqual(Date.now() / 1000);
   });
 
-  test('carries the public key, and nothing of the private one', () => {
+  test('carries the public key and nothing of the private one', () => {
     const header = decodeProtectedHeader(dpopProof(KEY, { method: 'GET', url: URL_ }));
     const jwk = createPrivateKey(KEY.reveal()).export({ format: 'jwk' });
     expect(header).toEqual({
@@ -82,7 +82,7 @@ describe('a proof', () => {
     });
   });
 
-  test('is told from every other by its jti', () => {
+  test('has a jti of its own', () => {
     const proofs = Array.from({ length: 100 }, () => dpopProof(KEY, { method: 'GET', url: URL_ }));
     expect(new Set(proofs.map((proof) => decodeJwt(proof).jti)).size).toBe(100);
   });
@@ -92,11 +92,11 @@ describe('a proof', () => {
     ['https://AS.example:443/a/%7Eb/', 'https://as.example/a/%7Eb/'],
     ['https://as.example', 'https://as.example/'],
     ['http://127.0.0.1:8080/mcp?session=1', 'http://127.0.0.1:8080/mcp'],
-  ])('for %s names %s', async (url, htu) => {
+  ])('a proof for %s names %s', async (url, htu) => {
     expect((await claims({ url })).htu).toBe(htu);
   });
 
-  test('has the method as it is on the wire, the nonce, and the hash of the token', async () => {
+  test('carries the exact method, the nonce and the hash of the token', async () => {
     const accessToken = new Secret('an-access-token');
     const payload = await claims({ method: 'DELETE', nonce: 'n-0nce', accessToken });
     expect(payload['htm']).toBe('DELETE');
@@ -105,10 +105,10 @@ describe('a proof', () => {
   });
 });
 
-describe('the nonces of servers', () => {
+describe('DPoP nonces', () => {
   const given = (value: string) => new Headers({ 'dpop-nonce': value });
 
-  test('are kept by origin: the last one counts', () => {
+  test('keeps the latest nonce of each origin', () => {
     const nonces = new DpopNonces();
     expect(nonces.of(URL_)).toBeUndefined();
     expect(nonces.learn(URL_, given('one'))).toBe('one');
@@ -119,7 +119,7 @@ describe('the nonces of servers', () => {
     expect(nonces.of('https://as.example:8443/')).toBe('other');
   });
 
-  test('stay when an answer has none, or none that could be one', () => {
+  test('keeps the nonce when an answer has none or a malformed one', () => {
     const nonces = new DpopNonces();
     nonces.learn(URL_, given('one'));
     const two = new Headers([
@@ -141,7 +141,7 @@ describe('the nonces of servers', () => {
     expect(nonces.of(URL_)).toBe('one');
   });
 
-  test('may be whatever RFC 9449 allows', () => {
+  test('accepts any nonce that RFC 9449 allows', () => {
     const allowed = Array.from({ length: 0x7f - 0x21 }, (_, at) => String.fromCharCode(0x21 + at)).filter(
       (character) => character !== '"' && character !== '\\',
     );
@@ -155,7 +155,7 @@ describe('the nonces of servers', () => {
     );
   });
 
-  test('are forgotten where there are too many: the one that was given longest ago', () => {
+  test('forgets the oldest nonce when there are too many', () => {
     const nonces = new DpopNonces();
     const at = (number: number) => `https://as${number}.example/token`;
     for (let number = 0; number < 100; number += 1) nonces.learn(at(number), given(`n${number}`));

@@ -31,7 +31,7 @@ const CLIENT: ClientRegistration = {
   source: 'pre-registered',
 };
 
-/** In compact form, signed by nobody: whether it is genuine is another's business. */
+/** An unsigned compact JWT: the client does not check whether it is genuine. */
 function jwt(header: object, claims: object = {}): string {
   const encode = (part: object) => Buffer.from(JSON.stringify(part)).toString('base64url');
   return `${encode(header)}.${encode(claims)}.c2lnbmF0dXJl`;
@@ -45,7 +45,7 @@ async function endpoint(answer: Handler | object = GOOD) {
   return { server, at: { issuer: server.origin, tokenEndpoint: `${server.origin}/token` } };
 }
 
-/** The form of the one request, without what proves the client. */
+/** Returns the form of the single request, without the client authentication. */
 function form({ log }: HostileServer): Readonly<Record<string, string>> {
   expect(log).toHaveLength(1);
   const {
@@ -64,7 +64,7 @@ async function exchange(answer: Handler | object, target = TARGET) {
 }
 
 describe('client credentials', () => {
-  test('send the resource byte for byte, and the scope', async () => {
+  test('sends the resource byte for byte, and the scope', async () => {
     const { server, at } = await endpoint();
     await clientCredentials(at, CLIENT, TARGET);
     expect(form(server)).toEqual({
@@ -74,13 +74,13 @@ describe('client credentials', () => {
     });
   });
 
-  test('send neither where there is none', async () => {
+  test('sends neither resource nor scope when there is none', async () => {
     const { server, at } = await endpoint();
     await clientCredentials(at, CLIENT, NO_TARGET);
     expect(form(server)).toEqual({ grant_type: 'client_credentials' });
   });
 
-  test('yield no refresh token, even from a server that gives one', async () => {
+  test('yields no refresh token, even from a server that gives one', async () => {
     const { at } = await endpoint({ ...GOOD, refresh_token: 'REFRESH', expires_in: 60, scope: 'read' });
     const { tokens, scope } = await clientCredentials(at, CLIENT, TARGET);
     expect(tokens.refreshToken).toBeUndefined();
@@ -89,8 +89,8 @@ describe('client credentials', () => {
   });
 });
 
-describe('a JWT as the grant', () => {
-  test('is sent as the assertion, with resource and scope', async () => {
+describe('the JWT bearer grant', () => {
+  test('sends the JWT as the assertion, with resource and scope', async () => {
     const { server, at } = await endpoint({ ...GOOD, refresh_token: 'REFRESH' });
     const { tokens } = await jwtBearer(at, CLIENT, { ...TARGET, assertion: new Secret(ASSERTION) });
     expect(form(server)).toEqual({
@@ -102,7 +102,7 @@ describe('a JWT as the grant', () => {
     expect(tokens.refreshToken?.reveal()).toBe('REFRESH');
   });
 
-  test('comes back in no message, however the server words its refusal', async () => {
+  test('shows the JWT in no message, however the server words its refusal', async () => {
     const said = `${ASSERTION} and ${SECRET} are no good`;
     const { at } = await endpoint(json({ error: 'invalid_grant', error_description: said }, 400));
     const asked = jwtBearer(at, CLIENT, { ...TARGET, assertion: new Secret(ASSERTION) });
@@ -113,7 +113,7 @@ describe('a JWT as the grant', () => {
   });
 });
 
-describe('the exchange of an ID token for an ID-JAG', () => {
+describe('exchanging an ID token for an ID-JAG', () => {
   const answered = (members: object = {}) => ({
     access_token: ID_JAG,
     issued_token_type: ID_JAG_TYPE,
@@ -121,7 +121,7 @@ describe('the exchange of an ID token for an ID-JAG', () => {
     ...members,
   });
 
-  test('names both token types, the audience and the resource byte for byte', async () => {
+  test('sends both token types, the audience and the resource byte for byte', async () => {
     const { server, result } = await exchange(answered());
     expect((await result).reveal() === ID_JAG).toBe(true);
     expect(form(server)).toEqual({
@@ -135,7 +135,7 @@ describe('the exchange of an ID token for an ID-JAG', () => {
     });
   });
 
-  test('leaves out what there is none of', async () => {
+  test('leaves out resource and scope when there are none', async () => {
     const { server, result } = await exchange(answered(), NO_TARGET as unknown as typeof TARGET);
     await result;
     expect(Object.keys(form(server))).not.toContain('resource');
@@ -147,7 +147,7 @@ describe('the exchange of an ID token for an ID-JAG', () => {
     ['n_a', answered({ token_type: 'n_a' })],
     ['Bearer', answered({ token_type: 'Bearer' })],
     ['whose JWT says application/', answered({ access_token: jwt({ typ: 'application/OAuth-ID-JAG+jwt' }) })],
-  ])('takes an answer of type %s', async (_what, answer) => {
+  ])('accepts an answer of type %s', async (_what, answer) => {
     const { result } = await exchange(answer);
     expect(unverifiedJwt(await result)?.header['typ']).toMatch(/id-jag\+jwt$/i);
   });
@@ -177,19 +177,19 @@ describe('the exchange of an ID token for an ID-JAG', () => {
   });
 });
 
-describe('what a JWT says', () => {
-  test('is read without a check', () => {
+describe('reading a JWT', () => {
+  test('reads a JWT without verifying it', () => {
     const read = unverifiedJwt(new Secret(jwt({ alg: 'none' }, { aud: 'x' })));
     expect(read).toEqual({ header: { alg: 'none' }, claims: { aud: 'x' } });
   });
 
-  test('is nothing but its header, where it is encrypted', () => {
+  test('reads only the header of an encrypted JWT', () => {
     const encrypted = `${jwt({ enc: 'A256GCM' }).split('.')[0]}.a.b.c.d`;
     expect(unverifiedJwt(new Secret(encrypted))).toEqual({ header: { enc: 'A256GCM' }, claims: {} });
   });
 
   test.each(['', 'opaque', 'a.b', '..', 'YQ.YQ.YQ', `${ASSERTION}\n`, `Bearer ${ASSERTION}`, '[].{}.x'])(
-    'is not found in %j',
+    'finds no JWT in %j',
     (text) => expect(unverifiedJwt(new Secret(text))).toBeUndefined(),
   );
 });

@@ -32,7 +32,7 @@ function encrypted(type: 'pkcs8' | 'pkcs1'): string {
   return pair('RSA').privateKey.export(options).toString();
 }
 
-/** What is wrong with the key, as a person is told; nothing of the key is in it. */
+/** Returns the error for the key; it contains nothing of the key. */
 function refusal(key: string): HoldfastError {
   try {
     signingAlgorithmOf(new Secret(key));
@@ -45,7 +45,7 @@ function refusal(key: string): HoldfastError {
   throw new Error('The key was taken.');
 }
 
-describe('the algorithm', () => {
+describe('the signing algorithm', () => {
   test.each([
     ['P-256', undefined, 'ES256'],
     ['P-384', undefined, 'ES384'],
@@ -58,7 +58,7 @@ describe('the algorithm', () => {
     ['Ed25519', ['Ed25519'], 'Ed25519'],
     ['Ed25519', ['Ed25519', 'EdDSA'], 'EdDSA'],
     ['P-256', ['RS256'], 'ES256'],
-  ])('of a key %s is, where the server lists %j, %s', async (name, listed, algorithm) => {
+  ])('a key of %s, for a server that lists %j, signs with %s', async (name, listed, algorithm) => {
     const key = new Secret(pem(pair(name)));
     expect(signingAlgorithmOf(key, listed)).toBe(algorithm);
     const token = signJwt(signingKey(key, listed), {}, { iss: 'x' });
@@ -68,7 +68,7 @@ describe('the algorithm', () => {
 });
 
 describe('a signed token', () => {
-  test.each(Object.keys(PAIRS))('of a key %s holds any header and claims as they were', async (name) => {
+  test.each(Object.keys(PAIRS))('signs any header and claims with a key of %s, unchanged', async (name) => {
     const key = signingKey(new Secret(pem(pair(name))));
     const text = fc.string({ unit: 'binary' });
     await fc.assert(
@@ -82,26 +82,26 @@ describe('a signed token', () => {
     );
   });
 
-  test('does not verify with another key of the same kind', async () => {
+  test('makes a signature that another key of the same kind does not verify', async () => {
     const token = signJwt(signingKey(new Secret(pem(pair('P-256')))), {}, {});
     const other = generateKeyPairSync('ec', { namedCurve: 'P-256' });
     await expect(jwtVerify(token, other.publicKey)).rejects.toThrow('signature verification failed');
   });
 
-  test('shows nothing of the private key', () => {
+  test('shows nothing of the private key in a signed token', () => {
     const token = signJwt(signingKey(new Secret(pem(pair('P-256')))), { kid: 'k' }, {});
     expect(decodeProtectedHeader(token)).toEqual({ alg: 'ES256', kid: 'k' });
   });
 });
 
-describe('a key in PEM', () => {
+describe('a private key in PEM', () => {
   test.each([
     ['PKCS #8', pem(pair('RSA')), 'RS256'],
     ['PKCS #1', pem(pair('RSA'), 'pkcs1'), 'RS256'],
     ['SEC 1', pem(pair('P-384'), 'sec1'), 'ES384'],
     ['lines of Windows', pem(pair('P-256')).replaceAll('\n', '\r\n'), 'ES256'],
     ['empty lines around it', `\n  \n${pem(pair('P-256'))}\n\n`, 'ES256'],
-  ])('is read with %s', (_name, key, algorithm) => {
+  ])('reads a key with %s', (_name, key, algorithm) => {
     expect(signingAlgorithmOf(new Secret(key))).toBe(algorithm);
   });
 
@@ -136,7 +136,7 @@ describe('a key in PEM', () => {
     ['of Ed448', own(generateKeyPairSync('ed448')), 'kind ed448'],
     ['of X25519, which signs nothing', own(generateKeyPairSync('x25519')), 'kind x25519'],
     ['for RSA-PSS alone', own(generateKeyPairSync('rsa-pss', { modulusLength: 2048 })), 'kind rsa-pss'],
-  ])('is refused, saying why, when it is %s', (_name, key, why) => {
+  ])('says why it refuses a key that is %s', (_name, key, why) => {
     const error = refusal(key);
     expect(error).toBeInstanceOf(InvalidArgumentError);
     expect(error.message).toContain(why);

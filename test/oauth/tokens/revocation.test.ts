@@ -66,7 +66,7 @@ describe('a revocation', () => {
     expect(Object.keys(sent)).toHaveLength(3);
   });
 
-  test('proves the client as it is registered', async () => {
+  test('authenticates the client by its registered method', async () => {
     const basic = await revokeAt(answer(200), 'refresh_token', 'client_secret_basic');
     expect(basic.request?.headers.authorization).toMatch(/^Basic /);
     expect(basic.request?.body.includes(CLIENT_SECRET)).toBe(false);
@@ -79,12 +79,12 @@ describe('a revocation', () => {
     ['with nothing', answer(200)],
     ['with whatever', answer(200, '<html>done</html>', { 'content-type': 'text/html' })],
     ['with 204', answer(204)],
-  ])('is done when the server says so %s', async (_name, handler) => {
+  ])('succeeds when the server answers %s', async (_name, handler) => {
     expect((await revokeAt(handler)).error).toBeUndefined();
   });
 
   test.each(['unsupported_token_type', 'invalid_client', 'invalid_request'])(
-    'is not done when the server answers %s',
+    'fails when the server answers %s',
     async (code) => {
       const { error } = await revokeAt(json({ error: code, error_description: 'No\u001b[2J' }, 400));
       expect(error).toBeInstanceOf(OAuthError);
@@ -93,7 +93,7 @@ describe('a revocation', () => {
     },
   );
 
-  test('is not done when a gateway in front of the server wants a password', async () => {
+  test('fails when a gateway in front of the server wants a password', async () => {
     const { error } = await revokeAt(answer(401, '', { 'www-authenticate': 'Basic realm="x"' }));
     expect(error).toMatchObject({ code: 'network', retryable: true });
   });
@@ -102,20 +102,20 @@ describe('a revocation', () => {
     ['404', answer(404)],
     ['a redirect', answer(302, '', { location: 'https://elsewhere.example/' })],
     ['an error as a page', answer(400, '<html>', { 'content-type': 'text/html' })],
-  ])('is not done when the server answers %s', async (_name, handler) => {
+  ])('fails when the server answers %s', async (_name, handler) => {
     expect((await revokeAt(handler)).error).toBeInstanceOf(InvalidResponseError);
   });
 
   test.each([
     ['503, which asks to come again (RFC 7009 section 2.2.1)', answer(503, '', { 'retry-after': '3' })],
     ['nothing', raw('')],
-  ])('may be tried again when the server answers %s', async (_name, handler) => {
+  ])('may be retried when the server answers %s', async (_name, handler) => {
     const { error } = await revokeAt(handler);
     expect(error).toBeInstanceOf(NetworkError);
     expect(error).toMatchObject({ retryable: true });
   });
 
-  test('goes no further than the server may reach', async () => {
+  test('does not connect beyond the reach of the server', async () => {
     const server = await hostileServer({ '/revoke': answer(200) });
     const at = { issuer: server.origin, revocationEndpoint: `${server.origin}/revoke` };
     const revoke = (reach: 'public' | 'anywhere') =>
@@ -126,11 +126,11 @@ describe('a revocation', () => {
     expect(server.requests).toEqual(['POST /revoke']);
   });
 
-  test('does not wait for ever', async () => {
+  test('times out when the server never answers', async () => {
     expect((await revokeAt(hang())).error).toMatchObject({ code: 'timeout', retryable: true });
   });
 
-  test('that the server refuses with the token in its words shows none of it', async () => {
+  test('hides the token and the client secret when the refusal repeats them', async () => {
     const { error } = await revokeAt(
       ((request, response) =>
         json(
@@ -199,21 +199,21 @@ describe('the real authorization server', () => {
     }
   }
 
-  test('takes no access token any more once it is revoked', async () => {
+  test('refuses an access token once it is revoked', async () => {
     const login = await loggedIn();
     expect(await login.status()).not.toBe(401);
     await login.revoke(login.tokens.accessToken, 'access_token');
     expect(await login.status()).toBe(401);
   });
 
-  test('takes no refresh token any more once it is revoked, nor the access token that came with it', async () => {
+  test('refuses a revoked refresh token and the access token that came with it', async () => {
     const login = await loggedIn();
     await login.revoke(login.tokens.refreshToken, 'refresh_token');
     await expect(login.refresh()).rejects.toMatchObject({ error: 'invalid_grant' });
     expect(await login.status()).toBe(401);
   });
 
-  test('counts a token that it does not know, or that is revoked, as revoked', async () => {
+  test('reports an unknown or revoked token as revoked', async () => {
     const login = await loggedIn();
     await login.revoke(new Secret('never-given'), 'refresh_token');
     await login.revoke(login.tokens.refreshToken, 'refresh_token');
@@ -221,7 +221,7 @@ describe('the real authorization server', () => {
     await login.revoke(login.tokens.accessToken, 'access_token');
   });
 
-  test('finds the token even when the hint is wrong', async () => {
+  test('revokes the token even when the hint is wrong', async () => {
     const login = await loggedIn();
     await login.revoke(login.tokens.refreshToken, 'access_token');
     await expect(login.refresh()).rejects.toMatchObject({ error: 'invalid_grant' });

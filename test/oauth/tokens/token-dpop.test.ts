@@ -34,7 +34,7 @@ const CLIENT: ClientRegistration = {
   source: 'pre-registered',
 };
 
-/** A token endpoint that answers its requests by the handlers, in that order; the last one for all that follow. */
+/** Starts a token endpoint that answers with the handlers in order, then repeats the last one. */
 function endpoint(...handlers: (Handler | object)[]): Promise<HostileServer> {
   let next = 0;
   return hostileServer({
@@ -56,7 +56,7 @@ function wantsNonce(nonce: string, status = 400): Handler {
   return json({ error: 'use_dpop_nonce' }, status, { 'dpop-nonce': nonce });
 }
 
-/** The claims of each request's proof, each found good by jose. */
+/** Returns the claims of each request's proof, after jose verifies it. */
 function proofs({ log }: HostileServer) {
   return Promise.all(
     log.map(async ({ headers }) => {
@@ -91,17 +91,17 @@ describe('a token request with a DPoP key', () => {
     ]);
   });
 
-  test('carries none without a key', async () => {
+  test('sends no proof without a key', async () => {
     const server = await endpoint({ ...GOOD, token_type: 'Bearer' });
     await refresh(server, {});
     expect(server.log[0]?.headers).not.toHaveProperty('dpop');
   });
 
-  test.each(['DPoP', 'dpop', 'DPOP'])('is content with the type %s', async (token_type) => {
+  test.each(['DPoP', 'dpop', 'DPOP'])('accepts the token type %s', async (token_type) => {
     expect((await refresh(await endpoint({ ...GOOD, token_type }))).tokens.tokenType).toBe('DPoP');
   });
 
-  test('keeps what a server gives that has given up binding tokens, the next refresh token above all', async () => {
+  test('keeps the tokens of a server that no longer binds them, the next refresh token above all', async () => {
     const answer = { ...GOOD, token_type: 'Bearer', refresh_token: 'the-next-one' };
     const { tokens } = await refresh(await endpoint(answer));
     expect(tokens.tokenType).toBe('Bearer');
@@ -109,7 +109,7 @@ describe('a token request with a DPoP key', () => {
   });
 
   test.each(['N_A', '', 'DPoP ', undefined, 7, ['DPoP']])(
-    'is refused a token that is not bound, of the type %j',
+    'refuses an unbound token of type %j',
     async (token_type) => {
       const error = await failure(refresh(await endpoint({ ...GOOD, token_type })));
       expect(error).toBeInstanceOf(InvalidResponseError);
@@ -118,7 +118,7 @@ describe('a token request with a DPoP key', () => {
     },
   );
 
-  test('asks nobody with a key that makes no proof', async () => {
+  test('sends nothing when the key cannot make a proof', async () => {
     const server = await endpoint(GOOD);
     const error = await failure(refresh(server, { dpopKey: new Secret('certainly-not-a-key') }));
     expect(error).toMatchObject({ code: 'invalid-argument' });
@@ -126,34 +126,37 @@ describe('a token request with a DPoP key', () => {
     expect(server.requests).toEqual([]);
   });
 
-  test('whose proof is refused is told that the clock may be wrong', async () => {
+  test('hints at a wrong clock when the server refuses the proof', async () => {
     const error = await failure(refresh(await endpoint(json({ error: 'invalid_dpop_proof' }, 400))));
     expect(error).toMatchObject({ code: 'oauth-error', error: 'invalid_dpop_proof' });
     expect(error.hint).toContain('clock');
   });
 });
 
-describe('a server that wants a nonce', () => {
-  test.each([400, 401])('is asked again with it, once, on status %i', async (status) => {
-    const server = await endpoint(wantsNonce('n1', status), GOOD);
-    const { tokens } = await refresh(server);
-    expect(tokens.accessToken.reveal() === GIVEN).toBe(true);
-    const [first, second, ...more] = await proofs(server);
-    expect(more).toEqual([]);
-    expect(first).not.toHaveProperty('nonce');
-    expect(second?.['nonce']).toBe('n1');
-    expect(second?.jti).not.toBe(first?.jti);
-    expect(server.log[1]?.body).toBe(server.log[0]?.body);
-  });
+describe('a server that demands a nonce', () => {
+  test.each([400, 401])(
+    'sends the request once more with the demanded nonce on status %i',
+    async (status) => {
+      const server = await endpoint(wantsNonce('n1', status), GOOD);
+      const { tokens } = await refresh(server);
+      expect(tokens.accessToken.reveal() === GIVEN).toBe(true);
+      const [first, second, ...more] = await proofs(server);
+      expect(more).toEqual([]);
+      expect(first).not.toHaveProperty('nonce');
+      expect(second?.['nonce']).toBe('n1');
+      expect(second?.jti).not.toBe(first?.jti);
+      expect(server.log[1]?.body).toBe(server.log[0]?.body);
+    },
+  );
 
-  test('may say so by a challenge alone', async () => {
+  test('sends the request again when a challenge alone demands a nonce', async () => {
     const headers = { 'www-authenticate': 'DPoP error="use_dpop_nonce", algs="ES256"', 'dpop-nonce': 'n1' };
     const server = await endpoint(answer(401, '', headers), GOOD);
     await refresh(server);
     expect(server.requests).toHaveLength(2);
   });
 
-  test('is given the nonce at once with the next request, and the newest one after that', async () => {
+  test('sends the latest nonce with each next request', async () => {
     const server = await endpoint(
       wantsNonce('n1'),
       GOOD,
@@ -169,7 +172,7 @@ describe('a server that wants a nonce', () => {
     expect(nonces).toEqual([undefined, 'n1', 'n1', 'n2', 'n3']);
   });
 
-  test('is asked again when the one that it gave has lapsed', async () => {
+  test('sends the request again when the known nonce has expired', async () => {
     const server = await endpoint(wantsNonce('n1'), GOOD, wantsNonce('n2'), GOOD);
     await refresh(server);
     await refresh(server);
@@ -177,7 +180,7 @@ describe('a server that wants a nonce', () => {
     expect(nonces).toEqual([undefined, 'n1', 'n1', 'n2']);
   });
 
-  test('and is never content is asked twice', async () => {
+  test('gives up when the server demands another nonce after the second request', async () => {
     const server = await endpoint(wantsNonce('n1'), wantsNonce('n2'));
     const error = await failure(refresh(server));
     expect(error).toMatchObject({ code: 'oauth-error', error: 'use_dpop_nonce' });
@@ -189,19 +192,19 @@ describe('a server that wants a nonce', () => {
     ['gives what is none', wantsNonce('not a nonce')],
     ['says so with status 403', wantsNonce('n1', 403)],
     ['gives one and has another complaint', json({ error: 'invalid_grant' }, 400, { 'dpop-nonce': 'n1' })],
-  ])('and %s is not asked again', async (_name, handler) => {
+  ])('sends no second request when the server %s', async (_name, handler) => {
     const server = await endpoint(handler, GOOD);
     expect(await failure(refresh(server))).toMatchObject({ code: 'oauth-error' });
     expect(server.requests).toHaveLength(1);
   });
 
-  test('from whom nobody has a key is not asked again', async () => {
+  test('sends no second request without a key', async () => {
     const server = await endpoint(wantsNonce('n1'), GOOD);
     expect(await failure(refresh(server, {}))).toMatchObject({ error: 'use_dpop_nonce' });
     expect(server.requests).toHaveLength(1);
   });
 
-  test('is asked again with a client assertion of its own', async () => {
+  test('makes a new client assertion for the second request', async () => {
     const server = await endpoint(wantsNonce('n1'), GOOD);
     const at = { issuer: server.origin, tokenEndpoint: `${server.origin}/token` };
     const client: ClientRegistration = {
@@ -220,13 +223,16 @@ describe('a server that wants a nonce', () => {
     ['never answers', hang(), { code: 'timeout' }],
     ['breaks off', raw(''), { code: 'network', unsent: false }],
     ['is in trouble', answer(503), { code: 'network', unsent: false }],
-  ])('and then %s may have acted on the second request', async (_name, handler, expected) => {
-    const server = await endpoint(wantsNonce('n1'), handler);
-    expect(await failure(refresh(server, { dpopKey: KEY, timeoutMs: 500 }))).toMatchObject(expected);
-    expect(server.requests).toHaveLength(2);
-  });
+  ])(
+    'reports that the second request may have been processed when the server %s',
+    async (_name, handler, expected) => {
+      const server = await endpoint(wantsNonce('n1'), handler);
+      expect(await failure(refresh(server, { dpopKey: KEY, timeoutMs: 500 }))).toMatchObject(expected);
+      expect(server.requests).toHaveLength(2);
+    },
+  );
 
-  test('and then is gone has acted on nothing', async () => {
+  test('reports the request as unsent when the server is gone before the second one', async () => {
     const server = createServer((request, response) => {
       request.resume().on('end', () => {
         server.close();
@@ -250,7 +256,7 @@ describe('a server that wants a nonce', () => {
   });
 });
 
-describe('a real authorization server (oidc-provider) that wants a nonce', () => {
+describe('a real authorization server (oidc-provider) that demands a nonce', () => {
   let server: Server;
   let at: TokenServer;
   let grants = 0;
@@ -295,7 +301,7 @@ describe('a real authorization server (oidc-provider) that wants a nonce', () =>
     await new Promise((resolve) => server.close(resolve));
   });
 
-  /** Logs in with the browser, as far as the code. */
+  /** Logs in with the browser and returns the code, not yet exchanged. */
   async function code(parameters: Record<string, string> = {}) {
     const client = await hostileServer({ '/callback': answer(200, 'done') });
     const redirectUri = `${client.origin}/callback`;
@@ -316,7 +322,7 @@ describe('a real authorization server (oidc-provider) that wants a nonce', () =>
     return { code: given, codeVerifier, redirectUri, resourceParameter: undefined };
   }
 
-  test('gives bound tokens, and others for the refresh token with the same key', async () => {
+  test('issues bound tokens, and new ones for the refresh token with the same key', async () => {
     const before = grants;
     const first = await exchangeCode(at, CLIENT, await code(), { dpopKey: KEY });
     expect(first.tokens.tokenType).toBe('DPoP');
@@ -341,7 +347,7 @@ describe('a real authorization server (oidc-provider) that wants a nonce', () =>
     await refreshTokens(at, CLIENT, grant, { dpopKey: KEY });
   });
 
-  test('gives the code, where it was bound by the thumbprint, to the holder of the key alone', async () => {
+  test('exchanges a code bound by dpop_jkt only for the holder of the key', async () => {
     const bound = { dpop_jkt: dpopThumbprint(KEY) };
     const other = { dpopKey: generateDpopKey() };
     expect(await failure(exchangeCode(at, CLIENT, await code(bound), other))).toMatchObject({

@@ -59,7 +59,7 @@ function client(authMethod: ClientRegistration['authMethod'] = 'none'): ClientRe
   };
 }
 
-/** A token endpoint that answers like that. */
+/** Starts a token endpoint that sends this answer. */
 function endpoint(handler: Handler | object): Promise<HostileServer> {
   return hostileServer({ '/token': handler });
 }
@@ -96,7 +96,7 @@ async function failure(promise: Promise<unknown>): Promise<HoldfastError> {
   throw new Error('It did not fail.');
 }
 
-/** What comes of an exchange and of a refresh: both fail alike, and neither shows a secret. */
+/** Returns the error of an exchange and of a refresh: both fail alike, and neither shows a secret. */
 async function failures(handler: Handler | object, registration = client('client_secret_post')) {
   const server = await endpoint(handler);
   const errors = [
@@ -113,14 +113,14 @@ async function given(members: object): Promise<TokenResponse> {
   return refresh(await endpoint({ ...GOOD, ...members }));
 }
 
-/** How many seconds the access token lives. */
+/** Returns the lifetime of the access token, in seconds. */
 async function life(expiresIn: unknown): Promise<number | undefined> {
   const { tokens } = await given({ expires_in: expiresIn });
   return tokens.expiresAt === undefined ? undefined : (tokens.expiresAt - tokens.obtainedAt) / 1000;
 }
 
-describe('the request, as it is on the wire', () => {
-  test('of an exchange: the code, its verifier, the redirect URI and the resource byte for byte', async () => {
+describe('the token request on the wire', () => {
+  test('sends the code, its verifier, the redirect URI and the resource byte for byte', async () => {
     const server = await endpoint(GOOD);
     await exchange(server);
     const [request] = server.log;
@@ -138,7 +138,7 @@ describe('the request, as it is on the wire', () => {
     expect(Object.keys(sent)).toHaveLength(6);
   });
 
-  test('of a refresh: the refresh token and the resource byte for byte', async () => {
+  test('sends the refresh token and the resource byte for byte', async () => {
     const server = await endpoint(GOOD);
     await refresh(server);
     const sent = Object.fromEntries(new URLSearchParams(server.log[0]?.body));
@@ -151,7 +151,7 @@ describe('the request, as it is on the wire', () => {
     expect(Object.keys(sent)).toHaveLength(4);
   });
 
-  test('has no resource where the server is to be spared it', async () => {
+  test('sends no resource when there is none', async () => {
     const server = await endpoint(GOOD);
     const at = { issuer: server.origin, tokenEndpoint: `${server.origin}/token` };
     const none = { resourceParameter: undefined };
@@ -161,7 +161,7 @@ describe('the request, as it is on the wire', () => {
     expect(server.log.map(({ body }) => new URLSearchParams(body).has('resource'))).toEqual([false, false]);
   });
 
-  test('goes no further than the server may reach', async () => {
+  test('does not connect beyond the reach of the server', async () => {
     const server = await endpoint(GOOD);
     const at = { issuer: server.origin, tokenEndpoint: `${server.origin}/token`, reach: 'public' } as const;
     const grant = { refreshToken: new Secret(SENT.refreshToken), resourceParameter: RESOURCE };
@@ -174,14 +174,14 @@ describe('the request, as it is on the wire', () => {
     expect(server.requests).toEqual(['POST /token']);
   });
 
-  test('of a public client proves nothing and sends no secret', async () => {
+  test('sends no authentication and no secret for a public client', async () => {
     const server = await endpoint(GOOD);
     await exchange(server);
     expect(server.log[0]?.headers).not.toHaveProperty('authorization');
     expect(new URLSearchParams(server.log[0]?.body).has('client_secret')).toBe(false);
   });
 
-  test('of client_secret_post has the secret in the body', async () => {
+  test('sends the secret in the body for client_secret_post', async () => {
     const server = await endpoint(GOOD);
     await refresh(server, client('client_secret_post'));
     const [request] = server.log;
@@ -191,7 +191,7 @@ describe('the request, as it is on the wire', () => {
     expect(sent.get('client_secret') === SENT.clientSecret).toBe(true);
   });
 
-  test('of client_secret_basic has both in the header, form-encoded, and neither in the body', async () => {
+  test('sends client_secret_basic form-encoded in the header, never in the body', async () => {
     const server = await endpoint(GOOD);
     await refresh(server, client('client_secret_basic'));
     const [request] = server.log;
@@ -199,7 +199,7 @@ describe('the request, as it is on the wire', () => {
     expect(scheme).toBe('Basic');
     const halves = Buffer.from(credentials, 'base64').toString('ascii').split(':');
     expect(halves).toHaveLength(2);
-    // RFC 6749 appendix B, as any form decoder undoes it.
+    // RFC 6749 appendix B: any form decoder reverses the encoding.
     const [id, secret] = halves.map((half) => new URLSearchParams(`x=${half}`).get('x'));
     expect(id).toBe(client().clientId);
     expect(secret === SENT.clientSecret).toBe(true);
@@ -207,7 +207,7 @@ describe('the request, as it is on the wire', () => {
     expect(sent.has('client_secret') || sent.has('client_id')).toBe(false);
   });
 
-  test('of client_secret_basic leaves a UUID as it is, for servers that forget to decode', async () => {
+  test('leaves a UUID as it is in client_secret_basic, for servers that forget to decode', async () => {
     const server = await endpoint(GOOD);
     const clientId = '0b0bbf6e-6d05-4d0c-9d1a-2a7a7b3c9f10';
     await refresh(server, { ...client('client_secret_basic'), clientId });
@@ -216,8 +216,8 @@ describe('the request, as it is on the wire', () => {
   });
 });
 
-describe('a good answer', () => {
-  test('gives the tokens, the scope, and the expiry counted from the request', async () => {
+describe('a good token response', () => {
+  test('yields the tokens, the scope, and the expiry counted from the request', async () => {
     const before = Date.now();
     const { tokens, scope } = await given({
       refresh_token: GIVEN.refreshToken,
@@ -233,7 +233,7 @@ describe('a good answer', () => {
     expect(tokens.expiresAt).toBe(tokens.obtainedAt + 3_600_000);
   });
 
-  test('may come late: the expiry does not count from its arrival', async () => {
+  test('counts the expiry from the request, not from the arrival of the answer', async () => {
     let arrived = 0;
     const server = await endpoint(((request, response) => {
       arrived = Date.now();
@@ -243,7 +243,7 @@ describe('a good answer', () => {
     expect(tokens.obtainedAt).toBeLessThanOrEqual(arrived);
   });
 
-  test.each(['Bearer', 'bearer', 'BEARER'])('names its type %s', async (token_type) => {
+  test.each(['Bearer', 'bearer', 'BEARER'])('reads the token type %s as Bearer', async (token_type) => {
     expect((await given({ token_type })).tokens.tokenType).toBe('Bearer');
   });
 
@@ -253,25 +253,25 @@ describe('a good answer', () => {
     [0.5, 0.5],
     [1e12, 315_360_000],
     ['1e300', 315_360_000],
-  ])('lives, with expires_in %j, %j s', async (expiresIn, seconds) => {
+  ])('reads expires_in %j as %j s', async (expiresIn, seconds) => {
     expect(await life(expiresIn)).toBe(seconds);
   });
 
   test.each([null, 0, -1, '-5', '', 'soon', 'NaN', '3600 seconds', true, [3600], { s: 1 }])(
-    'has no expiry with expires_in %j',
+    'ignores the expires_in %j',
     async (expiresIn) => {
       expect(await life(expiresIn)).toBeUndefined();
     },
   );
 
-  test('has, with an expires_in that no number can hold, the longest expiry that is kept', async () => {
+  test('caps an expires_in that no number can hold at the longest expiry', async () => {
     const body = JSON.stringify({ ...GOOD, expires_in: 1 }).replace(':1}', ':1e999}');
     const { tokens } = await refresh(await endpoint(answer(200, body)));
     expect(tokens.expiresAt).toBe(tokens.obtainedAt + 315_360_000_000);
   });
 
   test.each([{}, { refresh_token: null, scope: null, expires_in: null }, { refresh_token: '' }])(
-    'may lack the refresh token, the expiry and the scope (%j)',
+    'accepts an answer without refresh token, expiry and scope (%j)',
     async (members) => {
       const { tokens, scope } = await given(members);
       expect(tokens.refreshToken).toBeUndefined();
@@ -287,22 +287,19 @@ describe('a good answer', () => {
     ['good \u001b[31mred new\nline good2', 'good good2'],
     [['a', 'b'], undefined],
     [7, undefined],
-  ])('with the scope %j has the scope %j', async (scope, read) => {
+  ])('reads the scope %j as %j', async (scope, read) => {
     expect((await given({ scope })).scope).toBe(read);
   });
 
-  test.each(['not.a.jwt', 'x', null, 7, { alg: 'none' }])(
-    'has an ID token that is ignored: %j',
-    async (id_token) => {
-      expect((await given({ id_token })).tokens.accessToken.reveal() === GIVEN.accessToken).toBe(true);
-    },
-  );
+  test.each(['not.a.jwt', 'x', null, 7, { alg: 'none' }])('ignores the ID token %j', async (id_token) => {
+    expect((await given({ id_token })).tokens.accessToken.reveal() === GIVEN.accessToken).toBe(true);
+  });
 
   test.each([
     [200, { 'content-type': 'text/html' }],
     [200, {}],
     [201, { 'content-type': 'application/json;charset=utf-8' }],
-  ])('counts with status %i and headers %j', async (status, headers) => {
+  ])('accepts an answer with status %i and headers %j', async (status, headers) => {
     const server = await endpoint(answer(status, JSON.stringify(GOOD), headers));
     expect((await refresh(server)).tokens.accessToken.reveal() === GIVEN.accessToken).toBe(true);
   });
@@ -321,12 +318,12 @@ describe('a request of another grant', () => {
     const server = await endpoint(answered);
     const at = { issuer: server.origin, tokenEndpoint: `${server.origin}/token` };
     const response = tokenRequest(at, client(), EXCHANGE, parameters, { tokenTypes });
-    // Where it fails, the log is looked at by nobody.
+    // The caller checks a failure through `response`.
     await response.catch(() => {});
     return { response, sent: Object.fromEntries(new URLSearchParams(server.log[0]?.body)) };
   }
 
-  test('sends what it is given, and nothing for what is undefined', async () => {
+  test('sends the given parameters, and leaves out undefined ones', async () => {
     const { response, sent } = await exchanged(GOOD);
     await response;
     expect(sent['subject_token'] === SENT.refreshToken).toBe(true);
@@ -334,7 +331,7 @@ describe('a request of another grant', () => {
     expect(Object.keys(sent).sort()).toEqual(['audience', 'client_id', 'grant_type', 'subject_token']);
   });
 
-  test('may yield what is no access token, where the caller says so', async () => {
+  test('accepts another token type when the caller names it', async () => {
     const answered = { ...GOOD, token_type: 'n_a', issued_token_type: ID_JAG };
     const { tokens, issuedTokenType } = await (await exchanged(answered, ['N_A', 'Bearer'])).response;
     expect(tokens.tokenType).toBe('N_A');
@@ -346,14 +343,14 @@ describe('a request of another grant', () => {
   });
 
   test.each([undefined, null, '', 7, 'jwt', ` ${ID_JAG}`, `${ID_JAG}\u001b[2J`, `a:${'x'.repeat(300)}`])(
-    'has issued no known type of token with %j',
+    'ignores the issued_token_type %j',
     async (issued_token_type) => {
       const { response } = await exchanged({ ...GOOD, issued_token_type });
       expect((await response).issuedTokenType).toBeUndefined();
     },
   );
 
-  test('that is refused with everything repeated that was sent shows no token', async () => {
+  test('hides the tokens when the refusal repeats the request', async () => {
     const { response } = await exchanged(((request, response) => {
       const error_description = `${request.body} ${new URLSearchParams(request.body).get('subject_token')}`;
       return json({ error: 'invalid_request', error_description }, 400)(request, response);
@@ -364,21 +361,18 @@ describe('a request of another grant', () => {
   });
 });
 
-describe('an answer to a refresh with something odd in it', () => {
+describe('an odd answer to a refresh', () => {
   const rotated = { ...GOOD, refresh_token: GIVEN.refreshToken };
 
-  test.each([undefined, null])(
-    'is of the type that was asked for when its token_type is %s',
-    async (type) => {
-      const { tokens } = await refresh(await endpoint({ ...rotated, token_type: type }));
-      expect(tokens.tokenType).toBe('Bearer');
-      const login = await failure(exchange(await endpoint({ ...rotated, token_type: type })));
-      expect(login.message).toContain('without a type');
-    },
-  );
+  test.each([undefined, null])('assumes the requested type when the token_type is %s', async (type) => {
+    const { tokens } = await refresh(await endpoint({ ...rotated, token_type: type }));
+    expect(tokens.tokenType).toBe('Bearer');
+    const login = await failure(exchange(await endpoint({ ...rotated, token_type: type })));
+    expect(login.message).toContain('without a type');
+  });
 
   test.each(['', 'slow_down', 'invalid_grant'])(
-    'is taken although the error %j stands beside the next refresh token',
+    'keeps the tokens although the error %j comes with the next refresh token',
     async (error) => {
       const { tokens } = await refresh(await endpoint({ ...rotated, error }));
       expect(tokens.refreshToken?.reveal() === GIVEN.refreshToken).toBe(true);
@@ -400,7 +394,7 @@ describe('an answer to a refresh with something odd in it', () => {
   });
 });
 
-describe('an answer that is no good', () => {
+describe('a bad token response', () => {
   test.each([
     {},
     { ...GOOD, access_token: null },
@@ -415,14 +409,14 @@ describe('an answer that is no good', () => {
     [GOOD],
     'Bearer',
     null,
-  ])('is refused, case %#', async (document) => {
+  ])('refuses malformed answer %#', async (document) => {
     const error = await failures(json(document));
     expect(error).toBeInstanceOf(InvalidResponseError);
     expect(error.message).not.toContain('\u001b');
   });
 
   test.each(['access_token', 'refresh_token'])(
-    'is one whose %s has a character that no token has',
+    'refuses a %s with a character that no token has',
     async (name) => {
       for (const wrong of [' ', '\n', '\r\nX-Injected: 1', '\0', '\u007f', 'ü', '\u2028']) {
         for (const token of [`${GIVEN.accessToken}${wrong}`, `${wrong}${GIVEN.accessToken}`]) {
@@ -436,7 +430,7 @@ describe('an answer that is no good', () => {
     },
   );
 
-  test('is one whose token fits no request header', async () => {
+  test('refuses a token that fits no request header', async () => {
     const error = await failures(json({ ...GOOD, access_token: 'x'.repeat(65_537) }));
     expect(error).toBeInstanceOf(InvalidResponseError);
   });
@@ -452,20 +446,23 @@ describe('an answer that is no good', () => {
     ['a page of HTML as an error', answer(403, '<html>', { 'content-type': 'text/html' })],
     ['nothing, not found', answer(404)],
     ['no HTTP', raw(`220 ${GIVEN.accessToken} ESMTP\r\n`)],
-  ])('is %s', async (_name, handler) => {
+  ])('refuses %s as an answer', async (_name, handler) => {
     expect(await failures(handler)).toBeInstanceOf(InvalidResponseError);
   });
 
-  test.each([301, 302, 303, 307, 308])('is redirect %i: the secrets go nowhere else', async (status) => {
-    const elsewhere = await hostileServer({ '*': GOOD });
-    const location = `${elsewhere.origin}/token`;
-    const error = await failures(answer(status, '', { location }));
-    expect(error).toBeInstanceOf(InvalidResponseError);
-    expect(error.message).toContain(`HTTP ${status}`);
-    expect(elsewhere.requests).toEqual([]);
-  });
+  test.each([301, 302, 303, 307, 308])(
+    'does not follow redirect %i, so the secrets go nowhere else',
+    async (status) => {
+      const elsewhere = await hostileServer({ '*': GOOD });
+      const location = `${elsewhere.origin}/token`;
+      const error = await failures(answer(status, '', { location }));
+      expect(error).toBeInstanceOf(InvalidResponseError);
+      expect(error.message).toContain(`HTTP ${status}`);
+      expect(elsewhere.requests).toEqual([]);
+    },
+  );
 
-  test('is one of more than 1 MiB, or without an end', async () => {
+  test('refuses an answer of more than 1 MiB, or without an end', async () => {
     const large = JSON.stringify({ ...GOOD, x: 'x'.repeat(1024 * 1024) });
     expect(await failures(answer(200, large))).toBeInstanceOf(ResponseTooLargeError);
     const { handler, closed } = stream('x'.repeat(64 * 1024));
@@ -473,7 +470,7 @@ describe('an answer that is no good', () => {
     await closed;
   });
 
-  test('is one that never comes', async () => {
+  test('times out when the answer never comes', async () => {
     const server = await endpoint(hang());
     for (const error of [
       await failure(exchange(server, client('client_secret_basic'), 100)),
@@ -491,14 +488,14 @@ describe('an answer that is no good', () => {
       'is broken HTTP',
       raw(`HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n${JSON.stringify(GOOD)}\r\n`),
     ],
-  ])('is one that %s: a network failure, to be tried again', async (_name, handler) => {
+  ])('reports a retryable network failure when the answer %s', async (_name, handler) => {
     const error = await failures(handler);
     expect(error).toBeInstanceOf(NetworkError);
     expect(error).toMatchObject({ retryable: true, unsent: false });
   });
 
   test.each([500, 502, 503, 429])(
-    'is status %i: trouble, not a refusal, whatever its body says',
+    'reports status %i as retryable, whatever its body says',
     async (status) => {
       const error = await failures(json({ error: 'invalid_grant' }, status, { 'retry-after': '7' }));
       expect(error).toBeInstanceOf(NetworkError);
@@ -516,7 +513,7 @@ describe('an error of RFC 6749 section 5.2', () => {
     'unsupported_grant_type',
     'invalid_scope',
     'invalid_target',
-  ])('%s is told by its code', async (code) => {
+  ])('reports %s by its code', async (code) => {
     const error = await failures(json({ error: code, error_description: 'Because.' }, 400));
     expect(error).toBeInstanceOf(OAuthError);
     expect(error).toMatchObject({ error: code, retryable: false });
@@ -531,7 +528,7 @@ describe('an error of RFC 6749 section 5.2', () => {
     ['with status 401 and no challenge', json({ error: 'invalid_client' }, 401)],
     ['as text', answer(400, '{"error":"invalid_client"}', { 'content-type': 'text/plain' })],
     ['with status 200, as GitHub does', json({ error: 'invalid_client' })],
-  ])('is heard %s', async (_name, handler) => {
+  ])('reads invalid_client %s', async (_name, handler) => {
     expect(await failures(handler)).toMatchObject({ code: 'oauth-error', error: 'invalid_client' });
   });
 
@@ -539,16 +536,16 @@ describe('an error of RFC 6749 section 5.2', () => {
     ['a challenge alone', answer(401, '', { 'www-authenticate': 'Basic realm="x"' })],
     ['a page of a gateway', answer(401, '<h1>Maintenance</h1>', { 'www-authenticate': 'Basic realm="x"' })],
     ['nothing at all', answer(401, '')],
-  ])('a 401 with %s is no refusal of the client, and may pass', async (_name, handler) => {
+  ])('treats a 401 with %s as retryable, not as a refusal of the client', async (_name, handler) => {
     expect(await failures(handler)).toMatchObject({ code: 'network', retryable: true });
   });
 
-  test('is told by its own code beside a challenge', async () => {
+  test('prefers the error of the body to that of a challenge', async () => {
     const handler = json({ error: 'invalid_grant' }, 401, { 'www-authenticate': 'Bearer error="x"' });
     expect(await failures(handler)).toMatchObject({ code: 'oauth-error', error: 'invalid_grant' });
   });
 
-  test('is quoted, bounded, and cannot redraw a terminal', async () => {
+  test('quotes the description, bounded and without control characters', async () => {
     const error_description = `\u001b]0;owned\u0007\u001b[2J\r\nwarning: "all well"\u202e${'x'.repeat(10_000)}`;
     const error = await failures(json({ error: 'invalid_grant', error_description }, 400));
     expect(error).toMatchObject({ error: 'invalid_grant' });
@@ -557,7 +554,7 @@ describe('an error of RFC 6749 section 5.2', () => {
   });
 
   test.each(['', 'a\nb', '\u001b[31m', 'ünknown', 'x'.repeat(65)])(
-    'has no code for a program when it is %j',
+    'replaces the error code %j by unknown_error',
     async (code) => {
       const error = await failures(json({ error: code }, 400));
       expect(error).toMatchObject({ code: 'oauth-error', error: 'unknown_error' });
@@ -565,14 +562,14 @@ describe('an error of RFC 6749 section 5.2', () => {
   );
 
   test.each([7, null, ['x'], { text: GIVEN.accessToken }])(
-    'may describe itself as %j',
+    'accepts the error description %j',
     async (description) => {
       const error = await failures(json({ error: 'invalid_grant', error_description: description }, 400));
       expect(error).toMatchObject({ error: 'invalid_grant' });
     },
   );
 
-  test('that repeats what was sent does not bring it into the message', async () => {
+  test('hides the request when the error repeats it', async () => {
     const error = await failures(((request, response) => {
       const sent = [...new URLSearchParams(request.body).values()].join(' ');
       return json({ error: 'invalid_grant', error_description: `Not good: ${sent}` }, 400)(request, response);
@@ -613,7 +610,7 @@ describe('the real authorization server', () => {
     }
   }
 
-  test('gives tokens that the MCP server takes, and others for the refresh token', async () => {
+  test('issues tokens that the MCP server takes, and new ones for the refresh token', async () => {
     const { discovery, registration, grant } = await loggedIn();
     const first = await exchangeCode(discovery.server, registration, grant);
     expect(first.tokens.refreshToken).toBeInstanceOf(Secret);
@@ -653,7 +650,7 @@ describe('the real authorization server', () => {
     expect(secretsSeen(again, secrets)).toBe(0);
   });
 
-  test('refuses a refresh token that it never gave', async () => {
+  test('refuses a refresh token that it never issued', async () => {
     const { discovery, registration } = await loggedIn();
     const refused = await failure(
       refreshTokens(discovery.server, registration, {
