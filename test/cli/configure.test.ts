@@ -24,7 +24,7 @@ interface Machine {
   told(args: readonly string[], variables?: Readonly<Record<string, string>>): Promise<string>;
 }
 
-/** Somebody's machine with Holdfast installed: a home, a project to stand in, and `holdfast` on PATH. */
+/** A machine with Holdfast installed: a home, a project as working directory, and `holdfast` on PATH. */
 async function machine(): Promise<Machine> {
   const directory = await temporaryDirectory();
   const [home, project, bin] = ['home', 'project', 'bin'].map((name) => join(directory, name)) as [
@@ -60,7 +60,7 @@ async function machine(): Promise<Machine> {
 }
 
 describe('holdfast configure', () => {
-  test('adds an entry, says where, what to do next, and how to take it out', async () => {
+  test('adds an entry, and says where it is, what to do next and how to undo it', async () => {
     const at = await machine();
     expect(await at.told(['configure', 'cursor', NOTION])).toMatchInlineSnapshot(`
       "exit 0
@@ -94,7 +94,7 @@ describe('holdfast configure', () => {
     `);
   });
 
-  test('prints the entry and touches nothing, with --print', async () => {
+  test('prints the entry and touches nothing with --print', async () => {
     const at = await machine();
     expect(
       await at.told(['configure', 'codex', NOTION, '--print', '--account', 'work']),
@@ -121,7 +121,7 @@ describe('holdfast configure', () => {
     expect(await readdir(at.project)).toEqual([]);
   });
 
-  test('prints the entry even where it cannot be written, and says why', async () => {
+  test('prints the entry and the reason when it cannot be written', async () => {
     const at = await machine();
     await writeFile(join(at.home, '.claude.json'), '{\n  "a": 1\n  "key": "sk-secret"\n');
     expect(await at.told(['configure', 'claude-code', NOTION, '--print'])).toMatchInlineSnapshot(`
@@ -150,7 +150,7 @@ describe('holdfast configure', () => {
     `);
   });
 
-  test('puts no path of this machine into a file that a project shares', async () => {
+  test('puts no path of this machine into a project’s shared file', async () => {
     const at = await machine();
     for (const client of ['claude-code', 'cursor', 'vscode', 'codex', 'gemini', 'opencode']) {
       expect((await at.run(['configure', client, NOTION, '--scope', 'project'])).code).toBe(0);
@@ -175,7 +175,7 @@ describe('holdfast configure', () => {
     expect(await readdir(at.home)).toEqual([]);
   });
 
-  test('names its own place for Claude Desktop, which has another PATH', async () => {
+  test('writes its absolute path for Claude Desktop, which has another PATH', async () => {
     const at = await machine();
     await at.run(['configure', 'claude-desktop', NOTION]);
     const text = await readFile(join(at.home, '.config/Claude/claude_desktop_config.json'), 'utf8');
@@ -185,7 +185,7 @@ describe('holdfast configure', () => {
     });
   });
 
-  test('warns where the client may not find the login, or the program may go away', async () => {
+  test('warns when the client may not find the login or the program', async () => {
     const at = await machine();
     const { path } = await temporaryHome();
     expect(await at.told(['configure', 'cursor', NOTION], { HOLDFAST_HOME: path })).toContain(
@@ -231,7 +231,7 @@ describe('holdfast configure', () => {
     expect(await readdir(at.project)).toEqual([]);
   });
 
-  test('shows the clients that are here, their files and our entries, with --list', async () => {
+  test('lists the installed clients, their files and our entries with --list', async () => {
     const at = await machine();
     await at.run(['configure', 'cursor', NOTION]);
     await at.run(['configure', 'claude-code', NOTION, '--headers-helper']);
@@ -280,7 +280,7 @@ describe('holdfast configure', () => {
     ]);
   });
 
-  test('answers in JSON, with --json', async () => {
+  test('answers in JSON with --json', async () => {
     const at = await machine();
     const file = join(at.home, '.gemini/settings.json');
     const ask = async (...more: string[]) =>
@@ -297,36 +297,33 @@ describe('holdfast configure', () => {
     'it is not Linux as root, which mounts a file',
     process.platform === 'linux' && process.geteuid?.() === 0,
   );
-  test.skipIf(root !== undefined)(
-    'writes a file that is mounted by itself, which nothing can replace',
-    async () => {
-      const at = await machine();
-      const [source, mounted] = [join(at.home, 'source.json'), join(at.project, 'mounted.json')];
-      await writeFile(source, '{"a": 1}\n');
-      await writeFile(mounted, '');
-      const inside = (...more: string[]) =>
-        start(
-          'unshare',
-          [
-            '-m',
-            'sh',
-            '-c',
-            'mount --bind "$1" "$2" && shift 2 && exec holdfast "$@"',
-            'sh',
-            source,
-            mounted,
-          ].concat(['configure', 'cursor', NOTION, '--file', mounted, ...more]),
-          { HOME: at.home, PATH: `${at.path}:/usr/sbin:/sbin` },
-        ).ended;
-      expect(await inside()).toMatchObject({ code: 0 });
-      expect(JSON.parse(await readFile(source, 'utf8'))).toHaveProperty('mcpServers.notion');
-      expect(await inside('--remove')).toMatchObject({ code: 0 });
-      expect(await readFile(source, 'utf8')).toBe('{"a": 1}\n');
-      expect(await readdir(at.project)).toEqual(['mounted.json']);
-    },
-  );
+  test.skipIf(root !== undefined)('writes a bind-mounted file, which cannot be replaced', async () => {
+    const at = await machine();
+    const [source, mounted] = [join(at.home, 'source.json'), join(at.project, 'mounted.json')];
+    await writeFile(source, '{"a": 1}\n');
+    await writeFile(mounted, '');
+    const inside = (...more: string[]) =>
+      start(
+        'unshare',
+        [
+          '-m',
+          'sh',
+          '-c',
+          'mount --bind "$1" "$2" && shift 2 && exec holdfast "$@"',
+          'sh',
+          source,
+          mounted,
+        ].concat(['configure', 'cursor', NOTION, '--file', mounted, ...more]),
+        { HOME: at.home, PATH: `${at.path}:/usr/sbin:/sbin` },
+      ).ended;
+    expect(await inside()).toMatchObject({ code: 0 });
+    expect(JSON.parse(await readFile(source, 'utf8'))).toHaveProperty('mcpServers.notion');
+    expect(await inside('--remove')).toMatchObject({ code: 0 });
+    expect(await readFile(source, 'utf8')).toBe('{"a": 1}\n');
+    expect(await readdir(at.project)).toEqual(['mounted.json']);
+  });
 
-  test('shows nothing of an entry that it removes or refuses: that may hold a key', async () => {
+  test('shows nothing of an entry that it removes or refuses, since it may hold a key', async () => {
     const at = await machine();
     await mkdir(join(at.home, '.cursor'));
     await writeFile(
@@ -339,13 +336,13 @@ describe('holdfast configure', () => {
     }
   });
 
-  test('knows the same clients in its help as in its code', () => {
+  test('lists the same clients in its help as in its code', () => {
     const command = COMMANDS.find(({ name }) => name === 'configure');
     expect(command?.argument?.choices).toEqual(CLIENTS.map(({ id }) => id));
   });
 });
 
-describe('the entry that it writes', () => {
+describe('the configured entry', () => {
   let servers: Servers;
   beforeAll(async () => {
     servers = await startServers();
@@ -355,7 +352,7 @@ describe('the entry that it writes', () => {
   test.each<[string, string, (entry: { command: string | string[]; args: string[] }) => readonly string[]]>([
     ['cursor', '.cursor/mcp.json', ({ command, args }) => [command as string, ...args]],
     ['opencode', 'opencode.json', ({ command }) => command as string[]],
-  ])('of %s starts an MCP server that is the remote one, logged in', async (client, file, wordsOf) => {
+  ])('starts, from the entry of %s, an MCP server that is logged in', async (client, file, wordsOf) => {
     const at = await machine();
     const { path } = await temporaryHome();
     expect((await commandLine(path, [servers]).run(['login', servers.resource])).code).toBe(0);
@@ -377,7 +374,7 @@ describe('the entry that it writes', () => {
     }
   });
 
-  test('for a headers helper is a command line that prints the headers', async () => {
+  test('writes a headers helper that prints the headers', async () => {
     const at = await machine();
     const { path } = await temporaryHome();
     expect((await commandLine(path, [servers]).run(['login', servers.resource])).code).toBe(0);

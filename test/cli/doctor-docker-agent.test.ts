@@ -5,7 +5,7 @@ import { fixtureAt } from '../support/homes/docker-agent.ts';
 import { temporaryHome } from '../support/homes/home.ts';
 import { holdfast, start, TYPESCRIPT } from '../support/processes/process.ts';
 
-/** A directory of docker-agent's, and what `doctor` says of it: for each check what it found. */
+/** A directory of docker-agent, and the finding of `doctor` for each check. */
 async function place() {
   const { path } = await temporaryHome();
   const directory = join(path, '..', 'cagent');
@@ -22,7 +22,7 @@ async function place() {
 }
 
 describe('holdfast doctor --store docker-agent', () => {
-  test('says where the key is, and that the file opens with so many entries, and changes nothing', async () => {
+  test('says where the key is and how many entries the file has, and changes nothing', async () => {
     const at = await place();
     await fixtureAt(at.directory);
     const before = await readFile(join(at.directory, 'mcp-oauth-tokens.enc'), 'base64');
@@ -35,7 +35,7 @@ describe('holdfast doctor --store docker-agent', () => {
     expect(await readFile(join(at.directory, 'mcp-oauth-tokens.enc'), 'base64')).toBe(before);
   });
 
-  test('says that nothing is there yet, and makes nothing', async () => {
+  test('says that there is nothing yet, and creates nothing', async () => {
     const at = await place();
     const { code, of } = await at.doctor();
     expect(code).toBe(0);
@@ -43,7 +43,7 @@ describe('holdfast doctor --store docker-agent', () => {
     expect(await readdir(join(at.directory, '..'))).not.toContain('cagent');
   });
 
-  test('says that the file does not open where its key is gone', async () => {
+  test('says that the file does not open when its key is gone', async () => {
     const at = await place();
     await fixtureAt(at.directory);
     await rm(join(at.directory, 'mcp-oauth-keyring'), { recursive: true });
@@ -53,7 +53,7 @@ describe('holdfast doctor --store docker-agent', () => {
     expect(of('store')).toMatchObject([{ status: 'failed' }]);
   });
 
-  test('says that somebody holds the lock, and how to see who', async () => {
+  test('says that the lock is held, and how to see by whom', async () => {
     const at = await place();
     await fixtureAt(at.directory);
     const lock = join(at.directory, 'mcp-oauth-tokens.enc.lock');

@@ -29,7 +29,7 @@ async function loggedIn(): Promise<CommandLine> {
   return commandLine(path, [servers]);
 }
 
-/** The lines of the transcript for some of the checks; the file system is whatever this machine has. */
+/** Returns the transcript lines of some checks; the file system line depends on this machine. */
 async function checks(
   at: CommandLine,
   wanted: RegExp,
@@ -49,7 +49,7 @@ async function recordFile(at: CommandLine): Promise<string> {
 }
 
 describe('holdfast doctor', () => {
-  test('shows that all is well, and asks no server', async () => {
+  test('reports that all is well without asking a server', async () => {
     const at = await loggedIn();
     const before = await servers.counters();
     const told = await at.told(['doctor']);
@@ -76,7 +76,7 @@ describe('holdfast doctor', () => {
     expect(await servers.counters()).toEqual(before);
   });
 
-  test('leaves the login as it was', async () => {
+  test('leaves the login unchanged', async () => {
     const at = await loggedIn();
     const logins = async () =>
       (await contentsOf(at.home)).filter((line) => /credentials|keyring|quarantine/.test(line));
@@ -85,7 +85,7 @@ describe('holdfast doctor', () => {
     expect(await logins()).toEqual(before);
   });
 
-  test('prints the findings and every keyring that was tried with --json, and no secret', async () => {
+  test('prints the findings and every tried keyring with --json, and no secret', async () => {
     const at = await loggedIn();
     const [json, plain, token] = await Promise.all([
       at.run(['doctor', '--json']),
@@ -106,7 +106,7 @@ describe('holdfast doctor', () => {
     }
   });
 
-  test('on a new machine makes the home and finds nothing wrong', async () => {
+  test('creates the home on a new machine and finds nothing wrong', async () => {
     const { path } = await temporaryHome();
     const at = commandLine(path);
     expect(await checks(at, /^(home|keyring|passphrase|records)/)).toMatchInlineSnapshot(`
@@ -141,7 +141,7 @@ describe('holdfast doctor', () => {
     expect((await at.run(['doctor'])).code).toBe(0);
   });
 
-  test('says which record is open to others', async () => {
+  test('names the record that is open to others', async () => {
     const at = await loggedIn();
     await chmod(await recordFile(at), 0o644);
     expect(
@@ -155,7 +155,7 @@ describe('holdfast doctor', () => {
     `);
   });
 
-  test.skipIf(root !== undefined)('says whose the home is when it is somebody else’s', async () => {
+  test.skipIf(root !== undefined)('names the owner of a home that belongs to somebody else', async () => {
     const at = await loggedIn();
     await chown(at.home, 12345, 12345);
     expect(await checks(at, /^home/)).toMatchInlineSnapshot(`
@@ -166,7 +166,7 @@ describe('holdfast doctor', () => {
     `);
   });
 
-  test.skipIf(root !== undefined)('warns that a tmpfs does not survive a boot', async () => {
+  test.skipIf(root !== undefined)('warns that a tmpfs does not survive a reboot', async () => {
     const { path } = await temporaryHome();
     await mkdir(path);
     const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=4m,mode=0700', 'holdfast-test', path]);
@@ -180,7 +180,7 @@ describe('holdfast doctor', () => {
     `);
   });
 
-  test('says which passphrase does not open what is there', async () => {
+  test('names the passphrase that does not open the keyring file', async () => {
     const at = await loggedIn();
     const before = await contentsOf(join(at.home, 'keyring'));
     const told = await checks(at, /^(keyring|passphrase|records)/, { HOLDFAST_PASSPHRASE: 'not the one' });
@@ -201,7 +201,7 @@ describe('holdfast doctor', () => {
     expect(await contentsOf(join(at.home, 'keyring'))).toEqual(before);
   });
 
-  test('says where a passphrase from outside comes from, and not what it is', async () => {
+  test('names the source of the passphrase, not its value', async () => {
     const { path } = await temporaryHome();
     const told = await checks(commandLine(path), /^passphrase/, { HOLDFAST_PASSPHRASE: 'correct horse' });
     expect(told).toMatchInlineSnapshot(`
@@ -211,7 +211,7 @@ describe('holdfast doctor', () => {
     `);
   });
 
-  test('says which record is damaged, in which file, and what becomes of it', async () => {
+  test('names the damaged record and its file, and how to recover', async () => {
     const at = await loggedIn();
     const file = await recordFile(at);
     await writeFile(file, 'no record');
@@ -257,7 +257,7 @@ describe('holdfast doctor', () => {
     `);
   });
 
-  test('fails where NODE_TLS_REJECT_UNAUTHORIZED=0 turns the check of certificates off', async () => {
+  test('fails when NODE_TLS_REJECT_UNAUTHORIZED=0 disables certificate checks', async () => {
     const told = await checks(await loggedIn(), /^network/, { NODE_TLS_REJECT_UNAUTHORIZED: '0' });
     expect(told).toMatch(/^exit 1\b/);
     expect(told).toContain(
@@ -267,7 +267,7 @@ describe('holdfast doctor', () => {
     expect(told).not.toContain('Certificates are checked');
   });
 
-  test('names proxy and certificate settings, and not what they hold', async () => {
+  test('names proxy and certificate settings without their values', async () => {
     const at = await loggedIn();
     const told = await checks(at, /^network/, {
       https_proxy: 'http://ada:secret@proxy.example.com:3128',
@@ -281,7 +281,7 @@ describe('holdfast doctor', () => {
     `);
   });
 
-  test('with a bus that does not exist says so', async () => {
+  test('says that the session bus does not exist', async () => {
     const at = await loggedIn();
     const variables = { DBUS_SESSION_BUS_ADDRESS: `unix:path=${join(at.home, 'bus')}` };
     expect(await checks(at, /^keyring/, variables)).toMatchInlineSnapshot(`
@@ -307,22 +307,19 @@ describe('holdfast doctor', () => {
     );
   });
 
-  test.skipIf(NO_SECRET_SERVICE !== undefined)(
-    'names the keyring of the desktop where it works',
-    async () => {
-      const bus = await privateBus();
-      await bus.keyring({ unlock: true });
-      const { path } = await temporaryHome();
-      const { DBUS_SESSION_BUS_ADDRESS = '' } = bus.variables;
-      const told = await checks(commandLine(path), /^(keyring|passphrase)/, { DBUS_SESSION_BUS_ADDRESS });
-      expect(told).toContain(
-        '\nok    keyring      New logins are sealed under a key in secret-service; an item was kept, read and removed there.\n',
-      );
-      expect(told).not.toContain('passphrase');
-    },
-  );
+  test.skipIf(NO_SECRET_SERVICE !== undefined)('names the desktop’s keyring when it works', async () => {
+    const bus = await privateBus();
+    await bus.keyring({ unlock: true });
+    const { path } = await temporaryHome();
+    const { DBUS_SESSION_BUS_ADDRESS = '' } = bus.variables;
+    const told = await checks(commandLine(path), /^(keyring|passphrase)/, { DBUS_SESSION_BUS_ADDRESS });
+    expect(told).toContain(
+      '\nok    keyring      New logins are sealed under a key in secret-service; an item was kept, read and removed there.\n',
+    );
+    expect(told).not.toContain('passphrase');
+  });
 
-  test('says which lock is in force', async () => {
+  test('says which lock is in use', async () => {
     const at = commandLine((await temporaryHome()).path);
     expect((await at.run(['doctor'], { HOLDFAST_LOCK: 'lease-file' })).out).toContain(
       'A lease file serves as the lock: HOLDFAST_LOCK says so.',

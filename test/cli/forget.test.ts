@@ -25,7 +25,7 @@ describe.skipIf(NO_SECRET_SERVICE)('holdfast logout --forget', () => {
     return { at, bus, desktop };
   }
 
-  test('removes a record whose keyring was made anew, whose file doctor and list name, and says that it was not revoked', async () => {
+  test('removes a record whose desktop keyring was recreated, and says that it was not revoked', async () => {
     const { at, bus, desktop } = await sealedOnDesktop();
     await rm(join(desktop, '.local/share/keyrings'), { recursive: true });
     await bus.keyring({ unlock: true });
@@ -52,7 +52,7 @@ describe.skipIf(NO_SECRET_SERVICE)('holdfast logout --forget', () => {
     expect((await at.run(['token', servers.resource], bus.variables)).code).toBe(0);
   });
 
-  test('keeps a record under a locked keyring, and all of them where one may be out of reach', async () => {
+  test('keeps a record under a locked keyring, and all records when a keyring may be out of reach', async () => {
     const { at, bus } = await sealedOnDesktop();
     const locked = await bus.keyring({ unlock: false });
     for (const args of [[servers.resource], []]) {
@@ -70,7 +70,7 @@ describe.skipIf(NO_SECRET_SERVICE)('holdfast logout --forget', () => {
     expect((await at.run(['token', servers.resource], bus.variables)).code).toBe(0);
   });
 
-  test('removes one login whose keyring is out of reach when --yes says that its key is gone', async () => {
+  test('removes a login whose keyring is out of reach when --yes confirms that its key is gone', async () => {
     const { at } = await sealedOnDesktop();
     const forgotten = await at.run(['logout', servers.resource, '--forget', '--yes']);
     expect(forgotten.code).toBe(0);
@@ -80,7 +80,7 @@ describe.skipIf(NO_SECRET_SERVICE)('holdfast logout --forget', () => {
   test.skipIf(NO_TERMINAL !== undefined).each([
     ['y', 'Removed 1 record', 0],
     ['n', 'Nothing was removed', 1],
-  ])('asks on a terminal whether the key of that login is gone; after %s: %s', async (answer, told, left) => {
+  ])('asks on a terminal whether the key of the login is gone; after %s: %s', async (answer, told, left) => {
     const { at, bus } = await sealedOnDesktop();
     const shown = terminal(`${HOLDFAST} logout ${servers.resource} --forget`, {
       HOME: '/nonexistent',

@@ -12,7 +12,7 @@ async function run(args: readonly string[], variables: Readonly<Record<string, s
 }
 
 describe('holdfast key new', () => {
-  test('prints a new key and nothing else, where no terminal shows it', async () => {
+  test('prints only a new key when the output is not a terminal', async () => {
     const [one, two] = [await run(['key', 'new']), await run(['key', 'new'])];
     expect(one).toEqual({ code: 0, out: expect.stringMatching(KEY), err: '' });
     expect(two.out).not.toBe(one.out);
@@ -33,7 +33,7 @@ describe('holdfast key new', () => {
     expect(await readFile(path, 'utf8')).toBe(key);
   });
 
-  test('makes what HOLDFAST_SEALING_KEY_FILE takes, as doctor says', async () => {
+  test('makes a key that HOLDFAST_SEALING_KEY_FILE accepts, as doctor confirms', async () => {
     const path = join(await temporaryDirectory(), 'sealing-key');
     await run(['key', 'new', '--out', path]);
     const { out } = await run(['doctor'], { HOLDFAST_SEALING_KEY_FILE: path });
@@ -45,7 +45,7 @@ describe('holdfast key new', () => {
     expect(damaged.out).toContain('something that is not base64url');
   });
 
-  test('is the one thing that holdfast key does', async () => {
+  test('refuses any action other than new', async () => {
     expect(await run(['key', 'old'])).toMatchObject({ code: 2, out: '' });
   });
 });

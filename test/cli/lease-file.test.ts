@@ -13,8 +13,8 @@ beforeAll(async () => {
 });
 afterAll(() => servers.stop());
 
-describe.skipIf(process.platform !== 'linux')('a lease file whose holder cannot be seen from here', () => {
-  test('is named by token, list and doctor, with the command that removes it, and the login works once it is removed', async () => {
+describe.skipIf(process.platform !== 'linux')('a lease file of a holder in another container', () => {
+  test('names the lease file and the command that removes it, then works once it is removed', async () => {
     const { path, layout } = await temporaryHome();
     const at = commandLine(path, [servers]);
     const variables = { HOLDFAST_LOCK: 'lease-file' };
@@ -23,10 +23,10 @@ describe.skipIf(process.platform !== 'linux')('a lease file whose holder cannot 
     const epoch = (await readdir(layout.locks)).find((name) => name.endsWith('.epoch')) ?? '';
     const owner = join(layout.locks, `${epoch.replace(/\.epoch$/, '')}.lock.owner`);
     const boot = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
-    // As a holder of another container leaves it behind: this boot, and another PID namespace.
+    // A holder in another container leaves this behind: the same boot id, another PID namespace.
     const parts = [boot, 'pid:[999]', hostname(), '4242', '99', 'a-nonce'];
     await symlink(parts.map(encodeURIComponent).join('&'), owner);
-    // Until the token has lapsed, it is served whoever holds the lease.
+    // An unexpired token is served without the lease.
     for (;;) {
       const { code, err } = await at.run(['token', servers.resource, '--timeout', '1'], variables);
       if (code === 0) continue;
@@ -58,7 +58,7 @@ describe.skipIf(process.platform !== 'linux')('a lease file whose holder cannot 
     expect((await at.run(['list'], variables)).err).toBe('');
   });
 
-  test('is told neither while its holder is seen to live, nor when it is provably dead', async () => {
+  test('does not mention a lease file whose holder is alive or provably dead', async () => {
     const { path, layout } = await temporaryHome();
     const at = commandLine(path, [servers]);
     const variables = { HOLDFAST_LOCK: 'lease-file' };

@@ -31,7 +31,7 @@ async function loggedIn(): Promise<CommandLine> {
   return commandLine(path, inOrder());
 }
 
-/** Listings are sorted by URL, and ports are not: the first in the list is MCP-1. */
+/** Sorts the servers as the list does, by URL: ports are random, so MCP-1 is the first in the list. */
 function inOrder(): Servers[] {
   return [servers, others].sort((a, b) => (a.resource < b.resource ? -1 : 1));
 }
@@ -55,13 +55,13 @@ async function lapsed(): Promise<CommandLine> {
   }
 }
 
-/** Columns as wide as the words for a time are, which varies. */
+/** Replaces column widths, which depend on how the times are worded. */
 function narrowed(told: string): string {
   return told.replaceAll(/(?<=\S) {2,}/g, '  ');
 }
 
 describe('holdfast list', () => {
-  test('says how to log in when there is nothing, and makes nothing', async () => {
+  test('says how to log in when there is no login, and creates nothing', async () => {
     const { path } = await temporaryHome();
     const at = commandLine(path);
     expect(await at.told(['list'])).toMatchInlineSnapshot(`
@@ -141,7 +141,7 @@ describe('holdfast list', () => {
     `);
   });
 
-  test('says which login has ended, why, and the command that mends it', async () => {
+  test('names the login that has ended, the reason and the command that fixes it', async () => {
     const at = await lapsed();
     await servers.revokeGrants();
     expect((await at.run(['token', servers.resource])).code).toBe(3);
@@ -162,7 +162,7 @@ describe('holdfast list', () => {
     });
   });
 
-  test('shows the others when one record is damaged, and leaves that one as it is', async () => {
+  test('shows the other logins when one record is damaged, and leaves that record unchanged', async () => {
     const at = await loggedIn();
     const record = await recordOf(at, others.resource);
     const text = await readFile(record, 'utf8');
@@ -187,7 +187,7 @@ describe('holdfast list', () => {
     expect(await contentsOf(at.home)).toEqual(before);
   });
 
-  test('tells one reason once when no record opens', async () => {
+  test('gives the reason once when no record opens', async () => {
     const at = await loggedIn();
     const before = await contentsOf(at.home);
     expect(await at.told(['list'], { HOLDFAST_PASSPHRASE: 'another' })).toMatchInlineSnapshot(`

@@ -6,8 +6,8 @@ import { type Servers, startServers } from '../support/servers/servers.ts';
 import { commandLine } from '../support/transcript.ts';
 
 /*
- * One home, and three sessions after each other: a desktop with its keyring open, one over SSH where it is locked, and the
- * desktop again. A real gnome-keyring on buses of its own.
+ * One home in three sessions: a desktop with its keyring unlocked, an SSH session with the keyring locked, and the desktop
+ * again. Each session runs a real gnome-keyring on its own bus.
  */
 
 let servers: Servers;
@@ -29,7 +29,7 @@ async function session(home: string, desktop: string, options: { unlock: boolean
 }
 
 describe.skipIf(NO_SECRET_SERVICE)('a login that the desktop’s keyring seals', () => {
-  test('is locked where that is locked, never "not logged in"; a login there stands beside it', async () => {
+  test('reports a login under a locked keyring as locked, and allows another login beside it', async () => {
     const [desktop, home] = [await temporaryDirectory(), join(await temporaryDirectory(), 'home')];
     const first = await session(home, desktop, { unlock: true });
     const login = await first.run('login', servers.resource);

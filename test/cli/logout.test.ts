@@ -53,7 +53,7 @@ describe('holdfast logout', () => {
     expect((await at.run(['token', servers.resource, '--account', 'work'])).code).toBe(3);
   });
 
-  test('prints what was done with --json', async () => {
+  test('prints the result with --json', async () => {
     const at = await loggedIn();
     expect(await at.told(['logout', servers.resource, '--json'])).toMatchInlineSnapshot(`
       "exit 0
@@ -66,7 +66,7 @@ describe('holdfast logout', () => {
     `);
   });
 
-  test('without a login says so, and is no error', async () => {
+  test('says that there is no login, and exits with 0', async () => {
     const { path } = await temporaryHome();
     expect(await commandLine(path).told(['logout', 'https://mcp.example.com/mcp'])).toMatchInlineSnapshot(`
       "exit 0
@@ -76,7 +76,7 @@ describe('holdfast logout', () => {
     expect(await contentsOf(path)).toEqual([]);
   });
 
-  test('removes the login here when the server cannot be told, and exits with 5', async () => {
+  test('removes the login here when the server cannot be reached, and exits with 5', async () => {
     const gone = await startServers();
     const at = await loggedIn(gone);
     await gone.stop();
@@ -89,7 +89,7 @@ describe('holdfast logout', () => {
     expect(await records(at)).toEqual([]);
   });
 
-  test('leaves a damaged record where it is, says so, and exits with 6', async () => {
+  test('leaves a damaged record unchanged, says so, and exits with 6', async () => {
     const at = await loggedIn();
     const [kid = ''] = await readdir(join(at.home, 'credentials'));
     const record = join(at.home, 'credentials', kid, `${recordId(servers.resource, 'default')}.jwe`);
@@ -104,7 +104,7 @@ describe('holdfast logout', () => {
     expect(await records(at)).toEqual(before);
   });
 
-  test('with another passphrase removes nothing, says so, and exits with 4', async () => {
+  test('removes nothing under another passphrase, says so, and exits with 4', async () => {
     const at = await loggedIn();
     const before = await records(at);
     const revocations = (await servers.counters()).revocations;

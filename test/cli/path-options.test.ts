@@ -5,8 +5,8 @@ import { temporaryDirectory, temporaryHome } from '../support/homes/home.ts';
 import { commandLine } from '../support/transcript.ts';
 
 /*
- * Every path that a person gives, by an option or a variable, that cannot be used: the error names the option or the variable,
- * says in words what is wrong, and shows no code of the operating system.
+ * Unusable paths in every option and variable that takes one. The error names the option or the variable, says in words what
+ * is wrong, and shows no error code of the operating system.
  */
 
 type Given = (path: string) => {
@@ -43,7 +43,7 @@ const READ: Readonly<Record<string, Given>> = {
   '--blob': (path) => ({ args: ['receive', '--blob', path] }),
 };
 
-/** Here the path is Holdfast's to make, so it may be absent. */
+/** Holdfast creates these paths, so they may be absent. */
 const WRITTEN: Readonly<Record<string, Given>> = {
   '--out': (path) => ({ args: ['key', 'new', '--out', path] }),
   HOLDFAST_HOME: (path) => ({ args: ['list'], variables: { HOLDFAST_HOME: path } }),
@@ -84,9 +84,9 @@ const WRONG: Readonly<Record<string, { make: (in_: string) => Promise<string>; s
 
 const CODES = /\b(EISDIR|ENOENT|ENOTDIR|ENAMETOOLONG|ELOOP|EBUSY|EINVAL)\b/;
 
-describe.skipIf(process.platform === 'win32')('a path that is given and cannot be used', () => {
+describe.skipIf(process.platform === 'win32')('a path that cannot be used', () => {
   const cases = Object.keys(READ).flatMap((name) => Object.keys(WRONG).map((kind) => ({ name, kind })));
-  test.each(cases)('$name with $kind is named, and told in words', async ({ name, kind }) => {
+  test.each(cases)('says in words why $name cannot read $kind', async ({ name, kind }) => {
     const path = await WRONG[kind]?.make(await temporaryDirectory());
     const { args, variables } = READ[name]?.(path ?? '') ?? { args: [] };
     const at = commandLine((await temporaryHome()).path);
@@ -101,7 +101,7 @@ describe.skipIf(process.platform === 'win32')('a path that is given and cannot b
   const written = Object.keys(WRITTEN).flatMap((name) =>
     ['a path through a file', 'a name that is too long'].map((kind) => ({ name, kind })),
   );
-  test.each(written)('$name with $kind is told in words', async ({ name, kind }) => {
+  test.each(written)('says in words why $name cannot write to $kind', async ({ name, kind }) => {
     const path = await WRONG[kind]?.make(await temporaryDirectory());
     const { args, variables } = WRITTEN[name]?.(path ?? '') ?? { args: [] };
     const { code, out, err } = await commandLine((await temporaryHome()).path).run(args, variables);

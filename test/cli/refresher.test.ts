@@ -7,7 +7,7 @@ import { startServers } from '../support/servers/servers.ts';
 import { commandLine } from '../support/transcript.ts';
 
 describe('holdfast refresher --once', () => {
-  test('says what there is, with nothing to do', async () => {
+  test('reports the logins when nothing is due', async () => {
     const at = commandLine((await seededHome()).path);
     expect(await at.told(['refresher', '--once', '--keyring', 'file'])).toMatchInlineSnapshot(`
       "exit 0
@@ -29,7 +29,7 @@ describe('holdfast refresher --once', () => {
     });
   });
 
-  test('ends at once where there is no login', async () => {
+  test('ends at once when there is no login', async () => {
     const at = commandLine((await temporaryHome()).path);
     expect(await at.told(['refresher', '--once'])).toMatchInlineSnapshot(`
       "exit 0
@@ -38,7 +38,7 @@ describe('holdfast refresher --once', () => {
     `);
   });
 
-  test('says why nothing opens here, and what to do, with an exit code of its own', async () => {
+  test('says why no record opens, what to do, and exits with 4', async () => {
     const at = commandLine((await seededHome()).path);
     expect(await at.told(['refresher', '--once'], { HOLDFAST_PASSPHRASE: 'another' })).toMatchInlineSnapshot(`
       "exit 4
@@ -60,10 +60,10 @@ describe.skipIf(noRedis)('holdfast refresher on Redis', () => {
     return { at, variables, refresher };
   }
 
-  test('warns once where a crash of Redis loses what it acknowledged, and token does not', async () => {
+  test('warns once when a crash of Redis loses acknowledged writes, and token does not warn', async () => {
     const { at, variables, refresher } = await started({ appendfsync: 'everysec' });
     await refresher.says('appendfsync everysec');
-    // It looks at the store once more, by a login that comes.
+    // Another login makes the refresher read the store once more.
     const servers = await startServers();
     onTestFinished(() => servers.stop());
     await at.run(['login', servers.resource], variables);
@@ -76,7 +76,7 @@ describe.skipIf(noRedis)('holdfast refresher on Redis', () => {
     expect((await at.run(['refresher', '--once'], variables)).err).not.toContain('appendfsync');
   });
 
-  test('warns of nothing where each write is on the disk of Redis when it answers', async () => {
+  test('does not warn when Redis writes to disk before it answers', async () => {
     const { refresher } = await started({});
     await refresher.says('0 logins');
     refresher.kill('SIGTERM');

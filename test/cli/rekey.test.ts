@@ -7,7 +7,7 @@ async function run(home: { path: string }, ...args: string[]) {
 }
 
 describe('holdfast rekey', () => {
-  test('makes a new key, says so, and the login works on', async () => {
+  test('makes a new key, says so, and the login still works', async () => {
     const home = await seededHome();
     expect(await run(home, 'rekey')).toEqual({
       code: 0,
@@ -20,7 +20,7 @@ describe('holdfast rekey', () => {
     expect(JSON.parse(json.out)).toEqual({ keyrings: ['file'], moved: 1, left: [], undecryptable: [] });
   });
 
-  test('has nothing to do where everything is there already', async () => {
+  test('has nothing to do when all logins are already sealed there', async () => {
     const home = await seededHome();
     expect((await run(home, 'rekey', '--to', 'file')).err).toContain('There was no login to seal');
   });

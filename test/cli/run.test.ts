@@ -3,7 +3,7 @@ import { temporaryHome } from '../support/homes/home.ts';
 import { seededHome } from '../support/homes/seeded-home.ts';
 import { holdfast } from '../support/processes/process.ts';
 
-/** Runs `holdfast run` at a home with one login, and that program of Node’s in its place. */
+/** Runs `holdfast run` in a home with one login; the command is a Node script. */
 async function running(options: readonly string[], program: string, variables: Record<string, string> = {}) {
   const { path, resource, token } = await seededHome();
   const child = holdfast(['run', resource, ...options, '--', process.execPath, '-e', program], {
@@ -16,7 +16,7 @@ async function running(options: readonly string[], program: string, variables: R
 const PRINT_ENVIRONMENT = 'process.stdout.write(JSON.stringify(process.env))';
 
 describe('holdfast run', () => {
-  test('gives the command the access token in its environment, and nothing else of the login', async () => {
+  test('gives the command only the access token in its environment', async () => {
     const { child, token } = await running([], PRINT_ENVIRONMENT, { MINE: 'kept' });
     const { code, out, err } = await child.ended;
     expect({ code, err }).toEqual({ code: 0, err: '' });
@@ -24,25 +24,25 @@ describe('holdfast run', () => {
     expect(out).not.toContain('the-refresh-token');
   });
 
-  test('names the variable as it is told', async () => {
+  test('names the variable as the option says', async () => {
     const { child, token } = await running(['--as', 'MCP_TOKEN'], PRINT_ENVIRONMENT);
     const variables = JSON.parse((await child.ended).out) as Record<string, string>;
     expect(variables['MCP_TOKEN']).toBe(token);
     expect(variables).not.toHaveProperty('HOLDFAST_ACCESS_TOKEN');
   });
 
-  test('keeps back what opens the store', async () => {
+  test('hides the client secret from the command', async () => {
     const { child } = await running([], PRINT_ENVIRONMENT, { HOLDFAST_CLIENT_SECRET: 'not for them' });
     expect((await child.ended).out).not.toContain('not for them');
   });
 
-  test.each([0, 1, 42, 255])('ends with the exit code %i of its command', async (wanted) => {
+  test.each([0, 1, 42, 255])('exits with the exit code %i of its command', async (wanted) => {
     const { child } = await running([], `process.exit(${wanted})`);
     expect((await child.ended).code).toBe(wanted);
   });
 
   test.each(['SIGTERM', 'SIGHUP', 'SIGINT'] as const)(
-    'passes %s on, and lets the command end as it will',
+    'forwards %s and lets the command decide how to end',
     async (signal) => {
       const { child } = await running(
         [],
@@ -54,7 +54,7 @@ describe('holdfast run', () => {
     },
   );
 
-  test('says by its exit code which signal ended the command', async () => {
+  test('tells by its exit code which signal ended the command', async () => {
     const { child } = await running([], "process.kill(process.pid, 'SIGKILL')");
     expect((await child.ended).code).toBe(128 + 9);
   });
@@ -86,7 +86,7 @@ describe('holdfast run', () => {
       'cannot name an environment variable',
     ],
     [['run', 'https://mcp.example.com/mcp', '--', '/nonexistent/program'], 'was not found'],
-  ])('refuses %j before anything is started', async (args, message) => {
+  ])('refuses %j before it starts anything', async (args, message) => {
     const { path } = await seededHome();
     const { code, out, err } = await holdfast(args, { HOLDFAST_HOME: path }).ended;
     expect({ code, out }).toEqual({ code: 2, out: '' });

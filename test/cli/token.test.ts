@@ -23,7 +23,7 @@ async function loggedIn(accessTokenTtlSeconds = 3600): Promise<CommandLine> {
   return at;
 }
 
-/** As `loggedIn`, and the access token has expired. */
+/** Logs in as `loggedIn` does, and expires the access token. */
 async function lapsed(): Promise<CommandLine> {
   const at = await loggedIn(1);
   for (;;) {
@@ -32,7 +32,7 @@ async function lapsed(): Promise<CommandLine> {
   }
 }
 
-/** What the MCP server answers to a client that sends these headers. */
+/** Returns the answer of the MCP server to a client that sends these headers. */
 async function initialize(headers: Record<string, string>): Promise<number> {
   const response = await fetch(servers.resource, {
     method: 'POST',
@@ -52,7 +52,7 @@ async function initialize(headers: Record<string, string>): Promise<number> {
   return response.status;
 }
 
-/** Runs the command with one of its streams into a pipe that nobody reads. */
+/** Runs the command with one of its streams into a pipe that is already closed. */
 async function intoClosedPipe(at: CommandLine, args: readonly string[], redirections: string) {
   const script = `exec 3>&1; { "$@" ${redirections}; echo "code $?" >&3; } | true`;
   return start('sh', ['-c', script, 'sh', process.execPath, ...TYPESCRIPT, BIN, ...args], {
@@ -62,7 +62,7 @@ async function intoClosedPipe(at: CommandLine, args: readonly string[], redirect
 }
 
 describe('holdfast token', () => {
-  test('prints the token, a newline, and nothing else', async () => {
+  test('prints only the token and a newline', async () => {
     const at = await loggedIn();
     const { code, out, err } = await at.run(['token', servers.resource]);
     expect({ code, err }).toEqual({ code: 0, err: '' });
@@ -88,7 +88,7 @@ describe('holdfast token', () => {
     expect(generation).toBe(1);
   });
 
-  test('refreshes an expired token once, however many processes ask', async () => {
+  test('refreshes an expired token once for many processes at a time', async () => {
     const at = await lapsed();
     const before = await servers.counters();
     const ended = await Promise.all(Array.from({ length: 5 }, () => at.run(['token', servers.resource])));
@@ -99,7 +99,7 @@ describe('holdfast token', () => {
     expect(await initialize({ authorization: `Bearer ${ended[0]?.out.trim()}` })).toBe(200);
   });
 
-  test('without a login exits with 3 and says the command, ready to paste', async () => {
+  test('exits with 3 without a login, and prints the command to paste', async () => {
     const { path } = await temporaryHome();
     const at = commandLine(path);
     const [plain, account, json] = await Promise.all([
@@ -127,7 +127,7 @@ describe('holdfast token', () => {
     expect(await contentsOf(path)).toEqual([]);
   });
 
-  test('exits with 5 when the server is in trouble, and works when it is well again', async () => {
+  test('exits with 5 when the server fails, and works once the server recovers', async () => {
     const at = await lapsed();
     await servers.behave({ token: '500', times: 100 });
     expect(await at.told(['token', servers.resource, '--timeout', '1', '--quiet'])).toMatchInlineSnapshot(`
@@ -140,7 +140,7 @@ describe('holdfast token', () => {
     expect((await at.run(['token', servers.resource])).code).toBe(0);
   });
 
-  test('tries again by itself when the server is in trouble for a moment, and says so', async () => {
+  test('retries automatically when the server fails for a moment, and says so', async () => {
     const at = await lapsed();
     await servers.behave({ token: '500', times: 1 });
     const { code, err } = await at.run(['token', servers.resource]);
@@ -148,7 +148,7 @@ describe('holdfast token', () => {
     expect(err).toContain('answered HTTP 500. Trying again.');
   });
 
-  test('gets a newer token when the server refused the one at hand', async () => {
+  test('gets a newer token when the server rejected the current one', async () => {
     const at = await loggedIn();
     const before = JSON.parse((await at.run(['token', servers.resource, '--json'])).out);
     const after = JSON.parse(
@@ -174,7 +174,7 @@ describe('holdfast token', () => {
     expect(await servers.counters()).toEqual(before);
   });
 
-  test('does not mind that nobody reads what it prints', async () => {
+  test('exits normally when nobody reads its output', async () => {
     const at = await loggedIn();
     const [token, list, help, notes] = await Promise.all([
       intoClosedPipe(at, ['token', servers.resource], ''),
@@ -188,7 +188,7 @@ describe('holdfast token', () => {
 });
 
 describe('holdfast headers', () => {
-  test('prints headers that the MCP server takes, one a line', async () => {
+  test('prints headers that the MCP server accepts, one a line', async () => {
     const at = await loggedIn();
     const [headers, token] = await Promise.all([
       at.run(['headers', servers.resource]),

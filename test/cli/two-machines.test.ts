@@ -9,7 +9,7 @@ import { requirement } from '../support/requirement.ts';
 import { type Servers, startServers } from '../support/servers/servers.ts';
 import { SCRIPTED_BROWSER } from '../support/transcript.ts';
 
-/* A machine is a mount namespace with a boot id, a machine id and a host name of its own, in which everything else is as here. */
+/* A machine is a mount namespace with its own boot id, machine id and host name; all else is that of this machine. */
 
 const BIN = fileURLToPath(new URL('../../src/cli/bin.ts', import.meta.url));
 const AS_HERE = ['--dev-bind', '/', '/', '--unshare-uts'];
@@ -49,11 +49,11 @@ async function machine(host: string, boot: string, id: string) {
     }).ended;
 }
 
-/** Logs in or refreshes: both write the record. */
+/** The arguments of a login; a login, like a refresh, writes the record. */
 const login = () => ['login', servers.resource];
 
-describe.skipIf(NO_MACHINES)('a home that is carried between machines', () => {
-  test('is told by list and doctor when a machine writes a login again after another one has', async () => {
+describe.skipIf(NO_MACHINES)('a home copied between machines', () => {
+  test('tells by list and doctor that two machines use copies of one login', async () => {
     const [desk, laptop] = [await machine('desk', 'a', '1'), await machine('laptop', 'b', '2')];
     const home = join(await temporaryDirectory(), 'home');
     for (const [on, told] of [
@@ -73,12 +73,12 @@ describe.skipIf(NO_MACHINES)('a home that is carried between machines', () => {
     expect(credentials).toMatchObject([{ machines: ['desk', 'laptop'] }]);
   });
 
-  test('is nothing to tell of for sandboxes that use one volume after another, or share a kernel', async () => {
+  test('does not warn of sandboxes that use one volume in turn or share a kernel', async () => {
     const home = join(await temporaryDirectory(), 'home');
     const chain = [
       await machine('sandbox-1', 'a', '1'),
       await machine('sandbox-2', 'b', '2'),
-      // Two containers of one image, on one kernel.
+      // Two containers of one image on one kernel.
       await machine('sandbox-3', 'c', '3'),
       await machine('sandbox-4', 'c', '3'),
     ];
@@ -88,7 +88,7 @@ describe.skipIf(NO_MACHINES)('a home that is carried between machines', () => {
     expect((await chain[3]?.(home, 'doctor'))?.out).not.toContain('Two machines');
   });
 
-  test('is named with the other machine when the server refuses the refresh', async () => {
+  test('names the other machine when the server refuses the refresh', async () => {
     const [desk, laptop] = [await machine('desk', 'a', '1'), await machine('laptop', 'b', '2')];
     const [home, copy] = [await temporaryDirectory(), await temporaryDirectory()];
     await servers.behave({ accessTokenTtlSeconds: 1 });
@@ -105,7 +105,7 @@ describe.skipIf(NO_MACHINES)('a home that is carried between machines', () => {
     expect((await laptop(join(copy, 'home'), 'list')).err).toContain('the machine "desk"');
   });
 
-  test('is noted without the machine id in the clear, and a damaged note is as good as none', async () => {
+  test('hides the machine id in its note, and ignores a damaged note', async () => {
     const desk = await machine('desk', 'a', '1');
     const home = join(await temporaryDirectory(), 'home');
     await desk(home, ...login());

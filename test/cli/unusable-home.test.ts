@@ -15,8 +15,8 @@ const root = requirement('it is not Linux as root', isRoot && process.platform =
 
 const good = goodLogin();
 
-describe('a home that cannot take a login', () => {
-  test.skipIf(root !== undefined)('for the disk is full', async () => {
+describe('a home that cannot save a login', () => {
+  test.skipIf(root !== undefined)('explains that the disk is full', async () => {
     const at = await mountedHome('size=256k');
     await writeFile(join(at.home, '..', 'filler'), Buffer.alloc(1024 * 1024)).catch(() => {});
     const before = await good.servers.counters();
@@ -30,7 +30,7 @@ describe('a home that cannot take a login', () => {
     expect(await good.servers.counters()).toEqual(before);
   });
 
-  test.skipIf(root !== undefined)('for the file system is read-only', async () => {
+  test.skipIf(root !== undefined)('explains that the file system is read-only', async () => {
     const at = await mountedHome('size=4m');
     mount('-o', 'remount,ro', join(at.home, '..'));
     const told = await good.unharmed(at, () => at.run(['login', good.servers.resource, '--account', 'b']));
@@ -42,7 +42,7 @@ describe('a home that cannot take a login', () => {
     `);
   });
 
-  test.skipIf(root !== undefined)('for it belongs to somebody else', async () => {
+  test.skipIf(root !== undefined)('explains that the home belongs to somebody else', async () => {
     const at = await good.home();
     await chown(at.home, 12345, 12345);
     const before = await contentsOf(at.home);
@@ -54,20 +54,23 @@ describe('a home that cannot take a login', () => {
     expect(await good.works(at)).toBe(true);
   });
 
-  test.skipIf(root !== undefined)('for root would make its directories in another user’s', async () => {
-    const { path } = await temporaryHome();
-    await mkdir(path);
-    await chown(path, 12345, 12345);
-    const at = commandLine(join(path, '.config', 'holdfast'), [good.servers]);
-    for (const args of [['login', good.servers.resource], ['doctor'], ['rekey', '--to', 'file']]) {
-      const ended = await at.run(args);
-      expect(ended.out + ended.err).toContain('belongs to user 12345, and this process is root');
-      expect(ended.out + ended.err).toContain('without sudo');
-      expect(await contentsOf(path)).toEqual([expect.stringMatching(/^0755 /)]);
-    }
-  });
+  test.skipIf(root !== undefined)(
+    'refuses to create directories as root in another user’s home',
+    async () => {
+      const { path } = await temporaryHome();
+      await mkdir(path);
+      await chown(path, 12345, 12345);
+      const at = commandLine(join(path, '.config', 'holdfast'), [good.servers]);
+      for (const args of [['login', good.servers.resource], ['doctor'], ['rekey', '--to', 'file']]) {
+        const ended = await at.run(args);
+        expect(ended.out + ended.err).toContain('belongs to user 12345, and this process is root');
+        expect(ended.out + ended.err).toContain('without sudo');
+        expect(await contentsOf(path)).toEqual([expect.stringMatching(/^0755 /)]);
+      }
+    },
+  );
 
-  test.skipIf(root !== undefined)('for there is no inode left, which is said as a full disk', async () => {
+  test.skipIf(root !== undefined)('reports a file system without inodes as a full disk', async () => {
     const at = await mountedHome('size=4m,nr_inodes=40');
     const there = join(at.home, '..', 'filler');
     await mkdir(there);
@@ -81,7 +84,7 @@ describe('a home that cannot take a login', () => {
     expect(failureOf(at, await at.run(['rekey']))).not.toContain('There is no sealing key');
   });
 
-  test.skipIf(root !== undefined)('for an account without a home, which HOLDFAST_HOME gives it', async () => {
+  test.skipIf(root !== undefined)('asks for HOLDFAST_HOME when the account has no home', async () => {
     const user = ['--reuid=12345', '--regid=12345', '--clear-groups'];
     const { directory, file } = await readableCommand();
     for (const home of ['/', '/nonexistent', file]) {
@@ -90,7 +93,7 @@ describe('a home that cannot take a login', () => {
       expect(code).not.toBe(0);
       expect(err).toContain('Set HOLDFAST_HOME to a directory of your own');
     }
-    // What `sudo` has left is named, with the command that gives it back.
+    // The error names the directory that `sudo` left behind, and the command that returns it.
     const joe = join(directory, 'joe');
     await mkdir(joe);
     await chown(joe, 12345, 12345);
@@ -99,7 +102,7 @@ describe('a home that cannot take a login', () => {
     expect(err).toContain(`Take it back: sudo chown -R 12345 ${join(joe, '.config')}`);
   });
 
-  // Modes stop everyone but root, for whom the read-only file system stands in.
+  // File modes do not stop root; the read-only file system tests root instead.
   const unlessRoot = isRoot ? () => {} : test;
   unlessRoot('for its directory may not be written', async () => {
     const { path } = await temporaryHome();
@@ -111,7 +114,7 @@ describe('a home that cannot take a login', () => {
     expect(err).toContain('permission is denied');
   });
 
-  test('for others may read it', async () => {
+  test('explains that others may read the home', async () => {
     const at = await good.home();
     await chmod(at.home, 0o755);
     const before = await contentsOf(at.home);
@@ -123,7 +126,7 @@ describe('a home that cannot take a login', () => {
     expect(await good.works(at)).toBe(true);
   });
 
-  test('for no keyring lasts', async () => {
+  test('explains that no keyring is persistent', async () => {
     const at = await good.home();
     const login = ['login', good.servers.resource, '--keyring', 'memory'];
     const before = await good.servers.counters();
@@ -138,7 +141,7 @@ describe('a home that cannot take a login', () => {
   });
 });
 
-/** The good login on a file system of its own. */
+/** Makes the good login on its own file system. */
 async function mountedHome(options: string): Promise<CommandLine> {
   const { path } = await temporaryHome();
   await mkdir(path);
@@ -152,7 +155,7 @@ function mount(...args: string[]): void {
   if (status !== 0) throw new Error(`mount failed: ${stderr}`);
 }
 
-/** The command in a directory that every user may read. */
+/** Copies the command into a directory that every user may read. */
 async function readableCommand(): Promise<{ directory: string; file: string }> {
   const directory = await temporaryDirectory();
   await chmod(directory, 0o755);

@@ -13,8 +13,8 @@ async function newHome(): Promise<CommandLine> {
   return commandLine((await temporaryHome()).path, [servers]);
 }
 
-describe('a URL that differs from that of a login by a slash at its end', () => {
-  test('is another one, and every command says which one has the login', async () => {
+describe('a URL with another slash at its end', () => {
+  test('treats it as another URL, and names the URL that has the login', async () => {
     const at = await newHome();
     expect((await at.run(['login', servers.resource])).code).toBe(0);
     for (const args of [
@@ -34,7 +34,7 @@ describe('a URL that differs from that of a login by a slash at its end', () => 
     expect((await at.run(['token', servers.resource])).code).toBe(0);
   });
 
-  test('is not named where the other account alone has the login', async () => {
+  test('does not name the other URL when only another account has a login there', async () => {
     const at = await newHome();
     await at.run(['login', servers.resource, '--account', 'work']);
     expect(await at.told(['token', `${servers.resource}/`])).not.toContain('There is one to');
@@ -48,7 +48,7 @@ describe('a long URL', () => {
   const long = (length: number) => `${servers.resource}?x=`.padEnd(length, 'a');
 
   test.each(['login', 'token', 'logout'])(
-    'of more than 8,000 characters is refused by %s, which says so',
+    'refuses a URL of more than 8,000 characters in %s',
     async (command) => {
       const { code, err } = await (await newHome()).run([command, long(8001)]);
       expect(code).toBe(2);

@@ -3,7 +3,7 @@ import { temporaryHome } from '../../support/homes/home.ts';
 import { hostileServer, json } from '../../support/servers/hostile-server.ts';
 import { commandLine } from '../../support/transcript.ts';
 
-/** `holdfast login --device` at a server that names that page; it refuses the login in the end. */
+/** Runs `holdfast login --device` at a server that names that page and finally refuses the login. */
 async function loginAt(page: string | undefined, options: readonly string[] = [], code = 'WDJB-MJHT') {
   const server = await hostileServer((origin) => ({
     '/.well-known/oauth-protected-resource/mcp': {
@@ -34,7 +34,7 @@ async function loginAt(page: string | undefined, options: readonly string[] = []
 }
 
 describe('holdfast login --device', () => {
-  test('warns of a page on another host than the authorization server, whatever it is told to leave out', async () => {
+  test('warns, even with --quiet, of a page on another host than the authorization server', async () => {
     for (const options of [[], ['--quiet']]) {
       const { err, host } = await loginAt('https://microsoft.com/devicelogin', options);
       const warning = `warning: The page to enter the code at is on "microsoft.com", but the login goes to "${host}".`;
@@ -43,7 +43,7 @@ describe('holdfast login --device', () => {
     }
   });
 
-  test('tells a program whose code it is', async () => {
+  test('tells a program which server issued the code', async () => {
     const { err, host } = await loginAt('https://microsoft.com/devicelogin', ['--json']);
     const line = err.split('\n').find((text) => text.startsWith('{"device"')) ?? '{}';
     expect(JSON.parse(line)).toMatchObject({
@@ -51,14 +51,14 @@ describe('holdfast login --device', () => {
     });
   });
 
-  test('says who asks for the code, and warns of nothing, where the page is the server’s own', async () => {
+  test('names the server without a warning when the page is on the server’s own host', async () => {
     const { err, host } = await loginAt(undefined);
     expect(err).toContain(`Logging in at "${host}"`);
     expect(err).toContain('WDJB-MJHT');
     expect(err).not.toContain('warning: The page');
   });
 
-  test('shows no sentence in place of a code', async () => {
+  test('refuses a sentence in place of a code and does not show it', async () => {
     const { err } = await loginAt(undefined, [], 'Call 1-800-555-0100 and read your password');
     expect(err).toContain('answered no device code (wrong: user_code)');
     expect(err).not.toContain('1-800');

@@ -5,7 +5,7 @@ import { temporaryHome } from '../../support/homes/home.ts';
 import { answer, hostileServer } from '../../support/servers/hostile-server.ts';
 import { commandLine } from '../../support/transcript.ts';
 
-/** `holdfast login` at a server that counts what it is asked. */
+/** Runs `holdfast login` at a server that records its requests. */
 async function refused(options: readonly string[], config?: unknown) {
   const server = await hostileServer({ '*': answer(404) });
   const { path, layout } = await temporaryHome();
@@ -20,7 +20,7 @@ async function refused(options: readonly string[], config?: unknown) {
   return ended;
 }
 
-describe('holdfast login, told how to log in,', () => {
+describe('holdfast login with explicit options', () => {
   test.each([
     [['--client-secret-file', '/etc/hostname'], 'no --client-id says which'],
     [['--client-id', 'a', '--client-secret-file', '/nonexistent/secret'], 'is not there'],
@@ -30,7 +30,7 @@ describe('holdfast login, told how to log in,', () => {
     [['--id-token-file', '/etc/hostname'], 'An ID token needs --idp and --idp-client-id'],
     [['--lenient', 'everything'], '--lenient knows no "everything"'],
     [['--browser', '--device'], '--browser and --device exclude each other'],
-  ])('refuses %j before anything is asked', async (options, message) => {
+  ])('refuses %j before any request', async (options, message) => {
     const { code, err } = await refused(options);
     expect(code).toBe(2);
     expect(err).toContain(message);
@@ -40,7 +40,7 @@ describe('holdfast login, told how to log in,', () => {
     [{ servers: { URL: { clientSecret: 'in the clear' } } }, 'clientSecret'],
     [{ servers: { URL: { clientId: 'a', clientSecret: { env: 'ABSENT' } } } }, 'ABSENT'],
     [{ servers: 'all' }, '"servers" does not hold an object'],
-  ])('refuses the settings %j before anything is asked', async (config, message) => {
+  ])('refuses the settings %j before any request', async (config, message) => {
     const { code, err } = await refused([], config);
     expect(code).toBe(2);
     expect(err).toContain(message);
@@ -62,10 +62,10 @@ describe('holdfast login, told how to log in,', () => {
   });
 });
 
-describe('holdfast login where nobody can be asked', () => {
+describe('holdfast login without a user', () => {
   const NOWHERE = { BROWSER: '', DISPLAY: '', CI: '1' };
 
-  test('ends at once, with the command for where somebody can', async () => {
+  test('ends at once with the command to run in a terminal', async () => {
     const server = await hostileServer({ '*': answer(404) });
     const { path } = await temporaryHome();
     const url = `${server.origin}/mcp`;
@@ -76,7 +76,7 @@ describe('holdfast login where nobody can be asked', () => {
     expect(server.requests).toEqual([]);
   });
 
-  test('ends at once with --no-input, whatever the place', async () => {
+  test('ends at once with --no-input', async () => {
     const { code, err } = await refused(['--no-input']);
     expect(code).toBe(3);
     expect(err).toContain('--no-input was given');

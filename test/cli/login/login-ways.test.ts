@@ -20,10 +20,10 @@ import { answer, hostileServer } from '../../support/servers/hostile-server.ts';
 import { type Servers, startServers } from '../../support/servers/servers.ts';
 import { commandLine, SCRIPTED_BROWSER } from '../../support/transcript.ts';
 
-/* How `holdfast login` goes for a person who reads the terminal and types, by where they are. */
+/* `holdfast login` for a user who reads the terminal and types, in each kind of session. */
 
 let servers: Servers;
-/** The same with device codes. */
+/** The same servers with device codes. */
 let devices: Servers;
 beforeAll(async () => {
   [servers, devices] = await Promise.all([startServers(), startServers({ deviceFlow: true })]);
@@ -31,7 +31,7 @@ beforeAll(async () => {
 afterAll(() => Promise.all([servers.stop(), devices.stop()]));
 
 const CONTAINER = { container: 'oci' };
-// As a string: no control character belongs into a literal.
+// Built from a string, since a regular expression literal may hold no control character.
 const CURSOR_MOVES = new RegExp(`${'\u001b'}\\[\\d*[GJ]`, 'g');
 const PROMPT = 'Paste the address here: ';
 
@@ -40,12 +40,12 @@ interface Person extends Terminal {
   url(): string;
   /** The user code that it shows. */
   userCode(): string;
-  /** What it showed and the exit code, with what varies replaced. */
+  /** The output and the exit code, with the varying parts replaced. */
   told(): Promise<string>;
   run: ReturnType<typeof commandLine>;
 }
 
-/** Somebody who types `holdfast login URL …` in a fresh home. */
+/** Types `holdfast login URL …` in a new home. */
 async function person(
   args: string,
   variables: Readonly<Record<string, string>> = CONTAINER,
@@ -73,7 +73,7 @@ async function person(
   };
 }
 
-/** Without the cursor’s moves, the QR code’s squares, and what a person typed last. */
+/** Removes cursor movements, the squares of the QR code, and the last typed text. */
 function readable(shown: string): string {
   return shown
     .replaceAll(CURSOR_MOVES, '')
@@ -86,13 +86,13 @@ function readable(shown: string): string {
     .replaceAll(/(code|state|iss)=[\w%.-]{20,}/g, '$1=…');
 }
 
-/** A page that a browser on another machine ends at: the redirect does not come here. */
+/** A page on which a browser on another machine ends: the redirect does not reach this machine. */
 async function pageElsewhere(): Promise<string> {
   return `'${(await hostileServer({ '/callback': answer(200, 'Copy the address.') })).origin}/callback'`;
 }
 
-describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, holdfast login', () => {
-  test('opens the browser where there is one', async () => {
+describe.skipIf(NO_TERMINAL !== undefined)('holdfast login on a terminal', () => {
+  test('opens the browser when there is one', async () => {
     const at = await person('', { BROWSER: SCRIPTED_BROWSER });
     const told = await at.told();
     expect(told).toMatch(/^exit 0\n/);
@@ -101,7 +101,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, holdfast login', () =
     expect((await at.run.run(['token', servers.resource])).code).toBe(0);
   });
 
-  test('prints the URL where there is none, and withdraws its question when the redirect comes', async () => {
+  test('prints the URL without a browser, and withdraws its question when the redirect comes', async () => {
     const at = await person('');
     await at.shows(PROMPT);
     at.type('http://127.0.0.1/half-pas');
@@ -138,7 +138,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, holdfast login', () =
     [{ CODESPACES: 'true' }, 'this is a codespace'],
     [{ KUBERNETES_SERVICE_HOST: '10.0.0.1' }, 'this is a pod of Kubernetes'],
     [CONTAINER, 'this is a container'],
-  ])('with %j says why it opens none, and ends on Ctrl-C with nothing stored', async (variables, why) => {
+  ])('says with %j why it opens no browser, and stores nothing on Ctrl-C', async (variables, why) => {
     const at = await person('', variables);
     await at.shows(PROMPT);
     at.type(CTRL_C);
@@ -150,7 +150,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, holdfast login', () =
     expect((await contentsOf(at.run.home)).filter((line) => line.includes('.jwe'))).toEqual([]);
   });
 
-  test('takes the address that the browser ended at, whatever was pasted before, with a message for each', async () => {
+  test('takes the pasted address after wrong pastes, with a message for each', async () => {
     const at = await person(`--callback-url ${await pageElsewhere()}`);
     await at.shows(PROMPT);
     const { url } = await browse(at.url());
@@ -212,7 +212,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, holdfast login', () =
     expect((await at.run.run(['token', servers.resource])).code).toBe(0);
   });
 
-  test('ends when the address tells of a refusal', async () => {
+  test('ends when the pasted address reports a refusal', async () => {
     const at = await person('');
     await at.shows(PROMPT);
     const state = new URL(at.url()).searchParams.get('state');
@@ -225,7 +225,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, holdfast login', () =
     `);
   });
 
-  test('ends on Ctrl-D, with nothing stored', async () => {
+  test('ends on Ctrl-D with nothing stored', async () => {
     const at = await person('');
     await at.shows(PROMPT);
     at.type(CTRL_D);
@@ -234,7 +234,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, holdfast login', () =
     expect(told).toMatch(/\nPaste the address here:\nerror: The login was cancelled. Nothing was stored.$/);
   });
 
-  test('asks for the address as well where the browser that opens is on another machine', async () => {
+  test('asks for the address when the browser opens on another machine', async () => {
     const at = await person('', { CODESPACES: 'true', BROWSER: '/bin/true' });
     await at.shows(PROMPT);
     expect(at.shown()).toContain('Opening your browser. If nothing shows, open this URL in a browser on any');
@@ -256,7 +256,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, holdfast login', () =
     expect(told).toContain('Opening your browser.');
   });
 
-  test('falls back to the address where a browser does not open', async () => {
+  test('asks for the address when the browser does not open', async () => {
     const at = await person('', { ...CONTAINER, BROWSER: '/nonexistent/browser' });
     await at.shows(PROMPT);
     at.type(CTRL_C);
@@ -281,7 +281,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, holdfast login', () =
     `);
   });
 
-  test('with --quiet prints what is needed, and why it asks again', async () => {
+  test('prints only what is needed with --quiet, and why it asks again', async () => {
     const at = await person('--quiet');
     await at.shows(PROMPT);
     at.type(`a b${ENTER}`);
@@ -300,7 +300,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, holdfast login', () =
     `);
   });
 
-  test('with --no-browser and over SSH tells of the tunnel too', async () => {
+  test('explains the SSH tunnel with --no-browser over SSH', async () => {
     const at = await person('--no-browser', { SSH_CONNECTION: '192.0.2.1 1 192.0.2.2 22' });
     await at.shows(PROMPT);
     at.type(CTRL_C);
@@ -308,7 +308,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, holdfast login', () =
     expect(told).toContain('On yours, first run:\n\n  ssh -L PPPPP:127.0.0.1:PPPPP HOST\n');
   });
 
-  test('with --no-input asks nobody, and no server', async () => {
+  test('asks no user and no server with --no-input', async () => {
     const before = await servers.counters();
     expect(await (await person('--no-input')).told()).toMatchInlineSnapshot(`
       "exit 3
@@ -319,7 +319,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, holdfast login', () =
     expect(await servers.counters()).toEqual(before);
   });
 
-  test('without input to paste into, and without device codes, ends with the command to run', async () => {
+  test('ends with the command to run when it can neither paste nor use device codes', async () => {
     const told = await (await person('</dev/null')).told();
     expect(told.slice(told.indexOf('error: '))).toMatchInlineSnapshot(`
       "error: A login to http://127.0.0.1:MCP-1/mcp needs a person, and nobody can be asked here: this is a container, and standard input is no terminal to paste an address into.
@@ -329,8 +329,8 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, holdfast login', () =
   });
 });
 
-describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, with device codes,', () => {
-  test('shows the code, as a picture too, and waits until it is entered', async () => {
+describe.skipIf(NO_TERMINAL !== undefined)('holdfast login with device codes on a terminal', () => {
+  test('shows the code and its QR code, and waits until it is entered', async () => {
     const at = await person('', CONTAINER, { at: devices, columns: 80 });
     await at.shows('Waiting for you to enter the code');
     await browse(`${devices.issuer}/device`, { userCode: at.userCode() });
@@ -374,7 +374,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, with device codes,', 
   test.each([
     [40, true],
     [24, false],
-  ])('draws the picture on %i columns: %s', async (columns, isDrawn) => {
+  ])('draws the QR code on %i columns: %s', async (columns, isDrawn) => {
     const at = await person('--device', {}, { at: devices, columns });
     await at.shows('Waiting for you to enter the code');
     at.type(CTRL_C);
@@ -385,7 +385,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, with device codes,', 
     expect(told).toMatch(/error: The login was cancelled. Nothing was stored.$/);
   });
 
-  test('needs no input', async () => {
+  test('logs in by device code without any input', async () => {
     const at = await person('--quiet </dev/null', CONTAINER, { at: devices });
     await at.shows('and enter this code there');
     await browse(`${devices.issuer}/device`, { userCode: at.userCode() });
@@ -411,7 +411,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, with device codes,', 
     `);
   });
 
-  test('says so where --device is asked for in vain', async () => {
+  test('says that the server has no device codes when --device asks for them', async () => {
     expect(await (await person('--device')).told()).toMatchInlineSnapshot(`
       "exit 5
       ---
@@ -422,12 +422,12 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, with device codes,', 
   });
 });
 
-describe('without a terminal, holdfast login', () => {
+describe('holdfast login without a terminal', () => {
   test.each([
     [{ SSH_CONNECTION: '192.0.2.1 1 192.0.2.2 22' }, 'you are connected over SSH'],
     [{ CI: 'true' }, 'this is a CI job'],
     [CONTAINER, 'this is a container'],
-  ])('with %j ends at once with the command to run, and asks no server', async (variables, why) => {
+  ])('ends at once with %j and the command to run, and asks no server', async (variables, why) => {
     const { path } = await temporaryHome();
     const before = await servers.counters();
     const ended = await commandLine(path).run(['login', servers.resource, '--account', 'work'], {
@@ -443,7 +443,7 @@ describe('without a terminal, holdfast login', () => {
     expect(await contentsOf(path)).toEqual([]);
   });
 
-  test('believes a program that somebody is there: --device --json', async () => {
+  test('starts a device login for a program with --device --json', async () => {
     const { path } = await temporaryHome();
     const login = commandLine(path).start(['login', devices.resource, '--device', '--json'], { BROWSER: '' });
     await login.says('"device"');
@@ -455,7 +455,7 @@ describe('without a terminal, holdfast login', () => {
     expect(err.trim().split('\n')).toHaveLength(1);
   });
 
-  test('takes the address from a program: --paste --json', async () => {
+  test('reads the pasted address from a program with --paste --json', async () => {
     const { path } = await temporaryHome();
     const page = (await pageElsewhere()).replaceAll("'", '');
     const child = spawn(
@@ -476,7 +476,7 @@ describe('without a terminal, holdfast login', () => {
     expect(JSON.parse(await out)).toMatchObject({ credential: { state: 'fresh' } });
   });
 
-  test('says so when standard input ends before an address came', async () => {
+  test('says that standard input ended before an address came', async () => {
     const { path } = await temporaryHome();
     expect(
       await commandLine(path, [servers]).told(['login', servers.resource, '--paste']),

@@ -18,7 +18,7 @@ async function freshHome(): Promise<CommandLine> {
   return commandLine(path, [servers]);
 }
 
-/** The authorization URL that `--json` gives to a program. */
+/** Returns the authorization URL that `--json` prints for a program. */
 async function authorizeUrl(login: Running): Promise<string> {
   await login.says('"authorize"');
   return String(JSON.parse(login.said().err.split('\n')[0] ?? '').authorize.url);
@@ -30,7 +30,7 @@ async function listening(server: Server): Promise<number> {
   return typeof address === 'object' && address !== null ? address.port : 0;
 }
 
-/** A port that was free a moment ago. */
+/** Returns a port that was free a moment ago. */
 async function freePort(): Promise<number> {
   const server = createServer();
   const port = await listening(server);
@@ -39,7 +39,7 @@ async function freePort(): Promise<number> {
 }
 
 describe('holdfast login', () => {
-  test('opens the browser, and says where the login is kept and what was passed over', async () => {
+  test('opens the browser, and says where it saved the login and which keyrings it skipped', async () => {
     const at = await freshHome();
     expect(await at.told(['login', servers.resource])).toMatchInlineSnapshot(`
       "exit 0
@@ -60,7 +60,7 @@ describe('holdfast login', () => {
     `);
   });
 
-  test('takes the URL in any spelling, and keeps one login for them all', async () => {
+  test('finds a login made with another spelling of the URL', async () => {
     const at = await freshHome();
     await at.run(['login', servers.resource.replace('http', 'HTTP')]);
     const { code } = await at.run(['token', servers.resource]);
@@ -72,7 +72,7 @@ describe('holdfast login', () => {
     expect(await at.told(['login', servers.resource, '--quiet'])).toBe('exit 0');
   });
 
-  test('prints the URL all the same with --quiet when no browser opens', async () => {
+  test('prints the URL even with --quiet when no browser opens', async () => {
     const at = await freshHome();
     const variables = { BROWSER: '/nonexistent/browser' };
     expect(await at.told(['login', servers.resource, '-q', '-t', '1'], variables)).toMatchInlineSnapshot(`
@@ -150,7 +150,7 @@ describe('holdfast login', () => {
     expect(one.out === other.out).toBe(false);
   });
 
-  test('asks for the scopes of --scope, in place of what the server suggests', async () => {
+  test('asks for the scopes of --scope instead of those that the server suggests', async () => {
     const at = await freshHome();
     const login = at.start([
       'login',
@@ -166,7 +166,7 @@ describe('holdfast login', () => {
     expect((await login.ended).code).toBe(130);
   });
 
-  test('comes back to --callback-port', async () => {
+  test('receives the redirect at --callback-port', async () => {
     const at = await freshHome();
     const port = await freePort();
     const args = ['login', servers.resource, '--json', '--callback-port', String(port)];
@@ -176,7 +176,7 @@ describe('holdfast login', () => {
     expect(new URL(authorize.url).searchParams.get('redirect_uri')).toBe(`http://127.0.0.1:${port}/callback`);
   });
 
-  test('says so when --callback-port is in use', async () => {
+  test('says that --callback-port is in use', async () => {
     const at = await freshHome();
     const { port } = new URL(servers.resource);
     expect(await at.told(['login', servers.resource, '--callback-port', port])).toMatchInlineSnapshot(`
@@ -202,8 +202,8 @@ describe('holdfast login', () => {
   });
 });
 
-describe('without a browser', () => {
-  test('prints the URL and waits: whoever opens it finishes the login', async () => {
+describe('holdfast login without a browser', () => {
+  test('prints the URL and finishes once it is opened in any browser', async () => {
     const at = await freshHome();
     const login = at.start(['login', servers.resource, '--no-browser', '--json']);
     const page = await browse(await authorizeUrl(login));
@@ -212,7 +212,7 @@ describe('without a browser', () => {
     expect((await at.run(['token', servers.resource])).code).toBe(0);
   });
 
-  test('ends cleanly on Ctrl-C, with nothing stored', async () => {
+  test('ends cleanly on Ctrl-C with nothing stored', async () => {
     const at = await freshHome();
     const login = at.start(['login', servers.resource, '--no-browser']);
     await login.says('/auth?');
@@ -261,7 +261,7 @@ describe('without a browser', () => {
     `);
   });
 
-  test('says so when a browser fails to start, and how to go on over SSH', async () => {
+  test('says that the browser failed to start, and how to go on over SSH', async () => {
     const at = await freshHome();
     const variables = { BROWSER: '/nonexistent/browser', SSH_CONNECTION: '192.0.2.1 1 192.0.2.2 22' };
     expect(await at.told(['login', servers.resource, '-t', '1'], variables)).toMatchInlineSnapshot(`
@@ -286,7 +286,7 @@ describe('without a browser', () => {
     `);
   });
 
-  test('ends on Ctrl-C while a server keeps it waiting', async () => {
+  test('ends on Ctrl-C while it waits for a server', async () => {
     const at = await freshHome();
     const silent = createServer();
     onTestFinished(() => void silent.close());
@@ -305,8 +305,8 @@ describe('without a browser', () => {
   });
 });
 
-describe('where nothing lasts', () => {
-  test('refuses before anyone is asked, and says how to go on', async () => {
+describe('holdfast login without a persistent keyring', () => {
+  test('refuses before it asks the user, and says how to go on', async () => {
     const at = await freshHome();
     const before = await servers.counters();
     expect(await at.told(['login', servers.resource, '--keyring', 'memory'])).toMatchInlineSnapshot(`

@@ -7,21 +7,21 @@ import { type HostileServer, hostileServer, json } from '../../support/servers/h
 import { commandLine, SCRIPTED_BROWSER } from '../../support/transcript.ts';
 
 /*
- * Mix-up (RFC 9700 section 4.4): a malicious MCP server's metadata names the login page of an honest server and a token
- * endpoint of its own, and passes the registration, the code and the verifier on.
+ * Mix-up (RFC 9700 section 4.4): a malicious MCP server's metadata names the login page of an honest server and its own
+ * token endpoint. The malicious server forwards the registration, the code and the verifier.
  */
 
 interface World {
   readonly honest: HostileServer;
   readonly evil: HostileServer;
   readonly url: string;
-  /** What the attacker got at the honest server. */
+  /** The secrets that the attacker obtained from the honest server. */
   readonly loot: unknown[];
-  /** How often somebody came to the honest page. */
+  /** Number of visits to the honest login page. */
   readonly visits: () => number;
 }
 
-/** @param metadata what the attacker's metadata says besides; of the two origins */
+/** @param metadata further members of the attacker's metadata, computed from the two origins */
 async function world(metadata: (honest: string, evil: string) => object = () => ({})): Promise<World> {
   const loot: unknown[] = [];
   let challenge = '';
@@ -87,7 +87,7 @@ async function world(metadata: (honest: string, evil: string) => object = () => 
   };
 }
 
-describe('a login whose page is on another host than the authorization server, without a terminal,', () => {
+describe('login page on another host than the authorization server, without a terminal', () => {
   test.each([
     ['where everything else is the attacker’s', () => ({})],
     [
@@ -98,7 +98,7 @@ describe('a login whose page is on another host than the authorization server, w
       'where the page has a query',
       (honest: string) => ({ authorization_endpoint: `${honest}/authorize?from=1` }),
     ],
-  ])('is refused before a browser opens, and names both hosts: %s', async (_what, metadata) => {
+  ])('refuses a login page on another host before a browser opens: %s', async (_what, metadata) => {
     const { url, loot, visits, honest, evil } = await world(metadata);
     const { path } = await temporaryHome();
     const { code, err } = await commandLine(path).run(['login', url, '--browser']);
@@ -110,7 +110,7 @@ describe('a login whose page is on another host than the authorization server, w
     expect([loot, visits()]).toEqual([[], 0]);
   });
 
-  test('is refused for device codes as well', async () => {
+  test('refuses a device page on another host', async () => {
     const { url, loot, visits } = await world((honest) => ({
       device_authorization_endpoint: `${honest}/device`,
     }));
@@ -121,7 +121,7 @@ describe('a login whose page is on another host than the authorization server, w
     expect([loot, visits()]).toEqual([[], 0]);
   });
 
-  test('ends without tokens where the server promises iss, and the honest one does not send it', async () => {
+  test('ends without tokens when the response lacks the promised iss', async () => {
     const { url, loot } = await world(() => ({ authorization_response_iss_parameter_supported: true }));
     const { path } = await temporaryHome();
     const { err } = await commandLine(path).run(['login', url, '--browser']);
@@ -129,7 +129,7 @@ describe('a login whose page is on another host than the authorization server, w
     expect(loot).toEqual([]);
   });
 
-  test('is made where the option or the settings say that the two belong together, and says so', async () => {
+  test('logs in with a login page on another host when an option or the settings allow it', async () => {
     const { url } = await world();
     const { path, layout } = await temporaryHome();
     const line = commandLine(path);
@@ -147,31 +147,37 @@ describe('a login whose page is on another host than the authorization server, w
   });
 });
 
-describe.skipIf(NO_TERMINAL !== undefined)('a login whose page is on another host, on a terminal,', () => {
-  async function person(answer: string) {
-    const made = await world();
-    const { path } = await temporaryHome();
-    const at = terminal(
-      `${HOLDFAST} login ${made.url}`,
-      { HOME: '/nonexistent', HOLDFAST_HOME: path, BROWSER: SCRIPTED_BROWSER },
-      { columns: 200 },
+describe.skipIf(NO_TERMINAL !== undefined)(
+  'login page on another host than the authorization server, on a terminal',
+  () => {
+    async function person(answer: string) {
+      const made = await world();
+      const { path } = await temporaryHome();
+      const at = terminal(
+        `${HOLDFAST} login ${made.url}`,
+        { HOME: '/nonexistent', HOLDFAST_HOME: path, BROWSER: SCRIPTED_BROWSER },
+        { columns: 200 },
+      );
+      await at.shows('Do they belong together? [y/N] ');
+      const before = made.visits();
+      at.type(answer);
+      return { ...made, before, code: await at.ended, shown: at.shown() };
+    }
+
+    test.each(['\r', 'n\r', 'what?\r'])(
+      'asks about a login page on another host, and cancels on the answer %j',
+      async (answer) => {
+        const { code, shown, honest, evil, loot, visits } = await person(answer);
+        expect(shown).toContain(new URL(honest.origin).host);
+        expect(shown).toContain(new URL(evil.origin).host);
+        expect(shown).toContain('The login was cancelled.');
+        expect([code, loot, visits()]).toEqual([130, [], 0]);
+      },
     );
-    await at.shows('Do they belong together? [y/N] ');
-    const before = made.visits();
-    at.type(answer);
-    return { ...made, before, code: await at.ended, shown: at.shown() };
-  }
 
-  test.each(['\r', 'n\r', 'what?\r'])('asks first, and ends when the answer is %j', async (answer) => {
-    const { code, shown, honest, evil, loot, visits } = await person(answer);
-    expect(shown).toContain(new URL(honest.origin).host);
-    expect(shown).toContain(new URL(evil.origin).host);
-    expect(shown).toContain('The login was cancelled.');
-    expect([code, loot, visits()]).toEqual([130, [], 0]);
-  });
-
-  test('goes on when the person says yes', async () => {
-    const { code, before, visits } = await person('y\r');
-    expect([code, before, visits()]).toEqual([0, 0, 1]);
-  });
-});
+    test('logs in at a page on another host when the user says yes', async () => {
+      const { code, before, visits } = await person('y\r');
+      expect([code, before, visits()]).toEqual([0, 0, 1]);
+    });
+  },
+);

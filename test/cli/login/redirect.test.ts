@@ -5,8 +5,8 @@ import { goodLogin } from '../../support/homes/good-login.ts';
 
 const good = goodLogin();
 
-describe('a redirect', () => {
-  test('with another state is refused, and the login can still be finished', async () => {
+describe('the redirect of holdfast login', () => {
+  test('refuses a redirect with another state, and the login can still finish', async () => {
     const at = await good.home();
     const before = await contentsOf(at.home);
     const login = at.start(['login', good.servers.resource, '--account', 'b', '--no-browser']);
@@ -23,7 +23,7 @@ describe('a redirect', () => {
     expect((await at.run(['token', good.servers.resource, '--account', 'b'])).code).toBe(0);
   });
 
-  test('with another state is counted when nobody finishes the login', async () => {
+  test('reports the redirects with another state when nobody finishes the login', async () => {
     const at = await good.home();
     const told = await good.unharmed(at, async () => {
       const login = at.start([
@@ -49,7 +49,7 @@ describe('a redirect', () => {
     `);
   });
 
-  test('that comes twice is used once', async () => {
+  test('uses a redirect that comes twice only once', async () => {
     const at = await good.home();
     const login = at.start(['login', good.servers.resource, '--account', 'b', '--no-browser']);
     await login.says('/auth?');

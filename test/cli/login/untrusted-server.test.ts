@@ -5,7 +5,7 @@ import { startServers } from '../../support/servers/servers.ts';
 
 const good = goodLogin();
 
-describe('a login that names no server it could trust', () => {
+describe('holdfast login with an argument or setting that it cannot trust', () => {
   const WHOLE = 'Give the whole URL of the MCP server, such as https://mcp.example.com/mcp';
   const CLEAR = 'Tokens would cross the network in the clear. Use https://';
   const URL_OF_A_SERVER = 'https://mcp.example.com/mcp';
@@ -48,12 +48,12 @@ describe('a login that names no server it could trust', () => {
       '--timeout "soon" is not a whole number from 1 to 86400.',
       'See: holdfast login --help',
     ],
-  ])('%s', async (_what, args, message, hint) => {
+  ])('refuses before any request: %s', async (_what, args, message, hint) => {
     const at = await good.home();
     expect(await good.unharmed(at, () => at.run(['login', ...args]))).toBe(failed(2, message, hint));
   });
 
-  test('a relative home', async () => {
+  test('refuses a relative HOLDFAST_HOME', async () => {
     const at = await good.home();
     const variables = { HOLDFAST_HOME: 'here' };
     expect(await good.unharmed(at, () => at.run(['login', URL_OF_A_SERVER], variables))).toBe(
@@ -65,14 +65,14 @@ describe('a login that names no server it could trust', () => {
     );
   });
 
-  test('a keyring that there is not', async () => {
+  test('refuses an unknown keyring', async () => {
     const at = await good.home();
     const variables = { HOLDFAST_KEYRING: 'pass' };
     const told = await good.unharmed(at, () => at.run(['login', URL_OF_A_SERVER], variables));
     expect(told).toContain(failed(2, 'There is no keyring "pass".', 'Choose one of: auto, native, '));
   });
 
-  test('a URL with a password, which is not repeated', async () => {
+  test('refuses a URL with a password, and does not repeat it', async () => {
     const at = await good.home();
     const told = await good.unharmed(at, () => at.run(['login', 'https://ada:hunter2@mcp.example.com/mcp']));
     expect(told).toMatchInlineSnapshot(`
@@ -85,7 +85,7 @@ describe('a login that names no server it could trust', () => {
   });
 });
 
-/** Everything that a login needs, as it should be; each case spoils one thing. */
+/** The routes of a server at which a login succeeds; each case replaces one of them. */
 function wellBehaved(origin: string): Record<string, object> {
   return {
     '/mcp': answer(401, '', { 'www-authenticate': 'Bearer' }),
@@ -113,7 +113,7 @@ function metadata(origin: string, changes: Record<string, unknown> = {}): Record
 
 const MEBIBYTE = ' '.repeat(1024 * 1024);
 
-describe('a login at a server that', () => {
+describe('holdfast login at a faulty server', () => {
   const ORIGIN = 'http://127.0.0.1:PPPPP';
   const TELL = 'It was not used. Tell who runs the server.';
 
@@ -211,7 +211,7 @@ describe('a login at a server that', () => {
       `"${ORIGIN}" refused to register Holdfast: it answered "access_denied": "by \\u{1b}[31minvitation".`,
       'Tell who runs the server, or ask them for a client that is registered by hand.',
     ],
-  ])('%s', async (_what, spoilt, message, hint) => {
+  ])('explains the failure at a server that %s', async (_what, spoilt, message, hint) => {
     const at = await good.home();
     const { origin } = await hostileServer((its) => {
       const routes = spoilt(its);
@@ -220,7 +220,7 @@ describe('a login at a server that', () => {
     expect(await good.unharmed(at, () => at.run(['login', `${origin}/mcp`]))).toBe(failed(5, message, hint));
   });
 
-  test('is not there', async () => {
+  test('says that a server cannot be reached', async () => {
     const at = await good.home();
     const gone = await startServers();
     await gone.stop();
@@ -232,7 +232,7 @@ describe('a login at a server that', () => {
     `);
   });
 
-  test('gives no access token', async () => {
+  test('fails when the server issues no access token', async () => {
     const at = await good.home();
     await good.servers.behave({ token: 'no-access-token', times: 1 });
     expect(
@@ -245,7 +245,7 @@ describe('a login at a server that', () => {
     `);
   });
 
-  test('denies consent', async () => {
+  test('fails when the server denies consent', async () => {
     const at = await good.home();
     const deny = { HOLDFAST_TEST_BROWSER: 'deny' };
     expect(

@@ -19,7 +19,7 @@ beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'holdfast-test-'));
   const at = commandLine(join(directory, 'home'));
   await at.run(['login', servers.resource]);
-  // Completion calls `holdfast` by its name.
+  // The completion scripts call `holdfast` by its name.
   await mkdir(join(directory, 'bin'));
   await writeFile(
     join(directory, 'bin', 'holdfast'),
@@ -39,7 +39,7 @@ afterAll(async () => {
   await Promise.all([servers.stop(), rm(directory, { recursive: true })]);
 });
 
-/** What bash offers for the last word of that line, where the words split as readline splits them. */
+/** Returns the candidates of bash for the last word of the line, split as readline splits it. */
 async function candidates(line: string, wordbreaks = ' \t\n"\'@><=;|&(:'): Promise<string[]> {
   const script = `
     source ${directory}/bash
@@ -50,7 +50,7 @@ async function candidates(line: string, wordbreaks = ' \t\n"\'@><=;|&(:'): Promi
     printf '%s\\n' "\${COMPREPLY[@]}"`;
   const words = line.split(wordbreaks.includes(':') ? /\s+|(:)/ : /\s+/).filter((word) => word !== undefined);
   const typed = words.filter((word, index) => word !== '' || index === words.length - 1);
-  // After a colon readline gives the colon itself as the current word.
+  // After a colon, readline passes the colon itself as the current word.
   if (typed.at(-1) === '' && typed.at(-2) === ':') typed.pop();
   const ended = await start('bash', ['-c', script, 'bash', wordbreaks, line, ...typed], variables).ended;
   expect({ code: ended.code, err: ended.err }).toEqual({ code: 0, err: '' });
@@ -69,11 +69,11 @@ describe.skipIf(NO_BASH !== undefined)('completion in bash', () => {
     ['holdfast list x', []],
     ['holdfast frobnicate --j', []],
     ['holdfast token https', []],
-  ])('%s', async (line, expected) => {
+  ])('completes "%s"', async (line, expected) => {
     expect(await candidates(line)).toEqual(expected);
   });
 
-  test('offers the servers that are logged in, whatever part of the URL is typed', async () => {
+  test('offers the logged-in servers after any typed part of the URL', async () => {
     const { resource } = servers;
     const { port } = new URL(resource);
     const after = (typed: string) => resource.slice(typed.length);
@@ -89,13 +89,13 @@ describe.skipIf(NO_BASH !== undefined)('completion in bash', () => {
     }
   });
 
-  test('offers whole URLs where a colon splits no word', async () => {
+  test('offers whole URLs when bash does not split words at colons', async () => {
     expect(await candidates('holdfast token http://127', ' \t\n')).toEqual([servers.resource]);
   });
 });
 
-describe('the scripts', () => {
-  test('parse in every shell that is here', async () => {
+describe('the completion scripts', () => {
+  test('parse in every installed shell', async () => {
     for (const shell of ['bash', 'zsh', 'fish'].filter(installed)) {
       const ended = await start(shell, ['-n', join(directory, shell)], variables).ended;
       expect({ shell, ...ended }).toEqual({ shell, code: 0, out: '', err: '' });

@@ -7,7 +7,7 @@ import { commandLine } from '../../support/transcript.ts';
 
 const at = commandLine('/nonexistent/home');
 
-describe('help', () => {
+describe('holdfast help', () => {
   test('gives an overview on stdout', async () => {
     expect(await at.told(['--help'])).toMatchInlineSnapshot(`
       "exit 0
@@ -62,12 +62,12 @@ describe('help', () => {
     `);
   });
 
-  test('is on stderr, with exit code 2, when no command was given', async () => {
+  test('prints the overview on stderr, with exit code 2, when no command was given', async () => {
     const [asked, none] = await Promise.all([at.run(['--help']), at.run([])]);
     expect(none).toEqual({ code: 2, out: '', err: asked.out });
   });
 
-  test('of a command says what it does, its options and examples', async () => {
+  test('explains a command, its options and examples', async () => {
     expect(await at.told(['login', '--help'])).toMatchInlineSnapshot(`
       "exit 0
       --- stdout
@@ -128,7 +128,7 @@ describe('help', () => {
     `);
   });
 
-  test('is the same however one asks', async () => {
+  test('prints the same help for every way to ask for it', async () => {
     const [asked, ...others] = await Promise.all(
       [
         ['login', '--help'],
@@ -142,7 +142,7 @@ describe('help', () => {
   });
 
   test.each(COMMANDS.map(({ name }) => name))(
-    'of %s names every option and fits a terminal',
+    'names every option of %s and fits a terminal',
     async (name) => {
       const { code, out, err } = await at.run([name, '--help']);
       const { options } = COMMANDS.find((command) => command.name === name) ?? { options: {} };
@@ -165,7 +165,7 @@ describe('help', () => {
   });
 });
 
-describe('a command line that cannot be meant', () => {
+describe('an invalid command line', () => {
   test.each<[string[], string, string]>([
     [['lgin'], 'There is no command "lgin".', 'Did you mean: holdfast login'],
     [['log'], 'There is no command "log".', 'Did you mean: holdfast login'],
@@ -194,7 +194,7 @@ describe('a command line that cannot be meant', () => {
     [['completion'], 'holdfast completion needs a SHELL.', 'See: holdfast completion --help'],
     [['completion', 'tcsh'], 'There is no completion for "tcsh".', 'Choose one of: bash, zsh, fish'],
     [['completion', 'toString'], 'There is no completion for "toString".', 'Choose one of: bash, zsh, fish'],
-  ])('%j', async (args, message, hint) => {
+  ])('explains why it refuses %j', async (args, message, hint) => {
     const { code, out, err } = await at.run(args);
     expect({ code, out, err }).toEqual({ code: 2, out: '', err: `error: ${message}\n  ${hint}\n` });
   });
@@ -206,7 +206,7 @@ describe('a command line that cannot be meant', () => {
     ['--timeout', '99999999999999999999', 86_400],
     ['--callback-port', '65536', 65_535],
     ['--callback-port', '0x50', 65_535],
-  ])('login %s %s', async (option, value, max) => {
+  ])('refuses login %s %s', async (option, value, max) => {
     const { path } = await temporaryHome();
     const { code, out, err } = await commandLine(path).run([
       'login',
@@ -222,7 +222,7 @@ describe('a command line that cannot be meant', () => {
     expect(await contentsOf(path)).toEqual([]);
   });
 
-  test('is one JSON object on stderr with --json', async () => {
+  test('prints the error as one JSON object on stderr with --json', async () => {
     const { code, out, err } = await at.run(['token', '--json']);
     expect({ code, out }).toEqual({ code: 2, out: '' });
     expect(JSON.parse(err)).toEqual({
@@ -235,7 +235,7 @@ describe('a command line that cannot be meant', () => {
     });
   });
 
-  test('says where an error came from with HOLDFAST_DEBUG, and only then', async () => {
+  test('prints a stack trace only with HOLDFAST_DEBUG', async () => {
     const [plain, debug, json] = await Promise.all([
       at.run(['token', 'nonsense']),
       at.run(['token', 'nonsense'], { HOLDFAST_DEBUG: '1' }),

@@ -13,17 +13,17 @@ import { holdfast } from '../../support/processes/process.ts';
 import { answer, hostileServer, json, type Routes } from '../../support/servers/hostile-server.ts';
 
 /*
- * Every string that a record, a blob, a file, a server or an argument can put into the output of a command, with all that a
- * terminal acts on in it. What reaches stdout and stderr is printable, and stays so with --json and HOLDFAST_DEBUG.
+ * Every string that a record, a blob, a file, a server or an argument can put into the output of a command holds all
+ * characters that a terminal acts on. Stdout and stderr stay printable, with --json and HOLDFAST_DEBUG too.
  */
 
-/** All of them in one. JSON can carry it; what cannot, such as a header, gets a part. */
+/** All hostile texts in one. JSON can carry it; a header and others get only a part. */
 const HOSTILE = HOSTILE_TEXTS.map(([, text]) => text).join(' ');
-/** What an argument of a program can hold: no null, and well-formed text. */
+/** The part that a command-line argument can hold: no null, and well-formed text. */
 const TYPED = HOSTILE.replaceAll(/[\0\p{Cs}]/gu, '');
 const URL_OF_SERVER = 'https://mcp.example/mcp';
 
-/** Runs the commands one after the other, as text and as JSON, each time in a home of its own. */
+/** Runs the commands one after the other, as text and as JSON, each time in a new home. */
 async function isClean(home: () => Promise<Home>, ...commands: (readonly string[])[]): Promise<void> {
   await Promise.all([[], ['--json']].map(async (form) => saysOnlyText(await home(), commands, form)));
 }
@@ -38,12 +38,12 @@ async function saysOnlyText(home: Home, commands: (readonly string[])[], form: s
     }).ended;
     const said = `${out}${err}`;
     expect([args[0], ...unprintableIn(said)]).toEqual([args[0]]);
-    // A lone surrogate that was written raw comes out as this.
+    // A lone surrogate that was written unescaped is decoded as this character.
     expect([args[0], said.includes('\ufffd')]).toEqual([args[0], false]);
   }
 }
 
-/** As an older Holdfast, or whoever has the key, may have written it. */
+/** Writes a record as an older Holdfast, or an attacker with the key, could have written it. */
 async function homeWith(changes: Partial<Credential> = {}): Promise<Home> {
   const home = await temporaryHome();
   const { credentialStore, keys } = partsAt(home);
@@ -72,7 +72,7 @@ const oddServer: Partial<Credential> = {
   imported: { from: HOSTILE, mode: 'access-token', at: 1, origin: HOSTILE },
 };
 
-describe('what a record holds', () => {
+describe('hostile text in a record', () => {
   test.each([
     ['list'],
     ['doctor'],
@@ -86,7 +86,7 @@ describe('what a record holds', () => {
     ['refresher --once'],
     ['rekey'],
     ['logout URL'],
-  ])('reaches no terminal through holdfast %s', async (line) => {
+  ])('lets no control character of a record reach the terminal through holdfast %s', async (line) => {
     let code = '';
     if (line.includes('CODE')) {
       const { path } = await temporaryHome();
@@ -96,7 +96,7 @@ describe('what a record holds', () => {
     await Promise.all([{}, ended, oddServer].map((changes) => isClean(() => homeWith(changes), args)));
   });
 
-  test('makes no second header and no second line of a token', async () => {
+  test('makes neither a second header nor a second line of a token', async () => {
     const { Secret } = await import('../../../src/secret.ts');
     const home = await homeWith({
       tokens: { ...sample.tokens, accessToken: new Secret('AT\r\nX-Injected: yes') },
@@ -112,8 +112,8 @@ describe('what a record holds', () => {
   });
 });
 
-describe('what a blob or a file holds', () => {
-  test('reaches no terminal through holdfast receive', async () => {
+describe('hostile text in a blob or a file', () => {
+  test('lets no control character of a blob reach the terminal through holdfast receive', async () => {
     const receiver = await temporaryHome();
     const { out } = await holdfast(['receive', '--later'], {
       HOLDFAST_HOME: receiver.path,
@@ -149,7 +149,7 @@ describe('what a blob or a file holds', () => {
     await Promise.all(files.map((file) => isClean(home, ['receive', '--blob', file], ['list'])));
   });
 
-  test('reaches no terminal through holdfast import', async () => {
+  test('lets no control character of a file reach the terminal through holdfast import', async () => {
     const home = await temporaryHome();
     const { HOME } = { HOME: join(home.path, 'person') };
     await mkdir(join(HOME, '.codex'), { recursive: true });
@@ -190,8 +190,8 @@ describe('what a blob or a file holds', () => {
   });
 });
 
-describe('what a server says', () => {
-  test('reaches no terminal through holdfast login and holdfast proxy', async () => {
+describe('hostile text from a server', () => {
+  test('lets no control character of a server reach the terminal through login and proxy', async () => {
     const metadata = (origin: string, changes: object = {}) => ({
       '/.well-known/oauth-authorization-server': {
         issuer: origin,
@@ -237,7 +237,7 @@ describe('what a server says', () => {
   });
 });
 
-describe('what an argument holds', () => {
+describe('hostile text in an argument', () => {
   test.each([
     ['login'],
     ['token'],
@@ -254,11 +254,11 @@ describe('what an argument holds', () => {
     ['help'],
     ['run'],
     ['proxy'],
-  ])('reaches no terminal through holdfast %s', async (command) => {
+  ])('lets no control character of an argument reach the terminal through holdfast %s', async (command) => {
     await isClean(temporaryHome, [command, TYPED], [command, URL_OF_SERVER, '--account', TYPED]);
   });
 
-  test('reaches no terminal as the name of a command or an option', async () => {
+  test('lets no control character of a command or option name reach the terminal', async () => {
     const home = await temporaryHome();
     for (const args of [[TYPED], [`--${TYPED}`], ['list', `--${TYPED}`], ['list', TYPED]]) {
       const { out, err } = await holdfast(args, { HOLDFAST_HOME: home.path }).ended;

@@ -18,7 +18,7 @@ function parsed(err: string): Record<string, unknown>[] {
 }
 
 describe('--log json', () => {
-  test('makes a log of all that refresher says, with the moment, the level and the event', async () => {
+  test('logs all output of refresher with time, level and event', async () => {
     const { home } = await loggedIn(await temporaryHome(), servers.resource);
     await expire(home, servers.resource);
     const at = commandLine(home.path);
@@ -38,7 +38,7 @@ describe('--log json', () => {
       expect(err).not.toContain(secret?.reveal());
   });
 
-  test('says a failure as a line too, with its code and what to do', async () => {
+  test('logs a failure as a line with its code', async () => {
     const own = await startServers();
     const { home } = await loggedIn(await temporaryHome(), own.resource);
     await expire(home, own.resource);
@@ -51,7 +51,7 @@ describe('--log json', () => {
     );
   });
 
-  test('makes a log of all that proxy says, and leaves standard output to the protocol', async () => {
+  test('logs all output of proxy, and leaves standard output to the protocol', async () => {
     const { path } = await temporaryHome();
     const at = commandLine(path);
     const url = 'http://mcp.example.com/mcp';

@@ -26,7 +26,7 @@ afterAll(async () => {
   await Promise.all([servers.stop(), rm(join(home, '..'), { recursive: true })]);
 });
 
-/** Runs the command on a terminal of that width; answers all that it showed. */
+/** Runs the command on a terminal of that width, and returns everything that it showed. */
 async function onTerminal(
   args: readonly string[],
   options: { columns?: number; variables?: Readonly<Record<string, string>> } = {},
@@ -40,13 +40,13 @@ async function onTerminal(
   return out.replaceAll('\r\n', '\n');
 }
 
-describe.skipIf(NO_SCRIPT !== undefined)('on a terminal', () => {
-  test('colours the word that matters', async () => {
+describe.skipIf(NO_SCRIPT !== undefined)('output on a terminal', () => {
+  test('colors the important word', async () => {
     expect(await onTerminal(['token', 'nonsense'])).toContain(`${ESCAPE}31merror:${ESCAPE}39m "nonsense"`);
     expect(await onTerminal(['doctor'])).toContain(`\n${ESCAPE}32mok${ESCAPE}39m    versions`);
   });
 
-  test.each([{ NO_COLOR: '1' }, { TERM: 'dumb' }])('has no colour with %j', async (variables) => {
+  test.each([{ NO_COLOR: '1' }, { TERM: 'dumb' }])('prints no color with %j', async (variables) => {
     const shown = await Promise.all([
       onTerminal(['token', 'nonsense'], { variables }),
       onTerminal(['doctor'], { variables }),
@@ -57,7 +57,7 @@ describe.skipIf(NO_SCRIPT !== undefined)('on a terminal', () => {
     }
   });
 
-  test('shows a table where it fits, and a block for each login where it does not', async () => {
+  test('shows a table when it fits, and otherwise a block for each login', async () => {
     const shown = async (columns: number) =>
       commandLine(home, [servers])
         .transcript({ code: 0, out: await onTerminal(['list'], { columns }), err: '' })
@@ -76,7 +76,7 @@ describe.skipIf(NO_SCRIPT !== undefined)('on a terminal', () => {
     `);
   });
 
-  test('breaks the findings of doctor at the edge, and no command that one would copy', async () => {
+  test('wraps the findings of doctor at the edge, but no command to copy', async () => {
     const text = await onTerminal(['doctor'], { columns: 60, variables: { NO_COLOR: '1' } });
     const lines = text.split('\n').filter((line) => !line.includes('→') && !line.includes(home));
     expect(lines.filter((line) => line.length > 60)).toEqual([]);
@@ -84,8 +84,8 @@ describe.skipIf(NO_SCRIPT !== undefined)('on a terminal', () => {
   });
 });
 
-describe('not on a terminal', () => {
-  test('has no colour', async () => {
+describe('output not on a terminal', () => {
+  test('prints no color', async () => {
     const at = commandLine(home);
     const ended = await Promise.all([
       at.run(['doctor'], { TERM: 'xterm' }),

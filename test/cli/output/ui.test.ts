@@ -40,7 +40,7 @@ function sayEverywhere(ui: Ui, text: string): void {
 }
 
 describe('the class that writes to the terminal', () => {
-  test.each(HOSTILE_TEXTS)('lets nothing through that a terminal acts on: %s', (_name, text) => {
+  test.each(HOSTILE_TEXTS)('escapes everything that a terminal acts on: %s', (_name, text) => {
     for (const options of [{}, { json: true }, { log: true }]) {
       const { ui, said } = written({ ...options, debug: true });
       sayEverywhere(ui, text);
@@ -49,7 +49,7 @@ describe('the class that writes to the terminal', () => {
     }
   });
 
-  test('lets no text through that a terminal acts on, whatever it is', () => {
+  test('escapes everything that a terminal acts on, in any text', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary' }), fc.string({ unit: 'grapheme' }), (text, other) => {
         for (const options of [{}, { json: true }, { log: true }]) {
@@ -62,13 +62,13 @@ describe('the class that writes to the terminal', () => {
     );
   });
 
-  test('puts its own styles on after the escaping, and no foreign one', () => {
+  test('adds its own styles after escaping, and lets no foreign style through', () => {
     const { ui, said } = written({ isTTY: true });
     ui.note(`${ui.style('bold', 'one\u001b[31m')} two\u001b[32m ${ui.style('green', 'three')}`);
     expect(said.err).toBe('\u001b[1mone\\u{1b}[31m\u001b[22m two\\u{1b}[32m \u001b[32mthree\u001b[39m\n');
   });
 
-  test('escapes in JSON so that a parser reads the same text', () => {
+  test('escapes JSON so that a parser reads the same text', () => {
     const { ui, said } = written({ json: true });
     const value = { text: '\u009b31m \u202e \u2028 \ud800 \u{e0041} ü 🙂' };
     ui.dataJson(value);
@@ -76,7 +76,7 @@ describe('the class that writes to the terminal', () => {
     expect(JSON.parse(said.out)).toEqual(value);
   });
 
-  test('keeps a message on its line, so that none looks like two', () => {
+  test('keeps a message on one line, so that it cannot look like two', () => {
     const { ui, said } = written();
     ui.fail({ code: 'network', message: 'one\nerror: two', hint: undefined, retryable: false });
     expect(said.err).toBe('error: one\\u{a}error: two\n');
@@ -89,7 +89,7 @@ describe('the class that writes to the terminal', () => {
     expect(said.out).toBe('Authorization: Bearer abc\n');
   });
 
-  test('shortens URLs in notes, warnings, errors and logs, and says that a command needs the whole one', () => {
+  test('shortens URLs in notes, warnings, errors and logs, and says that a command needs the whole URL', () => {
     const url = 'https://zoho.example/mcp?key=4f1c9a77b2e84d0c';
     for (const options of [{}, { json: true }, { log: true }]) {
       const { ui, said } = written(options);
@@ -113,21 +113,21 @@ describe('the class that writes to the terminal', () => {
 
 describe('the sources of the command line', () => {
   const CLI = fileURLToPath(new URL('../../../src/cli', import.meta.url));
-  /** Each with the one thing that it does with a stream. */
+  /** The allowed files, each with the one line that uses a stream. */
   const ALLOWED: readonly (readonly [file: string, line: RegExp])[] = [
     ['main.ts', /^stdout: \(\) => process\.stdout,$/],
     ['main.ts', /^const \{ stderr \} = process;$/],
-    // That nobody reads any more is heard, and nothing is written.
+    // Listens for errors when nobody reads stdout; writes nothing.
     ['main.ts', /^process\.stdout\.on\('error', /],
-    // What is typed is echoed by readline; the question is escaped.
+    // Readline echoes the typed text; the Ui escapes the question.
     ['terminal.ts', /^const \{ stdin, stderr \} = process;$/],
     ['terminal.ts', /process\.stderr\.(isTTY|columns)/],
     ['blob-input.ts', /createInterface\(\{ input: process\.stdin, output: process\.stderr,/],
-    // The MCP protocol, for the client that started us.
+    // Speaks the MCP protocol with the client that started Holdfast.
     ['commands/proxy.ts', /^output: process\.stdout,$/],
   ];
 
-  test('write to stdout and stderr through that class alone', async () => {
+  test('write to stdout and stderr only through the Ui class', async () => {
     const found: string[] = [];
     for (const file of await readdir(CLI, { recursive: true })) {
       if (!file.endsWith('.ts')) continue;

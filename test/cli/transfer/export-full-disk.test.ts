@@ -11,7 +11,7 @@ import { NO_SMALL_DISK, smallDisk } from '../../support/homes/small-disk.ts';
 
 const login = goodLogin();
 
-describe.skipIf(NO_SMALL_DISK)('holdfast export --move, on a disk that takes no write', () => {
+describe.skipIf(NO_SMALL_DISK)('holdfast export --move on a full disk', () => {
   test.each([
     { to: 'a file', out: true },
     { to: 'standard output', out: false },
@@ -30,7 +30,7 @@ describe.skipIf(NO_SMALL_DISK)('holdfast export --move, on a disk that takes no 
     expect(await login.works(at)).toBe(true);
   });
 
-  test('hands nothing out when there is no room to write down that the login has left', async () => {
+  test('delivers nothing when there is no room to record the move', async () => {
     const disk = await smallDisk();
     await login.home(disk.home.path);
     const vault = openVault({ environment: disk.home.environment });
@@ -48,8 +48,8 @@ describe.skipIf(NO_SMALL_DISK)('holdfast export --move, on a disk that takes no 
   });
 });
 
-describe('an export that moves', () => {
-  test('says that the login is in two places when the home cannot be written after the login has left', async () => {
+describe('an interrupted move', () => {
+  test('says that the login is in two places when the move cannot be recorded after delivery', async () => {
     const { path, layout, environment } = await temporaryHome();
     await login.home(path);
     const vault = openVault({ environment });

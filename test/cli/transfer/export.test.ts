@@ -13,7 +13,7 @@ import { commandLine } from '../../support/transcript.ts';
 const login = goodLogin();
 const BIN = fileURLToPath(new URL('../../../src/cli/bin.ts', import.meta.url));
 
-/** `holdfast import -` in that home, with that text on standard input. */
+/** Runs `holdfast import -` in that home, with the text on standard input. */
 async function importing(home: string, text: string, args: readonly string[] = []): Promise<Ended> {
   const file = join(await temporaryDirectory(), 'input');
   await writeFile(file, text, { mode: 0o600 });
@@ -30,7 +30,7 @@ async function elsewhere() {
 }
 
 describe('holdfast export', () => {
-  test('shows nothing unless it is told to, and to whom nobody can be asked, unless it is told twice', async () => {
+  test('shows nothing without --reveal, or without --yes when it cannot ask', async () => {
     const at = await login.home();
     expect(await at.told(['export', login.servers.resource])).toMatchInlineSnapshot(`
       "exit 2
@@ -47,7 +47,7 @@ describe('holdfast export', () => {
     expect(await login.works(at)).toBe(true);
   });
 
-  test('writes an access token with nothing to renew it, which import takes elsewhere', async () => {
+  test('writes an access token without a refresh token, which import accepts elsewhere', async () => {
     const at = await login.home();
     const { code, out } = await at.run(['export', login.servers.resource, '--reveal', '--yes']);
     expect(code).toBe(0);
@@ -84,7 +84,7 @@ describe('holdfast export', () => {
     expect((await there.run(['token', login.servers.resource])).out.trim()).toBe(json.tokens.accessToken);
   });
 
-  test('--move gives the whole login away, to a file that only its owner can read', async () => {
+  test('moves the whole login with --move, to a file that only its owner can read', async () => {
     const at = await login.home();
     const file = join(await temporaryDirectory(), 'login.json');
     const args = ['export', login.servers.resource, '--reveal', '--yes', '--move', '--out', file];
@@ -102,7 +102,7 @@ describe('holdfast export', () => {
     const generation = JSON.parse(text).generation === 1 ? '1' : '2';
     const renewed = await there.run(['token', login.servers.resource, '--refused', generation]);
     expect(await accepted(login.servers.resource, new Secret(renewed.out.trim()))).toBe(true);
-    // What it has refreshed there is not what the file says: the file would log it out.
+    // The login was refreshed there since: the tokens of the file would log it out.
     expect(there.transcript(await importing(there.home, text))).toMatchInlineSnapshot(`
       "exit 2
       --- stderr
@@ -111,7 +111,7 @@ describe('holdfast export', () => {
     `);
   });
 
-  test('stays where the file cannot be written', async () => {
+  test('keeps the login when the file cannot be written', async () => {
     const at = await login.home();
     const file = join(await temporaryDirectory(), 'login.json');
     await writeFile(file, 'there before');
@@ -121,26 +121,29 @@ describe('holdfast export', () => {
     expect(await login.works(at)).toBe(true);
   });
 
-  test.skipIf(process.platform !== 'linux')('stays where nothing more can be written', async () => {
-    const at = await login.home();
-    const words = [
-      process.execPath,
-      ...TYPESCRIPT,
-      BIN,
-      'export',
-      login.servers.resource,
-      '--reveal',
-      '--yes',
-      '--move',
-    ];
-    await start('sh', ['-c', '"$@" > /dev/full', 'sh', ...words], {
-      HOME: '/nonexistent',
-      HOLDFAST_HOME: at.home,
-    }).ended;
-    expect(await login.works(at)).toBe(true);
-  });
+  test.skipIf(process.platform !== 'linux')(
+    'keeps the login when standard output cannot be written',
+    async () => {
+      const at = await login.home();
+      const words = [
+        process.execPath,
+        ...TYPESCRIPT,
+        BIN,
+        'export',
+        login.servers.resource,
+        '--reveal',
+        '--yes',
+        '--move',
+      ];
+      await start('sh', ['-c', '"$@" > /dev/full', 'sh', ...words], {
+        HOME: '/nonexistent',
+        HOLDFAST_HOME: at.home,
+      }).ended;
+      expect(await login.works(at)).toBe(true);
+    },
+  );
 
-  test('--format env writes what a shell and a container read', async () => {
+  test('writes assignments for a shell and a container with --format env', async () => {
     const at = await login.home();
     const { out } = await at.run(['export', login.servers.resource, '--reveal', '--yes', '--format', 'env']);
     const { out: read } = await start('sh', [
@@ -172,7 +175,7 @@ describe('holdfast import -', () => {
     expect(err).not.toContain('secret-text');
   });
 
-  test('refuses a login whose tokens would go to this machine, for a server that is not on it', async () => {
+  test('refuses a login for a remote server whose tokens would go to this machine', async () => {
     const at = await login.home();
     const { out } = await at.run(['export', login.servers.resource, '--reveal', '--yes']);
     const json = { ...JSON.parse(out), resource: 'https://mcp.example.com/mcp' };

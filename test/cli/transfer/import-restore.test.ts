@@ -12,7 +12,7 @@ beforeAll(async () => {
 });
 afterAll(() => servers.stop());
 
-/** Somebody whose login has moved from Codex to Holdfast. */
+/** A user whose login was moved from Codex to Holdfast. */
 async function person() {
   const peer = await peerHome('codex', servers);
   const before = await peer.files();
@@ -33,11 +33,11 @@ async function person() {
 }
 
 describe('holdfast import --restore', () => {
-  test('shows what can be put back, with no secret', async () => {
+  test('lists the backups, with no secret', async () => {
     const { peer, told, run } = await person();
     const { code, out } = await run(['import', 'codex', '--restore', '--list']);
     expect(code).toBe(0);
-    // How long ago it was decides how wide the columns are.
+    // The age of the backup decides the width of the columns.
     expect(out).toMatch(/^NAME +FROM +FILE\n[\w-]{11}\.\d{13} +.+ +\S+\/\.codex\/\.credentials\.json\n$/);
     const { backups, undecryptable } = JSON.parse(
       (await run(['import', 'codex', '--restore', '--list', '--json'])).out,
@@ -52,7 +52,7 @@ describe('holdfast import --restore', () => {
     `);
   });
 
-  test('writes nothing unless somebody says that it is meant, and says what that means', async () => {
+  test('writes nothing without --yes, and says what restoring means', async () => {
     const { peer, told } = await person();
     const left = await peer.files();
     expect(await told(['import', 'codex', '--restore'])).toMatchInlineSnapshot(`
@@ -64,7 +64,7 @@ describe('holdfast import --restore', () => {
     expect(await peer.files()).toEqual(left);
   });
 
-  test('puts the file back as it was, and what was there since can be put back, too', async () => {
+  test('restores the file, and backs up the version that it replaces', async () => {
     const { peer, before, told, run } = await person();
     const [path = ''] = Object.keys(before);
     await writeFile(`${peer.directory}/${path}`, '{"later": 1}');
@@ -82,14 +82,14 @@ describe('holdfast import --restore', () => {
     expect(await readFile(`${peer.directory}/${path}`, 'utf8')).toBe('{"later": 1}');
   });
 
-  test('puts it back where it has been removed since', async () => {
+  test('restores a file that has been removed since', async () => {
     const { peer, before, run } = await person();
     await rm(`${peer.directory}/.codex`, { recursive: true });
     expect(await run(['import', 'codex', '--restore', '--yes'])).toMatchObject({ code: 0 });
     expect(await peer.files()).toEqual(before);
   });
 
-  test('refuses a name that it does not know, and what does not go with it', async () => {
+  test('refuses an unknown backup name and options that do not go together', async () => {
     const { told } = await person();
     expect(await told(['import', 'codex', '--restore', '--backup', 'none'])).toMatchInlineSnapshot(`
       "exit 2

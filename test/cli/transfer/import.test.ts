@@ -22,7 +22,7 @@ beforeAll(async () => {
 });
 afterAll(() => servers.stop());
 
-/** Somebody with that program's logins in the home directory. */
+/** A user whose home holds that program's logins. */
 async function person(id: string, options: { expiresAt?: number } = {}) {
   const peer = await peerHome(id, servers, options);
   const md5 = createHash('md5').update(servers.resource).digest('hex');
@@ -36,7 +36,7 @@ async function person(id: string, options: { expiresAt?: number } = {}) {
     told: async (args: readonly string[]) => {
       const ended = await at.run(args, home);
       for (const secret of [...Object.values(peer.login.tokens), 'other-access', 'other-refresh']) {
-        // Of the scope and the type everybody may know.
+        // Short values, such as the scope and the token type, are not secret.
         if (String(secret).length > 11) expect(`${ended.out}${ended.err}`).not.toContain(secret);
       }
       return at.transcript(ended);
@@ -45,7 +45,7 @@ async function person(id: string, options: { expiresAt?: number } = {}) {
 }
 
 describe('holdfast import --list', () => {
-  test('shows what a program has, and no secret, and changes nothing', async () => {
+  test('lists the logins of a program without secrets, and changes nothing', async () => {
     const { peer, told } = await person('mcp-remote');
     const before = await peer.files();
     expect(await told(['import', 'mcp-remote', '--list', '--url', servers.resource])).toMatchInlineSnapshot(`
@@ -57,7 +57,7 @@ describe('holdfast import --list', () => {
     expect(await peer.files()).toEqual(before);
   });
 
-  test('without a program looks at all of them', async () => {
+  test('looks at all programs when none is named', async () => {
     const { run, peer } = await person('codex');
     const { code, out } = await run(['import', '--list', '--json']);
     expect(code).toBe(0);
@@ -78,7 +78,7 @@ describe('holdfast import --list', () => {
 });
 
 describe('holdfast import', () => {
-  test('moves nothing unless somebody says that it is meant', async () => {
+  test('moves nothing without --yes', async () => {
     const { peer, told } = await person('codex');
     const before = await peer.files();
     expect(await told(['import', 'codex', '--url', servers.resource])).toMatchInlineSnapshot(`
@@ -90,7 +90,7 @@ describe('holdfast import', () => {
     expect(await peer.files()).toEqual(before);
   });
 
-  test('moves the login, which then works here, and says where it is no more', async () => {
+  test('moves the login, which then works here, and names the file that no longer has it', async () => {
     const { peer, told, run } = await person('opencode', { expiresAt: Date.now() - 1000 });
     const args = ['import', 'opencode', '--yes', '--url', servers.resource, '--issuer', servers.issuer];
     expect(await told(args)).toMatchInlineSnapshot(`
@@ -113,7 +113,7 @@ describe('holdfast import', () => {
     `);
   });
 
-  test('takes an access token alone where only that is wanted', async () => {
+  test('takes only the access token with --access-token-only', async () => {
     const { peer, told, run } = await person('claude-code');
     const before = await peer.files();
     const args = ['import', 'claude-code', '--access-token-only', '--url', servers.resource];
@@ -128,7 +128,7 @@ describe('holdfast import', () => {
     expect((await run(['token', servers.resource])).out.trim()).toBe(peer.login.tokens.access_token);
   });
 
-  test('moves the others where one cannot be moved, and says which', async () => {
+  test('moves the other logins when one cannot be moved, and names that one', async () => {
     const { run, peer } = await person('codex');
     const text = JSON.stringify({
       'gone|1': {
@@ -160,7 +160,7 @@ describe('holdfast import', () => {
     expect(Object.keys(JSON.parse(left))).toEqual(['gone|1', 'other|fedcba9876543210']);
   });
 
-  test('refuses what it cannot use before anything is touched', async () => {
+  test('refuses unusable arguments before it touches anything', async () => {
     const { told } = await person('codex');
     expect(await told(['import'])).toMatchInlineSnapshot(`
       "exit 2
@@ -221,16 +221,16 @@ describe.skipIf(NO_TERMINAL !== undefined)('holdfast import on a terminal', () =
   test.each([
     ['an answer', `y${ENTER}`, 0, 'Moved the login to'],
     ['Ctrl-C', CTRL_C, 130, 'Interrupted.'],
-  ])('takes %s after Ctrl-Z and fg', async (_what, typed, code, shown) => {
+  ])('accepts %s after Ctrl-Z and fg', async (_what, typed, code, shown) => {
     const { peer, at } = await person('mcporter');
     const command = `${HOLDFAST} import mcporter --url ${servers.resource}`;
-    // As at a prompt: the shell gets the terminal when the job stops, and `fg` gives it back.
+    // As at a prompt: the shell gets the terminal when the job stops, and `fg` returns it.
     const shell = `bash --norc -ic ${shellWord(`${command}; echo stopped=$?; fg; exit $?`)}`;
     const session = terminal(shell, { HOME: peer.directory, HOLDFAST_HOME: at.home });
     await session.shows('Move? [y/N]');
     session.type(CTRL_Z);
     await session.shows('stopped=148');
-    // Asked again, so that a person sees what is waited for.
+    // The prompt appears again, so that the user sees what Holdfast waits for.
     await session.shows('Move? [y/N]', session.shown().indexOf('stopped=148'));
     session.type(typed);
     expect(await session.ended).toBe(code);

@@ -43,7 +43,7 @@ async function told(at: CommandLine, args: readonly string[]): Promise<string> {
 }
 
 describe('holdfast receive --later', () => {
-  test('prints the code alone on standard output, and --blob opens what was sealed to it', async () => {
+  test('prints only the code on standard output, and --blob opens what was sealed to it', async () => {
     const at = await sandbox();
     const ended = await at.run(['receive', servers.resource, '--later']);
     expect(withoutSecrets(at.transcript(ended))).toMatchInlineSnapshot(`
@@ -77,7 +77,7 @@ describe('holdfast receive --later', () => {
     `);
   });
 
-  test('takes the blob from standard input, through a pipe', async () => {
+  test('reads the blob from standard input, through a pipe', async () => {
     const at = await sandbox();
     const code = codeIn((await at.run(['receive', '--later', '--quiet'])).out);
     const blob = await fileWith(await blobFor(code));
@@ -105,7 +105,7 @@ describe('holdfast receive --later', () => {
 });
 
 describe('holdfast receive', () => {
-  test('waits until the file holds the right blob, whatever is there before', async () => {
+  test('waits until the file holds the right blob, after wrong and cut ones', async () => {
     const at = await sandbox();
     const file = join(await temporaryDirectory(), 'blob');
     const running = at.start(['receive', servers.resource, '--file', file]);
@@ -144,7 +144,7 @@ describe('holdfast receive', () => {
     `);
   });
 
-  test('ends when nothing can come any more', async () => {
+  test('ends when standard input ends or the code expires', async () => {
     const at = await sandbox();
     expect(await told(at, ['receive', '--json'])).toMatchInlineSnapshot(`
       "exit 2
@@ -158,7 +158,7 @@ describe('holdfast receive', () => {
     expect(err).toContain('error: No blob came before the hand-over code ran out.');
   });
 
-  test('refuses what it was not meant for, each with its reason', async () => {
+  test('refuses a wrong, cut or altered blob, each with its reason', async () => {
     const at = await sandbox();
     const code = codeIn((await at.run(['receive', '--later'])).out);
     const blob = await blobFor(code);
@@ -214,7 +214,7 @@ describe('holdfast receive', () => {
     expect((await at.run(['receive', '--blob', await fileWith(blob)])).code).toBe(0);
   });
 
-  test('shows no code where nothing could be kept', async () => {
+  test('shows no code when nothing can be saved', async () => {
     const at = await sandbox();
     expect(await told(at, ['receive', '--keyring', 'memory', '--later'])).toMatchInlineSnapshot(`
       "exit 4
@@ -225,8 +225,8 @@ describe('holdfast receive', () => {
   });
 });
 
-describe('a login that can be refreshed', () => {
-  test('is replaced with --replace alone, and by an access token never; the blob stays good', async () => {
+describe('receiving over a login that can be refreshed', () => {
+  test('replaces it only with --replace, and never by an access token; the blob stays valid', async () => {
     const at = await sandbox();
     const sent = async (...options: string[]) => {
       const code = codeIn((await at.run(['receive', '--later'])).out);
@@ -253,11 +253,11 @@ describe('a login that can be refreshed', () => {
   });
 });
 
-describe.skipIf(NO_TERMINAL !== undefined)('on a terminal', () => {
+describe.skipIf(NO_TERMINAL !== undefined)('holdfast receive on a terminal', () => {
   const on = (at: CommandLine, command: string, options?: { columns: number }) =>
     terminal(`${HOLDFAST} ${command}`, { HOME: '/nonexistent', HOLDFAST_HOME: at.home }, options);
 
-  test('shows a QR code and takes what is pasted: first cut, then whole and in one line', async () => {
+  test('shows a QR code and takes a pasted blob: first cut, then whole and in one line', async () => {
     const at = await sandbox();
     const receiving = on(at, `receive ${servers.resource}`);
     await receiving.shows('then press Enter.');
@@ -269,7 +269,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal', () => {
     receiving.type(`${blob.replaceAll('\n', '')}${ENTER}`);
     await receiving.shows('Does holdfast send show the same words there? [y/n]');
     expect((await at.run(['token', servers.resource])).code).toBe(3);
-    // The line break after a paste is no answer.
+    // The line break after a paste does not answer the question.
     const asked = receiving.shown().length;
     receiving.type(ENTER);
     await receiving.shows('the same words there? [y/n]', asked);
@@ -280,7 +280,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal', () => {
     expect((await at.run(['token', servers.resource])).code).toBe(0);
   });
 
-  test('stores nothing when the words differ, and asks before a login that can be refreshed is replaced', async () => {
+  test('stores nothing when the words differ, and asks before it replaces a login', async () => {
     const at = await sandbox();
     const first = await fileWith(
       await blobFor(codeIn((await at.run(['receive', '--later'])).out), '--fresh'),
@@ -304,7 +304,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal', () => {
     expect((await at.run(['token', servers.resource])).out).not.toBe(before);
   });
 
-  test('can be interrupted, and the code stays good', async () => {
+  test('keeps the code valid when it is interrupted', async () => {
     const at = await sandbox();
     const receiving = on(at, 'receive', { columns: 20 });
     await receiving.shows('then press Enter.');
@@ -315,7 +315,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal', () => {
     expect((await at.run(['receive', '--blob', blob])).code).toBe(0);
   });
 
-  test('the sender is asked whether the words are the same, and sends nothing unless they are', async () => {
+  test('asks the sender whether the words match, and sends nothing otherwise', async () => {
     const at = await sandbox();
     const { out, err } = await at.run(['receive', '--later']);
     const words = /words of this code: (.*)/.exec(err)?.[1];

@@ -29,7 +29,7 @@ async function told(at: CommandLine, args: readonly string[]): Promise<string> {
 }
 
 describe('holdfast send', () => {
-  test('prints the blob and nothing else on standard output, and says what it is', async () => {
+  test('prints only the blob on standard output, and says what it is', async () => {
     const laptop = await loggedIn();
     const { code } = await sandbox();
     const ended = await laptop.run(['send', servers.resource, '--to', code]);
@@ -70,7 +70,7 @@ describe('holdfast send', () => {
     `);
   });
 
-  test('prints a moved login again, and says to everybody else where it went', async () => {
+  test('prints the blob of a moved login again for the same code, and tells all others where it went', async () => {
     const laptop = await loggedIn();
     const { code } = await sandbox();
     const first = await laptop.run(['send', servers.resource, '--to', code, '--move']);
@@ -113,7 +113,7 @@ describe('holdfast send', () => {
     expect((await contentsOf(home.path)).filter((line) => line.includes('.jwe'))).toEqual([]);
   });
 
-  test('writes the blob to a new file that only we may read', async () => {
+  test('writes the blob to a new file that only its owner can read', async () => {
     const laptop = await loggedIn();
     const { code } = await sandbox();
     const file = join(await temporaryDirectory(), 'blob');
@@ -125,7 +125,7 @@ describe('holdfast send', () => {
     expect(await readFile(file, 'utf8')).toContain('END HOLDFAST HAND-OVER');
   });
 
-  test('refuses what cannot work before anything is touched', async () => {
+  test('refuses impossible arguments before it touches anything', async () => {
     const laptop = await loggedIn();
     const { code } = await sandbox();
     const directory = await temporaryDirectory();
