@@ -15,7 +15,7 @@ const ISSUER = 'https://as.example';
 const DOCUMENT = 'https://app.example/client.json';
 const REDIRECT = 'http://127.0.0.1:43210/callback';
 
-/** A login that is there, by that client at that issuer. */
+/** A stored credential of that client at that issuer. */
 function former(client: Partial<Credential['client']>, issuer = ISSUER): Credential {
   const credential = sampleCredential('https://mcp.example/mcp');
   return {
@@ -35,30 +35,30 @@ function plan(
 }
 
 describe('the client of a login', () => {
-  test('is the one that was given, before all others', () => {
+  test('prefers the given client to all others', () => {
     expect(plan({ client: { id: 'mine' }, clientMetadataUrl: DOCUMENT }, former({}))).toMatchObject({
       by: 'known',
       client: { clientId: 'mine', source: 'pre-registered', authMethod: 'none' },
     });
   });
 
-  test('is the one that was given for an earlier login at that issuer', () => {
+  test('uses the client that was given for an earlier login at that issuer', () => {
     const before = former({ clientId: 'by-hand', source: 'pre-registered' });
     expect(plan({ clientMetadataUrl: DOCUMENT }, before)).toMatchObject({ client: { clientId: 'by-hand' } });
   });
 
-  test('is our metadata document, where the server takes one, before a registration of our own', () => {
+  test('prefers our metadata document, if the server accepts one, to a registration', () => {
     const before = former({ source: 'dynamic' });
     expect(plan({ clientMetadataUrl: DOCUMENT }, before)).toEqual({ by: 'document', url: DOCUMENT });
     expect(plan({ clientMetadataUrl: DOCUMENT }, before, false)).toMatchObject({ by: 'known' });
   });
 
-  test('is the same document at another issuer: its URL is good everywhere', () => {
+  test('uses the same metadata document at another issuer', () => {
     const before = former({ clientId: DOCUMENT, source: 'metadata-document' }, 'https://old.example');
     expect(plan({}, before)).toEqual({ by: 'document', url: DOCUMENT });
   });
 
-  test('is a registration of our own at that issuer, and a new one at another', () => {
+  test('reuses a registration at its issuer, and registers again at another', () => {
     expect(plan({}, former({ source: 'dynamic' }))).toMatchObject({ by: 'known' });
     expect(plan({}, former({ source: 'dynamic' }, 'https://old.example'))).toEqual({ by: 'registration' });
     expect(plan({})).toEqual({ by: 'registration' });
@@ -68,12 +68,12 @@ describe('the client of a login', () => {
     ['of the earlier login', {}],
     ['that was given again', { client: { id: 'by-hand' } }],
     ['that was given with its issuer', { client: { id: 'by-hand', issuer: 'https://old.example' } }],
-  ])('%s is not tried at an issuer that it was not registered at', (_what, options) => {
+  ])('refuses the client %s at an issuer that it was not registered with', (_what, options) => {
     const before = former({ clientId: 'by-hand', source: 'pre-registered' }, 'https://old.example');
     expect(() => plan(options, before)).toThrow(IssuerMismatchError);
   });
 
-  test('that was given with the new issuer is used there', () => {
+  test('uses a client that was given with the new issuer there', () => {
     const before = former({ clientId: 'by-hand', source: 'pre-registered' }, 'https://old.example');
     expect(plan({ client: { id: 'by-hand', issuer: ISSUER } }, before)).toMatchObject({
       client: { clientId: 'by-hand' },
@@ -83,7 +83,7 @@ describe('the client of a login', () => {
   test.each([
     ['its server has forgotten it', { loginRequired: { reason: 'gone', error: 'invalid_client', since: 0 } }],
     ['its secret has lapsed', { client: { ...former({}).client, clientSecretExpiresAt: 1 } }],
-  ])('is registered anew when %s', (_when, changes) => {
+  ])('registers again when %s', (_when, changes) => {
     expect(plan({}, { ...former({ source: 'dynamic' }), ...changes } as Credential)).toEqual({
       by: 'registration',
     });
@@ -95,12 +95,12 @@ describe('the client of a login', () => {
     'https://a:b@app.example/c',
     'app',
     'https://app.example/a/../c',
-  ])('is no document at %s', (url) => {
+  ])('refuses the client metadata URL %s', (url) => {
     expect(() => plan({ clientMetadataUrl: url })).toThrow(InvalidArgumentError);
   });
 });
 
-describe('a client that was given', () => {
+describe('a given client', () => {
   const secret = new Secret('s');
   const { privateKey: key } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const privateKey = new Secret(key.export({ type: 'pkcs8', format: 'pem' }).toString());
@@ -112,9 +112,12 @@ describe('a client that was given', () => {
     [{ secret }, ['client_secret_post', 'client_secret_basic'], 'client_secret_basic'],
     [{ privateKey }, ['client_secret_basic'], 'private_key_jwt'],
     [{ secret, authMethod: 'client_secret_post' as const }, undefined, 'client_secret_post'],
-  ])('proves itself as what it has and what the server lists allow', (given, listed, method) => {
-    expect(givenClient({ id: 'a', ...given }, listed).authMethod).toBe(method);
-  });
+  ])(
+    'chooses the auth method from the client’s credentials and the server’s list',
+    (given, listed, method) => {
+      expect(givenClient({ id: 'a', ...given }, listed).authMethod).toBe(method);
+    },
+  );
 
   test.each([
     { id: 'a', authMethod: 'client_secret_basic' as const },
@@ -122,17 +125,17 @@ describe('a client that was given', () => {
     { id: 'a', privateKey: new Secret('no key') },
     { id: '' },
     { id: 'a\nb' },
-  ])('is refused when it cannot be used: %j', (given) => {
+  ])('refuses a client that cannot be used: %j', (given) => {
     expect(() => givenClient(given, undefined)).toThrow(InvalidArgumentError);
   });
 
-  test('keeps no secret that its method does not need', () => {
+  test('keeps no secret that its auth method does not need', () => {
     expect(givenClient({ id: 'a', secret, authMethod: 'none' }, undefined).clientSecret).toBeUndefined();
   });
 });
 
-describe('the redirect', () => {
-  test('of a document comes to a port that the document names', async () => {
+describe('the redirect URI', () => {
+  test('listens on a port that the metadata document names', async () => {
     const server = await openServerFor(
       { by: 'document', url: DOCUMENT },
       openCallbackServer,
@@ -148,7 +151,7 @@ describe('the redirect', () => {
     }
   });
 
-  test('is registered by the name of this machine where the server refuses its address', async () => {
+  test('registers localhost when the server refuses the loopback address', async () => {
     const at = await hostileServer({
       '/register': (request, response) => {
         const { redirect_uris: uris } = JSON.parse(request.body) as { redirect_uris: string[] };
@@ -168,7 +171,7 @@ describe('the redirect', () => {
     const discovery = discoveryOf(server, { reach: 'anywhere' });
     const first = await clientFor({ by: 'registration' }, REDIRECT, discovery, {});
     expect(first.redirectUri).toBe('http://localhost:43210/callback');
-    // Which the next login uses again.
+    // The next login uses the same redirect URI again.
     const again = await clientFor({ by: 'known', client: first.client }, REDIRECT, discovery, {});
     expect(again).toEqual(first);
     expect(at.requests).toHaveLength(2);

@@ -6,7 +6,7 @@ import { accepted, expire, stored, vaultAt } from '../support/homes/vault.ts';
 import { answer, hostileServer } from '../support/servers/hostile-server.ts';
 import { type Servers, startServers } from '../support/servers/servers.ts';
 
-/* Logins from where no browser can be opened, at a real authorization server. */
+/* Logins without a local browser, at a real authorization server. */
 
 let servers: Servers;
 beforeAll(async () => {
@@ -14,8 +14,8 @@ beforeAll(async () => {
 });
 afterAll(() => servers.stop());
 
-describe('a device code', () => {
-  /** Shows the code to somebody with a browser on another machine. */
+describe('login by device code', () => {
+  /** Shows the code to a user with a browser on another machine. */
   function showing(options: { deny?: boolean } = {}): LoginInteraction & { readonly shown: DeviceCode[] } {
     const shown: DeviceCode[] = [];
     return {
@@ -28,7 +28,7 @@ describe('a device code', () => {
     };
   }
 
-  test.each(['device', 'no-browser'] as const)('logs in by the way %s, and is renewed', async (way) => {
+  test.each(['device', 'no-browser'] as const)('logs in by the flow %s, and refreshes', async (way) => {
     const home = await temporaryHome();
     const { vault } = vaultAt(home);
     const interaction = showing();
@@ -48,13 +48,13 @@ describe('a device code', () => {
     expect(after.registrations).toBe(before.registrations + 1);
   });
 
-  test('that the person refuses is a login that was denied', async () => {
+  test('reports a denied login when the user refuses the device', async () => {
     const { vault } = vaultAt(await temporaryHome());
     const login = vault.login(servers.resource, { flow: 'device', interaction: showing({ deny: true }) });
     await expect(login).rejects.toMatchObject({ code: 'login-denied' });
   });
 
-  test('is an error where the server has none, before the person is asked anything', async () => {
+  test('fails before it asks the user when the server has no device codes', async () => {
     const without = await startServers();
     try {
       const { vault } = vaultAt(await temporaryHome());
@@ -70,11 +70,11 @@ describe('a device code', () => {
   });
 });
 
-describe('the address that the browser ends at', () => {
-  test('logs in when it is pasted, whatever was pasted before it', async () => {
+describe('login by pasted address', () => {
+  test('logs in when the address is pasted, after wrong pastes', async () => {
     const home = await temporaryHome();
     const { vault } = vaultAt(home);
-    // A page for whose browser is on another machine, as many clients have one: it shows its own address.
+    // A page for users whose browser is on another machine, as many clients have one: it shows its own address.
     const page = await hostileServer({ '/callback': answer(200, 'Copy the address.') });
     const asked: (string | undefined)[] = [];
     let opened = '';
@@ -96,7 +96,7 @@ describe('the address that the browser ends at', () => {
     expect(credential.client.redirectUris).toEqual([expect.stringMatching(/\/callback\?port=\d+$/)]);
   });
 
-  test('need not be pasted when the redirect comes first, and the question is withdrawn', async () => {
+  test('withdraws the question when the redirect comes first', async () => {
     const { vault } = vaultAt(await temporaryHome());
     let withdrawn = false;
     await vault.login(servers.resource, {
@@ -114,7 +114,7 @@ describe('the address that the browser ends at', () => {
     expect(withdrawn).toBe(true);
   });
 
-  test('that tells of a refusal ends the login', async () => {
+  test('reports a denied login when the pasted address says so', async () => {
     const { vault } = vaultAt(await temporaryHome());
     let state = '';
     const login = vault.login(servers.resource, {
@@ -127,7 +127,7 @@ describe('the address that the browser ends at', () => {
   });
 
   test.each(['http://example.com/callback', 'ftp://localhost/', 'https://example.com/#a', 'callback'])(
-    'cannot be %s, which nobody is asked for',
+    'refuses the callback URL %s before it asks the user',
     async (callbackUrl) => {
       const { vault } = vaultAt(await temporaryHome());
       const before = await servers.counters();

@@ -35,7 +35,7 @@ async function registrations(): Promise<number> {
   return (await servers.counters()).registrations;
 }
 
-/** A person who must not be asked. */
+/** An interaction that fails if the user is asked. */
 const unasked: LoginInteraction = {
   authorize: () => Promise.reject(new Error('The person was asked.')),
 };
@@ -48,7 +48,7 @@ async function recordsOf(home: Home): Promise<string[]> {
 
 describe('a login', () => {
   test.each(['header', 'path', 'root'] as const)(
-    'finds the server’s metadata by %s, and keeps what later requests need',
+    'finds the server’s metadata by %s, and stores what later requests need',
     async (metadata) => {
       const own = await startServers({ metadata });
       try {
@@ -84,7 +84,7 @@ describe('a login', () => {
     },
   );
 
-  test('serves every process: this vault, another one, another process', async () => {
+  test('serves this vault, another vault and another process', async () => {
     const home = await temporaryHome();
     const { vault } = vaultAt(home);
     await vault.login(servers.resource, { interaction: scripted });
@@ -96,7 +96,7 @@ describe('a login', () => {
     expect(JSON.parse(out)).toEqual({ generation: 1, fingerprint: fingerprint(token) });
   });
 
-  test('is seen at once by the vault that made it, in place of an earlier one', async () => {
+  test('replaces an earlier login at once in the vault that made it', async () => {
     const { vault } = vaultAt(await temporaryHome());
     await vault.login(servers.resource, { interaction: scripted });
     const first = await vault.token(servers.resource);
@@ -127,25 +127,25 @@ describe('a login', () => {
     expect((await vault.token(servers.resource)).token.equals(one.token)).toBe(true);
   });
 
-  test('takes no other account’s token for a resource that is spelt to look like it', async () => {
+  test('keeps a resource with a NUL in its name apart from another account', async () => {
     const { vault } = vaultAt(await temporaryHome());
     await vault.login(servers.resource, { account: 'work', interaction: scripted });
     await vault.token(servers.resource, { account: 'work' });
     await expect(vault.token(`${servers.resource}\0work`)).rejects.toMatchObject({ code: 'login-required' });
   });
 
-  test('does not wait for whoever shows the URL when the browser is back already', async () => {
+  test('does not wait for the caller’s authorize when the redirect has come', async () => {
     const { vault } = vaultAt(await temporaryHome());
     let page = 0;
     const result = await vault.login(servers.resource, {
-      // The page is only answered when the login is done: waiting for both in turn would never end.
+      // The server answers the page only when the login ends: waiting for the page first would never end.
       interaction: { authorize: async (url) => void (page = (await browse(url)).status) },
     });
     expect(result.credential.state).toBe('fresh');
     await expect.poll(() => page, { timeout: 30_000 }).toBe(200);
   });
 
-  test('fails with the reason when the URL cannot be shown, and listens no more', async () => {
+  test('fails with the reason when the URL cannot be shown, and stops listening', async () => {
     const home = await temporaryHome();
     let redirectUri = '';
     const login = vaultAt(home).vault.login(servers.resource, {
@@ -162,7 +162,7 @@ describe('a login', () => {
   });
 
   test.each([0, -1, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 31])(
-    'cannot be given %d ms',
+    'refuses a timeout of %d ms',
     async (timeoutMs) => {
       const { vault } = vaultAt(await temporaryHome());
       await expect(vault.login(servers.resource, { timeoutMs, interaction: unasked })).rejects.toMatchObject({
@@ -172,7 +172,7 @@ describe('a login', () => {
   );
 });
 
-describe('the registration', () => {
+describe('the registration of a login', () => {
   async function loggedIn() {
     const home = await temporaryHome();
     const { vault } = vaultAt(home);
@@ -181,14 +181,14 @@ describe('the registration', () => {
     return { home, vault, clientId, before: await registrations() };
   }
 
-  test('is used again at the next login', async () => {
+  test('reuses the registration at the next login', async () => {
     const { home, vault, clientId, before } = await loggedIn();
     await vault.login(servers.resource, { interaction: scripted });
     expect((await stored(home, servers.resource)).credential.client.clientId).toBe(clientId);
     expect(await registrations()).toBe(before);
   });
 
-  test('is never used at another issuer than the one that gave it', async () => {
+  test('never uses a registration at another issuer', async () => {
     const { home, vault, clientId, before } = await loggedIn();
     await change(home, servers.resource, ({ server }) => ({
       server: { ...server, issuer: 'https://former-issuer.example' },
@@ -200,7 +200,7 @@ describe('the registration', () => {
     expect(await registrations()).toBe(before + 1);
   });
 
-  test('is made anew when its secret has lapsed', async () => {
+  test('registers again when the client secret has expired', async () => {
     const { home, vault, clientId, before } = await loggedIn();
     await change(home, servers.resource, ({ client }) => ({
       client: { ...client, clientSecretExpiresAt: Date.now() - 1 },
@@ -210,7 +210,7 @@ describe('the registration', () => {
     expect(await registrations()).toBe(before + 1);
   });
 
-  test('is made anew when the server has forgotten it', async () => {
+  test('registers again when the server has forgotten the client', async () => {
     const { home, vault, before } = await loggedIn();
     await change(home, servers.resource, ({ client }) => ({
       client: { ...client, clientId: 'a-client-that-the-server-forgot' },
@@ -225,8 +225,8 @@ describe('the registration', () => {
   });
 });
 
-describe('what can be known to fail is found before the person is asked anything', () => {
-  test('a store that cannot be written', async () => {
+describe('checks before the user is asked', () => {
+  test('fails before it asks the user when the store cannot be written', async () => {
     const home = await temporaryHome();
     const before = await registrations();
     await mkdir(home.path, { mode: 0o700 });
@@ -237,7 +237,7 @@ describe('what can be known to fail is found before the person is asked anything
     expect(await registrations()).toBe(before);
   });
 
-  test('a store that is full', async () => {
+  test('fails before it asks the user when the store is full', async () => {
     const home = await temporaryHome();
     const before = await registrations();
     const store = storeAround(new DirectoryStore(home.layout, home.environment), {
@@ -249,7 +249,7 @@ describe('what can be known to fail is found before the person is asked anything
     expect(await registrations()).toBe(before);
   });
 
-  test('a record of a newer Holdfast in its place, which stays as it is', async () => {
+  test('refuses to replace a record of a newer Holdfast, and leaves it unchanged', async () => {
     const home = await temporaryHome();
     const before = await registrations();
     const { keys, store } = partsAt(home);
@@ -265,7 +265,7 @@ describe('what can be known to fail is found before the person is asked anything
     expect(await registrations()).toBe(before);
   });
 
-  test('no keyring that lasts, where the login must last', async () => {
+  test('fails before it asks the user when a required persistent keyring is missing', async () => {
     const home = await temporaryHome();
     const before = await registrations();
     const { vault } = vaultAt(home, { openers: [opener(new MemoryKeyring())] });
@@ -277,8 +277,8 @@ describe('what can be known to fail is found before the person is asked anything
   });
 });
 
-describe('without a keyring that lasts', () => {
-  test('a login is kept in this process’s memory, and that is said', async () => {
+describe('a login without a persistent keyring', () => {
+  test('keeps the login in this process’s memory, and says so', async () => {
     const home = await temporaryHome();
     const { vault, events } = vaultAt(home, { openers: [opener(new MemoryKeyring())] });
     const { keyring } = await vault.login(servers.resource, { interaction: scripted });
@@ -291,7 +291,7 @@ describe('without a keyring that lasts', () => {
     ).rejects.toMatchObject({ code: 'login-required' });
   });
 
-  test('one that can be read and refuses the new key does not end in memory unsaid', async () => {
+  test('reports that it uses memory when the keyring refuses the new key, or fails if told to persist', async () => {
     const refusing = () => {
       const keyring = new DesktopKeyring();
       keyring.refusesWrites = new KeyringLockedError('A prompt that nobody answers.');
@@ -312,7 +312,7 @@ describe('without a keyring that lasts', () => {
 });
 
 describe('the end of a login', () => {
-  test('the browser hears of success only after the credential is stored', async () => {
+  test('tells the browser of success only after the credential is stored', async () => {
     const home = await temporaryHome();
     const inner: RecordStore = new DirectoryStore(home.layout, home.environment);
     const [reached, may] = [gate(), gate()];
@@ -336,7 +336,7 @@ describe('the end of a login', () => {
     expect(page?.text).toContain('You are logged in');
   });
 
-  test('the browser hears of failure when the credential cannot be stored', async () => {
+  test('tells the browser of failure when the credential cannot be stored', async () => {
     const home = await temporaryHome();
     const store = storeAround(new DirectoryStore(home.layout, home.environment), {
       cas: () => Promise.reject(new StorageFullError('No space is left.')),
@@ -352,7 +352,7 @@ describe('the end of a login', () => {
     expect(page?.text).not.toContain('You are logged in');
   });
 
-  test('denied: nothing is stored, and the page says so', async () => {
+  test('stores nothing when the user denies the login, and says so on the page', async () => {
     const home = await temporaryHome();
     let page: { text: string } | undefined;
     await expect(
@@ -369,7 +369,7 @@ describe('the end of a login', () => {
   test.each([
     ['while the browser is open', true],
     ['while the URL is still being shown', false],
-  ])('cancelled %s: nothing is on disk, no key either', async (_when, shown) => {
+  ])('writes nothing to disk, not even a key, when cancelled %s', async (_when, shown) => {
     const home = await temporaryHome();
     const cancel = new AbortController();
     const login = vaultAt(home).vault.login(servers.resource, {
@@ -386,7 +386,7 @@ describe('the end of a login', () => {
     await expect(readdir(home.layout.keyring)).rejects.toThrow('ENOENT');
   });
 
-  test('nobody came: an earlier login stays as it was', async () => {
+  test('keeps an earlier login when nobody finishes the new one', async () => {
     const home = await temporaryHome();
     const { vault } = vaultAt(home);
     await vault.login(servers.resource, { interaction: scripted });
@@ -397,7 +397,7 @@ describe('the end of a login', () => {
     expect((await vaultAt(home).vault.token(servers.resource)).token.equals(token)).toBe(true);
   });
 
-  test('two logins at once for one name end with one whole credential', async () => {
+  test('stores one whole credential when two logins for one name run at once', async () => {
     const home = await temporaryHome();
     const results = await Promise.all(
       [vaultAt(home), vaultAt(home)].map(({ vault }) =>

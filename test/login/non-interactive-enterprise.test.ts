@@ -9,7 +9,7 @@ import { secretsSeen } from '../support/leaks.ts';
 import { type Servers, startServers } from '../support/servers/servers.ts';
 import { assertionServer, identityProvider } from '../support/servers/vouching-servers.ts';
 
-/* Logins that an enterprise's identity provider vouches for; all three servers really check what they are given. */
+/* Logins by an enterprise's identity provider; all three test servers verify what they receive. */
 
 let servers: Servers;
 beforeAll(async () => {
@@ -20,7 +20,7 @@ afterAll(() => servers.stop());
 describe('enterprise-managed authorization', () => {
   const SECRETS = { elsewhere: 'secret-at-the-authorization-server', idp: 'secret-at-the-identity-provider' };
 
-  /** Both servers, and the ID token of a person in a file. */
+  /** Starts both servers and writes the ID token of a user to a file. */
   async function enterprise(
     options: { refreshTokens?: boolean; trusted?: boolean; lifeSeconds?: number } = {},
   ) {
@@ -56,7 +56,7 @@ describe('enterprise-managed authorization', () => {
     return { idp, as, home, vault: vaultAt(home).vault, idToken, file, login };
   }
 
-  test('exchanges the ID token for an ID-JAG, and that for tokens; nobody is sent anywhere', async () => {
+  test('exchanges the ID token for an ID-JAG, and that for tokens, without a user', async () => {
     const { idp, as, home, vault, login } = await enterprise();
     await vault.login(servers.resource, login);
     expect(await accepted(servers.resource, (await vault.token(servers.resource)).token)).toBe(true);
@@ -85,16 +85,16 @@ describe('enterprise-managed authorization', () => {
     });
   });
 
-  test('needs no metadata of the identity provider where its token endpoint is given', async () => {
+  test('needs no metadata of the identity provider when its token endpoint is given', async () => {
     const { idp, vault, login } = await enterprise();
-    // Such an issuer publishes nothing that could be found.
+    // Such an issuer publishes no metadata.
     const issuer = 'https://idp.invalid';
     const grant = { ...login.grant, identityProvider: { issuer, tokenEndpoint: idp.tokenEndpoint } };
     await vault.login(servers.resource, { ...login, grant });
     expect(idp.asked).toEqual([`${TOKEN_EXCHANGE} 200`]);
   });
 
-  test('is renewed by a new ID-JAG, once for twenty callers', async () => {
+  test('refreshes by a new ID-JAG, once for twenty callers', async () => {
     const { idp, as, home, vault, login } = await enterprise();
     await vault.login(servers.resource, login);
     await expire(home, servers.resource);
@@ -105,13 +105,13 @@ describe('enterprise-managed authorization', () => {
     expect(new Set(as.taken.map(({ jti }) => jti)).size).toBe(2);
   });
 
-  test('is renewed by a refresh token where the server gives one, and the ID token may lapse', async () => {
+  test('refreshes by a refresh token if the server issued one, even after the ID token expired', async () => {
     const { idp, as, home, vault, login } = await enterprise({ refreshTokens: true });
     await vault.login(servers.resource, login);
     await written(home, await idp.idToken({ audience: 'holdfast-at-idp', lifeSeconds: -3600 }));
     for (const generation of [2, 3]) {
       await expire(home, servers.resource);
-      // Another process, as it were: this one would not look again so soon.
+      // A new vault stands for another process: the same vault would not reread the store so soon.
       const access = await vaultAt(home).vault.token(servers.resource);
       expect(access.generation).toBe(generation);
       expect(await accepted(servers.resource, access.token)).toBe(true);
@@ -121,7 +121,7 @@ describe('enterprise-managed authorization', () => {
   });
 
   test.each([true, false])(
-    'is renewed by a new ID-JAG when its refresh token is refused, which is left behind (another one given: %s)',
+    'replaces a refused refresh token by a new ID-JAG (another one issued: %s)',
     async (refreshTokens) => {
       const { as, home, vault, login } = await enterprise({ refreshTokens });
       await vault.login(servers.resource, login);
@@ -138,7 +138,7 @@ describe('enterprise-managed authorization', () => {
     },
   );
 
-  test('whose refresh token and ID token are both refused ends nothing: with a new ID token it works again', async () => {
+  test('keeps a login whose refresh token and ID token are refused, and refreshes it with a new ID token', async () => {
     const { idp, home, vault, login } = await enterprise();
     await vault.login(servers.resource, login);
     const ended = new Secret('a-refresh-token-that-the-server-has-ended');
@@ -151,7 +151,7 @@ describe('enterprise-managed authorization', () => {
     expect(await vault.token(servers.resource)).toMatchObject({ generation: 2 });
   });
 
-  test('an ID token that has expired is refused by the identity provider, and nothing reaches the other server', async () => {
+  test('stops when the identity provider refuses an expired ID token', async () => {
     const { as, vault, login, file, idToken } = await enterprise({ lifeSeconds: -3600 });
     const error = await refusal(vault.login(servers.resource, login));
     expect(error.error).toBe('invalid_grant');
@@ -160,7 +160,7 @@ describe('enterprise-managed authorization', () => {
     expect(as.asked).toEqual([]);
   });
 
-  test('a client that the identity provider does not know is named', async () => {
+  test('names the client that the identity provider does not know', async () => {
     const { as, vault, login } = await enterprise();
     const grant = { ...login.grant, identityClient: { id: 'holdfast-at-idp', secret: new Secret('wrong') } };
     const error = await refusal(vault.login(servers.resource, { ...login, grant }));
@@ -169,7 +169,7 @@ describe('enterprise-managed authorization', () => {
     expect(as.asked).toEqual([]);
   });
 
-  test('a server that does not trust the identity provider says so, once', async () => {
+  test('names an identity provider that the server does not trust, after one request', async () => {
     const { idp, as, vault, login } = await enterprise({ trusted: false });
     const error = await refusal(vault.login(servers.resource, login));
     expect(error.error).toBe('invalid_grant');
@@ -177,7 +177,7 @@ describe('enterprise-managed authorization', () => {
     expect(as.asked).toEqual([`${JWT_BEARER} 400`]);
   });
 
-  test('what the identity provider gives in place of an ID-JAG reaches nobody', async () => {
+  test('forwards no token that is not an ID-JAG', async () => {
     const { idp, as, vault, login, idToken } = await enterprise();
     idp.gives({
       access_token: idToken,
@@ -204,7 +204,7 @@ describe('enterprise-managed authorization', () => {
       { identityClient: { id: 'x', issuer: 'https://another.example' } },
       'invalid-argument',
     ],
-  ])('%s is refused before any server is asked', async (_what, changes, code) => {
+  ])('refuses %s before any request', async (_what, changes, code) => {
     const { idp, as, vault, login } = await enterprise();
     const before = await servers.resourceCounters();
     const grant = { ...login.grant, ...changes };

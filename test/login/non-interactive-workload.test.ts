@@ -11,7 +11,7 @@ import { secretsSeen } from '../support/leaks.ts';
 import { type Servers, startServers } from '../support/servers/servers.ts';
 import { assertionServer, platform } from '../support/servers/vouching-servers.ts';
 
-/* Logins by a token of the platform that a workload runs on; the server really checks it. */
+/* Logins by a token of the workload's platform; the test server verifies that token. */
 
 let servers: Servers;
 beforeAll(async () => {
@@ -25,7 +25,7 @@ describe('workload identity', () => {
     grant: { type: 'workload-identity', assertion },
   });
 
-  /** A login by the platform's token in a file. */
+  /** Logs in with the platform's token in a file. */
   async function loggedIn() {
     const issuer = await platform();
     const as = await named(
@@ -40,7 +40,7 @@ describe('workload identity', () => {
     return { issuer, as, home, vault, file, token };
   }
 
-  test('presents the platform’s token, and keeps where it is, not what it is', async () => {
+  test('sends the platform’s token, and stores its location, not the token', async () => {
     const { as, home, vault, file, token } = await loggedIn();
     const access = await vault.token(servers.resource);
     expect(await accepted(servers.resource, access.token)).toBe(true);
@@ -57,7 +57,7 @@ describe('workload identity', () => {
     expect(as.others).toEqual([]);
   });
 
-  test('reads the file anew for each renewal: the platform renews it', async () => {
+  test('reads the token file again for each refresh, since the platform renews it', async () => {
     const { issuer, as, home, vault } = await loggedIn();
     const next = await issuer.token({ audience: as.issuer, subject: 'pod-7' });
     await written(home, next);
@@ -68,7 +68,7 @@ describe('workload identity', () => {
     expect(as.asked).toEqual([`${JWT_BEARER} 200`, `${JWT_BEARER} 200`]);
   });
 
-  test('takes the token from a variable, too', async () => {
+  test('reads the token from a variable too', async () => {
     const issuer = await platform();
     const as = await named(servers, await assertionServer({ id: 'workload' }, { platform: issuer }));
     const home = await temporaryHome();
@@ -81,7 +81,7 @@ describe('workload identity', () => {
     expect(await accepted(servers.resource, (await vault.token(servers.resource)).token)).toBe(true);
   });
 
-  test('keeps the file’s absolute path: other processes run elsewhere', async () => {
+  test('stores the absolute path of the file, since other processes run elsewhere', async () => {
     const issuer = await platform();
     const as = await named(servers, await assertionServer({ id: 'workload' }, { platform: issuer }));
     const home = await temporaryHome();
@@ -91,7 +91,7 @@ describe('workload identity', () => {
     expect((await stored(home, servers.resource)).credential.grant).toMatchObject({ assertion: { file } });
   });
 
-  test('a refusal is passed on: one request, no other grant, and a hint at what the token says', async () => {
+  test('passes a refusal on after one request, with a hint from the token’s claims', async () => {
     const issuer = await platform();
     const as = await named(servers, await assertionServer({ id: 'workload' }, { platform: issuer }));
     const home = await temporaryHome();
@@ -108,7 +108,7 @@ describe('workload identity', () => {
     expect((await vault.list()).credentials).toEqual([]);
   });
 
-  test('a token that has expired ends nothing: when the platform has renewed it, the login works again', async () => {
+  test('keeps a login whose platform token has expired, and refreshes it with a new one', async () => {
     const { issuer, as, home, vault, file } = await loggedIn();
     await written(home, await issuer.token({ audience: as.issuer, lifeSeconds: -3600 }));
     await expire(home, servers.resource);
@@ -129,7 +129,7 @@ describe('workload identity', () => {
     ['with something else', 'not a token'],
     ['with a token in JSON', '{"token":"a.b.c"}'],
     ['with three words that are no JWT', 'aaaa.bbbb.cccc'],
-  ])('a file %s is refused before any server is asked', async (_what, content) => {
+  ])('refuses a file %s before any request', async (_what, content) => {
     const as = await named(
       servers,
       await assertionServer({ id: 'workload' }, { platform: await platform() }),
@@ -150,7 +150,7 @@ describe('workload identity', () => {
   test.each([
     ['no place', {}],
     ['two places', { file: '/run/token', variable: 'TOKEN' }],
-  ])('%s for the token cannot be meant', async (_what, assertion) => {
+  ])('refuses %s for the token', async (_what, assertion) => {
     const { vault } = vaultAt(await temporaryHome());
     await expect(vault.login(servers.resource, workload(assertion))).rejects.toThrow(/name one/);
   });

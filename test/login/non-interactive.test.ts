@@ -14,7 +14,7 @@ import { json } from '../support/servers/hostile-server.ts';
 import { type Counters, type Servers, startServers } from '../support/servers/servers.ts';
 import { useTokenEndpoint } from '../support/servers/token-endpoint.ts';
 
-/* Client credentials, at a real authorization server and a real MCP server; nobody is there to be asked anything. */
+/* Client credentials at a real authorization server and a real MCP server, without a user. */
 
 const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
 const PEM = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
@@ -48,7 +48,7 @@ beforeAll(async () => {
 });
 afterAll(() => servers.stop());
 
-/** What the server counted since. */
+/** Returns the counts that have changed since `before`. */
 async function countedSince(before: Counters): Promise<Partial<Counters>> {
   const now = await servers.counters();
   const names = Object.keys(now) as (keyof Counters)[];
@@ -59,7 +59,7 @@ async function countedSince(before: Counters): Promise<Partial<Counters>> {
 
 const ONE_GRANT = { tokenRequests: 1, clientCredentialsGrants: 1 };
 
-/** A home with a login of that client, and nothing else. */
+/** Makes a home that holds only a login of that client. */
 async function loggedInBy(options: LoginOptions) {
   const home = await temporaryHome();
   const { vault, events } = vaultAt(home);
@@ -72,7 +72,7 @@ describe('a login by client credentials', () => {
     ['a secret', BY_SECRET, 'client_secret_basic'],
     ['a private key', BY_KEY, 'private_key_jwt'],
   ])(
-    'with %s asks nobody, registers nothing, and yields a token for the resource',
+    'gets a token for the resource with %s, without a user or a registration',
     async (_what, options, method) => {
       const before = await servers.counters();
       const { vault, first, result } = await loggedInBy(options);
@@ -98,7 +98,7 @@ describe('a login by client credentials', () => {
     },
   );
 
-  test('takes the place of a person’s login, whose scopes are not asked for again', async () => {
+  test('replaces a user’s login without asking for its scopes again', async () => {
     const home = await temporaryHome();
     const { vault } = vaultAt(home);
     await vault.login(servers.resource, {
@@ -111,13 +111,13 @@ describe('a login by client credentials', () => {
     expect((await vault.list()).credentials).toHaveLength(1);
   });
 
-  test('is made anew as the same client, where none is named', async () => {
+  test('logs in again as the same client when none is named', async () => {
     const { vault } = await loggedInBy(BY_KEY);
     const again = await vault.login(servers.resource, { grant: { type: 'client_credentials' } });
     expect(again.credential).toMatchObject({ clientId: 'robot-with-key', state: 'fresh' });
   });
 
-  test('has its tokens bound to a key where that is wanted, and so has each renewal', async () => {
+  test('binds its tokens to a key with dpop, after each refresh too', async () => {
     const { home, vault, first } = await loggedInBy({ ...BY_SECRET, dpop: true });
     expect(first.tokens.tokenType).toBe('DPoP');
     await expire(home, servers.resource);
@@ -144,15 +144,15 @@ describe('a login by client credentials', () => {
   });
 });
 
-describe('its scopes', () => {
+describe('the scopes of client credentials', () => {
   const challenge = 'Bearer error="insufficient_scope", scope="tools:delete"';
 
-  test('are those that were chosen, before all others', async () => {
+  test('asks for the chosen scopes, before all others', async () => {
     const { first } = await loggedInBy({ ...BY_SECRET, scopes: ['tools:delete'], challenge });
     expect(first).toMatchObject({ requestedScope: 'tools:delete', grantedScope: 'tools:delete' });
   });
 
-  test('are those of the challenge, with what was asked for before; a renewal asks for all of them', async () => {
+  test('adds the scopes of the challenge to the earlier ones, and refreshes all of them', async () => {
     const { home, vault } = await loggedInBy(BY_SECRET);
     const { credential } = await vault.login(servers.resource, { ...BY_SECRET, challenge });
     expect(credential.scopes).toEqual(['tools:call', 'tools:delete']);
@@ -163,7 +163,7 @@ describe('its scopes', () => {
   });
 });
 
-describe('what cannot succeed is refused before a token is asked for', () => {
+describe('options that cannot succeed', () => {
   test.each([
     ['no client', { grant: { type: 'client_credentials' } }, /registered at the authorization server/],
     [
@@ -182,17 +182,20 @@ describe('what cannot succeed is refused before a token is asked for', () => {
       /private key cannot be used/,
     ],
     ['what is no scope', { ...BY_SECRET, scopes: ['two words'] }, /not a scope/],
-  ] as [string, LoginOptions, RegExp][])('%s', async (_what, options, message) => {
-    const before = await servers.counters();
-    const { vault } = vaultAt(await temporaryHome());
-    const login = vault.login(servers.resource, options);
-    await expect(login).rejects.toThrow(InvalidArgumentError);
-    await expect(login).rejects.toThrow(message);
-    expect(await countedSince(before)).toEqual({});
-    expect((await vault.list()).credentials).toEqual([]);
-  });
+  ] as [string, LoginOptions, RegExp][])(
+    'refuses %s before any token request',
+    async (_what, options, message) => {
+      const before = await servers.counters();
+      const { vault } = vaultAt(await temporaryHome());
+      const login = vault.login(servers.resource, options);
+      await expect(login).rejects.toThrow(InvalidArgumentError);
+      await expect(login).rejects.toThrow(message);
+      expect(await countedSince(before)).toEqual({});
+      expect((await vault.list()).credentials).toEqual([]);
+    },
+  );
 
-  test('a registration of our own is not used: it gives a program no rights', async () => {
+  test('refuses a registration of our own, which has no rights of its own', async () => {
     const { vault } = vaultAt(await temporaryHome());
     await vault.login(servers.resource, { interaction: scripted });
     await expect(vault.login(servers.resource, { grant: { type: 'client_credentials' } })).rejects.toThrow(
@@ -202,7 +205,7 @@ describe('what cannot succeed is refused before a token is asked for', () => {
 });
 
 describe('a refusal by the server', () => {
-  test('of the client says what to check, shows no secret, and stores nothing', async () => {
+  test('says what to check when the server refuses the client, shows no secret, and stores nothing', async () => {
     const { vault } = vaultAt(await temporaryHome());
     const wrong = 'the-wrong-secret';
     const login = vault.login(servers.resource, {
@@ -223,7 +226,7 @@ describe('a refusal by the server', () => {
     ['unsupported_grant_type', /Ask who runs .* the client "robot"/],
     ['invalid_scope', /scopes that the client "robot" may have/],
     ['invalid_target', /^$/],
-  ])('by %s is passed on as it is, once, with what to do about it', async (error, hint) => {
+  ])('passes the refusal %s on after one request, with a hint', async (error, hint) => {
     const { home, vault } = await loggedInBy(BY_SECRET);
     const endpoint = await useTokenEndpoint(home, servers.resource, json({ error }, 400));
     await expire(home, servers.resource);
@@ -235,7 +238,7 @@ describe('a refusal by the server', () => {
     expect((await stored(home, servers.resource)).credential.loginRequired).toBeUndefined();
   });
 
-  test('of the client at a renewal ends nothing: with the right secret the login works again', async () => {
+  test('keeps a login whose client secret is refused, and refreshes it with the right one', async () => {
     const { home, vault, first } = await loggedInBy(BY_SECRET);
     await change(home, servers.resource, ({ client }) => ({
       client: { ...client, clientSecret: new Secret('rotated at the server') },
@@ -254,11 +257,11 @@ describe('a refusal by the server', () => {
   });
 });
 
-describe('a token that has expired', () => {
+describe('an expired token', () => {
   test.each([
     ['a secret', BY_SECRET],
     ['a private key', BY_KEY],
-  ])('is renewed once for twenty callers, by %s', async (_what, options) => {
+  ])('refreshes once for twenty callers, by %s', async (_what, options) => {
     const { home, vault } = await loggedInBy(options);
     await expire(home, servers.resource);
     const before = await servers.counters();
@@ -269,7 +272,7 @@ describe('a token that has expired', () => {
     expect(await countedSince(before)).toEqual(ONE_GRANT);
   });
 
-  test('is renewed once for two processes, which get the same one', async () => {
+  test('refreshes once for two processes, which get the same token', async () => {
     const { home } = await loggedInBy(BY_KEY);
     await expire(home, servers.resource);
     await servers.behave({ delayMs: 300 });
@@ -289,7 +292,7 @@ describe('a token that has expired', () => {
     expect(await countedSince(before)).toEqual(ONE_GRANT);
   });
 
-  test('is renewed when the MCP server refused it', async () => {
+  test('refreshes a token that the MCP server rejected', async () => {
     const { vault } = await loggedInBy(BY_SECRET);
     const { generation } = await vault.token(servers.resource);
     const newer = await vault.token(servers.resource, { rejectedGeneration: generation });
@@ -297,7 +300,7 @@ describe('a token that has expired', () => {
     expect(await accepted(servers.resource, newer.token)).toBe(true);
   });
 
-  test('is asked for again after the server was in trouble', async () => {
+  test('asks for a token again after the server failed', async () => {
     const { home, vault } = await loggedInBy(BY_SECRET);
     await expire(home, servers.resource);
     await servers.behave({ token: '500', times: 1 });

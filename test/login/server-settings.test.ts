@@ -20,17 +20,17 @@ function settingsIn(home: Home, variables: Record<string, string> = {}, resource
 }
 
 describe('the settings of a server', () => {
-  test('are none where there is no file', async () => {
+  test('finds no settings when there is no file', async () => {
     expect(await settingsIn(await temporaryHome())).toMatchObject({ client: undefined, lenient: undefined });
   });
 
-  test('are found by its URL, in any spelling, and are no other server’s', async () => {
+  test('finds the settings of a server by any spelling of its URL, and no other server’s', async () => {
     const home = await homeWith({ servers: { 'HTTPS://MCP.example:443/mcp': { scopes: ['read'] } } });
     expect((await settingsIn(home)).scopes).toEqual(['read']);
     expect((await settingsIn(home, {}, 'https://mcp.example/other')).scopes).toBeUndefined();
   });
 
-  test('name the client, and where its secret is', async () => {
+  test('reads the client and the location of its secret', async () => {
     const home = await homeWith({});
     const file = join(home.path, 'key.pem');
     await writeFile(file, 'the key\n', { mode: 0o600 });
@@ -67,7 +67,7 @@ describe('the settings of a server', () => {
     expect(settings.client?.privateKey?.reveal()).toBe('the key');
   });
 
-  test('give way to the environment, which is a client of its own', async () => {
+  test('prefers the client of the environment, with its own secret', async () => {
     const home = await homeWith({
       servers: {
         [RESOURCE]: {
@@ -87,7 +87,7 @@ describe('the settings of a server', () => {
     expect(client?.secret?.reveal()).toBe('from a mounted file');
   });
 
-  test('take no secret from the environment for a client that the environment does not name', async () => {
+  test('takes no secret from the environment for a client that it does not name', async () => {
     const home = await homeWith({ servers: { [RESOURCE]: { clientId: 'in the file' } } });
     const { client } = await settingsIn(home, { HOLDFAST_CLIENT_SECRET: 'of another client' });
     expect(client).toMatchObject({ id: 'in the file', secret: undefined });
@@ -103,7 +103,7 @@ describe('the settings of a server', () => {
       'lenient.resourceOmitted',
     ],
     ['a port that is none', { callbackPort: 70_000 }, 'callbackPort'],
-  ])('with %s are refused, and the place is named, not the value', async (_what, server, place) => {
+  ])('refuses %s, and names the setting, not the value', async (_what, server, place) => {
     const error = await settingsIn(await homeWith({ servers: { [RESOURCE]: server } })).catch(
       (thrown: unknown) => thrown,
     );
@@ -113,7 +113,7 @@ describe('the settings of a server', () => {
   });
 
   test.each([[[]], ['text'], [{ 'not a url': {} }], [{ 'http://mcp.example': {} }]])(
-    'are refused where `servers` is %j',
+    'refuses the `servers` value %j',
     async (servers) => {
       await expect(settingsIn(await homeWith({ servers }))).rejects.toBeInstanceOf(InvalidArgumentError);
     },
@@ -122,12 +122,12 @@ describe('the settings of a server', () => {
   test.each([
     ['variable that is not set', { env: 'ABSENT' }],
     ['file that is not there', { file: '/nonexistent/secret' }],
-  ])('that point to a %s are refused before anything is asked', async (_what, clientSecret) => {
+  ])('refuses a secret in a %s', async (_what, clientSecret) => {
     const home = await homeWith({ servers: { [RESOURCE]: { clientId: 'a', clientSecret } } });
     await expect(settingsIn(home)).rejects.toBeInstanceOf(InvalidArgumentError);
   });
 
-  test('in a file that others may write are not believed', async () => {
+  test('refuses a file that others may write', async () => {
     const home = await homeWith({ servers: {} });
     await chmod(home.layout.config, 0o666);
     await expect(settingsIn(home)).rejects.toBeInstanceOf(StorageUnsafeError);
