@@ -8,7 +8,7 @@ import { expire, loggedIn, scripted, stored, vaultAt } from '../support/homes/va
 import { type ServerOptions, type Servers, startServers } from '../support/servers/servers.ts';
 import { toolCallBy } from '../support/tool-call.ts';
 
-/* The ways to be a client of a real authorization server, other than by registering. */
+/* Clients of a real authorization server that do not register dynamically. */
 
 async function serversWith(options: ServerOptions) {
   const servers = await startServers(options);
@@ -28,7 +28,7 @@ const KEY_ID = 'key-1';
 const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
 const jwks = { keys: [{ ...publicKey.export({ format: 'jwk' }), kid: KEY_ID, use: 'sig', alg: 'ES256' }] };
 
-/** Every way in which a client may show who it is: what the server knows, and what we are told. */
+/** Every auth method of a client: the server's registration, and the options of Holdfast. */
 const WAYS: readonly (readonly [
   way: string,
   server: Readonly<Record<string, unknown>>,
@@ -55,7 +55,7 @@ function pem(key: KeyObject): Secret {
   return new Secret(key.export({ type: 'pkcs8', format: 'pem' }).toString());
 }
 
-describe('a client that was registered beforehand', () => {
+describe('a pre-registered client', () => {
   let servers: Servers;
   beforeAll(async () => {
     servers = await startServers({
@@ -68,7 +68,7 @@ describe('a client that was registered beforehand', () => {
   });
   afterAll(() => servers.stop());
 
-  test.each(WAYS)('logs a person in, refreshes and logs out by %s', async (way, _known, ours) => {
+  test.each(WAYS)('logs a user in, refreshes and logs out by %s', async (way, _known, ours) => {
     const home = await temporaryHome();
     const { vault } = vaultAt(home);
     const before = await servers.counters();
@@ -85,22 +85,25 @@ describe('a client that was registered beforehand', () => {
     expect(await other.logout(servers.resource)).toMatchObject({ revocation: 'revoked' });
   });
 
-  test.each(WAYS)('gets tokens for itself by %s, and new ones when they lapse', async (way, _known, ours) => {
-    const home = await temporaryHome();
-    const { vault } = vaultAt(home);
-    const before = await servers.counters();
-    const client = { id: `nobody-${way}`, ...ours };
-    await vault.login(servers.resource, { client, grant: { type: 'client_credentials' } });
-    expect(await toolCallBy(vault, servers.resource)).toMatchObject({
-      status: 200,
-      text: expect.stringContaining(`You are nobody-${way}.`),
-    });
-    await expire(home, servers.resource);
-    expect((await toolCallBy(vaultAt(home).vault, servers.resource)).status).toBe(200);
-    expect((await servers.counters()).clientCredentialsGrants).toBe(before.clientCredentialsGrants + 2);
-  });
+  test.each(WAYS)(
+    'gets tokens for itself by %s, and new ones when they expire',
+    async (way, _known, ours) => {
+      const home = await temporaryHome();
+      const { vault } = vaultAt(home);
+      const before = await servers.counters();
+      const client = { id: `nobody-${way}`, ...ours };
+      await vault.login(servers.resource, { client, grant: { type: 'client_credentials' } });
+      expect(await toolCallBy(vault, servers.resource)).toMatchObject({
+        status: 200,
+        text: expect.stringContaining(`You are nobody-${way}.`),
+      });
+      await expire(home, servers.resource);
+      expect((await toolCallBy(vaultAt(home).vault, servers.resource)).status).toBe(200);
+      expect((await servers.counters()).clientCredentialsGrants).toBe(before.clientCredentialsGrants + 2);
+    },
+  );
 
-  test('with a wrong secret, is told so', async () => {
+  test('says that the client secret is wrong', async () => {
     const { vault } = vaultAt(await temporaryHome());
     await expect(
       vault.login(servers.resource, {
@@ -110,7 +113,7 @@ describe('a client that was registered beforehand', () => {
     ).rejects.toMatchObject({ error: 'invalid_client' });
   });
 
-  test('is not tried at another authorization server than its own', async () => {
+  test('does not use a client at another authorization server than its own', async () => {
     const home = await temporaryHome();
     const own = await serversWith({ clients: [{ client_id: 'ours', ...PERSON, ...WAYS[0]?.[1] }] });
     const client = { id: 'ours', ...WAYS[0]?.[2] };
@@ -126,10 +129,10 @@ describe('a client that was registered beforehand', () => {
   });
 });
 
-describe('a client by its metadata document', () => {
+describe('a client metadata document', () => {
   const url = 'https://client.example/holdfast/client-metadata.json';
 
-  test('logs in and refreshes where the server takes one, and registers nothing', async () => {
+  test('logs in and refreshes by metadata document, without a registration', async () => {
     const servers = await serversWith({ clientIdMetadataDocuments: { [url]: clientMetadataDocument(url) } });
     const home = await temporaryHome();
     const { vault } = vaultAt(home);
@@ -144,7 +147,7 @@ describe('a client by its metadata document', () => {
     expect(await servers.counters()).toMatchObject({ registrations: 0, codeGrants: 1, refreshGrants: 1 });
   });
 
-  test('registers where the server takes none', async () => {
+  test('registers when the server accepts no metadata document', async () => {
     const servers = await serversWith({});
     const home = await temporaryHome();
     const { vault } = vaultAt(home);
@@ -153,7 +156,7 @@ describe('a client by its metadata document', () => {
     expect(await servers.counters()).toMatchObject({ registrations: 1 });
   });
 
-  test('is the same client at the server that takes the first one’s place', async () => {
+  test('stays the same client at the authorization server that replaces the first', async () => {
     const documents = { clientIdMetadataDocuments: { [url]: clientMetadataDocument(url) } };
     const servers = await serversWith(documents);
     const home = await temporaryHome();
@@ -170,14 +173,14 @@ describe('a client by its metadata document', () => {
 });
 
 describe('offline access', () => {
-  test('is asked for where the server lists it, and yields a refresh token', async () => {
+  test('asks for offline access when the server lists it, and gets a refresh token', async () => {
     const servers = await serversWith({ refreshTokens: 'offline_access' });
     const { first } = await loggedIn(await temporaryHome(), servers.resource);
     expect(first.requestedScope?.split(' ')).toContain('offline_access');
     expect(first.tokens.refreshToken).toBeDefined();
   });
 
-  test('is not asked for where it is not listed; the login then lasts as long as its token', async () => {
+  test('does not ask for offline access when it is not listed; the login ends with its token', async () => {
     const servers = await serversWith({
       refreshTokens: 'offline_access',
       publishes: { scopes_supported: ['openid', 'tools:call'] },

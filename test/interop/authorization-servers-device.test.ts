@@ -3,7 +3,7 @@ import { browse } from '../support/browser/scripted-browser.mjs';
 import { type Servers, startServers } from '../support/servers/servers.ts';
 import { toolCall } from '../support/tool-call.ts';
 
-/* That the test server does the device grant (RFC 8628), and the test browser its pages: by plain requests. */
+/* Checks with plain requests that the test server does the device grant (RFC 8628), and the test browser its pages. */
 
 const GRANT = 'urn:ietf:params:oauth:grant-type:device_code';
 
@@ -35,7 +35,7 @@ describe('the test authorization server', () => {
   test.each([
     ['types the code', 'verification_uri'],
     ['follows the link that has the code', 'verification_uri_complete'],
-  ] as const)('gives a device its tokens once a person %s', async (_what, link) => {
+  ] as const)('issues tokens to a device once a user %s', async (_what, link) => {
     const device = await ask('/device/auth', { scope: 'tools:call' });
     const poll = () => ask('/token', { grant_type: GRANT, device_code: device['device_code']! });
     expect((await poll())['error']).toBe('authorization_pending');
@@ -45,7 +45,7 @@ describe('the test authorization server', () => {
     expect((await toolCall(servers.resource, { authorization: `Bearer ${token}` })).status).toBe(200);
   });
 
-  test('refuses a device when the person cancels', async () => {
+  test('refuses a device when the user cancels', async () => {
     const device = await ask('/device/auth', { scope: 'tools:call' });
     await browse(device['verification_uri']!, { userCode: device['user_code']!, deny: true });
     const answer = await ask('/token', { grant_type: GRANT, device_code: device['device_code']! });

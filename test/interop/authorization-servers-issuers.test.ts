@@ -4,7 +4,7 @@ import { expire, loggedIn, scripted, stored, vaultAt } from '../support/homes/va
 import { type Servers, startServers } from '../support/servers/servers.ts';
 import { toolCallBy } from '../support/tool-call.ts';
 
-/* What a real authorization server may say of itself, and where; several of them; one that takes another's place. */
+/* Metadata of a real authorization server and its locations; several servers; one server that replaces another. */
 
 async function ownServers() {
   const servers = await startServers();
@@ -20,7 +20,7 @@ describe('an issuer with a path', () => {
   afterAll(() => servers.stop());
 
   test.each(['oauth', 'openid', 'openid-appended'] as const)(
-    'is found where only %s metadata is, and serves a whole login',
+    'is found by its %s metadata, and serves a whole login',
     async (publishedAt) => {
       await servers.publish({ publishedAt });
       const { home, vault, first } = await loggedIn(await temporaryHome(), servers.resource);
@@ -36,7 +36,7 @@ describe('an issuer with a path', () => {
   );
 });
 
-describe('what a server publishes of itself', () => {
+describe('the metadata of an authorization server', () => {
   let servers: Servers;
   beforeAll(async () => {
     servers = await startServers();
@@ -44,7 +44,7 @@ describe('what a server publishes of itself', () => {
   afterAll(() => servers.stop());
 
   test.each(['unsupported', 'unannounced'] as const)(
-    'an issuer in the redirect (RFC 9207) that is %s is no reason to refuse it',
+    'accepts a server whose iss parameter (RFC 9207) is %s',
     async (issParameter) => {
       await servers.publish({ issParameter });
       const { vault } = await loggedIn(await temporaryHome(), servers.resource);
@@ -53,7 +53,7 @@ describe('what a server publishes of itself', () => {
   );
 
   test.each(['broken', 'foreign'] as const)(
-    'with an issuer in the redirect that is %s, the code goes nowhere',
+    'sends no code when the iss parameter is %s',
     async (issParameter) => {
       await servers.publish({ issParameter });
       const before = await servers.counters();
@@ -65,7 +65,7 @@ describe('what a server publishes of itself', () => {
     },
   );
 
-  test('without a word on PKCE, it is refused before anything is registered', async () => {
+  test('refuses a server without PKCE metadata before it registers', async () => {
     await servers.publish({ publishes: { code_challenge_methods_supported: null } });
     const before = await servers.counters();
     const { vault } = vaultAt(await temporaryHome());
@@ -75,7 +75,7 @@ describe('what a server publishes of itself', () => {
     expect((await servers.counters()).registrations).toBe(before.registrations);
   });
 
-  test('without a word on PKCE, it is taken where the user allows it, with PKCE all the same', async () => {
+  test('accepts a server without PKCE metadata when the user allows it, and still uses PKCE', async () => {
     await servers.publish({ publishes: { code_challenge_methods_supported: null } });
     const { vault } = vaultAt(await temporaryHome());
     // oidc-provider refuses a request without a code challenge.
@@ -83,7 +83,7 @@ describe('what a server publishes of itself', () => {
     expect((await toolCallBy(vault, servers.resource)).status).toBe(200);
   });
 
-  test('as another issuer, it is refused', async () => {
+  test('refuses metadata that names another issuer', async () => {
     await servers.publish({ publishes: { issuer: 'https://another-issuer.example' } });
     const { vault } = vaultAt(await temporaryHome());
     await expect(vault.login(servers.resource, { interaction: scripted })).rejects.toMatchObject({
@@ -93,7 +93,7 @@ describe('what a server publishes of itself', () => {
 });
 
 describe('several authorization servers', () => {
-  test('the first is taken, and the next where the first is gone', async () => {
+  test('logs in at the first authorization server, and at the next when the first is gone', async () => {
     const servers = await ownServers();
     const second = await servers.another();
     await servers.name([second, servers]);
@@ -105,7 +105,7 @@ describe('several authorization servers', () => {
     expect((await toolCallBy(other.vault, servers.resource)).status).toBe(200);
   });
 
-  test('one of another make is as good', async () => {
+  test('logs in at a second authorization server of another make', async () => {
     const servers = await ownServers();
     const second = await servers.another({ authorizationServer: 'better-auth' });
     await servers.name([second]);
@@ -115,13 +115,13 @@ describe('several authorization servers', () => {
   });
 });
 
-describe('an authorization server that changes under a live login', () => {
-  test('gets neither the client nor the tokens of the one before', async () => {
+describe('another authorization server under a stored login', () => {
+  test('sends a new authorization server neither the client nor the tokens of the old one', async () => {
     const servers = await ownServers();
     const { home, vault, first } = await loggedIn(await temporaryHome(), servers.resource);
     const second = await servers.another();
     await servers.name([second]);
-    // The token is the old server's, and the MCP server takes it no longer.
+    // The old server issued the token, and the MCP server no longer accepts it.
     expect((await toolCallBy(vault, servers.resource)).status).toBe(401);
     expect(await second.counters()).toMatchObject({ registrations: 0, tokenRequests: 0 });
 
@@ -134,7 +134,7 @@ describe('an authorization server that changes under a live login', () => {
     expect(await servers.counters()).toMatchObject({ registrations: 1, codeGrants: 1, refreshGrants: 0 });
   });
 
-  test('a refresh goes to the server that gave the token, as long as there is no new login', async () => {
+  test('refreshes at the server that issued the token, until there is a new login', async () => {
     const servers = await ownServers();
     const { home } = await loggedIn(await temporaryHome(), servers.resource);
     const second = await servers.another();

@@ -4,7 +4,7 @@ import { expire, loggedIn, scripted, stored, vaultAt } from '../support/homes/va
 import { type ServerOptions, startServers } from '../support/servers/servers.ts';
 import { toolCall, toolCallBy } from '../support/tool-call.ts';
 
-/* Tokens that are bound to a key, and tokens that are to be good for more. */
+/* DPoP-bound tokens, and logins that gain a scope. */
 
 async function serversWith(options: ServerOptions) {
   const servers = await startServers(options);
@@ -12,7 +12,7 @@ async function serversWith(options: ServerOptions) {
   return servers;
 }
 
-/** Calls, and once more with the nonce that the MCP server then asks for, as a client of DPoP must (RFC 9449 section 9). */
+/** Calls a tool, and once more with the nonce that the MCP server demands (RFC 9449 section 9). */
 async function withNonce(...[vault, resource]: Parameters<typeof toolCallBy>) {
   const first = await toolCallBy(vault, resource);
   if (first.status !== 401) return first;
@@ -20,14 +20,14 @@ async function withNonce(...[vault, resource]: Parameters<typeof toolCallBy>) {
   return toolCallBy(vault, resource, { nonce: first.nonce });
 }
 
-describe('tokens that are bound to a key (RFC 9449)', () => {
+describe('DPoP-bound tokens (RFC 9449)', () => {
   test.each([
     ['where the MCP server demands it, unasked', { dpop: true }, {}],
     ['where the user asks for it', {}, { dpop: true }],
     ['where both servers ask for nonces', { dpop: true, dpopNonce: true }, {}],
     ['by better-auth', { dpop: true, authorizationServer: 'better-auth' }, {}],
   ] as const)(
-    'work %s, after a refresh and from another process’s vault too',
+    'uses bound tokens %s, after a refresh and in another process too',
     async (_where, options, asked) => {
       const servers = await serversWith(options);
       const home = await temporaryHome();
@@ -43,7 +43,7 @@ describe('tokens that are bound to a key (RFC 9449)', () => {
     },
   );
 
-  test('are no good without their proof, and a proof is good once', async () => {
+  test('refuses a bound token without its proof, and a proof that was used', async () => {
     const servers = await serversWith({ dpop: true });
     const { vault } = await loggedIn(await temporaryHome(), servers.resource);
     const { token } = await vault.token(servers.resource);
@@ -65,7 +65,7 @@ describe('tokens that are bound to a key (RFC 9449)', () => {
     });
   });
 
-  test('a nonce that the MCP server renews is one more round', async () => {
+  test('needs one more request when the MCP server renews its nonce', async () => {
     const servers = await serversWith({ dpop: true, dpopNonce: true });
     const { vault } = await loggedIn(await temporaryHome(), servers.resource);
     const { nonce } = await toolCallBy(vault, servers.resource);
@@ -79,7 +79,7 @@ describe('tokens that are bound to a key (RFC 9449)', () => {
 
 describe('a step-up', () => {
   test.each(['oidc-provider', 'better-auth'] as const)(
-    'adds the scope that the server asks for, and takes none away, at %s',
+    'adds the scope that the server demands, and keeps the others, at %s',
     async (authorizationServer) => {
       const servers = await serversWith({ authorizationServer, toolScopes: { write: 'tools:write' } });
       const { home, vault, first } = await loggedIn(await temporaryHome(), servers.resource);

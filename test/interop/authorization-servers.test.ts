@@ -6,7 +6,7 @@ import { accepted, expire, loggedIn, scripted, stored, vaultAt } from '../suppor
 import { type Servers, startServers } from '../support/servers/servers.ts';
 import { toolCallBy } from '../support/tool-call.ts';
 
-/* The whole life of a login, at each of two real authorization servers that have no code in common. */
+/* The whole life of a login at two real authorization servers that share no code. */
 
 describe.each(['oidc-provider', 'better-auth'] as const)('at %s', (authorizationServer) => {
   let servers: Servers;
@@ -15,7 +15,7 @@ describe.each(['oidc-provider', 'better-auth'] as const)('at %s', (authorization
   });
   afterAll(() => servers.stop());
 
-  test('a login yields a token that the MCP server takes, for the person who logged in', async () => {
+  test('gets a token that the MCP server accepts for the user who logged in', async () => {
     const before = await servers.counters();
     const { vault, first } = await loggedIn(await temporaryHome(), servers.resource);
     expect(await toolCallBy(vault, servers.resource)).toMatchObject({
@@ -33,7 +33,7 @@ describe.each(['oidc-provider', 'better-auth'] as const)('at %s', (authorization
     expect(after.codeGrants).toBe(before.codeGrants + 1);
   });
 
-  test('a login that the person refuses is one that was denied', async () => {
+  test('reports a login that the user refuses as denied', async () => {
     const { vault } = vaultAt(await temporaryHome());
     const login = vault.login(servers.resource, {
       interaction: { authorize: async (url) => void (await browse(url, { deny: true })) },
@@ -41,7 +41,7 @@ describe.each(['oidc-provider', 'better-auth'] as const)('at %s', (authorization
     await expect(login).rejects.toMatchObject({ code: 'login-denied' });
   });
 
-  test('two people at one server are two accounts', async () => {
+  test('keeps two users at one server as two accounts', async () => {
     const home = await temporaryHome();
     const { vault } = vaultAt(home);
     for (const user of ['alice', 'bob']) {
@@ -58,7 +58,7 @@ describe.each(['oidc-provider', 'better-auth'] as const)('at %s', (authorization
     expect(aliceAgain).toBe(alice);
   });
 
-  test('a refresh rotates the refresh token, and the token that it yields is taken', async () => {
+  test('rotates the refresh token, and the new access token is accepted', async () => {
     const { home, vault, first } = await loggedIn(await temporaryHome(), servers.resource);
     await expire(home, servers.resource);
     const before = await servers.counters();
@@ -71,7 +71,7 @@ describe.each(['oidc-provider', 'better-auth'] as const)('at %s', (authorization
     expect((await servers.counters()).refreshGrants).toBe(before.refreshGrants + 1);
   });
 
-  test('a refresh token that was used is refused, and takes its successor along', async () => {
+  test('ends the login when an old refresh token is used again', async () => {
     const { home, vault, first } = await loggedIn(await temporaryHome(), servers.resource);
     await expire(home, servers.resource);
     await vault.token(servers.resource);
@@ -85,7 +85,7 @@ describe.each(['oidc-provider', 'better-auth'] as const)('at %s', (authorization
     });
   });
 
-  test('a logout revokes the login at the server', async () => {
+  test('revokes the login at the server on logout', async () => {
     const { vault, first } = await loggedIn(await temporaryHome(), servers.resource);
     const before = await servers.counters();
     expect(await vault.logout(servers.resource)).toMatchObject({ removed: 1, revocation: 'revoked' });
@@ -96,7 +96,7 @@ describe.each(['oidc-provider', 'better-auth'] as const)('at %s', (authorization
     ).rejects.toMatchObject({ error: 'invalid_grant' });
   });
 
-  test('a login that the server ended asks for a new one, which uses the registration that is there', async () => {
+  test('asks for a new login when the server ended the old one, and reuses the registration', async () => {
     const { home, vault, first } = await loggedIn(await temporaryHome(), servers.resource);
     await servers.revokeGrants();
     await expire(home, servers.resource);

@@ -23,14 +23,14 @@ import { holdfast } from '../support/processes/process.ts';
 import { type Servers, startServers } from '../support/servers/servers.ts';
 
 /*
- * docker-agent's key in a keyring of the desktop, in the layout of 99designs/keyring: what the desktop's own tools put there
- * and find there goes to and comes from the Go witness as it is.
+ * docker-agent's key in a desktop keyring, in the layout of 99designs/keyring. The desktop's own tools carry the key between
+ * the keyring and the Go witness, unchanged.
  */
 
 const SERVICE = 'docker-agent-oauth';
 const ITEM = 'oauth:encryption-key';
 
-/** The collection as that library names it, with what D-Bus paths cannot hold escaped. */
+/** The collection's path in that library, with the characters escaped that D-Bus paths cannot hold. */
 const COLLECTION = '/org/freedesktop/secrets/collection/docker_2dagent_2doauth';
 
 interface Desktop {
@@ -39,7 +39,7 @@ interface Desktop {
   setItem(text: string): Promise<void>;
 }
 
-describe.skipIf(NO_WITNESS)('docker-agent’s key in a keyring of the desktop', () => {
+describe.skipIf(NO_WITNESS)('docker-agent’s key in a desktop keyring', () => {
   let built: string;
   let program: string;
   let servers: Servers;
@@ -52,7 +52,7 @@ describe.skipIf(NO_WITNESS)('docker-agent’s key in a keyring of the desktop', 
 
   async function bothWays(keyring: string, open: () => Promise<Desktop>): Promise<void> {
     const entry = { access_token: 'theirs', token_type: 'Bearer', expires_at: '0001-01-01T00:00:00Z' };
-    // Holdfast first: it makes the key.
+    // Holdfast runs first and makes the key.
     const desktop = await open();
     const ours = join(await temporaryDirectory(), 'ours');
     const vault = vaultOf(desktop, ours, keyring);
@@ -66,7 +66,7 @@ describe.skipIf(NO_WITNESS)('docker-agent’s key in a keyring of the desktop', 
     });
     witnessWith(item, program, ours, 'put', 'https://theirs.example/mcp', JSON.stringify(entry));
     expect((await vault.token('https://theirs.example/mcp')).token.reveal()).toBe('theirs');
-    // docker-agent first.
+    // docker-agent runs first.
     const theirs = join(await temporaryDirectory(), 'theirs');
     const made = witness(program, theirs, 'item');
     await desktop.setItem(made);
@@ -90,7 +90,7 @@ describe.skipIf(NO_WITNESS)('docker-agent’s key in a keyring of the desktop', 
     return { ...processEnvironment(), variables, homeDirectory: bus.home };
   }
 
-  test.skipIf(NO_SECRET_SERVICE)('is shared both ways in the Secret Service', () =>
+  test.skipIf(NO_SECRET_SERVICE)('shares the key both ways in the Secret Service', () =>
     bothWays('secret-service', async () => {
       const bus = await privateBus();
       await bus.keyring({ unlock: true });
@@ -108,7 +108,7 @@ describe.skipIf(NO_WITNESS)('docker-agent’s key in a keyring of the desktop', 
   );
 
   test.skipIf(NO_SECRET_SERVICE)(
-    'is not made there where the tokens are sealed under the file’s key',
+    'makes no key there when the tokens are sealed under the file’s key',
     async () => {
       const bus = await privateBus();
       await bus.keyring({ unlock: true });
@@ -129,7 +129,7 @@ describe.skipIf(NO_WITNESS)('docker-agent’s key in a keyring of the desktop', 
   );
 
   test.skipIf(NO_SECRET_SERVICE)(
-    'lies where docker-agent would not look first, if Holdfast comes first there: login and doctor say so',
+    'warns that docker-agent will not look in this keyring first, at login and in doctor',
     async () => {
       const bus = await privateBus();
       await bus.keyring({ unlock: true });
@@ -151,7 +151,7 @@ describe.skipIf(NO_WITNESS)('docker-agent’s key in a keyring of the desktop', 
     },
   );
 
-  test.skipIf(NO_KWALLET)('is shared both ways in KWallet', () =>
+  test.skipIf(NO_KWALLET)('shares the key both ways in KWallet', () =>
     bothWays('kwallet', async () => {
       const bus = await privateBus({ services: {} });
       await writeKWalletSettings(bus);
@@ -173,7 +173,7 @@ describe.skipIf(NO_WITNESS)('docker-agent’s key in a keyring of the desktop', 
   );
 });
 
-/** As the first write of that library does, but without the prompt: gnome-keyring has a call for it. */
+/** Makes the collection as the first write of that library does, but by a gnome-keyring call without a prompt. */
 async function makeCollection(bus: Bus): Promise<void> {
   const deadline = deadlineIn(10_000);
   const connection = await connectBus(bus.variables['DBUS_SESSION_BUS_ADDRESS'] ?? '', deadline);

@@ -17,7 +17,7 @@ import { runScript, start } from '../support/processes/process.ts';
 
 /* docker-agent's file tier, read and written by a second implementation that shares no code with ours (witness.go). */
 
-describe.skipIf(NO_WITNESS)('the Go witness', () => {
+describe.skipIf(NO_WITNESS)('the Go implementation of docker-agent’s formats', () => {
   let built: string;
   let program: string;
   beforeAll(async () => {
@@ -91,7 +91,7 @@ describe.skipIf(NO_WITNESS)('the Go witness', () => {
     ).toBeUndefined();
   });
 
-  test('and Holdfast read the same of what docker-agent itself left', async () => {
+  test('reads the same logins as Holdfast from files of docker-agent itself', async () => {
     const { directory, parts } = await place();
     await fixtureAt(directory);
     const bundle: Record<string, { access_token: string }> = JSON.parse(witness(program, directory, 'read'));
@@ -103,7 +103,7 @@ describe.skipIf(NO_WITNESS)('the Go witness', () => {
     ).toEqual(Object.fromEntries(Object.entries(bundle).map(([url, entry]) => [url, entry.access_token])));
   });
 
-  test('and Holdfast write 100 times each at once, and nothing is lost', async () => {
+  test('loses nothing when it and Holdfast write 100 times each at once', async () => {
     const { directory, parts } = await place();
     await fixtureAt(directory);
     const theirs = start(program, [directory, 'storm', 'https://theirs.example/', '100']);
@@ -115,7 +115,7 @@ describe.skipIf(NO_WITNESS)('the Go witness', () => {
     expect((await parts().credentialStore.list()).held).toHaveLength(203);
   });
 
-  test('leaves the older layout, which Holdfast brings into the file, and removes after', async () => {
+  test('writes the older layout, which Holdfast moves into the file and removes', async () => {
     const { directory, parts } = await place();
     const bundle = { 'https://old.example/mcp': { access_token: 'old', expires_at: '0001-01-01T00:00:00Z' } };
     witness(program, directory, 'old', JSON.stringify(bundle));
@@ -129,7 +129,7 @@ describe.skipIf(NO_WITNESS)('the Go witness', () => {
   });
 });
 
-/** As Go prints it: without the zeros at the end of the fraction. */
+/** Returns the time as Go prints it: without the zeros at the end of the fraction. */
 function goTime(ms: number): string {
   return new Date(ms).toISOString().replace(/\.?0+Z$/, 'Z');
 }
