@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { classify, holds } from '../../src/http/addresses.ts';
 import '../support/fixed-seed.ts';
 
-describe('an address', () => {
+describe('address classes', () => {
   test.each([
     ['127.0.0.1', 'a loopback address', 'anywhere'],
     ['127.255.255.255', 'a loopback address', 'anywhere'],
@@ -75,18 +75,18 @@ describe('an address', () => {
     ['2002:7f00:1::1', 'a loopback address (by the 127.0.0.1 in it)', 'anywhere'],
     ['2002:a01:203:1::', 'an address of a private network (by the 10.1.2.3 in it)', 'private'],
     ['2002:808:808::', 'a public address (by the 8.8.8.8 in it)', 'public'],
-  ] as const)('%s is judged by the IPv4 address in it', (address, kind, reach) => {
+  ] as const)('judges %s by the IPv4 address in it', (address, kind, reach) => {
     expect(classify(address)).toEqual({ kind, reach });
   });
 
   test.each(['', 'localhost', '2130706433', '127.1', '1.2.3.4.5', '::1::', 'fe80::1 ', '10.0.0.1:80'])(
-    'that is none, such as %j, is not taken for a public one',
+    'does not treat %j, which is no address, as public',
     (text) => {
       expect(classify(text).reach).toBe('anywhere');
     },
   );
 
-  test('is the same however it is embedded or written', () => {
+  test('gives an IPv4 address the same reach however it is embedded or written', () => {
     const byte = fc.integer({ min: 0, max: 255 });
     fc.assert(
       fc.property(fc.tuple(byte, byte, byte, byte), ([a, b, c, d]) => {
@@ -108,7 +108,7 @@ describe('an address', () => {
     );
   });
 
-  test('is in one class only by its numbers, as another way of counting shows', () => {
+  test('classifies IPv4 addresses like an independent calculation', () => {
     const nonPublic = (n: number) =>
       [
         [0x00000000, 8],
@@ -137,7 +137,7 @@ describe('an address', () => {
     );
   });
 
-  test('of IPv6 is public only where IANA has given addresses out', () => {
+  test('treats IPv6 addresses as public only in the range that IANA has allocated', () => {
     const group = fc.integer({ min: 0, max: 0xffff });
     fc.assert(
       fc.property(fc.array(group, { minLength: 8, maxLength: 8 }), (groups) => {
@@ -151,7 +151,7 @@ describe('an address', () => {
 });
 
 describe('a reach', () => {
-  test('holds the narrower ones', () => {
+  test('a wider reach includes the narrower ones', () => {
     const held = (['public', 'private', 'anywhere'] as const).map((reach) =>
       ['8.8.8.8', '10.0.0.1', '127.0.0.1'].map((address) => holds(reach, address)),
     );

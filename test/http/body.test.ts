@@ -6,7 +6,7 @@ import { send } from '../../src/http/request.ts';
 import { failing } from '../support/failing.ts';
 import { answer, type Handler, hostileServer, raw, stream } from '../support/servers/hostile-server.ts';
 
-/* Bodies as streams; those that are read whole at once are in request.test.ts. */
+/* Bodies as streams; request.test.ts tests bodies that are read whole. */
 
 async function fetched(handler: Handler, init: RequestInit = {}) {
   const server = await hostileServer({ '*': handler });
@@ -18,8 +18,8 @@ async function fetched(handler: Handler, init: RequestInit = {}) {
 const BOMB_MEGABYTES = 900;
 const bomb = () => Buffer.concat(Array(BOMB_MEGABYTES).fill(gzipSync(Buffer.alloc(1_000_000), { level: 9 })));
 
-describe('a body of a server that may send what it likes', () => {
-  test('is read to 64 MiB and no further', async () => {
+describe('the body of a hostile server', () => {
+  test('reads a body to 64 MiB and no further', async () => {
     const endless = stream(Buffer.alloc(1024 * 1024, ' '));
     const response = await fetched(endless.handler);
     const error = await failing(response.text());
@@ -28,21 +28,21 @@ describe('a body of a server that may send what it likes', () => {
     await endless.closed;
   });
 
-  test('is counted after it was decompressed', async () => {
+  test('counts a body after decompression', async () => {
     const response = await fetched(answer(200, bomb(), { 'content-encoding': 'gzip' }));
     const before = process.resourceUsage().maxRSS;
     expect(await failing(response.text())).toBeInstanceOf(ResponseTooLargeError);
-    // In KiB: a fraction of what it would have been.
+    // In KiB: a fraction of the decompressed size.
     expect(process.resourceUsage().maxRSS - before).toBeLessThan((BOMB_MEGABYTES * 1000) / 2);
   });
 
-  test('of the largest size that is allowed is read whole', async () => {
+  test('reads a body of the maximum size whole', async () => {
     const most = gzipSync(Buffer.alloc(MAX_ANSWER_BYTES, 'a'), { level: 1 });
     const response = await fetched(answer(200, most, { 'content-encoding': 'gzip' }));
     expect((await response.text()).length).toBe(MAX_ANSWER_BYTES);
   });
 
-  test('is handed on piece by piece, decompressed, before it has ended', async () => {
+  test('delivers a body piece by piece, decompressed, before it has ended', async () => {
     const response = await fetched((_request, outgoing) => {
       outgoing.writeHead(200, { 'content-encoding': 'br' });
       const whole = brotliCompressSync('data: 1\n\n');
@@ -63,7 +63,7 @@ describe('a body of a server that may send what it likes', () => {
     expect(text).toBe('data: 1\n\n');
   });
 
-  test('of an error is read to its limit, however it ends', async () => {
+  test('reads the body of an error to its limit, however it ends', async () => {
     const endless = stream('no ');
     const refused = await fetched((request, outgoing) => {
       outgoing.statusCode = 500;
@@ -75,7 +75,7 @@ describe('a body of a server that may send what it likes', () => {
     expect(await cut.beginning(1000)).toBe('sorry');
   });
 
-  test('that nobody wants is left where it is large, and where it never ends', async () => {
+  test('discards a body that is large or never ends', async () => {
     const [large, slow] = [stream(Buffer.alloc(65_536)), stream(' ', { everyMs: 20 })];
     for (const { handler, closed } of [large, slow]) {
       (await fetched(handler)).discard();
@@ -84,7 +84,7 @@ describe('a body of a server that may send what it likes', () => {
   });
 
   test.each(['zstd', 'gzip, gzip', 'constructor', '\u00ff'])(
-    'in the encoding %j is an error',
+    'rejects a body in the encoding %j',
     async (coding) => {
       const response = await fetched(answer(200, gzipSync('{}'), { 'content-encoding': coding }));
       const error = await failing(response.text());
@@ -96,24 +96,27 @@ describe('a body of a server that may send what it likes', () => {
   test.each([
     ['is no gzip at all', Buffer.from('plain')],
     ['is gzip, and cut', gzipSync('a long text that does not come to its end').subarray(0, 30)],
-  ])('that %s is an error', async (_, bytes) => {
+  ])('rejects a body that %s', async (_, bytes) => {
     const handler = answer(200, bytes, { 'content-encoding': 'gzip' });
     expect(await failing((await fetched(handler)).text())).toBeInstanceOf(InvalidResponseError);
     const server = await hostileServer({ '*': handler });
     expect(await failing(send(server.origin, { method: 'GET' }))).toBeInstanceOf(InvalidResponseError);
   });
 
-  test.each(['gzip', 'br', 'zstd'])('that is empty is in no encoding, be it called %s', async (coding) => {
-    const handler = answer(401, '', { 'content-encoding': coding });
-    expect(await (await fetched(handler)).text()).toBe('');
-    const server = await hostileServer({ '*': handler });
-    expect(await send(server.origin, { method: 'GET' })).toMatchObject({
-      status: 401,
-      body: new Uint8Array(),
-    });
-  });
+  test.each(['gzip', 'br', 'zstd'])(
+    'accepts an empty body whatever its encoding, such as %s',
+    async (coding) => {
+      const handler = answer(401, '', { 'content-encoding': coding });
+      expect(await (await fetched(handler)).text()).toBe('');
+      const server = await hostileServer({ '*': handler });
+      expect(await send(server.origin, { method: 'GET' })).toMatchObject({
+        status: 401,
+        body: new Uint8Array(),
+      });
+    },
+  );
 
-  test('that breaks off is a failure of the network, compressed or not', async () => {
+  test('reports a body that breaks off as a network failure, compressed or not', async () => {
     const cut = (coding: string) => raw(`HTTP/1.1 200 OK\r\ncontent-length: 99\r\n${coding}\r\n{"a"`);
     expect(await failing((await fetched(cut(''))).text())).toBeInstanceOf(NetworkError);
     const compressed: Handler = (_request, outgoing) => {

@@ -11,13 +11,13 @@ import { type RemoteHost, remoteHost } from '../support/network/remote-host.ts';
 import { runScript } from '../support/processes/process.ts';
 import { answer, hostileServer } from '../support/servers/hostile-server.ts';
 
-/* Node reads NODE_EXTRA_CA_CERTS once, when it starts, so each request here is a process of its own. */
+/* Node reads NODE_EXTRA_CA_CERTS once, when it starts, so each request runs in a new process. */
 
 async function request(url: string, variables: Readonly<Record<string, string>>): Promise<unknown> {
   return JSON.parse((await runScript('request-process.ts', [url], variables)).out);
 }
 
-/** A certificate that no public authority has signed, and a file that trusts it. */
+/** Makes a certificate that no public authority has signed, and a file that trusts it. */
 async function ownAuthority(host: string): Promise<{ tls: RemoteHost; trust: Record<string, string> }> {
   const tls = remoteHost(host, { trusted: false });
   const file = join(await temporaryDirectory(), 'ca.pem');
@@ -32,8 +32,8 @@ const refused = {
   hint: expect.stringContaining('export NODE_EXTRA_CA_CERTS='),
 };
 
-describe('a server with a certificate authority of its own', () => {
-  test('is asked where NODE_EXTRA_CA_CERTS names the authority, and refused where it does not', async () => {
+describe('a server with a private certificate authority', () => {
+  test('trusts a private authority only when NODE_EXTRA_CA_CERTS names it', async () => {
     const { tls, trust } = await ownAuthority('localhost');
     const server = await hostileServer({ '*': answer(200) }, tls);
     expect(await request(server.origin, {})).toEqual(refused);
@@ -43,7 +43,7 @@ describe('a server with a certificate authority of its own', () => {
     expect(server.requests).toEqual(['GET /']);
   });
 
-  test('is the same through a proxy', async () => {
+  test('trusts a private authority through a proxy in the same way', async () => {
     const { tls, trust } = await ownAuthority('mcp.example.com');
     const server = await hostileServer({ '*': answer(200) }, tls);
     const proxy = await connectProxy();
@@ -54,7 +54,7 @@ describe('a server with a certificate authority of its own', () => {
     expect(proxy.targets).toEqual(Array(2).fill(`mcp.example.com:${server.port}`));
   });
 
-  test('may be the proxy', async () => {
+  test('trusts the private authority of a proxy in the same way', async () => {
     const { tls, trust } = await ownAuthority('localhost');
     const proxy = await connectProxy({ tls, status: 403 });
     const variables = { HTTPS_PROXY: `https://localhost:${proxy.port}` };
@@ -67,8 +67,8 @@ describe('a server with a certificate authority of its own', () => {
   });
 });
 
-describe('a certificate that nobody trusts', () => {
-  test('is refused although NODE_TLS_REJECT_UNAUTHORIZED=0 is set, and the hint says so', async () => {
+describe('an untrusted certificate', () => {
+  test('refuses an untrusted certificate despite NODE_TLS_REJECT_UNAUTHORIZED=0, and the hint says so', async () => {
     const server = await hostileServer({ '*': answer(200) }, remoteHost('localhost', { trusted: false }));
     expect(await request(server.origin, { NODE_TLS_REJECT_UNAUTHORIZED: '0' })).toEqual({
       ...refused,
@@ -77,7 +77,7 @@ describe('a certificate that nobody trusts', () => {
     expect(server.log).toEqual([]);
   });
 
-  test('is refused although the program around us checks none, by both clients', async () => {
+  test('refuses an untrusted certificate in both clients even if the host program checks none', async () => {
     const server = await hostileServer({ '*': answer(200) }, remoteHost('localhost', { trusted: false }));
     const other = await hostileServer({ '*': answer(200) }, remoteHost('other.example.com'));
     const before = { ...globalAgent.options };
@@ -98,7 +98,7 @@ describe('a certificate that nobody trusts', () => {
     expect([...server.log, ...other.log]).toEqual([]);
   });
 
-  test('may be one that the program around us refuses for a reason of its own', async () => {
+  test('obeys the host program’s own check of server identity', async () => {
     const server = await hostileServer({ '*': answer(200) }, remoteHost('mcp.example.com'));
     const { checkServerIdentity } = globalAgent.options;
     onTestFinished(() => void (globalAgent.options.checkServerIdentity = checkServerIdentity));

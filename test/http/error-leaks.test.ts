@@ -10,7 +10,7 @@ import { failing } from '../support/failing.ts';
 import { secretsSeen } from '../support/leaks.ts';
 import { hostileServer, raw } from '../support/servers/hostile-server.ts';
 
-/* Nothing of an answer may be reached from an error: not by a cause, at whatever depth, and not by a hidden property. */
+/* No error may lead to any part of an answer: not by a cause at any depth, and not by a hidden property. */
 
 const ACCESS = 'AT-9sK2mQ7xLw';
 const REFRESH = 'RT-4vB8nZ1cYd';
@@ -40,7 +40,7 @@ const BROKEN: Record<string, string> = {
   'an encoding that is a token': `${HEAD}content-encoding: br\r\n\r\n${BODY}`,
 };
 
-/** Whatever asks a server over HTTP, each as a function of its origin. */
+/** Every client of a server over HTTP, each as a function of the server's origin. */
 const CLIENTS: Record<string, (origin: string) => Promise<unknown>> = {
   'a request of OAuth': (origin) => send(origin, { method: 'POST', body: `refresh_token=${SENT}` }),
   'a refresh': (origin) =>
@@ -58,18 +58,21 @@ const CLIENTS: Record<string, (origin: string) => Promise<unknown>> = {
     postJson(new URL(origin), { plaintext: SENT }, { headers: { 'x-vault-token': SENT } }),
 };
 
-describe.each(Object.entries(CLIENTS))('no error of %s holds the answer', (_, ask) => {
-  test.each(Object.entries(BROKEN))('that has %s', async (__, bytes) => {
-    const server = await hostileServer({ '*': raw(bytes) });
-    const failed: unknown = await ask(server.origin).then(
-      () => undefined,
-      (error: unknown) => error,
-    );
-    expect(failed === undefined || failed instanceof HoldfastError).toBe(true);
-    expect(secretsSeen(failed, SECRETS)).toBe(0);
-  });
+describe.each(Object.entries(CLIENTS))('errors of %s', (_, ask) => {
+  test.each(Object.entries(BROKEN))(
+    'hides the answer from the error when the answer has %s',
+    async (__, bytes) => {
+      const server = await hostileServer({ '*': raw(bytes) });
+      const failed: unknown = await ask(server.origin).then(
+        () => undefined,
+        (error: unknown) => error,
+      );
+      expect(failed === undefined || failed instanceof HoldfastError).toBe(true);
+      expect(secretsSeen(failed, SECRETS)).toBe(0);
+    },
+  );
 
-  test('that is reset', async () => {
+  test('hides the answer from the error when the connection is reset', async () => {
     const server = createServer((socket) => {
       socket
         .on('error', () => {})

@@ -7,7 +7,7 @@ import { failing } from '../support/failing.ts';
 import { remoteHost } from '../support/network/remote-host.ts';
 import { answer, hang, hostileServer, raw } from '../support/servers/hostile-server.ts';
 
-/** Where nothing listens. */
+/** Returns a port on which nothing listens. */
 async function closedPort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -21,7 +21,7 @@ function get(url: string, request: Partial<Request> = {}) {
   return send(url, { method: 'GET', ...request });
 }
 
-describe('what is no answer', () => {
+describe('an unusable answer', () => {
   test.each([
     ['another protocol', 'SSH-2.0-OpenSSH_9.6\r\n', 'invalid-response'],
     ['a broken status line', 'HTTP/1.1 abc\r\n\r\n', 'invalid-response'],
@@ -36,21 +36,21 @@ describe('what is no answer', () => {
     ['half a body', 'HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{"a"', 'network'],
     ['half a chunk', 'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nff\r\n{"a"', 'network'],
     ['an upgrade', 'HTTP/1.1 101 Switching\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n', 'network'],
-  ])('such as %s, is an error of its own', async (_what, bytes, code) => {
+  ])('reports %s as an error of its own kind', async (_what, bytes, code) => {
     const server = await hostileServer({ '/': raw(bytes) });
     const error = await failing(get(server.origin, { timeoutMs: 5000 }));
     expect(error.code).toBe(code);
     expect(error.message).toContain(`"127.0.0.1:${server.port}"`);
-    // The request was on its way.
+    // The request was already on its way.
     expect(error instanceof NetworkError && error.unsent).toBe(false);
   });
 
-  test('because it cannot be decompressed, is an invalid response', async () => {
+  test('reports an answer that cannot be decompressed as an invalid response', async () => {
     const server = await hostileServer({ '/': answer(200, 'plain', { 'content-encoding': 'gzip' }) });
     expect(await failing(get(server.origin))).toBeInstanceOf(InvalidResponseError);
   });
 
-  test('leaves nothing behind that fails later, when nobody listens', async () => {
+  test('raises no unhandled error after a request has failed', async () => {
     const later: unknown[] = [];
     const hear = (error: unknown) => void later.push(error);
     process.on('uncaughtException', hear).on('unhandledRejection', hear);
@@ -77,8 +77,8 @@ describe('what is no answer', () => {
   });
 });
 
-describe('a request that does not get through', () => {
-  test('to a closed port is a retryable error that says it was never sent', async () => {
+describe('a failed request', () => {
+  test('reports a closed port as retryable and unsent', async () => {
     const port = await closedPort();
     for (const host of ['127.0.0.1', 'localhost']) {
       const error = await failing(get(`http://${host}:${port}/`));
@@ -88,11 +88,11 @@ describe('a request that does not get through', () => {
     }
   });
 
-  test('to a name that does not exist was never sent', async () => {
+  test('reports an unknown name as unsent', async () => {
     expect(await failing(get('https://nowhere.invalid/'))).toMatchObject({ code: 'network', unsent: true });
   });
 
-  test('because the certificate is not trusted was never sent, and the hint says how to trust it', async () => {
+  test('reports an untrusted certificate as unsent, and the hint says how to trust it', async () => {
     remoteHost('mcp.example.com');
     const server = await hostileServer({}, remoteHost('mcp.example.com', { trusted: false }));
     const error = await failing(get(server.origin));
@@ -102,7 +102,7 @@ describe('a request that does not get through', () => {
     expect(server.log).toEqual([]);
   });
 
-  test('because the certificate is for another name was never sent', async () => {
+  test('reports a certificate for another name as unsent', async () => {
     remoteHost('mcp.example.com');
     const server = await hostileServer({}, { ...remoteHost('other.example.com') });
     const error = await failing(get(`https://mcp.example.com:${server.port}`));
@@ -110,7 +110,7 @@ describe('a request that does not get through', () => {
     expect(error).toMatchObject({ code: 'network', unsent: true });
   });
 
-  test('because TLS never comes about was never sent', async () => {
+  test('reports a failed TLS handshake as unsent', async () => {
     const server = createServer().listen(0, '127.0.0.1');
     await once(server, 'listening');
     onTestFinished(() => void server.close());
@@ -124,7 +124,7 @@ describe('a request that does not get through', () => {
     expect(silent).toMatchObject({ code: 'network', unsent: true });
   });
 
-  test('because the connection broke after it was sent does not say that it was never sent', async () => {
+  test('does not report a connection that broke after sending as unsent', async () => {
     const server = await hostileServer({ '/': (_request, { socket }) => void socket?.resetAndDestroy() });
     const error = await failing(send(server.origin, { method: 'POST', body: 'x' }));
     expect(error).toMatchObject({ code: 'network', unsent: false, retryable: true });
@@ -132,7 +132,7 @@ describe('a request that does not get through', () => {
     expect(server.requests).toEqual(['POST /']);
   });
 
-  test('in time is a timeout', async () => {
+  test('reports a timeout', async () => {
     const server = await hostileServer({ '/': hang() });
     expect(await failing(get(server.origin, { timeoutMs: 1000 }))).toBeInstanceOf(TimeoutError);
   });

@@ -9,11 +9,11 @@ import { remoteHost } from '../support/network/remote-host.ts';
 import { answer, hostileServer } from '../support/servers/hostile-server.ts';
 
 describe('the fence before a request', () => {
-  test.each(['http', 'https'])('keeps every byte of it from leaving, over %s', async (scheme) => {
+  test.each(['http', 'https'])('sends no byte of a request that the fence stops, over %s', async (scheme) => {
     const tls = remoteHost('mcp.example.com');
     const received: Buffer[] = [];
     const server: Server = scheme === 'http' ? createServer() : createTlsServer(tls);
-    // With TLS, what arrives is what it decrypts, and the end is that of the connection below it.
+    // With TLS, the server records the decrypted bytes; the end is that of the TCP connection.
     server
       .on(scheme === 'http' ? 'connection' : 'secureConnection', (socket: Socket) =>
         socket.on('error', () => {}).on('data', (bytes: Buffer) => received.push(bytes)),
@@ -47,7 +47,7 @@ describe('the fence before a request', () => {
     expect([received, looked]).toEqual([[], ['before']]);
   });
 
-  test('looks when the request is written out, and again when it was sent', async () => {
+  test('checks the fence before the request is written and again after it was sent', async () => {
     const steps: string[] = [];
     let stack = '';
     const server = await hostileServer({
@@ -66,12 +66,12 @@ describe('the fence before a request', () => {
       afterSend: () => void steps.push('after'),
     });
     expect(steps.filter((step) => step !== 'arrived')).toEqual(['before', 'after']);
-    // It is the write of the bytes that asks, and they are there by then.
+    // The write of the bytes calls the fence, and by then the bytes exist.
     expect(stack).toContain('_flushOutput');
     expect(steps.indexOf('arrived')).toBeGreaterThan(steps.indexOf('before'));
   });
 
-  test('looks before each request of those that a redirect makes', async () => {
+  test('checks the fence before each request of a redirect chain', async () => {
     const server = await hostileServer({ '/1': answer(302, '', { location: '/2' }), '/2': answer(200) });
     let looked = 0;
     await send(`${server.origin}/1`, { method: 'GET', beforeSend: () => void (looked += 1) });

@@ -22,7 +22,7 @@ async function networkError(work: Promise<unknown>): Promise<NetworkError> {
   throw error;
 }
 
-test('sends what it is given, and keeps the connection for the next', async () => {
+test('sends what it is given, and keeps the connection for the next request', async () => {
   const ports = new Set<number | undefined>();
   const server = await hostileServer({
     '/mcp': (request, response) => {
@@ -40,7 +40,7 @@ test('sends what it is given, and keeps the connection for the next', async () =
   expect(ports.size).toBe(1);
 });
 
-test('headers of the user’s go to their origin and to no other', async () => {
+test('sends the user’s headers to their origin and to no other', async () => {
   const routes: Routes = { '*': answer(200, 'ok') };
   const [own, other] = [await hostileServer(routes), await hostileServer(routes)];
   const send = client({ origin: own.origin, headers: { 'x-key': 'secret' } });
@@ -49,14 +49,14 @@ test('headers of the user’s go to their origin and to no other', async () => {
   expect(other.log[0]?.headers).not.toHaveProperty('x-key');
 });
 
-test('undoes a compression that nobody asked for', async () => {
+test('decompresses an answer although it asked for no compression', async () => {
   const server = await hostileServer({
     '*': (_, response) => void response.setHeader('content-encoding', 'gzip').end(gzipSync('plain')),
   });
   expect(await (await client()(`${server.origin}/`)).text()).toBe('plain');
 });
 
-test('a signal ends the request, before the answer and within it', async () => {
+test('ends the request at the signal, before the answer and within it', async () => {
   const server = await hostileServer({
     '/never': () => {},
     '/half': (_, response) => void response.write('half'),
@@ -72,7 +72,7 @@ test('a signal ends the request, before the answer and within it', async () => {
   await expect(half).rejects.toThrow();
 });
 
-test('says whether a request that failed had left', async () => {
+test('says whether a failed request was sent', async () => {
   const server = await hostileServer({ '*': (_, response) => void response.socket?.destroy() });
   const send = client();
   const cut = await networkError(send(`${server.origin}/`, { method: 'POST', body: 'x' }));
@@ -82,8 +82,8 @@ test('says whether a request that failed had left', async () => {
   expect(refused.message).toContain('ECONNREFUSED');
 });
 
-describe('through a proxy', () => {
-  test('https is sent over a tunnel, which is kept', async () => {
+describe('fetch through a proxy', () => {
+  test('sends https over a tunnel, and keeps the tunnel', async () => {
     const server = await hostileServer({ '*': answer(200, 'here') }, remoteHost('mcp.example.com'));
     const proxy = await connectProxy();
     vi.stubEnv('NO_PROXY', undefined);
@@ -96,7 +96,7 @@ describe('through a proxy', () => {
     expect(server.requests).toEqual(['GET /1', 'GET /2']);
   });
 
-  test('that refuses, the error names the proxy', async () => {
+  test('names the proxy that refuses to connect', async () => {
     const server = await hostileServer({ '*': answer(200, 'here') }, remoteHost('mcp.example.com'));
     const proxy = await connectProxy({ status: 403 });
     vi.stubEnv('NO_PROXY', undefined);

@@ -8,8 +8,8 @@ import { remoteHost } from '../support/network/remote-host.ts';
 import { requirement } from '../support/requirement.ts';
 
 /*
- * RFC 9110 section 7.2: `Host` names the port unless it is the scheme's own. The MCP SDKs' `allowedHosts` and the virtual hosts of
- * Envoy compare it to the letter.
+ * RFC 9110 section 7.2: `Host` names the port unless it is the scheme's default. The MCP SDKs' `allowedHosts` and Envoy's
+ * virtual hosts compare it literally.
  */
 
 async function canListen(port: number): Promise<boolean> {
@@ -24,7 +24,7 @@ async function canListen(port: number): Promise<boolean> {
 const no443 = requirement('port 443 of 127.0.0.1 cannot be listened on', await canListen(443));
 const no80 = requirement('port 80 of 127.0.0.1 cannot be listened on', await canListen(80));
 
-/** Answers 421 to every other `Host` than the one that is right. Resolves to its port, and to what it was sent. */
+/** Answers 421 to any wrong `Host`. Returns the port and the received `Host` headers. */
 async function strictServer(port: number, right: (port: number) => string, tls?: ServerOptions) {
   const hosts: (string | undefined)[] = [];
   const server = tls === undefined ? createPlainServer() : createServer(tls);
@@ -41,7 +41,7 @@ async function strictServer(port: number, right: (port: number) => string, tls?:
   return at;
 }
 
-/** The status that both clients get. */
+/** Returns the status that each client gets. */
 async function statuses(url: string): Promise<number[]> {
   const http = createHttpFetch({ origin: '', headers: {} });
   onTestFinished(() => http.close());

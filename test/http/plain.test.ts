@@ -14,7 +14,7 @@ import { answer, hostileServer } from '../support/servers/hostile-server.ts';
 
 afterEach(() => void vi.unstubAllEnvs());
 
-/** An address of this machine that is not a loopback one: another machine, as far as an address can tell. */
+/** A non-loopback address of this machine: to an address check, it looks like another machine. */
 const elsewhere = Object.values(networkInterfaces())
   .flat()
   .find((one) => one !== undefined && one.family === 'IPv4' && !one.internal)?.address;
@@ -27,7 +27,7 @@ function both(url: string): Promise<unknown>[] {
 }
 
 describe('plain http to localhost', () => {
-  test('is sent to this machine, by IPv4 and by the form of it inside IPv6', async () => {
+  test('sends plain http to localhost by IPv4 and by its form inside IPv6', async () => {
     const server = await hostileServer({ '*': answer(200) });
     for (const address of ['127.0.0.1', '::ffff:127.0.0.1']) {
       namesLeadTo(() => [address]);
@@ -38,7 +38,7 @@ describe('plain http to localhost', () => {
   });
 
   test.each(['192.0.2.1', '10.0.0.1', '0.0.0.0', '8.8.8.8', '2001:db8::1', '64:ff9b::7f00:1'])(
-    'is not sent where the resolver says that the name leads to %s',
+    'sends nothing when localhost resolves to %s',
     async (address) => {
       namesLeadTo(() => [address]);
       for (const request of both('http://localhost:1/')) {
@@ -49,7 +49,7 @@ describe('plain http to localhost', () => {
     },
   );
 
-  test('goes to those of several addresses that are this machine', async () => {
+  test('sends to those of several addresses that are this machine', async () => {
     const server = await hostileServer({ '*': answer(200) });
     namesLeadTo(() => ['192.0.2.1', '127.0.0.1']);
     for (const request of both(`http://localhost:${server.port}/`)) {
@@ -57,7 +57,7 @@ describe('plain http to localhost', () => {
     }
   });
 
-  test.skipIf(noAddress)('sends not one byte when the address changes after it was looked at', async () => {
+  test.skipIf(noAddress)('sends no byte when the address changes after the check', async () => {
     const server = createServer().listen(0, elsewhere);
     await once(server, 'listening');
     onTestFinished(() => void server.close());
@@ -95,7 +95,7 @@ describe('plain http to localhost', () => {
     expect(received).toEqual([]);
   });
 
-  test('goes through no proxy, which would make it another machine', async () => {
+  test('sends plain http to localhost through no proxy', async () => {
     const server = await hostileServer({ '*': answer(200) });
     const proxy = await connectProxy();
     for (const name of ['NO_PROXY', 'no_proxy']) vi.stubEnv(name, undefined);
@@ -107,7 +107,7 @@ describe('plain http to localhost', () => {
   });
 });
 
-describe('an address', () => {
+describe('loopback addresses', () => {
   test.each([
     ['127.0.0.1', true],
     ['127.255.1.2', true],

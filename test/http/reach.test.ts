@@ -9,15 +9,15 @@ import { remoteHost } from '../support/network/remote-host.ts';
 import { answer, hostileServer } from '../support/servers/hostile-server.ts';
 
 /*
- * What needs no address but this machine's own. That a public address is reached, and a name that a real DNS server
- * rebinds is not, is shown in http-rebinding.test.ts.
+ * Tests that need only this machine's own addresses. rebinding.test.ts tests public addresses, and names that a real DNS
+ * server rebinds.
  */
 
 function get(url: string, request: Partial<Request> = {}) {
   return send(url, { method: 'GET', ...request });
 }
 
-/** Counts connections, however short: a refused one must not even be opened. */
+/** Counts connections, however short: a refused request must not even open one. */
 async function listener() {
   let connections = 0;
   const server = createServer((socket) => {
@@ -30,7 +30,7 @@ async function listener() {
   return {
     port,
     connections: async () => {
-      // One more is taken after all that were made before it.
+      // The server accepts this connection after all earlier ones.
       const last = connect(port, '127.0.0.1');
       last.resume().end();
       await once(last, 'close');
@@ -39,8 +39,8 @@ async function listener() {
   };
 }
 
-describe('a request that may go to public addresses only', () => {
-  test('is refused to this machine, by address and by name, before anything is connected', async () => {
+describe('a request with the reach public', () => {
+  test('does not connect to this machine, by address or by name, with a narrower reach', async () => {
     const here = await listener();
     for (const host of ['127.0.0.1', 'localhost']) {
       for (const reach of ['public', 'private'] as const) {
@@ -69,13 +69,13 @@ describe('a request that may go to public addresses only', () => {
     ['https://[64:ff9b::a00:1]/', 'by the 10.0.0.1 in it'],
     ['https://224.0.0.1/', 'a multicast address'],
     ['https://0.0.0.0/', 'an unspecified address'],
-  ])('is not sent to %s', async (url, kind) => {
+  ])('sends nothing to %s with the reach public', async (url, kind) => {
     const error = await failing(get(url, { reach: 'public' }));
     expect(error).toBeInstanceOf(UnsafeUrlError);
     expect(error.message).toContain(kind);
   });
 
-  test('is refused to a name that leads elsewhere, and the message says where', async () => {
+  test('refuses a name that leads to this machine, and says to which address', async () => {
     const here = await listener();
     namesLeadTo(() => ['127.0.0.1', '::1']);
     const error = await failing(get(`https://as.example.com:${here.port}/`, { reach: 'public' }));
@@ -84,7 +84,7 @@ describe('a request that may go to public addresses only', () => {
     expect(await here.connections()).toBe(0);
   });
 
-  test('sends not one byte when the address changes between the check and the connection', async () => {
+  test('sends no byte when the address changes between the check and the connection', async () => {
     const here = createServer().listen(0, '127.0.0.1');
     await once(here, 'listening');
     onTestFinished(() => void here.close());
@@ -97,7 +97,7 @@ describe('a request that may go to public addresses only', () => {
           .on('close', () => resolve());
       });
     });
-    // Whoever looks at this answer of DNS a second time finds something else in it.
+    // A DNS answer whose address changes when it is read a second time.
     let looks = 0;
     const fickle = {
       get address() {
@@ -118,16 +118,16 @@ describe('a request that may go to public addresses only', () => {
   });
 });
 
-describe('a request that may go to private addresses', () => {
-  test('is not sent to this machine, nor to a metadata service', async () => {
+describe('a request with the reach private', () => {
+  test('sends nothing to this machine or to a metadata service with the reach private', async () => {
     for (const url of ['https://127.0.0.1/', 'https://169.254.169.254/', 'https://[fd00:ec2::254]/']) {
       expect(await failing(get(url, { reach: 'private' }))).toBeInstanceOf(UnsafeUrlError);
     }
   });
 });
 
-describe('a request that may go anywhere', () => {
-  test('says which reach the address had that answered', async () => {
+describe('a request with the reach anywhere', () => {
+  test('reports the reach of the address that answered', async () => {
     const server = await hostileServer({ '*': answer(200) });
     expect((await get(server.origin)).reached).toBe('anywhere');
     expect((await get(server.origin.replace('127.0.0.1', 'localhost'))).reached).toBe('anywhere');
@@ -141,7 +141,7 @@ describe('a request that may go anywhere', () => {
     expect(names).toEqual(['mcp.example.com']);
   });
 
-  test('looks the name up again for each request, and never for an address', async () => {
+  test('looks the name up again for each request, and never looks up an address', async () => {
     const server = await hostileServer({ '*': answer(200) }, remoteHost('mcp.example.com'));
     const names = namesLeadTo(() => ['127.0.0.1']);
     await get(server.origin);
@@ -151,8 +151,8 @@ describe('a request that may go anywhere', () => {
   });
 });
 
-describe('headers of the server’s own', () => {
-  test('go to its origin, and not along with a redirect to another', async () => {
+describe('headers for one origin', () => {
+  test('sends a server’s own headers to its origin, but not after a redirect to another', async () => {
     const other = await hostileServer({ '*': answer(200) });
     const server = await hostileServer({
       '/1': answer(302, '', { location: '/2' }),

@@ -12,7 +12,7 @@ import {
 const AS = 'as.example.com';
 
 describe.skipIf(NO_SMALL_INTERNET)('a request by name, with real DNS', () => {
-  test('reaches a public address, a private one, this machine, and says which', async () => {
+  test('connects to public, private and loopback addresses, and reports the reach', async () => {
     const names = {
       [AS]: [[PUBLIC]],
       'as6.example.com': [[PUBLIC_6]],
@@ -40,7 +40,7 @@ describe.skipIf(NO_SMALL_INTERNET)('a request by name, with real DNS', () => {
     [LOOPBACK, 'a loopback address'],
     [PRIVATE, 'an address of a private network'],
     [METADATA, 'the address of a cloud’s metadata service'],
-  ])('is refused when the name leads to %s at the second lookup (DNS rebinding)', async (address, kind) => {
+  ])('refuses a name that leads to %s at the second lookup (DNS rebinding)', async (address, kind) => {
     const { visited, connections, lookups } = await journey({ [AS]: [[PUBLIC], [address]] }, [
       { host: AS, reach: 'public' },
       { host: AS, reach: 'public' },
@@ -49,13 +49,13 @@ describe.skipIf(NO_SMALL_INTERNET)('a request by name, with real DNS', () => {
       { status: 200, reached: 'public' },
       { code: 'unsafe-url', message: expect.stringContaining(`"${AS}" leads to "${address}", ${kind}`) },
     ]);
-    // One lookup a request: what was judged is what was connected to.
+    // One lookup for each request: the connection uses the checked address.
     expect(lookups).toEqual({ [AS]: 2 });
     expect(connections[address]).toBe(0);
   });
 
   test.each([['::1'], ['::ffff:7f00:1'], ['64:ff9b::7f00:1'], ['2002:7f00:1::'], ['fe80::1']])(
-    'is refused when the name leads to %s',
+    'refuses a name that leads to %s',
     async (address) => {
       const { visited, connections } = await journey({ [AS]: [[address]] }, [{ host: AS, reach: 'private' }]);
       expect(visited).toMatchObject([
@@ -65,7 +65,7 @@ describe.skipIf(NO_SMALL_INTERNET)('a request by name, with real DNS', () => {
     },
   );
 
-  test('goes to those addresses of a name that are within reach, and to no other', async () => {
+  test('connects only to those addresses of a name that are within reach', async () => {
     const { visited, connections } = await journey({ [AS]: [[LOOPBACK, METADATA, PUBLIC, PRIVATE, '::1']] }, [
       { host: AS, reach: 'public' },
     ]);
@@ -73,7 +73,7 @@ describe.skipIf(NO_SMALL_INTERNET)('a request by name, with real DNS', () => {
     expect(connections).toEqual({ [PUBLIC]: 1, [PUBLIC_6]: 0, [PRIVATE]: 0, [LOOPBACK]: 0, [METADATA]: 0 });
   });
 
-  test('does not follow a redirect beyond the reach, and follows it within', async () => {
+  test('follows a redirect within the reach, and none beyond it', async () => {
     const { visited, connections } = await journey({ [AS]: [[PUBLIC]], 'in.example.com': [[PRIVATE]] }, [
       { host: AS, path: '/to/in.example.com', reach: 'public' },
       { host: AS, path: `/to/${PRIVATE}`, reach: 'public' },

@@ -12,7 +12,7 @@ function get(url: string, request: Partial<Request> = {}) {
 describe('a redirect', () => {
   const to = (location: string, status = 302) => answer(status, 'moved', { location });
 
-  test('is followed by a GET, three times at most', async () => {
+  test('follows a redirect of a GET, three times at most', async () => {
     const server = await hostileServer({
       '/1': to('/2', 301),
       '/2': to('3', 307),
@@ -29,20 +29,20 @@ describe('a redirect', () => {
     expect(server.requests.slice(4)).toEqual(['GET /0', 'GET /1', 'GET /2', 'GET /3']);
   });
 
-  test('is not followed by a POST', async () => {
+  test('does not follow a redirect of a POST', async () => {
     const server = await hostileServer({ '/': to('/else', 307), '/else': answer(200) });
     const response = await send(server.origin, { method: 'POST', body: 'secret' });
     expect(response.status).toBe(307);
     expect(server.requests).toEqual(['POST /']);
   });
 
-  test('without a target, or with a status that is none, is an answer like any other', async () => {
+  test('returns a redirect without a target, or with another status, like any other answer', async () => {
     const server = await hostileServer({ '/a': answer(302, 'x'), '/b': answer(304, '', { location: '/c' }) });
     expect((await get(`${server.origin}/a`)).status).toBe(302);
     expect((await get(`${server.origin}/b`)).status).toBe(304);
   });
 
-  test('has one time for all its steps', async () => {
+  test('applies one timeout to all steps of a redirect', async () => {
     const slowly =
       (location: string): Handler =>
       async (request, response) => {
@@ -67,7 +67,7 @@ describe('a redirect', () => {
     '//mcp.example.com/',
     'http://user:hunter2@127.0.0.1/',
     'http://',
-  ])('to %s is refused, and the target is not asked', async (location) => {
+  ])('refuses a redirect to %s and does not request it', async (location) => {
     const server = await hostileServer({ '/': to(location) });
     const error = await failing(get(server.origin));
     expect(error).toBeInstanceOf(UnsafeUrlError);
@@ -75,7 +75,7 @@ describe('a redirect', () => {
     expect(server.requests).toEqual(['GET /']);
   });
 
-  test('from https to http is refused, to this machine too', async () => {
+  test('refuses a redirect from https to http, to this machine too', async () => {
     const here = await hostileServer({ '*': answer(200) });
     const server = await hostileServer({ '/': to(`${here.origin}/x`) }, remoteHost('mcp.example.com'));
     const error = await failing(get(server.origin));
@@ -84,18 +84,18 @@ describe('a redirect', () => {
     expect(here.log).toEqual([]);
   });
 
-  test('from another machine to this one is refused', async () => {
+  test('refuses a redirect from another machine to this one', async () => {
     const here = await hostileServer({ '*': answer(200) }, remoteHost('localhost'));
     const server = await hostileServer({ '/': to(`${here.origin}/x`) }, remoteHost('mcp.example.com'));
     const error = await failing(get(server.origin));
     expect(error).toBeInstanceOf(UnsafeUrlError);
     expect(error.message).toContain('on your own machine');
     expect(here.log).toEqual([]);
-    // The same target is fine for one who names it.
+    // A user who names the same target directly may use it.
     expect((await get(`${here.origin}/x`)).status).toBe(200);
   });
 
-  test('to another https host is followed', async () => {
+  test('follows a redirect to another https host', async () => {
     const other = await hostileServer({ '/x': answer(200, 'there') }, remoteHost('as.example.com'));
     const server = await hostileServer({ '/': to(`${other.origin}/x`) }, remoteHost('mcp.example.com'));
     expect((await get(server.origin)).url).toBe(`${other.origin}/x`);

@@ -28,7 +28,7 @@ describe('a request', () => {
     });
   });
 
-  test('that wants no body closes the connection as soon as the headers are there', async () => {
+  test('closes the connection after the headers when no body is wanted', async () => {
     const endless = stream('data: x\n\n');
     const server = await hostileServer({ '/sse': endless.handler });
     const response = await send(`${server.origin}/sse`, { method: 'POST', headersOnly: true });
@@ -48,32 +48,32 @@ describe('a request', () => {
   });
 });
 
-describe('an answer without bound', () => {
-  test('of 50 MB is read to the limit and no further', async () => {
+describe('an oversized or endless answer', () => {
+  test('reads an answer of 50 MB to the limit and no further', async () => {
     const large = stream(Buffer.alloc(65_536, ' '), { limit: 50_000_000 });
     const server = await hostileServer({ '/': large.handler });
     const error = await failing(get(server.origin));
     expect(error).toBeInstanceOf(ResponseTooLargeError);
     expect(error.message).toContain('1024 KiB');
-    // What the kernel had taken on the way counts too.
+    // The bytes in the kernel's buffers count too.
     expect(await large.closed).toBeLessThan(25_000_000);
   });
 
-  test('of the largest size that is allowed is read whole', async () => {
+  test('reads an answer of the maximum size whole', async () => {
     const server = await hostileServer({ '/': answer(200, Buffer.alloc(MAX_RESPONSE_BYTES, 'a')) });
     expect((await get(server.origin)).body.byteLength).toBe(MAX_RESPONSE_BYTES);
     server.routes['/'] = answer(200, Buffer.alloc(MAX_RESPONSE_BYTES + 1, 'a'));
     expect(await failing(get(server.origin))).toBeInstanceOf(ResponseTooLargeError);
   });
 
-  test('that goes on for ever is closed at the limit', async () => {
+  test('closes an endless answer at the limit', async () => {
     const endless = stream(Buffer.alloc(65_536, 'a'));
     const server = await hostileServer({ '/': endless.handler });
     expect(await failing(get(server.origin))).toBeInstanceOf(ResponseTooLargeError);
     await endless.closed;
   });
 
-  test('that trickles is closed when the time is over', async () => {
+  test('closes an answer that trickles at the timeout', async () => {
     const trickle = stream(' ', { everyMs: 20 });
     const server = await hostileServer({ '/': trickle.handler });
     const error = await failing(get(server.origin, { timeoutMs: 1000 }));
@@ -82,19 +82,19 @@ describe('an answer without bound', () => {
     await trickle.closed;
   });
 
-  test('in a gzip bomb is unpacked to the limit and no further', async () => {
+  test('decompresses a gzip bomb to the limit and no further', async () => {
     const megabytes = 900;
     const bomb = Buffer.concat(Array(megabytes).fill(gzipSync(Buffer.alloc(1_000_000), { level: 9 })));
     expect(bomb.byteLength).toBeLessThan(MAX_RESPONSE_BYTES);
     const server = await hostileServer({ '/': answer(200, bomb, { 'content-encoding': 'gzip' }) });
     const before = process.resourceUsage().maxRSS;
     expect(await failing(get(server.origin))).toBeInstanceOf(ResponseTooLargeError);
-    // In KiB: a fraction of what it would have been.
+    // In KiB: a fraction of the decompressed size.
     expect(process.resourceUsage().maxRSS - before).toBeLessThan((megabytes * 1000) / 4);
   });
 
   test.each(['gzip, gzip', 'zstd', 'constructor'])(
-    'in the encoding %j is not unpacked at all',
+    'does not decompress an answer in the encoding %j',
     async (coding) => {
       const server = await hostileServer({
         '/': answer(200, gzipSync(gzipSync('{}')), { 'content-encoding': coding }),
@@ -105,7 +105,7 @@ describe('an answer without bound', () => {
     },
   );
 
-  test('of headers is closed, in the head and after the body', async () => {
+  test('closes an answer with endless headers, in the head and after the body', async () => {
     const line = `x-a: ${'b'.repeat(1000)}\r\n`;
     const server = await hostileServer({
       '/head': raw(`HTTP/1.1 200 OK\r\n${line.repeat(100)}`, true),
@@ -117,7 +117,7 @@ describe('an answer without bound', () => {
     expect((await failing(get(`${server.origin}/trailer`))).code).toMatch(/^(response-too-large|network)$/);
   });
 
-  test('of informational responses is closed when the time is over', async () => {
+  test('closes an answer of informational responses at the timeout', async () => {
     const server = await hostileServer({
       '/': (_request, { socket }) => {
         const timer = setInterval(() => socket?.write('HTTP/1.1 103 Early Hints\r\n\r\n'), 5);
@@ -129,7 +129,7 @@ describe('an answer without bound', () => {
 });
 
 describe('the caller’s signal', () => {
-  test('that is aborted already keeps anything from being sent', async () => {
+  test('sends nothing when the caller’s signal is already aborted', async () => {
     const server = await hostileServer({ '*': answer(200) });
     const error = await failing(get(server.origin, { signal: AbortSignal.abort() }));
     expect(error).toBeInstanceOf(AbortedError);
@@ -137,7 +137,7 @@ describe('the caller’s signal', () => {
     expect(server.log).toEqual([]);
   });
 
-  test('ends the wait for the head, and the reading of the body', async () => {
+  test('stops waiting for the head and reading the body at the caller’s signal', async () => {
     const caller = new AbortController();
     const trickle = stream(' ', { everyMs: 10 });
     const server = await hostileServer({
@@ -162,7 +162,7 @@ describe('Retry-After', () => {
   const asked = (value?: string) =>
     retryAfterMs(new Headers(value === undefined ? {} : { 'retry-after': value }));
 
-  test('is read in seconds and as a date, an hour at most', () => {
+  test('reads Retry-After in seconds and as a date, an hour at most', () => {
     expect(asked('0')).toBe(0);
     expect(asked('120')).toBe(120_000);
     expect(asked('86400')).toBe(3_600_000);
@@ -173,7 +173,7 @@ describe('Retry-After', () => {
   });
 
   test.each([undefined, '', 'soon', '-1', '1.5', '1e3', '99999999999', '2030-01-01', 'Sun, whenever GMT'])(
-    'that is %j asks for nothing',
+    'ignores the Retry-After value %j',
     (value) => {
       expect(asked(value)).toBeUndefined();
     },

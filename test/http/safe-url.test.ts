@@ -8,7 +8,7 @@ function get(url: string, request: Partial<Request> = {}) {
   return send(url, { method: 'GET', ...request });
 }
 
-describe('a URL', () => {
+describe('URL checks', () => {
   test.each([
     'http://mcp.example.com/',
     'http://10.0.0.1/',
@@ -20,7 +20,7 @@ describe('a URL', () => {
     'no url',
     'https://user:hunter2@mcp.example.com/',
     'ftp://user:hunter2@mcp.example.com/',
-  ])('%s is asked for nothing', async (url) => {
+  ])('sends nothing to %s', async (url) => {
     for (const error of [await failing(get(url)), await failing(() => checkUrl(url))]) {
       expect(error).toBeInstanceOf(UnsafeUrlError);
       expect(error.message).not.toContain('hunter2');
@@ -32,7 +32,7 @@ describe('a URL', () => {
     'http://127.0.0.1:8080/',
     'http://localhost/',
     'http://[::1]:8080/',
-  ])('%s may be asked', (url) => {
+  ])('accepts %s', (url) => {
     expect(checkUrl(url).href).toBe(url);
   });
 
@@ -49,7 +49,7 @@ describe('a URL', () => {
     'https://localhost',
     'https://LOCALHOST.',
     'https://mcp.localhost',
-  ])('%s leads to this machine, so a remote server may not name it', async (url) => {
+  ])('refuses %s, which leads to this machine, in a remote server’s metadata', async (url) => {
     expect(pointsHere(new URL(url))).toBe(true);
     const remote = new URL('https://mcp.example.com/mcp');
     const error = await failing(() => checkPublishedUrl(url, 'token endpoint', remote));
@@ -63,7 +63,7 @@ describe('a URL', () => {
     'https://localhost.example.com',
     'https://128.0.0.1',
     'https://[::2]',
-  ])('%s leads elsewhere', (url) => {
+  ])('does not treat %s as this machine', (url) => {
     expect(pointsHere(new URL(url))).toBe(false);
   });
 });

@@ -9,7 +9,7 @@ import { NO_OTHER_USER, OTHER_USER, said, tcpEnd } from '../support/network/tcp-
 import { TYPESCRIPT } from '../support/processes/process.ts';
 import { commandLine } from '../support/transcript.ts';
 
-/** A server of another user at a port that ours has left, and all that it was sent. */
+/** Starts another user's server at a port that ours has left, and records all bytes sent to it. */
 async function squatter(host = '127.0.0.1') {
   const child = await tcpEnd(['listen', host], OTHER_USER);
   const port = Number(await said(child));
@@ -29,7 +29,7 @@ async function squatter(host = '127.0.0.1') {
 }
 
 describe.skipIf(NO_OTHER_USER)('another user’s server at a loopback address', () => {
-  test.each(['127.0.0.1', '::1'])('is sent no byte of a request to %s', async (host) => {
+  test.each(['127.0.0.1', '::1'])('sends no byte to another user’s server at %s', async (host) => {
     const { origin, got } = await squatter(host);
     const refusal = { code: 'unsafe-url', message: expect.stringContaining(`user ${OTHER_USER}`) as string };
     await expect(send(`${origin}/token`, { method: 'POST', body: 'refresh_token=RT' })).rejects.toMatchObject(
@@ -43,14 +43,14 @@ describe.skipIf(NO_OTHER_USER)('another user’s server at a loopback address', 
     expect(await got()).toBe('');
   });
 
-  test('is sent the request where other users are trusted', async () => {
+  test('sends the request when other users are trusted', async () => {
     const { origin, got } = await squatter();
     const answer = await send(`${origin}/token`, { method: 'POST', body: 'a=1', reach: 'anyone' });
     expect(answer.status).toBe(200);
     expect(await got()).toContain('POST /token');
   });
 
-  test('is not sent the refresh token by holdfast token', async () => {
+  test('sends no refresh token to another user’s server from holdfast token', async () => {
     const { origin, got } = await squatter();
     const { path } = await temporaryHome();
     const line = commandLine(path);
@@ -83,7 +83,7 @@ describe.skipIf(NO_OTHER_USER)('another user’s server at a loopback address', 
     expect(err).toContain('--lenient other-local-users');
   });
 
-  test('is not asked how to log in, unless the option says so', async () => {
+  test('asks another user’s server how to log in only when the option allows it', async () => {
     const { origin, got } = await squatter();
     const { path } = await temporaryHome();
     const { code, err } = await commandLine(path).run(['login', `${origin}/mcp`, '--browser']);

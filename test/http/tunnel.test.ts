@@ -27,7 +27,7 @@ function get(url: string, request: Partial<Request> = {}) {
   return send(url, { method: 'GET', ...request });
 }
 
-/** A server that is not this machine, and a proxy that leads there. */
+/** Starts a server that counts as another machine, and a proxy that leads to it. */
 async function behindProxy(routes: Routes = { '*': answer(200, 'here') }, options: ConnectProxyOptions = {}) {
   const server = await hostileServer(routes, remoteHost('mcp.example.com'));
   const proxy = await connectProxy(options);
@@ -35,7 +35,7 @@ async function behindProxy(routes: Routes = { '*': answer(200, 'here') }, option
   return { server, proxy, target, url: `http://127.0.0.1:${proxy.port}` };
 }
 
-/** Accepts connections and does with them what the test says. */
+/** Accepts connections and passes each socket to `onSocket`. */
 async function rawServer(onSocket: (socket: Socket) => void) {
   let closed = () => {};
   const gone = new Promise<void>((resolve) => (closed = resolve));
@@ -51,9 +51,9 @@ async function rawServer(onSocket: (socket: Socket) => void) {
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, server, gone };
 }
 
-describe('a proxy that the environment names', () => {
+describe('the proxy from the environment', () => {
   test.each(['HTTPS_PROXY', 'https_proxy', 'ALL_PROXY', 'all_proxy'])(
-    'as %s is asked to connect',
+    'connects through the proxy in %s',
     async (name) => {
       const { server, proxy, target, url } = await behindProxy();
       vi.stubEnv(name, url);
@@ -66,7 +66,7 @@ describe('a proxy that the environment names', () => {
     },
   );
 
-  test('learns the host and nothing else', async () => {
+  test('tells the proxy the host and nothing else', async () => {
     const { server, proxy, target, url } = await behindProxy();
     vi.stubEnv('HTTPS_PROXY', url);
     await get(`${server.origin}/path`, { headers: { authorization: 'Bearer secret' } });
@@ -77,14 +77,14 @@ describe('a proxy that the environment names', () => {
     expect(agent).toMatch(/^holdfast\/\d/);
   });
 
-  test('may be written without a scheme', async () => {
+  test('accepts a proxy without a scheme', async () => {
     const { server, proxy, target, url } = await behindProxy();
     vi.stubEnv('HTTPS_PROXY', url.replace('http://', ''));
     expect((await get(server.origin)).status).toBe(200);
     expect(proxy.targets).toEqual([target]);
   });
 
-  test('by its scheme counts for more than one for all, and is not asked for the other scheme', async () => {
+  test('prefers HTTPS_PROXY to ALL_PROXY, and ignores HTTP_PROXY for https', async () => {
     const { server, proxy, target, url } = await behindProxy();
     const other = await connectProxy();
     vi.stubEnv('HTTPS_PROXY', url);
@@ -100,7 +100,7 @@ describe('a proxy that the environment names', () => {
     ['*'],
     ['other.example.com, MCP.EXAMPLE.COM'],
     ['mcp.example.com:PORT'],
-  ])('is not asked for a host in NO_PROXY: %s', async (list) => {
+  ])('does not use the proxy for a host in NO_PROXY: %s', async (list) => {
     const { server, proxy, url } = await behindProxy();
     vi.stubEnv('HTTPS_PROXY', url);
     for (const name of ['NO_PROXY', 'no_proxy']) {
@@ -112,7 +112,7 @@ describe('a proxy that the environment names', () => {
   });
 
   test.each(['example.com', 'cp.example.com', 'mcp.example.com:1', 'other.example.com'])(
-    'is asked for a host that NO_PROXY does not list: %s',
+    'uses the proxy for a host that NO_PROXY does not list: %s',
     async (list) => {
       const { server, proxy, target, url } = await behindProxy();
       vi.stubEnv('HTTPS_PROXY', url);
@@ -122,7 +122,7 @@ describe('a proxy that the environment names', () => {
     },
   );
 
-  test('is never asked for this machine', async () => {
+  test('never uses the proxy for this machine', async () => {
     const proxy = await connectProxy();
     for (const name of ['HTTP_PROXY', 'HTTPS_PROXY', 'ALL_PROXY']) {
       vi.stubEnv(name, `http://127.0.0.1:${proxy.port}`);
@@ -135,7 +135,7 @@ describe('a proxy that the environment names', () => {
     expect([proxy.targets, proxy.others]).toEqual([[], []]);
   });
 
-  test('is asked anew for the target of a redirect, and not where NO_PROXY lists that', async () => {
+  test('chooses the proxy again for the target of a redirect, by NO_PROXY too', async () => {
     const other = await hostileServer({ '*': answer(200, 'there') }, remoteHost('as.example.com'));
     const { server, proxy, target, url } = await behindProxy({
       '/': answer(302, '', { location: `${other.origin}/x` }),
@@ -149,7 +149,7 @@ describe('a proxy that the environment names', () => {
     await proxy.idle();
   });
 
-  test('may be reached by https itself', async () => {
+  test('connects to a proxy over https', async () => {
     const host = remoteHost('proxy.example.com');
     const { server, proxy, target } = await behindProxy(undefined, { tls: host });
     vi.stubEnv('HTTPS_PROXY', `https://proxy.example.com:${proxy.port}`);
@@ -158,8 +158,8 @@ describe('a proxy that the environment names', () => {
     await proxy.idle();
   });
 
-  test('takes no part in whose certificate is right, for a host that is an address either', async () => {
-    // The proxy leads there, but what answers has the proxy's own certificate.
+  test('checks the server’s own certificate through a proxy, for an IP address too', async () => {
+    // The proxy leads to a server that sends the proxy's own certificate.
     const server = await hostileServer({ '*': answer(200) }, remoteHost('proxy.example.com'));
     const proxy = await connectProxy();
     vi.stubEnv('HTTPS_PROXY', `http://proxy.example.com:${proxy.port}`);
@@ -173,18 +173,18 @@ describe('a proxy that the environment names', () => {
 });
 
 describe('the user name and password of a proxy', () => {
-  test('are sent to it, and with them it connects', async () => {
+  test('sends the user name and password to the proxy', async () => {
     const { server, proxy } = await behindProxy(undefined, { login: 'me:p@ss:w%rd' });
     vi.stubEnv('HTTPS_PROXY', `http://me:p%40ss:w%25rd@127.0.0.1:${proxy.port}`);
     expect((await get(server.origin)).status).toBe(200);
-    // A bare % is what people write.
+    // Users write a bare %.
     const lax = await connectProxy({ login: 'me:100%' });
     vi.stubEnv('HTTPS_PROXY', `http://me:100%@127.0.0.1:${lax.port}`);
     expect((await get(server.origin)).status).toBe(200);
     expect([proxy.targets.length, lax.targets.length]).toEqual([1, 1]);
   });
 
-  test('are in no error', async () => {
+  test('shows the user name and password of the proxy in no error', async () => {
     const { server, proxy } = await behindProxy(undefined, { login: 'other:other' });
     const { url: silent } = await rawServer((socket) => socket.destroy());
     const errors = [];
@@ -218,14 +218,14 @@ describe('the user name and password of a proxy', () => {
   });
 });
 
-describe('a proxy that does not connect', () => {
+describe('a proxy that fails', () => {
   test.each([
     [407, 'It asks for a user name and a password. Set HTTPS_PROXY=http://user:password@127.0.0.1:'],
     [403, 'Ask who runs the proxy to allow that host'],
     [502, 'does not reach that host itself'],
     [504, 'does not reach that host itself'],
     [302, 'Ask who runs the proxy'],
-  ])('but answers with status %d, is named in the error, and nothing was sent', async (status, hint) => {
+  ])('names a proxy that answers with status %d, and says that nothing was sent', async (status, hint) => {
     const { server, proxy, target, url } = await behindProxy(undefined, { status });
     vi.stubEnv('HTTPS_PROXY', url);
     const error = await failing(send(server.origin, { method: 'POST', body: 'secret' }));
@@ -239,7 +239,7 @@ describe('a proxy that does not connect', () => {
     await proxy.idle();
   });
 
-  test('because the password is wrong, says which variable to mend', async () => {
+  test('names the variable to fix when the proxy password is wrong', async () => {
     const { server, proxy } = await behindProxy(undefined, { login: 'me:right' });
     vi.stubEnv('all_proxy', `http://me:wrong@127.0.0.1:${proxy.port}`);
     const { message, hint } = await failing(get(server.origin));
@@ -247,7 +247,7 @@ describe('a proxy that does not connect', () => {
     expect(hint).toContain('does not take the user name and password in all_proxy');
   });
 
-  test('because it is not there, is named with its variable', async () => {
+  test('names a proxy that is down, and its variable', async () => {
     const { server, target } = await behindProxy();
     const { url, server: away } = await rawServer(() => {});
     away.close();
@@ -262,15 +262,15 @@ describe('a proxy that does not connect', () => {
     expect(error.hint).toContain('HTTPS_PROXY');
   });
 
-  test('because nobody knows its name, is named too', async () => {
-    // Not through the test's own names: `remoteHost` makes every name lead here.
+  test('names a proxy whose name is unknown', async () => {
+    // Does not use the test's name lookup, since `remoteHost` makes every name lead here.
     vi.stubEnv('HTTPS_PROXY', 'http://proxy.invalid:3128');
     const error = await failing(get('https://mcp.example.com/'));
     expect(error).toMatchObject({ code: 'network', unsent: true });
     expect(error.message).toContain('The proxy "proxy.invalid:3128"');
   });
 
-  test('because its certificate is not trusted, says how to trust it', async () => {
+  test('says how to trust the certificate of a proxy', async () => {
     const { server, proxy } = await behindProxy(undefined, {
       tls: remoteHost('proxy.example.com', { trusted: false }),
     });
@@ -297,7 +297,7 @@ describe('a proxy that does not connect', () => {
         more();
       },
     ],
-  ])('but %s, is a network error', async (_what, onSocket) => {
+  ])('reports a network error when the proxy %s', async (_what, onSocket) => {
     const { server } = await behindProxy();
     const { url, gone } = await rawServer(onSocket);
     vi.stubEnv('HTTPS_PROXY', url);
@@ -307,7 +307,7 @@ describe('a proxy that does not connect', () => {
     await gone;
   });
 
-  test('and says nothing, is given up when the time is over or the caller says so', async () => {
+  test('gives up on a silent proxy at the timeout or the caller’s signal', async () => {
     const { server } = await behindProxy();
     const silent = await rawServer(() => {});
     vi.stubEnv('HTTPS_PROXY', silent.url);
@@ -323,8 +323,8 @@ describe('a proxy that does not connect', () => {
   });
 });
 
-describe('behind a proxy', () => {
-  test('a server whose certificate is not trusted gets nothing, and the hint says how to trust it', async () => {
+describe('a server behind a proxy', () => {
+  test('sends nothing to an untrusted server behind a proxy, and the hint says how to trust it', async () => {
     remoteHost('mcp.example.com');
     const server = await hostileServer({}, remoteHost('mcp.example.com', { trusted: false }));
     const proxy = await connectProxy();
@@ -338,7 +338,7 @@ describe('behind a proxy', () => {
     await proxy.idle();
   });
 
-  test('a connection that breaks after the request was sent does not say that it never was', async () => {
+  test('does not report a connection that broke after sending through a proxy as unsent', async () => {
     const { server, proxy, url } = await behindProxy({
       '/': (_request, { socket }) => void socket?.destroy(),
     });
@@ -349,14 +349,14 @@ describe('behind a proxy', () => {
     await proxy.idle();
   });
 
-  test('a request that gets no answer is a timeout, and closes the connection', async () => {
+  test('times out without an answer through a proxy, and closes the connection', async () => {
     const { server, proxy, url } = await behindProxy({ '/': () => {} });
     vi.stubEnv('HTTPS_PROXY', url);
     expect(await failing(get(server.origin, { timeoutMs: 1000 }))).toMatchObject({ code: 'timeout' });
     await proxy.idle();
   });
 
-  test('a host that is an address beyond the reach is refused all the same', async () => {
+  test('refuses an IP address beyond the reach behind a proxy too', async () => {
     const proxy = await connectProxy();
     vi.stubEnv('HTTPS_PROXY', `http://127.0.0.1:${proxy.port}`);
     for (const url of ['https://10.0.0.1/', 'https://169.254.169.254/', 'https://[::ffff:10.0.0.1]/']) {
@@ -365,7 +365,7 @@ describe('behind a proxy', () => {
     expect(proxy.targets).toEqual([]);
   });
 
-  test('a name is looked up by the proxy and by nobody else', async () => {
+  test('lets only the proxy look up the name', async () => {
     const { server, proxy, target, url } = await behindProxy();
     const names = namesLeadTo(() => ['127.0.0.1']);
     vi.stubEnv('HTTPS_PROXY', url);
@@ -374,9 +374,9 @@ describe('behind a proxy', () => {
   });
 });
 
-describe('a variable that names no proxy', () => {
+describe('an invalid proxy variable', () => {
   test.each(['http://[', 'http://', ':::', 'socks5://127.0.0.1:1080', 'file:///etc/passwd'])(
-    'but %j, is an error that says which variable, and nothing is sent',
+    'names the variable whose value %j is no proxy, and sends nothing',
     async (value) => {
       const { server } = await behindProxy();
       vi.stubEnv('HTTPS_PROXY', value);
@@ -388,21 +388,21 @@ describe('a variable that names no proxy', () => {
     },
   );
 
-  test('because it is empty, is not there', async () => {
+  test('treats an empty proxy variable as unset', async () => {
     const { server } = await behindProxy();
     vi.stubEnv('HTTPS_PROXY', '');
     expect((await get(server.origin)).status).toBe(200);
   });
 });
 
-describe('without such a variable', () => {
-  test('nothing is loaded for it', async () => {
+describe('no proxy variable', () => {
+  test('loads the proxy modules only when a proxy variable is set', async () => {
     const server = await hostileServer({ '*': answer(200) });
     const secure = 'https://192.0.2.1:1/';
     const loaded = async (url: string, variables: Record<string, string>) => {
       const coverage = join(await temporaryDirectory(), 'coverage');
       await mkdir(coverage);
-      // V8 then lists every script that was loaded.
+      // V8 then lists every loaded script.
       await runScript('request-process.ts', [url, '200'], { ...variables, NODE_V8_COVERAGE: coverage });
       const files = await readdir(coverage);
       const texts = await Promise.all(files.map((file) => readFile(join(coverage, file), 'utf8')));
