@@ -7,7 +7,7 @@ import { type Servers, startServers } from '../support/servers/servers.ts';
 import { countedSince, countingBrowser, later, whoami } from './calls.ts';
 import { ALONE, MINIMAL, WHOLE } from './clients.ts';
 
-/* Tokens that are bound to a key (DPoP, RFC 9449), at servers that want a nonce of their own in each proof. */
+/* DPoP-bound tokens (RFC 9449) at servers that demand their own nonce in each proof. */
 
 let servers: Servers;
 beforeAll(async () => {
@@ -35,7 +35,7 @@ describe.each(Object.entries(WHOLE))('%s', (_name, connect) => {
 });
 
 describe.each(Object.entries({ ...MINIMAL, ...ALONE }))('%s', (_name, connect) => {
-  test('says what is missing, since the SDK sends a bound token without its proof', async () => {
+  test('says what is missing when the SDK would send a bound token without its proof', async () => {
     const { vault } = await loggedIn(await temporaryHome(), servers.resource);
     const before = await servers.counters();
     const error = await connect(vault, servers.resource).catch((thrown: unknown) => thrown);
@@ -49,13 +49,13 @@ describe.each(Object.entries({ ...MINIMAL, ...ALONE }))('%s', (_name, connect) =
   });
 });
 
-test('a login is made bound, where the server demands it', async () => {
+test('makes a bound login when the server demands it', async () => {
   const { vault } = vaultAt(await temporaryHome());
   const send = authorizedFetch(vault, servers.resource, { interaction: countingBrowser() });
   expect(await (await send(servers.resource, whoami())).text()).toContain('You are alice.');
 });
 
-test('a nonce is asked for once, and again only when the server wants another', async () => {
+test('asks for a nonce once, and again only when the server demands another', async () => {
   const { vault } = await loggedIn(await temporaryHome(), servers.resource);
   await servers.renewNonce();
   const send = authorizedFetch(vault, servers.resource);
@@ -69,7 +69,7 @@ test('a nonce is asked for once, and again only when the server wants another', 
   expect(await refused()).toBe(before + 2);
 });
 
-test('each request has a proof of its own', async () => {
+test('sends a new proof with each request', async () => {
   const { vault } = await loggedIn(await temporaryHome(), servers.resource);
   const proofs = new Set<string>();
   const own: typeof fetch = (input, init) => {

@@ -5,7 +5,7 @@ import type { Home } from '../support/homes/home.ts';
 import { change, scripted } from '../support/homes/vault.ts';
 import type { Counters, Servers } from '../support/servers/servers.ts';
 
-/* What the tests of `holdfast/mcp` have in common. */
+/* Helpers that the tests of `holdfast/mcp` share. */
 
 interface Call extends RequestInit {
   readonly headers: Record<string, string>;
@@ -29,7 +29,7 @@ export function call(method: string, params: object = {}): Call {
   };
 }
 
-/** What the server counted since. */
+/** Returns what the server counted since `before`. */
 export async function countedSince(servers: Servers, before: Counters): Promise<Partial<Counters>> {
   const now = await servers.counters();
   return {
@@ -39,28 +39,28 @@ export async function countedSince(servers: Servers, before: Counters): Promise<
   };
 }
 
-/** The stored access token becomes one that the server does not know, as one that it revoked; the refresh token lives. */
+/** Replaces the stored access token by an unknown one, as after a revocation; keeps the refresh token. */
 export async function spoilAccessToken(home: Home, resource: string): Promise<void> {
   await change(home, resource, ({ tokens }) => ({
     tokens: { ...tokens, accessToken: new Secret('unknown') },
   }));
 }
 
-/** The same, and there is nothing to refresh it with. */
+/** Does the same, and removes the refresh token too. */
 export async function loseTokens(home: Home, resource: string): Promise<void> {
   await change(home, resource, ({ tokens }) => ({
     tokens: { ...tokens, accessToken: new Secret('unknown'), refreshToken: undefined },
   }));
 }
 
-/** So much later that a vault looks again what other processes have stored. */
+/** Moves the clock so far that a vault reads again what other processes have stored. */
 export function later(): void {
   const now = Date.now;
   const spy = vi.spyOn(Date, 'now').mockImplementation(() => now() + 1000);
   onTestFinished(() => spy.mockRestore());
 }
 
-/** The scripted browser, and how often it was opened. */
+/** Returns the scripted browser, and the number of times that it was opened. */
 export function countingBrowser(): LoginInteraction & { readonly opened: number } {
   let opened = 0;
   return {

@@ -9,10 +9,10 @@ import {
 } from '../../src/mcp/index.ts';
 import type { Vault } from '../../src/vault/vault.ts';
 
-/* Each way to put a vault under an SDK's client, as its users would. An SDK is loaded when it is used. */
+/* Each way to use a vault with an SDK's client, as users would write it. An SDK is loaded when it is first used. */
 
 export interface Connected {
-  /** Calls a tool of the test server, `whoami` unless told otherwise; its answer as text. */
+  /** Calls a tool of the test server, `whoami` by default, and returns its answer as text. */
   call(tool?: string): Promise<string>;
   close(): Promise<void>;
 }
@@ -44,7 +44,7 @@ export async function v1(
   ]);
   const client = new Client(INFO);
   const transport = new StreamableHTTPClientTransport(new URL(resource), options);
-  // Its own types do not hold under exactOptionalPropertyTypes.
+  // The SDK's own types fail under exactOptionalPropertyTypes.
   await client.connect(transport as Parameters<typeof client.connect>[0]);
   return {
     call: async (name = 'whoami') => JSON.stringify(await client.callTool({ name, arguments: {} })),
@@ -70,7 +70,7 @@ async function ai(
   };
 }
 
-/** With the `fetch` that goes with the provider: everything works. */
+/** The provider with its own `fetch`: everything works. */
 export const WHOLE: Record<string, Connect> = {
   'SDK v2, authProvider and its fetch': async (vault, resource, options) => {
     const provider = authProvider(vault, resource, options);
@@ -96,13 +96,13 @@ export const WHOLE: Record<string, Connect> = {
     ai(resource, { fetch: authorizedFetch(vault, resource, options) }),
 };
 
-/** The SDK's minimal provider, which renews by itself and sends again. */
+/** The SDK's minimal provider, which refreshes automatically and sends the request again. */
 export const MINIMAL: Record<string, Connect> = {
   'SDK v2, authProvider alone': (vault, resource, options) =>
     v2(resource, { authProvider: authProvider(vault, resource, options) }),
 };
 
-/** The provider alone: a call that is refused has to be made again. */
+/** The provider without its `fetch`: the caller must repeat a rejected call. */
 export const ALONE: Record<string, Connect> = {
   'SDK v2, oauthClientProvider alone': (vault, resource, options) =>
     v2(resource, { authProvider: oauthClientProvider(vault, resource, options) }),

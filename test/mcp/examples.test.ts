@@ -8,7 +8,7 @@ import { type Ended, type Running, start, TYPESCRIPT } from '../support/processe
 import { type Servers, startServers } from '../support/servers/servers.ts';
 import { countedSince } from './calls.ts';
 
-/* Each program in examples/, run as it is against a real server. Its imports of `holdfast` are led to the sources. */
+/* Runs each program of examples/ unchanged against a real server. Its imports of `holdfast` resolve to the sources. */
 
 const EXAMPLES = fileURLToPath(new URL('../../examples/', import.meta.url));
 const SECRET = 'the-secret-of-the-job';
@@ -40,7 +40,7 @@ function run(name: string, home: Home, variables: Readonly<Record<string, string
 
 const done = (out: string): Ended => ({ code: 0, out, err: '' });
 
-test('each of them is run below', async () => {
+test('covers every program in examples/ with a test', async () => {
   const programs = (await readdir(EXAMPLES)).filter((name) => name.endsWith('.ts'));
   expect(programs.sort()).toEqual([
     'ai-sdk.ts',
@@ -53,19 +53,19 @@ test('each of them is run below', async () => {
   ]);
 });
 
-test('they compile', async () => {
+test('compiles every program in examples/', async () => {
   const compiler = fileURLToPath(new URL('../../node_modules/typescript/bin/tsc', import.meta.url));
   expect(await start(process.execPath, [compiler, '-p', EXAMPLES]).ended).toEqual(done(''));
 });
 
-test('the engine of one’s own keeps the duties of a store', async () => {
+test('fulfils the duties of a store in engine-of-your-own.ts', async () => {
   const { code, out, err } = await run('engine-of-your-own.ts', await temporaryHome()).ended;
   expect({ code, err }).toEqual({ code: 0, err: '' });
   expect(out.split('\n').filter((line) => line.startsWith('kept: ')).length).toBeGreaterThan(15);
 });
 
 test.each(['sdk-v2-client.ts', 'sdk-v1-client.ts', 'ai-sdk.ts'])(
-  '%s lists the tools of the server, with an expired token refreshed first',
+  '%s lists the tools of the server after it refreshes an expired token',
   async (name) => {
     const { home } = await loggedIn(await temporaryHome(), servers.resource);
     await expire(home, servers.resource);
@@ -80,7 +80,7 @@ test.each(['sdk-v2-client.ts', 'sdk-v1-client.ts', 'ai-sdk.ts'])(
 );
 
 test.each(['sdk-v2-client.ts', 'sdk-v1-client.ts'])(
-  '%s says how to log in, when nobody did',
+  '%s says how to log in when there is no login',
   async (name) => {
     const { code, err } = await run(name, await temporaryHome()).ended;
     expect(code).toBe(1);
@@ -88,7 +88,7 @@ test.each(['sdk-v2-client.ts', 'sdk-v1-client.ts'])(
   },
 );
 
-test('plain-fetch.ts logs in when there is no login, and keeps it', async () => {
+test('plain-fetch.ts logs in when there is no login, and saves it', async () => {
   const home = await temporaryHome();
   const first = run('plain-fetch.ts', home);
   await first.says('/auth?');
@@ -115,7 +115,7 @@ test('two-accounts.ts calls for each account', async () => {
   expect(out).toMatch(/^personal: .*You are bob\./m);
 });
 
-test('confidential-client-in-ci.ts logs in as itself, and keeps nothing', async () => {
+test('confidential-client-in-ci.ts logs in as itself, and saves nothing', async () => {
   const home = await temporaryHome();
   const variables = { MCP_CLIENT_ID: 'ci-job', MCP_CLIENT_SECRET: SECRET };
   const { code, out, err } = await run('confidential-client-in-ci.ts', home, variables).ended;

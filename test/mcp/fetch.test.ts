@@ -25,7 +25,7 @@ afterEach(() => servers.behave({ accessTokenTtlSeconds: 3600 }));
 const ONE_REFRESH = { codeGrants: 0, refreshGrants: 1, grantsRevoked: 0 };
 
 describe('a request with a login', () => {
-  test('carries the access token, whatever the caller put there', async () => {
+  test('sends the access token in place of the caller’s Authorization header', async () => {
     const { vault } = await loggedIn(await temporaryHome(), servers.resource);
     const send = authorizedFetch(vault, servers.resource);
     const response = await send(servers.resource, {
@@ -36,21 +36,21 @@ describe('a request with a login', () => {
     expect(await response.text()).toContain('You are alice.');
   });
 
-  test('may be a Request object, with its body', async () => {
+  test('accepts a Request object with its body', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     await spoilAccessToken(home, servers.resource);
     const response = await authorizedFetch(vault, servers.resource)(new Request(servers.resource, whoami()));
     expect(await response.text()).toContain('You are alice.');
   });
 
-  test('is sent by the method that the caller means', async () => {
+  test('sends the method in capitals', async () => {
     const server = await hostileServer({ '/mcp': {} });
     const home = await seededHome(`${server.origin}/mcp`);
     await authorizedFetch(vaultAt(home).vault, home.resource)(home.resource, { method: 'patch' });
     expect(server.requests).toEqual(['PATCH /mcp']);
   });
 
-  test('is sent with the caller’s own fetch', async () => {
+  test('sends with the caller’s own fetch', async () => {
     const { vault } = await loggedIn(await temporaryHome(), servers.resource);
     const sent: string[] = [];
     const own: typeof fetch = (input, init) => {
@@ -64,8 +64,8 @@ describe('a request with a login', () => {
   });
 });
 
-describe('a token that has expired', () => {
-  test('is refreshed once for twenty requests at a time', async () => {
+describe('an expired token', () => {
+  test('refreshes an expired token once for twenty requests at a time', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     await expire(home, servers.resource);
     const before = await servers.counters();
@@ -76,8 +76,8 @@ describe('a token that has expired', () => {
   });
 });
 
-describe('a token that the server refuses', () => {
-  test('is refreshed once for twenty requests at a time, and no request is lost', async () => {
+describe('a token that the server rejects', () => {
+  test('refreshes a rejected token once for twenty requests at a time, and loses no request', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     await spoilAccessToken(home, servers.resource);
     const before = await servers.counters();
@@ -88,7 +88,7 @@ describe('a token that the server refuses', () => {
     expect((await stored(home, servers.resource)).credential.generation).toBe(2);
   });
 
-  test('is renewed for the next request, when the body of this one can be read only once', async () => {
+  test('refreshes for the next request when the body can be read only once', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     await spoilAccessToken(home, servers.resource);
     const send = authorizedFetch(vault, servers.resource);
@@ -100,7 +100,7 @@ describe('a token that the server refuses', () => {
     expect(await countedSince(servers, before)).toEqual({ ...ONE_REFRESH, refreshGrants: 0 });
   });
 
-  test('is a login required, with the command, when the refresh token is refused too', async () => {
+  test('requires a login, with the command, when the refresh token is rejected too', async () => {
     const { vault } = await loggedIn(await temporaryHome(), servers.resource);
     await servers.revokeGrants();
     const send = authorizedFetch(vault, servers.resource);
@@ -109,7 +109,7 @@ describe('a token that the server refuses', () => {
     expect((error as LoginRequiredError).hint).toBe(`Log in again: holdfast login ${servers.resource}`);
   });
 
-  test('is a login required when the renewed one is refused as well', async () => {
+  test('requires a login when the refreshed token is rejected as well', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const before = await servers.counters();
     const always: typeof fetch = async () => new Response(null, { status: 401 });
@@ -124,8 +124,8 @@ describe('a token that the server refuses', () => {
   });
 });
 
-describe('without a login', () => {
-  test('a caller that cannot ask anybody gets a typed error with the command, and nothing is sent', async () => {
+describe('requests without a login', () => {
+  test('fails with a typed error and the command when it cannot ask, and sends nothing', async () => {
     const { vault } = vaultAt(await temporaryHome());
     const sent: string[] = [];
     const own: typeof fetch = (input, init) => {
@@ -141,7 +141,7 @@ describe('without a login', () => {
     expect(sent).toEqual([]);
   });
 
-  test('twenty requests at a time log in once, and each is answered', async () => {
+  test('logs in once for twenty requests at a time, and each is answered', async () => {
     const { vault } = vaultAt(await temporaryHome());
     const interaction = countingBrowser();
     const before = await servers.counters();
@@ -156,7 +156,7 @@ describe('without a login', () => {
     });
   });
 
-  test('a login that ended is made again', async () => {
+  test('logs in again after a login has ended', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     await loseTokens(home, servers.resource);
     const interaction = countingBrowser();
@@ -168,7 +168,7 @@ describe('without a login', () => {
     expect(interaction.opened).toBe(1);
   });
 
-  test('a server that needs none is asked without one', async () => {
+  test('sends no token to a server that needs none', async () => {
     const open = await hostileServer({ '/mcp': { open: true } });
     const { vault } = vaultAt(await temporaryHome());
     const interaction = countingBrowser();
@@ -180,7 +180,7 @@ describe('without a login', () => {
     expect(interaction.opened).toBe(0);
   });
 
-  test('all who wait hear that the person refused', async () => {
+  test('tells all waiting requests that the user refused', async () => {
     const { vault } = vaultAt(await temporaryHome());
     let opened = 0;
     const interaction = {
@@ -198,7 +198,7 @@ describe('without a login', () => {
     expect(opened).toBe(1);
   });
 
-  test('a server that refuses the token of each login is not logged in to for ever', async () => {
+  test('does not log in forever to a server that rejects every token', async () => {
     const server = await steppingServer(() => 'refused');
     const { vault } = vaultAt(await temporaryHome());
     const interaction = countingBrowser();
@@ -210,10 +210,10 @@ describe('without a login', () => {
   });
 });
 
-describe('more scopes', () => {
+describe('step-up to more scopes', () => {
   const needsWrite = (scopes: readonly string[]) => (scopes.includes('write') ? undefined : 'write');
 
-  test('are logged in for, together with those of the login that is there', async () => {
+  test('logs in for the demanded scopes together with those of the current login', async () => {
     const server = await steppingServer(needsWrite);
     const { vault } = vaultAt(await temporaryHome());
     const send = authorizedFetch(vault, server.resource, { interaction: scripted });
@@ -222,7 +222,7 @@ describe('more scopes', () => {
     expect(server.asked).toEqual(['read', 'read write']);
   });
 
-  test('are logged in for once by requests that need the same', async () => {
+  test('logs in once for requests that need the same scopes', async () => {
     const server = await steppingServer(needsWrite);
     const { vault } = await loggedIn(await temporaryHome(), server.resource);
     const send = authorizedFetch(vault, server.resource, { interaction: scripted });
@@ -233,7 +233,7 @@ describe('more scopes', () => {
     expect(server.asked).toHaveLength(2);
   });
 
-  test('are asked for twice for one operation, and no more while the vault is open', async () => {
+  test('asks for the scopes of one operation twice at most while the vault is open', async () => {
     const server = await steppingServer(() => 'admin');
     const { vault } = await loggedIn(await temporaryHome(), server.resource);
     const interaction = countingBrowser();
@@ -255,7 +255,7 @@ describe('more scopes', () => {
     await expect(throwing(server.resource, save)).rejects.toBeInstanceOf(InsufficientScopeError);
   });
 
-  test('leave the 403 as it is where nobody can be asked', async () => {
+  test('returns the 403 unchanged when it cannot ask', async () => {
     const server = await steppingServer(() => 'admin');
     const { vault } = await loggedIn(await temporaryHome(), server.resource);
     const response = await authorizedFetch(vault, server.resource)(server.resource, whoami());
@@ -263,7 +263,7 @@ describe('more scopes', () => {
     expect(await response.text()).toBe('more');
   });
 
-  test('or throw, with the command that asks for all of them', async () => {
+  test('throws, if told to, with the command that asks for all scopes', async () => {
     const server = await steppingServer(() => 'admin');
     const { vault } = await loggedIn(await temporaryHome(), server.resource);
     const send = authorizedFetch(vault, server.resource, { onInsufficientScope: 'throw' });
@@ -274,7 +274,7 @@ describe('more scopes', () => {
     );
   });
 
-  test('that a 403 does not ask for are nobody’s concern', async () => {
+  test('returns a 403 that demands no scopes unchanged', async () => {
     const home = await seededHome(`${(await hostileServer({})).origin}/mcp`);
     const { vault } = vaultAt(home);
     const own: typeof fetch = async () => new Response('no', { status: 403 });
@@ -285,8 +285,8 @@ describe('more scopes', () => {
   });
 });
 
-describe('the token goes nowhere else', () => {
-  test('not to another origin', async () => {
+describe('the token stays at its origin', () => {
+  test('refuses to send the token to another origin', async () => {
     const other = await hostileServer({ '*': answer(200) });
     const home = await seededHome();
     const send = authorizedFetch(vaultAt(home).vault, home.resource);
@@ -302,7 +302,7 @@ describe('the token goes nowhere else', () => {
     expect(other.requests).toEqual([]);
   });
 
-  test('not along a redirect to another origin, which is the answer', async () => {
+  test('returns a redirect to another origin instead of following it', async () => {
     const other = await hostileServer({ '*': answer(200) });
     const server = await hostileServer({
       '/mcp': answer(307, '', { location: `${other.origin}/mcp` }),
@@ -313,7 +313,7 @@ describe('the token goes nowhere else', () => {
     expect(other.requests).toEqual([]);
   });
 
-  test('but along redirects within its origin, as the Fetch standard follows them', async () => {
+  test('follows redirects within the origin as the Fetch standard does', async () => {
     const server = await hostileServer({
       '/307': answer(307, '', { location: '/end' }),
       '/303': answer(303, '', { location: '/end' }),
@@ -336,7 +336,7 @@ describe('the token goes nowhere else', () => {
 });
 
 describe('the caller’s signal', () => {
-  test('ends the request with its reason', async () => {
+  test('ends the request with the reason of the signal', async () => {
     const server = await hostileServer({ '/mcp': () => {} });
     const home = await seededHome(`${server.origin}/mcp`);
     const send = authorizedFetch(vaultAt(home).vault, home.resource);
@@ -347,7 +347,7 @@ describe('the caller’s signal', () => {
     await expect(send(home.resource, { signal: stop.signal })).rejects.toThrow('enough');
   });
 
-  test('ends the wait for a login, which goes on for the others', async () => {
+  test('ends the wait for a login of one caller, while the others keep waiting', async () => {
     const { vault } = vaultAt(await temporaryHome());
     const stop = new AbortController();
     let opened: (url: string) => void = () => {};
@@ -366,7 +366,7 @@ describe('the caller’s signal', () => {
   });
 });
 
-test('a stream is handed on as it comes', async () => {
+test('passes a stream on as it arrives', async () => {
   const endless = stream('data: {}\n\n', { everyMs: 5, headers: { 'content-type': 'text/event-stream' } });
   const server = await hostileServer({ '/mcp': endless.handler });
   const home = await seededHome(`${server.origin}/mcp`);

@@ -3,7 +3,7 @@ import type { OAuthClientProvider as V2Provider } from '@modelcontextprotocol/cl
 import type { OAuthClientProvider as V1Provider } from '@modelcontextprotocol/sdk/client/auth.js';
 import type { Credential } from '../../src/credential.ts';
 
-/* The provider of the SDKs' own examples, which keeps everything in memory, over one JSON file that processes share. */
+/* The in-memory provider of the SDKs' own examples, over one JSON file that processes share. */
 
 interface Kept {
   client?: { client_id: string; issuer: string };
@@ -11,7 +11,7 @@ interface Kept {
   verifier?: string;
 }
 
-/** The file as this provider would have left it after that login. */
+/** Writes the file as this provider would leave it after that login. */
 export async function keepInFile(path: string, { client, server, tokens }: Credential): Promise<void> {
   const { issuer } = server;
   await write(path, {
@@ -37,7 +37,7 @@ export function fileProvider(path: string): V1Provider & V2Provider {
     saveCodeVerifier: async (verifier) => write(path, { ...(await read(path)), verifier }),
     codeVerifier: async () => (await read(path)).verifier ?? '',
     redirectToAuthorization: () => {
-      // Nobody is there to log in.
+      // No user is there to log in.
     },
     invalidateCredentials: async (what) => {
       const kept = await read(path);

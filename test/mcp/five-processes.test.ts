@@ -12,9 +12,8 @@ import { countedSince } from './calls.ts';
 import { keepInFile } from './file-provider.ts';
 
 /*
- * anthropics/claude-code issue 84440: five sessions share one login whose access token has expired. Each finds that out, each
- * refreshes; the server takes the second use of a rotating refresh token for theft and ends the grant (RFC 9700 section
- * 4.14.2).
+ * anthropics/claude-code issue 84440: five sessions share one login whose access token has expired, and each refreshes it.
+ * The server treats the second use of a rotating refresh token as theft and revokes the grant (RFC 9700 section 4.14.2).
  */
 
 const FIVE = 5;
@@ -26,7 +25,7 @@ beforeAll(async () => {
 });
 afterAll(() => servers.stop());
 
-/** A login whose access token has expired. A refresh takes the server so long that all are at it before one has an answer. */
+/** Makes a login with an expired access token. The server refreshes slowly: all processes ask before one has an answer. */
 async function expiredLogin(): Promise<{ home: Home; first: Credential }> {
   await servers.behave({ accessTokenTtlSeconds: 1 });
   const { home, first } = await loggedIn(await temporaryHome(), servers.resource);
@@ -35,7 +34,7 @@ async function expiredLogin(): Promise<{ home: Home; first: Credential }> {
   return { home, first };
 }
 
-/** What each of so many processes says that set out at once. */
+/** Starts several processes at once, and returns the output of each. */
 async function processes(many: number, way: string, home: Home, file = ''): Promise<string[]> {
   const go = join(home.path, 'go');
   const running = Array.from({ length: many }, () =>
@@ -55,7 +54,7 @@ describe.each([
   'SDK v2, authProvider and its fetch',
   'SDK v2, oauthClientProvider and its fetch',
 ])('five processes with one expired login, by %s', (way) => {
-  test('are all answered, after one refresh', async () => {
+  test('refreshes once for five processes with one expired login, and all are answered', async () => {
     const { home } = await expiredLogin();
     const before = await servers.counters();
     expect(await processes(FIVE, way, home)).toEqual(Array(FIVE).fill('answered'));
@@ -67,21 +66,18 @@ describe.each([
   });
 });
 
-describe.each(['SDK v1, file', 'SDK v2, file'])(
-  'the same by the SDK’s own pattern over a shared file, %s',
-  (way) => {
-    test('are one refresh that succeeds, a grant that the server revokes, and a login that is lost', async () => {
-      const { home, first } = await expiredLogin();
-      const file = join(home.path, 'auth.json');
-      await keepInFile(file, first);
-      const before = await servers.counters();
-      const said = await processes(FIVE, way, home, file);
-      expect(said.filter((one) => one === 'answered').length).toBeLessThanOrEqual(1);
-      const { refreshGrants, grantsRevoked } = await countedSince(servers, before);
-      expect(refreshGrants).toBe(1);
-      expect(grantsRevoked).toBeGreaterThanOrEqual(1);
-      await servers.behave({});
-      expect(await processes(1, way, home, file)).not.toContain('answered');
-    });
-  },
-);
+describe.each(['SDK v1, file', 'SDK v2, file'])('the SDK’s own pattern over a shared file, %s', (way) => {
+  test('loses the login when five processes refresh it over a shared file', async () => {
+    const { home, first } = await expiredLogin();
+    const file = join(home.path, 'auth.json');
+    await keepInFile(file, first);
+    const before = await servers.counters();
+    const said = await processes(FIVE, way, home, file);
+    expect(said.filter((one) => one === 'answered').length).toBeLessThanOrEqual(1);
+    const { refreshGrants, grantsRevoked } = await countedSince(servers, before);
+    expect(refreshGrants).toBe(1);
+    expect(grantsRevoked).toBeGreaterThanOrEqual(1);
+    await servers.behave({});
+    expect(await processes(1, way, home, file)).not.toContain('answered');
+  });
+});

@@ -1,7 +1,7 @@
 /**
- * One process of several: connects by an SDK and calls a tool, once the file named by the third argument is there. The first
- * argument is a way of `clients.ts`, or `SDK v1, file` and `SDK v2, file` for the SDKs' own pattern over the JSON file named
- * by the fourth. Prints `answered`, or the name of the error.
+ * One process of several: waits until the file of the third argument exists, then connects by an SDK and calls a tool. The
+ * first argument is a key of `WHOLE` in `clients.ts`, or `SDK v1, file` or `SDK v2, file` for the SDKs' own pattern over the
+ * JSON file of the fourth argument. Prints `answered`, or the name of the error.
  */
 import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';

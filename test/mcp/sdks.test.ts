@@ -16,7 +16,7 @@ afterAll(() => servers.stop());
 const NOTHING = { codeGrants: 0, refreshGrants: 0, grantsRevoked: 0 };
 const ONE_REFRESH = { ...NOTHING, refreshGrants: 1 };
 
-/** The error that the SDK was given, whatever it wrapped it in. */
+/** Returns the error that Holdfast threw, out of any errors that the SDK wrapped around it. */
 async function failure(of: Promise<unknown>): Promise<Error> {
   let error: unknown = await of.then(
     () => new Error('It did not fail.'),
@@ -49,7 +49,7 @@ describe.each(Object.entries({ ...WHOLE, ...MINIMAL, ...ALONE }))('%s', (_name, 
     expect(await countedSince(servers, before)).toEqual(ONE_REFRESH);
   });
 
-  test('fails with a typed error and the command to run, when there is no login', async () => {
+  test('fails with a typed error and the command to run when there is no login', async () => {
     const { vault } = vaultAt(await temporaryHome());
     const error = await failure(connect(vault, servers.resource));
     expect(error).toBeInstanceOf(LoginRequiredError);
@@ -58,7 +58,7 @@ describe.each(Object.entries({ ...WHOLE, ...MINIMAL, ...ALONE }))('%s', (_name, 
 });
 
 describe.each(Object.entries({ ...WHOLE, ...MINIMAL }))('%s', (_name, connect) => {
-  test('renews a token that the server refuses once for twenty calls at a time, and loses none of them', async () => {
+  test('refreshes a rejected token once for twenty calls at a time, and loses none of them', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const client = await connect(vault, servers.resource);
     await spoilAccessToken(home, servers.resource);
@@ -70,7 +70,7 @@ describe.each(Object.entries({ ...WHOLE, ...MINIMAL }))('%s', (_name, connect) =
     expect(await countedSince(servers, before)).toEqual(ONE_REFRESH);
   });
 
-  test('logs in, once, when the caller says how a person is reached', async () => {
+  test('logs in once when the caller supplies an interaction', async () => {
     const { vault } = vaultAt(await temporaryHome());
     const interaction = countingBrowser();
     const client = await connect(vault, servers.resource, { interaction });
@@ -92,7 +92,7 @@ describe.each(Object.entries({ ...WHOLE, ...MINIMAL }))('%s', (_name, connect) =
 });
 
 describe.each(Object.entries(ALONE))('%s', (_name, connect) => {
-  test('has the token renewed that the server refuses, and says that the call can be made again', async () => {
+  test('refreshes a rejected token, and says that the call can be repeated', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const client = await connect(vault, servers.resource);
     await spoilAccessToken(home, servers.resource);
@@ -106,7 +106,7 @@ describe.each(Object.entries(ALONE))('%s', (_name, connect) => {
     expect(await countedSince(servers, before)).toEqual(ONE_REFRESH);
   });
 
-  test('logs in by itself, when the caller says how a person is reached', async () => {
+  test('logs in automatically when the caller supplies an interaction', async () => {
     const { vault } = vaultAt(await temporaryHome());
     const interaction = countingBrowser();
     const error = await failure(connect(vault, servers.resource, { interaction }));
@@ -119,7 +119,7 @@ describe.each(Object.entries(ALONE))('%s', (_name, connect) => {
 });
 
 describe('oauthClientProvider', () => {
-  test('hands out the access token with what is left of its life, its scopes and its issuer, and nothing else', async () => {
+  test('returns only the access token with its remaining lifetime, its scopes and its issuer', async () => {
     const { vault, first } = await loggedIn(await temporaryHome(), servers.resource);
     const provider = oauthClientProvider(vault, servers.resource);
     const tokens = await provider.tokens();
@@ -134,7 +134,7 @@ describe('oauthClientProvider', () => {
     expect(tokens?.expires_in).toBeGreaterThan(3000);
   });
 
-  test('has what the SDK calls invalid renewed once, by the vault', async () => {
+  test('refreshes once, by the vault, what the SDK calls invalid', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const provider = oauthClientProvider(vault, servers.resource);
     const held = await provider.tokens();
@@ -147,7 +147,7 @@ describe('oauthClientProvider', () => {
     expect((await vaultAt(home).vault.token(servers.resource)).token.reveal()).toBe(renewed?.access_token);
   });
 
-  test('lets be what another process has renewed meanwhile', async () => {
+  test('keeps tokens that another process has refreshed meanwhile', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const provider = oauthClientProvider(vault, servers.resource);
     const held = await provider.tokens();
@@ -157,14 +157,14 @@ describe('oauthClientProvider', () => {
     await provider.invalidateCredentials('tokens', { tokens: held });
     await provider.invalidateCredentials('all');
     await provider.invalidateCredentials('client');
-    // The vault looks every half a second what other processes have done.
+    // The vault looks every half second for changes of other processes.
     await expect
       .poll(async () => (await provider.tokens())?.access_token, { timeout: 10_000 })
       .toBe(token.reveal());
     expect(await countedSince(servers, before)).toEqual(NOTHING);
   });
 
-  test('ends a login that the SDK would make by itself', async () => {
+  test('refuses to let the SDK log in by its own means', async () => {
     const { vault } = vaultAt(await temporaryHome());
     const provider = oauthClientProvider(vault, servers.resource);
     for (const member of [
@@ -177,7 +177,7 @@ describe('oauthClientProvider', () => {
     }
   });
 
-  test('says so when a renewed token is refused as well', async () => {
+  test('requires a login when a refreshed token is rejected as well', async () => {
     const { vault } = await loggedIn(await temporaryHome(), servers.resource);
     const provider = oauthClientProvider(vault, servers.resource);
     await provider.tokens();
@@ -187,7 +187,7 @@ describe('oauthClientProvider', () => {
   });
 });
 
-test('authProvider gives no token where a login can be made once it is asked for', async () => {
+test('returns no token from authProvider when it can log in on demand', async () => {
   const { vault } = vaultAt(await temporaryHome());
   expect(
     await authProvider(vault, servers.resource, { interaction: countingBrowser() }).token(),

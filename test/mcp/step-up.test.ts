@@ -16,7 +16,7 @@ beforeAll(async () => {
 afterAll(() => servers.stop());
 
 describe.each(Object.entries(WHOLE))('%s', (_name, connect) => {
-  test('logs in once for the scope that a tool needs, and keeps those of before', async () => {
+  test('logs in once for the scope that a tool needs, and keeps the earlier scopes', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const interaction = countingBrowser();
     const client = await connect(vault, servers.resource, { interaction });
@@ -28,7 +28,7 @@ describe.each(Object.entries(WHOLE))('%s', (_name, connect) => {
     expect(requestedScope?.split(' ')).toEqual(expect.arrayContaining(['tools:call', 'tools:erase']));
   });
 
-  test('fails where nobody can be asked, and the rest goes on working', async () => {
+  test('fails a call that needs a scope when it cannot ask, and other calls still work', async () => {
     const { vault } = await loggedIn(await temporaryHome(), servers.resource);
     const client = await connect(vault, servers.resource);
     await expect(client.call('erase')).rejects.toThrow();
@@ -37,7 +37,7 @@ describe.each(Object.entries(WHOLE))('%s', (_name, connect) => {
   });
 });
 
-test('the error names the scope and the command that asks for all of them', async () => {
+test('names the scope and the command that asks for all scopes in the error', async () => {
   const { vault } = await loggedIn(await temporaryHome(), servers.resource);
   const send = authorizedFetch(vault, servers.resource, { onInsufficientScope: 'throw' });
   const error = await send(servers.resource, call('tools/call', { name: 'erase', arguments: {} })).catch(

@@ -8,10 +8,10 @@ export interface SteppingServer extends HostileServer {
 }
 
 /**
- * An MCP server with an authorization server of its own that grants what it is asked for, and asks nobody.
+ * An MCP server with its own authorization server, which grants every request without asking a user.
  *
- * @param demands what a request is answered, given the scopes of its token: the scopes that it lacks, `refused` for a 401,
- * or nothing, and it is let in
+ * @param demands decides on a request by the scopes of its token: returns the scopes that it lacks, `refused` for a 401, or
+ * undefined to accept it
  */
 export async function steppingServer(
   demands: (scopes: readonly string[], request: LoggedRequest) => string | undefined,

@@ -13,7 +13,7 @@ import { vaultAt } from '../support/homes/vault.ts';
 
 const RESOURCE = 'https://mcp.example.com/mcp';
 
-test('what we give out is what each SDK’s own types ask for', async () => {
+test('satisfies the types of each SDK', async () => {
   const { vault } = vaultAt(await temporaryHome());
   const minimal = authProvider(vault, RESOURCE) satisfies AuthProvider;
   const full = oauthClientProvider(vault, RESOURCE) satisfies V1Provider & V2Provider & AiSdkProvider;
