@@ -15,7 +15,7 @@ const client = await createMCPClient({
 });
 
 try {
-  // What `generateText({ model, tools, prompt })` takes.
+  // Pass them to `generateText({ model, tools, prompt })`.
   const tools = await client.tools();
   for (const [name, { description }] of Object.entries(tools)) console.log(`${name}: ${description}`);
 } finally {

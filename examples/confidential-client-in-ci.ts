@@ -1,6 +1,6 @@
 /**
- * A CI job that is a client of its own: nobody logs in, and nothing is kept. The authorization server knows the client, and the
- * job has its secret in the environment:
+ * A CI job that is its own client: no user logs in, and no login is stored. The client is registered at the
+ * authorization server. The job has its secret in the environment:
  *
  *     MCP_CLIENT_ID=… MCP_CLIENT_SECRET=… npx tsx confidential-client-in-ci.ts https://mcp.example.com/mcp
  */

@@ -21,8 +21,8 @@ import {
 import { storeContract } from 'holdfast/testing';
 
 /*
- * An engine in one file, to start one of your own from: what stands here as a step over two maps is one statement there.
- * docs/stores.md says what each must guarantee. Run it, and it says which duties of a store it keeps:
+ * An engine in one file, as a start for your own. Each step over two maps here is one statement in a real engine.
+ * docs/stores.md lists the guarantees of each statement. Run this file to see which duties of a store it fulfils:
  * npx tsx examples/engine-of-your-own.ts
  */
 
@@ -40,18 +40,18 @@ interface Claim {
   until: number;
   leaseMs: number;
   at: number;
-  /** When the claim before was made, if that was never released. */
+  /** The time of the previous claim, if that was never released. */
   abandonedAt: number | undefined;
   released: boolean;
-  /** The last claim that said it would send, or may have. */
+  /** The last claim that announced a request to the token endpoint, or may have sent one. */
   sentEpoch: number;
   note: string | undefined;
 }
 
-/** What `due` never answers. */
+/** The due time of a row that `due` never returns. */
 const NEVER = Number.MAX_SAFE_INTEGER;
 
-/** The engine itself: its rows, its claims, and its clock, which is the only one that decides. */
+/** The engine itself: its rows, its claims, and its clock. Only this clock decides. */
 export class SharedMemory {
   readonly rows = new Map<string, Row>();
   readonly claims = new Map<string, Claim>();
@@ -69,7 +69,7 @@ export class SharedMemory {
   }
 }
 
-/** One process’s way to it. */
+/** One process’s connection to the engine. */
 export class MemoryEngine implements Engine {
   readonly id = 'memory-engine';
   readonly tenant = 'tests';
@@ -82,7 +82,7 @@ export class MemoryEngine implements Engine {
   async read(address: RecordAddress): Promise<StoredRecord | undefined> {
     const row = this.#shared.rows.get(key(address));
     if (row === undefined) return undefined;
-    // An engine whose clock was set back knows no better age than the one that the tokens had when they were written.
+    // If the clock was set back, the age is at least the age at the time of writing.
     const seen = Math.max(this.#shared.now(), row.writtenAt);
     return { record: row.record, version: row.version, ageMs: seen - row.obtainedAt };
   }
@@ -240,7 +240,7 @@ export class MemoryEngine implements Engine {
   }
 
   async selfTest(): Promise<void> {
-    // Memory takes what it is given.
+    // Memory accepts every record.
   }
 
   async examine(): Promise<readonly EngineFinding[]> {
@@ -264,10 +264,10 @@ export class MemoryEngine implements Engine {
   }
 
   async close(): Promise<void> {
-    // Nothing is open.
+    // Nothing to close.
   }
 
-  /** Who has claimed, or sent, after that epoch, if anybody has. */
+  /** The claim made, or the request sent, after that epoch, if any. */
   #followed(
     id: string,
     { onlyIfLast, onlyIfUnsentSince }: Pick<EngineWrite, 'onlyIfLast' | 'onlyIfUnsentSince'>,
@@ -306,7 +306,7 @@ function inOrder(a: DueRecord, b: DueRecord): number {
   return a.dueAt - b.dueAt || (key(a) < key(b) ? -1 : Number(key(a) > key(b)));
 }
 
-/** By generation, and then by epoch. */
+/** By generation, then by epoch. */
 function newestFirst(a: OutboxEntry, b: OutboxEntry): number {
   const [generation = 0, epoch = 0] = a.name.split('.').map(Number);
   const [other = 0, otherEpoch = 0] = b.name.split('.').map(Number);

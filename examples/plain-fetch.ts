@@ -1,5 +1,5 @@
 /**
- * No SDK at all: a `fetch` that carries the login, and logs in when there is none.
+ * No SDK: a `fetch` that sends the login, and logs in if there is none.
  *
  *     npx tsx plain-fetch.ts https://mcp.example.com/mcp
  */

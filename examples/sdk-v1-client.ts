@@ -1,5 +1,5 @@
 /**
- * The same on the MCP TypeScript SDK 1.x. Log in once, with `holdfast login URL`; then:
+ * An MCP client on the MCP TypeScript SDK 1.x that stays logged in. Log in once, with `holdfast login URL`; then:
  *
  *     npx tsx sdk-v1-client.ts https://mcp.example.com/mcp
  */

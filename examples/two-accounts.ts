@@ -1,5 +1,5 @@
 /**
- * An agent that works for two accounts at one server. Log in to each once, with `holdfast login URL --account work` and
+ * An agent that uses two accounts at one server. Log in to each once, with `holdfast login URL --account work` and
  * `holdfast login URL --account personal`; then:
  *
  *     npx tsx two-accounts.ts https://mcp.example.com/mcp whoami
