@@ -1,4 +1,4 @@
-/** An MCP client: gets a token from Holdfast, calls the tool `whoami`, prints the answer. */
+/** An MCP client: gets a token from Holdfast, calls the tool `whoami` and prints the answer. */
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
 import { openVault } from '../src/index.ts';
 

@@ -1,5 +1,5 @@
 /**
- * `npm run demo`: the main job, end to end, on real servers that it starts itself. Exits non-zero if any step fails, and
+ * `npm run demo`: the main job, end to end, on real servers that the demo starts. Exits non-zero if any step fails, and
  * leaves nothing behind.
  */
 import { spawn } from 'node:child_process';
@@ -17,7 +17,7 @@ const begin = performance.now();
 
 const place = await mkdtemp(join(tmpdir(), 'holdfast-demo-'));
 const home = join(place, 'home');
-/** Nothing but this directory: no desktop, no session bus, no HOME that can be written. */
+/** Only this directory is usable: no desktop, no session bus, no writable HOME. */
 const environment = {
   PATH: process.env['PATH'] ?? '',
   HOME: '/nonexistent',
@@ -75,7 +75,7 @@ async function demo(): Promise<void> {
 
   step('Ten processes at once, with one expired token');
   await sleep(TOKEN_LIFE_S * 1000);
-  // However slow the machine, the new token outlives the slowest of the ten.
+  // Even on a slow machine, the new token outlives the slowest of the ten processes.
   await servers.behave({ accessTokenTtlSeconds: 60 });
   const tokens = await Promise.all(
     Array.from({ length: 10 }, () =>
@@ -103,7 +103,7 @@ async function demo(): Promise<void> {
   quoteLines(gone.err);
 }
 
-/** In a process of its own, that knows nothing but the URL and the directory. */
+/** Runs in its own process, which knows only the URL and the directory. */
 async function callTool(): Promise<string> {
   if (servers === undefined) throw new Error('the servers are not up');
   const { out } = await succeed(process.execPath, [
