@@ -1,12 +1,12 @@
 /**
- * The client that the official MCP conformance suite judges: a plain user of Holdfast's public API and of the MCP SDK. It
- * connects to the server that it is given, takes note of what is offered, uses each tool, and the first resource and the
- * first prompt, and leaves. All that it knows of the authorization is whether a person is there to log in (one who always
- * agrees), and which client and which grant it was handed by the suite (`MCP_CONFORMANCE_CONTEXT`).
+ * The client that the official MCP conformance suite tests: a plain user of Holdfast's public API and of the MCP SDK.
+ * It connects to the given server, reads what the server offers, uses each tool, the first resource and the first
+ * prompt, and disconnects. It knows two things about the authorization. One is whether a user is present to log in;
+ * this user always agrees. The other is the client and the grant from the suite (`MCP_CONFORMANCE_CONTEXT`).
  *
  *     client.cjs [--lenient pkce-not-advertised] [--lenient legacy-endpoints] <url>
  *
- * Exits with 0 when it could use the server, and with 1, and the reason on stderr, when it could not.
+ * Exits with 0 if it could use the server, else with 1 and the reason on stderr.
  */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -17,7 +17,7 @@ import { HoldfastError, type LoginOptions, openVault, Secret } from '../src/inde
 import { authorizedFetch } from '../src/mcp/index.ts';
 import { CLIENT_METADATA_URL, context, scenario, use } from './use.ts';
 
-/** Well under the time that the suite gives the client, so that it is the client that says what it waited for. */
+/** In milliseconds. Well below the suite's limit for the client, so that the client itself reports the timeout. */
 const LOGIN_TIMEOUT_MS = 60_000;
 
 const { values, positionals } = parseArgs({
@@ -53,7 +53,7 @@ async function run(server: string): Promise<void> {
   }
 }
 
-/** An error with what caused it: the SDK wraps what a fetch throws. */
+/** The text of an error with its causes: the SDK wraps the errors of a fetch. */
 function said(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const own =
@@ -63,8 +63,9 @@ function said(error: unknown): string {
 }
 
 /**
- * The suite's servers end a connection that was idle for five seconds. With forty clients on two cores that end is met by a
- * request on its way, and a request that may have been seen must not be sent again; so each has a connection of its own.
+ * The suite's servers close a connection after five idle seconds. With forty clients on two cores, a request on its way
+ * can meet that close. It must not be sent again, since the server may have seen it. So each request has its own
+ * connection.
  */
 const onNewConnection: typeof fetch = (input, init) => {
   const headers = new Headers(init?.headers);
@@ -72,7 +73,7 @@ const onNewConnection: typeof fetch = (input, init) => {
   return fetch(input, { ...init, headers });
 };
 
-/** The person at the browser: is logged in at every server, and agrees to everything. */
+/** The user at the browser, who is logged in at every server and agrees to everything. */
 const interaction = {
   async authorize(authorizationUrl: string): Promise<void> {
     const answer = await fetch(authorizationUrl, { redirect: 'manual' });
@@ -86,8 +87,8 @@ const interaction = {
 };
 
 /**
- * The client and the grant that the context asks for. A context with a client's secret may be meant for the authorization
- * code grant or for client credentials: only the scenario's name says which.
+ * The client and the grant from the context. A context with a client secret may mean the authorization code grant or
+ * client credentials: only the scenario's name tells them apart.
  */
 async function chosenGrant(home: string): Promise<LoginOptions> {
   const { client_id: id, client_secret: secret, private_key_pem: privateKey, issuer } = context;

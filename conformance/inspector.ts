@@ -1,12 +1,12 @@
 /**
- * `node conformance/run.mjs --inspector`: the command line of the official MCP Inspector, with `holdfast proxy` as the server
- * that it starts. Before it stand the SDKs' own servers: with a login and without, stateless, stateful, HTTP+SSE, in the
- * revisions with `initialize` (the Inspector's era `legacy`), without it (`modern`), and with whichever it finds (`auto`).
- * Where no login is needed the Inspector is asked the same without the proxy: output and exit code have to be the same.
+ * `node conformance/run.mjs --inspector`: the command line of the official MCP Inspector, with `holdfast proxy` as the
+ * server that it starts. The proxy connects to the SDKs' own servers: with and without a login, stateless, stateful,
+ * HTTP+SSE. The protocol has `initialize` (the Inspector's era `legacy`), or not (`modern`), or the Inspector finds out
+ * (`auto`). If a server needs no login, the Inspector also runs without the proxy: output and exit code must be equal.
  *
  *     inspector.ts --holdfast <command, as one file> --servers <sdk-servers.ts, as one file> --node <Node 22> --place <directory>
  *
- * Prints a line for each server. Exits with 1 when one of them was not as it should be.
+ * Prints a line for each server. Exits with 1 if a server failed.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -26,7 +26,7 @@ const INSPECTOR = fileURLToPath(
 );
 const BROWSER = fileURLToPath(new URL('../test/support/browser/scripted-browser.mjs', import.meta.url));
 
-/** How long one command may take, in milliseconds. */
+/** Time limit for one command, in milliseconds. */
 const LIMIT_MS = 30_000;
 
 type Era = 'legacy' | 'modern' | 'auto';
@@ -78,7 +78,7 @@ try {
   await protectedServers.stop();
 }
 
-/** One server: what is asked of it, and a line that says how it went. */
+/** Runs one server's commands, and prints a line with the result. */
 async function line(name: string, ask: () => Promise<number>): Promise<void> {
   try {
     process.stdout.write(`ok   ${name}: ${await ask()} commands\n`);
@@ -88,7 +88,11 @@ async function line(name: string, ask: () => Promise<number>): Promise<void> {
   }
 }
 
-/** A server that wants a login: the Inspector knows nothing of it. Returns how many commands it was given. */
+/**
+ * Tests a server that wants a login, which the Inspector does not support.
+ *
+ * @returns the number of commands
+ */
 async function withLogin(server: string, login: 'before' | 'within'): Promise<number> {
   let commands = 0;
   for (const era of ['legacy', 'modern', 'auto'] as const) {
@@ -109,7 +113,7 @@ async function withLogin(server: string, login: 'before' | 'within'): Promise<nu
   return commands;
 }
 
-/** A server without a login: through the proxy the Inspector says just what it says without. */
+/** Tests a server without a login: the Inspector prints the same with and without the proxy. */
 async function asWithout(
   server: string,
   transport: 'http' | 'sse',

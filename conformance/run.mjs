@@ -1,20 +1,21 @@
 /*
- * `npm run conformance`: the official MCP conformance suite against Holdfast. With no arguments the four sets that Holdfast
- * must pass in full; else those that are named:
+ * `npm run conformance`: the official MCP conformance suite against Holdfast. Without arguments it runs the four sets
+ * that Holdfast must pass in full; else the named sets:
  *
  *     node conformance/run.mjs [--through-proxy] [--requirements <revision>]... [--suite <name>]... [--scenario <name>]...
  *                              [--lenient <name>]... [--verbose]
  *     node conformance/run.mjs --inspector
  *
- * With --through-proxy the client under test is one that knows no OAuth and has `holdfast proxy` as its server. With
- * --inspector it is the command line of the official MCP Inspector; see inspector.ts.
+ * With --through-proxy the client under test knows no OAuth and has `holdfast proxy` as its server. With --inspector it
+ * is the command line of the official MCP Inspector; see inspector.ts.
  *
- * The runner needs Node 22 and lies in this folder, with a package.json of its own, and the Inspector in one below it; the
- * client under test, and the proxy, run on the Node that runs this script. Everything that a run writes goes to a temporary directory, which is removed.
+ * The runner needs Node 22. It is installed in this folder, with its own package.json, and the Inspector in a folder
+ * below. The client under test and the proxy run on the Node that runs this script. All output files go to a temporary
+ * directory, which is removed.
  *
- * The runner itself overlooks two things when it runs a set: a warning in a scenario of `--requirements`, and a client that
- * ends with an error where it should not. Here a warning fails its scenario; and each scenario that the client gave up on is
- * run once more by itself, since there the runner judges the exit code too. Exits with 1 when a scenario that counts failed.
+ * In a set, the runner ignores a warning in a scenario of `--requirements`, and a client that wrongly ends with an
+ * error. Here a warning fails its scenario. Each scenario that the client gave up on runs once more alone, since then
+ * the runner checks the exit code too. Exits with 1 if a scenario that counts failed.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -31,10 +32,12 @@ const RUNNER = join(HERE, 'node_modules/@modelcontextprotocol/conformance');
 const NODE_22 = join(HERE, 'node_modules/node/bin/node');
 const INSTALL_TRIES = 3;
 
-/** How long one client may take: long, since all of a set start at once, be there 2 cores or 64. */
+/**
+ * Time limit for one client, in milliseconds. It is long, since all clients of a set start at once, on 2 cores or 64.
+ */
 const CLIENT_TIMEOUT_MS = 120_000;
 
-/** Servers of 2025-03-26 may have no metadata at all, which a strict client refuses to take for a login. */
+/** Servers of 2025-03-26 may have no metadata at all. A strict client rejects such a server for a login. */
 const LENIENT = { backcompat: ['pkce-not-advertised', 'legacy-endpoints'] };
 
 const { values } = parseArgs({
@@ -64,13 +67,13 @@ const sets =
       ];
 
 const place = mkdtempSync(join(tmpdir(), 'holdfast-conformance-'));
-/** The runner and the clients that it started: a process group of their own. */
+/** The runner and its clients, in their own process group. */
 let running;
 process.on('exit', () => {
   try {
     if (running !== undefined) process.kill(-running);
   } catch {
-    // It has just ended by itself.
+    // The process has just ended.
   }
   rmSync(place, { recursive: true, force: true, maxRetries: 10 });
 });
@@ -79,7 +82,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, () =>
 install(HERE);
 if (values.inspector) process.exit(await inspect());
 const client = await clientCommand().catch(() => {
-  // esbuild has said on stderr what it could not build.
+  // esbuild has printed its errors on stderr.
   process.exit(1);
 });
 for (const set of sets) {
@@ -88,7 +91,7 @@ for (const set of sets) {
   const seconds = ((performance.now() - began) / 1000).toFixed(1);
   const counted = scenarios.filter(({ scored }) => scored);
   const passed = counted.filter(({ problem }) => problem === undefined);
-  // A set that came to nothing is not a set that passed.
+  // A set without results has not passed.
   const good = counted.length > 0 && passed.length === counted.length && amiss === undefined;
   if (!good) process.exitCode = 1;
   console.log(
@@ -100,7 +103,7 @@ for (const set of sets) {
   }
 }
 
-/** What a folder's package.json names, as its lock file says. */
+/** Installs the packages of a folder's package.json, in the versions of its lock file. */
 function install(folder) {
   const { dependencies } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
   const isThere = ([name, version]) => installedVersion(folder, name) === version;
@@ -132,7 +135,7 @@ function installedVersion(folder, name) {
   }
 }
 
-/** The client under test, and its arguments but for the URL. */
+/** The command and arguments of the client under test, without the URL. */
 async function clientCommand() {
   if (!values['through-proxy']) return [process.execPath, await bundled('client', 'conformance/client.ts')];
   return [
@@ -145,7 +148,11 @@ async function clientCommand() {
   ];
 }
 
-/** Runs inspector.ts; its exit code. */
+/**
+ * Runs inspector.ts.
+ *
+ * @returns its exit code
+ */
 async function inspect() {
   install(join(HERE, 'inspector'));
   const files = {
@@ -166,7 +173,7 @@ async function inspect() {
   return code ?? 1;
 }
 
-/** As one file: forty clients that each load TypeScript, all at once, would wait for the compiler. */
+/** Bundles into one file: forty clients that load TypeScript at once would wait for the compiler. */
 async function bundled(name, source) {
   const outfile = join(place, `${name}.cjs`);
   await build({
@@ -201,7 +208,7 @@ async function bundled(name, source) {
   return outfile;
 }
 
-/** Every scenario of a set, all at once, as the runner does it; and what else was amiss. */
+/** Runs every scenario of a set at once, as the runner does. Also returns other problems. */
 async function judge({ kind, name }) {
   if (kind === 'scenario') return { scenarios: [await judgeAlone(name, [], values.lenient)] };
   const lenient = [...(LENIENT[name] ?? []), ...values.lenient];
@@ -224,7 +231,7 @@ async function judge({ kind, name }) {
   return { scenarios, amiss: whatElse(code, output, said, scenarios) };
 }
 
-/** What the runner's list of scenarios does not show. */
+/** The problems that the runner's list of scenarios omits. */
 function whatElse(code, output, said, scenarios) {
   const count = (pattern) => output.match(pattern)?.length ?? 0;
   if (count(/^Client timed out/gm) > 0) return `clients were ended after ${CLIENT_TIMEOUT_MS} ms`;
@@ -235,7 +242,7 @@ function whatElse(code, output, said, scenarios) {
   return code !== 0 && allGood ? `the runner ended with ${code}\n${output}` : undefined;
 }
 
-/** One scenario by itself: there the runner's own exit code takes the client's into account. */
+/** Runs one scenario alone: then the runner's own exit code depends on the client's. */
 async function judgeAlone(name, more, lenient) {
   const { code, output, said } = await run(['--scenario', name, ...more], lenient);
   if (code === 0 && said.size === 1) return { name, scored: true, problem: undefined };
@@ -243,7 +250,7 @@ async function judgeAlone(name, more, lenient) {
   return { name, scored: true, problem: ['it fails by itself', ...held].join('\n       ') };
 }
 
-/** What each scenario's checks hold against the client, and whether the client ended with an error. */
+/** The failed checks of each scenario, and whether the client ended with an error. */
 function checksThatFailed(results) {
   const found = new Map();
   if (!existsSync(results)) return found;
@@ -266,7 +273,10 @@ function checksThatFailed(results) {
   return found;
 }
 
-/** Runs the runner. The clients' homes lie in our directory too, should one be ended before it has removed its own. */
+/**
+ * Runs the runner. The clients' homes are in this run's directory too, in case a client is killed before it removes its
+ * own.
+ */
 async function run(options, lenient) {
   const temporary = mkdtempSync(join(place, 'run-'));
   const results = join(temporary, 'results');
@@ -277,7 +287,8 @@ async function run(options, lenient) {
       join(RUNNER, 'dist/index.js'),
       'client',
       '--command',
-      // A shell runs it; without `exec`, a client that takes too long would outlive the shell, and the runner wait for ever.
+      // A shell runs this command. Without `exec`, a slow client would outlive the shell, and the runner would wait
+      // forever.
       `exec ${command.map((part) => `'${part}'`).join(' ')}`,
       '--timeout',
       String(CLIENT_TIMEOUT_MS),
@@ -301,7 +312,7 @@ async function run(options, lenient) {
   }
   const code = await new Promise((resolve, reject) => runner.on('error', reject).on('close', resolve));
   running = undefined;
-  // It prints the keys and secrets that it made for the scenario.
+  // The output contains the scenario's keys and secrets.
   output = output.replace(/^With context: .*$/gm, 'With context: [left out]');
   if (values.verbose) process.stderr.write(output);
   return { code, output, said: checksThatFailed(results) };

@@ -1,6 +1,6 @@
 /**
- * The SDKs' own MCP servers of the tests, as a process: stateless (SDK v2), stateful and HTTP+SSE (SDK v1). It ends with its
- * parent. The first line of output is JSON: the URL of each, by name.
+ * Runs the tests' SDK servers as a process: stateless (SDK v2), stateful and HTTP+SSE (SDK v1). It ends with its
+ * parent. The first line of output is JSON: each server's URL, by name.
  */
 import { sseServer, statefulServer } from '../test/proxy/sdk1-servers.ts';
 import { statelessServer } from '../test/proxy/sdk2-servers.ts';

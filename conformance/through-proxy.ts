@@ -1,12 +1,12 @@
 /**
- * The second client that the official MCP conformance suite judges: a client that knows no OAuth and no HTTP, only standard
- * input and output, and starts `holdfast proxy` as its server. What a user would have set beforehand is set: the client that
- * was registered at the server goes into `config.json`; a login that needs no person is made by `holdfast login`; else the
- * proxy itself opens the browser of one who always agrees.
+ * The second client that the official MCP conformance suite tests. It knows no OAuth and no HTTP, only standard input
+ * and output, and starts `holdfast proxy` as its server. It first applies the settings that a user would have. A client
+ * registered at the server goes into `config.json`. `holdfast login` makes a login that needs no user. For other logins
+ * the proxy opens the browser of a user who always agrees.
  *
  *     through-proxy.cjs --holdfast <command, as one file> --browser <program> [--lenient <name>]... <url>
  *
- * Exits with 0 when it could use the server, and with 1, and the reason on stderr, when it could not.
+ * Exits with 0 if it could use the server, else with 1 and the reason on stderr.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -55,14 +55,14 @@ async function run(server: string, command: string, opener: string): Promise<voi
     const tools = await use(
       new StdioClientTransport({ command: process.execPath, args, env, stderr: 'inherit' }),
     );
-    // What the proxy offers in the server's place is no use of the server.
+    // The proxy's own login tool does not count as use of the server.
     if (tools.includes(LOGIN_TOOL)) throw new Error('The proxy came to no login.');
   } finally {
     await rm(home, { recursive: true, force: true });
   }
 }
 
-/** Writes `config.json`; a secret into a file of its own, which it names. */
+/** Writes `config.json`, and each secret into a separate file that `config.json` names. */
 async function configure(home: string, server: string): Promise<void> {
   const { client_id: clientId, client_secret: secret, private_key_pem: key, issuer } = context;
   const has = (name: string) => values.lenient.includes(name) || undefined;
@@ -90,7 +90,7 @@ async function secretFile(
   return { file };
 }
 
-/** The options of `holdfast login`, where the context asks for a grant of the extensions. */
+/** The options of `holdfast login`, if the context asks for a grant of the extensions. */
 async function grantThatNeedsNobody(home: string): Promise<string[] | undefined> {
   const workload = await secretFile(home, 'workload.jwt', context.valid_jwt);
   if (workload !== undefined) return ['--workload-token-file', workload.file];

@@ -9,12 +9,12 @@ import {
   type Transport,
 } from '@modelcontextprotocol/client';
 
-/* What the clients under test have in common: what the suite hands them, and what they do with a server. */
+/* The common part of the clients under test: the suite's input, and their use of a server. */
 
-/** What the suite expects where a server takes a Client ID Metadata Document; it never fetches it. */
+/** The URL that the suite expects if a server accepts a Client ID Metadata Document. The suite never fetches it. */
 export const CLIENT_METADATA_URL = 'https://conformance-test.local/client-metadata.json';
 
-/** What the suite hands over, by scenario: a client, a key, tokens of others, the calls to make. */
+/** The suite's input for a scenario: a client, a key, other parties' tokens, the calls to make. */
 interface Context {
   readonly client_id?: string;
   readonly client_secret?: string;
@@ -37,10 +37,10 @@ export const context = JSON.parse(process.env['MCP_CONFORMANCE_CONTEXT'] ?? '{}'
 export const scenario = process.env['MCP_CONFORMANCE_SCENARIO'] ?? '';
 
 /**
- * Takes note of what the server offers, uses each tool, and the first resource and the first prompt, and leaves.
+ * Reads what the server offers, uses each tool, the first resource and the first prompt, and disconnects.
  *
  * @returns the names of the tools
- * @throws what the SDK throws when the server cannot be reached or used
+ * @throws the SDK's error if the server cannot be reached or used
  */
 export async function use(transport: Transport): Promise<readonly string[]> {
   const client = new Client(
@@ -76,25 +76,28 @@ export async function use(transport: Transport): Promise<readonly string[]> {
   return names;
 }
 
-/** A server that answers with an error, or with what the protocol does not know, has answered: that is for whoever called the tool, and the next one may work. */
+/**
+ * Accepts a server's error, or an answer outside the protocol, as an answer. It is the tool caller's concern, and the
+ * next tool may work.
+ */
 async function answered(what: string, call: Promise<unknown>): Promise<void> {
   try {
     const result = await call;
     if (isRefusal(result)) process.stderr.write(`${what}: ${JSON.stringify(result.content)}\n`);
   } catch (error) {
-    // The SDK refuses, for the caller, a result that is none.
+    // The SDK rejects an invalid result before the caller sees it.
     const refused = error instanceof SdkError && error.code === SdkErrorCode.InvalidResult;
     if (!(error instanceof ProtocolError) && !refused) throw error;
     process.stderr.write(`${what}: ${error.message}\n`);
   }
 }
 
-/** A tool that says of its own result that it is an error. */
+/** Tells whether a tool marks its own result as an error. */
 function isRefusal(result: unknown): result is { readonly content: unknown } {
   return typeof result === 'object' && result !== null && 'isError' in result && result.isError === true;
 }
 
-/** The person at the form: agrees, and leaves what has a default as it is. */
+/** The user at the form, who agrees and keeps every default. */
 function agree({ params }: ElicitRequest): ElicitResult {
   if (!('requestedSchema' in params)) return { action: 'decline' };
   const content: Record<string, string | number | boolean> = {};
@@ -104,7 +107,7 @@ function agree({ params }: ElicitRequest): ElicitResult {
   return { action: 'accept', content };
 }
 
-/** Something of the right type for each argument; the object that is at hand is a schema that was just read. */
+/** A value of the right type for each argument. The object at hand is a schema that was just read. */
 function argumentsFor({ inputSchema }: Tool, tools: readonly Tool[]): Record<string, unknown> {
   const samples: Readonly<Record<string, unknown>> = {
     string: 'text',
