@@ -1,4 +1,4 @@
-/** The layers of `src/`, from below to above: a file imports from its own layer or from one below. */
+/** The layers of `src/`, from bottom to top: a file imports from its own layer or from one below. */
 module.exports = [
   [
     'core',
