@@ -1,5 +1,5 @@
 /**
- * No SDK: a `fetch` that sends the login, and logs in if there is none.
+ * No SDK: a `fetch` that sends the login, and logs in if no login exists.
  *
  *     npx tsx plain-fetch.ts https://mcp.example.com/mcp
  */
