@@ -21,6 +21,12 @@ module.exports = {
       to: { path: '^src/oauth/' },
     },
     {
+      name: 'keyrings-know-no-store',
+      severity: 'error',
+      from: { path: '^src/keyring/' },
+      to: { path: '^src/store/' },
+    },
+    {
       name: 'only-system-touches-files-and-processes',
       severity: 'error',
       from: { path: '^src/', pathNot: '^src/system/' },

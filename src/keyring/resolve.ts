@@ -87,7 +87,7 @@ export function defaultOpeners(
       open: async () => new (await import('./file/file.ts')).FileKeyring(layout, environment),
     },
     { id: 'memory', tier: 'memory', open: async () => new (await import('./memory.ts')).MemoryKeyring() },
-    ...sharedOpeners(environment, layout, sharing.wrapped),
+    ...sharedOpeners(environment, sharing.wrapped),
   ];
 }
 
@@ -95,7 +95,7 @@ export function defaultOpeners(
  * Makes the resolution that the user chose. The order: the option, `HOLDFAST_KEYRING`, a variable that gives a sealing
  * key (`HOLDFAST_SEALING_KEY_FILE` and its like), `config.json`, `auto`.
  *
- * @param options.wrapped the source of items that a KMS wraps; by default this machine's directory
+ * @param options.wrapped the source of items that a KMS wraps; without it there is no `kms`
  * @throws InvalidArgumentError when no keyring has the name, or two of those variables are set; a bad name in
  *   `config.json` throws only at first use
  */

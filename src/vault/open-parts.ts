@@ -68,7 +68,8 @@ export function openParts(options: StorageOptions, environment: Environment, hom
         ? engineStoreAt(choice, environment)
         : choice;
   /** What a KMS wraps lies beside the records that it is for: each machine that has them needs it. */
-  const wrapped = async () => new (await import('../keyring/kms/wrapped-items.ts')).StoreWrappedItems(store);
+  const wrapped = async () =>
+    new (await import('../credentials/sealed/store-wrapped-items.ts')).StoreWrappedItems(store);
   const { openers } = options;
   const resolve = (keyring: string | undefined) =>
     resolveKeyrings(environment, home, { keyring, openers, wrapped });

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test, vi } from 'vitest';
+import { StoreWrappedItems } from '../../src/credentials/sealed/store-wrapped-items.ts';
 import {
   InvalidArgumentError,
   KeyringAbsentError,
@@ -14,9 +15,10 @@ import { openGcpKms } from '../../src/keyring/kms/google.ts';
 import { KmsKeyring } from '../../src/keyring/kms/kms-keyring.ts';
 import { namedKms } from '../../src/keyring/kms/named-kms.ts';
 import { postJson } from '../../src/keyring/kms/request.ts';
-import { StoreWrappedItems, WRAPPED_KID } from '../../src/keyring/kms/wrapped-items.ts';
+import { WRAPPED_KID } from '../../src/keyring/kms/wrapped-items.ts';
 import { resolveKeyrings } from '../../src/keyring/resolve.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
+import { DirectoryStore } from '../../src/store/directory.ts';
 import { MemoryStore } from '../../src/store/memory.ts';
 import type { RecordStore } from '../../src/store/record-store.ts';
 import { keyringContract } from '../../src/testing/keyring-contract.ts';
@@ -262,14 +264,15 @@ describe('a key that a KMS wraps', () => {
     expect((await items.read('sealing-key'))?.value).toBe('holdfast-wrapped-1.awskms.AAAA');
   });
 
-  test('lies in the directory of this machine where no other place is given, and is no login there', async () => {
+  test('keeps what it wraps in a directory store, where it is not listed as a login', async () => {
     const here = await SERVICES['Vault']!();
     const { environment, layout } = await temporaryHome();
     const { openVault } = await import('../../src/vault/vault.ts');
     const there = { ...environment, variables: { ...environment.variables, ...here.variables } };
-    const keys = new SealingKeys(resolveKeyrings(there, layout), layout, there);
-    const { kid } = await keys.strongest();
-    expect(await kidsIn(new SealingKeys(resolveKeyrings(there, layout), layout, there))).toEqual([kid]);
+    const wrapped = () => new StoreWrappedItems(new DirectoryStore(layout, there));
+    const resolve = () => resolveKeyrings(there, layout, { wrapped });
+    const { kid } = await new SealingKeys(resolve(), layout, there).strongest();
+    expect(await kidsIn(new SealingKeys(resolve(), layout, there))).toEqual([kid]);
     const vault = openVault({ environment: there });
     expect(await vault.list()).toMatchObject({ credentials: [], undecryptable: [] });
     await vault.close();

@@ -1,6 +1,5 @@
 import { InvalidArgumentError } from '../../errors.ts';
 import type { Environment } from '../../system/environment.ts';
-import type { Layout } from '../../system/files/paths.ts';
 import type { KeyringOpener } from '../keyring.ts';
 import type { WrappedItems } from '../kms/wrapped-items.ts';
 import { KEY_SOURCES, type KeySource } from './key-source-names.ts';
@@ -13,32 +12,34 @@ export type WrappedItemsSource = () => WrappedItems | Promise<WrappedItems>;
 /** Each shared keyring, and the variable that chooses it. */
 const SHARED: Readonly<Record<KeySource | 'kms', string>> = { ...KEY_SOURCES, kms: 'HOLDFAST_SEALING_KMS' };
 
-/** Each is a candidate only if the user names it or sets its variable. */
+/**
+ * Each is a candidate only if the user names it or sets its variable.
+ *
+ * @param wrapped without it there is no `kms`
+ */
 export function sharedOpeners(
   environment: Environment,
-  layout: Layout,
-  wrapped?: WrappedItemsSource,
+  wrapped: WrappedItemsSource | undefined,
 ): KeyringOpener[] {
   const shared = { tier: 'shared', onlyWhenNamed: true, mayRecover: true } as const;
-  const here = async () => {
-    const { StoreWrappedItems } = await import('../kms/wrapped-items.ts');
-    const { DirectoryStore } = await import('../../store/directory.ts');
-    return new StoreWrappedItems(new DirectoryStore(layout, environment));
-  };
   return [
     ...(Object.keys(KEY_SOURCES) as KeySource[]).map((id) => ({
       ...shared,
       id,
       open: async () => (await import('./key-source.ts')).openKeySource(id, environment),
     })),
-    {
-      ...shared,
-      id: 'kms',
-      open: async () => {
-        const { openKmsKeyring } = await import('../kms/kms-keyring.ts');
-        return openKmsKeyring(environment, await (wrapped ?? here)());
-      },
-    },
+    ...(wrapped === undefined
+      ? []
+      : [
+          {
+            ...shared,
+            id: 'kms',
+            open: async () => {
+              const { openKmsKeyring } = await import('../kms/kms-keyring.ts');
+              return openKmsKeyring(environment, await wrapped());
+            },
+          },
+        ]),
   ];
 }
 
