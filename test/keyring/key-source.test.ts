@@ -2,10 +2,15 @@ import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, rename, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { StoreWrappedItems } from '../../src/credentials/sealed/store-wrapped-items.ts';
 import { type HoldfastError, InvalidArgumentError, KeyringAbsentError } from '../../src/errors.ts';
 import { resolveKeyrings } from '../../src/keyring/resolve.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
+import { MemoryStore } from '../../src/store/memory.ts';
 import { type Home, temporaryDirectory, temporaryHome } from '../support/homes/home.ts';
+
+/** Where a KMS would keep what it wraps. */
+const wrapped = () => new StoreWrappedItems(new MemoryStore());
 
 function line(key = randomBytes(32)): string {
   return key.toString('base64url');
@@ -20,7 +25,7 @@ function withVariables(home: Home, variables: Record<string, string>): Home {
 }
 
 function keysIn({ environment, layout }: Home, keyring?: string): SealingKeys {
-  return new SealingKeys(resolveKeyrings(environment, layout, { keyring }), layout, environment);
+  return new SealingKeys(resolveKeyrings(environment, layout, { keyring, wrapped }), layout, environment);
 }
 
 async function kidsIn(keys: SealingKeys): Promise<string[]> {
@@ -215,7 +220,7 @@ describe('which of them is chosen', () => {
       HOLDFAST_SEALING_KEY: line(),
       HOLDFAST_SEALING_KMS: 'vault+https://vault.example:8200/transit/keys/k',
     });
-    const resolve = () => resolveKeyrings(home.environment, home.layout);
+    const resolve = () => resolveKeyrings(home.environment, home.layout, { wrapped });
     expect(resolve).toThrow(InvalidArgumentError);
     expect(resolve).toThrow('Both HOLDFAST_SEALING_KEY and HOLDFAST_SEALING_KMS are set');
   });
