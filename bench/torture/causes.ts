@@ -87,6 +87,8 @@ export class Causes {
       const from = refused.at - refused.windowMs;
       const still = this.#stoodStillMs(from, refused.at);
       if (refused.windowMs - still <= windowMs) return 'the window closed while the machine stood still';
+      const awayMs = this.#engineAwayMs(from, refused.at);
+      if (refused.windowMs - still - awayMs <= windowMs) return 'the window closed while the engine was away';
       return undefined;
     }
     // The server came to an earlier request later, so that its answer counts.
@@ -202,6 +204,20 @@ export class Causes {
   }
 
   /** How long nothing ran in the harness between then and then, in milliseconds. */
+  /** For how long in that time no process could reach the engine, in milliseconds. */
+  #engineAwayMs(from: number, to: number): number {
+    const away = this.#evidence.spans
+      .filter(({ what, worker }) => worker === undefined && (what === 'engine down' || what === 'partition'))
+      .toSorted((a, b) => a.from - b.from);
+    let [sum, until] = [0, from];
+    for (const span of away) {
+      const end = Math.min(span.to, to);
+      sum += Math.max(0, end - Math.max(span.from, until));
+      until = Math.max(until, end);
+    }
+    return sum;
+  }
+
   #stoodStillMs(from: number, to: number): number {
     return this.#evidence.stalls.reduce(
       (sum, [begin, end]) => sum + Math.max(0, Math.min(end, to) - Math.max(begin, from)),

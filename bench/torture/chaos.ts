@@ -147,15 +147,15 @@ export class Chaos {
   }
 
   async #failOver(served: Served, lagMs: number): Promise<void> {
-    let span: Span | undefined;
-    const lost = () => {
-      span = { what: 'fail-over', from: sharedNow(), to: Number.POSITIVE_INFINITY };
+    const opened: Span[] = [];
+    const open = (what: Span['what']) => () => {
+      const span: Span = { what, from: sharedNow(), to: Number.POSITIVE_INFINITY };
+      opened.push(span);
       this.#spans.push(span);
     };
-    if (await served.failOver(lagMs, lost)) {
-      if (span !== undefined) span.to = sharedNow();
-      return;
-    }
+    const hasFailedOver = await served.failOver(lagMs, open('fail-over'), open('engine down'));
+    for (const span of opened) span.to = sharedNow();
+    if (hasFailedOver) return;
     // The replica was not there yet.
     this.done['engine-fail-over'] = (this.done['engine-fail-over'] ?? 1) - 1;
     this.done['engine-crash'] = (this.done['engine-crash'] ?? 0) + 1;

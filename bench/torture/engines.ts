@@ -40,7 +40,7 @@ export interface Served {
    * @param lost called when the replica gets nothing more
    * @returns whether there was a replica that could
    */
-  failOver(lagMs: number, lost: () => void): Promise<boolean>;
+  failOver(lagMs: number, lost: () => void, down: () => void): Promise<boolean>;
   /** The clock is set by so much, as far as what is stored can tell: all of its times are that much older. */
   setClock(byMs: number): Promise<void>;
   close(): Promise<void>;

@@ -61,7 +61,7 @@ export async function servePostgres(): Promise<Served> {
     places: [first.directory],
     crash: () => primary.crash(),
     start: () => primary.start(),
-    failOver: async (lagMs, lost) => {
+    failOver: async (lagMs, lost, down) => {
       const to = await replica;
       if (isClosed || to === undefined || !(await isStreaming(primary))) {
         if (to === undefined && !isClosed) replica = replicate(primary);
@@ -70,11 +70,13 @@ export async function servePostgres(): Promise<Served> {
       lost();
       to.link.silent = true;
       await new Promise((resolve) => setTimeout(resolve, lagMs));
+      down();
       await primary.crash();
+      // A receiver that waits on a silent link holds the promotion up.
+      await to.link.stop();
       await asking(to.postgres.url(), (client) => client.query('SELECT pg_promote()'));
       front.to = to.postgres.port;
       front.cut();
-      await to.link.stop();
       await rm(join(first.directory, name), { recursive: true, force: true });
       primary = to.postgres;
       name = to.name;

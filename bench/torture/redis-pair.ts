@@ -42,13 +42,14 @@ export async function serveRedis(): Promise<Served> {
     places,
     crash: () => primary.kill(),
     start: () => primary.restart(),
-    failOver: async (lagMs, lost) => {
+    failOver: async (lagMs, lost, down) => {
       const { server, link } = await replica;
       if (!(await server.client().info('replication')).includes('master_link_status:up')) return false;
       lost();
       link.silent = true;
       await new Promise((resolve) => setTimeout(resolve, lagMs));
       const before = primary;
+      down();
       await before.kill();
       await server.client().call('REPLICAOF', 'NO', 'ONE');
       front.to = server.port;

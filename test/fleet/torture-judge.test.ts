@@ -173,6 +173,13 @@ describe('the judge calls a login lost that could have been saved', () => {
       presents('1.1', ['0/0', undefined], 31_000, { windowMs: 31_000 }),
     ];
     expect(judged({ mode: 'grace', log }).avoidable).toBe(1);
+    // The engine was away for less time than is missing; the two spans overlap.
+    const spans: Span[] = [
+      { what: 'engine down', from: BEGIN + 100, to: BEGIN + 800 },
+      { what: 'partition', from: BEGIN + 100, to: BEGIN + 900 },
+      { what: 'partition', worker: 1, from: BEGIN, to: BEGIN + 9000 },
+    ];
+    expect(judged({ mode: 'grace', log, spans }).avoidable).toBe(1);
     // It stood still for less time than is missing.
     expect(judged({ mode: 'grace', log, stalls: [[BEGIN + 100, BEGIN + 600]] }).avoidable).toBe(1);
   });
@@ -270,6 +277,20 @@ describe('the judge calls a loss unavoidable with its cause alone', () => {
           presents('1.1', ['0/0', undefined], 31_000, { windowMs: 31_000 }),
         ],
         stalls: [[BEGIN + 100, BEGIN + 1600]],
+      },
+    ],
+    [
+      'the window closed while the engine was away',
+      {
+        mode: 'grace',
+        log: [
+          presents('0.1', ['0/0', '1/0'], 0, { fate: 'dropped' }),
+          presents('1.1', ['0/0', undefined], 31_000, { windowMs: 31_000 }),
+        ],
+        spans: [
+          { what: 'engine down', from: BEGIN + 100, to: BEGIN + 1000 },
+          { what: 'partition', from: BEGIN + 500, to: BEGIN + 1600 },
+        ],
       },
     ],
   ];
