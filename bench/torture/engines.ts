@@ -38,6 +38,7 @@ export interface Served {
    * The engine dies, and its replica takes its place without what was written in the last milliseconds.
    *
    * @param lost called when the replica gets nothing more
+   * @param down called when the engine dies
    * @returns whether there was a replica that could
    */
   failOver(lagMs: number, lost: () => void, down: () => void): Promise<boolean>;
