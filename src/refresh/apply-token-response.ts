@@ -2,8 +2,8 @@ import type { Credential } from '../credential.ts';
 import type { TokenAnswer } from './request-tokens.ts';
 
 /**
- * What an answer makes of the credential that it was asked for with. What it leaves out stays as it was (RFC 6749 section 6);
- * but not a refresh token that was refused.
+ * Merges a token response into its credential. A field that the response omits keeps its value (RFC 6749 section 6),
+ * except a refresh token that was refused.
  */
 export function applyTokenResponse(
   credential: Credential,

@@ -5,16 +5,16 @@ import { shellPath } from '../system/files/storage-error.ts';
 import { RetryState } from './retry-state.ts';
 
 /**
- * A login that leaves this machine must be the newest state of it. Where the last holder of its lease went silent in the middle,
- * or got no answer, its refresh token may have been used up, and the answer may still come.
+ * Checks that a login that leaves this machine is in its newest state. If the last holder of its lease went silent
+ * during a request, or got no answer, its refresh token may be used up and the answer may still arrive.
  *
- * @throws LockTimeoutError when that is so; the next refresh settles it
+ * @throws LockTimeoutError in that case; the next refresh settles it
  */
 export async function checkNothingInDoubt(lease: CredentialLease, credential: Credential): Promise<void> {
   const retry = RetryState.read(lease.note, credential, lease.now());
   const since = retry.abandonedAt ?? lease.abandonedAt;
   if (since === undefined && !retry.isInDoubt) return;
-  // It stays in doubt for the next holder, until the tokens are others.
+  // Keeps the doubt in the note for the next holder, until the tokens change.
   if (since !== undefined) await lease.leave(retry.sending(since).noteText);
   const { resource } = credential;
   const what =

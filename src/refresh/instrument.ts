@@ -2,7 +2,7 @@ import type { Credential } from '../credential.ts';
 import { HoldfastError, LeaseLostError, LoginRequiredError } from '../errors.ts';
 import { isMeasured, measure, type RefreshOutcome } from '../system/metric-channel.ts';
 
-/** Measures one refresh, from the lease to its outcome, while somebody listens. */
+/** Measures one refresh, from the lease to its outcome, while there is a subscriber. */
 export class RefreshSpan {
   readonly #before: Credential;
   readonly #epoch: number | undefined;
@@ -15,12 +15,12 @@ export class RefreshSpan {
     this.#epoch = epoch;
   }
 
-  /** Something is about to be sent to the server. */
+  /** Counts a request that is about to be sent. */
   sent(): void {
     this.#attempts += 1;
   }
 
-  /** @param saved what is stored now: this answer, or what another process got */
+  /** @param saved the credential that is stored now: this answer, or another process's */
   succeeded(saved: Credential): void {
     const isOurs = this.#attempts > 0 && (this.#epoch === undefined || saved.epoch === this.#epoch);
     this.#ended(isOurs ? 'refreshed' : 'superseded', undefined);

@@ -28,37 +28,37 @@ import type { ReusePolicy } from './reuse-policy.ts';
 import { SingleFlight, type Wait } from './single-flight.ts';
 
 /*
- * Refresh exactly once (DESIGN section 6, docs/refresh.md, docs/fleet.md), whatever the store. In one process concurrent
- * callers share one run; between processes and machines the lease decides, and its holder knows the credential as it is then.
- * The lease is checked again right before the first byte leaves. What the server answers is never dropped
- * (credentials/outbox/outbox.ts).
+ * Refreshes each credential exactly once, whatever the store (DESIGN section 6, docs/refresh.md, docs/fleet.md). In one
+ * process, concurrent callers share one run. Between processes and machines the lease decides, and its holder reads the
+ * credential again. Right before the first byte leaves, the holder checks the lease once more. The outbox makes sure
+ * that no answer of a server is dropped (credentials/outbox/outbox.ts).
  */
 
 /**
- * How long a token endpoint may take, in milliseconds. Long, since a request that is given up may still be processed: a
- * caller waits for as long as it said, and the refresh goes on without it.
+ * Time limit for a token endpoint, in milliseconds. It is long because a server may still process a request that we
+ * give up. A caller waits only as long as it asked to; the refresh continues without it.
  */
 const REQUEST_TIMEOUT_MS = 90_000;
 
-/** One run asks the server at most this often; a caller that still has time begins another run. */
+/** Maximum number of requests in one run. A caller that still has time starts another run. */
 const TRIES_A_RUN = 5;
 
-/** How long the request of a process that was killed may take to be processed, in milliseconds. */
+/** Time that a server may need to process the request of a killed process, in milliseconds. */
 const LEFT_BEHIND_MS = 2_000;
 
-/** The answers of RFC 6749 section 5.2 that end a login: the grant, or the client, is gone. */
+/** The errors of RFC 6749 section 5.2 that end a login: the server has dropped the grant or the client. */
 const FINAL = new Set(['invalid_grant', 'invalid_client']);
 
 export interface RefreshWait extends Wait {
   /** How long to wait for a living holder of the lease, in milliseconds. */
   readonly leaseMs: number;
-  /** The token at hand is refreshed before its time: its server refused it. */
+  /** Refreshes the current token before it is due, because its server refused it. */
   readonly refused?: boolean | undefined;
-  /** Asks although the login is marked as ended: the refusal may have passed. */
+  /** Sends a request although the login is marked as ended, because the refusal may have been temporary. */
   readonly probe?: boolean | undefined;
 }
 
-/** One run: what its starter allows, and until when, on the monotonic clock. */
+/** One run: the options of the caller that started it, and its deadline on the monotonic clock. */
 interface Run extends RefreshWait {
   readonly end: number;
 }
@@ -87,12 +87,13 @@ export class Refresh {
   }
 
   /**
-   * A later state of the credential than `stale`: refreshed here, or by another process that was first.
+   * Refreshes the credential, or finds that another process has refreshed it.
    *
-   * @throws LoginRequiredError when the server refused the refresh token for good, or there is none
-   * @throws LockTimeoutError, TimeoutError when the wait was over first
-   * @throws NetworkError, OAuthError, InvalidResponseError for what the server did; the credential is as it was
-   * @throws RefreshLimitedError when the last refreshes yielded nothing usable
+   * @returns a later state of the credential than `stale`
+   * @throws LoginRequiredError when the server refused the refresh token for good, or the login has no refresh token
+   * @throws LockTimeoutError, TimeoutError when the wait ended first
+   * @throws NetworkError, OAuthError, InvalidResponseError when the server failed; the credential is unchanged
+   * @throws RefreshLimitedError when the last refreshes yielded no usable token
    * @throws StorageFullError, StorageUnwritableError when there is no room for new tokens; the server was not asked
    * @throws AbortedError for the caller's signal, VaultClosedError after `close`
    */
@@ -103,10 +104,10 @@ export class Refresh {
   }
 
   /**
-   * Starts nothing more, lets the requests under way end, so that their answers are saved, and tries once more to write
-   * what the store could not take.
+   * Starts no new requests and waits for the running ones, so that their answers are saved. Then it tries once more to
+   * write the states that the store could not take.
    *
-   * @returns what is saved nowhere that outlives this process
+   * @returns the credentials that are saved nowhere that outlives this process
    */
   async close(): Promise<readonly Credential[]> {
     this.#closing.abort();
@@ -119,14 +120,14 @@ export class Refresh {
       try {
         return await this.#refreshOnce(stale, run);
       } catch (error) {
-        // It lapsed before anything was sent: somebody else has it, or it is there to be claimed again.
+        // The lease expired before we sent anything. Another process holds it, or we can claim it again.
         const isLost = error instanceof LeaseLostError && run.leaseMs > 0;
         if (!isLost || performance.now() >= run.end) throw error;
       }
     }
   }
 
-  /** One refresh, from the lease to its outcome. */
+  /** Runs one refresh, from the lease to its outcome. */
   async #refreshOnce(stale: StoredCredential, run: Run): Promise<StoredCredential> {
     const lease = this.#store.lease(stale);
     let span: RefreshSpan | undefined;
@@ -143,7 +144,7 @@ export class Refresh {
       const abandonedAt = retry.abandonedAt ?? lease.abandonedAt;
       for (let tries = 1; ; tries += 1) {
         if (await this.#waitOut(retry, credential, lease, run)) {
-          // Meanwhile the answer of a holder that was given up may have come, or a login.
+          // During the pause, the answer of a holder that was given up, or a new login, may have arrived.
           current = due(await lease.look(), stale, run);
           if (hasMoved(current.credential, stale.credential)) return current;
         }
@@ -189,7 +190,7 @@ export class Refresh {
     }
   }
 
-  /** How long to wait for the lease: as long as the caller allows, and as this server needs. */
+  /** How long to wait for the lease: as long as the caller allows and this server needs. */
   async #patience(credential: Credential, { leaseMs, end }: Run): Promise<BeginOptions> {
     return {
       waitMs: Math.min(leaseMs, Math.max(0, end - performance.now())),
@@ -199,9 +200,9 @@ export class Refresh {
     };
   }
 
-  /** Sends the request, fenced at its first byte, once all holders can know of it. */
+  /** Sends the request after all other holders can know about it. The first byte is fenced. */
   async #request(credential: Credential, lease: CredentialLease, span: RefreshSpan): Promise<Outcome> {
-    // A strict server answers nobody twice, so there nobody asks who else has sent the token.
+    // A strict server answers a refresh token only once, so no other holder needs to know that we sent it.
     if ((await this.#policy.of(credential)) !== 'strict') lease.announce();
     const beforeSend = () => {
       lease.fence();
@@ -218,15 +219,16 @@ export class Refresh {
   }
 
   /**
-   * A holder that was killed may have left a request behind that the server has not come to yet. If it came to it after ours,
-   * that answer would count, and nobody has it. A claim that lapses gives it the time; a lock of the kernel is free at once.
+   * Waits for a request that a killed holder may have left behind. If the server processed it after ours, its answer
+   * would count, and no process has that answer. A claim that expires gives the server this time; a kernel lock is free
+   * at once.
    */
   async #letPass(retry: RetryState, credential: Credential, lease: CredentialLease, run: Run): Promise<void> {
     const { abandonedAt } = retry;
     if (!lease.passesAtOnce || abandonedAt === undefined) return;
     const left = Math.min(abandonedAt + LEFT_BEHIND_MS - lease.now(), LEFT_BEHIND_MS);
     if (left <= 0) return;
-    // A strict server ends the login in either order, so without a token that serves there is nothing to wait for.
+    // A strict server ends the login in either order. Without a usable token there is nothing to wait for.
     const serves = alive(credential, thisMoment());
     if (!serves && (await this.#policy.of(credential)) === 'strict') return;
     if (run.leaseMs === 0 || performance.now() + left > run.end) {
@@ -240,9 +242,10 @@ export class Refresh {
   }
 
   /**
-   * Lets the pause go by that the last failure asks for; throws that failure when the run has less time.
+   * Waits out the pause that the last failure requires.
    *
-   * @returns whether there was one
+   * @returns whether there was a pause
+   * @throws that failure when the pause would outlast the run
    */
   async #waitOut(
     retry: RetryState,
@@ -264,13 +267,13 @@ export class Refresh {
     lease: CredentialLease,
     { end, leaseMs }: Run,
   ): boolean {
-    // Under a lease that is lost nothing can be sent any more.
+    // Nothing more can be sent under a lost lease.
     if (error instanceof LeaseLostError) return false;
     const over = performance.now() + retry.pauseMs(lease.now()) > end;
-    // A caller that would not wait for the lease does not wait for a server either: the old token has life left.
+    // A caller that would not wait for the lease does not wait for a server either: the old token is still valid.
     const mayPass = isRefusal || (error instanceof HoldfastError && error.retryable && leaseMs > 0);
     if (!mayPass || over || tries === TRIES_A_RUN || !(error instanceof HoldfastError)) return false;
-    // A refusal that is asked about a second time is no news yet.
+    // The first refusal is not reported yet; the server is asked a second time.
     if (!isRefusal)
       this.#report({ type: 'refresh-retry', message: `${error.message} Trying again.`, hint: error.hint });
     return true;
@@ -286,9 +289,9 @@ function usable(saved: StoredCredential, { problem }: TokenAnswer): StoredCreden
 type Outcome = { readonly answer: TokenAnswer } | { readonly error: unknown };
 
 /**
- * The credential as it is now, where it is to be refreshed or has been.
+ * Returns the current credential, if it needs a refresh or has had one.
  *
- * @throws LoginRequiredError when it was removed, or can be refreshed no more
+ * @throws LoginRequiredError when it was removed, or can no longer be refreshed
  */
 function due(
   current: StoredCredential | undefined,
@@ -304,7 +307,7 @@ function due(
   return current;
 }
 
-/** @throws RefreshLimitedError when the last refreshes yielded nothing usable */
+/** @throws RefreshLimitedError when the last refreshes yielded no usable token */
 function retryStateOf(lease: CredentialLease, credential: Credential, run: Run): RetryState {
   const now = lease.now();
   const read = RetryState.read(lease.note, credential, now);
@@ -314,7 +317,7 @@ function retryStateOf(lease: CredentialLease, credential: Credential, run: Run):
   return retry;
 }
 
-/** What the next holder is told of a failed request. */
+/** Records a failed request for the next holder. */
 function afterFailure(
   retry: RetryState,
   error: unknown,
@@ -322,7 +325,7 @@ function afterFailure(
   credential: Credential,
   now: number,
 ): RetryState {
-  // Nothing was sent, so nothing of it stays in the note.
+  // Nothing was sent, so the note records nothing.
   const isOurs = error instanceof LeaseLostError || error instanceof InvalidArgumentError;
   if (!(error instanceof HoldfastError) || isOurs) return retry;
   return isRefusal ? retry.refused(error, now) : retry.failed(error, now, alive(credential, thisMoment()));
@@ -336,8 +339,9 @@ function disbelieved(error: OAuthError, { server }: Credential): NetworkError {
 }
 
 /**
- * Whether the server refused the grant or the client, which ends the login when it is said twice. What another grant than a refresh token presents is renewed by others, so its
- * refusal says nothing of the next one; and an assertion of the client's is refused for a wrong clock, too.
+ * Whether the server refused the grant or the client, which ends the login on the second refusal. Other grants than a
+ * refresh token send an assertion that somebody else renews, so their refusal says nothing about the next request. A
+ * client's assertion may also be refused because of a wrong clock.
  */
 function isFinal(error: unknown, { grant, client }: Credential): error is OAuthError {
   if (!(error instanceof OAuthError) || grant !== undefined || !FINAL.has(error.error)) return false;
@@ -345,9 +349,9 @@ function isFinal(error: unknown, { grant, client }: Credential): error is OAuthE
 }
 
 /**
- * The server refused for good. Only the generation that it refused is marked; a later one is simply used.
+ * Marks the login as refused for good. It marks only the refused generation; it returns a later one if there is one.
  *
- * @throws LoginRequiredError unless there is a later one
+ * @throws LoginRequiredError unless there is a later generation
  */
 async function markRefused(
   lease: CredentialLease,
@@ -360,7 +364,7 @@ async function markRefused(
     if (hasMoved(stored.credential, current.credential)) return stored;
     const loginRequired = { reason, error: error.error, since: Date.now() };
     const marked: Credential = { ...stored.credential, loginRequired };
-    // The mark only spares the next caller a request; what the server said holds without it.
+    // The mark only saves the next caller a request. The server's refusal holds without it.
     const written = await lease.replace(stored, marked).catch(() => 'followed' as const);
     if (written !== 'changed') throw refused(marked);
   }

@@ -19,57 +19,61 @@ import type { RefreshedLogin, RefresherOptions, RefresherResult } from './refres
 import { TokenBucket } from './token-bucket.ts';
 
 /*
- * Keeps every credential of a store warm: each is refreshed when it is due, by the same protocol as for a caller, so that
- * any number of processes may do this to one store. A record is read when something may have to be done for it, and not
- * kept in memory: what is remembered is when to look again.
+ * Keeps every credential of a store fresh. It refreshes each one when it is due, by the same protocol as a caller, so
+ * any number of processes may do this for one store. It reads a record only when the record may need work, and does not
+ * keep it in memory: it remembers only when to look again.
  */
 
 const EVERY_MS = 30_000;
 const RATE_PER_MINUTE = 600;
 
-/** A record may be replaced by a login whose tokens live shorter, so it is looked at again after so long at the latest, in ms. */
+/**
+ * Longest time between two looks at a record, in milliseconds. A login with shorter-lived tokens may have replaced it.
+ */
 const LOOK_AGAIN_MS = 10 * 60_000;
 
-/** How long a refresh is waited for, in milliseconds. It goes on without that. */
+/** Time limit for the wait for a refresh, in milliseconds. The refresh continues after it. */
 const WAIT_MS = 120_000;
 
-/** After a refresh that failed, in milliseconds, doubled each time. */
+/** Pause after a failed refresh, in milliseconds; it doubles each time. */
 const FIRST_RETRY_MS = 5_000;
 const LONGEST_RETRY_MS = 60_000;
 
-/** A login that the server refused is tried again after this time, in milliseconds: some refusals pass. */
+/** Time until the refresher tries a refused login again, in milliseconds: some refusals are temporary. */
 const PROBE_MS = 3_600_000;
 
-/** When another process is at it, in milliseconds. */
+/** Pause when another process holds the lease, in milliseconds. */
 const OTHERS_PAUSE_MS = 1_000;
 
-/** Between two listings goes so many times the time that one takes. */
+/** The pause between two listings is at least this many times the duration of one listing. */
 const LISTING_SHARE = 20;
 
-/** Between two rounds, in milliseconds, so that a great many credentials do not keep a core busy. */
+/** Shortest pause between two rounds, in milliseconds, so that very many credentials do not keep a core busy. */
 const SHORTEST_PAUSE_MS = 100;
 
-/** So many refreshes at one authorization server run at once: one that hangs must not hold up the others. */
+/**
+ * Maximum number of concurrent refreshes at one authorization server: a server that hangs must not block the others.
+ */
 const MOST_AT_AN_ISSUER = 16;
 
-/** So many run at once in all: each holds its tokens in memory. */
+/** Maximum number of concurrent refreshes in all: each holds its tokens in memory. */
 const MOST_AT_ONCE = 256;
 
-/** So many records are opened before what is due among them is begun. */
+/** Number of records to open before the refreshes that are due among them begin. */
 const CHUNK = 200;
 
-/** So many reasons why records do not open are told; more are of no help. */
+/** Maximum number of reported reasons why records cannot be opened; more do not help. */
 const MOST_REASONS = 20;
 
 interface Entry {
   readonly address: RecordAddress;
-  /** When to read it again, on the monotonic clock, in milliseconds. */
+  /** When to read the record again, on the monotonic clock, in milliseconds. */
   lookAt: number;
   state: RefresherState;
   isBusy: boolean;
   failures: number;
   isTried: boolean;
-  /** When to ask for a login that was refused, on the monotonic clock, in milliseconds. */
+  /** When to try a refused login again, on the monotonic clock, in milliseconds. */
   probeAt: number;
 }
 
@@ -104,9 +108,9 @@ export class Refresher {
   }
 
   /**
-   * Until the signal, or with `once` until what is due has been tried.
+   * Runs until the signal, or with `once` until everything that is due has been tried.
    *
-   * @throws what listing the store throws the first time, unless that may pass
+   * @throws what listing the store throws the first time, unless the error may pass
    */
   async run(signal: AbortSignal): Promise<RefresherResult> {
     const { once = false, everyMs = EVERY_MS } = this.#options;
@@ -119,7 +123,7 @@ export class Refresher {
           const begin = performance.now();
           await this.#list();
           const end = performance.now();
-          // A store so large that listing it takes long is listed less often.
+          // A large store that takes long to list is listed less often.
           listAt = end + Math.max(everyMs, LISTING_SHARE * (end - begin));
         }
         await this.#look(signal);
@@ -140,7 +144,7 @@ export class Refresher {
     return this.#result();
   }
 
-  /** Which records there are. Those that are gone are forgotten. */
+  /** Lists the records of the store, and forgets those that are gone. */
   async #list(): Promise<void> {
     const gone = new Set(this.#entries.keys());
     for (const address of await this.#store.addresses()) {
@@ -160,13 +164,13 @@ export class Refresher {
     for (const key of gone) this.#entries.delete(key);
   }
 
-  /** Reads what may be due, and begins what is, the nearest end first. */
+  /** Reads the records that may be due, and starts their refreshes: the token that expires first goes first. */
   async #look(signal: AbortSignal): Promise<void> {
     const now = performance.now();
     const wanted = [...this.#entries.values()].filter((entry) => !entry.isBusy && entry.lookAt <= now);
     for (let begin = 0; begin < wanted.length && !signal.aborted; begin += CHUNK) {
       const chunk = wanted.slice(begin, begin + CHUNK);
-      // Set first: one that was removed meanwhile comes back as nothing.
+      // Set before the read, because `open` returns nothing for a record that was removed meanwhile.
       for (const entry of chunk) lookIn(entry, LOOK_AGAIN_MS);
       const { held, undecryptable } = await this.#open(chunk);
       for (const one of undecryptable) {
@@ -188,7 +192,7 @@ export class Refresher {
     try {
       return await this.#store.open(entries.map(({ address }) => address));
     } catch (error) {
-      // The store is away: they are looked at as soon as it is back.
+      // The store is unreachable. Look at these as soon as it is back.
       for (const entry of entries) lookIn(entry, 0);
       throw error;
     }
@@ -198,7 +202,7 @@ export class Refresher {
     return this.#entries.get(`${kid}/${id}`);
   }
 
-  /** Remembers what that record needs next. */
+  /** Remembers what the record needs next. */
   #settle(held: StoredCredential): RefresherState | undefined {
     const entry = this.#entry(held.address);
     if (entry === undefined) return undefined;
@@ -211,7 +215,7 @@ export class Refresher {
     return state;
   }
 
-  /** Whether a login that its server refused is to be tried again: an hour later, and from then on once an hour. */
+  /** Whether to try a refused login again: an hour after the refusal, and then once an hour. */
   #isWorthAsking({ address, credential }: StoredCredential): boolean {
     const { loginRequired } = credential;
     if (loginRequired === undefined || loginRequired.error === MOVED || !isRenewable(credential))
@@ -221,7 +225,7 @@ export class Refresher {
     return entry !== undefined && !entry.isBusy && !isRecent && entry.probeAt <= performance.now();
   }
 
-  /** Begins a refresh if its server may be asked now; else it is looked at again when its turn has come. */
+  /** Starts a refresh if its server may get a request now. Otherwise it schedules the next look at that login. */
   #begin(held: StoredCredential, withheld: Map<string, number>, signal: AbortSignal): void {
     const entry = this.#entry(held.address);
     if (entry === undefined) return;
@@ -243,7 +247,7 @@ export class Refresher {
       entry.isBusy = false;
       at.running -= 1;
       this.#running.delete(run);
-      // It may have to be looked at sooner than anything else.
+      // This record may need a look sooner than all others.
       this.#wake();
     });
     this.#running.add(run);
@@ -253,7 +257,8 @@ export class Refresher {
     const { resource, account } = held.credential;
     const login = { resource, account };
     try {
-      // Who is not waited for has the lease, or the server's patience; either way there is another time.
+      // With `leaseMs: 0` it waits neither for a holder of the lease nor for a failing server. There will be another
+      // try.
       const probe = entry.state === 'login-required';
       if (probe) entry.probeAt = performance.now() + PROBE_MS;
       const next = await this.#refresh.refresh(held, { leaseMs: 0, waitMs: WAIT_MS, signal, probe });
@@ -263,12 +268,12 @@ export class Refresher {
       this.#hear({ ...login, outcome: 'refreshed' });
     } catch (error) {
       if (!(error instanceof HoldfastError)) {
-        // A defect: the loop ends with it.
+        // A bug in Holdfast ends the loop.
         this.#defect = { error };
         return;
       }
       if (error instanceof AbortedError) return;
-      // A login that needs a person anyway, and still does: no news.
+      // The login needed a person before and still does, so this is not reported again.
       if (entry.state === 'login-required') return;
       if (error instanceof LockTimeoutError) {
         lookIn(entry, OTHERS_PAUSE_MS * (0.5 + Math.random()));
@@ -329,12 +334,12 @@ export class Refresher {
   }
 
   #hear(login: RefreshedLogin): void {
-    // A process that runs for months keeps no list of what once failed.
+    // A process that runs for months keeps no list of old failures.
     if (this.#options.once !== true) this.#failed = this.#failed.slice(-1);
     this.#options.onRefresh?.(login);
   }
 
-  /** Told once for each reason: nobody else would notice that a key is not the one that the store needs. */
+  /** Reports each reason once. Nobody else would notice that this machine has a different key than the store needs. */
   #doesNotOpen({ message, hint }: HoldfastError): void {
     if (this.#told.has(message) || this.#told.size >= MOST_REASONS) return;
     this.#told.add(message);
@@ -372,6 +377,6 @@ async function quietPause(ms: number, signal: AbortSignal): Promise<void> {
   try {
     await sleep(ms, signal);
   } catch {
-    // The loop looks at the signal itself.
+    // The loop checks the signal.
   }
 }

@@ -8,7 +8,7 @@ import type { Environment } from '../system/environment.ts';
 import { readSecret } from '../system/files/secret-file.ts';
 import { shellPath } from '../system/files/storage-error.ts';
 
-/** What one request for tokens by a grant needs to know. */
+/** The inputs of one token request by a grant. */
 export interface GrantRequest
   extends Pick<Credential, 'client' | 'resourceParameter' | 'requestedScope' | 'dpopKey'> {
   readonly server: TokenServer;
@@ -16,10 +16,10 @@ export interface GrantRequest
 }
 
 /**
- * Asks for tokens by a grant that needs no person: at the login, and for each renewal.
+ * Requests tokens by a grant that needs no person, at the login and for each renewal.
  *
- * @throws InvalidArgumentError, StorageUnreadableError when what is to be presented is not there, or is none
- * @throws OAuthError, NetworkError, TimeoutError, InvalidResponseError for what a server did
+ * @throws InvalidArgumentError, StorageUnreadableError when the assertion is missing or is not a JWT
+ * @throws OAuthError, NetworkError, TimeoutError, InvalidResponseError when a server failed
  */
 export async function requestByGrant(
   request: GrantRequest,
@@ -38,7 +38,7 @@ export async function requestByGrant(
       const assertion = await readAssertion(from, grant.type, environment);
       const asked = jwtBearer(server, client, { ...target, assertion }, bound);
       const answer = await explained(asked, { server, client, presented: { from, token: assertion } });
-      // The platform's token is the proof, each time: a refresh token would outlive it, and could be lost.
+      // The platform's token is the proof, each time. A refresh token would outlive it, and could be lost.
       return { ...answer, tokens: { ...answer.tokens, refreshToken: undefined } };
     }
     case 'enterprise': {
@@ -60,7 +60,7 @@ export async function requestByGrant(
   }
 }
 
-/** What is there now. No part of it is shown, whatever it is. */
+/** Reads the assertion that is stored there now. An error never shows any part of it. */
 export async function readAssertion(
   from: AssertionSource,
   of: 'workload-identity' | 'enterprise',
@@ -83,11 +83,11 @@ interface Asked {
   readonly server: TokenServer;
   readonly client: ClientRegistration;
   readonly presented?: { readonly from: AssertionSource; readonly token: Secret };
-  /** The identity provider whose word was presented. */
+  /** The issuer of the identity provider whose assertion was sent. */
   readonly voucher?: string;
 }
 
-/** What nobody is there to see: a server's refusal says what to check. */
+/** Adds a hint on what to check to a server's refusal, because no person is present to see the request. */
 async function explained<T>(answer: Promise<T>, asked: Asked): Promise<T> {
   try {
     return await answer;
@@ -122,7 +122,7 @@ async function hintFor(
   }
 }
 
-/** Who issued it, to whom, until when: mostly it is one of these. None of them is a secret. */
+/** Names the token's issuer, audience and expiry: one of them is usually the cause. None of them is a secret. */
 async function hintAt({ from, token }: NonNullable<Asked['presented']>): Promise<string> {
   const { unverifiedJwt } = await import('../oauth/tokens/grants.ts');
   const { iss, aud, exp } = unverifiedJwt(token)?.claims ?? {};

@@ -6,22 +6,22 @@ import type { TokenResponse } from '../oauth/tokens/token.ts';
 import { quote } from '../quote.ts';
 import type { Environment } from '../system/environment.ts';
 
-/** What the token endpoint gave, and whether a refresh token that was there has been left behind. */
+/** The answer of the token endpoint, and whether a new grant replaced the earlier refresh token. */
 export interface TokenAnswer extends TokenResponse {
   readonly anew?: true | undefined;
-  /** Why its access token cannot be used: then the tokens are the old ones, with the next refresh token. */
+  /** Why its access token cannot be used. The tokens are then the old ones with the next refresh token. */
   readonly problem?: HoldfastError | undefined;
-  /** What had to be found out of the server first, and is to be saved with the tokens. */
+  /** The server data that discovery had to find first. It is saved with the tokens. */
   readonly found?: Pick<Credential, 'server' | 'client' | 'resourceParameter'> | undefined;
 }
 
 /**
- * Asks for the next tokens of a credential: by its refresh token, or by the grant that needs none. A refresh token that came of
- * such a grant, and is refused, ends nothing: the grant is asked again.
+ * Requests the next tokens of a credential, by its refresh token or by a grant that needs none. When the server refuses
+ * a refresh token that such a grant yielded, the login does not end: the grant is used again.
  *
- * @param options.beforeSend called before a request with a token, or another proof, leaves; what it throws keeps it from leaving.
- *   So `onConnected` is awaited a moment before, and `afterSend` called a moment after
- * @throws OAuthError, NetworkError, TimeoutError, InvalidResponseError for what the server did
+ * @param options.beforeSend called before a request with a token, or another proof, leaves; if it throws, nothing is
+ * sent. `onConnected` is awaited a moment before, and `afterSend` is called a moment after
+ * @throws OAuthError, NetworkError, TimeoutError, InvalidResponseError when the server failed
  */
 export async function requestTokens(
   credential: Credential,
@@ -59,11 +59,11 @@ export async function requestTokens(
 }
 
 /**
- * The same credential with its server's endpoints, where only docker-agent has ever logged in: its files do not hold them.
+ * Adds the server's endpoints to a login that only docker-agent has made: docker-agent's files do not hold them.
  *
- * @throws IssuerMismatchError when the MCP server names another authorization server now, or the login does not say which one
- *   it is of; nothing was sent to that one
- * @throws NetworkError and whatever discovery throws
+ * @throws IssuerMismatchError when the MCP server now names another authorization server, or the login does not record
+ * its issuer; nothing was sent to that server
+ * @throws NetworkError and every other error of discovery
  */
 export async function withEndpoints(credential: Credential, options: RequestOptions): Promise<Credential> {
   const { server: known, resource, client } = credential;
@@ -75,7 +75,8 @@ export async function withEndpoints(credential: Credential, options: RequestOpti
   });
   const hint = `The tokens were not sent there. Log in again: ${loginCommand(resource, credential.account)}`;
   if (known.issuer === '') {
-    // Its older releases did not record who issued a login: only the MCP server's present word would say where to send it.
+    // docker-agent's older releases did not record the issuer of a login. Only the MCP server's current metadata would
+    // say where to send its tokens.
     throw new IssuerMismatchError(
       `docker-agent has not recorded who issued the login to ${resource}, and the MCP server now names ${quote(server.issuer)}.`,
       { hint },

@@ -5,71 +5,77 @@ import { type HoldfastError, NetworkError, RefreshLimitedError, TimeoutError } f
 import { quote } from '../quote.ts';
 
 /*
- * What the holders of a lease leave each other: how the last tries to refresh this credential went. So a server that is
- * in trouble hears from one process at a time, at growing intervals, however many want a token; and one whose tokens are
- * good for nothing is not asked for ever.
+ * What the holders of a lease tell each other: how the last tries to refresh this credential went. A failing server
+ * then gets requests from one process at a time, at growing intervals, however many callers want a token. A server
+ * whose tokens are never usable is not asked for ever.
  *
- * By the wall clock. What seems to come from the future was written by a clock that was set back since, and is forgotten.
+ * Times are by the wall clock. A time in the future was written before the clock was set back, so it is ignored.
  */
 
-/** The pause after a first failure, doubled with each further one, in milliseconds. */
+/** The pause after a first failure, in milliseconds; it doubles with each further failure. */
 const FIRST_PAUSE_MS = 1_000;
 const LONGEST_PAUSE_MS = 10_000;
-/** After failures that came before anything was sent, which cost the server nothing and leave no doubt. */
+/** After failures before anything was sent: they cost the server nothing and leave no doubt. */
 const FIRST_UNSENT_PAUSE_MS = 250;
 const LONGEST_UNSENT_PAUSE_MS = 2_000;
 
 /**
- * A request that got no answer may still be processed. Presented again meanwhile, the same refresh token would look
- * stolen to a strict server; after this long, in milliseconds, it has either been dropped or its answer is lost anyway.
+ * A server may still process a request that it did not answer. If we sent the same refresh token again meanwhile, a
+ * strict server would take it for stolen. After this time, in milliseconds, the request has been dropped or its answer
+ * is lost.
  */
 const IN_DOUBT_PAUSE_MS = 60_000;
 
-/** The longest such pause after a gateway's word, or a connection that broke, where callers wait for the new token, in ms. */
+/**
+ * Longest such pause after a gateway's error or a broken connection while callers wait for the new token, in
+ * milliseconds.
+ */
 const AWAITED_PAUSE_MS = 5_000;
 
-/** The pause between a first refusal and the question whether the server means it, in milliseconds. */
+/** The pause between a first refusal and the second request that confirms it, in milliseconds. */
 const REFUSAL_PAUSE_MS = 1_000;
 
-/** After a refusal that is believed, the refresher asks once more in this time, in milliseconds. */
+/** After a believed refusal, the refresher tries once more after this time, in milliseconds. */
 const ENDED_PAUSE_MS = 3_600_000;
 
-/** While an authorization server refuses many logins at once, in milliseconds. */
+/** The pause while an authorization server refuses many logins at once, in milliseconds. */
 const DISBELIEVED_PAUSE_MS = 60_000;
 
-/** So many refreshes within a minute that yielded no usable token are no accident any more. */
+/** This many refreshes without a usable token within a minute are not a coincidence. */
 const MOST_FRUITLESS = 5;
 const FRUITLESS_WITHIN_MS = 60_000;
 
-/** No server's `Retry-After` is believed for longer (http/request.ts), in milliseconds. */
+/** A longer `Retry-After` of a server is ignored (http/request.ts), in milliseconds. */
 const LONGEST_NOTED_PAUSE_MS = 3_600_000;
 
 /**
- * Holders estimate the engine's clock, each with the error of one round trip, so a note may seem to come from a moment ahead, in
- * milliseconds.
+ * How far ahead a note may seem to be, in milliseconds. Each holder estimates the engine's clock with the error of one
+ * round trip.
  */
 const CLOCK_TOLERANCE_MS = 5_000;
 
 const time = v.pipe(v.number(), v.safeInteger());
 
 const Note = v.object({
-  /** The generation that was presented, and the login that it belongs to: what failed for another says nothing. */
+  /** The generation whose token was sent, and its login: a failure of another one says nothing about this one. */
   generation: time,
   loggedInAt: time,
-  /** A request is under way, or its sender died. */
+  /** A request is running, or its sender died. */
   sentAt: v.optional(time),
   failures: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
   failedAt: v.optional(time),
-  /** How long after that the next try may be made. */
+  /** How long after `failedAt` the next try may start, in milliseconds. */
   pauseMs: v.optional(v.pipe(v.number(), v.minValue(0), v.maxValue(LONGEST_NOTED_PAUSE_MS))),
   inDoubt: v.optional(v.boolean()),
-  /** When the server first refused this very generation. */
+  /** When the server first refused this generation. */
   refusedAt: v.optional(time),
-  /** Why, as it was said: our own words and quoted ones, so a note with anything else is not ours. */
+  /**
+   * The reason, as it was reported. It holds our own text and quoted text, so a note with other characters is not ours.
+   */
   why: v.optional(
     v.pipe(v.string(), v.maxLength(600), v.regex(/^[^\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]*$/u)),
   ),
-  /** When refreshes were made that yielded nothing usable. */
+  /** When refreshes yielded no usable token. */
   fruitless: v.pipe(v.array(time), v.maxLength(MOST_FRUITLESS)),
 });
 type Note = v.InferOutput<typeof Note>;
@@ -81,7 +87,7 @@ export class RetryState {
     this.#note = note;
   }
 
-  /** What the note says that matters for this credential now. A note that cannot be read says nothing. */
+  /** Reads from the note what matters for this credential now. It ignores a note that it cannot read. */
   static read(text: string | undefined, credential: Credential, now: number): RetryState {
     const { generation, loggedInAt } = credential;
     const nothing: Note = { generation, loggedInAt, failures: 0, fruitless: [] };
@@ -94,7 +100,7 @@ export class RetryState {
     return new RetryState(tells ? { ...note, fruitless } : { ...nothing, fruitless });
   }
 
-  /** What the next holder is told; empty where there is nothing to tell. */
+  /** The note for the next holder; empty if there is nothing to record. */
   get noteText(): string {
     const { failures, fruitless, sentAt } = this.#note;
     const isEmpty = failures === 0 && fruitless.length === 0 && sentAt === undefined;
@@ -107,7 +113,7 @@ export class RetryState {
     return failedAt === undefined ? 0 : Math.max(0, failedAt + pauseMs - now);
   }
 
-  /** For who cannot wait so long: what happened, and when the next try will be made. */
+  /** The error for a caller that cannot wait that long: what happened, and when the next try will start. */
   failure({ resource }: Credential, now: number): HoldfastError {
     const { failedAt = now, why = 'The last try failed.', inDoubt } = this.#note;
     const ago = Math.round((now - failedAt) / 1000);
@@ -119,7 +125,7 @@ export class RetryState {
       : new NetworkError(message, { hint, retryAfterMs: this.pauseMs(now) });
   }
 
-  /** @throws RefreshLimitedError when the last refreshes yielded nothing usable */
+  /** @throws RefreshLimitedError when the last refreshes yielded no usable token */
   checkEffective({ resource, account, server }: Credential, now: number): void {
     const { fruitless } = this.#note;
     if (fruitless.length < MOST_FRUITLESS) return;
@@ -132,25 +138,25 @@ export class RetryState {
     );
   }
 
-  /** When a request for this very generation was sent whose sender never told how it went: it died. */
+  /** When a request for this generation was sent, if its sender never recorded the outcome: the sender died. */
   get abandonedAt(): number | undefined {
     return this.#note.sentAt;
   }
 
-  /** Whether the last request got no answer that tells what became of the refresh token. */
+  /** Whether the last request left open what became of the refresh token. */
   get isInDoubt(): boolean {
     return this.#note.inDoubt === true;
   }
 
-  /** A request is about to be sent. */
+  /** Records that a request is about to be sent. */
   sending(now: number): RetryState {
     return new RetryState({ ...this.#note, sentAt: now });
   }
 
   /**
-   * It failed. Every failure leaves a pause, or each caller would ask at once again.
+   * Records a failure. Every failure causes a pause, or each caller would send another request at once.
    *
-   * @param serves whether the old access token still serves, so that nobody waits for this refresh
+   * @param serves whether the old access token is still usable, so that no caller waits for this refresh
    */
   failed(error: HoldfastError, now: number, serves: boolean): RetryState {
     const doubtMs = doubtOf(error, serves);
@@ -163,26 +169,27 @@ export class RetryState {
   }
 
   /**
-   * The server refused the refresh token or the client. A refusal can pass: a replica that lags behind, a gateway, a server
-   * that could not fetch the client's metadata. It counts when it is given twice, at least a second apart.
+   * Records that the server refused the refresh token or the client. A refusal can be temporary: a replica lags behind,
+   * a gateway interferes, or the server could not fetch the client's metadata. Only a second refusal, at least a second
+   * later, counts.
    */
   refused(error: HoldfastError, now: number): RetryState {
     const next = this.#after(error, now, REFUSAL_PAUSE_MS * (1 + Math.random() / 2), false);
     return new RetryState({ ...next.#note, refusedAt: this.#note.refusedAt ?? now });
   }
 
-  /** Whether the server refused this generation a while ago, so that another refusal counts. */
+  /** Whether the server refused this generation long enough ago for another refusal to count. */
   wasRefused(now: number): boolean {
     const { refusedAt } = this.#note;
     return refusedAt !== undefined && now - refusedAt >= REFUSAL_PAUSE_MS;
   }
 
-  /** The refusal is believed: no caller asks again, and the refresher does so rarely. */
+  /** Records a believed refusal: no caller sends another request, and the refresher does so rarely. */
   ended(error: HoldfastError, now: number): RetryState {
     return this.#after(error, now, ENDED_PAUSE_MS, false);
   }
 
-  /** The refusal is not believed, since the server refuses many logins at once. */
+  /** Records a refusal that is not believed, because the server refuses many logins at once. */
   disbelieved(error: HoldfastError, now: number): RetryState {
     return this.#after(error, now, DISBELIEVED_PAUSE_MS * (0.75 + Math.random() / 2), false);
   }
@@ -195,17 +202,17 @@ export class RetryState {
       failedAt: now,
       inDoubt,
       pauseMs: Math.round(pauseMs),
-      // Not half of a character.
+      // Do not end in half a surrogate pair.
       why: error.message.slice(0, 200).replace(/[\ud800-\udbff]$/, ''),
     });
   }
 
-  /** A refresh succeeded. What it yielded is this credential; whether that is of any use shows when it is used. */
+  /** Records a success. Its token is this credential's; only its use shows whether it is usable. */
   succeeded({ generation, loggedInAt }: Credential): RetryState {
     return new RetryState({ generation, loggedInAt, failures: 0, fruitless: this.#note.fruitless });
   }
 
-  /** The token at hand was refused, or had expired on arrival, so it is refreshed for nothing. */
+  /** Records that the last refresh was useless: its token was refused, or had expired on arrival. */
   ineffective(now: number): RetryState {
     return new RetryState({
       ...this.#note,
@@ -214,7 +221,7 @@ export class RetryState {
   }
 }
 
-/** For how long the server may still process the request, in milliseconds; 0 where it has answered, or never got it. */
+/** How long the server may still process the request, in milliseconds; 0 if it has answered or never received it. */
 function doubtOf(error: HoldfastError, serves: boolean): number {
   if (error instanceof TimeoutError) return IN_DOUBT_PAUSE_MS;
   if (!(error instanceof NetworkError)) return 0;

@@ -4,45 +4,46 @@ import { lapsesAt } from '../credentials/token-age.ts';
 import { type Moment, thisMoment } from '../system/clock.ts';
 
 /*
- * What a server does with a refresh token that is presented a second time. No metadata says it, and it decides how a claim
- * is followed whose holder went silent in the middle of its request. A server with a replay window answers again, so
- * waiting gains nothing (eager). A strict one ends the login: there it is worth waiting for a holder that is merely stopped,
- * with the answer in hand (patient). Where a lease is freed by nothing but the death of its holder, nobody can come back,
- * and none of this matters.
+ * How a server treats a second use of a refresh token. No metadata declares it, yet it decides how to follow a claim
+ * whose holder went silent during its request. A server with a replay window answers again, so waiting gains nothing
+ * (eager). A strict server ends the login, so we wait for a holder that may only be paused and still have the answer
+ * (patient). If only the holder's death frees a lease, no holder can come back, and none of this matters.
  */
 
 export type Reuse = 'window' | 'strict' | 'unknown';
 
 /**
- * Servers whose window is documented or was reported; as of 2026-11. By the host of the issuer, itself or below.
- * `config.json` says it for others: `"servers": { "<URL>": { "replay": "strict" } }`.
+ * Servers whose window is documented or was reported; as of 2026-11. The entry is the issuer's host or a parent domain
+ * of it. `config.json` sets it for others: `"servers": { "<URL>": { "replay": "strict" } }`.
  */
 const KNOWN: readonly (readonly [host: string, replay: Reuse])[] = [
-  // Ten seconds, and the immediate parent always.
+  // Ten seconds; the immediate parent works always.
   ['supabase.com', 'window'],
   ['supabase.co', 'window'],
   // Thirty minutes, as reported (anthropics/claude-code issue 85236).
   ['linear.app', 'window'],
 ];
 
-/** A refresh under way ends first, at its own timeout at the latest, in milliseconds; its tokens are those that count. */
+/**
+ * A running refresh ends first, after its own timeout at the latest; its tokens are the ones that count. Milliseconds.
+ */
 const OPERATION_WAIT_MS = 100_000;
 
-/** The longest window that is common (Okta and Cognito: up to a minute). */
+/** The longest common replay window, in milliseconds (Okta and Cognito: up to a minute). */
 const USUAL_WINDOW_MS = 60_000;
 
 export class ReusePolicy {
   readonly #set: (credential: Credential) => Promise<Reuse | undefined>;
   readonly #strict = new Set<string>();
 
-  /** @param set what the user has said of that server, if anything */
+  /** @param set the user's setting for that server, if any */
   constructor(set: (credential: Credential) => Promise<Reuse | undefined> = async () => undefined) {
     this.#set = set;
   }
 
   async of(credential: Credential): Promise<Reuse> {
     const { issuer } = credential.server;
-    // A setting that cannot be read is said where it is used, at a login; it is no reason to give no token.
+    // A login reports a setting that cannot be read. It is no reason to withhold a token.
     const said = await this.#set(credential).catch(() => undefined);
     if (said !== undefined) return said;
     if (this.#strict.has(issuer)) return 'strict';
@@ -51,16 +52,17 @@ export class ReusePolicy {
   }
 
   /**
-   * A refresh token was refused whose earlier request had no known end. That a server is strict only makes holders patient. That
-   * one has a window is never learnt: a second success proves nothing, since the first request may never have arrived.
+   * Records that a server refused a refresh token after an earlier request with an unknown outcome. A strict server
+   * only makes holders patient. Holdfast never learns that a server has a window: a second success proves nothing,
+   * because the first request may never have arrived.
    */
   learnStrict({ server: { issuer } }: Credential): void {
     this.#strict.add(issuer);
   }
 
   /**
-   * For how long after a request its server lets the newest of several answers count, in milliseconds. 0 where that is not
-   * known: there every answer may be the only one.
+   * How long after a request its server lets the newest of several answers count, in milliseconds. 0 if unknown: every
+   * answer may then be the only one.
    */
   async newestCountsForMs(credential: Credential): Promise<number> {
     return (await this.of(credential)) === 'window' ? USUAL_WINDOW_MS : 0;
@@ -72,8 +74,9 @@ export class ReusePolicy {
   }
 
   /**
-   * How long one can do without new tokens for the sake of a holder that went silent, in milliseconds. Where nothing is known
-   * of the server: as long as the old token serves, since crashes are far more common than long stops.
+   * How long a caller can wait without new tokens for a holder that went silent, in milliseconds. If nothing is known
+   * about the server, this is the remaining life of the old token, because crashes are far more common than long
+   * pauses.
    */
   async canWaitMs(credential: Credential, now: Moment): Promise<number> {
     const replay = await this.of(credential);

@@ -4,10 +4,10 @@ import type { RequestOptions } from '../http/request.ts';
 import { withEndpoints } from './request-tokens.ts';
 
 /**
- * Revokes the tokens of a credential (RFC 7009): the refresh token first, since with it the server ends the whole grant (section
- * 2.1); then the access token.
+ * Revokes the tokens of a credential (RFC 7009): first the refresh token, because the server then ends the whole grant
+ * (section 2.1), then the access token.
  *
- * @throws OAuthError, NetworkError, TimeoutError for what the server did
+ * @throws OAuthError, NetworkError, TimeoutError when the server failed
  */
 export async function revokeTokens(
   credential: Credential,
@@ -23,8 +23,8 @@ export async function revokeTokens(
   try {
     await revokeToken(at, client, tokens.accessToken, 'access_token', wait);
   } catch (error) {
-    // RFC 7009 section 2.2.1: a server cannot take back what it does not keep, such as a JWT. With the refresh token gone
-    // the login has ended, and that token lapses by itself.
+    // RFC 7009 section 2.2.1: a server cannot revoke a token that it does not store, such as a JWT. Revoking the
+    // refresh token has ended the login, and that access token expires automatically.
     const kept = error instanceof OAuthError && error.error === 'unsupported_token_type';
     if (!kept || tokens.refreshToken === undefined) throw error;
   }

@@ -2,27 +2,32 @@ import { AbortedError, HoldfastError, TimeoutError, VaultClosedError } from '../
 import { sleep } from '../system/locks/keyed-mutex.ts';
 
 /*
- * Callers of one process that want the same refresh share one run. Each waits for as long as it said; the run goes on without
- * them, since its answer must be saved.
+ * Callers in one process that want the same refresh share one run. Each caller waits as long as it asked to. The run
+ * continues without them, because its answer must be saved.
  */
 
 export interface Wait {
-  /** How long to wait in all, in milliseconds. */
+  /** Total time to wait, in milliseconds. */
   readonly waitMs: number;
-  /** Ends this caller's wait only. */
+  /** Ends only this caller's wait. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A run whose own time ends with its caller's says more of why than its caller could: it gets so long to say it. */
+/**
+ * Extra wait when a run's deadline equals its caller's, in milliseconds: the run can give a better reason than a
+ * timeout.
+ */
 const OWN_WORD_MS = 250;
 
 export class SingleFlight<T> {
   readonly #running = new Map<string, Promise<T>>();
 
   /**
-   * @param start begins a run, given how long it may take, in milliseconds
-   * @param isPatient whether a run that another caller began, and that failed in a way that may pass, is begun again for this one
-   * @throws AbortedError for the caller's signal; TimeoutError when its time was over first
+   * Joins the run for `key`, or starts one.
+   *
+   * @param start starts a run, given its time limit in milliseconds
+   * @param isPatient whether this caller starts a new run when another caller's run failed temporarily
+   * @throws AbortedError for the caller's signal; TimeoutError when its time ended first
    */
   async join(
     key: string,
@@ -40,14 +45,14 @@ export class SingleFlight<T> {
         const run = joined ?? this.#begin(key, start(left));
         return await waitFor(run, left + (isPatient ? OWN_WORD_MS : 0), signal);
       } catch (error) {
-        // The run's starter had a shorter deadline, or less patience.
+        // The run's starter had a shorter deadline, or was less patient.
         const mayPass = error instanceof HoldfastError && error.retryable && isPatient;
         if (joined === undefined || !mayPass || performance.now() >= end) throw error;
       }
     }
   }
 
-  /** Until nothing runs any more. */
+  /** Waits until no run is left. */
   async settled(): Promise<void> {
     await Promise.allSettled(this.#running.values());
   }
@@ -55,7 +60,7 @@ export class SingleFlight<T> {
   #begin(key: string, started: Promise<T>): Promise<T> {
     const run = started
       .catch((error: unknown) => {
-        // Within a run there is one signal: that of `close`.
+        // A run has only one signal, that of `close`.
         throw error instanceof AbortedError ? closed(error) : error;
       })
       .finally(() => this.#running.delete(key));
@@ -78,7 +83,7 @@ async function waitFor<T>(run: Promise<T>, ms: number, signal: AbortSignal | und
   } finally {
     over.abort();
     run.catch(() => {
-      // Its own caller hears of it; this one has stopped waiting.
+      // The caller that started the run receives the error; this one has stopped waiting.
     });
   }
 }

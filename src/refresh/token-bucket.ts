@@ -1,7 +1,7 @@
-/** A burst may take what has gathered in so many milliseconds. */
+/** A burst may use the tokens of this much time, in milliseconds. */
 const BURST_MS = 5_000;
 
-/** Lets so many through a minute, and a short burst after a pause. On the monotonic clock. */
+/** Limits calls to a number per minute, with a short burst after a pause. Uses the monotonic clock. */
 export class TokenBucket {
   readonly #perMs: number;
   readonly #most: number;
@@ -14,7 +14,11 @@ export class TokenBucket {
     this.#tokens = this.#most;
   }
 
-  /** Whether one may go now. */
+  /**
+   * Takes a token.
+   *
+   * @returns whether there was one
+   */
   take(): boolean {
     const now = performance.now();
     this.#tokens = Math.min(this.#most, this.#tokens + (now - this.#at) * this.#perMs);
@@ -24,7 +28,10 @@ export class TokenBucket {
     return true;
   }
 
-  /** How long until the so-manyth of those who wait may go, in milliseconds. */
+  /**
+   * @param place position in the queue, from 1
+   * @returns how long the caller at that position must wait, in milliseconds
+   */
   waitMs(place: number): number {
     return Math.max(0, (place - this.#tokens) / this.#perMs);
   }
