@@ -3,19 +3,19 @@ import { LoginRequiredError } from '../errors.ts';
 import { shellPath } from '../system/files/storage-error.ts';
 import type { CredentialStore } from './credential-store.ts';
 
-/* Why a credential needs a person, and the command that mends it. */
+/* Why a credential needs a person, and the command that fixes it. */
 
-/** The `error` of a record whose login moved to another machine, in place of a server's. */
+/** The `error` of a record whose login moved to another machine, instead of a server's error. */
 export const MOVED = 'moved';
 
 type Named = Pick<Credential, 'resource' | 'account'>;
 
-/** The command that mends a missing login, as one would type it. */
+/** The shell command that fixes a missing login. */
 export function loginCommand(resource: string, account: string): string {
   return `holdfast login ${shellPath(resource)}${account === DEFAULT_ACCOUNT ? '' : ` --account ${shellPath(account)}`}`;
 }
 
-/** Nobody logged in, or somebody logged out. */
+/** The error when nobody has logged in, or somebody has logged out. */
 export function notLoggedIn({ resource, account }: Named): LoginRequiredError {
   const whose = account === DEFAULT_ACCOUNT ? '' : ` for the account ${account}`;
   return new LoginRequiredError(`There is no login to ${resource}${whose}.`, {
@@ -23,7 +23,7 @@ export function notLoggedIn({ resource, account }: Named): LoginRequiredError {
   });
 }
 
-/** As `notLoggedIn`, and names the login whose URL differs by a slash at its end alone, where there is one. */
+/** Like `notLoggedIn`, but names the login whose URL differs only by a trailing slash, if there is one. */
 export async function notLoggedInNear(
   id: CredentialId,
   store: Pick<CredentialStore, 'kidsOf'>,
@@ -39,19 +39,19 @@ export async function notLoggedInNear(
   );
 }
 
-/** The resource that differs from this one by a slash at its end alone, where there is a login to it. */
+/** The resource that differs from this one only by a trailing slash, if there is a login to it. */
 export async function loginNear(
   { resource, account }: CredentialId,
   store: Pick<CredentialStore, 'kidsOf'>,
 ): Promise<string | undefined> {
   const near = withOtherSlash(resource);
   if (near === undefined) return undefined;
-  // A help and no more: a store that fails now has said so already, or will.
+  // Only a hint for the user. The store's failure is reported elsewhere.
   const kids = await store.kidsOf(CredentialId.of(near, account).recordId).catch(() => []);
   return kids.length === 0 ? undefined : near;
 }
 
-/** The server refused the refresh token. */
+/** The error when the server refused the refresh token. */
 export function refused({ resource, account, loginRequired }: Credential): LoginRequiredError {
   const since = loginRequired && new Date(loginRequired.since).toISOString();
   return new LoginRequiredError(
@@ -60,7 +60,7 @@ export function refused({ resource, account, loginRequired }: Credential): Login
   );
 }
 
-/** The access token lapsed, and there is nothing to refresh it with. */
+/** The error when the access token has expired and there is nothing to refresh it with. */
 export function cannotRefresh(name: Named & Pick<Credential, 'received' | 'imported'>): LoginRequiredError {
   if (name.received?.mode === 'access-token') {
     return new LoginRequiredError(
@@ -80,7 +80,7 @@ export function cannotRefresh(name: Named & Pick<Credential, 'received' | 'impor
   );
 }
 
-/** The record is gone, and was there a moment ago. */
+/** The error when the record disappeared during the operation. */
 export function loggedOut(name: Named): LoginRequiredError {
   return new LoginRequiredError(`The login to ${name.resource} was removed meanwhile.`, {
     hint: again(name),

@@ -3,12 +3,12 @@ import type { RecordAddress } from '../store/record-store.ts';
 import type { RecordAccess } from './sealed/record-access.ts';
 
 /*
- * After the way to an engine broke, another server may answer that lacks the last writes: a replica was promoted, a backup
- * restored. The next process that asks for such a login would send a refresh token that was used up. So this process reads at
- * once what it has written, and does not wait until somebody asks for it.
+ * Checks the records that this process wrote after the connection to an engine broke. The server that answers next may
+ * lack the last writes: a replica was promoted, or a backup was restored. Another process would then send a refresh
+ * token that is used up. So this process reads its records at once, without waiting for a caller.
  */
 
-/** Between two tries while the engine stays away, in milliseconds: growing. */
+/** The pause between two tries while the engine is unreachable, in milliseconds; it grows. */
 const FIRST_RETRY_MS = 250;
 const LONGEST_RETRY_MS = 2_000;
 
@@ -20,7 +20,7 @@ export class LookBack {
   #isWanted = false;
   #isClosed = false;
 
-  /** @param written where this process has written */
+  /** @param written the addresses that this process has written */
   constructor(store: RecordAccess, written: () => readonly RecordAddress[]) {
     this.#store = store;
     this.#written = written;
@@ -52,17 +52,17 @@ export class LookBack {
     this.#timer.unref();
   }
 
-  /** Whether the engine could say what it has. */
+  /** Whether the engine answered. */
   async #look(): Promise<boolean> {
     const addresses = this.#written();
     if (addresses.length === 0) return true;
     try {
       const { held } = await this.#store.open(addresses);
-      // Whatever is older there than here is written again.
+      // `newest` writes a record again if the store has an older state.
       for (const stored of held) this.#store.newest(stored);
       return true;
     } catch (error) {
-      // A defect is not asked about again.
+      // Do not retry after a bug.
       return !(error instanceof HoldfastError && error.retryable);
     }
   }

@@ -4,11 +4,11 @@ import type { StoredCredential } from './stored-credential.ts';
 import { isNewer } from './versions.ts';
 
 /*
- * What this process last saw written of each login, so that a store that forgot it is told again. Bounded: a replica that lags
- * does so by seconds, and a refresher of a million logins must not keep them all.
+ * The last state of each login that this process saw written, so that it can tell a store that forgot it. The number is
+ * bounded: a replica lags only by seconds, and a refresher of a million logins must not hold them all.
  */
 
-/** So many of the last logins that were written. */
+/** Number of recently written logins to remember. */
 const MOST = 256;
 
 export class Remembered {
@@ -29,13 +29,13 @@ export class Remembered {
     this.#written.delete(id);
   }
 
-  /** The state that was written, where the store has an older one. */
+  /** The state that was written, if the store has an older one. */
   newer({ address, credential }: StoredCredential): Credential | undefined {
     const written = this.#written.get(address.id)?.credential;
     return written !== undefined && isNewer(written, credential) ? written : undefined;
   }
 
-  /** Where all of them were written. */
+  /** The addresses of all remembered states. */
   addresses(): readonly RecordAddress[] {
     return [...this.#written.values()].map(({ address }) => address);
   }

@@ -3,7 +3,7 @@ import type { HoldfastError } from '../errors.ts';
 import type { SealingKey } from '../keyring/sealing-key.ts';
 import type { RecordAddress, RecordVersion } from '../store/record-store.ts';
 
-/** A credential as it was read, and what writing it back needs. */
+/** A credential as it was read, with the data that writing it back needs. */
 export interface StoredCredential {
   readonly credential: Credential;
   readonly address: RecordAddress;
@@ -12,15 +12,15 @@ export interface StoredCredential {
   readonly key: SealingKey;
 }
 
-/** A credential that was looked up, and the keys that have a record of its name. */
+/** A credential that was looked up, and the kids of all keys that have a record with its id. */
 export interface Lookup {
   readonly held: StoredCredential;
   readonly kids: readonly string[];
 }
 
-/** A record that could not be decrypted here, and why. */
+/** A record that could not be decrypted here, and the reason. */
 export interface Undecryptable extends RecordAddress {
   readonly error: HoldfastError;
-  /** The file that it is in, where the store has one for each. */
+  /** The file that contains it, if the store has one file for each record. */
   readonly file?: string | undefined;
 }

@@ -3,39 +3,44 @@ import { ageOf, type Moment } from '../system/clock.ts';
 
 /*
  * When to refresh (DESIGN section 6): at 90 % of an access token's life or five minutes before its end, whichever is
- * later. From then until the end the old token still serves, so nobody has to wait for the new one.
+ * later. Until its end the old token is still usable, so no caller waits for the new one.
  *
- * All of it goes by the token's age, so that a wall clock that is set, forwards or back, changes nothing within a boot.
+ * All times use the token's age. Setting the wall clock, forwards or back, changes nothing within a boot.
  */
 
-/** `early`: good, and due for its refresh. `lapsed`: too little life is left for a request to be made with it. */
+/** `early`: usable, and due for its refresh. `lapsed`: too little life is left to make a request with it. */
 export type Freshness = 'fresh' | 'early' | 'lapsed';
 
 const EARLY_SHARE = 0.9;
 const EARLY_BEFORE_END_MS = 5 * 60 * 1000;
 
-/** A token that ends within the next moments would lapse under way. At most a twentieth of its life. */
+/**
+ * A token that ends within this time, in milliseconds, would expire during a request. At most a twentieth of its life.
+ */
 const MARGIN_MS = 10_000;
 const MARGIN_SHARE = 0.05;
 
-/** A token without an expiry that is refused at this age, in milliseconds, has served. */
+/** A token without an expiry that is refused at this age, in milliseconds, has been useful. */
 const INEFFECTIVE_AGE_MS = 60_000;
 
-/** Two machines that share a store may differ by this much. A token from further ahead was dated by a wrong clock. */
+/**
+ * Tolerated difference between the clocks of two machines that share a store, in milliseconds. A token from further
+ * ahead was dated by a wrong clock.
+ */
 const CLOCK_TOLERANCE_MS = 60_000;
 
-/** Each process has its own moment in the window, so that a fleet does not come all at once. */
+/** Each process has its own moment in the window, so that a fleet does not refresh all at once. */
 const JITTER = Math.random() / 2;
 
-/** How old the access token is, in milliseconds; `undefined` when it seems to come from the future. */
+/** The age of the access token, in milliseconds; `undefined` when it seems to come from the future. */
 export function tokenAge({ obtainedAt, obtainedBoot }: Tokens, now: Moment): number | undefined {
   const age = ageOf({ wall: obtainedAt, boot: obtainedBoot }, now);
   return age < -CLOCK_TOLERANCE_MS ? undefined : age;
 }
 
 /**
- * The tokens as old as a store says that has a clock of its own, by the clocks of this machine: those of other machines may be
- * wrong.
+ * Re-dates the tokens by the age that the store's clock gives, on this machine's clock. The clock of the machine that
+ * wrote them may be wrong.
  */
 export function redated(
   credential: Credential,
@@ -52,7 +57,7 @@ export function redated(
       ...tokens,
       obtainedAt,
       ...(life === undefined ? {} : { expiresAt: obtainedAt + life }),
-      // What is older than this boot has no moment in it.
+      // A token that is older than this boot has no moment in it.
       ...(boot !== undefined && boot.ms >= ageMs
         ? { obtainedBoot: { id: boot.id, ms: Math.round(boot.ms - ageMs) } }
         : {}),
@@ -64,13 +69,13 @@ export function freshness({ tokens }: Credential, now: Moment): Freshness {
   const life = lifeOf(tokens);
   if (life === undefined) return 'fresh';
   const age = tokenAge(tokens, now);
-  // It may have any age, so it is refreshed now, and serves until that has succeeded.
+  // Its age is unknown. Refresh it now, and serve it until that succeeds.
   if (age === undefined) return 'early';
   if (age >= lapsesAfter(life)) return 'lapsed';
   return age >= refreshAfter(life) ? 'early' : 'fresh';
 }
 
-/** For how long a caller may be given this token without another thought, in milliseconds. */
+/** How long callers can be given this token without a check, in milliseconds. */
 export function freshFor({ tokens }: Credential, now: Moment): number {
   const life = lifeOf(tokens);
   if (life === undefined) return Number.POSITIVE_INFINITY;
@@ -79,8 +84,8 @@ export function freshFor({ tokens }: Credential, now: Moment): number {
 }
 
 /**
- * For how long a token is served whose refresh has just failed, with no other try, in milliseconds: for `pauseMs`, and no
- * longer than it is good.
+ * How long to serve a token after its refresh failed, without another try, in milliseconds: `pauseMs`, but no longer
+ * than the token is valid.
  */
 export function servedFor({ tokens }: Credential, now: Moment, pauseMs: number): number {
   const life = lifeOf(tokens);
@@ -91,8 +96,8 @@ export function servedFor({ tokens }: Credential, now: Moment, pauseMs: number):
 }
 
 /**
- * Whether a token that is refused now has been of no use: it was refused in the first half of its life. One that was refused
- * later served until then, at a server that counts otherwise than it says.
+ * Whether a token that is refused now was useless: it was refused in the first half of its life. A token that was
+ * refused later worked until then, at a server that shortens the lifetime it declares.
  */
 export function wasIneffective({ tokens }: Credential, now: Moment): boolean {
   const life = lifeOf(tokens) ?? 2 * INEFFECTIVE_AGE_MS;
@@ -100,7 +105,7 @@ export function wasIneffective({ tokens }: Credential, now: Moment): boolean {
   return age === undefined || age < life / 2;
 }
 
-/** When it should be refreshed, in milliseconds from now; `Infinity` where nothing would come of that. */
+/** When to refresh it, in milliseconds from now; `Infinity` if a refresh is not possible. */
 export function dueInMs(credential: Credential, now: Moment): number {
   const isLasting = credential.loginRequired !== undefined || !isRenewable(credential);
   return isLasting ? Number.POSITIVE_INFINITY : freshFor(credential, now);
@@ -114,8 +119,8 @@ export function alive({ tokens }: Credential, now: Moment): boolean {
 }
 
 /**
- * When the access token lapses, by the wall clock as it is now, in milliseconds since the epoch. Of one from the future it is
- * known alone that it has no more than its whole life left.
+ * When the access token lapses, by the current wall clock, in milliseconds since the epoch. A token from the future has
+ * at most its whole life left; more is not known.
  */
 export function lapsesAt({ tokens }: Credential, now: Moment): number | undefined {
   const life = lifeOf(tokens);

@@ -1,4 +1,4 @@
-/** What other programs and people should know, and no caller waits for: a fallback, a retry, a record moved aside. */
+/** An event for programs and people that no caller waits for: a fallback, a retry, a record moved aside. */
 export interface VaultEvent {
   readonly type:
     | 'memory-only'

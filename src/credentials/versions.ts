@@ -1,15 +1,15 @@
 import type { Credential } from '../credential.ts';
 
-/* Which of two states of a credential is the newer one. */
+/* Decides which of two states of a credential is newer. */
 
-/** Whether the tokens are others than before. A login after a logout counts from 1 again, so the tokens are compared too. */
+/** Whether the tokens differ. A login after a logout starts at generation 1 again, so this compares the tokens too. */
 export function hasMoved(now: Credential, before: Credential): boolean {
   return now.generation !== before.generation || !hasSameTokens(now, before);
 }
 
 /**
- * Whether both are one answer of one server. Access tokens alone do not tell: a server may hand out a cached one, or mint two
- * equal ones within a second, beside different refresh tokens.
+ * Whether both states come from the same answer. The access token alone does not prove it: a server may return a cached
+ * one, or mint two equal ones within a second, with different refresh tokens.
  */
 export function isSameAnswer(a: Credential, b: Credential): boolean {
   return !hasMoved(a, b) && a.epoch === b.epoch && a.loggedInAt === b.loggedInAt;
@@ -23,9 +23,10 @@ function hasSameTokens({ tokens: a }: Credential, { tokens: b }: Credential): bo
 }
 
 /**
- * Whether `answer`, which followed from an earlier state of `stored`, should replace it: when it is a later generation of the
- * same login; or the same generation, asked for under a later lease, since of two answers to one refresh token the later one is
- * good at every server. Another login than its own was made after it, whatever the clocks say.
+ * Whether `answer`, which came from an earlier state of `stored`, should replace it. It should if it is a later
+ * generation of the same login. It also should if it is the same generation under a later lease: of two answers to one
+ * refresh token, the later is valid at every server. A different login was made afterwards, whatever the clocks say, so
+ * it stays.
  */
 export function isNewer(answer: Credential, stored: Credential): boolean {
   if (answer.loggedInAt !== stored.loggedInAt) return false;
@@ -34,9 +35,9 @@ export function isNewer(answer: Credential, stored: Credential): boolean {
 }
 
 /**
- * Whether `stored` is a later login, made after the login of `answer` was removed, and by another client. A login that replaces
- * another continues its generations; one after a logout starts at 1. Some servers end every grant of a client together: to
- * revoke an answer of the same client could end the later login.
+ * Whether `stored` is a later login of another client, made after the login of `answer` was removed. A login that
+ * replaces another continues its generations; a login after a logout starts at 1. Some servers end all grants of a
+ * client together, so revoking an answer of the same client could end the later login.
  */
 export function isAfterRemoval(stored: Credential, answer: Credential): boolean {
   if (stored.loggedInAt <= answer.loggedInAt || stored.generation >= answer.generation) return false;

@@ -10,18 +10,18 @@ import { hasMoved } from '../versions.ts';
 import type { BeginOptions, CredentialLease, Replaced } from './credential-lease.ts';
 import { locate, quietly, replaced } from './lease-steps.ts';
 
-/** So often a claim of a version is tried that is, for all that can be read, the one that is stored. */
+/** Maximum number of tries to claim a version that the store refuses but still shows as current. */
 const TRIES_BY_VERSION = 2;
 
-/** Between two such tries, in milliseconds. */
+/** The pause between two such tries, in milliseconds. */
 const RETRY_MS = 50;
 
-/** How long the holder that came between is waited for, in milliseconds: its request has a timeout of its own. */
+/** Time limit for the wait for a holder that claimed in between, in milliseconds: its request has its own timeout. */
 const AGAIN_WAIT_MS = 100_000;
 
 /**
- * A claim in an engine that many machines share. It lapses when its holder is silent, so it may pass to another one whose
- * predecessor lives: requests are fenced, and what is written may demand that nobody has claimed since.
+ * A claim in an engine that many machines share. It expires when its holder is silent, so another process may get it
+ * while the first is alive. Requests are therefore fenced, and a write may require that no process has claimed since.
  */
 export class ClaimLease implements CredentialLease {
   readonly #store: RecordAccess;
@@ -30,9 +30,9 @@ export class ClaimLease implements CredentialLease {
   #claim: Lease | undefined;
   #current: StoredCredential | undefined;
   #note: string | undefined;
-  /** It was granted while the record had the version that was read, so that version must hold until something is sent. */
+  /** The claim was granted while the record had the version that we read. That version must still hold when we send. */
   #isOfVersion = false;
-  /** A claim that is made since the request left late. */
+  /** A new claim, because the request left late. */
   #again: Promise<void> | undefined;
   readonly #ending = new AbortController();
 
@@ -48,15 +48,16 @@ export class ClaimLease implements CredentialLease {
     const claim = this.#claim;
     if (begun === undefined || claim === undefined) return begun;
     try {
-      // A holder that put an entry there has not released its claim.
+      // A holder that added an entry has not released its claim.
       const rows = !isRefresh || claim.abandonedAt !== undefined;
       this.#current = await this.#outbox.bringHome(begun, claim, { rows });
-      // Its entries may have come home while they were looked for, and are then in the record that was claimed before.
+      // The previous holder may have written its entries to the record while we looked for them. Only the record has
+      // them then.
       if (isRefresh && rows) await this.look();
       this.#note = await quietly(claim.note());
       return this.#current;
     } catch (error) {
-      // What may be in the outbox could not be looked at: the next one must know of it.
+      // We could not read the outbox, so the next holder must know that it may have entries.
       if (claim.abandonedAt !== undefined) claim.abandon?.();
       await this.release();
       throw error;
@@ -64,8 +65,9 @@ export class ClaimLease implements CredentialLease {
   }
 
   /**
-   * Claims while the record is the one that was read: then there is nothing to read again. A record with other tokens ends
-   * that. Where an engine says that there is another version, and shows the same one, it is claimed by its name alone.
+   * Claims the record only in the version that we read, so there is nothing to read again. Stops if the record has
+   * other tokens. If an engine refuses the version as changed but still shows the same one, it claims the record by id
+   * alone.
    */
   async #claimVersion(options: BeginOptions): Promise<StoredCredential | undefined> {
     const end = performance.now() + options.waitMs;
@@ -133,7 +135,7 @@ export class ClaimLease implements CredentialLease {
   }
 
   async leave(note: string): Promise<void> {
-    // Kept in memory: the step that ends the claim writes it.
+    // Stays in memory; the step that ends the claim writes it.
     await quietly(this.#claim?.setNote(note));
   }
 
@@ -182,17 +184,18 @@ export class ClaimLease implements CredentialLease {
   async release(): Promise<void> {
     this.#ending.abort();
     await this.#again;
-    // Until the answer is saved nobody else may claim: they would send what it came of.
+    // Until the answer is saved, no other process may claim: it would send the refresh token that the answer came from.
     if (this.#claim !== undefined && !this.#outbox.needs(this.#claim)) await quietly(this.#claim.release());
   }
 
   /**
-   * A request that left after its claim had lapsed came to the server after that of the next holder, whose claim is the later
-   * one. So its answer gets a claim that is later still, and nobody else sends the same token meanwhile.
+   * Takes a later claim for a request that left after its claim had expired. That request may have reached the server
+   * after the next holder's, whose claim is later. So its answer needs an even later claim, and no other process sends
+   * the same token meanwhile.
    */
   async #claimAgain(late: Lease): Promise<void> {
     try {
-      // Nobody has claimed since.
+      // No process has claimed since.
       await late.confirm?.();
       return;
     } catch {

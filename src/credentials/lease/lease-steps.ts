@@ -3,9 +3,9 @@ import type { RecordAccess, WriteResult } from '../sealed/record-access.ts';
 import type { StoredCredential } from '../stored-credential.ts';
 import type { Replaced } from './credential-lease.ts';
 
-/* What both kinds of lease do alike. */
+/* The steps that both kinds of lease share. */
 
-/** The credential as it is stored now: where it was, or under the key that it has been moved to since. */
+/** The credential as it is stored now, at its former address or under the key that it has moved to. */
 export async function locate(
   store: RecordAccess,
   before: StoredCredential,

@@ -8,8 +8,9 @@ import type { BeginOptions, CredentialLease, Replaced } from './credential-lease
 import { locate, quietly, replaced } from './lease-steps.ts';
 
 /**
- * A lease that only the death of its holder frees: a lock of the kernel, or a turn within this process. Nobody can take it from
- * a holder that lives, so there is nothing to fence; but who dies with a request under way lets the next one in at once.
+ * A lease that only its holder's release or death frees: a kernel lock, or a turn within this process. No process can
+ * take it from a living holder, so there is nothing to fence. But a holder that dies during a request lets the next one
+ * in at once.
  */
 export class LockLease implements CredentialLease {
   readonly #store: RecordAccess;
@@ -70,7 +71,7 @@ export class LockLease implements CredentialLease {
   }
 
   announce(): void {
-    // The note that was left says it.
+    // The note already tells the other holders.
   }
 
   async confirm(): Promise<void> {
@@ -82,7 +83,7 @@ export class LockLease implements CredentialLease {
   }
 
   sent(): void {
-    // Nobody can have come between.
+    // No other holder can have sent a request in between.
   }
 
   async complete(next: Credential, note: string): Promise<StoredCredential> {
@@ -108,7 +109,7 @@ export class LockLease implements CredentialLease {
   }
 
   async release(): Promise<void> {
-    // Also where an answer is not saved yet: who takes the lock next finds it in the outbox.
+    // Even if an answer is not saved yet: the next holder finds it in the outbox.
     await quietly(this.#lock?.release());
   }
 

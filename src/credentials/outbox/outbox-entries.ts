@@ -24,9 +24,9 @@ export class OutboxEntries {
   }
 
   /**
-   * Saves an answer as an entry of its own: a row where the store answers; else a file.
+   * Saves an answer as an outbox entry: a row if the store answers, else a file.
    *
-   * @returns where it is, for people; `undefined` when it could not be saved
+   * @returns the entry's location for messages; `undefined` when it could not be saved
    */
   async put({ address, key, credential }: StoredCredential): Promise<string | undefined> {
     if (key.lifetime === 'process') return undefined;
@@ -38,7 +38,7 @@ export class OutboxEntries {
     return isRow === true ? `the outbox of ${store.id}` : this.#files?.put(store, address.id, entry);
   }
 
-  /** Every answer of that login that this process can decrypt. */
+  /** All answers of that login that this process can decrypt. */
   async ofLogin(
     { address, key, credential }: StoredCredential,
     rows: boolean,
@@ -47,7 +47,7 @@ export class OutboxEntries {
     return entries.filter((one) => one.credential.loggedInAt === credential.loggedInAt);
   }
 
-  /** Every answer with that record id that this process can decrypt. */
+  /** All answers with that record id that this process can decrypt. */
   async of(id: string, store: RecordIndex, rows: boolean): Promise<readonly OutboxAnswer[]> {
     const [files, found] = await Promise.all([
       this.#files?.list(store, id) ?? [],
@@ -63,7 +63,7 @@ export class OutboxEntries {
     return entries;
   }
 
-  /** Only what the record supersedes or equals is removed, and only as it was read. */
+  /** Removes only the entries that the record supersedes or equals, and only as they were read. */
   async removeOutdated(entries: readonly OutboxAnswer[], stored: Credential, id: string): Promise<void> {
     await this.remove(
       entries.filter(({ credential }) => !isNewer(credential, stored)),
@@ -76,7 +76,7 @@ export class OutboxEntries {
     const rows = entries.flatMap(({ row }) => row ?? []);
     if (rows.length === 0) return;
     await this.#store.recordStore.removeOutbox?.(id, rows).catch(() => {
-      // An entry that stays is only looked at once more.
+      // A leftover entry only costs one more look.
     });
   }
 }

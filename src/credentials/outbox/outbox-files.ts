@@ -19,25 +19,28 @@ import {
 } from '../../system/files/private-directory.ts';
 
 /*
- * The outbox of one machine: answers that no store took, one sealed file each. The next process that holds the lease of such a
- * login writes them where they belong. It also finds records that were staged by a process that died before it named them, and
- * the one file that earlier versions kept for each record.
+ * The outbox of one machine: answers that no store took, one sealed file each. The next process that holds the lease of
+ * such a login writes them to the store. This class also finds records that a process staged before it died, and the
+ * single file per record of earlier versions.
  */
 
 const SUFFIX = '.jwe';
 
-/** An answer that nobody took home for so long is of a login that was replaced since, or has ended. */
+/**
+ * Lifetime of an answer that no process has recovered, in milliseconds. By then its login has been replaced or has
+ * ended.
+ */
 const KEPT_MS = 90 * 24 * 60 * 60 * 1000;
 
 /** A sealed answer, and the file that it was read from. */
 export interface OutboxFile {
   readonly record: string;
   readonly path: string;
-  /** Staged files belong to their writer, who may be alive. */
+  /** A staged file belongs to its writer, who may still be alive. */
   readonly isStaged: boolean;
 }
 
-/** Which store these answers are for: `/dev/shm` and `/tmp` are shared by all homes and engines of a user. */
+/** The store that these answers belong to. All homes and engines of a user share `/dev/shm` and `/tmp`. */
 export type StoreIdentity = Pick<RecordStore, 'id' | 'tenant'>;
 
 export class OutboxFiles {
@@ -64,14 +67,14 @@ export class OutboxFiles {
         await writeFileAtomically(path, Buffer.from(record, 'latin1'), { temporary: directory });
         return path;
       } catch (error) {
-        // Full, read-only, or owned by someone else: try the next one.
+        // Full, read-only, or owned by another user: try the next directory.
         if (!(error instanceof HoldfastError)) throw error;
       }
     }
     return undefined;
   }
 
-  /** Every answer for that record id, in no order. Skips what cannot be read. */
+  /** All answers for that record id, in no order. Skips files that it cannot read. */
   async list(store: StoreIdentity, id: string): Promise<readonly OutboxFile[]> {
     const { temporary } = this.#layout;
     const staged = await stagedFor(`${id}${SUFFIX}`, temporary);
@@ -91,17 +94,17 @@ export class OutboxFiles {
   async remove(paths: readonly string[]): Promise<void> {
     for (const path of paths) {
       await removeFileDurably(path).catch(() => {
-        // The store has newer tokens, so nobody takes it for the newest.
+        // The store has newer tokens, so no process takes this file for the newest.
       });
     }
   }
 
-  /** How many answers wait on this machine. A directory that cannot be read counts as empty. */
+  /** The number of answers that wait on this machine. An unreadable directory counts as empty. */
   async count(): Promise<number> {
     return (await this.#all()).length;
   }
 
-  /** The keys that an answer on this machine is sealed under. */
+  /** The kids of the keys that seal the answers on this machine. */
   async kids(): Promise<readonly string[]> {
     const kids = new Set<string>();
     for (const [directory, name] of await this.#all()) {
@@ -112,7 +115,7 @@ export class OutboxFiles {
     return [...kids];
   }
 
-  /** Those that are written to, and that of earlier versions. */
+  /** The directories for writing, and the one of earlier versions. */
   #directories(): readonly string[] {
     return [...this.#layout.outboxes, this.#layout.spill];
   }
@@ -131,7 +134,10 @@ export class OutboxFiles {
     return listPrivateDirectory(directory, this.#environment).catch(() => []);
   }
 
-  /** Outside of the home, the home is part of the name of a store that is only a directory. */
+  /**
+   * Hashes the store into the file name. Outside the home directory, the name also includes the home if the store is a
+   * directory.
+   */
   #prefix(directory: string, { id: store, tenant }: StoreIdentity, id: string): string {
     const { home } = this.#layout;
     const isInHome = directory === this.#layout.outboxes[0];
@@ -150,12 +156,12 @@ export class OutboxFiles {
   }
 }
 
-/** Named `<kid>.<record id>.jwe`. */
+/** Earlier versions named the file `<kid>.<record id>.jwe`. */
 function isOfEarlierVersion(name: string, id: string): boolean {
   return name.endsWith(`.${id}${SUFFIX}`) && name.split('.').length === 3;
 }
 
-/** The key that a record says it is sealed under; nothing of it is authenticated yet. */
+/** The kid that a record declares; it is not authenticated yet. */
 export function kidIn(record: string): string | undefined {
   try {
     const header: unknown = JSON.parse(Buffer.from(record.split('.', 1)[0] ?? '', 'base64url').toString());

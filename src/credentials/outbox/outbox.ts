@@ -17,47 +17,51 @@ import { type OutboxAnswer, OutboxEntries } from './outbox-entries.ts';
 import type { OutboxFiles } from './outbox-files.ts';
 
 /*
- * An answer that carries tokens is never dropped: nothing else in the world has them. It is written by generation and not by
- * lease, where the record is by then; retried; kept in memory and as an entry of its own, sealed, where the store does not take
- * it; and written again where the store has forgotten it.
+ * Makes sure that no answer with tokens is dropped: nothing else in the world has them. The outbox writes each answer
+ * by its generation, not by its lease, to the place where its record is by then, and retries. If the store does not
+ * take it, the outbox holds it in memory and in a sealed entry. It writes the answer again if the store forgets it.
  */
 
-/** Between two tries to write an answer while its caller waits, in milliseconds. */
+/** Pauses between tries to write an answer while its caller waits, in milliseconds. */
 const WRITE_PAUSES_MS = [20, 100, 500];
 
-/** Between two tries when nobody waits any more, in milliseconds: growing. */
+/** The pause between tries when no caller waits, in milliseconds; it grows. */
 const FIRST_RETRY_MS = 250;
 const LONGEST_RETRY_MS = 1_000;
 
-/** A record that changes this often while one answer is written is not changed by refreshes. */
+/** Maximum number of changes to a record while one answer is written: refreshes do not change it this often. */
 const MOST_CHANGES = 20;
 
 export interface OutboxDuties {
   readonly report?: ((event: VaultEvent) => void) | undefined;
   /**
-   * For how long the server of that credential answers a refresh token again and lets the newest answer count, in milliseconds
-   * since the request: an older answer must not replace one that another process got. 0: every answer may be the only one.
+   * How long that credential's server answers the same refresh token again and lets the newest answer count, in
+   * milliseconds since the request. During that time an older answer must not replace another process's. 0: every
+   * answer may be the only one.
    */
   readonly newestCountsForMs?: ((credential: Credential) => Promise<number>) | undefined;
-  /** Revokes the tokens of a login that was removed while they were on their way. */
+  /** Revokes the tokens of a login that was removed while the request for them was running. */
   readonly revoke?: ((credential: Credential) => Promise<void>) | undefined;
 }
 
 /** An answer that no record has yet. */
 interface Pending {
   readonly at: StoredCredential;
-  /** Goes on until the answer is saved: nobody else may send what it came of. */
+  /** Held until the answer is saved: no other process may send the refresh token that it came from. */
   readonly lease?: Lease | undefined;
-  /** It is saved where another process finds it. */
+  /** Saved in the outbox, so that another process can find it. */
   readonly isSafe: boolean;
 }
 
-/** What became of an answer. `stored` is what the record has then. */
+/** The outcome of writing an answer. `stored` is the record's state afterwards. */
 type Landing =
   | { readonly outcome: 'written'; readonly stored: StoredCredential }
   /** The record has a newer state, or another login. */
   | { readonly outcome: 'superseded'; readonly stored: StoredCredential }
-  /** Another process may have been given a newer answer; what both came of is in the record, and good for a third. */
+  /**
+   * Another process may have a newer answer. The record still has the refresh token of both answers, which works a
+   * third time.
+   */
   | { readonly outcome: 'followed'; readonly stored: StoredCredential }
   /** The login moved to another machine. */
   | { readonly outcome: 'moved-away'; readonly stored: StoredCredential }
@@ -87,7 +91,7 @@ export class Outbox {
   }
 
   /**
-   * The credential with the newest tokens that this process knows of.
+   * Returns the credential with the newest tokens that this process knows.
    *
    * @param seen what the store had when this process last looked
    */
@@ -96,7 +100,8 @@ export class Outbox {
     const written = this.#written.newer(stored) ?? stored.credential;
     const known = isNewer(seen.credential, written) ? seen.credential : written;
     if (known !== stored.credential && !this.#pending.has(id)) {
-      // The store forgot what it had acknowledged: a replica without the last writes took over, or a backup was restored.
+      // The store forgot a write that it had acknowledged: a replica without the last writes took over, or a backup was
+      // restored.
       this.#pending.set(id, { at: { ...stored, credential: known }, isSafe: false });
       this.#retryIn(0);
     }
@@ -106,16 +111,16 @@ export class Outbox {
       : stored;
   }
 
-  /** Whether that lease goes on, since what was got under it is in no record yet. */
+  /** Whether the lease must stay held, because its answer is in no record yet. */
   needs(lease: Lease): boolean {
     return [...this.#pending.values()].some((one) => one.lease === lease);
   }
 
   /**
-   * The credential with the newest tokens that exist anywhere: in the record, in this process, in the outbox. They are written
-   * where they belong. Only for the holder of the lease.
+   * Recovers the newest tokens of the credential from the record, this process and the outbox, and writes them to the
+   * record. Only the holder of the lease may call it.
    *
-   * @param lease goes on if the store takes nothing now either
+   * @param lease stays held if this write fails too
    * @param look.rows whether the store may have entries of other machines
    */
   async bringHome(
@@ -135,27 +140,28 @@ export class Outbox {
     const at = { ...stored, credential: newest };
     let landing: Landing;
     try {
-      // Not `lease`: it ends with what its holder does next, and not with this.
+      // Do not pass `lease`: its holder's next step ends it, not this write.
       landing = await this.#land(stored, newest, undefined);
     } catch {
-      // The store takes nothing now either; the entries stay.
+      // The store still takes no writes; the entries stay.
       this.#pending.set(stored.address.id, { at, lease, isSafe: entries.length > 0 });
       this.#retryIn(FIRST_RETRY_MS);
       return at;
     }
     await this.#settled(at, landing, entries);
     if (landing.outcome !== 'followed') return landing.stored ?? stored;
-    // Set aside: what is left may be older entries, or nothing.
+    // That answer was set aside. The remaining entries may be older, or there may be none.
     return this.bringHome(landing.stored, lease, look);
   }
 
   /**
-   * Saves what a server answered: in the record, or where the store does not take it, in the outbox.
+   * Saves a server's answer in the record, or in the outbox if the store does not take it.
    *
    * @param base the record whose refresh token was sent
-   * @param lease ends in the same step where the store can do that; it goes on while the answer is in no record
-   * @returns what is in the store then: the answer, or what counts for more
-   * @throws LoginRequiredError when the login was removed, or moved away, meanwhile
+   * @param lease ends with the write if the store can do both in one step; it stays held while the answer is in no
+   * record
+   * @returns the record's state afterwards: the answer, or a state that takes precedence
+   * @throws LoginRequiredError when the login was removed or moved away meanwhile
    */
   async save(base: StoredCredential, credential: Credential, lease: Lease): Promise<StoredCredential> {
     const at = { ...base, credential };
@@ -177,15 +183,15 @@ export class Outbox {
   }
 
   /**
-   * Revokes the answers in the outbox whose login was removed, and removes them: the process that saved them died, and no record
-   * leads to them any more. One that cannot be revoked now stays.
+   * Revokes and removes the outbox's answers whose login was removed. The process that saved them died, and no record
+   * leads to them any more. An answer that cannot be revoked now stays.
    */
   async endRemoved(id: string): Promise<void> {
     const store = this.#store.recordStore;
     const found = await this.#entries.of(id, store, true);
     // A staged file is the record of a login that is being saved.
     const left = found.filter(({ file, row }) => file !== undefined || row !== undefined);
-    // Read after the entries: each of them was saved while its record was there.
+    // Read after the entries: each entry was saved while its record existed.
     if (left.length === 0 || (await store.kidsOf(id)).length > 0) return;
     const newest = left.filter((one) => !left.some((two) => isNewer(two.credential, one.credential)));
     for (const { credential } of newest) {
@@ -195,7 +201,7 @@ export class Outbox {
     }
   }
 
-  /** Tries again, while nobody waits, to write what the store could not take. */
+  /** Retries the writes that the store could not take, in the background. */
   flushSoon(): void {
     if (this.#pending.size === 0) return;
     this.#flushing ??= this.#flush().finally(() => {
@@ -204,9 +210,9 @@ export class Outbox {
   }
 
   /**
-   * Tries once more to write what the store could not take.
+   * Retries once more the writes that the store could not take.
    *
-   * @returns what is saved nowhere that outlives this process
+   * @returns the credentials that are saved nowhere that outlives this process
    */
   async settle(): Promise<readonly Credential[]> {
     clearTimeout(this.#timer);
@@ -217,12 +223,12 @@ export class Outbox {
     this.#lookBack.close();
     this.#forget?.();
     const left = [...this.#pending.values()];
-    // It lapses: whoever follows looks into the outbox first.
+    // The lease expires, and the next holder looks into the outbox first.
     for (const { lease } of left) lease?.abandon?.();
     return left.filter(({ isSafe }) => !isSafe).map(({ at }) => at.credential);
   }
 
-  /** The keys that an answer on this machine is sealed under. */
+  /** The kids of the keys that seal the answers on this machine. */
   async kids(): Promise<readonly string[]> {
     return (await this.#files?.kids()) ?? [];
   }
@@ -238,12 +244,16 @@ export class Outbox {
         await this.#settled(at, landing, await this.#entries.ofLogin(at, true));
         await lease?.release();
       } catch {
-        // It was said when it happened first, and the next try may do better.
+        // The first failure was reported, and the next try may succeed.
       }
     }
   }
 
-  /** Writes the answer where its record is now, unless something there counts for more. Throws when that cannot be known. */
+  /**
+   * Writes the answer to its current record, unless that record's state takes precedence.
+   *
+   * @throws when the outcome cannot be known
+   */
   async #land(base: StoredCredential, answer: Credential, lease: Lease | undefined): Promise<Landing> {
     let stored = base;
     for (let changes = 0; changes < MOST_CHANGES; changes += 1) {
@@ -263,8 +273,8 @@ export class Outbox {
   }
 
   /**
-   * Where the newest answer counts, and for as long as the server would answer again, the write demands that nobody else has
-   * sent the same refresh token since. Otherwise this may be the only answer that there is, and it goes by its generation alone.
+   * While the server would still answer again and the newest answer counts, the write requires that no other process
+   * has sent the same refresh token since. Otherwise this may be the only answer, so only its generation decides.
    */
   async #condition(stored: StoredCredential, answer: Credential): Promise<number | undefined> {
     const { epoch } = answer;
@@ -273,7 +283,7 @@ export class Outbox {
     return (tokenAge(answer.tokens, thisMoment()) ?? 0) < countsForMs ? epoch : undefined;
   }
 
-  /** Draws the consequences: what is remembered, removed from the outbox, set aside, revoked. */
+  /** Applies the outcome: what to remember, remove from the outbox, set aside or revoke. */
   async #settled(
     answer: StoredCredential,
     landing: Landing,
@@ -294,13 +304,14 @@ export class Outbox {
         return;
       }
       case 'followed':
-        // The record keeps the state before, so nothing else says that there was an answer: the note must be written.
+        // The record still has the previous state, so only this quarantined answer shows that there was one; the error
+        // must surface.
         await this.#setAside(answer);
         break;
       default:
         if (!isSameAnswer(landing.stored.credential, credential)) {
           await this.#setAside(answer).catch(() => {
-            // It is for people, and worth no further try.
+            // It is only for people to inspect, and not worth another try.
           });
         }
     }
@@ -311,7 +322,7 @@ export class Outbox {
     await this.#entries.removeOutdated(entries, stored.credential, id);
   }
 
-  /** An answer that came too late to be of use is kept for people, where the store has room for such. */
+  /** Quarantines an answer that came too late, for people to inspect, if the store supports that. */
   async #setAside({ address, key, credential }: StoredCredential): Promise<void> {
     const store = this.#store.recordStoreOf(key);
     await store.quarantineLate?.(address, this.#store.sealed(address, key, credential));
@@ -336,7 +347,7 @@ export class Outbox {
     }
   }
 
-  /** The store does not take it: in memory for this process, and in the outbox for the others. */
+  /** The store did not take the answer. It stays in memory for this process and goes into the outbox for the others. */
   async #put(at: StoredCredential, lease: Lease, error: unknown): Promise<StoredCredential> {
     const where = await this.#entries.put(at).catch(() => undefined);
     this.#pending.set(at.address.id, { at, lease, isSafe: where !== undefined });

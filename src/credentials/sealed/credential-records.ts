@@ -10,8 +10,8 @@ import type {
 } from '../../store/record-store.ts';
 
 /*
- * Plain credentials at addresses, however they are protected there: sealed records (sealed-records.ts), or the entries of
- * docker-agent's own file (docker-agent-records.ts).
+ * Plain credentials at addresses, however they are protected there: as sealed records (sealed-records.ts), or as
+ * entries of docker-agent's own file (src/docker-agent/records.ts).
  */
 
 /** A credential as it was read. */
@@ -24,31 +24,35 @@ export type RecordWrite =
   | { readonly outcome: 'written'; readonly version: RecordVersion }
   /** The record has changed since it was read, or is gone. */
   | { readonly outcome: 'changed' }
-  /** Somebody has claimed it after `onlyIfLast`. */
+  /** Another process has claimed it after `onlyIfLast`. */
   | { readonly outcome: 'followed'; readonly last: LaterClaim };
 
 export interface CredentialRecords {
   readonly index: RecordIndex;
   /**
    * @param id for errors
-   * @throws RecordDamagedError, RecordNewerError when it does not open
+   * @throws RecordDamagedError, RecordNewerError when the record cannot be opened
    */
   read(
     address: RecordAddress,
     key: SealingKey,
     id: CredentialId | undefined,
   ): Promise<ReadCredential | undefined>;
-  /** Each as `read`, in their order; what that throws of one record is in its place. Throws when the store does not answer. */
+  /**
+   * Reads each like `read`, in the given order, with a record's error in its place.
+   *
+   * @throws when the store does not answer
+   */
   readMany(
     addresses: readonly RecordAddress[],
     key: SealingKey,
     id: CredentialId | undefined,
   ): Promise<readonly (ReadCredential | HoldfastError | undefined)[]>;
   /**
-   * Writes it if what is there has that version (`undefined`: if nothing is there). Said again with the same credential, it is
-   * the same write, and recognised as such.
+   * Writes the credential if the record has that version (`undefined`: if there is no record). A repeated call with the
+   * same credential is recognised as the same write.
    *
-   * @throws StorageUnwritableError when it is not known whether the write landed
+   * @throws StorageUnwritableError when it is not known whether the write succeeded
    */
   write(
     address: RecordAddress,
@@ -57,7 +61,7 @@ export interface CredentialRecords {
     credential: Credential,
     options: Pick<WriteOptions, 'lease' | 'onlyIfLast' | 'onlyIfUnsentSince'>,
   ): Promise<RecordWrite>;
-  /** Writes it at `to`, under that key, in place of what is at `from`. */
+  /** Writes the credential at `to`, under that key, in place of the record at `from`. */
   move(
     from: RecordAddress,
     to: RecordAddress,
@@ -66,8 +70,12 @@ export interface CredentialRecords {
     credential: Credential,
     options: Pick<WriteOptions, 'onlyIfLast'>,
   ): Promise<RecordWrite>;
-  /** Seals a state for a copy outside of its record, such as in the outbox. */
+  /** Seals a state for a copy outside its record, such as in the outbox. */
   sealed(id: string, key: SealingKey, credential: Credential): string;
-  /** Opens what `sealed` made. @throws RecordDamagedError, RecordNewerError */
+  /**
+   * Opens what `sealed` made.
+   *
+   * @throws RecordDamagedError, RecordNewerError
+   */
   unsealed(id: string, key: SealingKey, record: string): Credential;
 }

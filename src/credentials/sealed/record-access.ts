@@ -3,13 +3,13 @@ import type { SealingKey } from '../../keyring/sealing-key.ts';
 import type { LaterClaim, RecordAddress, RecordIndex, WriteOptions } from '../../store/record-store.ts';
 import type { Lookup, StoredCredential } from '../stored-credential.ts';
 
-/* What leases and the outbox need of the store that they belong to. */
+/* The part of a store that its leases and its outbox need. */
 
 export type WriteResult =
   | { readonly outcome: 'written'; readonly stored: StoredCredential }
   /** The record has changed since it was read, or is gone. */
   | { readonly outcome: 'changed' }
-  /** Somebody has claimed it after `onlyIfLast`. */
+  /** Another process has claimed it after `onlyIfLast`. */
   | { readonly outcome: 'followed'; readonly last: LaterClaim };
 
 export interface RecordAccess {

@@ -9,14 +9,14 @@ import type { CredentialRecords } from './credential-records.ts';
 import { FORGET, unreachable } from './sealed-errors.ts';
 
 /*
- * Where credentials are: in which of two stores, under which key. Looks from the strongest key to the weakest, and touches no
- * keyring when there is no record to open.
+ * Finds the store and the key of a credential. It looks from the strongest key to the weakest, and touches no keyring
+ * when there is no record to open.
  */
 
-/** So many records are in memory at once, sealed. */
+/** Maximum number of sealed records in memory at once. */
 const CHUNK = 200;
 
-/** A rekey moves records one by one; so often one is looked up again that moved while it was looked up. */
+/** Maximum number of looks at a record that moves during the look: a rekey moves records one by one. */
 const MOST_LOOKS = 10;
 
 export class RecordLookup {
@@ -30,7 +30,7 @@ export class RecordLookup {
     this.#keys = keys;
   }
 
-  /** Where what that key protects is. */
+  /** The records that a key with that lifetime protects. */
   recordsOf({ lifetime }: Pick<SealingKey, 'lifetime'>): CredentialRecords {
     return lifetime === 'process' ? this.#ephemeral : this.#persistent;
   }
@@ -42,14 +42,14 @@ export class RecordLookup {
       const kids = await this.kidsOf(recordId);
       const { held, hasMoved } = await this.#strongest(id, kids);
       if (held !== undefined) {
-        // What was under a stronger key is under another one by now: this may be an earlier login.
+        // The stronger key's record has moved to another key, so this may be an earlier login.
         if (hasMoved && looks < MOST_LOOKS) continue;
         const others = kids.filter((kid) => kid !== held.key.kid);
         if (!this.#keys.lookAgainFor(others, begin)) return { held, kids };
       } else if (kids.length === 0) {
         return undefined;
       } else if (!this.#keys.lookAgain(begin)) {
-        // Removed meanwhile, it is sealed under no key; moved by a rekey, under another one.
+        // A record that was removed meanwhile has no key; one that a rekey moved has another key.
         const kidsNow = await this.kidsOf(recordId);
         if (kidsNow.length === 0) return undefined;
         if (kidsNow.some((kid) => !kids.includes(kid))) continue;
@@ -59,18 +59,18 @@ export class RecordLookup {
     }
   }
 
-  /** Each record of that credential: there is one under each key that a login was sealed with. */
+  /** All records of that credential: one under each key that sealed a login. */
   async all(id: CredentialId): Promise<{ held: StoredCredential[]; undecryptable: Undecryptable[] }> {
     for (let looks = 1; ; looks += 1) {
       const addresses = (await this.kidsOf(id.recordId)).map((kid) => ({ kid, id: id.recordId }));
       const found = await this.openAll(addresses, id);
-      // One that is gone may be under another key by now, and a logout must not miss it.
+      // A missing record may be under another key by now, and a logout must not miss it.
       const isWhole = found.held.length + found.undecryptable.length === addresses.length;
       if (isWhole || looks === MOST_LOOKS) return found;
     }
   }
 
-  /** In both stores. */
+  /** The kids in both stores. */
   async kidsOf(recordId: string): Promise<readonly string[]> {
     const both = [this.#persistent, this.#ephemeral];
     const lists = await Promise.all(both.map(({ index }) => index.kidsOf(recordId)));
@@ -91,7 +91,7 @@ export class RecordLookup {
     return lists.flat().filter(({ kid }) => kid !== WRAPPED_KID);
   }
 
-  /** @param id of all of them, where they have one name */
+  /** @param id of all the addresses, if they share one */
   async openAll(
     addresses: readonly RecordAddress[],
     id: CredentialId | undefined,
@@ -143,7 +143,10 @@ export class RecordLookup {
     }
   }
 
-  /** The record under the strongest key that is reachable and has one, and whether a stronger one was gone from `kids`. */
+  /**
+   * The record under the strongest reachable key that has one, and whether a stronger key of `kids` had lost its
+   * record.
+   */
   async #strongest(
     id: CredentialId,
     kids: readonly string[],

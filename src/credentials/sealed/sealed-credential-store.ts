@@ -25,29 +25,29 @@ import { RecordLookup } from './record-lookup.ts';
 import { SealedRecords } from './sealed-records.ts';
 
 /*
- * Credentials as sealed records: keyrings and record stores meet here. A record that does not open is left where it is; only a
- * new login moves it aside.
+ * Stores credentials as sealed records, with keys from keyrings and records in record stores. A record that cannot be
+ * opened stays in its place; only a new login moves it aside.
  */
 
 /** Maximum compare-and-swap retries of a login. */
 const SAVE_ATTEMPTS = 20;
 
 /**
- * How long a login that has succeeded waits for a refresh to end, in milliseconds, so that its answer comes first. After that
- * the login is saved all the same, and the answer finds it there.
+ * How long a successful login waits for a running refresh, in milliseconds, so that the refresh's answer comes first.
+ * Afterwards the login is saved anyway, and the answer finds it there.
  */
 const SAVE_WAIT_MS = 2_000;
 
-/** So many leases are looked at at once where the store takes a question for each. */
+/** Maximum number of concurrent lease queries, if the store needs a query for each lease. */
 const LOOKS_AT_ONCE = 16;
 
 export interface SealedCredentialStoreParts extends OutboxDuties {
-  /** Takes what is sealed under a key that outlives this process. */
+  /** Stores the records whose key outlives this process. */
   readonly persistent: RecordStore | CredentialRecords;
-  /** Takes the rest: a record whose key is gone tomorrow must not litter a disk. */
+  /** Stores the other records: a record whose key is lost at the end of the process must not litter a disk. */
   readonly ephemeral: RecordStore;
   readonly keys: SealingKeys;
-  /** Take what the persistent store cannot. */
+  /** Store the answers that the persistent store does not take. */
   readonly files?: OutboxFiles | undefined;
 }
 
@@ -74,7 +74,7 @@ export class SealedCredentialStore implements CredentialStore, RecordAccess {
     return this.#records.kidsOf(recordId);
   }
 
-  /** The same credential as it is now, under the same key; `undefined` when it is not there. */
+  /** Reads the credential again under the same key; `undefined` when it is gone. */
   reread(stored: StoredCredential): Promise<StoredCredential | undefined> {
     return this.#records.open(stored.address, stored.key, undefined);
   }
@@ -98,7 +98,7 @@ export class SealedCredentialStore implements CredentialStore, RecordAccess {
     return this.recordStore.tenant !== undefined;
   }
 
-  /** Where records are that outlive this process. */
+  /** The store of the records that outlive this process. */
   get recordStore(): RecordIndex {
     return this.#persistent.index;
   }
@@ -107,9 +107,9 @@ export class SealedCredentialStore implements CredentialStore, RecordAccess {
     return this.recordStore.lookEveryMs;
   }
 
-  /** The ids of those that someone is changing now; of what cannot be found out, none. */
+  /** The ids of the records that a process is changing now; empty if the store cannot tell. */
   async leased(stored: readonly StoredCredential[]): Promise<ReadonlySet<string>> {
-    // One name under two keys has one lock: asked for twice at once, the second question would find the first.
+    // A record id under two keys has one lock. Two concurrent queries would see each other's lock.
     const ids = [...new Set(stored.map(({ address }) => address.id))];
     const found = await Promise.all(
       [this.#persistent, this.#ephemeral].map(({ index }) => lockedOf(index, ids)),
@@ -126,11 +126,11 @@ export class SealedCredentialStore implements CredentialStore, RecordAccess {
   }
 
   /**
-   * Writes the next state of a credential under the key that it was read from. Said again with the same `next`, it is the same
-   * write, and recognised as such.
+   * Writes the next state of a credential under the key that it was read with. A repeated call with the same `next` is
+   * recognised as the same write.
    *
-   * @param options.lease ends with the write, where the store can do both in one step
-   * @throws StorageUnwritableError when it is not known whether the write landed
+   * @param options.lease ends with the write, if the store can do both in one step
+   * @throws StorageUnwritableError when it is not known whether the write succeeded
    */
   async write(
     { address, key, version }: StoredCredential,
@@ -141,7 +141,7 @@ export class SealedCredentialStore implements CredentialStore, RecordAccess {
     return withState(result, { credential: next, address, key });
   }
 
-  /** As `write`, where nothing but the version matters. `undefined`: the record has changed since it was read. */
+  /** Like `write`, but only the version matters. `undefined`: the record has changed since it was read. */
   async replace(stored: StoredCredential, next: Credential): Promise<StoredCredential | undefined> {
     const result = await this.write(stored, next);
     return result.outcome === 'written' ? result.stored : undefined;
@@ -155,7 +155,7 @@ export class SealedCredentialStore implements CredentialStore, RecordAccess {
   /**
    * Seals a credential under another key, in place of the record that it was read from.
    *
-   * @returns `occupied` when that key has a login of this name already, which is another one and stays
+   * @returns `occupied` when that key already has a login with this id, which is a different one and stays
    */
   async moveRecord(
     stored: StoredCredential,
@@ -169,25 +169,25 @@ export class SealedCredentialStore implements CredentialStore, RecordAccess {
     return withState(result, { credential, address: to, key });
   }
 
-  /** @throws InvalidArgumentError where the records are under another program's key */
+  /** @throws InvalidArgumentError when the records are under another program's key */
   checkRekeyable(): void {
     this.recordStore.checkRekeyable?.();
   }
 
-  /** The keys that an answer on this machine is sealed under: they are still needed. */
+  /** The kids of the keys that seal the answers on this machine: they are still needed. */
   kidsInOutbox(): Promise<readonly string[]> {
     return this.#outbox.kids();
   }
 
-  /** Whether a record could be saved now under a key of that life; throws what a write would throw. */
+  /** Checks that a record could be saved now under a key with that lifetime; throws what a write would throw. */
   async selfTest(lifetime: SealingKey['lifetime']): Promise<void> {
     await this.#records.recordsOf({ lifetime }).index.selfTest();
   }
 
   /**
-   * Whether a login may be saved under that key, in place of what is there; a damaged record may be moved aside.
+   * Checks that a login may replace the record under that key; a damaged record may be moved aside.
    *
-   * @throws RecordNewerError, StorageUnsafeError, StorageUnreadableError when what is there must stay
+   * @throws RecordNewerError, StorageUnsafeError, StorageUnreadableError when the record must stay
    */
   async checkReplaceable(key: SealingKey, id: CredentialId): Promise<void> {
     try {
@@ -197,18 +197,19 @@ export class SealedCredentialStore implements CredentialStore, RecordAccess {
     }
   }
 
-  /** Ends what the outbox has of logins that were removed. Never throws: the next login or logout tries again. */
+  /** Ends the outbox's answers of removed logins. Never throws: the next login or logout tries again. */
   async endRemoved({ recordId }: CredentialId): Promise<void> {
     await quietly(this.#outbox.endRemoved(recordId));
   }
 
   /**
-   * Saves what a login yielded under that key, in place of what was there, under retired keys of the same keyring too. Those
-   * records go last, and the newer key comes first: a process that dies in between leaves the new login to be found.
+   * Saves a login under that key. It replaces the earlier record, and those under retired keys of the same keyring. The
+   * retired records go last and the newer key is read first, so the new login is found even if the process dies in
+   * between.
    *
-   * @param make the credential, given the generation that it follows
-   * @returns where a damaged record that stood in its place was moved to, if there was one
-   * @throws RecordNewerError when what is there was written by a newer Holdfast; it stays
+   * @param make makes the credential, given its generation
+   * @returns the location that a damaged record was moved to, if there was one
+   * @throws RecordNewerError when a newer Holdfast wrote the record; it stays
    */
   async save(
     key: SealingKey,
@@ -240,7 +241,7 @@ export class SealedCredentialStore implements CredentialStore, RecordAccess {
       }
     } finally {
       await lease?.release().catch(() => {
-        // It lapses by itself.
+        // The lease expires automatically.
       });
     }
     throw new StorageUnwritableError(
@@ -257,7 +258,7 @@ export class SealedCredentialStore implements CredentialStore, RecordAccess {
     return held.filter((one) => one.key.keyringId === key.keyringId && one.key.kid !== key.kid);
   }
 
-  /** Removes the record of that login, refreshed meanwhile or not. */
+  /** Removes the record of that login, even if it was refreshed meanwhile. */
   async #removeSuperseded({ credential, ...before }: StoredCredential): Promise<void> {
     for (let attempt = 0; attempt < SAVE_ATTEMPTS; attempt += 1) {
       const now = await this.reread({ credential, ...before });
@@ -301,7 +302,7 @@ export class SealedCredentialStore implements CredentialStore, RecordAccess {
   }
 
   /**
-   * Opens what `sealed` made, under whichever reachable key it is sealed.
+   * Opens what `sealed` made, under the reachable key that sealed it.
    *
    * @returns `undefined` when no reachable key opens it
    */
@@ -330,12 +331,12 @@ async function lockedOf(index: RecordIndex, ids: readonly string[]): Promise<rea
     const locked = await mapBounded(ids, LOOKS_AT_ONCE, (id) => index.locked(id).catch(() => false));
     return ids.filter((_, at) => locked[at] === true);
   } catch {
-    // Nothing that a lock could say is worth failing a listing for.
+    // The state of a lock is not worth failing a listing for.
     return [];
   }
 }
 
-/** That lease, unless somebody else has it for so long. */
+/** The lease, or `undefined` if another process holds it until the time limit. */
 async function momentarily(lease: Promise<Lease>): Promise<Lease | undefined> {
   try {
     return await lease;

@@ -18,11 +18,11 @@ export function damaged(error: RecordDamagedError, id: CredentialId | undefined)
   });
 }
 
-/** What to do with a record that nothing opens: it does not say which login it is. */
+/** The hint for a record that no key opens; such a record does not reveal its login. */
 export const FORGET = 'remove it, if its key is gone for good: holdfast logout --forget';
 
 /**
- * A record is there, and no key for it. The reason that a person can fix comes first.
+ * The error for a record without a reachable key. Reasons that a person can fix come first.
  *
  * @param instead what else to do, for the end of a sentence
  */

@@ -26,17 +26,17 @@ import { dueInMs, redated, tokenAge } from '../token-age.ts';
 import type { CredentialRecords, ReadCredential, RecordWrite } from './credential-records.ts';
 import { damaged } from './sealed-errors.ts';
 
-/** So many records are read at once where the store takes a question for each. */
+/** Maximum number of concurrent reads, if the store needs a query for each record. */
 const READS_AT_ONCE = 16;
 
-/** One sealing of a state: kept for each retry of its write, which is recognised by it. */
+/** One sealing of a state. Every retry of its write uses it again, so that the retry is recognised. */
 interface Draft {
   readonly kid: string;
   readonly record: string;
   readonly version: RecordVersion;
 }
 
-/** Credentials as sealed records of a store. */
+/** Stores credentials as sealed records. */
 export class SealedRecords implements CredentialRecords {
   readonly index: RecordStore;
   readonly #drafts = new WeakMap<Credential, Draft>();
@@ -50,7 +50,7 @@ export class SealedRecords implements CredentialRecords {
     key: SealingKey,
     id: CredentialId | undefined,
   ): Promise<ReadCredential | undefined> {
-    // From before it was asked for: a token may be older than it looks here, and never younger.
+    // Taken before the read: a token may then look older than it is, but never younger.
     const asked = thisMoment();
     const found = await this.index.read(address);
     return found && this.#opened(found, address.id, key, asked, id);
@@ -95,7 +95,7 @@ export class SealedRecords implements CredentialRecords {
     const result = await this.index.cas(address, expected, record, options);
     if (result.outcome === 'ok') return { outcome: 'written', version: result.version };
     if (result.outcome === 'followed') return result;
-    // An earlier try may have landed, or this one, although its answer did not come.
+    // An earlier try may have succeeded, or this one may have without an answer.
     const found = await this.index.read(address);
     if (found?.record === record) return { outcome: 'written', version: found.version };
     if (result.outcome === 'conflict' || found?.version !== expected) return { outcome: 'changed' };
@@ -129,7 +129,7 @@ export class SealedRecords implements CredentialRecords {
     return parseCredential(unseal(record, key, this.#subject(id)));
   }
 
-  /** Bound to the record id, and to the tenant where the store has those: a record opens under no other name. */
+  /** Binds a record to its id, and to the tenant if the store has tenants: it opens under no other id. */
   #subject(id: string): string {
     const { tenant } = this.index;
     return tenant === undefined ? id : `${tenant}/${id}`;
@@ -158,7 +158,10 @@ export class SealedRecords implements CredentialRecords {
     }
   }
 
-  /** `undefined` where they are to be read one by one: one of them may be such that the question fails. */
+  /**
+   * Reads all records in one query; `undefined` when they must be read one by one, because one of them makes the query
+   * fail.
+   */
   async #foundAtOnce(
     addresses: readonly RecordAddress[],
   ): Promise<readonly (StoredRecord | undefined)[] | undefined> {
@@ -171,7 +174,11 @@ export class SealedRecords implements CredentialRecords {
   }
 }
 
-/** What is wrong with one record. Throws what is wrong with all of them. */
+/**
+ * Returns the error of one record.
+ *
+ * @throws an error that concerns all records
+ */
 function problemOfOne(error: unknown): HoldfastError {
   if (error instanceof HoldfastError && !(error instanceof StoreUnreachableError)) return error;
   throw error;
