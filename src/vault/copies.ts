@@ -2,9 +2,9 @@ import type { CredentialStore, StoredCredential } from '../credentials/credentia
 import { quote } from '../quote.ts';
 import { takingTurns } from '../system/os/machine-note.ts';
 
-/* Logins that two machines use, each in a copy of the home that something carries back and forth. */
+/* Logins that two machines use, each in a copy of the home directory that something syncs between them. */
 
-/** By credential, the host names of the two machines. */
+/** Maps a credential to the host names of its two machines. */
 export async function copiesAmong(
   held: readonly StoredCredential[],
   store: Pick<CredentialStore, 'machines'>,
@@ -19,7 +19,7 @@ export async function copiesAmong(
 }
 
 /**
- * What happened, and what to do.
+ * Explains what happened and what to do.
  *
  * @param login its URL and account
  */

@@ -12,10 +12,10 @@ export function isEngineUrl(text: string): text is EngineUrl {
 }
 
 /**
- * The store that a URL names. Nothing of the engine is loaded, nor is the URL looked at closely, until the store is first
- * used: the way to a token in another store must not pass through it.
+ * Makes the store for a URL. It loads the engine, and checks the URL closely, only on first use: commands that use
+ * another store must not load the engine.
  *
- * @throws InvalidArgumentError when it is no URL; when it is first used, for what the engine cannot take of it
+ * @throws InvalidArgumentError when it is not a URL; on first use, for the parts that the engine cannot use
  */
 export function engineStoreAt(url: EngineUrl, environment: Environment): EngineStore {
   if (!URL.canParse(url)) {

@@ -6,24 +6,25 @@ import type { SealingKeys } from '../keyring/sealing-key.ts';
 import { summaryOfUndecryptable } from './listing.ts';
 import type { ForgetOptions, ForgetResult } from './types.ts';
 
-/* Records whose key is gone: nothing can open them, so nothing can revoke them either. Only a person removes them. */
+/* Records whose key is lost: no process can open them, so none can revoke them either. Only a person removes them. */
 
-/** A refresh that is under way elsewhere ends first, at its own timeout. */
+/** Time limit for the wait for another process's refresh, in milliseconds: the refresh has its own timeout. */
 const LEASE_WAIT_MS = 100_000;
 
-/** Whether nothing can open the record, as far as can be known from here. */
+/** Whether no key can open the record, as far as this machine knows. */
 export function isGone({ error }: Undecryptable): boolean {
   return GONE.has(error.code);
 }
 
-/** Records that a person can fix, or that a newer Holdfast can read, are not gone: neither is in this list. */
+/** Leaves out errors that a person can fix, and records that a newer Holdfast can read. */
 const GONE = new Set(['key-unavailable', 'record-damaged']);
 
 /**
- * Removes the records that no key opens, and no other.
+ * Removes only the records that no key can open.
  *
- * @param name of this login alone; all of them otherwise
- * @throws InvalidArgumentError where a keyring that may have the key is out of reach, unless `confirm` agrees for one login
+ * @param name limits it to this login; otherwise all logins
+ * @throws InvalidArgumentError when a keyring that may have the key is unreachable, unless `confirm` agrees for one
+ * login
  */
 export async function forget(
   { credentialStore, keys }: { credentialStore: SealedCredentialStore; keys: SealingKeys },

@@ -6,9 +6,9 @@ import type { Moment } from '../system/clock.ts';
 import type { UndecryptableRecord } from './types.ts';
 
 /**
- * What may be shown of a credential.
+ * The parts of a credential that may be shown.
  *
- * @param leased whether someone is refreshing it now
+ * @param leased whether a process is refreshing it now
  */
 export function summaryOf(
   { credential, key }: StoredCredential,
@@ -47,7 +47,7 @@ export function summaryOfUndecryptable({ id, kid, error, file }: Undecryptable):
 function credentialStateOf(credential: Credential, now: Moment, leased: boolean): CredentialState {
   if (credential.loginRequired !== undefined) return 'login-required';
   if (leased) return 'refreshing';
-  // A token that seems to come from the future may have any age, and is refreshed on its next use.
+  // A token that seems to come from the future may have any age. Its next use refreshes it.
   const isDated = tokenAge(credential.tokens, now) !== undefined;
   if (freshness(credential, now) !== 'lapsed' && (isDated || !isRenewable(credential))) return 'fresh';
   return isRenewable(credential) ? 'stale' : 'login-required';

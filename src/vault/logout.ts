@@ -7,7 +7,7 @@ import { revokeTokens } from '../refresh/revoke.ts';
 import { summaryOfUndecryptable } from './listing.ts';
 import type { LogoutOptions, LogoutResult } from './types.ts';
 
-/** A server that does not answer must not keep the person logged in on this machine. */
+/** Time limit for a revocation, in milliseconds: a server that hangs must not keep the user logged in here. */
 const REVOCATION_TIMEOUT_MS = 10_000;
 
 export interface LogoutContext {
@@ -17,7 +17,7 @@ export interface LogoutContext {
 
 /**
  * Revokes the tokens at the authorization server (RFC 7009) and removes every record of that login that can be opened.
- * What is here is removed even when the server cannot be told.
+ * It removes the records even if the server cannot be reached.
  */
 export async function logOut(
   id: CredentialId,
@@ -30,15 +30,15 @@ export async function logOut(
   let alive = false;
   let reason: string | undefined;
   let hasMoved = false;
-  // The strongest key's last: a logout that is killed halfway must not bring an earlier login back.
+  // The record of the strongest key goes last: a logout that is killed halfway must not revive an earlier login.
   for (const found of held.toReversed()) {
     const lease = credentialStore.lease(found);
     try {
-      // A login, or another holder, may come in between. Then what it left is ended like the one before.
+      // A login, or another holder, may have changed the record in between. Then end its new state in the same way.
       for (;;) {
         const current = await lease.begin(await policy.patience(found.credential, signal));
         if (current === undefined) break;
-        // What moved away is not ours to revoke.
+        // This machine must not revoke a login that moved away.
         if (current.credential.loginRequired?.error === MOVED) hasMoved = true;
         else alive = true;
         try {
@@ -58,7 +58,7 @@ export async function logOut(
       await lease.release();
     }
   }
-  // What a process that died had saved meanwhile.
+  // Ends the answers that a dead process saved meanwhile.
   if (!hasMoved) await credentialStore.endRemoved(id);
   return {
     removed,

@@ -10,7 +10,7 @@ import type { Environment } from '../system/environment.ts';
 import { type Layout, layoutOf } from '../system/files/paths.ts';
 import { type EngineUrl, engineStoreAt, isEngineUrl } from './engine-store-at.ts';
 
-/* Where records lie, and under which keys. */
+/* Chooses the store for the records, and the keys. */
 
 const NAMES = ['directory', 'docker-agent'] as const;
 export type StoreName = (typeof NAMES)[number] | EngineUrl;
@@ -25,7 +25,7 @@ export function storeNamed(name: string): StoreName {
   const known = NAMES.find((one) => one === name);
   if (known !== undefined) return known;
   if (isEngineUrl(name)) return name;
-  // What looks like a URL may have a password in it.
+  // A name that looks like a URL may contain a password.
   const shown = name.includes(':') ? 'of that URL' : quote(name, 40);
   throw new InvalidArgumentError(`There is no store ${shown}.`, {
     hint: `Choose one of: ${NAMES.join(', ')}, postgres://…, redis://…, rediss://…`,
@@ -40,8 +40,8 @@ export interface StorageOptions {
 }
 
 /**
- * Holdfast's own directory. Where the records lie elsewhere, it holds settings and what an engine could not take, and a
- * process without a home does without.
+ * Holdfast's own directory. If the records are elsewhere, it holds the settings and the answers that an engine did not
+ * take; a process without a home directory works without it.
  *
  * @throws InvalidArgumentError when its path is not absolute
  */
@@ -54,7 +54,7 @@ export function homeOf(
   return layoutOf(environment, options.home, { orTemporary: isElsewhere });
 }
 
-/** @throws InvalidArgumentError for options that cannot be */
+/** @throws InvalidArgumentError for unusable options */
 export function openParts(options: StorageOptions, environment: Environment, home: Layout) {
   const choice = options.store ?? chosenStore(environment);
   if (choice === 'docker-agent') {
@@ -67,7 +67,7 @@ export function openParts(options: StorageOptions, environment: Environment, hom
       : typeof choice === 'string'
         ? engineStoreAt(choice, environment)
         : choice;
-  /** What a KMS wraps lies beside the records that it is for: each machine that has them needs it. */
+  /** Keys that a KMS wrapped are stored beside their records, because each machine with the records needs them. */
   const wrapped = async () =>
     new (await import('../credentials/sealed/store-wrapped-items.ts')).StoreWrappedItems(store);
   const { openers } = options;

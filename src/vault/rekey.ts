@@ -9,20 +9,20 @@ import { summaryOfUndecryptable } from './listing.ts';
 import type { RekeyOptions, RekeyResult } from './types.ts';
 
 /*
- * New sealing keys, or another keyring, for the logins that are here. Whenever it ends, by a crash too, each record is
- * readable under one key or the other, and what is left is done by the next run.
+ * Re-encrypts the logins with new sealing keys, or moves them to another keyring. After any end, even a crash, each
+ * record is readable under one of the two keys, and the next run does the rest.
  */
 
-/** So many logins are moved at once. */
+/** Maximum number of concurrent moves. */
 const MOVES_AT_ONCE = 16;
 
 export interface RekeyContext {
   readonly credentialStore: SealedCredentialStore;
   readonly keys: SealingKeys;
   readonly policy: ReusePolicy;
-  /** The keys of that keyring, or tier, alone. */
+  /** Only the keys of that keyring or tier. */
   readonly keysOf: (keyring: string) => SealingKeys;
-  /** The keys of what is sealed and is no login, by `kid`. */
+  /** The kids of keys that still seal data other than logins. */
   readonly alsoUsed: () => Promise<readonly string[]>;
 }
 
@@ -31,8 +31,8 @@ export async function rekey(options: RekeyOptions, context: RekeyContext): Promi
 }
 
 /**
- * A new key in each keyring that has one, and every record of an older one sealed under it. Where others put the keys, the
- * first one is the new one.
+ * Makes a new key in each keyring that has one, and seals the records of older keys under it. In a keyring that
+ * Holdfast only reads, the first key is the new one.
  */
 async function renewKeys(
   { signal }: RekeyOptions,
@@ -40,7 +40,7 @@ async function renewKeys(
 ): Promise<RekeyResult> {
   const result = emptyResult();
   let used: Promise<ReadonlySet<string>> | undefined;
-  // Looked up once: records go to newer keys meanwhile, and never to an older one.
+  // Looked up once: records move only to newer keys meanwhile, never to an older one.
   const isUsed = async (kid: string) => (await (used ??= kidsInUse(credentialStore, alsoUsed))).has(kid);
   for await (const { key, retired } of keys.renew(isUsed)) {
     result.keyrings.push(key.keyringId);
@@ -51,7 +51,7 @@ async function renewKeys(
   return finished(result, credentialStore);
 }
 
-/** The keys that a record is sealed under, whether it can be opened from here or not. */
+/** The kids of the keys that seal records, whether or not the records can be opened here. */
 async function kidsInUse(
   credentialStore: SealedCredentialStore,
   alsoUsed: RekeyContext['alsoUsed'],
@@ -65,7 +65,7 @@ async function kidsInUse(
   ]);
 }
 
-/** Every record that opens, sealed under the key of that keyring. */
+/** Moves every record that can be opened to the key of that keyring. */
 async function moveTo(to: string, { signal }: RekeyOptions, context: RekeyContext): Promise<RekeyResult> {
   const { credentialStore, keysOf } = context;
   const target = keysOf(to);
@@ -125,12 +125,12 @@ async function moveAll(
       if (outcome === 'followed')
         leave('Another process took it over meanwhile. Run the same command again.');
     } catch (error) {
-      // One that cannot be moved stays readable where it is, and keeps no other from being moved.
+      // A record that cannot be moved stays readable in its place, and does not stop the others.
       if (!(error instanceof HoldfastError) || context.signal?.aborted === true) throw error;
       leave(error.message);
     }
   };
-  // Of one login under two keys, the record of the stronger key goes first.
+  // If a login has records under two keys, the record of the stronger key goes first.
   const byId = new Map<string, StoredCredential[]>();
   for (const one of records) byId.set(one.address.id, [...(byId.get(one.address.id) ?? []), one]);
   await mapBounded([...byId.values()], MOVES_AT_ONCE, async (those) => {
@@ -138,7 +138,10 @@ async function moveAll(
   });
 }
 
-/** Under the lease: a refresh under way ends first, and what waits in the outbox is brought home, or it would stay behind. */
+/**
+ * Moves a record under its lease. A running refresh ends first, and waiting outbox answers are written to the record;
+ * otherwise they would stay behind.
+ */
 async function moveOne(
   held: StoredCredential,
   key: SealingKey,
@@ -149,7 +152,7 @@ async function moveOne(
     const current = await lease.begin(await policy.patience(held.credential, signal));
     // Another process has moved it.
     if (current === undefined || current.key.kid !== held.key.kid) return 'changed';
-    // A login that was made since, under another key, would be hidden by this one under a stronger key.
+    // A newer login under another key would be hidden by this one under a stronger key.
     const counts = await credentialStore.find(CredentialId.ofStored(current.credential));
     if (counts !== undefined && counts.held.key.kid !== current.key.kid) {
       const { held: newer } = counts;
@@ -157,7 +160,7 @@ async function moveOne(
         newer.key.keyringId === current.key.keyringId &&
         newer.credential.loggedInAt > current.credential.loggedInAt;
       if (!isSuperseded) return 'occupied';
-      // The process that logged in died before it removed this one.
+      // The process that logged in died before it removed this record.
       return (await lease.remove(current)) ? 'removed' : 'changed';
     }
     const result = await lease.move(current, key);

@@ -2,21 +2,21 @@ import type { HoldfastErrorCode } from '../errors.ts';
 import type { CredentialSummary } from '../login/types.ts';
 import type { UnseenLease } from '../system/locks/lease-file.ts';
 
-/** A record that is there and could not be opened from here. */
+/** A record that exists and could not be opened here. */
 export interface UndecryptableRecord {
   readonly id: string;
   readonly kid: string;
   readonly code: HoldfastErrorCode;
   readonly reason: string;
   readonly hint: string | undefined;
-  /** The file that it is in, as an absolute path, where the store has one for each. */
+  /** The absolute path of its file, if the store has one file for each record. */
   readonly file?: string | undefined;
 }
 
 export interface Listing {
   readonly credentials: readonly CredentialSummary[];
   readonly undecryptable: readonly UndecryptableRecord[];
-  /** Leases that are held by a process which cannot be seen from here, where a lease file serves as the lock. */
+  /** Leases of processes that cannot be seen from here, if lease files serve as locks. */
   readonly unseenLeases?: readonly UnseenLease[] | undefined;
 }
 
@@ -26,50 +26,55 @@ export interface LogoutOptions {
 }
 
 export interface LogoutResult {
-  /** How many records were removed: one for each keyring that had sealed this login. */
+  /** Number of removed records: one for each keyring that had sealed this login. */
   readonly removed: number;
-  /** What the authorization server said of the revocation (RFC 7009). `nothing`: there was nothing to revoke. */
+  /** The authorization server's answer to the revocation (RFC 7009). `nothing`: there was nothing to revoke. */
   readonly revocation: 'revoked' | 'not-offered' | 'failed' | 'nothing';
-  /** For `failed`: why. */
+  /** The reason for `failed`. */
   readonly reason?: string | undefined;
-  /** Records of this login that could not be opened from here, and stay. */
+  /** Records of this login that could not be opened here, and stay. */
   readonly undecryptable: readonly UndecryptableRecord[];
-  /** Where nothing was found: a URL that has a login, and differs by a slash at its end alone. */
+  /** If no login was found: a URL with a login that differs only by a trailing slash. */
   readonly near?: string | undefined;
 }
 
 export interface ForgetOptions {
   readonly account?: string | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** Asked for one login, where a keyring that may have its key is out of reach; `why` is a sentence. No, if not given. */
+  /**
+   * Called for one login when a keyring that may have its key is unreachable; `why` is a sentence. The default is no.
+   */
   readonly confirm?: ((why: string) => Promise<boolean>) | undefined;
 }
 
 export interface ForgetResult {
-  /** Records that no key opened, and that are removed. Their tokens were not revoked: nobody can read them. */
+  /** Records that no key could open, and that are removed. Their tokens were not revoked: no one can read them. */
   readonly removed: readonly UndecryptableRecord[];
-  /** Records that do not open now and may later, such as under a locked keyring. They stay. */
+  /** Records that cannot be opened now but may be later, for example under a locked keyring. They stay. */
   readonly kept: readonly UndecryptableRecord[];
 }
 
 export interface RekeyOptions {
-  /** The keyring, or tier, to move every login to: `native`, `file`, or one by name. New keys in place when not given. */
+  /**
+   * The keyring or tier to move every login to: `native`, `file`, or a keyring's id. Without it, the keyrings get new
+   * keys.
+   */
   readonly to?: string | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
 export interface RekeyResult {
-  /** The keyrings whose key the logins are sealed under now. */
+  /** The keyrings whose keys seal the logins now. */
   readonly keyrings: readonly string[];
-  /** How many logins were sealed anew. */
+  /** Number of re-encrypted logins. */
   readonly moved: number;
-  /** Logins that stay as they were, and why. */
+  /** Logins that stay unchanged, and why. */
   readonly left: readonly {
     readonly resource: string;
     readonly account: string;
     readonly keyring: string;
     readonly reason: string;
   }[];
-  /** Records that could not be opened from here, and stay. */
+  /** Records that could not be opened here, and stay. */
   readonly undecryptable: readonly UndecryptableRecord[];
 }

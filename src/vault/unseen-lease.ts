@@ -1,10 +1,10 @@
 import { shellPath } from '../system/files/storage-error.ts';
 import type { UnseenLease } from '../system/locks/lease-file.ts';
 
-/** A refresh has ended after this long, in milliseconds: its request is given up after 90 seconds. */
+/** Maximum duration of a refresh, in milliseconds: its request times out after 90 seconds. */
 const LONGEST_REFRESH_MS = 120_000;
 
-/** What happened, and what to do. */
+/** Explains what happened and what to do. */
 export function unseenLeaseWarning({ file, holder, since }: UnseenLease, now: number): [string, string] {
   const heldMs = Math.max(0, now - since);
   return [

@@ -49,32 +49,34 @@ import type {
   RekeyResult,
 } from './types.ts';
 
-/** A server that does not answer must not hold up what follows a logout, in milliseconds. */
+/** Time limit for a revocation, in milliseconds: a server that hangs must not delay what follows a logout. */
 const REVOCATION_TIMEOUT_MS = 10_000;
 
 export interface VaultOptions {
-  /** Where everything lies, as an absolute path; `$HOLDFAST_HOME` and its defaults otherwise. */
+  /** The directory for all data, as an absolute path; else `$HOLDFAST_HOME` and its defaults. */
   readonly home?: string | undefined;
-  /** `auto`, `native`, `file`, `memory` or a keyring's id; else `$HOLDFAST_KEYRING`, else `config.json`, else `auto`. */
+  /**
+   * `auto`, `native`, `file`, `memory` or a keyring's id; else `$HOLDFAST_KEYRING`, else `config.json`, else `auto`.
+   */
   readonly keyring?: string | undefined;
-  /** The keyrings to choose from, the strongest first, in place of those of this platform. */
+  /** The keyrings to choose from, the strongest first, instead of this platform's. */
   readonly openers?: readonly KeyringOpener[] | undefined;
   /**
-   * Where records lie: `directory`, under `home`; `docker-agent`, that program's own files; a `postgres://` or `redis://` URL;
-   * or a store of the caller's. Else `$HOLDFAST_STORE`, else `directory`.
+   * The store for the records: `directory`, under `home`; `docker-agent`, that program's own files; a `postgres://` or
+   * `redis://` URL; or the caller's own store. Else `$HOLDFAST_STORE`, else `directory`.
    */
   readonly store?: RecordStore | StoreName | undefined;
-  /** docker-agent's configuration directory, as an absolute path; `~/.config/cagent` otherwise. */
+  /** docker-agent's configuration directory, as an absolute path; else `~/.config/cagent`. */
   readonly dockerAgentDir?: string | undefined;
-  /** Hears of what nobody waits for; must not throw. */
+  /** Receives events that no caller waits for; must not throw. */
   readonly onEvent?: ((event: VaultEvent) => void) | undefined;
   readonly environment?: Environment | undefined;
 }
 
 /**
- * Opens the vault. Touches neither disk nor keyring: that happens when something is asked of it.
+ * Opens the vault. It touches neither disk nor keyring until the first call that needs them.
  *
- * @throws InvalidArgumentError when a directory is not absolute, or no store or keyring has the name that was chosen
+ * @throws InvalidArgumentError when a directory is not absolute, or no store or keyring has the chosen name
  */
 export function openVault(options: VaultOptions = {}): Vault {
   const environment = options.environment ?? processEnvironment();
@@ -139,7 +141,7 @@ export function openVault(options: VaultOptions = {}): Vault {
   });
 }
 
-/** What a vault is made of. */
+/** The parts of a vault. */
 interface VaultParts extends LoginContext {
   readonly keysOf: (keyring: string) => SealingKeys;
   readonly policy: ReusePolicy;
@@ -149,7 +151,7 @@ interface VaultParts extends LoginContext {
   readonly inMemory: () => Vault;
 }
 
-/** Logins to MCP servers, kept sealed, refreshed once. Made by `openVault`. */
+/** Stores logins to MCP servers sealed, and refreshes each exactly once. Made by `openVault`. */
 export class Vault {
   readonly #parts: VaultParts;
   readonly #refresh: Refresh;
@@ -165,12 +167,14 @@ export class Vault {
   }
 
   /**
-   * A valid access token, refreshed when it is due. While another process, or another caller, refreshes it, this waits.
+   * Returns a valid access token, refreshed when it is due. It waits while another process or caller refreshes it.
    *
    * @param resource the MCP server's URL, in any spelling
-   * @throws LoginRequiredError when only a person can mend it
-   * @throws KeyringLockedError, KeyringDeniedError, KeyringBrokenError, KeyUnavailableError when it cannot be opened
-   * @throws NetworkError, TimeoutError, LockTimeoutError (`retryable`) when it has lapsed and could not be refreshed now
+   * @throws LoginRequiredError when only a person can fix it
+   * @throws KeyringLockedError, KeyringDeniedError, KeyringBrokenError, KeyUnavailableError when the record cannot be
+   * opened
+   * @throws NetworkError, TimeoutError, LockTimeoutError (`retryable`) when the token has expired and could not be
+   * refreshed now
    * @throws AbortedError for the caller's signal
    */
   async token(resource: string, options?: TokenOptions): Promise<AccessToken> {
@@ -181,7 +185,7 @@ export class Vault {
   }
 
   /**
-   * The headers that a request to that server carries. Throws what `token` throws.
+   * Returns the headers for a request to that server. Throws what `token` throws.
    *
    * @throws InvalidArgumentError when the token is bound to a key and `request` is not given
    */
@@ -197,9 +201,9 @@ export class Vault {
   }
 
   /**
-   * Logs in, by the browser (OAuth 2.1 authorization code with PKCE) or by a grant that needs no person, and keeps the
-   * credential under the strongest keyring that works here. What was stored for that name before is replaced when the login
-   * has succeeded. What `config.json` and the environment say of that server holds where the options are silent.
+   * Logs in, by the browser (OAuth 2.1 authorization code with PKCE) or by a grant that needs no person. It stores the
+   * credential under the strongest keyring that works here, and replaces the earlier one after the login has succeeded.
+   * Options that are not given come from `config.json` and the environment.
    */
   async login(resource: string, options: LoginOptions): Promise<LoginResult> {
     this.#mustBeOpen();
@@ -229,7 +233,7 @@ export class Vault {
     return this.#kept(held);
   }
 
-  /** Revokes the tokens at the server and removes the login. A login that is not there is no error. */
+  /** Revokes the tokens at the server and removes the login. A missing login is not an error. */
   async logout(resource: string, options: LogoutOptions = {}): Promise<LogoutResult> {
     this.#mustBeOpen();
     const name = CredentialId.of(resource, options.account);
@@ -238,16 +242,18 @@ export class Vault {
     try {
       return await logOut(name, options, this.#parts);
     } finally {
-      // Who looked it up meanwhile may have found it still there.
+      // A concurrent lookup may have found the login before it was removed.
       this.#serving.forget(name);
     }
   }
 
   /**
-   * Removes the records that no key opens any more, such as after the desktop's keyring was replaced. They are not revoked.
+   * Removes the records that no key can open any more, for example after the desktop's keyring was replaced. It does
+   * not revoke their tokens.
    *
-   * @param resource of this login alone; all of them otherwise
-   * @throws InvalidArgumentError where a keyring that may have the key is out of reach, unless `confirm` agrees for one login
+   * @param resource limits it to this login; otherwise all logins
+   * @throws InvalidArgumentError when a keyring that may have the key is unreachable, unless `confirm` agrees for one
+   * login
    */
   async forget(resource: string | undefined, options: ForgetOptions = {}): Promise<ForgetResult> {
     this.#mustBeOpen();
@@ -257,10 +263,10 @@ export class Vault {
   }
 
   /**
-   * Seals the logins anew: under a new key in the same keyring, or, with `to`, under the key of another one. Whenever it is
-   * interrupted, each login is readable under one key or the other; run it again for the rest.
+   * Re-encrypts the logins with a new key in the same keyring, or, with `to`, with the key of another keyring. After an
+   * interruption each login is readable under one of the two keys; run it again for the rest.
    *
-   * @throws InvalidArgumentError when `to` names no keyring, or one that does not last
+   * @throws InvalidArgumentError when `to` names no keyring, or one that does not outlive the process
    * @throws KeyringAbsentError, KeyringLockedError, KeyringDeniedError, KeyringBrokenError when `to` does not work here
    */
   async rekey(options: RekeyOptions = {}): Promise<RekeyResult> {
@@ -282,10 +288,10 @@ export class Vault {
   }
 
   /**
-   * Seals a login for another machine, to the code that it shows (`invite`). The blob may be seen by anybody.
+   * Seals a login for another machine, for the code that the other machine shows (`invite`). The blob is safe to share.
    *
-   * @throws InvalidArgumentError for a code that is none, and for a login that cannot be handed over so
-   * @throws LoginRequiredError where there is no login to send
+   * @throws InvalidArgumentError for an invalid code, and for a login that cannot be sent in that mode
+   * @throws LoginRequiredError when there is no login to send
    * @throws LoginCancelledError when `confirm` says that the words differ
    */
   async send(resource: string, options: SendOptions): Promise<SendResult> {
@@ -304,8 +310,8 @@ export class Vault {
   }
 
   /**
-   * Makes a code for a login to be sent here. Its key is kept, sealed, until a blob has been received with it or its time is
-   * over, so any process may receive the blob.
+   * Makes a code for receiving a login here. The sealed key stays stored until a blob has been received with it or it
+   * expires, so any process may receive the blob.
    */
   async invite(options: InviteOptions = {}): Promise<HandoverInvitation> {
     this.#mustBeOpen();
@@ -314,11 +320,11 @@ export class Vault {
   }
 
   /**
-   * Opens the blob that `send` made for a code of this machine, and keeps the login like any other.
+   * Opens the blob that `send` made for a code of this machine, and stores the login.
    *
-   * @param blob as it came, with whatever is around it
-   * @throws HandoverWrongKeyError, HandoverOpenedError, HandoverExpiredError, HandoverDamagedError, HandoverMismatchError,
-   *   HandoverNewerError for why it is refused; the code stays good for the right one
+   * @param blob as it arrived, with any surrounding text
+   * @throws HandoverWrongKeyError, HandoverOpenedError, HandoverExpiredError, HandoverDamagedError,
+   * HandoverMismatchError, HandoverNewerError for the reason of the refusal; the code stays valid for the right blob
    */
   async receive(blob: string, options: ReceiveOptions = {}): Promise<ReceiveResult> {
     this.#mustBeOpen();
@@ -330,11 +336,11 @@ export class Vault {
   }
 
   /**
-   * Keeps a login that another program has made, like any other. That program must not use its refresh token any more.
+   * Imports a login that another program has made. That program must not use its refresh token any more.
    *
-   * @throws InvalidArgumentError where it is no login that can be kept, or a good one is here already
-   * @throws IssuerMismatchError when the server has another authorization server by now
-   * @throws what finding out about the server, and keeping a login, would throw
+   * @throws InvalidArgumentError when it is not a login that can be stored, or a working login is already here
+   * @throws IssuerMismatchError when the server now has another authorization server
+   * @throws what discovery, and storing a login, would throw
    */
   async adopt(foreign: ExternalLogin, options: ImportOptions = {}): Promise<ImportResult> {
     this.#mustBeOpen();
@@ -346,9 +352,10 @@ export class Vault {
   }
 
   /**
-   * The authorization server that an MCP server names now, for who is to say whether it issued a login (`issuer` of `adopt`).
+   * Returns the authorization server that an MCP server names now, so that the caller can say whether it issued a login
+   * (`issuer` of `adopt`).
    *
-   * @throws what finding out about the server throws
+   * @throws what discovery throws
    */
   async namedIssuer(
     resource: string,
@@ -362,10 +369,11 @@ export class Vault {
   }
 
   /**
-   * Keeps, sealed, what another program had in a file, before a login is taken out of that. Of each file the newest five stay.
+   * Stores a sealed copy of another program's file, before a login is removed from that file. The newest five copies of
+   * each file stay.
    *
-   * @returns its name; `undefined` where no key outlives this process, and nothing was kept
-   * @throws InvalidArgumentError for a file that is too large to be kept
+   * @returns its name; `undefined` when no key outlives this process, and nothing was stored
+   * @throws InvalidArgumentError for a file that is too large to store
    * @throws StorageFullError, StorageUnwritableError, StorageUnsafeError
    */
   async keepBackup(file: ExternalFile): Promise<string | undefined> {
@@ -373,17 +381,17 @@ export class Vault {
     return (await this.#parts.backups()).keep(file);
   }
 
-  /** What `keepBackup` has kept and opens from here, the newest first. */
+  /** Lists the copies of `keepBackup` that can be opened here, the newest first. */
   async backups(): Promise<Backups> {
     this.#mustBeOpen();
     return (await this.#parts.backups()).list();
   }
 
   /**
-   * Hands a login out, in the clear, to who asks for it.
+   * Passes a login as plain text to the caller.
    *
-   * @throws LoginRequiredError where there is no login
-   * @throws InvalidArgumentError for a login that cannot be given away so
+   * @throws LoginRequiredError when there is no login
+   * @throws InvalidArgumentError for a login that cannot be exported in that mode
    */
   async export(resource: string, options: ExportOptions): Promise<void> {
     this.#mustBeOpen();
@@ -397,9 +405,9 @@ export class Vault {
   }
 
   /**
-   * Keeps what `export` handed out.
+   * Stores what `export` passed out.
    *
-   * @throws InvalidArgumentError for what is none, and where a good login of that name is here already
+   * @throws InvalidArgumentError for other input, and when a working login with that id is already here
    */
   async importExported(
     json: Secret,
@@ -412,7 +420,7 @@ export class Vault {
     return this.#kept(held);
   }
 
-  /** Every login that is here, and every record that could not be opened, with the reason. */
+  /** Lists every login, and every record that could not be opened, with the reason. */
   async list(): Promise<Listing> {
     this.#mustBeOpen();
     const { held, undecryptable } = await this.#parts.credentialStore.list();
@@ -433,8 +441,9 @@ export class Vault {
   }
 
   /**
-   * Keeps every login of the store warm, until the signal or `close`: each is refreshed when it is due, the nearest end
-   * first, and never with a browser. Any number of processes may do so at one store. A store that goes away is waited for.
+   * Keeps every login of the store fresh, until the signal or `close`. It refreshes each login when it is due: the token
+   * that expires first goes first. It never opens a browser. Any number of processes may do so for one store. It waits
+   * for a store that becomes unreachable.
    *
    * @throws what `list` throws, when the first look fails in a way that does not pass
    */
@@ -446,19 +455,19 @@ export class Vault {
     return new Refresher(parts, options).run(AbortSignal.any(ends));
   }
 
-  /** Where its records lie. */
+  /** The store of its records. */
   get store(): RecordIndex {
     return this.#parts.credentialStore.recordStore;
   }
 
-  /** The keyrings that were considered so far, the strongest first, and why each was passed over. */
+  /** The keyrings that were considered so far, the strongest first, and why each was skipped. */
   tiers(): readonly TierReport[] {
     return this.#parts.keys.reports();
   }
 
   /**
-   * Frees what holds the process open. A refresh whose request is under way ends first, so that its answer is stored; what
-   * the store could not take until now is tried once more.
+   * Releases what would keep the process alive. A running refresh ends first, so that its answer is stored. The writes
+   * that the store did not take are tried once more.
    */
   close(): Promise<void> {
     this.#closed ??= this.#close();
@@ -478,7 +487,7 @@ export class Vault {
     await this.#parts.credentialStore.close();
   }
 
-  /** What a login needs that is to leave this machine. */
+  /** The context for a login that is to leave this machine. */
   #leaving(resource: string, { account, timeoutMs, signal }: TokenOptions) {
     return {
       credentialStore: this.#parts.credentialStore,
@@ -495,7 +504,7 @@ export class Vault {
     };
   }
 
-  /** A login that is made here for another machine: in memory, and gone from there when it has been handed out. */
+  /** Makes a login for another machine in memory, and removes it from there once it has been read. */
   async #logInElsewhere(name: CredentialId, { login, signal }: SendOptions): Promise<Credential> {
     const other = this.#parts.inMemory();
     try {
