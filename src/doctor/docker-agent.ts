@@ -6,13 +6,16 @@ import type { Environment } from '../system/environment.ts';
 import { shellPath } from '../system/files/storage-error.ts';
 import { type Finding, failed, failureOf, ok, warning } from './finding.ts';
 
-/* What `doctor` looks at in docker-agent's own files, in place of what it looks at in ours. No key is made, none is tried. */
+/*
+ * The checks of `doctor` for docker-agent's own files, instead of the checks for ours. They neither make nor test a
+ * key.
+ */
 
 type Parts = ReturnType<typeof openDockerAgent>;
 
 const LOCK_WAIT_MS = 1000;
 
-/** Which keyring docker-agent's key is in, and why others were passed over. */
+/** Reports the keyring with docker-agent's key, and why others were skipped. */
 export async function dockerAgentKey(
   { keys, resolution, files }: Parts,
   environment: Environment,

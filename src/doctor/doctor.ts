@@ -24,8 +24,8 @@ import { type Finding, failed, failureOf, ok, warning } from './finding.ts';
 import { keyrings, passphrase } from './keyrings.ts';
 
 /*
- * Independent checks of everything that a login stands on. One that fails does not stop the others; each says what to do.
- * None shows a secret, asks a server, or prompts.
+ * Independent checks of everything that a login depends on. A failed check does not stop the others; each says what to
+ * do. No check shows a secret, sends a request to a server, or prompts.
  */
 
 export interface Diagnosis {
@@ -35,12 +35,12 @@ export interface Diagnosis {
 
 type Check = () => Promise<Finding[]>;
 
-/** Keep this much free: a record has a few kilobytes, and a full disk is noticed too late. */
+/** Warns below this free space: a record takes a few kilobytes, and a full disk is noticed too late. */
 const LITTLE_SPACE_BYTES = 1024 * 1024;
 
 const MOST_FILES = 5;
 
-/** No clock of a working machine shows a time before this version was written. */
+/** A working clock cannot show a time before this version was written. */
 const WRITTEN_AT = Date.UTC(2026, 10, 1);
 
 export async function diagnose(
@@ -86,13 +86,13 @@ export async function diagnose(
       store: () => dockerAgentBundle(theirs),
       lock: () => dockerAgentLock(theirs, environment),
       keyring: () => dockerAgentKey(theirs, environment),
-      // It is always the one that docker-agent keeps beside its key.
+      // The passphrase is always the one that docker-agent stores beside its key.
       passphrase: async () => [],
     }),
   };
   if (engine !== undefined) {
     Object.assign(checks, {
-      // Records lie elsewhere, and the lease with them.
+      // The engine holds the records and their leases.
       home: async () => [],
       'file system': async () => [],
       lock: async () => [],
@@ -226,7 +226,8 @@ async function records(
   for (const [reason, alike] of byReason) {
     const error = alike[0]?.error;
     const damaged = error?.code === 'record-damaged';
-    // One that another session's key opens is as it should be; the others are for no session.
+    // A record that another session's key can open is normal. A damaged or unreadable record is a failure in every
+    // session.
     const say = damaged || error?.code.startsWith('storage-') ? failed : warning;
     const ids = alike.map(({ id }) => `${id.slice(0, 12)}…`).join(', ');
     const message = `${alike.length} ${alike.length === 1 ? 'record does' : 'records do'} not open (${ids}). ${reason}`;
@@ -248,7 +249,7 @@ async function records(
   return findings;
 }
 
-/** A record that nothing opens does not say which login it is: a person who removes it needs its file. */
+/** A record that no key can open does not reveal its login, so a person who removes it needs its file. */
 function filesOf(records: readonly Undecryptable[]): string {
   const files = records.flatMap((one) =>
     isGone(one) && one.file !== undefined ? [shellPath(one.file)] : [],
@@ -271,7 +272,7 @@ function clock(now: number): Finding[] {
   ];
 }
 
-/** What every request goes through, for who wonders why a server "cannot be reached". */
+/** Shows the network settings that affect every request, for users who see that a server "cannot be reached". */
 function network({ variables }: Environment): Finding[] {
   const findings: Finding[] = [];
   const named = (names: readonly string[]) =>
@@ -304,7 +305,7 @@ function network({ variables }: Environment): Finding[] {
   return findings;
 }
 
-/** Nothing is said where the system tells, as that is what every login relies on. */
+/** Reports nothing if the system identifies local users, because every login relies on that. */
 export async function localUsers(tells: () => Promise<boolean>): Promise<Finding[]> {
   if (await tells()) return [];
   return [
@@ -316,7 +317,7 @@ export async function localUsers(tells: () => Promise<boolean>): Promise<Finding
   ];
 }
 
-/** What a server is allowed that a strict client refuses: by the settings, and by the logins that needed it. */
+/** Lists what servers may do that a strict client refuses, by the settings and by the logins that needed it. */
 async function leniencies(
   credentialStore: SealedCredentialStore,
   layout: Layout,

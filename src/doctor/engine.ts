@@ -1,7 +1,7 @@
 import type { EngineStore } from '../store/engine/engine-store.ts';
 import { type Finding, failed, ok, warning } from './finding.ts';
 
-/** What holds of an engine that keeps the records: as it says itself, and by a record that is written, read and removed. */
+/** Checks an engine by its own report, and by a record that is written, read and removed. */
 export async function engineFindings(store: EngineStore): Promise<Finding[]> {
   const engine = await store.engine();
   const findings = (await engine.examine()).map(({ level, message, hint }): Finding => {

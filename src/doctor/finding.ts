@@ -2,7 +2,7 @@ import { withDisplayUrls } from '../display-url.ts';
 import { HoldfastError } from '../errors.ts';
 import { quote } from '../quote.ts';
 
-/** What one check of `doctor` found. */
+/** One finding of a check of `doctor`. */
 export interface Finding {
   readonly check: string;
   readonly status: 'ok' | 'warning' | 'failed';
@@ -22,7 +22,7 @@ export function failed(check: string, message: string, hint?: string): Finding {
   return { check, status: 'failed', message: withDisplayUrls(message), hint: hint && withDisplayUrls(hint) };
 }
 
-/** One cause makes many checks fail; its reason and remedy are told once. */
+/** Reports the reason and the fix only once when one cause makes many checks fail. */
 export function failureOf(check: string, error: unknown, before: readonly Finding[]): Finding {
   if (!(error instanceof HoldfastError)) {
     return failed(check, `The check itself failed: ${quote(String(error))}.`);

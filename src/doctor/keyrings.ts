@@ -7,7 +7,7 @@ import type { Environment } from '../system/environment.ts';
 import type { Layout } from '../system/files/paths.ts';
 import { type Finding, failed, failureOf, ok, warning } from './finding.ts';
 
-/** Every keyring of the list is tried; the one that would serve also keeps, gives back and removes an item. */
+/** Tries every keyring of the list. The one that would be used also has to store, return and remove an item. */
 export async function keyrings(resolution: KeyringResolution, keys: SealingKeys): Promise<Finding[]> {
   const findings: Finding[] = [];
   const choice = await resolution.choice();
@@ -33,11 +33,11 @@ export async function keyrings(resolution: KeyringResolution, keys: SealingKeys)
   return findings;
 }
 
-/** The keyring that new logins would be sealed under. */
+/** The keyring that would seal new logins. */
 async function serving(resolution: KeyringResolution, keys: SealingKeys): Promise<Finding[]> {
-  // A keyring that opens, and whose sealing key does not, serves no login.
+  // A keyring that opens is of no use if its sealing key does not.
   for await (const _key of keys.reachable()) {
-    // What fails is passed over by `keys`.
+    // `keys` skips the keyrings that fail.
   }
   for await (const { keyring, lifetime } of resolution.usable()) {
     if (keyring.readOnly === true) {
@@ -64,7 +64,7 @@ async function serving(resolution: KeyringResolution, keys: SealingKeys): Promis
   return [];
 }
 
-/** Under a name of its own: two of these at once must not take each other's item away. */
+/** Uses a random item name: two concurrent runs must not remove each other's item. */
 async function testKeyring(keyring: Keyring): Promise<HoldfastError | undefined> {
   const name = `doctor-${randomBytes(6).toString('hex')}`;
   const written = randomBytes(32);
@@ -85,7 +85,7 @@ async function testKeyring(keyring: Keyring): Promise<HoldfastError | undefined>
   }
 }
 
-/** Where the file keyring's passphrase comes from decides who can open what it seals. */
+/** Reports the source of the file keyring's passphrase: it decides who can open the records that the keyring seals. */
 export async function passphrase(
   layout: Layout,
   environment: Environment,
@@ -102,7 +102,7 @@ export async function passphrase(
       ok('passphrase', `The file keyring is opened by ${source}: who can read that can open the logins.`),
     ];
   } catch (error) {
-    // The file keyring was passed over for this, which says it already.
+    // The report on the skipped file keyring already shows this error.
     if (error instanceof HoldfastError) return [];
     throw error;
   }

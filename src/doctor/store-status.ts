@@ -8,24 +8,24 @@ import type { Environment } from '../system/environment.ts';
 import { layoutOf } from '../system/files/paths.ts';
 import { listPrivateDirectory } from '../system/files/private-directory.ts';
 
-/* What an operator asks of a store: counts and times, no record opened. */
+/* The counts and times of a store for its operator. No record is opened. */
 
 export interface StoreStatus {
   readonly store: string;
   readonly tenant: string | undefined;
-  /** Absent where the engine cannot be asked as it is; a finding says why. */
+  /** Absent if the engine cannot answer in its present state; a finding says why. */
   readonly counts:
     | Pick<EngineStatus, 'records' | 'aside'>
     | Pick<EngineStatus, 'records' | 'claims' | 'oldestSilentMs' | 'writtenLastHour' | 'aside'>
     | undefined;
-  /** How far this machine's clock is ahead of the engine's, in milliseconds, and by how much that may be wrong. */
+  /** How far this machine's clock is ahead of the engine's, in milliseconds, and the possible error of that. */
   readonly clock: { readonly aheadMs: number; readonly errorMs: number } | undefined;
-  /** Answers that lie on this machine, sealed, because the store did not take them. */
+  /** Number of sealed answers on this machine that the store did not take. */
   readonly spilled: number;
   readonly findings: readonly EngineFinding[];
 }
 
-/** What a crash of the store's engine may lose, for what runs for long to say once. */
+/** The data that a crash of the store's engine may lose, so that a long-running process can warn once. */
 export async function durabilityWarnings(store: RecordIndex): Promise<readonly EngineFinding[]> {
   if (!(store instanceof EngineStore)) return [];
   const findings = await store.engine().then((engine) => engine.examine());
@@ -45,7 +45,7 @@ export async function storeStatus(
   const spilled = await new OutboxFiles(layout, environment).count();
   if (store instanceof EngineStore) {
     const engine = await store.engine();
-    // It goes first: the way there stands then, and what follows times the clock and not the connection.
+    // Runs first, so that the connection is open and the next call times only the clock.
     const findings = await engine.examine();
     return { store: store.id, tenant: store.tenant, spilled, findings, ...(await counted(engine, findings)) };
   }
@@ -81,7 +81,7 @@ async function counted(
       clock: { aheadMs: Math.round(Date.now() - errorMs - now), errorMs: Math.ceil(errorMs) },
     };
   } catch (error) {
-    // An engine that answers, and is not fit for use, has said so already.
+    // A finding already reports an engine that answers but is not usable.
     const isTold = findings.some(({ level }) => level === 'error');
     if (!(error instanceof HoldfastError) || error.retryable || !isTold) throw error;
     return { counts: undefined, clock: undefined };
@@ -89,9 +89,9 @@ async function counted(
 }
 
 /**
- * The engine of that store, where it has tables to be made.
+ * The engine of that store, if it has tables to create.
  *
- * @throws InvalidArgumentError where it has none
+ * @throws InvalidArgumentError if it has none
  */
 export async function migratable(
   store: RecordIndex,
