@@ -10,8 +10,8 @@ export interface MetricsServer {
 }
 
 /**
- * A connection without a whole request is closed in time. There is no limit to their number: with one, so many connections
- * that say nothing would keep the scraper out.
+ * A connection without a complete request is closed after a timeout. Their number has no limit: with a limit, idle
+ * connections could lock out the scraper.
  */
 const TIMES = {
   headersTimeout: 5_000,
@@ -22,21 +22,21 @@ const TIMES = {
 };
 
 /**
- * Whether the request names this very server. A web page whose name was rebound to this address names another: for the
- * browser the answer would be of that page's own origin, and the page could read it.
+ * Whether the request names this server. A web page whose name was rebound to this address names another host. The
+ * browser would treat the answer as that page's own origin, and the page could read it.
  */
 function isAskedForHere({ headers, socket }: IncomingMessage): boolean {
-  // The URL parser leaves out port 80, as a client does.
+  // The URL parser omits port 80, as a client does.
   return ['127.0.0.1', 'localhost'].some(
     (name) => headers.host === new URL(`http://${name}:${socket.localPort}`).host,
   );
 }
 
 /**
- * Serves the metrics of this process at `/metrics` on 127.0.0.1, to nobody on another machine.
+ * Serves the metrics of this process at `/metrics` on 127.0.0.1; no other machine can reach it.
  *
- * @param port 0 for any free one
- * @throws InvalidArgumentError when the port is taken, or not for this user
+ * @param port 0 for any free port
+ * @throws InvalidArgumentError when the port is taken, or this user may not use it
  */
 export async function serveMetrics(port: number): Promise<MetricsServer> {
   const metrics = new PrometheusMetrics();

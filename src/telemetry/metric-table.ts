@@ -2,8 +2,8 @@ import type { Metric } from '../system/metric-channel.ts';
 import { VERSION } from '../version.ts';
 
 /*
- * The one table of metrics: what Prometheus and OpenTelemetry are told, and docs/fleet.md lists. Labels take few values, so
- * that a fleet of any size has few time series, and none names a resource, an account, a token or a key.
+ * The one table of metrics, for Prometheus, OpenTelemetry and docs/fleet.md. Labels have few values, so a fleet of any
+ * size has few time series. No label names a resource, an account, a token or a key.
  */
 
 export interface MetricDefinition {
@@ -70,17 +70,17 @@ export type MetricName = keyof typeof METRICS;
 /** Upper bounds of a histogram's buckets, in seconds. */
 export const BUCKETS_S = [0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 90] as const;
 
-/** What reads these metrics is told whose they are. */
+/** Tells the reader of the metrics which library made them. */
 export const INSTRUMENTATION = { name: 'holdfast', version: VERSION } as const;
 
 export interface Sample {
   readonly metric: MetricName;
   readonly labels: Readonly<Record<string, string>>;
-  /** Added to a counter, put into a gauge or a histogram; times in seconds. */
+  /** Added to a counter, or recorded in a gauge or a histogram; times are in seconds. */
   readonly value: number;
 }
 
-/** So many authorization servers have a series of their own; the rest share one, `other`. */
+/** Maximum number of authorization servers with a series of their own; the rest share one, `other`. */
 const MOST_ISSUERS = 100;
 
 /** The hosts that have a series of their own in one collector. */
@@ -98,7 +98,7 @@ export class IssuerHosts {
   }
 }
 
-/** What one message adds to the metrics. */
+/** The samples that one message adds to the metrics. */
 export function samplesOf(metric: Metric, hosts: IssuerHosts): readonly Sample[] {
   switch (metric.name) {
     case 'refresh': {

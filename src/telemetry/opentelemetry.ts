@@ -1,6 +1,6 @@
 /**
- * `holdfast/telemetry`: what the vaults of this process do, for Prometheus and for OpenTelemetry (docs/fleet.md). Nothing is
- * counted before it is asked for here.
+ * `holdfast/telemetry`: the activity of this process's vaults, for Prometheus and OpenTelemetry (docs/fleet.md).
+ * Nothing is counted before a caller starts it here.
  */
 import { InvalidArgumentError } from '../errors.ts';
 import { type Metric, onMetric } from '../system/metric-channel.ts';
@@ -18,9 +18,9 @@ export { PROMETHEUS_CONTENT_TYPE, PrometheusMetrics } from './prometheus.ts';
 type Api = typeof import('@opentelemetry/api');
 
 /**
- * From now on every refresh is a span `holdfast.refresh`, under the span of whoever asked for it, and the metrics of
- * docs/fleet.md go to the global meter, each named as there without its unit and with dots. What the program has registered
- * with `@opentelemetry/api` receives them; without an SDK they go nowhere.
+ * Makes every refresh a span `holdfast.refresh` from now on, under its caller's span. The metrics of docs/fleet.md go
+ * to the global meter; their names lose the unit and use dots. The SDK that the program registered with
+ * `@opentelemetry/api` receives both; without an SDK they go nowhere.
  *
  * @returns the function that ends it
  * @throws InvalidArgumentError when the package `@opentelemetry/api` is not installed
@@ -71,7 +71,7 @@ function openTelemetryName(name: string): string {
   return name.replace(/_(total|seconds)$/, '').replaceAll('_', '.');
 }
 
-/** Told when it has ended, in the context in which it was begun, so that its parent is the caller's span. */
+/** Made when the refresh has ended, in the context in which it started, so that its parent is the caller's span. */
 function span(
   { SpanKind, SpanStatusCode }: Api,
   tracer: ReturnType<Api['trace']['getTracer']>,

@@ -14,7 +14,7 @@ interface Histogram {
   count: number;
 }
 
-/** Counts from when it is made until it is closed, whatever vaults this process has. */
+/** Counts the activity of all vaults in this process, from its construction until `close`. */
 export class PrometheusMetrics {
   readonly #hosts = new IssuerHosts();
   /** By metric, then by the text of its labels. */
@@ -26,7 +26,7 @@ export class PrometheusMetrics {
     this.#stop = onMetric((metric) => this.#take(metric));
   }
 
-  /** What a scrape is answered with, of the content type `PROMETHEUS_CONTENT_TYPE`. */
+  /** The body of the answer to a scrape; its content type is `PROMETHEUS_CONTENT_TYPE`. */
   text(): string {
     const lines: string[] = [];
     for (const [name, { type, help }] of Object.entries(METRICS)) {
@@ -75,7 +75,7 @@ function observe(series: Map<string, Histogram>, key: string, value: number): vo
   if (bucket >= 0) histogram.counts[bucket] = (histogram.counts[bucket] ?? 0) + 1;
 }
 
-/** Buckets are cumulative there. */
+/** Buckets are cumulative in that format. */
 function linesOf(name: string, labels: string, { counts, sum, count }: Histogram): string[] {
   const before = labels === '' ? '' : `${labels},`;
   let below = 0;
