@@ -6,7 +6,9 @@ import {
   type WriteAnswer,
 } from '../store/engine/engine.ts';
 
-/* What an engine must do beyond a store: claims with names, writes that depend on them, the outbox, and due times. */
+/*
+ * The duties of an engine beyond those of a store: named claims, conditional writes, the outbox, and due times.
+ */
 
 interface EngineDuty {
   readonly name: string;

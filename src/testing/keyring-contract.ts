@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { type Keyring, LIFETIMES } from '../keyring/keyring.ts';
 import type { ContractTest } from './contract.ts';
 
-/** A keyring to test, and how to get another one over the same items where they outlive it. */
+/** A keyring to test. `reopen` makes another one over the same items, if the items outlive the keyring. */
 export interface KeyringUnderTest {
   readonly keyring: Keyring;
   readonly reopen?: (() => Promise<Keyring>) | undefined;
@@ -11,7 +11,7 @@ export interface KeyringUnderTest {
 }
 
 /**
- * The duties of a keyring, as tests. Each opens a keyring of its own, which must be usable and hold nothing of these
+ * The duties of a keyring, as tests. Each test opens its own keyring, which must be usable and have no items with these
  * names.
  *
  * @example for (const { name, run } of keyringContract(open)) test(name, run)

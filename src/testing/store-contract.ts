@@ -6,7 +6,7 @@ import { type Lease, MAX_NOTE_BYTES, type RecordStore, type RecordVersion } from
 import type { ContractTest } from './contract.ts';
 import { ENGINE_DUTIES } from './engine-duties.ts';
 
-/** A store to test, and how to get another one over the same records where they outlive it. */
+/** A store to test. `reopen` makes another one over the same records, if the records outlive the store. */
 export interface StoreUnderTest {
   readonly store: RecordStore;
   readonly reopen?: (() => Promise<RecordStore>) | undefined;
@@ -18,7 +18,7 @@ const DAY_MS = 86_400_000;
 const ADDRESS = { kid: 'key-one', id: 'record-one' };
 
 /**
- * The duties of a store, as tests. Each opens a store of its own.
+ * The duties of a store, as tests. Each test opens its own store.
  *
  * @example for (const { name, run } of storeContract(open)) test(name, run)
  */
@@ -295,14 +295,18 @@ export function storeContract(open: () => Promise<StoreUnderTest>): readonly Con
   ];
 }
 
-/** Told by its shape: a program may have loaded the class of `holdfast/stores` twice. */
+/** Checks the shape, not the class: a program may have loaded the class of `holdfast/stores` twice. */
 async function engineOf(
   store: RecordStore & { engine?: () => Promise<Engine> },
 ): Promise<Engine | undefined> {
   return store.engine?.();
 }
 
-/** Writes at `ADDRESS`; answers the new version. */
+/**
+ * Writes at `ADDRESS`.
+ *
+ * @returns the new version
+ */
 async function written(
   store: RecordStore,
   record: string,
