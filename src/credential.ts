@@ -5,27 +5,27 @@ import { isPrintable, quote } from './quote.ts';
 import { Secret } from './secret.ts';
 import { unknownMembers, withUnknownMembers } from './unknown-members.ts';
 
-/** In characters: what every sender and recipient should support (RFC 9110 section 4.1). */
+/** In characters: the length that every sender and recipient should support (RFC 9110 section 4.1). */
 export const MAX_RESOURCE_LENGTH = 8000;
 
-/** The account label of a login that was given none. */
+/** The account label of a login without an explicit one. */
 export const DEFAULT_ACCOUNT = 'default';
 
-/** How the client proves itself at the token endpoint (RFC 7591 section 2, `token_endpoint_auth_method`). */
+/** How the client authenticates at the token endpoint (RFC 7591 section 2, `token_endpoint_auth_method`). */
 export type ClientAuthMethod = 'none' | 'client_secret_basic' | 'client_secret_post' | 'private_key_jwt';
 
 /**
- * Which addresses a request may go to: those of the internet; those of private networks too; or any, this machine's own
- * and link-local ones included. `anywhere` at a loopback address, over plain http, means a server of our own user, or root's;
- * `anyone` those of other users too.
+ * The addresses that a request may go to: `public`, those of the internet; `private`, also those of private networks;
+ * `anywhere`, also this machine's own and link-local addresses. A plain http request to a loopback address must reach a
+ * server of our own user or root with `anywhere`; with `anyone` it may reach another user's.
  */
 export type Reach = 'public' | 'private' | 'anywhere' | 'anyone';
 
 /**
- * What a server may do that a strict client refuses, each only where the user has allowed it for that server: to have an
- * issuer other than its metadata's URL says, to keep silent about PKCE, to refuse the `resource` parameter, to publish its
- * metadata elsewhere or none, to name addresses of private networks, to have its login page on another host, to be run, or
- * sent our redirect, by other users of this machine.
+ * Exceptions to the checks of a strict client. Each holds only for a server that the user has allowed it for. The
+ * server may have an issuer that differs from its metadata's URL, not advertise PKCE, or refuse the `resource`
+ * parameter. It may publish its metadata elsewhere or not at all, name addresses of private networks, or have its login
+ * page on another host. Other users of this machine may run it, or send our redirect.
  */
 export const LENIENCIES = [
   'trusted-issuer',
@@ -39,15 +39,15 @@ export const LENIENCIES = [
 ] as const;
 export type LeniencyName = (typeof LENIENCIES)[number];
 
-/** What later requests need to know of the authorization server; read from its metadata at login (RFC 8414). */
+/** The data about the authorization server that later requests need, from its metadata at login (RFC 8414). */
 export interface AuthorizationServer {
-  /** Exactly as the metadata document states it: compared as a string, never normalised (RFC 9207 section 2.4). */
+  /** Exactly as in the metadata document: compared as a string, never normalised (RFC 9207 section 2.4). */
   readonly issuer: string;
   readonly tokenEndpoint: string;
   readonly revocationEndpoint?: string | undefined;
-  /** How far requests to it may go; absent, anywhere. */
+  /** The addresses that requests to it may go to; absent: anywhere. */
   readonly reach?: Reach | undefined;
-  /** What it takes a client's assertions signed with (`token_endpoint_auth_signing_alg_values_supported`). */
+  /** The algorithms that it accepts for client assertions (`token_endpoint_auth_signing_alg_values_supported`). */
   readonly signingAlgorithms?: readonly string[] | undefined;
 }
 
@@ -55,9 +55,9 @@ export interface AuthorizationServer {
 export interface ClientRegistration {
   readonly clientId: string;
   readonly clientSecret?: Secret | undefined;
-  /** When the secret lapses, in milliseconds since the epoch; absent when it does not. */
+  /** When the secret expires, in milliseconds since the epoch; absent when it does not. */
   readonly clientSecretExpiresAt?: number | undefined;
-  /** For `private_key_jwt`: the private key, PKCS #8 in PEM, and what the server knows its public half by. */
+  /** For `private_key_jwt`: the private key, PKCS #8 in PEM, and its `kid` at the server. */
   readonly privateKey?: Secret | undefined;
   readonly keyId?: string | undefined;
   readonly authMethod: ClientAuthMethod;
@@ -69,36 +69,36 @@ export interface ClientRegistration {
 /** The tokens of one generation (RFC 6749 section 5.1). */
 export interface Tokens {
   readonly accessToken: Secret;
-  /** As the server named it; `Bearer` is compared without regard to case (RFC 6749 section 5.1). */
+  /** As the server named it. `Bearer` is compared case-insensitively (RFC 6749 section 5.1). */
   readonly tokenType: string;
   readonly refreshToken?: Secret | undefined;
   /** When the request for them was sent, in milliseconds since the epoch. */
   readonly obtainedAt: number;
-  /** The same moment by the kernel's clock of that boot, in milliseconds, where the platform names its boots. */
+  /** The same moment by the kernel's clock of that boot, in milliseconds, if the platform has boot ids. */
   readonly obtainedBoot?: { readonly id: string; readonly ms: number } | undefined;
-  /** When the access token lapses, in milliseconds since the epoch; absent when the server did not say. */
+  /** When the access token expires, in milliseconds since the epoch; absent when the server did not say. */
   readonly expiresAt?: number | undefined;
 }
 
 /** Why only a person can make this credential work again. */
 export interface LoginRequired {
   readonly reason: string;
-  /** The server's `error` code (RFC 6749 section 5.2): after `invalid_client` the registration is of no use either. */
+  /** The server's `error` code (RFC 6749 section 5.2). After `invalid_client` the registration is unusable too. */
   readonly error?: string | undefined;
   /** Milliseconds since the epoch. */
   readonly since: number;
 }
 
 /**
- * Where a token comes from that no person logs in for: a file that its platform renews, or an environment variable. Kept in
- * place of the token, which changes.
+ * The source of a token that needs no login by a person: a file that its platform renews, or an environment variable.
+ * The record stores the source instead of the token, because the token changes.
  */
 export interface AssertionSource {
   readonly file?: string | undefined;
   readonly variable?: string | undefined;
 }
 
-/** How new tokens are asked for, where that is not by a refresh token: the client itself, or an assertion, is the grant. */
+/** How to request new tokens without a refresh token: the client itself, or an assertion, is the grant. */
 export type Grant =
   /** RFC 6749 section 4.4. */
   | { readonly type: 'client_credentials' }
@@ -108,33 +108,36 @@ export type Grant =
   | {
       readonly type: 'enterprise';
       readonly assertion: AssertionSource;
-      /** The enterprise's identity provider, and the client that Holdfast is there. */
+      /** The enterprise's identity provider, and Holdfast's client registration there. */
       readonly identityProvider: AuthorizationServer;
       readonly identityClient: ClientRegistration;
     };
 
-/** Where a login was before it came here. */
+/** The origin of an imported login. */
 export interface Imported {
   /** The program, such as `mcp-remote`. */
   readonly from: string;
   readonly mode: 'access-token' | 'move';
   readonly at: number;
-  /** Tells the tokens that were taken over from all others: SHA-256, base64url. */
+  /** Identifies the imported tokens: SHA-256, base64url. */
   readonly origin: string;
 }
 
 /** Everything that one login yielded. */
 export interface Credential {
-  /** The canonical URI of the MCP server: the identity of the credential, with the account. */
+  /** The canonical URI of the MCP server. With the account it identifies the credential. */
   readonly resource: string;
   readonly account: string;
-  /** What is sent as `resource` (RFC 8707): the published string, byte for byte; absent where the server takes none. */
+  /**
+   * The value of the `resource` parameter (RFC 8707): the published string, byte for byte; absent if the server accepts
+   * none.
+   */
   readonly resourceParameter?: string | undefined;
   /** Grows by one with every change of the tokens. */
   readonly generation: number;
   /**
-   * The claim that the tokens were asked for under, where the lease is one that can pass to another: of two answers to one
-   * refresh token, that of the later claim is the one that counts.
+   * The claim under which the tokens were requested, if a lease can pass to another holder. Of two answers to one
+   * refresh token, the answer of the later claim counts.
    */
   readonly epoch?: number | undefined;
   readonly server: AuthorizationServer;
@@ -152,17 +155,17 @@ export interface Credential {
   readonly grantedScope?: string | undefined;
   /** When the person logged in, in milliseconds since the epoch. */
   readonly loggedInAt: number;
-  /** Present when it was sent here from another machine. */
+  /** Present when another machine sent it here. */
   readonly received?: { readonly mode: 'access-token' | 'fresh' | 'move'; readonly at: number } | undefined;
   /** Present when another program on this machine had made it. */
   readonly imported?: Imported | undefined;
   /** Present when the server refused the refresh token for good. */
   readonly loginRequired?: LoginRequired | undefined;
-  /** What a newer Holdfast has added to the record, for it to find after a refresh by this one. */
+  /** Fields that a newer Holdfast has added to the record. A refresh by this version preserves them. */
   readonly unknown?: Secret | undefined;
 }
 
-/** Whether new tokens can be had without a person: by the refresh token, or because the grant needs none. */
+/** Whether new tokens are available without a person: by the refresh token, or because the grant needs none. */
 export function isRenewable({ tokens, grant }: Pick<Credential, 'tokens' | 'grant'>): boolean {
   return tokens.refreshToken !== undefined || grant !== undefined;
 }
@@ -183,7 +186,10 @@ const Server1 = v.pipe(
     tokenEndpoint: v.string(),
     revocationEndpoint: v.optional(v.string()),
     reach: v.optional(v.picklist(['public', 'private', 'anywhere', 'anyone'])),
-    /** A version that does not know it leaves it out, and refuses other users' servers; an unknown `reach` would be damage. */
+    /**
+     * A separate field, because an older version would treat an unknown `reach` as damage. That version drops this
+     * field and refuses other users' servers.
+     */
     otherLocalUsers: v.optional(v.boolean()),
     signingAlgorithms: v.optional(v.array(v.string())),
   }),
@@ -255,7 +261,7 @@ const Record1 = v.object({
 export function serializeCredential(credential: Credential): Uint8Array {
   const { unknown, ...known } = credential;
   const plain = withUnknownMembers({ v: SCHEMA_VERSION, ...written(known) }, unknown);
-  // A Secret shows itself in no JSON by itself; here, and only here, it is written out, and sealed at once.
+  // A Secret is redacted in JSON. Only this function writes it out, and the caller seals it at once.
   const text = JSON.stringify(plain, function (this: unknown, key: string, value: unknown) {
     const original = (this as Readonly<Record<string, unknown>>)[key];
     return original instanceof Secret ? original.reveal() : value;
@@ -263,7 +269,7 @@ export function serializeCredential(credential: Credential): Uint8Array {
   return Buffer.from(text, 'utf8');
 }
 
-/** The members as a record has them. */
+/** Converts the members to their form in a record. */
 function written(known: Pick<Credential, 'server' | 'grant'>): object {
   const { server, grant } = known;
   return {
@@ -283,23 +289,23 @@ function writtenServer(server: AuthorizationServer): object {
 const UPDATE =
   'Update the Holdfast that you run here to the version that wrote it. To see this one’s: holdfast --version';
 
-/** A text in the place of another one of a fixed choice. */
+/** Whether a fixed choice has an unknown text as its value. */
 function isUnknownValue({ type, input }: { type: string; input: unknown }): boolean {
   return (type === 'picklist' || type === 'variant') && typeof input === 'string' && input !== '';
 }
 
 /**
- * Reads what `serializeCredential` wrote. What this Holdfast does not know is kept, so that writing it again loses nothing.
+ * Reads what `serializeCredential` wrote. Unknown fields are preserved, so that writing the record again loses nothing.
  *
  * @throws RecordNewerError for a record of a later schema
- * @throws RecordDamagedError when it is authentic and still not a credential
+ * @throws RecordDamagedError when it is authentic but not a credential
  */
 export function parseCredential(plaintext: Uint8Array): Credential {
   let json: unknown;
   try {
     json = JSON.parse(Buffer.from(plaintext).toString('utf8'));
   } catch {
-    // JSON.parse quotes its input in the message, so its error is no cause to keep.
+    // JSON.parse quotes its input in the message, so its error must not become the cause.
     throw new RecordDamagedError('The record opens, but what it holds is not JSON.');
   }
   const version =
@@ -327,10 +333,10 @@ export function parseCredential(plaintext: Uint8Array): Credential {
 }
 
 /**
- * The canonical URI of an MCP server (RFC 8707 section 2, MCP authorization "Canonical Server URI"): lower-case
- * scheme and host, no default port, no trailing slash where the path is the root. Other paths stay as they are.
+ * Returns the canonical URI of an MCP server (RFC 8707 section 2, MCP authorization "Canonical Server URI"): lower-case
+ * scheme and host, no default port, no trailing slash if the path is the root. Other paths stay unchanged.
  *
- * @throws InvalidArgumentError for what is not such a URI; nothing is looked up
+ * @throws InvalidArgumentError for input that is not such a URI; nothing is looked up
  */
 export function canonicalResource(input: string): string {
   let url: URL;
@@ -371,7 +377,10 @@ export function canonicalResource(input: string): string {
   return canonical;
 }
 
-/** The same resource with a slash at the end of its path, or without: another one, and easily taken for it. */
+/**
+ * The same resource with, or without, a trailing slash in its path: a different resource that is easily confused with
+ * it.
+ */
 export function withOtherSlash(resource: string): string | undefined {
   const url = new URL(resource);
   if (url.pathname === '/') return undefined;
@@ -379,12 +388,15 @@ export function withOtherSlash(resource: string): string | undefined {
   return url.pathname === '/' && url.search === '' ? url.origin : url.href;
 }
 
-/** Whether the URL's host is this machine by its very form (RFC 8252 section 7.3, and the name `localhost`). */
+/** Whether the URL's host is syntactically this machine (RFC 8252 section 7.3, and the name `localhost`). */
 export function isLoopback(url: URL): boolean {
   return url.hostname === 'localhost' || url.hostname === '[::1]' || /^127(\.\d{1,3}){3}$/.test(url.hostname);
 }
 
-/** `default` unless given; 1 to 128 printable characters, so that two labels that look alike are the same label. */
+/**
+ * Checks an account label: `default` unless given; 1 to 128 printable characters, so that labels that look alike are
+ * the same label.
+ */
 export function accountLabel(account: string | undefined): string {
   const label = account ?? DEFAULT_ACCOUNT;
   if (label === '' || label.length > 128 || !isPrintable(label)) {
@@ -396,8 +408,8 @@ export function accountLabel(account: string | undefined): string {
 }
 
 /**
- * Names a credential: canonical resource, account and record id. Made once, where the caller's words come in; everything below
- * takes it as it is.
+ * Identifies a credential: canonical resource, account and record id. It is made once from the caller's input; all code
+ * below uses it unchanged.
  */
 export class CredentialId {
   /** The canonical URI of the MCP server. */
@@ -419,7 +431,7 @@ export class CredentialId {
     return new CredentialId(canonicalResource(resource), accountLabel(account));
   }
 
-  /** The name of a credential that was stored under it. */
+  /** The id of a stored credential. */
   static ofStored({ resource, account }: Pick<Credential, 'resource' | 'account'>): CredentialId {
     return new CredentialId(resource, account);
   }

@@ -1,27 +1,28 @@
 /*
- * URLs as they are shown: in lists, messages, errors, logs. Some MCP servers know their user by a key in the URL, in its path
- * or its query, so such a URL is a secret. Data for programs (`--json`) and the URLs that a person has to open stay whole.
+ * Shortens URLs for display in lists, messages, errors and logs. Some MCP servers identify their user by a key in the
+ * URL's path or query, so such a URL is a secret. Data for programs (`--json`) and URLs that a person has to open stay
+ * complete.
  */
 
-/** Letters and digits in a row: what a key has long ones of, and a word does not. */
+/** Runs of letters and digits. A key has long runs that mix them; a word does not. */
 const RUNS = /[a-z0-9]+/gi;
 
-/** The name of a query parameter that may be shown; a key can stand without one. */
+/** The name of a query parameter that may be shown. A key can stand without a name. */
 const PARAMETER_NAME = /^[\w.~[\]-]{1,40}$/;
 
-/** A short word or number: too little for a key. */
+/** A short word or number, too short for a key. */
 const PLAIN_VALUE = /^([a-z]{1,8}|\d{1,4})$/i;
 const SECRET_NAME = /key|token|secret|pass|pwd|pin|auth|sig|code|state|session|cred|user|login/i;
 
-/** What stands for a user name and a password where a hint shows the form of a URL; the words themselves are no secret. */
+/** The placeholder for a user name and a password in a hint that shows the form of a URL; it is not a secret. */
 const PLACEHOLDER = /^user(:password)?@$/i;
 
 const URL_IN_TEXT = /\b[a-z][a-z0-9+.-]{1,15}:\/\/[^\s"'`<>\\]+/gi;
 const AFTER_URL = '.,;:!?)]}';
 
 /**
- * The URL without what may be a secret: no user name or password, no value of a query that may hold a key, no fragment, and
- * of a path segment that looks like a key only its beginning. A `…` stands for what is hidden.
+ * Returns the URL without the parts that may be secret: user name, password, a query whose values may hold a key, and
+ * the fragment. A path segment that looks like a key keeps only its beginning. A `…` replaces what is hidden.
  */
 export function displayUrl(url: string): string {
   const [, scheme = '', authority = '', path = '', query = '', fragment = ''] =
@@ -34,7 +35,7 @@ export function displayUrl(url: string): string {
   return `${scheme}${host}${shown}${displayQuery(query)}${fragment.length > 1 ? '#…' : fragment}`;
 }
 
-/** The text with every URL in it as `displayUrl` shows it. */
+/** Applies `displayUrl` to every URL in the text. */
 export function withDisplayUrls(text: string): string {
   if (!text.includes('://')) return text;
   return text.replace(URL_IN_TEXT, (match) => {
@@ -44,7 +45,7 @@ export function withDisplayUrls(text: string): string {
   });
 }
 
-/** All of a query or nothing of it: next to one key, nobody can tell what the other values are. */
+/** Shows all values of a query or none: next to one key, the other values may be secret too. */
 function displayQuery(query: string): string {
   if (query.length < 2) return query;
   const parameters = query
@@ -59,7 +60,7 @@ function displayQuery(query: string): string {
   return `?${parameters.map(({ shown }) => shown).join('&')}`;
 }
 
-/** Whether a parameter is a setting such as `page=2` or `mode=full`: a command with it can be pasted only if it is shown. */
+/** Whether a parameter is a setting such as `page=2` or `mode=full`. A command must show it to be pasted. */
 function isPlain(name: string, value: string): boolean {
   return PLAIN_VALUE.test(value) && !SECRET_NAME.test(name);
 }
@@ -69,8 +70,9 @@ function displaySegment(segment: string): string {
 }
 
 /**
- * Whether a path segment is random rather than a word: a long run of letters mixed with digits or of both cases, or several
- * mixed runs, as base64url and UUIDs have. It errs towards yes for long ones: what is hidden is only not shown.
+ * Whether a path segment is random rather than a word. A random segment has a long run of letters mixed with digits or
+ * cases, or several mixed runs, like base64url and UUIDs. Long segments count as random in doubt, because hiding one
+ * does little harm.
  */
 function looksLikeKey(segment: string): boolean {
   // An escaped character, such as the + and / of base64, does not end a run.

@@ -3,8 +3,8 @@ import { withDisplayUrls } from './display-url.ts';
 
 /**
  * Every failure that a caller can act on has a class with a stable `code`. The message says what happened and why;
- * `hint` says what to do next. Neither ever holds a secret: URLs are shortened here, since some are one, and text from a
- * server is quoted before it goes in.
+ * `hint` says what to do next. Neither ever contains a secret: URLs may be secret, so they are shortened here, and text
+ * from a server is quoted before it is inserted.
  */
 
 export type HoldfastErrorCode =
@@ -55,17 +55,17 @@ export type HoldfastErrorCode =
 export interface HoldfastErrorOptions {
   /** What to do next, as a sentence or a command. */
   hint?: string;
-  /** One of ours is kept as it is; of any other only what `bareError` leaves of it. */
+  /** A Holdfast error stays unchanged; `bareError` reduces any other error. */
   cause?: unknown;
 }
 
-/** The base of every error that Holdfast throws on purpose. */
+/** The base class of every error that Holdfast throws on purpose. */
 export abstract class HoldfastError extends Error {
   /** Stable: programs branch on it. */
   abstract readonly code: HoldfastErrorCode;
   /** What to do next. */
   readonly hint: string | undefined;
-  /** Whether the same call may succeed later with nothing changed on this side. */
+  /** Whether the same call may succeed later without a change on this side. */
   readonly retryable: boolean = false;
 
   constructor(message: string, options: HoldfastErrorOptions = {}) {
@@ -76,116 +76,116 @@ export abstract class HoldfastError extends Error {
   }
 }
 
-/** Marks an error as one to retry later, where others of its class do not pass. */
+/** Marks an error as retryable although its class is not. */
 export function retryable<T extends HoldfastError>(error: T): T {
   return Object.defineProperty(error, 'retryable', { value: true, enumerable: true });
 }
 
-/** The same failure, of the same class, told as part of a larger one. Its hint stays where no other is given. */
+/** Wraps a failure in an error of the same class with a wider message. Keeps its hint unless another is given. */
 export function reworded(cause: HoldfastError, message: string, { hint = cause.hint } = {}): HoldfastError {
   const Known = cause.constructor as new (message: string, options: object) => HoldfastError;
   const error = new Known(message, { cause, ...(hint === undefined ? {} : { hint }) });
   return cause.retryable && !error.retryable ? retryable(error) : error;
 }
 
-/** What may stand as the cause of an error: one of ours, or what `bareError` leaves of any other. */
+/** Returns the allowed cause of an error: a Holdfast error, or what `bareError` leaves of another. */
 export function keptCause(cause: unknown): Error {
   return cause instanceof HoldfastError ? cause : bareError(cause);
 }
 
-/** The caller gave something unusable; nothing was touched. */
+/** The caller's input cannot be used; nothing was changed. */
 export class InvalidArgumentError extends HoldfastError {
   override readonly code = 'invalid-argument';
 }
 
-/** There is no usable credential; only a person logging in can mend that. */
+/** There is no usable credential; only a login by a person can fix that. */
 export class LoginRequiredError extends HoldfastError {
   override readonly code = 'login-required';
 }
 
-/** The MCP server asks for scopes that the login lacks (RFC 6750 section 3.1). */
+/** The MCP server requires scopes that the login lacks (RFC 6750 section 3.1). */
 export class InsufficientScopeError extends HoldfastError {
   override readonly code = 'insufficient-scope';
 }
 
-/** The server refused a token, which was renewed; the request could not be sent again from where that was seen. */
+/** The server refused a token, which was renewed; the code that noticed could not send the request again. */
 export class TokenRenewedError extends HoldfastError {
   override readonly code = 'token-renewed';
   override readonly retryable = true;
 }
 
-/** The person, or the program, gave the login up. */
+/** The person or the program cancelled the login. */
 export class LoginCancelledError extends HoldfastError {
   override readonly code = 'login-cancelled';
 }
 
-/** The authorization server, or the person at it, refused (RFC 6749 section 4.1.2.1). */
+/** The authorization server, or its user, refused the login (RFC 6749 section 4.1.2.1). */
 export class LoginDeniedError extends HoldfastError {
   override readonly code = 'login-denied';
 }
 
-/** Nobody finished the login in the browser in time. */
+/** The login was not finished in the browser in time. */
 export class LoginTimeoutError extends HoldfastError {
   override readonly code = 'login-timeout';
   override readonly retryable = true;
 }
 
-/** The redirect back did not belong to this login: wrong `state`, wrong `iss`, no `code` (RFC 9700 section 4). */
+/** The redirect did not belong to this login: wrong `state`, wrong `iss`, no `code` (RFC 9700 section 4). */
 export class CallbackRejectedError extends HoldfastError {
   override readonly code = 'callback-rejected';
 }
 
-/** A hand-over blob was sealed for another code than any that this machine has made, or still keeps. */
+/** The hand-over blob was not sealed for any code that this machine has made and still stores. */
 export class HandoverWrongKeyError extends HoldfastError {
   override readonly code = 'handover-wrong-key';
 }
 
-/** A hand-over blob was opened before; its key was destroyed then. */
+/** The hand-over blob was opened before; its key was destroyed then. */
 export class HandoverOpenedError extends HoldfastError {
   override readonly code = 'handover-opened';
 }
 
-/** A hand-over blob, or the code that it was sealed for, is past its time. */
+/** The hand-over blob, or the code that it was sealed for, has expired. */
 export class HandoverExpiredError extends HoldfastError {
   override readonly code = 'handover-expired';
 }
 
-/** A hand-over blob was cut or altered, or is none at all. */
+/** The hand-over blob was truncated or altered, or is not a blob. */
 export class HandoverDamagedError extends HoldfastError {
   override readonly code = 'handover-damaged';
 }
 
-/** A hand-over blob holds the login to another server, or for another account, than the one that is waited for. */
+/** The hand-over blob contains a login to another server, or for another account, than expected. */
 export class HandoverMismatchError extends HoldfastError {
   override readonly code = 'handover-mismatch';
 }
 
-/** A hand-over blob was made by a newer Holdfast. */
+/** A newer Holdfast made the hand-over blob. */
 export class HandoverNewerError extends HoldfastError {
   override readonly code = 'handover-newer';
 }
 
-/** That keyring does not exist here. */
+/** The keyring does not exist here. */
 export class KeyringAbsentError extends HoldfastError {
   override readonly code = 'keyring-absent';
 }
 
-/** That keyring is here, but a person must unlock it first. */
+/** The keyring exists, but a person must unlock it first. */
 export class KeyringLockedError extends HoldfastError {
   override readonly code = 'keyring-locked';
 }
 
-/** That keyring is here and refuses this program. */
+/** The keyring exists but refuses this program. */
 export class KeyringDeniedError extends HoldfastError {
   override readonly code = 'keyring-denied';
 }
 
-/** That keyring is here and does not work: it hangs, answers nonsense, or what it holds is damaged. */
+/** The keyring exists but does not work: it hangs, returns invalid answers, or its data is damaged. */
 export class KeyringBrokenError extends HoldfastError {
   override readonly code = 'keyring-broken';
 }
 
-/** There is a credential, sealed under a key that no keyring reachable from here holds. */
+/** The credential is sealed under a key that no reachable keyring holds. */
 export class KeyUnavailableError extends HoldfastError {
   override readonly code = 'key-unavailable';
 }
@@ -194,11 +194,11 @@ export class KeyUnavailableError extends HoldfastError {
 export class NetworkError extends HoldfastError {
   override readonly code = 'network';
   override readonly retryable = true;
-  /** Whether the request provably never left this machine, so that sending it again repeats nothing. */
+  /** Whether the request provably never left this machine, so that sending it again is not a repetition. */
   readonly unsent: boolean;
-  /** What the server asked for in `Retry-After`, in milliseconds. */
+  /** The server's `Retry-After`, in milliseconds. */
   readonly retryAfterMs: number | undefined;
-  /** For how long the server may still process the request, in milliseconds; 0 where it has answered, or never got it. */
+  /** How long the server may still process the request, in milliseconds; 0 if it has answered or never received it. */
   readonly inDoubtMs: number;
 
   constructor(
@@ -216,19 +216,19 @@ export class NetworkError extends HoldfastError {
   }
 }
 
-/** The server did not answer in time; it may still act on the request. */
+/** The server did not answer in time; it may still process the request. */
 export class TimeoutError extends HoldfastError {
   override readonly code = 'timeout';
   override readonly retryable = true;
 }
 
-/** The last refreshes yielded no usable token, so the server is not asked again for a while. */
+/** The last refreshes yielded no usable token, so the server gets no request for a while. */
 export class RefreshLimitedError extends HoldfastError {
   override readonly code = 'refresh-limited';
   override readonly retryable = true;
 }
 
-/** A URL that must not be opened or requested: wrong scheme, plain http to another host, credentials in it. */
+/** The URL must not be opened or requested: wrong scheme, plain http to another host, credentials in it. */
 export class UnsafeUrlError extends HoldfastError {
   override readonly code = 'unsafe-url';
 }
@@ -238,22 +238,22 @@ export class ResponseTooLargeError extends HoldfastError {
   override readonly code = 'response-too-large';
 }
 
-/** The response is not what the standard prescribes. */
+/** The response violates the standard. */
 export class InvalidResponseError extends HoldfastError {
   override readonly code = 'invalid-response';
 }
 
-/** What answers at that URL does not speak MCP authorization. */
+/** The server at that URL does not support MCP authorization. */
 export class NotAnMcpServerError extends HoldfastError {
   override readonly code = 'not-an-mcp-server';
 }
 
-/** The authorization server calls itself something else than where it was found (RFC 8414 section 3.3). */
+/** The authorization server's issuer differs from the URL of its metadata (RFC 8414 section 3.3). */
 export class IssuerMismatchError extends HoldfastError {
   override readonly code = 'issuer-mismatch';
 }
 
-/** The authorization server lacks something that a safe login needs. */
+/** The authorization server lacks a feature that a safe login needs. */
 export class ServerUnsupportedError extends HoldfastError {
   override readonly code = 'server-unsupported';
 }
@@ -270,32 +270,32 @@ export class OAuthError extends HoldfastError {
   }
 }
 
-/** A record is there and fails authentication: altered, cut, or copied from elsewhere. */
+/** The record fails authentication: it was altered, truncated, or copied from elsewhere. */
 export class RecordDamagedError extends HoldfastError {
   override readonly code = 'record-damaged';
 }
 
-/** A record was written by a newer Holdfast; this one leaves it alone. */
+/** A newer Holdfast wrote the record; this one does not change it. */
 export class RecordNewerError extends HoldfastError {
   override readonly code = 'record-newer';
 }
 
-/** A file or directory can be read or replaced by others: a symlink, a foreign owner, loose modes. */
+/** Other users can read or replace a file or directory: a symlink, a foreign owner, loose modes. */
 export class StorageUnsafeError extends HoldfastError {
   override readonly code = 'storage-unsafe';
 }
 
-/** A file or directory of ours is there and cannot be read: no permission, an I/O error. */
+/** Holdfast's file or directory exists and cannot be read: no permission, an I/O error. */
 export class StorageUnreadableError extends HoldfastError {
   override readonly code = 'storage-unreadable';
 }
 
-/** The place for credentials cannot be written: read-only, no permission, no such directory. */
+/** The directory for credentials cannot be written: read-only, no permission, no such directory. */
 export class StorageUnwritableError extends HoldfastError {
   override readonly code = 'storage-unwritable';
 }
 
-/** No space, or no quota, is left where credentials lie. */
+/** The disk that stores credentials has no space or quota left. */
 export class StorageFullError extends HoldfastError {
   override readonly code = 'storage-full';
 }
@@ -317,18 +317,18 @@ export class LeaseLostError extends HoldfastError {
   override readonly retryable = true;
 }
 
-/** The engine that keeps the records does not answer, or not now. */
+/** The engine that stores the records does not answer, at least not now. */
 export class StoreUnreachableError extends HoldfastError {
   override readonly code = 'store-unreachable';
   override readonly retryable = true;
 }
 
-/** The engine that keeps the records answers, and refuses: who we are, or what we want to do. */
+/** The engine that stores the records refuses our identity or the operation. */
 export class StoreDeniedError extends HoldfastError {
   override readonly code = 'store-denied';
 }
 
-/** The engine that keeps the records cannot keep them as it is: wrong schema, a replica that is read only, no durability. */
+/** The engine cannot store records in its present state: wrong schema, a read-only replica, no durability. */
 export class StoreUnsuitableError extends HoldfastError {
   override readonly code = 'store-unsuitable';
 }

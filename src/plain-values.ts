@@ -1,23 +1,28 @@
 import { isDeepStrictEqual } from 'node:util';
 
 /*
- * Values out of files that somebody else wrote: JSON, TOML, YAML. Their objects have no prototype, so a name that is looked
- * up in them is either in the file or nowhere, and no key of theirs can reach `Object.prototype`.
+ * Values from files that other programs or people wrote: JSON, TOML, YAML. Their objects have no prototype. A lookup
+ * therefore finds only names in the file, and no key can reach `Object.prototype`.
  */
 
 export type PlainObject = Record<string, unknown>;
 
 /** Deeper than any configuration, and shallow enough for every recursive reader. */
 const MAX_DEPTH = 200;
-/** Configuration that a person writes has some kilobytes. Of 256 KiB, the TOML parser can be kept busy for a second. */
+/**
+ * In characters. Configuration by hand has some kilobytes. A text of 256 KiB can block the TOML parser for a second.
+ */
 const MAX_LENGTH = 256 * 1024;
 const FORBIDDEN: ReadonlySet<string> = new Set(['__proto__', 'constructor', 'prototype']);
 
-/** A file that is written correctly but that nobody means well with. The message ends a sentence: "FILE was left as it is: …" */
+/**
+ * The file's syntax is valid, but its values look like an attack. The message ends a sentence: "FILE was left as it is:
+ * …"
+ */
 export class HostileValuesError extends Error {}
 
 /**
- * Checked before a parser that takes more than a moment for large texts sees one.
+ * Checks the length before a parser that is slow for long texts reads the text.
  *
  * @throws HostileValuesError
  */
@@ -40,13 +45,15 @@ export function checkDepth(depth: number): void {
   if (depth > MAX_DEPTH) throw new HostileValuesError('its values are nested too deeply');
 }
 
-/** What becomes of keys that would reach the prototype of an ordinary object. In an object of ours they are names like any. */
+/**
+ * What to do with keys that would reach the prototype of an ordinary object. In our objects they are ordinary names.
+ */
 export type HostileKeys = 'refused' | 'kept';
 
 /**
  * Reads JSON.
  *
- * @throws SyntaxError, which quotes what was read
+ * @throws SyntaxError, which quotes the input
  * @throws HostileValuesError
  */
 export function parsePlainJson(text: string, keys: HostileKeys = 'refused'): unknown {
@@ -54,8 +61,8 @@ export function parsePlainJson(text: string, keys: HostileKeys = 'refused'): unk
 }
 
 /**
- * A copy of objects (`Map`s count as such), lists and values. What is there twice, as YAML's aliases make it, is copied once;
- * what contains itself is refused, since every reader would follow it without end.
+ * Copies objects (including `Map`s), lists and values. A value that occurs twice, such as a YAML alias, is copied once.
+ * A value that contains itself is refused, because readers would follow it without end.
  *
  * @throws HostileValuesError
  */
@@ -63,7 +70,7 @@ export function plainCopy(value: unknown, keys: HostileKeys = 'refused'): unknow
   return copied(value, keys, new Map(), 0);
 }
 
-/** Whether the two hold the same, whatever prototypes their objects have. */
+/** Whether both have equal contents, whatever prototypes their objects have. */
 export function sameValues(a: unknown, b: unknown): boolean {
   return isDeepStrictEqual(plainCopy(a), plainCopy(b));
 }
@@ -76,7 +83,7 @@ function copied(value: unknown, keys: HostileKeys, done: Map<object, unknown>, d
     return copy;
   }
   checkDepth(depth);
-  // Marks it as being copied: to meet it again below means that it contains itself.
+  // Marks the value as being copied. Meeting the mark below means that the value contains itself.
   done.set(value, undefined);
   if (Array.isArray(value)) {
     const list = (value as unknown[]).map((one) => copied(one, keys, done, depth + 1));
@@ -93,7 +100,7 @@ function copied(value: unknown, keys: HostileKeys, done: Map<object, unknown>, d
   return object;
 }
 
-/** YAML has keys of every kind. */
+/** YAML has keys of every type. */
 function keyName(key: unknown): string {
   if (typeof key === 'string') return key;
   return key === null ? '' : (JSON.stringify(plainCopy(key)) ?? '');

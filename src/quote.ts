@@ -1,11 +1,12 @@
 /**
- * Text that came from outside (a server, a file, an environment variable) never reaches a terminal or a log as it is:
- * escape sequences could redraw the screen, and a page of HTML could bury the message.
+ * Escapes text from outside (a server, a file, an environment variable) before it reaches a terminal or a log. Escape
+ * sequences could redraw the screen, and a page of HTML could bury the message.
  */
 
 /**
- * What a terminal acts on or does not show: controls (C0, C1), format and bidi characters, line and paragraph separators,
- * lone surrogates, whatever has no glyph by definition (Default_Ignorable_Code_Point), private use and unassigned.
+ * The characters that a terminal interprets or does not show: controls (C0, C1), format and bidi characters, line and
+ * paragraph separators, lone surrogates, characters without a glyph by definition (Default_Ignorable_Code_Point),
+ * private use and unassigned ones.
  */
 const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Cn}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu;
 
@@ -14,17 +15,17 @@ export function isPrintable(text: string): boolean {
   return text.search(UNPRINTABLE) < 0;
 }
 
-/** One line, with whatever is not printable text escaped as `\u{1b}`. */
+/** Returns one line, with unprintable characters escaped as `\u{1b}`. */
 export function printable(text: string): string {
   return text.replace(UNPRINTABLE, (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`);
 }
 
-/** As `printable`, for text of several lines: line feeds stay. */
+/** Like `printable`, for text of several lines: line feeds stay. */
 export function printableLines(text: string): string {
   return text.split('\n').map(printable).join('\n');
 }
 
-/** JSON of the same meaning, with whatever is not printable text escaped as `\u001b`. */
+/** JSON of the same meaning, with unprintable characters escaped as `\u001b`. */
 export function printableJson(json: string): string {
   return json
     .split('\n')
@@ -40,10 +41,10 @@ export function printableJson(json: string): string {
 }
 
 /**
- * Foreign text made safe to show: control and formatting characters escaped, bounded in length, in double quotes.
+ * Makes foreign text safe to show: escapes control and formatting characters, limits the length, adds double quotes.
  *
- * @param text what the other side said
- * @param limit the most characters of it to show (default 200)
+ * @param text the foreign text
+ * @param limit maximum number of characters to show (default 200)
  */
 export function quote(text: string, limit = 200): string {
   const cut = text.length > limit ? `${text.slice(0, limit)}…` : text;

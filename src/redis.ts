@@ -1,12 +1,14 @@
-/** `holdfast/redis`: records in Redis or Valkey that many machines share (docs/redis.md). Needs the package `ioredis`. */
+/**
+ * `holdfast/redis`: records in Redis or Valkey that many machines share (docs/redis.md). Needs the package `ioredis`.
+ */
 import type { EngineStore } from './store/engine/engine-store.ts';
 import { openRedisStore, type RedisStoreOptions } from './store/redis/open.ts';
 
 export type { RedisStoreOptions } from './store/redis/open.ts';
 
 /**
- * A store in Redis 5 or later, or Valkey. It connects when it is first used, and writes nothing to a server that cannot keep
- * it (`StoreUnsuitableError`).
+ * Makes a store in Redis 5 or later, or Valkey. It connects on first use, and writes nothing to a server that cannot
+ * store it durably (`StoreUnsuitableError`).
  *
  * @example openVault({ store: redisStore({ url: 'rediss://holdfast@redis.internal:6379' }) })
  * @throws InvalidArgumentError for a URL, a client or a name that cannot be used

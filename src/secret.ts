@@ -3,8 +3,8 @@ import { inspect } from 'node:util';
 const REDACTED = '[secret]';
 
 /**
- * A string that must not be seen. Printing, concatenating, inspecting or serialising it yields `[secret]`;
- * `reveal()` is the one way out, so that a search for it finds every place where a secret leaves.
+ * A string that must not be shown. Printing, concatenating, inspecting or serialising it yields `[secret]`. Only
+ * `reveal()` returns the value, so a search for it finds every use of a secret.
  */
 export class Secret {
   readonly #value: string;
@@ -18,7 +18,7 @@ export class Secret {
     return this.#value;
   }
 
-  /** Whether both hold the same string. */
+  /** Whether both contain the same string. */
   equals(other: Secret | undefined): boolean {
     return other !== undefined && other.#value === this.#value;
   }

@@ -1,4 +1,4 @@
-/** `holdfast/stores`: what it takes to keep records in an engine of one's own (docs/stores.md). */
+/** `holdfast/stores`: the interfaces for storing records in your own engine (docs/stores.md). */
 export {
   type ClaimAnswer,
   type ClaimEnd,

@@ -1,20 +1,20 @@
 import { Secret } from './secret.ts';
 
 /*
- * Members of a record that this Holdfast does not know: a newer one on the same store has added them, and needs them after
- * this one has refreshed. They may hold secrets, so they are kept as one.
+ * Members of a record that this Holdfast does not know. A newer one on the same store has added them, and needs them
+ * after this one has refreshed. They may contain secrets, so they are stored as a Secret.
  */
 
-/** Where a member is, and what it holds. */
+/** The path of a member, and its value. */
 type Member = readonly [path: readonly string[], value: unknown];
 
-/** The members of `json` that `known`, what was made of it, does not have; `undefined` where there are none. */
+/** The members of `json` that `known`, the parsed form of it, does not have; `undefined` if there are none. */
 export function unknownMembers(json: unknown, known: unknown): Secret | undefined {
   const found = missing(json, known, []);
   return found.length === 0 ? undefined : new Secret(JSON.stringify(found));
 }
 
-/** `plain` with those members, each where the object around it is still there. */
+/** Adds those members to `plain`, each only if its parent object still exists. */
 export function withUnknownMembers(plain: object, members: Secret | undefined): object {
   if (members === undefined) return plain;
   const whole = { ...plain } as Record<string, unknown>;
@@ -25,7 +25,7 @@ export function withUnknownMembers(plain: object, members: Secret | undefined): 
 function missing(json: unknown, known: unknown, path: readonly string[]): Member[] {
   if (!isObject(json) || !isObject(known)) return [];
   return Object.entries(json).flatMap(([name, value]): Member[] => {
-    // It would be no member of what it is added to.
+    // Assigning it would set the prototype instead of adding a member.
     if (name === '__proto__') return [];
     const at = [...path, name];
     return Object.hasOwn(known, name) ? missing(value, known[name], at) : [[at, value]];
