@@ -2,11 +2,12 @@ import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import { StorageUnreadableError } from '../errors.ts';
 
 /*
- * docker-agent's token file: a nonce of 12 bytes, then the AES-256-GCM ciphertext with its tag of 16 bytes; no header and
- * no associated data. Within is one JSON object, from the URL of a server to its entry.
+ * The format of docker-agent's token file: a nonce of 12 bytes, then the AES-256-GCM ciphertext with its tag of 16
+ * bytes. It has no header and no associated data. The plaintext is one JSON object that maps the URL of a server to its
+ * entry.
  */
 
-/** From the URL, as docker-agent spells it, to the entry, as JSON. A map: any text may be a URL there. */
+/** Maps each URL, in docker-agent's spelling, to its entry as JSON. It is a Map because any text may be a URL there. */
 export type Bundle = ReadonlyMap<string, unknown>;
 
 const NONCE_BYTES = 12;
@@ -22,8 +23,9 @@ export function sealBundle(bundle: Bundle, key: Uint8Array): Buffer {
 /**
  * Opens the file's bytes.
  *
- * @returns `undefined` when they do not open with that key: it is another one, or they were altered
- * @throws StorageUnreadableError when they are too few, or what they hold is not a bundle; no content is in the message
+ * @returns `undefined` when the key does not open them: they are sealed under another key, or somebody altered them
+ * @throws StorageUnreadableError when the bytes are too few or the plaintext is not a bundle; the message shows no
+ *   content
  */
 export function openBundle(bytes: Buffer, key: Uint8Array): Bundle | undefined {
   if (bytes.length < NONCE_BYTES + TAG_BYTES) throw unreadable('it is cut short');
@@ -45,7 +47,11 @@ export function openBundle(bytes: Buffer, key: Uint8Array): Bundle | undefined {
   return json;
 }
 
-/** The JSON of a bundle; `undefined` when it is something else. Go writes an empty map as null, too. */
+/**
+ * Parses the JSON of a bundle. Go also writes an empty map as null.
+ *
+ * @returns `undefined` when the text is not the JSON of a bundle
+ */
 export function parseBundle(text: string): Bundle | undefined {
   let json: unknown;
   try {
@@ -57,15 +63,15 @@ export function parseBundle(text: string): Bundle | undefined {
   return isObject(json) ? new Map(Object.entries(json)) : undefined;
 }
 
-/** What tells one writing of the file from every other: each draws a new nonce, and has a tag of its own. */
+/** The ends identify one version of the file: each write draws a new nonce and yields another tag. */
 export const STAMP_ENDS = { head: NONCE_BYTES, tail: TAG_BYTES } as const;
 
-/** The ends of the whole file's bytes. */
+/** Returns the size and both ends of the whole file's bytes. */
 export function endsOf(bytes: Buffer): { size: number; head: Buffer; tail: Buffer } {
   return { size: bytes.length, head: bytes.subarray(0, NONCE_BYTES), tail: bytes.subarray(-TAG_BYTES) };
 }
 
-/** Of the size of the file, and those ends of it. */
+/** Builds the stamp from the size of the file and both its ends. */
 export function stampOf({ size, head, tail }: { size: number; head: Buffer; tail: Buffer }): string {
   return `${size}.${head.toString('hex')}.${tail.toString('hex')}`;
 }

@@ -33,31 +33,31 @@ import { belongs, credentialOf, entryOf, type State, serializeStates, stateFor }
 import { oldLayouts, readBundleFile, readBundleStamp, removeOldLayouts, underLock } from './files.ts';
 import { Beside, isOfAnEntry } from './sidecar.ts';
 
-/** The bundle as it was read, and the key that opened it. */
+/** The bundle, and the key that opened it. */
 interface Opened {
   readonly key: SealingKey;
   readonly bundle: Bundle;
-  /** From a record id to the URL, as docker-agent spells it. */
+  /** Maps a record id to the URL, in docker-agent's spelling. */
   readonly urls: ReadonlyMap<string, string>;
   readonly stamp: string;
 }
 
 /** A credential that is an entry of the bundle. */
 export interface DockerAgentEntry {
-  /** Of the key that the whole bundle is sealed under. */
+  /** The kid of the key that seals the whole bundle. */
   readonly kid: string;
   readonly credential: Credential;
   readonly version: RecordVersion;
 }
 
 /**
- * docker-agent's own files as a store: each entry of its one sealed bundle is a credential. It alone among stores sees
- * plaintext, since the other program's format is one file for all.
+ * Uses docker-agent's own files as a store: each entry of its one sealed bundle is a credential. Only this store sees
+ * plaintext, because docker-agent keeps all entries in one file.
  *
- * What the format cannot hold lies in a directory store of ours, sealed under the same key: the rest of each entry's
- * credential (docker-agent-beside.ts), whole records of other accounts, and the leases.
+ * A directory store of ours holds everything else, sealed under the same key: the rest of each entry's credential
+ * (sidecar.ts), whole records of other accounts, and the leases.
  *
- * Nothing is written over a bundle that does not open.
+ * This store never overwrites a bundle that it cannot open.
  */
 export class DockerAgentStore implements RecordIndex {
   readonly id = 'docker-agent';
@@ -65,7 +65,7 @@ export class DockerAgentStore implements RecordIndex {
   readonly #environment: Environment;
   readonly #keys: SealingKeys;
   readonly #resolution: KeyringResolution;
-  /** Whole records of other accounts: docker-agent knows one login to a server. */
+  /** Whole records of other accounts: docker-agent knows only one login to a server. */
   readonly others: DirectoryStore;
   readonly #beside: Beside;
   readonly #lockWaitMs: number | undefined;
@@ -77,7 +77,7 @@ export class DockerAgentStore implements RecordIndex {
     environment: Environment;
     keys: SealingKeys;
     resolution: KeyringResolution;
-    /** How long to wait for docker-agent's lock, in milliseconds, where it is not the usual time. */
+    /** Time limit for docker-agent's lock, in milliseconds. Default: that of `underLock`. */
     lockWaitMs?: number | undefined;
   }) {
     this.#files = parts.files;
@@ -89,14 +89,14 @@ export class DockerAgentStore implements RecordIndex {
     this.#lockWaitMs = parts.lockWaitMs;
   }
 
-  /** The credential that the bundle has under that record id, whatever key it is sealed under. */
+  /** Returns the bundle's credential with that record id, whatever key seals the bundle. */
   async entry(id: string): Promise<DockerAgentEntry | undefined> {
     const opened = await this.#open();
     const url = opened?.urls.get(id);
     if (opened === undefined || url === undefined) return undefined;
     const states = await this.#beside.states(opened.key, id);
     const entry = opened.bundle.get(url);
-    // Checked as that of a record is: the file is another program's.
+    // Another program writes the file, so the entry is checked like a record.
     const credential = parseCredential(serializeCredential(credentialOf(url, entry, states)));
     return { kid: opened.key.kid, credential, version: versionOf(entry, states) };
   }
@@ -106,10 +106,10 @@ export class DockerAgentStore implements RecordIndex {
   }
 
   /**
-   * Writes the credential as an entry, if what is there has that version (`undefined`: if nothing is there).
+   * Writes the credential as an entry if the current one has the expected version (`undefined`: if there is no entry).
    *
-   * @param record the same, sealed as a record of ours: until the bundle has the new tokens they exist nowhere else, and who
-   *   finds this copy after a crash brings them home
+   * @param record the same credential, sealed as a record of ours. Until the bundle has the new tokens, this copy is
+   *   the only one; after a crash, the next process recovers it
    */
   async putEntry(
     address: RecordAddress,
@@ -170,7 +170,7 @@ export class DockerAgentStore implements RecordIndex {
     const opened = await this.#open();
     const url = opened?.urls.get(address.id);
     if (opened === undefined || url === undefined) return this.others.quarantine(address);
-    // The entry alone: the others are none of its business.
+    // Changes this entry only.
     const aside = { kid: opened.key.kid, id: `${address.id}-entry` };
     const copy = Buffer.from(JSON.stringify({ url, entry: opened.bundle.get(url) }), 'utf8');
     await this.others.cas(aside, undefined, seal(copy, opened.key, aside.id));
@@ -205,7 +205,7 @@ export class DockerAgentStore implements RecordIndex {
     return this.others.locked(id);
   }
 
-  /** Room for what lies beside, and for the whole bundle once more: each change writes it anew. */
+  /** Reserves room for the sidecar and for the whole bundle once more, because each change rewrites it. */
   async reserve(): Promise<Reservation> {
     const ours = await this.others.reserve();
     try {
@@ -236,17 +236,17 @@ export class DockerAgentStore implements RecordIndex {
   }
 
   /**
-   * docker-agent's own entries, by the URL as it spells it. Changes nothing: one in an older layout is read where it lies.
-   * Throws what opening the token file throws.
+   * Returns docker-agent's own entries, by the URL in its spelling. It changes nothing: an older layout is read in
+   * place. Throws the errors of opening the token file.
    */
   async entries(): Promise<Bundle> {
     return (await this.#read())?.bundle ?? (await oldLayouts(this.#resolution))?.bundle ?? new Map();
   }
 
   /**
-   * Takes one of those out, under docker-agent's lock, and what lies beside it.
+   * Removes an entry and its sidecar, under docker-agent's lock.
    *
-   * @param isWanted whether the entry, as it is by then, is the one that is meant
+   * @param isWanted whether the entry, in its current state, is still the one that the caller means
    */
   async takeOut(url: string, isWanted: (entry: unknown) => boolean): Promise<'taken' | 'changed' | 'gone'> {
     await this.#open();
@@ -261,14 +261,14 @@ export class DockerAgentStore implements RecordIndex {
     });
   }
 
-  /** What is there now; an older layout is brought into the file first, as docker-agent itself does. */
+  /** Returns the current bundle. Like docker-agent itself, it first moves an older layout into the file. */
   async #open(): Promise<Opened | undefined> {
     const opened = await this.#read();
     if (opened !== undefined || this.#lookedForOld) return opened;
     const old = await oldLayouts(this.#resolution);
     if (old !== undefined) {
       const key = await this.#keys.strongest();
-      // Nothing that is sealed under a key of this process alone may take the place of what lasts.
+      // Only a persistent key may seal the file: the tokens of the older layout are persistent too.
       if (key.lifetime === 'process') return undefined;
       await this.#locked(async () => {
         // Another process was first: its file is newer than anything in the keyring.
@@ -300,7 +300,7 @@ export class DockerAgentStore implements RecordIndex {
         this.#opened = { key, bundle, urls: urlsOf(bundle), stamp: stampOf(endsOf(bytes)) };
         return this.#opened;
       }
-      // docker-agent, or another process of ours, may have made the key since.
+      // docker-agent, or another Holdfast process, may have made the key since.
     } while (this.#keys.lookAgain(begin));
     throw await this.#undecryptable();
   }
@@ -345,7 +345,9 @@ export class DockerAgentStore implements RecordIndex {
   }
 }
 
-/** An entry whose URL no client of ours could ask for is docker-agent's alone. Of two spellings, the canonical one. */
+/**
+ * Skips a URL that no client of ours could ask for; only docker-agent uses it. Prefers the canonical of two spellings.
+ */
 function urlsOf(bundle: Bundle): ReadonlyMap<string, string> {
   const urls = new Map<string, string>();
   for (const url of bundle.keys()) {
@@ -360,7 +362,9 @@ function urlsOf(bundle: Bundle): ReadonlyMap<string, string> {
   return urls;
 }
 
-/** Of the entry, and of the state that belongs to it: a state that was written for an entry to come changes nothing yet. */
+/**
+ * Covers the entry and the state that belongs to it. A state written for a future entry does not change the version.
+ */
 function versionOf(entry: unknown, states: readonly State[]): RecordVersion {
   const state = states.find((one) => belongs(entry, one)) ?? states[0];
   return createHash('sha256')

@@ -15,12 +15,12 @@ import { Secret } from '../secret.ts';
 import { isObject } from './bundle.ts';
 
 /*
- * One entry of docker-agent's bundle, and the credential that it stands for. The entry is the one place of the tokens. What
- * the entry cannot hold is a state beside it, which names the tokens that it belongs to by their digest: when docker-agent
- * has changed the entry since, no state matches, and what still holds is taken over from the last one.
+ * Converts between an entry of docker-agent's bundle and a credential. Only the entry holds the tokens. The sidecar
+ * holds everything that the entry cannot, as states; each state names its tokens by their digest. When docker-agent has
+ * changed the entry since, no state matches. Then `credentialOf` takes the parts that still hold from the last state.
  */
 
-/** What is kept beside an entry: a credential without its tokens, and the digest of those. */
+/** A state in the sidecar of an entry: a credential without its tokens, and the digest of those tokens. */
 export interface State {
   readonly tokens: string;
   readonly credential: Credential;
@@ -28,7 +28,7 @@ export interface State {
 
 const optionalText = v.nullish(v.string(), '');
 
-/** Go's JSON: an absent field and an empty one are the same. */
+/** In Go's JSON, an absent field and an empty one are the same. */
 const Entry = v.object({
   access_token: v.pipe(v.string(), v.nonEmpty()),
   token_type: optionalText,
@@ -43,7 +43,7 @@ const Entry = v.object({
 });
 type Entry = v.InferOutput<typeof Entry>;
 
-/** docker-agent keeps what a server said as it was said; what it makes of it here goes into headers, requests and lists. */
+/** docker-agent stores a server's answer unchecked. Here its values go into headers, requests and lists. */
 const Wellformed = v.object({
   ...Entry.entries,
   access_token: v.pipe(
@@ -66,21 +66,21 @@ const Wellformed = v.object({
   auth_server: v.pipe(optionalText, v.regex(/^[\x21-\x7e]{0,2048}$/)),
 });
 
-/** Go's zero time: no expiry is known. */
+/** Go's zero time: the expiry is unknown. */
 const ZERO_TIME = '0001-01-01T00:00:00Z';
 
 /** Go's form of RFC 3339: the zone is Z or an offset, and the fraction has up to nine digits. */
 const GO_TIME = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)$/;
 
-/** An entry that says when it ends and not how long it lives is taken to have lived as long as most. */
+/** The assumed lifetime, in milliseconds, of an entry that has an expiry but no lifetime. */
 const USUAL_LIFE_MS = 3_600_000;
 
-/** In a state, where the tokens would be. */
+/** The placeholder for the tokens in a state. */
 const ELSEWHERE = new Secret('in the bundle');
 
 /**
- * The credential that an entry, and what is beside it, stand for. The server's endpoints are unknown (`tokenEndpoint` is
- * empty) where only docker-agent has ever logged in.
+ * Builds the credential from an entry and its sidecar. Where only docker-agent has ever logged in, the server's
+ * endpoints are unknown and `tokenEndpoint` is empty.
  *
  * @param states the newest first
  * @throws RecordDamagedError when the entry is not one of docker-agent's; its content is never in the message
@@ -109,7 +109,7 @@ export function credentialOf(url: string, json: unknown, states: readonly State[
   };
 }
 
-/** The entry for a credential; what an earlier entry holds that we do not know stays. */
+/** Builds the entry for a credential. It keeps the unknown fields of the earlier entry. */
 export function entryOf(credential: Credential, before: unknown): Readonly<Record<string, unknown>> {
   const { tokens, client, server, grantedScope, requestedScope } = credential;
   const { expiresAt, obtainedAt } = tokens;
@@ -130,7 +130,7 @@ export function entryOf(credential: Credential, before: unknown): Readonly<Recor
   return Object.fromEntries([...merged].filter(([, value]) => value !== undefined));
 }
 
-/** The state that belongs to these tokens. */
+/** Builds the state that belongs to the credential's tokens. */
 export function stateFor(credential: Credential): State {
   const { tokens } = credential;
   return {
@@ -139,7 +139,7 @@ export function stateFor(credential: Credential): State {
   };
 }
 
-/** The plaintext of what lies beside an entry. */
+/** Returns the plaintext of the sidecar of an entry. */
 export function serializeStates(states: readonly State[]): Uint8Array {
   const plain = states.map(({ tokens, credential }) => ({
     tokens,
@@ -154,7 +154,9 @@ const States = v.object({
 });
 
 /**
- * @throws RecordDamagedError when it is authentic and still nothing that `serializeStates` wrote
+ * Parses the plaintext of a sidecar.
+ *
+ * @throws RecordDamagedError when it is authentic but `serializeStates` did not write it
  * @throws RecordNewerError
  */
 export function parseStates(plaintext: Uint8Array): readonly State[] {
@@ -173,7 +175,7 @@ export function parseStates(plaintext: Uint8Array): readonly State[] {
   }));
 }
 
-/** Whether it is an entry whose tokens that state belongs to. */
+/** Whether this is an entry and the state belongs to its tokens. */
 export function belongs(json: unknown, state: State): boolean {
   const parsed = v.safeParse(Entry, json);
   return parsed.success && entryStateOf(parsed.output, [state]) !== undefined;
@@ -209,7 +211,7 @@ function withoutTokens(credential: Credential): Credential {
   };
 }
 
-/** All that docker-agent's entry says by itself. */
+/** Builds the credential from docker-agent's entry alone. */
 function ownCredential(
   url: string,
   entry: Entry,
@@ -245,7 +247,7 @@ function ownCredential(
   };
 }
 
-/** Milliseconds since the epoch; `undefined` for the zero time, in whichever zone, and for what is no time. */
+/** Returns milliseconds since the epoch; `undefined` for the zero time in any zone, and for a malformed time. */
 function timeOf(text: string): number | undefined {
   const [, seconds, fraction = '', zone] = GO_TIME.exec(text) ?? [];
   if (seconds === undefined || zone === undefined) return undefined;
@@ -253,7 +255,10 @@ function timeOf(text: string): number | undefined {
   return Number.isNaN(time) || time === Date.parse(ZERO_TIME) ? undefined : time;
 }
 
-/** Whether docker-agent has the entry as the client that we have it as: then it was refreshed, or logged in again. */
+/**
+ * Whether the entry has the same client and server as our credential. Then docker-agent has refreshed or logged in
+ * again.
+ */
 function isOfSameClient(entry: Entry, { client, server }: Credential): boolean {
   const sameServer =
     entry.auth_server === '' || entry.auth_server.replace(/\/$/, '') === server.issuer.replace(/\/$/, '');

@@ -14,25 +14,27 @@ import {
 import { acquireLock } from '../system/locks/lock.ts';
 import { type Bundle, parseBundle, STAMP_ENDS, stampOf } from './bundle.ts';
 
-/* Where docker-agent has its tokens: in its file, and before that in items of the keyring. */
+/* Reads docker-agent's tokens: from its file, or from keyring items of its older layouts. */
 
-/** Some 20,000 entries. */
+/** About 20,000 entries. */
 const MAX_BUNDLE_BYTES = 64 * 1024 * 1024;
 
-/** docker-agent sets the mode of its file after giving it its name: a reader may come in between. */
+/** docker-agent sets the file's mode after the rename, so a reader may see the wrong mode for a moment. */
 const REREADS = 5;
 const REREAD_AFTER_MS = 10;
 
-/** The layout before the file: one item with all the tokens. Before that, one item each, and a list of them. */
+/**
+ * The layout before the file was one item with all tokens. The layout before that was one item per token, and an index.
+ */
 const BUNDLE_ITEM = 'oauth:tokens';
 const INDEX_ITEM = 'oauth:_index';
 const TOKEN_PREFIX = 'oauth:';
 
-/** Each process holds the lock for as long as it takes to write the file. */
+/** A process holds the lock only while it writes the file. In milliseconds. */
 const LOCK_WAIT_MS = 30_000;
 
 /**
- * Does that under docker-agent's own lock, and no other kind: a lease file would not keep it out.
+ * Runs the step under docker-agent's own kind of lock: a lease file would not keep docker-agent out.
  *
  * @throws LockTimeoutError, LockUnsupportedError
  * @throws StorageUnsafeError, StorageUnwritableError
@@ -53,12 +55,12 @@ export async function underLock<T>(
   }
 }
 
-/** Whether docker-agent has a token file there already. */
+/** Whether docker-agent's token file exists. */
 export function hasBundle(files: DockerAgentLayout): Promise<boolean> {
   return exists(files.bundle);
 }
 
-/** The bytes of the token file; `undefined` when there is none. Throws what `readPrivateFile` throws. */
+/** Returns the bytes of the token file; `undefined` when it does not exist. Throws the errors of `readPrivateFile`. */
 export function readBundleFile(
   files: DockerAgentLayout,
   environment: Environment,
@@ -68,7 +70,7 @@ export function readBundleFile(
   );
 }
 
-/** Changes with each writing of the token file, and costs the same however large that is. */
+/** Returns a stamp that changes with each write of the token file. It costs the same for a large file. */
 export function readBundleStamp(
   files: DockerAgentLayout,
   environment: Environment,
@@ -95,14 +97,14 @@ async function reading<T>(
   }
 }
 
-/** Tokens that were found in an older layout, and the items that they are in. */
+/** Tokens from an older layout, and the keyring items that hold them. */
 export interface OldLayouts {
   readonly bundle: Bundle;
   readonly keyring: Keyring;
   readonly items: readonly string[];
 }
 
-/** What the strongest keyring that has any holds in an older layout. The bundle counts for more than the single items. */
+/** Reads an older layout from the strongest keyring that has one. The bundle overrides the single items. */
 export async function oldLayouts(resolution: KeyringResolution): Promise<OldLayouts | undefined> {
   for await (const { keyring } of resolution.usable()) {
     const items: string[] = [];
@@ -116,7 +118,7 @@ export async function oldLayouts(resolution: KeyringResolution): Promise<OldLayo
         tokens.set(url, token);
         items.push(`${TOKEN_PREFIX}${url}`);
       }
-      // It leads to what could not be read, so it stays with it.
+      // While the index names an item that could not be read, both stay.
       if (items.length === index.length) items.push(INDEX_ITEM);
     }
     const bundle = parseBundle((await textOf(keyring, BUNDLE_ITEM)) ?? '');
@@ -127,7 +129,7 @@ export async function oldLayouts(resolution: KeyringResolution): Promise<OldLayo
   return undefined;
 }
 
-/** Once the file has them: what is in two places is refreshed in one and dies in the other. */
+/** Call this once the file has the tokens: two copies of one refresh token end each other. */
 export async function removeOldLayouts({ keyring, items }: OldLayouts): Promise<void> {
   for (const item of items) await keyring.delete(item);
 }

@@ -3,8 +3,8 @@ import { dockerAgentLayoutOf } from '../system/files/paths.ts';
 import { hasSecretService } from './key.ts';
 
 /*
- * A desktop on which docker-agent would not find its own key, since that lies in the file keyring. To put it where
- * docker-agent looks first, a collection would have to be made there, with a passphrase of the person's; so it is only said.
+ * Warns about a desktop where docker-agent would not find its own key, because the key is in the file keyring. Holdfast
+ * cannot move the key to the Secret Service: that needs a new collection with a passphrase of the user's.
  */
 
 export const HIDDEN_KEY = {
@@ -14,7 +14,9 @@ export const HIDDEN_KEY = {
 } as const;
 
 /**
- * @param keyringId the keyring that docker-agent's key is in
+ * Whether docker-agent on this desktop would miss its own key.
+ *
+ * @param keyringId the keyring that holds docker-agent's key
  * @param dockerAgentDir as for `openDockerAgent`
  */
 export async function isKeyHidden(

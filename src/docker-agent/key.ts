@@ -6,28 +6,29 @@ import type { Environment } from '../system/environment.ts';
 import type { Layout } from '../system/files/paths.ts';
 
 /*
- * docker-agent's key, as our sealing key: 32 raw bytes under its own service and item, in the layout of 99designs/keyring.
+ * docker-agent's key as our sealing key: 32 raw bytes under its own service and item, in the layout of
+ * 99designs/keyring.
  */
 
 const SERVICE = 'docker-agent-oauth';
 const ITEM = 'oauth:encryption-key';
 const KEY_BYTES = 32;
 
-/** What would give the file keyring another passphrase than the one that docker-agent keeps beside it. */
+/** These variables would give the file keyring a passphrase other than the one in docker-agent's directory. */
 const PASSPHRASES = ['HOLDFAST_PASSPHRASE', 'HOLDFAST_PASSPHRASE_FILE', 'CREDENTIALS_DIRECTORY'];
 
 export interface KeyMaking {
-  /** Whether there is a token file already: no new key could open it. */
+  /** Whether a token file exists already: no new key could open it. */
   isSealed(): Promise<boolean>;
-  /** Does that under docker-agent's lock, under which it makes its own key. */
+  /** Runs the step under docker-agent's lock. docker-agent makes its own key under the same lock. */
   locked<T>(step: () => Promise<T>): Promise<T>;
 }
 
 /**
- * The keyrings that docker-agent may have its key in, the strongest first.
+ * Returns the keyrings that may hold docker-agent's key, the strongest first.
  *
- * @param layout with the file keyring's directory and passphrase where docker-agent has them
- * @param making what the making of a key needs to know of docker-agent's files
+ * @param layout has docker-agent's own directory and passphrase for the file keyring
+ * @param making tells about docker-agent's files before Holdfast makes a key
  */
 export function dockerAgentOpeners(
   environment: Environment,
@@ -49,8 +50,8 @@ export function dockerAgentOpeners(
 }
 
 /**
- * Whether the desktop's Secret Service is there. docker-agent looks for its key in that first, and makes one there where it
- * finds none; what a weaker keyring has it then never sees.
+ * Whether the desktop has a Secret Service. docker-agent looks there first, and makes a key when it finds none. It then
+ * never sees a key in a weaker keyring.
  */
 export async function hasSecretService(environment: Environment, layout: Layout): Promise<boolean> {
   const opener = defaultOpeners(environment, layout).find(({ id }) => id === 'secret-service');
@@ -106,7 +107,7 @@ class DockerAgentKeyring implements Keyring {
       });
     }
     await this.#making.locked(async () => {
-      // In front of the key that opens the tokens, docker-agent would take this one, and overwrite them.
+      // docker-agent would find this new key before the key that opens the tokens, and would overwrite the tokens.
       if (await this.#making.isSealed()) {
         throw new KeyringBrokenError(
           `The keyring ${this.id} has no key of docker-agent’s, and its tokens are sealed under one already.`,

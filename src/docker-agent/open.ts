@@ -7,12 +7,14 @@ import { hasBundle, underLock } from './files.ts';
 import { dockerAgentOpeners } from './key.ts';
 import { DockerAgentRecords } from './records.ts';
 
-/* The vault over docker-agent's own files: its key is the sealing key, its bundle the store. */
+/* The vault over docker-agent's own files: its key is the sealing key, its bundle is the store. */
 
 /**
+ * Opens the keyrings, keys and store of docker-agent's files.
+ *
  * @param layout of Holdfast's own home, for its settings
- * @param options.dockerAgentDir docker-agent's configuration directory, where it is another than `~/.config/cagent`
- * @throws InvalidArgumentError when that is not an absolute path, or no keyring has the name that was chosen
+ * @param options.dockerAgentDir docker-agent's configuration directory. Default `~/.config/cagent`
+ * @throws InvalidArgumentError when that is not an absolute path, or no keyring has the chosen name
  */
 export function openDockerAgent(
   environment: Environment,

@@ -10,7 +10,10 @@ import type { SealingKey } from '../keyring/sealing-key.ts';
 import type { RecordAddress, RecordVersion } from '../store/record-store.ts';
 import type { DockerAgentStore } from './docker-agent-store.ts';
 
-/** Credentials as entries of docker-agent's own file, which is sealed as a whole; those of other accounts as records beside it. */
+/**
+ * Stores credentials of the default account as entries of docker-agent's own file, which is sealed as a whole. Stores
+ * those of other accounts as records of ours.
+ */
 export class DockerAgentRecords implements CredentialRecords {
   readonly index: DockerAgentStore;
   readonly #others: SealedRecords;
@@ -36,7 +39,7 @@ export class DockerAgentRecords implements CredentialRecords {
     id: CredentialId | undefined,
   ): Promise<readonly (ReadCredential | HoldfastError | undefined)[]> {
     const found: (ReadCredential | HoldfastError | undefined)[] = [];
-    // One file for all, which is read once.
+    // All entries share one file, which is read once.
     for (const address of addresses) {
       try {
         found.push(await this.read(address, key, id));

@@ -4,8 +4,8 @@ import type { RecordAddress, RecordStore } from '../store/record-store.ts';
 import { parseStates, type State, serializeStates } from './entry.ts';
 
 /*
- * What docker-agent's entries cannot hold, beside them: for each entry one record of ours, sealed under the same key. It is
- * written before the entry, and names the tokens that it belongs to, so whatever comes between, the entry is the truth.
+ * The sidecar holds everything that docker-agent's entries cannot: one record of ours per entry, sealed under the same
+ * key. It is written before the entry and names its tokens. So after a crash in between, the entry still decides.
  */
 
 const SUFFIX = '-beside';
@@ -13,7 +13,7 @@ const SUFFIX = '-beside';
 /** The length of a record id: a SHA-256 in base64url. */
 const RECORD_ID_LENGTH = 43;
 
-/** Whether what lies at that address is not a credential of its own, but belongs to an entry. */
+/** Whether the record at that address belongs to an entry, and is not a credential of its own. */
 export function isOfAnEntry({ id }: RecordAddress): boolean {
   return id.length > RECORD_ID_LENGTH;
 }
@@ -25,12 +25,15 @@ export class Beside {
     this.#store = store;
   }
 
-  /** What lies beside that entry, the newest first; nothing where it does not open: then the entry speaks for itself. */
+  /**
+   * Returns the entry's states, the newest first. It returns none when the sidecar does not open: then the entry
+   * decides alone.
+   */
   async states(key: RecordKey, id: string): Promise<readonly State[]> {
     return (await this.#read(key, id)).states;
   }
 
-  /** Only under docker-agent's lock. What is there and does not open is moved aside. */
+  /** Call this only under docker-agent's lock. It quarantines a sidecar that does not open. */
   async write(key: RecordKey, id: string, states: readonly State[]): Promise<void> {
     const address = addressOf(key, id);
     const { version, opens } = await this.#read(key, id);
