@@ -6,17 +6,19 @@ import { removeFileDurably, sweepTemporaries, writeFileAtomically } from '../sys
 import { readPrivateFile } from '../system/files/private-directory.ts';
 import { shellPath } from '../system/files/storage-error.ts';
 
-/* What a directory store tries before a login is trusted to it. */
+/* The test of a directory store before a login is trusted to it. */
 
-/** A temporary file older than this belongs to a process that died; no write takes so long. */
+/** A temporary file older than this belongs to a dead process, because no write takes that long. In milliseconds. */
 const ABANDONED_AFTER_MS = 60 * 60 * 1000;
 
-/** But a staged record may hold the only copy of what a server gave (see credentials/outbox/): for as long as that is likely to be good. */
+/**
+ * Staged records live longer, in milliseconds: one may hold the only copy of a server's answer (see outbox-files.ts).
+ * 90 days is how long that answer is likely to stay valid.
+ */
 const STAGED_RECORD_KEPT_MS = 90 * 24 * 60 * 60 * 1000;
 
 /**
- * Sweeps the temporary files that processes left which died, then writes a file of the size of a record, reads it back and
- * removes it.
+ * Removes the temporary files of dead processes. Then writes a file as large as a record, reads it back and removes it.
  *
  * @throws StorageFullError, StorageUnwritableError; StorageUnreadableError when the file came back different
  */
@@ -24,7 +26,7 @@ export async function testDirectory(temporary: string, environment: Environment)
   await sweepTemporaries(temporary, (name) =>
     name.includes('.jwe.') ? STAGED_RECORD_KEPT_MS : ABANDONED_AFTER_MS,
   );
-  // A disk with a few bytes left would take a smaller file, and then refuse the credential.
+  // As large as a record: a nearly full disk accepts a small file and refuses the credential.
   const written = randomBytes(8 * 1024);
   const path = join(temporary, `rehearsal.${randomBytes(6).toString('hex')}`);
   try {

@@ -39,27 +39,29 @@ import {
 
 const SUFFIX = '.jwe';
 
-/** Both parts of an address are base64url of ours; anything else would be a path of somebody's. */
+/** Both parts of an address are base64url of ours. Anything else would be a path that somebody else chose. */
 const NAME = /^[\w-]{1,64}$/;
 
-/** A record and its directory entry; records have a few kilobytes. */
+/** Room for a record and its directory entry; records have a few kilobytes. */
 const RESERVED_BYTES = 16 * 1024;
 
-/** Digits of the number that counts leases. */
+/** Number of digits in the lease counter. */
 const EPOCH_BYTES = 16;
 
 /** Maximum number of looks at the directories while other processes move records between keys. */
 const MOST_LOOKS = 3;
 
-/** The commit itself takes a few milliseconds; whoever holds this longer is stopped or its disk is. */
+/**
+ * A commit takes a few milliseconds. A process that holds the lock longer is stopped, or its disk is. In milliseconds.
+ */
 const COMMIT_WAIT_MS = 30_000;
 
 /**
- * Records as files, `credentials/<kid>/<record id>.jwe`: atomic, private, synced, one credential a file.
+ * Stores records as files, `credentials/<kid>/<record id>.jwe`: atomic, private, synced, one credential per file.
  *
- * Two locks for each record id. `<id>.lock` is the lease: held while a refresh is under way, for seconds. `<id>.note` is
- * what its holders leave each other, `<id>.epoch` counts them, `<id>.machines` says where they ran. `<id>.commit.lock` makes compare and write one step, for
- * milliseconds.
+ * Each record id has two locks. `<id>.lock` is the lease, held for the seconds of a refresh. `<id>.commit.lock` makes
+ * compare and write one step, for milliseconds. `<id>.note` holds the note of the last holder. `<id>.epoch` counts the
+ * holders. `<id>.machines` names the machines that they ran on.
  */
 export class DirectoryStore implements RecordStore {
   readonly id = 'directory';
@@ -87,7 +89,7 @@ export class DirectoryStore implements RecordStore {
     const path = this.#path(address);
     const { credentials, locks, temporary } = this.#layout;
     await this.#prepare(locks, credentials, join(credentials, address.kid), temporary);
-    // The slow part, the sync, goes on while the lock is taken and the versions are compared.
+    // The slow sync runs while this process takes the lock and compares the versions.
     const staging = stageFile(path, Buffer.from(record, 'latin1'), temporary);
     staging.catch(() => {});
     try {
@@ -132,7 +134,7 @@ export class DirectoryStore implements RecordStore {
       await this.#forgetMoves(from);
       const pending = join(moving, `${from.id}.${from.kid}.${to.kid}`);
       await writeFileAtomically(pending, Buffer.from(record, 'latin1'), { temporary });
-      // From here on the record is where it was going: who finds this one gone finishes the move.
+      // From here on, the record is at its destination: any process that misses the source finishes the move.
       await removeFileDurably(source);
       await moveFileDurably(pending, target);
       return { outcome: 'ok', version: versionOf(record) };
@@ -204,7 +206,7 @@ export class DirectoryStore implements RecordStore {
         return bytes?.toString('utf8').trimEnd() || undefined;
       },
       setNote: async (text) => {
-        // Always of one size: a write that is cut short leaves no end of an older note behind.
+        // The size is fixed, so that a partial write leaves no tail of an older note behind.
         const bytes = Buffer.alloc(MAX_NOTE_BYTES, ' ');
         bytes.write(text, 'utf8');
         await overwriteFile(path, bytes);
@@ -229,7 +231,7 @@ export class DirectoryStore implements RecordStore {
     try {
       return await unseenLeases(locks, await listPrivateDirectory(locks, this.#environment));
     } catch {
-      // It is told beside something else. Who takes a lease there hears why it cannot be read.
+      // This list only accompanies another report. A process that takes such a lease gets the error.
       return [];
     }
   }
@@ -238,7 +240,8 @@ export class DirectoryStore implements RecordStore {
     const { machinesIn, isThisMachine } = await import('../system/os/machine-note.ts');
     const uses = await machinesIn(this.#machinesPath(id), this.#environment);
     if (uses.every(isThisMachine)) return [];
-    // There it is one directory for all of them, and no copy for each; doctor says what its lock is worth.
+    // On a network file system, all machines share one directory, so nobody has copied it. `doctor` reports whether
+    // locks work there.
     const { fileSystemOf } = await import('../system/files/file-system.ts');
     const fileSystem = await fileSystemOf(this.#layout.home, this.#environment.platform).catch(
       () => undefined,
@@ -264,12 +267,12 @@ export class DirectoryStore implements RecordStore {
   }
 
   async close(): Promise<void> {
-    // Nothing is held between two calls.
+    // The store keeps nothing open between two calls.
   }
 
   /**
-   * One more than the last lease had, or the clock in milliseconds where that is higher: so it grows even where the file was
-   * lost or could not be written. Only for the holder of the lease.
+   * Returns one more than the last epoch, or the clock in milliseconds if that is higher. So the epoch grows even when
+   * the file was lost or could not be written. Only the holder of the lease may call this.
    */
   async #nextEpoch(id: string): Promise<number> {
     const path = join(this.#layout.locks, `${id}.epoch`);
@@ -279,16 +282,16 @@ export class DirectoryStore implements RecordStore {
       const read = Number(bytes?.toString('ascii'));
       if (Number.isSafeInteger(read) && read < Number.MAX_SAFE_INTEGER / 2) last = read;
     } catch {
-      // The clock alone will do.
+      // The clock alone is enough.
     }
     const epoch = Math.max(last + 1, Date.now());
     await overwriteFile(path, Buffer.from(String(epoch).padStart(EPOCH_BYTES, '0'), 'ascii')).catch(() => {
-      // A full disk: the clock alone will do.
+      // The disk may be full; the clock alone is enough.
     });
     return epoch;
   }
 
-  /** Finishes what a process left that died in the middle of a move. One that had not begun in earnest is left alone. */
+  /** Finishes the moves of processes that died in the middle. Skips a move that has not removed its source yet. */
   async #finishMoves(only?: string): Promise<void> {
     for (const entry of await listPrivateDirectory(this.#layout.moving, this.#environment)) {
       const [id, from, to, ...rest] = entry.split('.');
@@ -298,7 +301,7 @@ export class DirectoryStore implements RecordStore {
       await this.#committing(id, async () => {
         if (await exists(this.#path({ kid: from, id }))) return;
         const target = this.#path({ kid: to, id });
-        // Whoever logged in anew meanwhile has the newer tokens.
+        // Another process has logged in again since, and has the newer tokens.
         if (await exists(target)) await removeFileDurably(pending);
         else await moveFileDurably(pending, target);
       });
@@ -306,8 +309,8 @@ export class DirectoryStore implements RecordStore {
   }
 
   /**
-   * What a move of this record left that died before it began in earnest: an earlier state, which must not come back when the
-   * record is gone from its place for another reason. Only under the commit lock.
+   * Removes the pending file of a move that died before it removed its source. It holds an earlier state. It must not
+   * return when the record is removed for another reason. Call this only under the commit lock.
    */
   async #forgetMoves({ kid, id }: RecordAddress): Promise<void> {
     const { moving } = this.#layout;
@@ -316,13 +319,13 @@ export class DirectoryStore implements RecordStore {
     }
   }
 
-  /** Under the commit lock. Loaded here, since a token that is fresh writes nothing. */
+  /** Call this only under the commit lock. The module is loaded here because serving a fresh token writes nothing. */
   async #noteMachine(id: string): Promise<void> {
     try {
       const { noteMachine } = await import('../system/os/machine-note.ts');
       await noteMachine(this.#machinesPath(id), this.#environment);
     } catch {
-      // The record is written, and that is what counts.
+      // The record is written; the note about machines is optional.
     }
   }
 
@@ -345,13 +348,13 @@ export class DirectoryStore implements RecordStore {
     return (await listPrivateDirectory(directory, this.#environment)).filter((entry) => NAME.test(entry));
   }
 
-  /** Whether the record's directory is there, every step of the way private. */
+  /** Whether the record's directory exists, and each directory on its path is private. */
   #reachable({ kid }: RecordAddress): Promise<boolean> {
     const { home, credentials } = this.#layout;
     return checkPrivateDirectories([home, credentials, join(credentials, name(kid))], this.#environment);
   }
 
-  /** Makes the directories, from the outermost to the innermost. */
+  /** Creates the directories, from the outermost to the innermost. */
   async #prepare(...directories: string[]): Promise<void> {
     await ensurePrivateDirectories([this.#layout.home, ...directories], this.#environment);
   }
@@ -376,8 +379,8 @@ function name(part: string): string {
 }
 
 /**
- * Of the content, not of inode and times: those may come again within one tick of the clock, or be those of a cache on a
- * network file system. Each sealing draws a new nonce, so no two writes have the same content.
+ * Hashes the content. Inode and times may repeat within one tick of the clock, or come from a cache of a network file
+ * system. Each sealing draws a new nonce, so no two writes have the same content.
  */
 function versionOf(record: string): RecordVersion {
   return createHash('sha256').update(record, 'latin1').digest('base64url');

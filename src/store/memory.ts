@@ -12,9 +12,7 @@ import type {
   StoredRecord,
 } from './record-store.ts';
 
-/**
- * Records in this process's memory, sealed all the same: what the last tier uses. They end with the process.
- */
+/** Keeps records in this process's memory, for the last tier. They are sealed too, and end with the process. */
 export class MemoryStore implements RecordStore {
   readonly id = 'memory';
   readonly #records = new Map<string, StoredRecord & RecordAddress>();
@@ -111,7 +109,7 @@ export class MemoryStore implements RecordStore {
   }
 
   async selfTest(): Promise<void> {
-    // Memory takes what it is given.
+    // Writes to memory need no test.
   }
 
   durability(): Durability {

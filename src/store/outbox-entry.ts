@@ -3,20 +3,29 @@ import { quote } from '../quote.ts';
 import { MAX_RECORD_BYTES } from '../sealing.ts';
 import type { OutboxEntry } from './engine/engine.ts';
 
-/** What an entry is ordered by. */
+/** The numbers that order outbox entries. */
 export interface OutboxOrder {
   readonly generation: number;
   readonly epoch: number;
 }
 
-/** `undefined` for a name that is not `generation.epoch.random`: whoever can write to the engine can name an entry so. */
+/**
+ * Parses the name of an outbox entry.
+ *
+ * @returns `undefined` for a name that is not `generation.epoch.random`: anyone with write access to the engine can
+ *   use one
+ */
 export function orderOfName(name: string): OutboxOrder | undefined {
   const [, generation, epoch] = /^(\d{1,16})\.(\d{1,16})\.[\w-]{1,64}$/.exec(name) ?? [];
   const order = { generation: Number(generation), epoch: Number(epoch) };
   return Object.values(order).every(Number.isSafeInteger) ? order : undefined;
 }
 
-/** @throws InvalidArgumentError for a name that is not `generation.epoch.random`, or a record that is too large */
+/**
+ * Parses the name of an entry, and checks the size of its record.
+ *
+ * @throws InvalidArgumentError for a name that is not `generation.epoch.random`, or a record that is too large
+ */
 export function outboxOrder({ name, record }: OutboxEntry): OutboxOrder {
   const order = orderOfName(name);
   if (order === undefined) {

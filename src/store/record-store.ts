@@ -2,7 +2,7 @@ import type { WaitOptions } from '../system/locks/keyed-mutex.ts';
 import type { UnseenLease } from '../system/locks/lease-file.ts';
 import type { MachineUse } from '../system/os/machine-note.ts';
 
-/** Where one record lies: the key that it is sealed under, and the record id of its resource and account. */
+/** The address of one record: the kid of the key that seals it, and the record id of its resource and account. */
 export interface RecordAddress {
   readonly kid: string;
   readonly id: string;
@@ -15,51 +15,62 @@ export interface StoredRecord {
   /** JWE compact. A store never sees plaintext. */
   readonly record: string;
   readonly version: RecordVersion;
-  /** How old its tokens are by the engine's clock, in milliseconds, where the engine has one that all machines share. */
+  /**
+   * The age of its tokens in milliseconds, by the engine's clock. Absent where the engine has no clock that all
+   * machines share.
+   */
   readonly ageMs?: number | undefined;
 }
 
 /**
- * The exclusive right to change or end one credential. A lock of the kernel is freed when its holder dies, and never before.
- * An engine on another machine cannot know that: there the lease is a claim that its holder renews, and that another may
- * follow once it has lapsed.
+ * The exclusive right to change or end one credential. The kernel frees its lock when the holder dies, and never
+ * before. An engine on another machine cannot see that. There the lease is a claim that its holder renews; another
+ * process may claim it after it expires.
  */
 export interface Lease {
-  /** The fencing token: each later lease of the same credential has a higher one. Absent where the store counts none. */
+  /**
+   * The fencing token: each later lease of the same credential has a higher one. Absent where the store counts none.
+   */
   readonly epoch?: number | undefined;
-  /** When the claim before this one was made, by the engine's clock in ms, where its holder never told how it went. */
+  /**
+   * The time of the previous claim, in milliseconds by the engine's clock. Present only if its holder never reported
+   * the outcome.
+   */
   readonly abandonedAt?: number | undefined;
-  /** Ms since the epoch, by the clock that all holders share; absent where they share that of the machine. */
+  /**
+   * Returns milliseconds since the epoch, by the clock that all holders share. Absent where that is the machine's
+   * clock.
+   */
   now?(): number;
   /**
-   * Asked right before the first byte of a request leaves: a request is fenced, an answer never is.
+   * Callers check right before the first byte of a request leaves. Requests are fenced, answers never are.
    *
-   * @throws LeaseLostError when another may hold the lease by now
+   * @throws LeaseLostError when another process may hold the lease by now
    */
   check?(): void;
   /**
-   * Asked a moment before that: whether what `announce` said has come through, and whether this is still the last lease,
-   * where that was last found out more than a second ago. The clock of an engine may have been set forwards, or this process
-   * be the second one that was resumed from one snapshot.
+   * Callers confirm a moment before `check`. It waits until `announce` has succeeded. It also asks whether this is
+   * still the last lease, if the latest answer is more than a second old. The engine's clock may have been set forward,
+   * or a second process may run from the same snapshot.
    *
-   * @throws LeaseLostError when another has taken it, the record has changed, or that cannot be found out
+   * @throws LeaseLostError when another process has taken it, the record has changed, or the store does not answer
    */
   confirm?(): Promise<void>;
   /**
-   * Begins to tell those who look at this claim later that its holder is about to send a request. It is on its way while the
-   * connection to the server is made; `confirm` waits for it.
+   * Starts to tell later claimants that this holder is about to send a request. It overlaps with connecting to the
+   * server; `confirm` waits for it.
    *
-   * @param only it is not said, and nothing may be sent, unless the record still has that version
+   * @param only announces nothing, and forbids sending, unless the record still has that version
    */
   announce?(only?: NamedVersion): void;
   /**
-   * What earlier holders left for later ones: how their tries went. No secret, and no promise: it may be lost at any
-   * time, and then reads as `undefined`.
+   * Returns the note of earlier holders: how their tries went. It is not secret. It may be lost at any time, and then
+   * reads as `undefined`.
    */
   note(): Promise<string | undefined>;
   /** @param text at most `MAX_NOTE_BYTES` in UTF-8; the empty text removes the note */
   setNote(text: string): Promise<void>;
-  /** Holds on to it no longer, and gives nothing back: it lapses, as if its holder had died. */
+  /** Stops renewing without a release: the lease expires as if its holder had died. */
   abandon?(): void;
   /** Safe to call twice. */
   release(): Promise<void>;
@@ -67,72 +78,74 @@ export interface Lease {
 
 export const MAX_NOTE_BYTES = 2048;
 
-/** Room that a write which must not fail will need. */
+/** Reserved room for a write that must not fail. */
 export interface Reservation {
-  /** Gives the room back, for that write. Safe to call twice. */
+  /** Frees the room for that write. Safe to call twice. */
   release(): Promise<void>;
 }
 
 /** When the wait is over, `lock` throws `LockTimeoutError`. */
 export interface LeaseOptions extends WaitOptions {
   /**
-   * How long the caller can do without, in milliseconds, for the sake of a holder that claimed the lease and went silent: it
-   * may be stopped with the server's answer in hand. Default 0. Of no meaning where only the death of a holder frees a lease.
+   * How long the caller can wait for a holder that claimed the lease and went silent, in milliseconds. Such a holder
+   * may be paused with the server's answer in hand. Default 0. Ignored where only the death of a holder frees a lease.
    */
   readonly canWaitMs?: number | undefined;
 }
 
-/** What a write may carry besides the record. */
+/** Optional data of a write. */
 export interface WriteOptions {
-  /** How old the record's tokens are, in milliseconds. */
+  /** The age of the record's tokens, in milliseconds. */
   readonly ageMs?: number | undefined;
-  /** The lease under which it is written: where the engine can, the same step gives it back, note and all. */
+  /** The lease of this write. If the engine can, it releases the lease in the same step and saves its note. */
   readonly lease?: Lease | undefined;
   /**
-   * The version that the record gets, drawn with `newVersion` and kept for each retry of one write: then a write whose
-   * answer was lost is recognised. Default: a new one. Of no meaning where the store counts its versions itself.
+   * The version of the record. Draw it with `newVersion` and reuse it for each retry of one write: the engine then
+   * recognises a write whose answer was lost. Default: a new one. Ignored where the store counts versions itself.
    */
   readonly version?: RecordVersion | undefined;
-  /** When the record should be refreshed, in milliseconds from now; `Infinity` for never. Only engines keep it. */
+  /** When the record should be refreshed, in milliseconds from now; `Infinity` for never. Only engines store it. */
   readonly dueInMs?: number | undefined;
   /** Writes only if nobody has claimed that id after this epoch. Only engines have claims. */
   readonly onlyIfLast?: number | undefined;
-  /** In place of `onlyIfLast`: writes only if no claim of that id after this epoch may have sent a request. */
+  /** Replaces `onlyIfLast`: writes only if no claim of that id after this epoch may have sent a request. */
   readonly onlyIfUnsentSince?: number | undefined;
 }
 
-/** A record as it was read. */
+/** The address and version of a record that was read. */
 export interface NamedVersion {
   readonly address: RecordAddress;
   readonly version: RecordVersion;
 }
 
-/** The last claim of an id that others have claimed since. */
+/** The last claim of an id, when it came after the caller's own. */
 export interface LaterClaim {
-  /** A write that carries this as `onlyIfLast` lands if nobody has claimed since this was answered. */
+  /** A write with this epoch as `onlyIfLast` succeeds unless another claim comes first. */
   readonly epoch: number;
-  /** How long ago it was made, by the engine's clock, in milliseconds. */
+  /** The age of the claim in milliseconds, by the engine's clock. */
   readonly ageMs: number;
-  /** Whether it was not released yet: its holder is at work, or went silent. */
+  /** Whether the claim is unreleased: its holder is at work, or went silent. */
   readonly open: boolean;
   /**
-   * Whether a claim after that epoch may have sent a request. `false` only when none of them has announced one (`renew` with
-   * `sending`), and each that ended did so as unsent.
+   * Whether a claim after the caller's epoch may have sent a request. It is `false` only when no such claim has
+   * announced one (`renew` with `sending`), and each that ended was marked unsent.
    */
   readonly mayHaveSent: boolean;
 }
 
-/** A server's answer that the store has not taken yet. */
+/** A server's answer that the store has not saved yet. */
 export interface OutboxEntry {
-  /** `generation.epoch.random`, as in `12.1790000000000.Zm9v`: by the first two numbers entries are ordered. */
+  /** `generation.epoch.random`, as in `12.1790000000000.Zm9v`. The first two numbers order the entries. */
   readonly name: string;
-  /** The key that `record` is sealed under. */
+  /** The kid of the key that seals `record`. */
   readonly kid: string;
   /** Sealed, at most 1 MiB. */
   readonly record: string;
 }
 
-/** What a conditional write came to. `unknown`: the engine broke off; read again to learn whether it landed. */
+/**
+ * The outcome of a conditional write. `unknown`: the engine broke off; read again to learn whether the write succeeded.
+ */
 export type CasResult =
   | { readonly outcome: 'ok'; readonly version: RecordVersion }
   | { readonly outcome: 'conflict' }
@@ -143,67 +156,84 @@ export type CasResult =
 /** How long a store keeps what it acknowledged. */
 export type Durability = 'disk' | 'process';
 
-/** All of a store but the contents of its records: which there are, their versions, their leases, the outbox. */
+/** All of a store except the contents of its records: their addresses, versions and leases, and the outbox. */
 export interface RecordIndex {
   readonly id: string;
-  /** Whose records these are, where one engine keeps those of several. Records are bound to it. */
+  /** The owner of these records, where one engine serves several tenants. Records are bound to their tenant. */
   readonly tenant?: string | undefined;
-  /** For how long a token in memory is served before the store is asked what others have done, in milliseconds. */
+  /** How long a token in memory is served before the store is checked for other processes' changes, in milliseconds. */
   readonly lookEveryMs?: number | undefined;
-  /** The version alone, cheaper than `read`. */
+  /** Returns the version alone; cheaper than `read`. */
   version(address: RecordAddress): Promise<RecordVersion | undefined>;
   /**
-   * Removes the record, if it has the expected version when one is given, and nobody has claimed it after `onlyIfLast`;
-   * `false` when nothing was removed.
+   * Removes the record if it has the expected version (when one is given) and nobody has claimed it after `onlyIfLast`.
+   *
+   * @returns `false` when nothing was removed
    */
   remove(
     address: RecordAddress,
     expected?: RecordVersion,
     options?: Pick<WriteOptions, 'onlyIfLast'>,
   ): Promise<boolean>;
-  /** Absent where records may be sealed under any key. @throws InvalidArgumentError where one is not ours to change */
+  /**
+   * Absent where records may be sealed under any key.
+   *
+   * @throws InvalidArgumentError where another program owns the key
+   */
   checkRekeyable?(): void;
-  /** Moves a record that failed authentication out of the way, keeping it whole; answers where it is now. */
+  /** Moves a record that failed authentication to the quarantine, unchanged. Returns its new address there. */
   quarantine(address: RecordAddress): Promise<string | undefined>;
-  /** Every record of every key, in no order. */
+  /** Returns every record of every key, in no order. */
   list(): Promise<RecordAddress[]>;
-  /** The file of that record, for a person to look at or remove. Absent where a record is not a file. */
+  /** Returns the file of that record, for a person to look at or remove. Absent where a record is not a file. */
   fileOf?(address: RecordAddress): string;
-  /** The keys that have a record of this id: a miss costs no keyring a visit. */
+  /** Returns the kids that have a record of this id. A miss then needs no keyring. */
   kidsOf(id: string): Promise<string[]>;
   lock(id: string, options: LeaseOptions): Promise<Lease>;
   /**
-   * As `lock`, for a refresh of the record of that version; `undefined` as soon as the record has another one, since then
-   * there is nothing to refresh. Absent where `lock` and a look at the record cost no more.
+   * As `lock`, to refresh the record of that version. Returns `undefined` as soon as the record has another version,
+   * since then there is nothing to refresh. Absent where `lock` and a read of the record cost no more.
    */
   claim?(address: RecordAddress, expected: RecordVersion, options: LeaseOptions): Promise<Lease | undefined>;
-  /** Keeps, for people to look at, an answer that came too late to be of use. Nothing removes it but them. */
+  /** Quarantines an answer that came too late to use, for people to look at. Only people remove it. */
   quarantineLate?(address: RecordAddress, record: string): Promise<void>;
-  /** Keeps a server's answer that could not be written as a record. `false`: enough newer ones of that id are kept. */
+  /**
+   * Saves a server's answer that could not be written as a record.
+   *
+   * @returns `false` when the outbox has enough newer entries of that id
+   */
   putOutbox?(id: string, entry: OutboxEntry): Promise<boolean>;
-  /** Those of that id, in any order. */
+  /** Returns the entries of that id, in any order. */
   listOutbox?(id: string): Promise<OutboxEntry[]>;
   removeOutbox?(id: string, names: readonly string[]): Promise<void>;
-  /** Whether someone holds that lease now. */
+  /** Whether anyone holds that lease now. */
   locked(id: string): Promise<boolean>;
-  /** Those of the ids whose lease someone holds now, in one question. Absent where that asks as often as `locked`. */
+  /** Returns those of the ids whose lease is held now, in one request. Absent where that needs one request per id. */
   lockedAmong?(ids: readonly string[]): Promise<readonly string[]>;
-  /** Leases whose holder can be proven neither alive nor dead. Absent where none outlives its holder for long. Never throws. */
+  /**
+   * Returns leases whose holder may be alive or dead, without proof. Absent where no lease outlives its holder for
+   * long. Never throws.
+   */
   unseenLeases?(): Promise<readonly UnseenLease[]>;
-  /** The machines that wrote the record, in the order of their turns. Absent where many machines are meant to. Never throws. */
+  /**
+   * Returns the machines that wrote the record, in the order of their turns. Absent where many machines may share the
+   * store. Never throws.
+   */
   machines?(id: string): Promise<readonly MachineUse[]>;
   /**
-   * Hears each time that the way to the store broke: another server may answer next, which lacks the last writes. It may hear
-   * so more than once of one break. Answers what ends that. Absent where nothing is between.
+   * Calls the listener each time the connection to the store breaks: the next server may lack the last writes. One
+   * break may call it more than once. Returns a function that removes the listener. Absent where there is no
+   * connection.
    */
   onBroken?(listener: () => void): () => void;
   /**
-   * Makes sure that one more record can be written, and keeps it so until released. Throws what that write would throw.
+   * Makes sure that one more record can be written, and reserves room for it until released. Throws the errors of that
+   * write.
    */
   reserve(): Promise<Reservation>;
   /**
-   * Writes something of its own, reads it back, compares and removes it: whether a record could be kept now. Throws
-   * what a write would throw; leaves no record behind.
+   * Checks whether a record could be saved now: writes a test record, reads it back, compares and removes it. Throws
+   * the errors of a write; leaves no record behind.
    */
   selfTest(): Promise<void>;
   durability(): Durability;
@@ -211,19 +241,19 @@ export interface RecordIndex {
 }
 
 /**
- * Where sealed records lie.
+ * Stores sealed records.
  *
- * Failure protocol: a record that is not there is `undefined` (read, version) or `false` (remove). A write that
- * cannot be made throws (`StorageFullError`, `StorageUnwritableError`, `StorageUnsafeError`) and leaves the old
- * record in place, whole. The exported suite `storeContract` (`holdfast/testing`) holds these duties as tests.
+ * Failure protocol: a missing record is `undefined` (read, version) or `false` (remove). A write that fails throws
+ * (`StorageFullError`, `StorageUnwritableError`, `StorageUnsafeError`) and leaves the old record in place, whole. The
+ * exported suite `storeContract` (`holdfast/testing`) tests these duties.
  */
 export interface RecordStore extends RecordIndex {
   read(address: RecordAddress): Promise<StoredRecord | undefined>;
-  /** Each as `read` does, in their order, in one question. Absent where that asks as often as `read`. */
+  /** Reads each address as `read` does, in order, in one request. Absent where that needs one request per address. */
   readMany?(addresses: readonly RecordAddress[]): Promise<(StoredRecord | undefined)[]>;
   /**
-   * Writes the record if what is there still has the expected version (`undefined`: if nothing is there).
-   * Atomic and durable when it answers `ok`.
+   * Writes the record if the stored one still has the expected version (`undefined`: if there is no record). Atomic and
+   * durable when it returns `ok`.
    */
   cas(
     address: RecordAddress,
@@ -232,9 +262,9 @@ export interface RecordStore extends RecordIndex {
     options?: WriteOptions,
   ): Promise<CasResult>;
   /**
-   * Puts `record` at `to` in place of what is at `from`, if that has the expected version and nothing is at `to`. Whatever
-   * comes between, readers find one of the two, and never both: two holders of one chain of refresh tokens would log each
-   * other out.
+   * Replaces the record at `from` by `record` at `to`, if `from` has the expected version and `to` is free. Even after
+   * a crash, readers find one of the two, and never both: two holders of one chain of refresh tokens log each other
+   * out.
    */
   move(
     from: RecordAddress,
