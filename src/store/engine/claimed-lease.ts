@@ -4,19 +4,19 @@ import { measure } from '../../system/metric-channel.ts';
 import type { Lease, NamedVersion } from '../record-store.ts';
 import type { ClaimEnd, Engine } from './engine.ts';
 
-/** So much of the lease is given up for what lies between the last look at the clock and the first byte. */
+/** The share of the lease left for the time between the last look at the clock and the first byte. */
 const GUARD_SHARE = 0.1;
 
-/** Renewed so often within one lease. */
+/** Renewals within one lease. */
 const RENEWALS = 3;
 
-/** For so long what the engine said of a claim is believed right before a request leaves, in milliseconds. */
+/** How long a holder trusts the engine's last answer about its claim before it sends a request, in milliseconds. */
 const CONFIRMED_MS = 1_000;
 
 /**
- * A claim in an engine, renewed by the event loop that does the work: a process that hangs stops renewing. What is noted is
- * kept here until the claim ends, and written in that same step; a claim that never ends is the note that something was
- * about to be sent.
+ * A claim in an engine. The event loop that does the work renews it, so a process that hangs stops renewing. The note
+ * stays here until the claim ends; the step that ends the claim writes it. A claim that never ends shows later holders
+ * that this holder may have sent a request.
  */
 export class ClaimedLease implements Lease {
   readonly epoch: number;
@@ -30,7 +30,7 @@ export class ClaimedLease implements Lease {
   #since: ElapsingMoment;
   #sinceWall: number;
   #lost = false;
-  /** Whether it may have sent a request. */
+  /** Whether the holder may have sent a request. */
   #sending = false;
   #announced: Promise<void> | undefined;
   #ended: Promise<void> | undefined;
@@ -73,7 +73,7 @@ export class ClaimedLease implements Lease {
     this.#note = text === '' ? undefined : text;
   }
 
-  /** What the step that ends this claim writes down. */
+  /** The data that the step which ends this claim writes to the engine. */
   get end(): ClaimEnd {
     return { epoch: this.epoch, note: this.#note, unsent: !this.#sending };
   }
@@ -83,7 +83,7 @@ export class ClaimedLease implements Lease {
     this.#announced = this.#ask(only).then((isSaid) => {
       this.#sending &&= isSaid;
     });
-    // `confirm` waits for it, and throws what it throws.
+    // `confirm` waits for it, and throws its error.
     this.#announced.catch(() => {});
   }
 
@@ -98,7 +98,8 @@ export class ClaimedLease implements Lease {
       this.#sending = false;
       throw this.#missed(cause);
     }
-    // The wall clock jumps where a snapshot of this machine was resumed, while the other two went on as if nothing had been.
+    // The wall clock jumps when this machine resumes from a snapshot. The other two clocks go on as if nothing had
+    // happened.
     const sinceMs = Math.max(elapsedSince(this.#since), Math.abs(Date.now() - this.#sinceWall));
     if (!this.#isOver && sinceMs < CONFIRMED_MS) return this.check();
     try {
@@ -122,7 +123,7 @@ export class ClaimedLease implements Lease {
     });
   }
 
-  /** The engine has ended the claim in another step. */
+  /** Marks the claim as ended by another step of the engine. */
   ended(): void {
     this.#ended ??= Promise.resolve();
     clearTimeout(this.#timer);
@@ -152,11 +153,15 @@ export class ClaimedLease implements Lease {
     try {
       await this.#ask();
     } catch {
-      // The lease expires if the engine stays away; until then the next try may reach it.
+      // The lease expires if the engine stays unreachable; until then the next try may reach it.
     }
   }
 
-  /** Whether it is still the last claim, of a record that has that version, and lasts a whole lease from now. */
+  /**
+   * Renews the claim for a whole lease from now.
+   *
+   * @returns whether it is still the last claim, and the record still has the version in `only`
+   */
   async #ask(only?: NamedVersion): Promise<boolean> {
     const [asked, wall] = [elapsingMoment(), Date.now()];
     const isMine = await this.#engine.renew(this.#id, this.epoch, this.#leaseMs, this.#sending, only);

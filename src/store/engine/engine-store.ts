@@ -33,38 +33,40 @@ import { measured } from './measured-engine.ts';
 import { isPassing, patiently } from './passing-refusal.ts';
 
 export interface EngineStoreOptions {
-  /** How long a claim lasts without being renewed, in milliseconds: so long a crash keeps others waiting. Default 15,000. */
+  /** How long a claim lasts without a renewal, in milliseconds. Others wait that long after a crash. Default 15,000. */
   readonly leaseMs?: number | undefined;
-  /** How much longer a holder is waited for that went silent, where that can be afforded, in milliseconds. Default 2 leases. */
+  /** How much longer callers wait for a silent holder, in milliseconds, if they have the time. Default 2 leases. */
   readonly patienceMs?: number | undefined;
-  /** For how long a token in memory is served before the engine is asked what others have done. Default 10,000 ms. */
+  /**
+   * How long a token in memory is served before the engine is checked for other processes' changes. Default 10,000 ms.
+   */
   readonly lookEveryMs?: number | undefined;
 }
 
 const LEASE_MS = 15_000;
 const LOOK_EVERY_MS = 10_000;
 
-/** Between two looks at a lease that somebody holds, in milliseconds: growing, with jitter. */
+/** The pause between two looks at a held lease, in milliseconds. It grows, with jitter. */
 const FIRST_POLL_MS = 15;
 const LONGEST_POLL_MS = 200;
 
-/** How long a refusal that passes is waited for, where the caller gives no time of its own, in milliseconds. */
+/** Time limit for retries of a temporary refusal, in milliseconds, where the caller gives none. */
 const PATIENCE_MS = 20_000;
 
-/** So many calls are made at once of an engine that takes no question for many. */
+/** Maximum number of concurrent calls to an engine without batch requests. */
 const CALLS_AT_ONCE = 16;
 
-/** So many names of claims whose answer was lost are kept. */
+/** Maximum number of remembered claims whose answer was lost. */
 const MAX_UNANSWERED = 10_000;
 
-/** An engine that is loaded when it is first used. */
+/** An engine that is loaded at its first use. */
 export interface LazyEngine {
   readonly id: string;
   readonly tenant: string;
   load(): Promise<Engine>;
 }
 
-/** Sealed records in an engine that many machines share. All that engines have in common is here. */
+/** Stores sealed records in an engine that many machines share. Code that all engines have in common belongs here. */
 export class EngineStore implements RecordStore {
   readonly id: string;
   readonly tenant: string;
@@ -73,7 +75,7 @@ export class EngineStore implements RecordStore {
   readonly #leaseMs: number;
   readonly #patienceMs: number;
   readonly #holder: string;
-  /** By id, the names of claims whose answer was lost. */
+  /** The names of claims whose answer was lost, by id. */
   readonly #unanswered = new Map<string, string>();
   readonly #onBroken = new Set<() => void>();
   #loading: Promise<Engine> | undefined;
@@ -88,7 +90,11 @@ export class EngineStore implements RecordStore {
     this.#holder = `${machineName().host}/${process.pid}/${randomBytes(6).toString('base64url')}`;
   }
 
-  /** @throws InvalidArgumentError when the package that the engine needs is not installed */
+  /**
+   * Loads the engine once.
+   *
+   * @throws InvalidArgumentError when the package that the engine needs is not installed
+   */
   engine(): Promise<Engine> {
     this.#loading ??= this.#load().then((engine) => {
       const broken = () => {
@@ -133,7 +139,7 @@ export class EngineStore implements RecordStore {
     return this.#changed(write.version, options.lease, (engine) => engine.write(address, expected, write));
   }
 
-  /** `false` also when somebody has claimed that id after `onlyIfLast`. */
+  /** Returns `false` also when somebody has claimed that id after `onlyIfLast`. */
   async remove(
     address: RecordAddress,
     expected?: RecordVersion,
@@ -154,12 +160,16 @@ export class EngineStore implements RecordStore {
     return this.#changed(write.version, options.lease, (engine) => engine.move(from, to, expected, write));
   }
 
-  /** Keeps a server's answer that could not be stored. `false`: enough newer ones are kept, and this one is not. */
+  /**
+   * Saves a server's answer that could not be stored.
+   *
+   * @returns `false` when the outbox has enough newer entries, and did not save this one
+   */
   async putOutbox(id: string, entry: OutboxEntry): Promise<boolean> {
     return this.#patiently((engine) => engine.putOutbox(id, entry));
   }
 
-  /** The newest first. */
+  /** Returns the newest first. Skips entries whose name or kid is malformed. */
   async listOutbox(id: string): Promise<StoredOutboxEntry[]> {
     const entries = await this.#patiently((engine) => engine.listOutbox(id));
     return entries.filter(({ name, kid }) => orderOfName(name) !== undefined && isName(kid));
@@ -169,13 +179,18 @@ export class EngineStore implements RecordStore {
     if (names.length > 0) await this.#patiently((engine) => engine.removeOutbox(id, names));
   }
 
-  /** Records to be refreshed within that time from now, the earliest first; `after` is the last of the page before. */
+  /**
+   * Returns the records to refresh within that time from now, the earliest first. `after` is the last record of the
+   * previous page.
+   */
   async due(withinMs: number, limit: number, after?: DueRecord): Promise<DueRecord[]> {
     const found = await this.#patiently((engine) => engine.due(withinMs, limit, after));
     return found.filter(({ kid, id }) => isName(kid) && isName(id));
   }
 
-  /** Sets when that record is due and changes nothing else of it. `false`: it has another version. */
+  /**
+   * Sets the due time of that record, and changes nothing else. Returns `false` when the record has another version.
+   */
   async reschedule(address: RecordAddress, version: RecordVersion, dueInMs: number): Promise<boolean> {
     return (await this.engine()).reschedule(address, version, dueInMs);
   }
@@ -231,7 +246,7 @@ export class EngineStore implements RecordStore {
   }
 
   async reserve(): Promise<Reservation> {
-    // The room is the engine's; what it cannot take is kept by the process until it can.
+    // The engine has the room. If it is full, this process keeps the answer until the engine has room again.
     return { release: async () => {} };
   }
 
@@ -244,7 +259,7 @@ export class EngineStore implements RecordStore {
   }
 
   async close(): Promise<void> {
-    // What was never loaded, or could not be, has nothing open.
+    // An engine that was never loaded, or failed to load, has nothing open.
     await (await this.#loading?.catch(() => undefined))?.close();
   }
 
@@ -257,7 +272,8 @@ export class EngineStore implements RecordStore {
     const end = performance.now() + waitMs;
     const patienceMs = canWaitMs >= this.#patienceMs ? this.#patienceMs : 0;
     const request = { id, holder: this.#holder, leaseMs: this.#leaseMs, patienceMs, only };
-    // A claim whose answer was lost may have landed: under its name it is this process's own, and nobody waits for it.
+    // A claim whose answer was lost may have succeeded. Asking by its name again returns it, so this process need not
+    // wait.
     const lost = this.#unanswered.get(id);
     this.#unanswered.delete(id);
     let name = lost ?? newVersion();
@@ -289,7 +305,9 @@ export class EngineStore implements RecordStore {
     }
   }
 
-  /** The engine's answer to a claim. While it refuses for a reason that passes, the caller's own time is waited. */
+  /**
+   * Returns the engine's answer to a claim. Retries temporary refusals for as long as the caller is willing to wait.
+   */
   async #answered(
     engine: Engine,
     request: ClaimRequest,
@@ -297,7 +315,7 @@ export class EngineStore implements RecordStore {
     signal: AbortSignal | undefined,
   ): Promise<{ readonly asked: ElapsingMoment; readonly answer: ClaimAnswer }> {
     try {
-      // The lease counts from before it was asked for: nobody knows when in between the engine granted it.
+      // The lease counts from before the request, because only the engine knows when it granted the lease.
       return await patiently(
         async () => {
           const asked = elapsingMoment();
@@ -323,7 +341,7 @@ export class EngineStore implements RecordStore {
     return patiently(() => step(engine), PATIENCE_MS);
   }
 
-  /** A change whose answer was lost may have landed. */
+  /** Turns a lost answer into `unknown`: the change may have succeeded. */
   async #changed(
     version: RecordVersion,
     lease: Lease | undefined,
@@ -342,14 +360,14 @@ export class EngineStore implements RecordStore {
 }
 
 /**
- * Ids and kids of ours are base64url. Whoever can write to the engine needs no key to give a record another name, and names are
- * shown to people.
+ * Our ids and kids are base64url. Anyone with write access to the engine can rename a record without a key, and names
+ * are shown to people.
  */
 function isName(name: string): boolean {
   return /^[\w-]{1,200}$/.test(name);
 }
 
-/** A version for one write, and for each retry of it. */
+/** Returns a version for one write and all its retries. */
 export function newVersion(): RecordVersion {
   return randomBytes(12).toString('base64url');
 }

@@ -3,9 +3,9 @@ import { isMeasured, measure } from '../../system/metric-channel.ts';
 import type { Engine } from './engine.ts';
 
 /**
- * The same engine, each of whose calls is timed while somebody listens, and counted where it fails.
+ * Wraps an engine: measures the time and error code of each call while somebody listens.
  *
- * @param failed hears what a call throws
+ * @param failed receives the error of each failed call
  */
 export function measured(engine: Engine, failed: (error: unknown) => void): Engine {
   return new Proxy(engine, {

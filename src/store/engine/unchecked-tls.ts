@@ -1,6 +1,6 @@
 /**
- * Whether TLS with those options leaves the server's certificate unchecked: they say so, or they do not speak of it and
- * NODE_TLS_REJECT_UNAUTHORIZED=0 does (`tls.connect` goes by both).
+ * Whether TLS with those options leaves the server's certificate unchecked. `rejectUnauthorized` in the options
+ * decides; without it, NODE_TLS_REJECT_UNAUTHORIZED=0 does (`tls.connect` follows both).
  *
  * @param tls options for `tls.connect`; `true` is TLS without options
  */
