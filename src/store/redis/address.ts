@@ -3,8 +3,8 @@ import { quote } from '../../quote.ts';
 import { Secret } from '../../secret.ts';
 
 /*
- * `redis://user:password@host:port/number?…`, or `rediss://` for TLS, as redis-cli takes it with `-u`, with settings of ours.
- * A password that the URL leaves out comes from REDISCLI_AUTH, which redis-cli reads too.
+ * Parses `redis://user:password@host:port/number?…`, or `rediss://` for TLS, as `redis-cli -u` takes it, with settings
+ * of ours. A password that is missing in the URL comes from REDISCLI_AUTH, which redis-cli reads too.
  */
 
 export interface RedisAddress {
@@ -22,7 +22,7 @@ export interface RedisAddress {
   readonly allowEviction: boolean | undefined;
   /** For people: no user, no password. */
   readonly shown: string;
-  /** Whether the way there leaves this machine. */
+  /** Whether the connection leaves this machine. */
   readonly isRemote: boolean;
 }
 
@@ -93,7 +93,7 @@ export function redisAddress(
 }
 
 /**
- * A name that goes into the keys.
+ * Checks a name that becomes part of the keys.
  *
  * @throws InvalidArgumentError
  */

@@ -3,9 +3,10 @@ import { StoreUnreachableError } from '../../errors.ts';
 import type { RedisConnection } from './connection.ts';
 
 /**
- * Waits until what was written before is on the server's disk, where an answer does not mean that (`appendfsync everysec`),
- * or the server does not tell. WAITAOF (Redis 7.2) holds its connection up, and answers for the writes of that connection only: so there is
- * one of its own, with a write of its own, which comes after those that wait for it. However many wait, one at a time is asked.
+ * Waits until earlier writes are on the server's disk. It is needed where an answer does not mean that (`appendfsync
+ * everysec`), or where the server does not tell. WAITAOF (Redis 7.2) blocks its connection, and covers only the writes
+ * of that connection. So the barrier has a connection of its own, and makes a write of its own after the writes that
+ * wait for it. All callers that wait share one request at a time.
  */
 export class Barrier {
   readonly #connection: RedisConnection;
@@ -17,11 +18,14 @@ export class Barrier {
   constructor(connection: RedisConnection, key: string, timeoutMs: number) {
     this.#connection = connection;
     this.#key = key;
-    // So that the server gives up before the connection does.
+    // Shorter than the connection's time limit, so that the server gives up first.
     this.#waitMs = Math.ceil(timeoutMs * 0.8);
   }
 
-  /** @throws StoreUnreachableError when it is not known whether it is on the disk; StoreDeniedError */
+  /**
+   * @throws StoreUnreachableError when it is unknown whether the writes are on the disk
+   * @throws StoreDeniedError when the server refuses this user
+   */
   pass(): Promise<void> {
     this.#next ??= this.#running
       .catch(() => {})

@@ -15,16 +15,16 @@ import type { Script } from './scripts.ts';
 
 export type RedisClient = Redis | Cluster;
 
-/** What is used of `ioredis`. */
+/** The part of `ioredis` that is used here. */
 export type Package = Pick<typeof import('ioredis'), 'Cluster' | 'Redis'>;
 
 type Tls = RedisOptions['tls'];
 
-/** After a connection broke it is made anew, at least so often. */
+/** The longest pause before a reconnect, in milliseconds. */
 const LONGEST_PAUSE_MS = 500;
 
 /*
- * Nothing is queued while there is no connection, and nothing is sent twice: whoever asked is told at once that it failed, and
+ * ioredis queues nothing without a connection, and sends nothing twice. The caller hears of the failure at once, and
  * knows better than a queue what is still worth sending.
  */
 const OWN = {
@@ -39,16 +39,16 @@ const OWN = {
     Math.min(25 * 2 ** Math.min(times, 10), LONGEST_PAUSE_MS) * (0.5 + Math.random() / 2),
 } satisfies RedisOptions;
 
-/** A timer that comes so much later tells that the process did not get to run, in milliseconds. */
+/** A timer that fires this much late shows that the process did not get to run, in milliseconds. */
 const STARVED_MS = 250;
 
-/** What an operator sees in CLIENT LIST. */
+/** The name that an operator sees in CLIENT LIST. */
 const NAME = 'holdfast';
 
-/** Of each client, how often it has connected, and who hears of that: several stores may share one. */
+/** The number of connections that each client has made, and their listeners. Several stores may share a client. */
 const SESSIONS = new WeakMap<RedisClient, { count: number; readonly listeners: Set<() => void> }>();
 
-/** A way to Redis on which every question ends in time, and every failure says what it means. */
+/** A connection to Redis on which every request has a time limit, and every failure becomes a HoldfastError. */
 export class RedisConnection {
   readonly where: string;
   readonly isCluster: boolean;
@@ -57,9 +57,9 @@ export class RedisConnection {
   readonly #timeoutMs: number;
   readonly #waiting = new Set<(error?: Error) => void>();
   #cause: Error | undefined;
-  /** The server has answered on the connection that stands. */
+  /** Whether the server has answered on the current connection. */
   #serves = false;
-  /** The connection that stands is being replaced: its end is no failure. */
+  /** Whether the current connection is being replaced: its end is then no failure. */
   #renewing = false;
   #closed = false;
   #forget: () => void = () => {};
@@ -82,8 +82,8 @@ export class RedisConnection {
     }
     if (!own) return;
     client.on('ready', () => {
-      // A server that has no connection left says so to whatever is asked first, and hangs up: its words are lost when more
-      // is sent before they are read.
+      // A server with no connection left answers the first command with that error, and hangs up. The error is lost if
+      // more is sent before it is read.
       const named = client.isCluster ? Promise.resolve() : (client as Redis).client('SETNAME', NAME);
       void named
         .then(
@@ -91,13 +91,14 @@ export class RedisConnection {
           (error: Error) => (replyOf(error) === undefined || hasNoConnection(error) ? error : undefined),
         )
         .then((error) => {
-          // The words may have come before anything was asked.
+          // The error may have arrived before any command was sent.
           if (error === undefined || !hasNoConnection(this.#cause)) this.#cause = error;
           this.#serves = error === undefined;
           this.#settled(this.#cause);
         });
     });
-    // Without a listener the client prints what fails. The connection is closed right after; the cause is what counts.
+    // Without a listener, ioredis prints errors. The connection closes right afterwards; the cause is kept for its
+    // callers.
     client.on('error', (error: Error) => {
       this.#cause = error;
       this.#settled(error);
@@ -150,18 +151,20 @@ export class RedisConnection {
     return new RedisConnection(client, 'Redis', false, timeoutMs);
   }
 
-  /** Another one to the same place; that one is ours to close, whosever this is. Not for a cluster. */
+  /** Opens another connection to the same server. The caller closes the duplicate. Not for a cluster. */
   duplicate(): RedisConnection {
     const client = (this.#client as Redis).duplicate({ ...OWN, connectTimeout: this.#timeoutMs });
     return new RedisConnection(client, this.where, true, this.#timeoutMs);
   }
 
-  /** Another number after each new connection: what was learnt of the server may be of another one. */
+  /**
+   * Grows with each new connection. It invalidates cached facts about the server: the next one may be another server.
+   */
   get session(): number {
     return SESSIONS.get(this.#client)?.count ?? 0;
   }
 
-  /** Hears of each new connection but the first. */
+  /** Calls the listener on each new connection except the first. */
   onBroken(listener: () => void): void {
     const listeners = SESSIONS.get(this.#client)?.listeners;
     listeners?.add(listener);
@@ -180,7 +183,7 @@ export class RedisConnection {
     });
   }
 
-  /** Every server that keeps a part of the keys. */
+  /** Returns every server that holds a part of the keys. */
   async masters(): Promise<Redis[]> {
     return this.run(async (client) => {
       if (!client.isCluster) return [client as Redis];
@@ -190,7 +193,7 @@ export class RedisConnection {
     });
   }
 
-  /** Ms since the epoch, by the server’s clock; in a cluster by that of one of its nodes. */
+  /** Returns milliseconds since the epoch, by the server’s clock; in a cluster, by the clock of one of its nodes. */
   async now(): Promise<number> {
     const [node] = await this.masters();
     const time = await this.run(async () => node?.time());
@@ -207,11 +210,11 @@ export class RedisConnection {
     }
   }
 
-  /** Replaces the connection, where it is ours: it may lead to a server that another has taken over from. */
+  /** Replaces our own connection: it may lead to a server that another one has taken over from. */
   renew(): void {
     const open = ['ready', 'connect'].includes(this.#client.status);
     if (!this.#own || this.#closed || !open) return;
-    // Its status stays "ready" until its socket has closed.
+    // The client's status stays "ready" until its socket has closed.
     this.#serves = false;
     this.#renewing = true;
     this.#client.disconnect(true);
@@ -228,14 +231,14 @@ export class RedisConnection {
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
-        // A connection on which nothing comes may be dead without anybody having said so.
+        // A silent connection may be dead although no error has arrived.
         this.renew();
         if (hasNoConnection(this.#cause)) return reject(redisError(this.#cause, this.where));
         const error = new StoreUnreachableError(
           `${this.where} did not answer within ${this.#timeoutMs} ms.`,
           { hint: UNREACHABLE_HINT },
         );
-        // Where this process itself did not get to run, nothing is said of the server.
+        // If this process itself did not get to run, the delay says nothing about the server.
         const isStarved = performance.now() - begin > this.#timeoutMs + STARVED_MS;
         return reject(isStarved ? passing(error) : error);
       }, this.#timeoutMs);
@@ -254,12 +257,12 @@ export class RedisConnection {
     if (!this.#own || (client.status === 'ready' && this.#serves)) return;
     await new Promise<void>((resolve, reject) => {
       this.#waiting.add((error) => (error === undefined ? resolve() : reject(error)));
-      // How that goes is heard by the listeners.
+      // The listeners in the constructor report the result.
       if (['wait', 'end'].includes(client.status)) client.connect().catch(() => {});
     });
   }
 
-  /** Tells all who wait for a connection how it went. */
+  /** Tells everyone who waits for a connection the result. */
   #settled(error?: Error): void {
     const waiting = [...this.#waiting];
     this.#waiting.clear();

@@ -4,24 +4,24 @@ import type { RedisConnection } from './connection.ts';
 import type { RedisScan } from './scan.ts';
 import * as scripts from './scripts.ts';
 
-/** The index is compared with all records so often: builds that do not know it write records, too. In milliseconds. */
+/** How often the index is compared with all records, in milliseconds. Builds without the index write records, too. */
 const COMPARE_EVERY_MS = 600_000;
 
-/** So many members are brought up to date in one step. */
+/** Maximum number of index members updated in one step. */
 const BATCH = 500;
 
-/** So many records are looked at in one go. */
+/** Maximum number of records read concurrently. */
 const AT_ONCE = 100;
 
 type Indexed = RecordAddress & { readonly dueAt: number };
 
-/** Larger than any time: the due time of what is never due. */
+/** Larger than any time: the due time of a record that is never due. */
 const NEVER = Number.MAX_SAFE_INTEGER;
 
 /**
- * When records are due. The truth stands with each record; the index, a sorted set for each tenant, is in another slot of a
- * cluster and so follows later, or never when the process dies in between. So what it says is checked against the record,
- * and all of it against all records now and then.
+ * The times when records are due. Each record holds its own due time, which decides. The index is a sorted set per
+ * tenant. In a cluster it is in another slot, so it follows later, or never when the process dies in between. So each
+ * indexed time is checked against its record, and the whole index is compared with all records now and then.
  */
 export class RedisDues {
   readonly #connection: RedisConnection;
@@ -40,7 +40,10 @@ export class RedisDues {
     this.#keyOf = keyOf;
   }
 
-  /** Records are due then, or are gone (`undefined`). Nobody waits for it: the comparison finds what is missed. */
+  /**
+   * Updates the index: a record is due at that time, or is gone (`undefined`). Nobody waits for it, because the
+   * comparison finds missed updates.
+   */
   note(...changes: readonly (readonly [RecordAddress, number | undefined])[]): void {
     this.#put(changes).catch(() => {});
   }
@@ -78,8 +81,8 @@ export class RedisDues {
   }
 
   /**
-   * That record, if it is due when the index says so or before; the index is brought in line. What is due later stands at
-   * its own place of the index by now.
+   * Returns that record if it is due at the indexed time or before, and corrects the index. A record that is due later
+   * now has its own position in the index.
    */
   async #checked(address: RecordAddress, score: number): Promise<DueRecord | undefined> {
     const records = dueOf(texts(await this.#connection.call(scripts.DUE, this.#keyOf(address.id), [])));
@@ -93,7 +96,7 @@ export class RedisDues {
   async #compare(): Promise<void> {
     const since = await this.#connection.call(scripts.COMPARED, this.#index, []);
     if (typeof since === 'string' && since !== '' && Number(since) < COMPARE_EVERY_MS) return;
-    // Before, so that one process does it.
+    // Marks the index as compared in advance, so that only one process compares it.
     await this.#connection.call(scripts.COMPARE, this.#index, []);
     let changes: [RecordAddress, number][] = [];
     for await (const { id, answer } of this.#scan.run(scripts.DUE)) {
@@ -111,7 +114,7 @@ export class RedisDues {
   }
 }
 
-/** What is due at once is spread over scores below 1, so that a page of it begins where the one before ended. */
+/** Spreads the records that are due at once over scores below 1, so that a page begins where the previous one ended. */
 function indexedAs(dueAt: number | undefined): string {
   if (dueAt === undefined || dueAt >= NEVER) return '';
   return dueAt === 0 ? Math.random().toFixed(15) : String(dueAt);

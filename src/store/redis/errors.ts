@@ -10,9 +10,9 @@ import { quote } from '../../quote.ts';
 import { passing } from '../engine/passing-refusal.ts';
 
 /*
- * What a failure of Redis means to us, by the word that its answer begins with. From within a script the word stands later,
- * after a dash (before Redis 7). An error of the client carries the whole command, the password of AUTH among it, so none is
- * ever passed on as a cause.
+ * Maps a failure of Redis to an error of ours, by the first word of its answer. Before Redis 7, the word of an error
+ * within a script comes later, after a dash. An error of the client carries the whole command, even the password of
+ * AUTH, so it must never become a cause.
  */
 
 export const UNREACHABLE_HINT =
@@ -69,7 +69,11 @@ const MEANINGS: readonly (readonly [RegExp, Meaning])[] = [
   [/\bWRONGTYPE\b/, unsuitable('Something else keeps a key of that name: choose another prefix.')],
 ];
 
-/** @param where the engine, as it is shown to people */
+/**
+ * Maps a failure of Redis to an error of ours.
+ *
+ * @param where the engine, as it is shown to people
+ */
 export function redisError(error: unknown, where: string): HoldfastError {
   if (error instanceof HoldfastError) return error;
   const reply = replyOf(error);
@@ -83,7 +87,7 @@ export function redisError(error: unknown, where: string): HoldfastError {
   });
 }
 
-/** Whether the connection leads to a server that does not write now: another one may, and new connections lead to that. */
+/** Whether the server cannot write now. Another server may, and new connections lead to that one. */
 export function leadsElsewhere(error: unknown): boolean {
   return /\b(READONLY|MASTERDOWN|LOADING|UNBLOCKED)\b/.test(replyOf(error) ?? '');
 }
@@ -95,7 +99,7 @@ export function hasNoConnection(error: unknown): boolean {
 
 const SILENT = ['Connection is closed.', "Stream isn't writeable"];
 
-/** Whether the client gave up on its connection, and says nothing of the reason. */
+/** Whether the client gave up on its connection without telling the reason. */
 export function saysNoReason(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
   return (
@@ -108,13 +112,13 @@ export function isUnknownScript(error: unknown): boolean {
   return replyOf(error)?.startsWith('NOSCRIPT') === true;
 }
 
-/** What the server answered, if it was the server that failed, and not the way there. */
+/** Returns the server's answer, if the server failed and not the connection. */
 export function replyOf(error: unknown): string | undefined {
   if (!(error instanceof Error)) return undefined;
-  // A cluster's client wraps what the last node said.
+  // A cluster client wraps the last node's answer.
   if ('lastNodeError' in error && error.lastNodeError instanceof Error) return replyOf(error.lastNodeError);
   if (error.name === 'ReplyError') return error.message;
-  // A server that has no connection left says so before it is asked, which the client does not expect.
+  // A server with no connection left says so before any command, which the client does not expect.
   return /^Command queue state error\b.*\bLast (?:error|reply): (.*)$/s.exec(error.message)?.[1];
 }
 

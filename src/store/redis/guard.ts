@@ -14,22 +14,25 @@ import {
 } from './suitability.ts';
 
 export interface GuardOptions {
-  /** What the name of every key begins with. */
+  /** The prefix of every key. */
   readonly prefix: string;
   readonly allowed: Allowed;
-  /** How long one question may take, in milliseconds. */
+  /** Time limit for one request, in milliseconds. */
   readonly timeoutMs: number;
-  /** What somebody on the way there could do: read all, or stand between, as no certificate is checked; else nothing. */
+  /**
+   * The power of an attacker on the network: to read everything (`plain`), or to impersonate the server, because no
+   * certificate is checked (`unchecked`). Otherwise `undefined`.
+   */
   readonly exposed: 'plain' | 'unchecked' | undefined;
 }
 
-/** Lets nothing be written to a server that cannot keep it, and nothing be called written that is not. */
+/** Refuses writes to a server that cannot keep them, and acknowledges only durable writes. */
 export class RedisGuard {
   readonly #connection: RedisConnection;
   readonly #options: GuardOptions;
   #checked: { readonly session: number; readonly outcome: Promise<void> } | undefined;
   #barrier: Barrier | undefined;
-  /** The runs of the servers that were examined. */
+  /** The run ids of the servers that were examined. */
   #runs: ReadonlySet<string> = new Set();
 
   constructor(connection: RedisConnection, options: GuardOptions) {
@@ -38,7 +41,7 @@ export class RedisGuard {
   }
 
   /**
-   * Before a write. Asks once for each connection: after a fail-over it may be another server.
+   * Call this before a write. It checks the server once per connection: after a fail-over it may be another server.
    *
    * @throws StoreUnsuitableError
    */
@@ -48,7 +51,7 @@ export class RedisGuard {
       this.#checked = checked;
       checked.outcome.then(
         () => {
-          // The first check has made the connection, and so the session, that it holds for.
+          // The first check has opened the connection, so its session number is known only now.
           if (this.#checked === checked) this.#checked = { ...checked, session: this.#connection.session };
         },
         () => {
@@ -60,8 +63,8 @@ export class RedisGuard {
   }
 
   /**
-   * A server of that run has just granted something. Where that one was not examined, as after a fail-over behind a client
-   * or an address that does not tell, it is now.
+   * Call this with the run id of the server that has just granted a claim. It checks a server that was not examined
+   * yet, as after a fail-over behind a client or an address that does not report it.
    *
    * @throws StoreUnsuitableError
    */
@@ -71,12 +74,16 @@ export class RedisGuard {
     await this.admit();
   }
 
-  /** After a write: until it is on the disk, where that takes a question of its own. @throws StoreUnreachableError */
+  /**
+   * Call this after a write. It waits until the write is on the disk, where that takes a request of its own.
+   *
+   * @throws StoreUnreachableError
+   */
   async settle(): Promise<void> {
     try {
       await this.#barrier?.pass();
     } catch (error) {
-      // Whatever the reason is: what was written may last.
+      // Whatever the reason, the write may still last, so the outcome is unknown.
       if (!(error instanceof HoldfastError) || error instanceof StoreUnreachableError) throw error;
       throw new StoreUnreachableError(error.message, {
         cause: error,
@@ -105,10 +112,10 @@ export class RedisGuard {
 
   async #check(): Promise<void> {
     const findings = await this.#findings();
-    // The address may lead to another server by now, and the connection to one that was demoted.
+    // The address may lead to another server by now, while this connection still leads to the demoted one.
     if (findings.some(({ passes }) => passes === 'replica')) this.#connection.renew();
     checkSuitable(this.#connection.where, findings);
-    // Who may not ask for it must learn that before a write, not after.
+    // A user that may not run WAITAOF must learn that before a write, not after.
     await this.#barrier?.pass();
   }
 
@@ -125,7 +132,7 @@ export class RedisGuard {
       this.#barrier = undefined;
     }
     this.#runs = new Set(facts.flatMap(({ run }) => run ?? []));
-    // The nodes of a cluster mostly say the same.
+    // The nodes of a cluster mostly report the same findings.
     const all = facts.flatMap((one) => findingsOf(one, this.#options.allowed));
     return [...new Map(all.map((finding) => [finding.message, finding])).values()];
   }

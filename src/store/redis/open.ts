@@ -9,29 +9,31 @@ import type { GuardOptions } from './guard.ts';
 import { RedisEngine } from './redis.ts';
 
 export interface RedisStoreOptions extends EngineStoreOptions {
-  /** `redis://user@host:port/number`, or `rediss://` for TLS. A password that it leaves out comes from REDISCLI_AUTH. */
+  /**
+   * `redis://user@host:port/number`, or `rediss://` for TLS. A password that is missing in it comes from REDISCLI_AUTH.
+   */
   readonly url?: string | undefined;
-  /** Instead of a URL, a client of the caller’s: of one server, of Sentinel’s, or of a cluster. It stays open. */
+  /** Instead of a URL, a client of the caller’s: for one server, for Sentinel, or for a cluster. It stays open. */
   readonly client?: Redis | Cluster | undefined;
-  /** Whose records these are. Default `default`. */
+  /** The owner of these records. Default `default`. */
   readonly tenant?: string | undefined;
-  /** What the name of every key begins with. Default `holdfast`. */
+  /** The prefix of every key. Default `holdfast`. */
   readonly prefix?: string | undefined;
   /** `none` accepts a server that may lose what it acknowledged. */
   readonly durability?: 'none' | undefined;
-  /** Accepts a server that throws keys away when its memory is full. Default `false`. */
+  /** Accepts a server that evicts keys when its memory is full. Default `false`. */
   readonly allowEviction?: boolean | undefined;
-  /** For `rediss://`: certificates and the like, as `tls.connect` takes them. */
+  /** For `rediss://`: certificates and other options, as `tls.connect` takes them. */
   readonly tls?: RedisOptions['tls'];
-  /** How long one question to the server may take, in milliseconds. Default 5,000. */
+  /** Time limit for one request to the server, in milliseconds. Default 5,000. */
   readonly timeoutMs?: number | undefined;
 }
 
 const TIMEOUT_MS = 5000;
 
 /**
- * A store in Redis 5 or later, or Valkey. It connects when it is first used, and writes nothing to a server that cannot keep
- * it (`StoreUnsuitableError`).
+ * Opens a store in Redis 5 or later, or Valkey. It connects when it is first used. It writes nothing to a server that
+ * cannot keep it (`StoreUnsuitableError`).
  *
  * @throws InvalidArgumentError for a URL, a client or a name that cannot be used
  */
@@ -43,7 +45,7 @@ export function openRedisStore(
   return new EngineStore(redisEngine(options, environment, load), options);
 }
 
-/** The engine of such a store. Throws what `openRedisStore` throws. */
+/** Returns the engine of such a store. Throws the errors of `openRedisStore`. */
 export function redisEngine(
   options: RedisStoreOptions,
   environment: Pick<Environment, 'variables'> = processEnvironment(),
@@ -82,7 +84,7 @@ export function redisEngine(
   return { id: engine.id, tenant, load: async () => new RedisEngine(await connect(), engine) };
 }
 
-/** Of a client of the caller's, only what its TLS options say is known: where its server is, it may find out itself. */
+/** For a caller's own client, only its TLS options are known, and not the location of its server. */
 function exposedBy(
   { tls, client }: Pick<RedisStoreOptions, 'tls' | 'client'>,
   address: RedisAddress | undefined,

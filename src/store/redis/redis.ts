@@ -23,7 +23,7 @@ import { type GuardOptions, RedisGuard } from './guard.ts';
 import { RedisScan } from './scan.ts';
 import * as scripts from './scripts.ts';
 
-/** Later than any time, and no more than a script can add to one. */
+/** Later than any time, but small enough for a script to add to one. In milliseconds. */
 const FOREVER_MS = 1e15;
 
 export interface RedisEngineOptions extends GuardOptions {
@@ -32,8 +32,8 @@ export interface RedisEngineOptions extends GuardOptions {
 }
 
 /**
- * Records in Redis or Valkey, alone or as a cluster: one hash for each credential, `prefix:{tenant/id}`, which never expires.
- * What is set aside lies in `prefix:aside:{tenant}`.
+ * Stores records in Redis or Valkey, alone or as a cluster: one hash per credential, `prefix:{tenant/id}`, which never
+ * expires. The hash `prefix:aside:{tenant}` holds the quarantine.
  */
 export class RedisEngine implements Engine {
   readonly id: string;
@@ -72,7 +72,7 @@ export class RedisEngine implements Engine {
     return { record, version, ageMs: Math.max(0, Number(age)) };
   }
 
-  /** They go one after the other on one connection, and none waits for the answer to another. */
+  /** The requests go out one after another on one connection, without waiting for each other's answers. */
   readMany(addresses: readonly RecordAddress[]): Promise<(StoredRecord | undefined)[]> {
     return Promise.all(addresses.map((address) => this.read(address)));
   }
@@ -106,7 +106,7 @@ export class RedisEngine implements Engine {
     return written;
   }
 
-  /** @throws InvalidArgumentError for two different ids, which may lie on two machines */
+  /** @throws InvalidArgumentError for two different ids, which may be on two machines */
   async move(
     from: RecordAddress,
     to: RecordAddress,
@@ -157,7 +157,7 @@ export class RedisEngine implements Engine {
     const [outcome, epoch, now, after, note, run] = this.#texts(answer);
     if (outcome === 'held' || outcome === 'superseded') return { outcome };
     try {
-      // Another server may have taken over, of which nothing is known yet.
+      // Another server, which was not checked yet, may have taken over.
       await this.#guard.recognise(run);
       await this.#guard.settle();
     } catch (error) {
@@ -297,7 +297,7 @@ export class RedisEngine implements Engine {
     ];
   }
 
-  /** A step that must be on the disk when it answers. */
+  /** Runs a script whose change must be on the disk before it returns. */
   async #change(
     script: scripts.Script,
     key: string,

@@ -2,27 +2,27 @@ import type { Redis } from 'ioredis';
 import type { RedisConnection } from './connection.ts';
 import type { Script } from './scripts.ts';
 
-/** So many keys are asked for in one go. */
+/** Number of keys per SCAN request. */
 const BATCH = 500;
 
 /**
- * All credentials of a tenant. Redis keeps no list of them: every server that has a part of the keys is walked through, without
- * holding it up for longer than one step takes. What is there from the beginning to the end is found once; what comes or goes
- * meanwhile may be.
+ * Finds all credentials of a tenant. Redis has no list of them, so the scan visits every server that holds a part of
+ * the keys. It blocks a server for one step at most. It finds a key once if the key exists from beginning to end; it
+ * may miss a key that comes or goes meanwhile.
  */
 export class RedisScan {
   readonly #connection: RedisConnection;
   readonly #start: string;
   readonly #end: string;
 
-  /** @param emptyKey what the key of the empty id would be */
+  /** @param emptyKey the key that the empty id would have */
   constructor(connection: RedisConnection, emptyKey: string) {
     this.#connection = connection;
     this.#start = emptyKey.slice(0, -1);
     this.#end = emptyKey.slice(-1);
   }
 
-  /** What the script answers for each. */
+  /** Yields the script's answer for each credential. */
   async *run(script: Script): AsyncGenerator<{ readonly id: string; readonly answer: unknown }> {
     for (const node of await this.#connection.masters()) {
       const seen = new Set<string>();

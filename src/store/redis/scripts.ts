@@ -3,32 +3,33 @@ import { MAX_RECORD_BYTES } from '../../sealing.ts';
 import { MAX_OUTBOX_ENTRIES } from '../engine/engine.ts';
 
 /*
- * What Redis does in one step, in its own language, on its own clock. One hash holds all of a credential, so that one node of
- * a cluster can do it:
+ * The scripts are the steps that Redis runs atomically, by its own clock. One hash holds all of a credential, so that
+ * one node of a cluster can run each script:
  *
  *   r:<kid> record   v:<kid> version   t:<kid> when its tokens were obtained   w:<kid> when it was written
- *   d:<kid> the version that it holds for, and when that is due
- *   o:<name> an entry of the outbox: when it was written, its key, and the record
- *   epoch   the number of the last claim        open     the name of that claim, until it is released
- *   until   when its lease is over              claimed  when it was made
- *   after   when the claim before was made, if that was never released
- *   run     the run of the server that granted the lease, or that has renewed it at the first look since its start
- *   name    the name of the last claim           named    the epoch that it had
- *   lease   how long the lease was when it was last made longer
+ *   d:<kid> the version that the due time belongs to, and the due time
+ *   o:<name> an entry of the outbox: when it was written, its kid, and the record
+ *   epoch   the epoch of the last claim         open     the name of that claim, until it is released
+ *   until   when its lease expires              claimed  when it was made
+ *   after   when the previous claim was made, if it was never released
+ *   run     the run id of the server that granted the lease, or that renewed it at the first look since its start
+ *   name    the name of the last claim          named    the epoch of that claim
+ *   lease   the length of the lease when it was last extended
  *   sent    the last claim that may have sent a request
  *   holder, note
  *
- * Builds that know no names, leases and dues leave those fields as they are: `named` tells whether they are of the last claim,
- * and `d:<kid>` says for which version it holds. When records are due is kept again in an index, `prefix:due:{tenant}`, which
- * is in another slot of a cluster, and so is brought up to date afterwards.
+ * Builds that know no names, leases and due times leave those fields unchanged. So `named` tells whether they belong to
+ * the last claim, and `d:<kid>` names its version. An index, `prefix:due:{tenant}`, repeats the due times. In a cluster
+ * it is in another slot, so it is updated afterwards.
  *
- * Times are milliseconds since the epoch. Replies are texts alone: clients differ in what they make of numbers. `claim` and
- * `write` know their own name when they are said twice: a client may send again what it saw no answer to.
+ * Times are milliseconds since the epoch. Replies are strings only, because clients parse numbers differently. `claim`
+ * and `write` recognise their own name or version when they run twice: a client may resend a command that got no
+ * answer.
  */
 
 export interface Script {
   readonly text: string;
-  /** What Redis knows it by: the SHA-1 of the text, as EVALSHA prescribes. */
+  /** The id of the script in Redis: the SHA-1 of the text, as EVALSHA prescribes. */
   readonly sha: string;
 }
 
@@ -75,7 +76,10 @@ local function followed(epoch, sentOnly)
 end
 `;
 
-/** The server's run has another name after each start, and on a replica that was promoted. Empty where it is not told. */
+/**
+ * The server's run id changes with each start, and when a replica is promoted. It is empty where the server does not
+ * tell.
+ */
 const RUN = `
 local function run()
   local info = redis.pcall('INFO', 'server')
@@ -84,7 +88,8 @@ end
 `;
 
 /**
- * kid -> record, version, age; nothing; or `large`. After the clock was set back, the age is at least that at the write.
+ * kid -> record, version, age; nothing; or `large`. Even after the clock was set back, the age is at least that at the
+ * write.
  */
 export const READ = script(`
 local found = redis.call('HMGET', key, 'r:' .. ARGV[1], 'v:' .. ARGV[1], 't:' .. ARGV[1], 'w:' .. ARGV[1])
@@ -99,9 +104,9 @@ export const VERSION = script(`return redis.call('HGET', key, 'v:' .. ARGV[1])`)
 export const FIELDS = script(`return redis.call('HKEYS', key)`);
 
 /**
- * kid, expected, record, version, age, due in ms or nothing, the claim that must be the last or nothing, whether claims after
- * it that sent nothing do not count [, epoch, unsent [, note]] -> `written` and when it is due; `conflict`; or `followed`,
- * epoch, age, open, sent.
+ * kid, expected, record, version, age, due in ms or nothing, the claim that must be the last or nothing, whether to
+ * ignore later claims that sent nothing [, epoch, unsent [, note]] -> `written` and when it is due; `conflict`; or
+ * `followed`, epoch, age, open, sent.
  */
 export const WRITE = script(`
 local there = version(ARGV[1])
@@ -122,7 +127,7 @@ if later then return later end
 drop(ARGV[1])
 return {'written'}`);
 
-/** kid, new kid, expected, record, version, age, and on as WRITE from `due` -> as WRITE. */
+/** kid, new kid, expected, record, version, age, then as WRITE from `due` -> as WRITE. */
 export const MOVE = script(`
 local there = version(ARGV[2])
 if there == '=' .. ARGV[5] then return {'written'} end
@@ -134,14 +139,14 @@ local when = put(ARGV[2], ARGV[4], ARGV[5], ARGV[6], ARGV[7])
 if ARGV[10] then release(ARGV[10], ARGV[11], ARGV[12]) end
 return {'written', when}`);
 
-/** kid, expected, due in ms -> when that is, or nothing. */
+/** kid, expected, due in ms -> when it is due, or nothing. */
 export const RESCHEDULE = script(`
 if version(ARGV[1]) ~= ARGV[2] then return '' end
 local when = due(now(), ARGV[3])
 redis.call('HSET', key, 'd:' .. ARGV[1], string.sub(ARGV[2], 2) .. ' ' .. when)
 return when`);
 
-/** -> of each record its kid, its version and when it is due, 0 where that is not known. */
+/** -> for each record its kid, its version and when it is due, 0 where that is unknown. */
 export const DUE = script(`
 local answer = {}
 for _, field in ipairs(redis.call('HKEYS', key)) do
@@ -154,32 +159,35 @@ for _, field in ipairs(redis.call('HKEYS', key)) do
 end
 return answer`);
 
-/** Of the index: member, and when it is due or nothing, any number of times -> nothing. */
+/** For the index: pairs of a member and its due time, or nothing to remove it -> nothing. */
 export const INDEX = script(`
 for at = 1, #ARGV, 2 do
   if ARGV[at + 1] == '' then redis.call('ZREM', key, ARGV[at])
   else redis.call('ZADD', key, ARGV[at + 1], ARGV[at]) end
 end`);
 
-/** Of the index: the least, the time in ms from now that ends it, how many to skip, how many -> members with scores. */
+/**
+ * For the index: the lowest score, the highest in ms from now, how many to skip, how many to return -> members with
+ * scores.
+ */
 export const INDEXED = script(`
 return redis.call('ZRANGEBYSCORE', key, ARGV[1], digits(now() + ARGV[2]), 'WITHSCORES', 'LIMIT', ARGV[3], ARGV[4])`);
 
-/** Of the index: how long ago it was compared with all records, in ms; nothing where it never was. */
+/** For the index: -> the time since it was last compared with all records, in ms; nothing if it never was. */
 export const COMPARED = script(`
 local since = redis.call('ZSCORE', key, '')
 return since and digits(now() + since) or ''`);
 
-/** Of the index: it has been compared. */
+/** For the index: records that it is compared now. */
 export const COMPARE = script(`redis.call('ZADD', key, '-' .. digits(now()), '')`);
 
 /**
  * holder, name, lease, patience [, kid, expected] -> `superseded`; `held`; or `claimed`, epoch, now, after, note, run.
  *
- * After a start of the server nobody may follow a silent holder before that one could come back. When it began to answer is
- * not to be known: reading a large log takes minutes, in which it refuses everybody. So the first look of its run at such a
- * lease lets it last once more. The same holds of a lease that ends later than its own length from now, since the clock was
- * set back.
+ * After the server starts, nobody may replace a silent holder before that holder could have come back. The start time
+ * does not help: while the server reads a large log, it refuses everybody for minutes. So the first look at such a
+ * lease by a new run extends it once more. The same holds for a lease that ends later than its own length from now,
+ * because the clock was set back.
  */
 export const CLAIM = script(`${RUN}
 if ARGV[5] and version(ARGV[5]) ~= ARGV[6] then return {'superseded'} end
@@ -230,7 +238,7 @@ return '1'`);
 /** epoch, unsent [, note] -> nothing. */
 export const RELEASE = script('release(ARGV[1], ARGV[2], ARGV[3])');
 
-/** name, kid, record -> whether it is kept: the newest by generation and epoch are. */
+/** name, kid, record -> whether the entry is kept: the newest by generation and epoch are. */
 export const KEEP = script(`
 local field = 'o:' .. ARGV[1]
 if not redis.call('HGET', key, field) then
@@ -267,7 +275,7 @@ for _, field in ipairs(redis.call('HKEYS', key)) do
 end
 return answer`);
 
-/** Names of entries -> nothing. */
+/** names of entries -> nothing. */
 export const FORGET = script(`for _, name in ipairs(ARGV) do redis.call('HDEL', key, 'o:' .. name) end`);
 
 /** -> 1 or 0. */
@@ -278,7 +286,9 @@ return last[1] and now() <= tonumber(last[2]) and '1' or '0'`);
 /** name, record -> nothing. */
 export const ASIDE = script(`redis.call('HSET', key, ARGV[1], digits(now()) .. ' ' .. ARGV[2])`);
 
-/** -> records, those written within an hour, whether a claim is open, how long its lease has been over in ms. */
+/**
+ * -> number of records, number written within an hour, whether a claim is open, the time since its lease expired in ms.
+ */
 export const SUMMARY = script(`
 local at, records, recent = now(), 0, 0
 for _, field in ipairs(redis.call('HKEYS', key)) do
@@ -290,7 +300,7 @@ end
 local last = redis.call('HMGET', key, 'open', 'until')
 return {digits(records), digits(recent), last[1] and '1' or '0', digits(last[1] and at - last[2] or 0)}`);
 
-/** -> whether the run of the server can be told here. */
+/** -> whether scripts can read the server's run id. */
 export const RUN_KNOWN = script(`${RUN}
 return run() ~= '' and '1' or '0'`);
 

@@ -6,27 +6,27 @@ import { passing } from '../engine/passing-refusal.ts';
 import { replyOf } from './errors.ts';
 
 /*
- * Whether a Redis server keeps what it acknowledges. As it comes it does not: it saves every few minutes, and a crash between
- * a refresh and the next save leaves a refresh token in it that the authorization server has taken back.
+ * Checks whether a Redis server keeps what it acknowledges. By default it does not: it saves every few minutes. After a
+ * crash between a refresh and the next save, it holds a refresh token that the authorization server has revoked.
  */
 
-/** What the operator allows by name. */
+/** The risks that the operator allows explicitly. */
 export interface Allowed {
   readonly durability: 'none' | undefined;
   readonly allowEviction: boolean;
 }
 
-/** What a server says of itself; `undefined` is what it does not tell us. */
+/** The server's own report; a fact is `undefined` where the server does not tell. */
 export interface ServerFacts {
   readonly version: readonly [number, number] | undefined;
   readonly role: string | undefined;
-  /** The run of the server, which has another name after each start. */
+  /** The run id of the server, which changes with each start. */
   readonly run: string | undefined;
   readonly replicas: number;
   readonly cluster: boolean;
   readonly appendOnly: boolean | undefined;
   readonly fsync: string | undefined;
-  /** Whether it stops bringing writes to the disk while it rewrites its log. */
+  /** Whether it stops syncing writes to the disk while it rewrites its log. */
   readonly pausesFsync: boolean;
   /** Whether its last write to the log failed. */
   readonly failing: boolean;
@@ -34,7 +34,11 @@ export interface ServerFacts {
   readonly policy: string | undefined;
 }
 
-/** @throws what the server’s client throws, but for a refusal */
+/**
+ * Asks a server for its facts. A refused command leaves them `undefined`.
+ *
+ * @throws the other errors of the server’s client
+ */
 export async function factsOf(node: Redis): Promise<ServerFacts> {
   const [info, config] = await Promise.all([
     node.info().then(linesOf, unlessRefused),
@@ -59,8 +63,8 @@ export async function factsOf(node: Redis): Promise<ServerFacts> {
 }
 
 /**
- * Whether a write can be waited for until it is on the disk (WAITAOF), and has to be: where each answer does not mean that, or
- * where the server does not tell, as CONFIG would also show its passwords.
+ * Whether each write must wait for the disk, and can (WAITAOF). It must where an answer does not mean that the write is
+ * on the disk. It also must where the server does not tell: operators deny CONFIG, because it would also show passwords.
  */
 export function needsBarrier(facts: ServerFacts, { durability }: Allowed): boolean {
   const { version, appendOnly, fsync, cluster } = facts;
@@ -69,9 +73,9 @@ export function needsBarrier(facts: ServerFacts, { durability }: Allowed): boole
   return fsync === 'everysec' || (fsync === undefined && durability !== 'none');
 }
 
-/** What was found, and of an error, what it comes to. */
+/** A finding, and whether an error among them can pass. */
 export interface RedisFinding extends EngineFinding {
-  /** `replica` passes after a fail-over; `full` when there is room again. */
+  /** `replica` passes after a fail-over; `full` passes when there is room again. */
   readonly passes?: 'replica' | 'full' | undefined;
 }
 
@@ -243,7 +247,7 @@ function linesOf(text: string): Map<string, string> {
   return new Map(lines);
 }
 
-/** A list of names and values, or with some settings of the client an object. */
+/** Parses a list of names and values; some client settings return an object instead. */
 function pairsOf(answer: unknown): Map<string, string> {
   if (!Array.isArray(answer)) return new Map(Object.entries(Object(answer) as Record<string, string>));
   return new Map(
