@@ -4,25 +4,30 @@ import type { Environment } from '../../system/environment.ts';
 import { isUncheckedTls } from '../engine/unchecked-tls.ts';
 
 /*
- * `postgres://user@host:port/database?…`, as PostgreSQL’s own programs take it, with three settings of ours. What the URL
- * leaves out comes from PGHOST, PGPORT, PGUSER, PGDATABASE, PGPASSWORD and PGREQUIREPEER.
+ * Parses `postgres://user@host:port/database?…`, as PostgreSQL’s own programs take it, with three settings of ours.
+ * Values that are missing in the URL come from PGHOST, PGPORT, PGUSER, PGDATABASE, PGPASSWORD and PGREQUIREPEER.
  */
 
 export interface PostgresAddress {
-  /** For `pg`; may hold the password. */
+  /** For `pg`; may contain the password. */
   readonly connectionString: string;
   /** For people: no user, no password. */
   readonly shown: string;
   readonly tenant: string | undefined;
   readonly schema: string | undefined;
   readonly poolMax: number | undefined;
-  /** The user of this machine that must run the server, where it is reached over a Unix socket (libpq's `requirepeer`). */
+  /**
+   * The user of this machine that must run the server, when it is reached over a Unix socket (libpq's `requirepeer`).
+   */
   readonly requirePeer: string | undefined;
   /** Whether the server is reached over a Unix socket. */
   readonly isSocket: boolean;
-  /** Whether the URL speaks of TLS itself: `pg` then takes no other options for it. */
+  /** Whether the URL sets TLS itself: `pg` then ignores its other TLS options. */
   readonly saysTls: boolean;
-  /** What somebody on the way there could do: read all, or stand between, as no certificate is checked; else nothing. */
+  /**
+   * The power of an attacker on the network: to read everything (`plain`), or to impersonate the server, because no
+   * certificate is checked (`unchecked`). Otherwise `undefined`.
+   */
   readonly exposed: 'plain' | 'unchecked' | undefined;
 }
 
@@ -98,7 +103,10 @@ export function postgresAddress(
   };
 }
 
-/** `pg` checks certificates with `prefer`, `require` and `verify-ca` too, unless it is told to do as libpq does. */
+/**
+ * `pg` checks certificates with `prefer`, `require` and `verify-ca` too, unless it must follow libpq
+ * (`uselibpqcompat`).
+ */
 function exposureOf(mode: string | undefined, asLibpq: boolean): 'plain' | 'unchecked' | undefined {
   if ([undefined, '', 'disable', 'prefer', 'allow', 'false', '0'].includes(mode)) return 'plain';
   return mode === 'no-verify' || (asLibpq && mode === 'require') ? 'unchecked' : undefined;

@@ -11,8 +11,8 @@ import { passing } from '../engine/passing-refusal.ts';
 import { FOREIGN_OBJECTS } from './ownership.ts';
 
 /*
- * What a failure of PostgreSQL means to us: by its SQLSTATE (appendix A of its manual), or by the code of the socket that broke.
- * Of what the server says, only the message is shown: its details may quote a row.
+ * Maps a failure of PostgreSQL to an error of ours, by its SQLSTATE (appendix A of the manual) or by the code of the
+ * broken socket. It shows only the server's message, because the details may quote a row.
  */
 
 const CHECK_PASSWORD = 'Check the user and the password: in the URL, in PGPASSWORD, or in ~/.pgpass.';
@@ -35,29 +35,33 @@ const UNSUITABLE: ReadonlyMap<string, string> = new Map([
   ['42883', 'Run `holdfast store migrate`.'],
 ]);
 
-/** By a connection that is kept: the server became a replica (25006), or is stopped by somebody (57P01 to 57P03). */
+/** The server of an open connection became a replica (25006), or an operator stops it (57P01 to 57P03). */
 const ELSEWHERE = ['25006', '57P01', '57P02', '57P03'];
 
-/** Refused, with nothing done, for a reason that passes: of a pooler, only its words say so. */
+/** Temporary refusals with nothing done. A pooler reports them only in its words. */
 const PASSING = ['53300', ...ELSEWHERE];
 const PASSING_WORDS = /too many (clients|connections)|no more connections allowed|max client connections/i;
 
-/** Whether the connections that are kept may lead to another server than new ones do. */
+/** Whether new connections may lead to another server than the open ones. */
 export function leadsElsewhere(error: unknown): boolean {
   return ELSEWHERE.includes(codeOf(error));
 }
 
-/** Two statements met; the server undid one of them, and it may be said again at once. */
+/** Two statements collided and the server undid one of them. It may be retried at once. */
 export function isCollision(error: unknown): boolean {
   return ['40001', '40P01'].includes(codeOf(error));
 }
 
-/** The new place was taken, but the old one had changed: all of the statement was undone. */
+/** The destination was written, but the source had changed, so the whole statement was undone. */
 export function isUndone(error: unknown): boolean {
   return codeOf(error) === '22012';
 }
 
-/** @param where the engine, as it is shown to people */
+/**
+ * Maps a failure of PostgreSQL to an error of ours.
+ *
+ * @param where the engine, as it is shown to people
+ */
 export function postgresError(error: unknown, where: string): HoldfastError {
   if (error instanceof HoldfastError) return error;
   const failure = meaningOf(error, where);
@@ -90,7 +94,7 @@ function meaningOf(error: unknown, where: string): HoldfastError {
       hint: unsuitable,
     });
   }
-  // Only the client knows that the server asked for a password which nobody gave.
+  // Only the client knows that the server asked for a password and none was given.
   if (code === '' && /^SASL: .* client password must be/.test(message)) {
     return new StoreDeniedError(`${where} wants a password, and none was given.`, { hint: CHECK_PASSWORD });
   }
@@ -99,9 +103,9 @@ function meaningOf(error: unknown, where: string): HoldfastError {
       hint: 'See what sslrootcert, sslcert and sslkey name, and who may read it.',
     });
   }
-  // What the server says of the connection (08), of its resources (53), of an operator (57) or of a fault inside (58, XX)
-  // passes; so does all that has no SQLSTATE, which is the network's (EPIPE looks like one). The rest is a statement that
-  // it does not understand.
+  // Errors of the connection (08), of resources (53), of an operator (57) and inside the server (58, XX) are temporary.
+  // So are errors without an SQLSTATE, which come from the network (EPIPE looks like an SQLSTATE). All others are
+  // statements that the server does not understand.
   if (/^[0-9A-Z]{5}$/.test(code) && !/^(08|40|53|57|58|XX|E)/.test(code)) {
     return new StoreUnsuitableError(`${where} does not understand what Holdfast asks${by}${said}.`, {
       hint: 'Run `holdfast store migrate`, and see whether both are of versions that belong together.',

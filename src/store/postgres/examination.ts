@@ -4,19 +4,23 @@ import type { EngineFinding } from '../engine/engine.ts';
 import type { PostgresAddress } from './address.ts';
 import { POSTGRES_COMPATIBLE_VERSION, POSTGRES_SCHEMA_VERSION } from './schema.ts';
 
-/* What a PostgreSQL server must be, before a login is trusted to it. */
+/* Checks a PostgreSQL server before it is trusted with a login. */
 
-/** A machine whose clock is further off than that from the engine's is told so, in milliseconds. */
+/** A larger difference between the clocks of this machine and of the engine is reported, in milliseconds. */
 const SKEW_MS = 5000;
 
 const MIGRATE = 'Run `holdfast store migrate`.';
 
-/** What was found; and of an error, whether the server refuses this role, or is itself unfit. */
+/** A finding. For an error, `refused` tells whether the server refuses this role, or is unfit itself. */
 export interface PostgresFinding extends EngineFinding {
   readonly refused?: true | undefined;
 }
 
-/** @param row the answer to the statement `check` */
+/**
+ * Lists the findings about a server.
+ *
+ * @param row the answer to the statement `check`
+ */
 export function examinePostgres(
   row: Readonly<Record<string, unknown>>,
   { tenant, exposed, localNow }: { tenant: string; exposed: PostgresAddress['exposed']; localNow: number },

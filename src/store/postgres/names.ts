@@ -1,7 +1,9 @@
 import { InvalidArgumentError } from '../../errors.ts';
 import { quote } from '../../quote.ts';
 
-/* Names in the PostgreSQL store. The schema's goes into SQL as it is, where no parameter can stand. */
+/*
+ * Checks names of the PostgreSQL store. The schema's name goes into the SQL unquoted, where no parameter is possible.
+ */
 
 /** @throws InvalidArgumentError */
 export function checkedTenant(name: string): string {
@@ -9,7 +11,7 @@ export function checkedTenant(name: string): string {
 }
 
 /**
- * A plain SQL name, which needs no quotes.
+ * Checks a plain SQL name, which needs no quotes.
  *
  * @throws InvalidArgumentError
  */
@@ -18,7 +20,7 @@ export function checkedSchema(name: string): string {
 }
 
 function checked(what: string, name: string, form: RegExp): string {
-  // A caller in JavaScript may pass anything, and each use of an object could read another name.
+  // A caller in JavaScript may pass anything, and an object could yield another name at each use.
   if (typeof name === 'string' && form.test(name)) return name;
   throw new InvalidArgumentError(
     `The ${what} of the PostgreSQL store cannot be ${quote(String(name), 60)}.`,

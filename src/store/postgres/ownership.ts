@@ -1,24 +1,27 @@
 /*
- * Whether somebody else had a hand in our tables. A role that may create objects in the database can make our schema before
- * we do, and a trigger in it: `IF NOT EXISTS` then takes theirs for ours, and the trigger runs as the administrator who
- * migrates (the kind of CVE-2022-2625). An owner of a table also stands outside its row-level security.
+ * Checks whether somebody else has changed our tables. A role that may create objects in the database can create our
+ * schema before us, with a trigger in it. `IF NOT EXISTS` then accepts their schema as ours. The trigger runs as the
+ * administrator who migrates (the kind of CVE-2022-2625). Row-level security does not bind the owner of a table either.
  */
 
-/** The SQLSTATE with which the migration refuses: of a class that neither SQL nor PostgreSQL uses. */
+/** The SQLSTATE of the migration's refusal. Neither SQL nor PostgreSQL uses its class. */
 export const FOREIGN_OBJECTS = 'HF001';
 
 export const TABLES = ['schema_version', 'records', 'leases', 'journal', 'tenant_roles', 'outbox'];
 
-/** How many of them are named. */
+/** Maximum number of objects that are named. */
 const NAMED = 5;
 
-/** SQL of a text: a line for each object that the owner of the tables need not trust; empty when all is ours. */
+/**
+ * SQL of a text with a line for each object that the owner of the tables need not trust; empty when all objects are
+ * ours.
+ */
 export function foreignObjectsOf(schema: string): string {
   const owner = `SELECT relowner FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass('${schema}.records')`;
   return `pg_catalog.array_to_string(ARRAY(${foreignObjects(schema, owner)}), E'\\n')`;
 }
 
-/** SQL that refuses, with FOREIGN_OBJECTS, to go on where this user need not trust what is in the schema. */
+/** SQL that fails with FOREIGN_OBJECTS if the schema contains objects that this user need not trust. */
 export function ownershipCheck(schema: string): string {
   const self = 'SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user';
   return `DO $check$
@@ -35,10 +38,10 @@ $check$;`;
 }
 
 /**
- * A role trusts its own objects, and those of the roles whose rights it has. That would be every role for a superuser, who has
- * the most to lose: so a superuser trusts superusers only. Triggers, rules and the like run code of whoever made them as
- * whoever writes to the table, and none is ours: so the rights of another role are not enough for a trigger's function.
- * Event triggers are not looked at: only a superuser makes one.
+ * A role trusts its own objects, and those of the roles whose rights it has. A superuser has the rights of every role,
+ * and the most to lose, so it trusts superusers only. Triggers and rules run their author's code with the rights of the
+ * role that writes to the table, and Holdfast has none. So a trigger's function must belong to the role itself, or to a
+ * superuser if the role is one. Event triggers are not checked: only a superuser can create one.
  *
  * @param trusting SQL that selects the oid of the role
  */

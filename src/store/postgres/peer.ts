@@ -4,12 +4,13 @@ import { quote } from '../../quote.ts';
 import { loadPeerUser, loadUserName } from '../../system/network/unix-peer.ts';
 
 /*
- * libpq's `requirepeer`: whoever can write to the directory of a Unix socket can listen in the server's place, and would get
- * the password. The kernel says which user listens, before anything is sent.
+ * libpq's `requirepeer`. Anyone with write access to the directory of a Unix socket can listen in the server's place,
+ * and would get the password. The kernel tells which user listens before anything is sent.
  */
 
 /**
- * Makes the sockets of `pg`. Each is destroyed as soon as it is connected, when another user listens.
+ * Returns a function that makes the sockets of `pg`. A socket is destroyed as soon as it connects to another user's
+ * server.
  *
  * @param user the name of the user that must run the server
  * @param where the engine, as it is shown to people
@@ -25,7 +26,8 @@ export async function socketsToServerOf(user: string, where: string): Promise<()
   });
   return () => {
     const socket = new Socket();
-    // The first listener: `pg` adds its own afterwards, and then writes to a socket that sends nothing any more.
+    // This listener runs first: `pg` adds its own afterwards, and then writes to a destroyed socket, which sends
+    // nothing.
     socket.once('connect', () => {
       const uid = peerUser(socket);
       const name = uid === undefined ? undefined : userName(uid);

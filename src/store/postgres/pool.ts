@@ -6,29 +6,29 @@ import { type PostgresAddress, postgresAddress } from './address.ts';
 import { checkedSchema, checkedTenant } from './names.ts';
 import { PostgresEngine, type PostgresPool } from './postgres.ts';
 
-/** Where the records lie. Give `connectionString`, or a `pool` of your own, which stays yours to close. */
+/** The database of the records. Pass `connectionString`, or a `pool` of your own, which you must close yourself. */
 export interface PostgresStoreOptions extends EngineStoreOptions {
   /**
-   * `postgres://user@host:port/database?sslmode=verify-full`; `tenant`, `schema`, `pool_max` and `requirepeer` may stand in
-   * it too.
+   * `postgres://user@host:port/database?sslmode=verify-full`. It may also set `tenant`, `schema`, `pool_max` and
+   * `requirepeer`.
    */
   readonly connectionString?: string | undefined;
   /** A `Pool` of `pg`. Listen to its `error` event, as `pg` asks. */
   readonly pool?: PostgresPool | undefined;
-  /** Whose records these are. Default `default`. */
+  /** The owner of these records. Default `default`. */
   readonly tenant?: string | undefined;
   /** The schema of the tables. Default `holdfast`. */
   readonly schema?: string | undefined;
-  /** TLS, as `pg` takes it, where the URL does not say. */
+  /** TLS options, as `pg` takes them. Ignored if the URL sets TLS. */
   readonly ssl?: boolean | object | undefined;
   /**
-   * The user of this machine that must run the server, where it is reached over a Unix socket: nothing is sent to a socket
-   * of another user. Default: `requirepeer` of the URL, else PGREQUIREPEER, else any user.
+   * The user of this machine that must run the server, when it is reached over a Unix socket. Nothing is sent to a
+   * socket of another user. Default: `requirepeer` of the URL, else PGREQUIREPEER, else any user.
    */
   readonly requirePeer?: string | undefined;
-  /** The most connections at once. Default 4. */
+  /** Maximum number of connections. Default 4. */
   readonly poolMax?: number | undefined;
-  /** How long a statement, or the way to a connection, may take, in milliseconds. Default 5,000. */
+  /** Time limit for a statement, and for opening a connection, in milliseconds. Default 5,000. */
   readonly timeoutMs?: number | undefined;
 }
 
@@ -38,9 +38,9 @@ const POOL_MAX = 4;
 const TIMEOUT_MS = 5000;
 
 /**
- * A store in PostgreSQL. Connects when it is first used.
+ * Opens a store in PostgreSQL. It connects when it is first used.
  *
- * @throws InvalidArgumentError for options that cannot be; when it is first used, where the package `pg` is not installed
+ * @throws InvalidArgumentError for invalid options; at the first use, when the package `pg` is not installed
  */
 export function openPostgresStore(
   options: PostgresStoreOptions,
@@ -50,7 +50,7 @@ export function openPostgresStore(
   return new EngineStore(postgresEngine(options, environment, load), options);
 }
 
-/** The engine of such a store. Throws what `openPostgresStore` throws. */
+/** Returns the engine of such a store. Throws the errors of `openPostgresStore`. */
 export function postgresEngine(
   options: PostgresStoreOptions,
   environment: Pick<Environment, 'variables'> = processEnvironment(),
@@ -93,7 +93,7 @@ export function postgresEngine(
         ...(options.ssl !== undefined && { ssl: options.ssl }),
         ...(stream !== undefined && { stream }),
       });
-      // A connection that breaks while nobody uses it is replaced when somebody does.
+      // The pool replaces an idle connection that broke at its next use.
       pool.on('error', broke);
       return pool;
     };
@@ -102,7 +102,7 @@ export function postgresEngine(
     const renew = () => {
       const before = own;
       own = connect();
-      // Those who use a connection of it go on to the end.
+      // `end` waits for statements that still use a connection of the old pool.
       const ended = before.end().finally(() => closing.delete(ended));
       closing.add(ended);
       broke();
@@ -141,7 +141,7 @@ function positive(what: string, value: number, most: number): number {
   throw new InvalidArgumentError(`${what} of the PostgreSQL store must be a whole number from 1 to ${most}.`);
 }
 
-/** TLS options of the caller's decide where the URL does not speak of TLS: they may leave the certificate unchecked too. */
+/** The caller's TLS options decide if the URL does not set TLS. They may leave the certificate unchecked too. */
 export function exposedBy(
   ssl: PostgresStoreOptions['ssl'],
   { exposed, saysTls }: Pick<PostgresAddress, 'exposed' | 'saysTls'>,

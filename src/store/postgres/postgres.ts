@@ -23,7 +23,7 @@ import { grantOf, numberOf, type Row, recordOf, textOf } from './row.ts';
 import { postgresMigration, postgresMigrationSteps } from './schema.ts';
 import { type PostgresStatements, postgresStatements } from './statements.ts';
 
-/** What is used of a pool of `pg`. */
+/** The part of a `pg` pool that is used here. */
 export interface PostgresPool {
   query(query: {
     readonly text: string;
@@ -38,31 +38,31 @@ export interface PostgresEngineOptions {
   readonly id: string;
   readonly tenant: string;
   readonly schema: string;
-  /** How long one statement may take before its connection is given up, in milliseconds. */
+  /** Time limit for one statement, in milliseconds; afterwards its connection is dropped. */
   readonly timeoutMs: number;
-  /** What somebody on the network between could do. */
+  /** The power of an attacker on the network. */
   readonly exposed: PostgresAddress['exposed'];
-  /** Replaces every connection, where they are the engine's own: those that are kept may lead to a server that was demoted. */
+  /** Replaces every connection of the engine's own pool, because they may lead to a demoted server. */
   readonly renew?: (() => void) | undefined;
-  /** Hears when a connection breaks that nobody uses. */
+  /** Registers a listener for an idle connection that breaks. */
   readonly onBroken?: ((listener: () => void) => void) | undefined;
-  /** Closes what was opened for this engine. */
+  /** Closes everything that was opened for this engine. */
   readonly end: () => Promise<void>;
 }
 
-/** So often a statement is said again that met another one, which the server undid for that. */
+/** Maximum number of tries. A statement is retried when it collides with another and the server undoes it. */
 const TRIES = 3;
 
-/** No claim has it. */
+/** No claim has this epoch. */
 const NO_EPOCH = -1;
 
-/** Later than any time, and no more than the server can add to one. */
+/** Later than any time, but small enough for the server to add to one. In milliseconds. */
 const FOREVER_MS = 1e15;
 
-/** The statement was undone as a whole, because a part of it found nothing to change. */
+/** The whole statement was undone, because a part of it found nothing to change. */
 class UndoneError extends Error {}
 
-/** Sealed records in PostgreSQL, 12 and later; PgBouncer may stand between, in any mode. */
+/** Stores sealed records in PostgreSQL 12 and later, directly or through PgBouncer in any mode. */
 export class PostgresEngine implements Engine {
   readonly id: string;
   readonly tenant: string;
@@ -259,15 +259,16 @@ export class PostgresEngine implements Engine {
     };
   }
 
-  /** The SQL of `migrate`, for those whose database only an administrator may change. */
+  /** Returns the SQL of `migrate`, for databases that only an administrator may change. */
   migration(): string {
     return postgresMigration(this.#options.schema);
   }
 
   /**
-   * Brings the tables to the version that this Holdfast needs. Safe to run again, and beside running processes.
+   * Updates the tables to the version that this Holdfast needs. Safe to repeat, and safe while other processes run.
    *
-   * @throws StoreUnreachableError, StoreDeniedError when this role may not, or somebody else made objects in the schema
+   * @throws StoreUnreachableError
+   * @throws StoreDeniedError when this role may not migrate, or somebody else created objects in the schema
    */
   async migrate(): Promise<void> {
     for (const step of postgresMigrationSteps(this.#options.schema)) await this.#run(step, undefined);
@@ -294,11 +295,11 @@ export class PostgresEngine implements Engine {
     const values = [this.tenant, id, kid, record, version, ageMs, ...before, ...end, ...conditions];
     const answer = await this.#changed(statement, values, id, since);
     if (answer !== undefined) return answer;
-    // An earlier try of the same write, whose answer was lost, has landed.
+    // An earlier try of the same write may have succeeded although its answer was lost.
     return { outcome: (await this.version(address)) === version ? 'written' : 'conflict' };
   }
 
-  /** `undefined` where there is another version. */
+  /** Returns `undefined` where the record has another version. */
   async #changed(
     statement: string,
     values: unknown[],
@@ -331,7 +332,7 @@ export class PostgresEngine implements Engine {
     return examinePostgres(row, { tenant, exposed: this.#options.exposed, localNow: Date.now() });
   }
 
-  /** Once for each process that found it sound. */
+  /** Checks the server once per process, until the check succeeds. */
   #insist(): Promise<void> {
     const sound = (this.#sound ??= this.#examine().then((findings) => insistOn(findings, this.id)));
     sound.catch(() => {
@@ -340,7 +341,7 @@ export class PostgresEngine implements Engine {
     return sound;
   }
 
-  /** A role that is not admitted finds nothing: so what finds nothing is believed only where the role is. */
+  /** A role without access to the tenant finds no rows. So an empty result counts only after the check has passed. */
   async #seen(text: string, values: unknown[]): Promise<Row[]> {
     const rows = await this.#run(text, values);
     if (rows.length === 0) await this.#insist();
@@ -356,21 +357,23 @@ export class PostgresEngine implements Engine {
         if (isUndone(error)) throw new UndoneError();
         if (isCollision(error) && tries < TRIES) continue;
         const failure = postgresError(error, this.id);
-        // Of many that meet the same server, one replaces the connections.
+        // If many calls meet the same server, only one replaces the connections.
         if (leadsElsewhere(error) && renewals === this.#renewals) this.#renew();
         throw failure;
       }
     }
   }
 
-  /** The server is not the one that writes any more: another may be, and nothing is known of that one yet. */
+  /** The server is no longer the primary. Another one may be, and it must be checked first. */
   #renew(): void {
     this.#renewals += 1;
     this.#sound = undefined;
     this.#options.renew?.();
   }
 
-  /** `pg` gives a connection up that does not answer; the wait for a connection of the caller's pool is ended here. */
+  /**
+   * `pg` drops a connection that does not answer. This limit also ends the wait for a connection of the caller's pool.
+   */
   async #answered(text: string, values: unknown[] | undefined): Promise<Row[]> {
     const { pool, timeoutMs } = this.#options;
     let timer: NodeJS.Timeout | undefined;

@@ -2,7 +2,7 @@ import { StoreUnsuitableError } from '../../errors.ts';
 import type { ClaimAnswer } from '../engine/engine.ts';
 import type { StoredRecord } from '../record-store.ts';
 
-/* The columns of an answer, in the types that `pg` gives them by default. */
+/* Reads the columns of an answer, in the types that `pg` gives them by default. */
 
 export type Row = Record<string, unknown>;
 
@@ -14,7 +14,7 @@ export function textOf(row: Row, name: string): string {
   });
 }
 
-/** Counts come as text, since `bigint` may be larger than a number. */
+/** `pg` returns counts as text, because a `bigint` may be larger than a number. */
 export function numberOf(row: Row, name: string): number {
   const value = row[name];
   const number = typeof value === 'string' && value !== '' ? Number(value) : value;
@@ -24,12 +24,12 @@ export function numberOf(row: Row, name: string): number {
   });
 }
 
-/** A row of `read` or `readMany`. */
+/** Reads a row of `read` or `readMany`. */
 export function recordOf(row: Row): StoredRecord {
   return { record: textOf(row, 'record'), version: textOf(row, 'version'), ageMs: numberOf(row, 'age_ms') };
 }
 
-/** A row of `claim` or `claimVersion`. */
+/** Reads a row of `claim` or `claimVersion`. */
 export function grantOf(row: Row | undefined): ClaimAnswer {
   if (row?.['granted'] !== true) return { outcome: 'held' };
   return {

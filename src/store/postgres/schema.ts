@@ -2,28 +2,31 @@ import { checkedSchema } from './names.ts';
 import { ownershipCheck, TABLES } from './ownership.ts';
 
 /*
- * The tables that Holdfast keeps in PostgreSQL, and who may do what with them. `holdfast store migrate` runs this text, and
- * `--print` shows it, for those whose database only an administrator may change.
+ * Holdfast's tables in PostgreSQL, and the rights to them. `holdfast store migrate` runs this SQL. `--print` shows it,
+ * for databases that only an administrator may change.
  */
 
 /** The version of the tables that this Holdfast reads and writes. */
 export const POSTGRES_SCHEMA_VERSION = 2;
 
 /**
- * The first version of the tables with which a Holdfast that knows this version still works. It is what the column
- * `schema_version.version` holds; the column `revision` holds the version of the tables themselves. So a fleet is updated one
- * machine at a time: migrate first, and the builds of both versions work side by side.
+ * The oldest version of the tables whose builds still work with the current tables. The column `schema_version.version`
+ * holds it; the column `revision` holds the version of the tables themselves. So a fleet can be updated one machine at a
+ * time: migrate first, then the builds of both versions work side by side.
  */
 export const POSTGRES_COMPATIBLE_VERSION = 1;
 
-/** When a record is due, in ms since the epoch: 0 where its last writer did not say, as builds of version 1 do not. */
+/**
+ * When a record is due, in milliseconds since the epoch. It is 0 where the last writer set none, as builds of version 1
+ * do.
+ */
 export const DUE = 'CASE WHEN due_for = version THEN due_at ELSE 0 END';
 
 /**
- * The SQL that brings a database from any earlier version, or from nothing, to `POSTGRES_SCHEMA_VERSION`. It may be run
- * again, and beside running processes.
+ * Returns the SQL that updates a database from any earlier version, or from nothing, to `POSTGRES_SCHEMA_VERSION`. It
+ * is safe to repeat, and safe while other processes run.
  *
- * @param schema a plain SQL name; its roles are called after it
+ * @param schema a plain SQL name, which is also the prefix of the names of its roles
  * @throws InvalidArgumentError for a name that would need quotes
  */
 export function postgresMigration(schema = 'holdfast'): string {
@@ -34,15 +37,17 @@ ${postgresMigrationSteps(schema)
 }
 
 /**
- * The same, each to be sent as one query, in this order. Such a query is one transaction, and leaves none open on its connection
- * when it fails.
+ * Returns the same SQL in steps. Send each as one query, in this order. Each query is one transaction, which stays open
+ * on no connection when it fails.
  */
 export function postgresMigrationSteps(schema: string): string[] {
   const name = checkedSchema(schema);
   return [TABLES_STEP, INDEX_STEP].map((step) => step.replaceAll('holdfast', name));
 }
 
-/** Before waiting for any lock of a table, and again once the locks are held, under which nobody can add to the tables. */
+/**
+ * Runs before the wait for any table lock. It runs again once the locks are held, when nobody can add to the tables.
+ */
 const CHECK = ownershipCheck('holdfast');
 
 const TABLES_STEP = `-- No name below means an object of another schema.

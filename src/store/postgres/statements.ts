@@ -4,19 +4,19 @@ import { foreignObjectsOf } from './ownership.ts';
 import { DUE } from './schema.ts';
 
 /*
- * What the engine says to PostgreSQL: each is one statement, committed by itself, that needs no session. Times are those of
- * `clock_timestamp()`, the clock of the server at that very moment, also after a wait for a row.
+ * The engine's SQL. Each text is one statement that commits alone and needs no session. Its times come from
+ * `clock_timestamp()`: the server's clock at that moment, even after a wait for a row.
  *
- * A statement that waits for a row sees that row as it is afterwards, and all others as they were when it began. So
- * whatever decides a claim stands in the one row that is claimed, and what decides a write in the record's.
+ * A statement that waits for a row then sees that row in its new state, and all other rows as they were at its start.
+ * So the claimed row holds everything that decides a claim, and the record's row everything that decides a write.
  */
 
 export type PostgresStatements = ReturnType<typeof postgresStatements>;
 
-/** Larger than any time: the due time of what is never due. */
+/** Larger than any time: the due time of a record that is never due. */
 const NEVER = '9007199254740991';
 
-/** @throws InvalidArgumentError for a name that is no plain SQL name */
+/** @throws InvalidArgumentError for a name that is not a plain SQL name */
 export function postgresStatements(schemaName: string) {
   const schema = checkedSchema(schemaName);
   const records = `${schema}.records`;
@@ -27,15 +27,15 @@ export function postgresStatements(schemaName: string) {
   const epoch = (parameter: string) => `${parameter}::float8::bigint`;
 
   // $1 tenant, $2 id, $3 holder and name of the claim, $4 lease in ms, $5 patience in ms.
-  // A claim is the same one where it has the same holder and name: builds that give no names overwrite the holder.
+  // Two claims with the same holder and name are the same claim. Builds that give no names overwrite the holder.
   const same = `coalesce(l.holder = $3, false)`;
   const named = `l.holder ~ '#[A-Za-z0-9_-]+$'`;
-  // A server that seems to have started in the future had its clock set back since, and says nothing of when it started.
+  // If the server's start is in the future, its clock was set back since. Its start time is then useless.
   const over = `clock_timestamp() > ${ms('$5')} + greatest(l.lease_until,
     CASE WHEN pg_postmaster_start_time() <= clock_timestamp() THEN pg_postmaster_start_time() + ${ms('$4')} END)`;
   const free = `(NOT ${same} AND (l.released OR ${over}))`;
   const mine = `(${free} OR (${same} AND NOT l.released))`;
-  // The clock was set back since: such a lease ends its own length from now.
+  // The clock was set back since the last extension. The lease then ends its own length from now.
   const ahead = `(NOT l.released AND ${named} AND l.lease_until > clock_timestamp() + ${ms('l.lease_ms')})`;
   const clockMs = `floor(${epochMs('clock_timestamp()')})::bigint`;
   const claimed = `epoch = CASE WHEN ${free} THEN greatest(l.epoch + 1, ${clockMs}) ELSE l.epoch END,
@@ -50,15 +50,15 @@ export function postgresStatements(schemaName: string) {
 
   // $1 tenant, $2 id, $3 kid, $4 record, $5 version, $6 age in ms, $7 the version before, $8 the kid before,
   // $9 the claim to end, $10 its note, $11 whether it sent nothing, $12 the claim that must be the last, $13 due in ms,
-  // $14 whether claims after $12 that sent nothing do not count.
+  // $14 whether to ignore claims after $12 that sent nothing.
   const dueAt = (parameter: string) => `CASE WHEN ${parameter}::float8 IS NULL THEN 0
     ELSE greatest(0, least(${NEVER}::float8, ${epochMs('clock_timestamp()')} + ${parameter}::float8))::bigint END`;
   const put = `INSERT INTO ${records} (tenant, id, kid, record, version, obtained_at, written_at, due_at, due_for)`;
   const row = `$1, $2, $3, $4, $5, clock_timestamp() - ${ms('$6')}, clock_timestamp(), ${dueAt('$13')}, $5`;
   const unused = '$7::text IS NULL AND $8::text IS NULL';
   /**
-   * Tells the lease row of what `changed` has written, and ends the claim $9. It finds that row as it is now, and none to
-   * change when somebody has claimed, or sent, after $12.
+   * Copies the change in `changed` to the lease row, and ends the claim $9. It sees the current state of that row. It
+   * changes no row if somebody has claimed, or sent, after $12.
    */
   const told = (versions: string, gone = "''::text") => `told AS (
     INSERT INTO ${leases} AS l (tenant, id, epoch, released, versions)
@@ -71,7 +71,7 @@ export function postgresStatements(schemaName: string) {
       OR ($14::boolean AND ${named} AND coalesce(l.sent_epoch <= ${epoch('$12')}, true)) RETURNING 1)`;
 
   return {
-    /** After the clock was set back, the age is at least that at the write. */
+    /** Even after the clock was set back, the age is at least that at the write. */
     read: `SELECT record, version, ${epochMs('greatest(clock_timestamp(), written_at) - obtained_at')} AS age_ms
       FROM ${records} WHERE tenant = $1 AND id = $2 AND kid = $3`,
     /** $2 the ids, $3 the kid of each. */
@@ -79,7 +79,7 @@ export function postgresStatements(schemaName: string) {
         ${epochMs('greatest(clock_timestamp(), written_at) - obtained_at')} AS age_ms
       FROM ${records} JOIN unnest($2::text[], $3::text[]) AS wanted (id, kid) USING (id, kid) WHERE tenant = $1`,
     version: `SELECT version FROM ${records} WHERE tenant = $1 AND id = $2 AND kid = $3`,
-    /** Where the record was changed and its lease row was not, a division by zero undoes all of the statement. */
+    /** If the record changes and its lease row does not, a division by zero undoes the whole statement. */
     create: `WITH changed AS (${put} SELECT ${row} WHERE ${unused} ON CONFLICT DO NOTHING RETURNING 1),
       ${told('jsonb_build_object($3::text, $5::text)')} SELECT 1 / (SELECT count(*) FROM told)::int FROM changed`,
     replace: `WITH changed AS (
@@ -88,8 +88,8 @@ export function postgresStatements(schemaName: string) {
         WHERE tenant = $1 AND id = $2 AND kid = $3 AND version = $7 AND $8::text IS NULL RETURNING 1),
       ${told('jsonb_build_object($3::text, $5::text)')} SELECT 1 / (SELECT count(*) FROM told)::int FROM changed`,
     /**
-     * The new place is taken first, and only while the old one has the expected version; the deletion decides, since it sees
-     * the row as it is.
+     * Writes the destination first, and only while the source has the expected version. The deletion decides, because
+     * it sees the current state of the source.
      */
     move: `WITH changed AS (
         ${put} SELECT ${row} FROM ${records} r
@@ -107,13 +107,13 @@ export function postgresStatements(schemaName: string) {
           AND ($5::float8 IS NULL OR epoch <= ${epoch('$5')}) RETURNING 1)
       SELECT 1 / (CASE WHEN EXISTS (SELECT FROM told) OR NOT EXISTS (
         SELECT FROM ${leases} WHERE tenant = $1 AND id = $2) THEN 1 ELSE 0 END) FROM changed`,
-    /** Of the last claim, where it came after the claim $3. */
+    /** Returns the last claim, if it came after the claim $3. */
     later: `SELECT epoch::float8 AS epoch, greatest(0, ${epochMs('clock_timestamp() - claimed_at')}) AS age_ms,
         NOT released AS open, coalesce(sent_epoch > ${epoch('$3')}, false) OR NOT ${named} AS may_have_sent
       FROM ${leases} l WHERE tenant = $1 AND id = $2 AND epoch > ${epoch('$3')}`,
     list: `SELECT kid, id FROM ${records} WHERE tenant = $1 AND kid <> 'rehearsal'`,
     kidsOf: `SELECT kid FROM ${records} WHERE tenant = $1 AND id = $2`,
-    /** $2 how long from now in ms, $3 how many; $4 to $6 the last of the page before. */
+    /** $2 how long from now in ms, $3 how many; $4 to $6 the last record of the previous page. */
     due: `SELECT id, kid, version, (${DUE})::float8 AS due_at FROM ${records}
       WHERE tenant = $1 AND kid <> 'rehearsal' AND ${DUE} < ${NEVER}
         AND ${DUE} <= (${epochMs('statement_timestamp()')} + $2::float8)::bigint
@@ -125,7 +125,9 @@ export function postgresStatements(schemaName: string) {
         (tenant, id, epoch, released, holder, claimed_at, lease_until, lease_ms, versions)
       VALUES ($1, $2, ${clockMs}, false, $3, clock_timestamp(), clock_timestamp() + ${ms('$4')}, ${epoch('$4')}, '{}')
       ON CONFLICT (tenant, id) DO UPDATE SET ${claimed} WHERE ${mine} OR ${ahead} RETURNING ${granted}`,
-    /** As `claim`, while the record of the key $6 has the version $7. Where nothing is claimed, the rest tells why. */
+    /**
+     * As `claim`, while the record of the kid $6 has the version $7. If nothing is claimed, the other columns tell why.
+     */
     claimVersion: `WITH granted AS (
         UPDATE ${leases} AS l SET ${claimed}
         WHERE tenant = $1 AND id = $2 AND l.versions ->> $6 = $7 AND (${mine} OR ${ahead}) RETURNING ${granted})
@@ -134,8 +136,8 @@ export function postgresStatements(schemaName: string) {
         EXISTS (SELECT FROM ${records} WHERE tenant = $1 AND id = $2 AND kid = $6 AND version = $7) AS there
       FROM (SELECT 1) AS one LEFT JOIN granted ON true`,
     /**
-     * Makes the lease row where it is missing or lags behind the record, as after a restore of one table. The lock on the
-     * record keeps it from changing before the lease row says what it is.
+     * Creates the lease row, or updates one that is older than the record, as after a restore of one table. The lock on
+     * the record prevents a change of the record before the lease row has its version.
      */
     retell: `WITH held AS (SELECT FROM ${records}
         WHERE tenant = $1 AND id = $2 AND kid = $3 AND version = $4 FOR SHARE)
@@ -144,7 +146,7 @@ export function postgresStatements(schemaName: string) {
       ON CONFLICT (tenant, id) DO UPDATE SET versions = l.versions || excluded.versions`,
     withdraw: `UPDATE ${leases} SET released = true
       WHERE tenant = $1 AND id = $2 AND right(holder, length($3) + 1) = '#' || $3`,
-    /** $5 whether its holder is about to send; $6 and $7 the key and the version that the record must have. */
+    /** $5 whether its holder is about to send; $6 and $7 the kid and the version that the record must have. */
     renew: `UPDATE ${leases} SET lease_until = clock_timestamp() + ${ms('$4')}, lease_ms = ${epoch('$4')},
         sent_epoch = CASE WHEN $5::boolean THEN epoch ELSE sent_epoch END
       WHERE tenant = $1 AND id = $2 AND epoch = ${epoch('$3')} AND NOT released
@@ -169,10 +171,10 @@ export function postgresStatements(schemaName: string) {
     setAside: `INSERT INTO ${schema}.journal (entry, tenant, id, kid, why, record) VALUES ($1, $2, $3, $4, $5, $6)`,
     forgetRehearsal: `WITH gone AS (DELETE FROM ${records} WHERE tenant = $1 AND id = $2 AND kid = 'rehearsal')
       DELETE FROM ${leases} WHERE tenant = $1 AND id = $2`,
-    /** A connection to a server that was demoted refuses this, which a question does not; the client then drops it. */
+    /** A demoted server refuses this write, unlike a query; the client then drops the connection. */
     writable: `DELETE FROM ${records} WHERE false`,
     status: `SELECT s.*, ${epochMs('clock_timestamp()')} AS now FROM ${schema}.status($1) s`,
-    /** What must hold before a login is trusted to it. */
+    /** Reads the facts that must hold before the database is trusted with a login. */
     check: `SELECT current_setting('server_version_num')::int AS server,
         (SELECT max(version) FROM ${schema}.schema_version) AS compatible_version,
         (SELECT max(coalesce((to_jsonb(s) ->> 'revision')::int, s.version)) FROM ${schema}.schema_version s) AS schema_version,
