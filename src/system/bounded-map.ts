@@ -1,6 +1,6 @@
 /**
- * Does that for each item, at most so many at once; answers what came of each, in their order. After a failure none is begun
- * any more; those under way end first.
+ * Runs `step` for each item, at most `atOnce` at a time, and returns the results in the order of the items. After a
+ * failure it starts no further step, waits for those that run, and throws the first error.
  */
 export async function mapBounded<T, R>(
   items: readonly T[],

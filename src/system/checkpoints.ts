@@ -1,11 +1,11 @@
 import { channel } from 'node:diagnostics_channel';
 
 /*
- * The moments between which a crash must lose nothing, told to whoever listens on the diagnostics channel
- * `holdfast:step`. Without a listener it costs one comparison. The fault tests kill and stop processes at each of them.
+ * Reports the moments between which a crash must lose nothing, on the diagnostics channel `holdfast:step`. Without a
+ * subscriber a report costs one comparison. The fault tests kill and stop processes at each of these moments.
  */
 
-/** In the order in which a refresh passes them. */
+/** In the order in which a refresh reaches them. */
 export const STEPS = [
   'lease-wanted',
   'lease-held',
@@ -22,7 +22,7 @@ export const STEPS = [
 
 export type Step = (typeof STEPS)[number];
 
-/** What a listener gets. */
+/** The message that a subscriber receives. */
 export interface StepMessage {
   readonly step: Step;
 }

@@ -2,25 +2,25 @@ import { readFileSync, readlinkSync } from 'node:fs';
 import { uptime } from 'node:os';
 
 /*
- * How old something is, by the clock that says more. Within one boot the kernel's boot-time clock cannot be set and goes on
- * while a laptop sleeps, so a wall clock that is set back makes nothing younger. It stands still while a virtual machine is
- * suspended, so a wall clock that is ahead counts too: if it is wrong, that costs one early refresh. Across boots the wall
- * clock is all there is.
+ * Measures age with two clocks and takes the greater result. Within one boot nobody can set the kernel's boot-time
+ * clock, and it runs while a laptop sleeps. So a wall clock that is set back makes nothing younger. The boot-time clock
+ * stops while a virtual machine is suspended, so a wall clock that is ahead counts too: a wrong one costs one early
+ * refresh. Across boots only the wall clock is available.
  */
 
-/** A moment, by both clocks. */
+/** A moment on both clocks. */
 export interface Moment {
   /** Milliseconds since the epoch. */
   readonly wall: number;
-  /** Milliseconds since that boot; absent where the platform does not name its boots. */
+  /** Milliseconds since that boot; absent on platforms that do not identify their boots. */
   readonly boot?: { readonly id: string; readonly ms: number } | undefined;
 }
 
-/** A moment by the two clocks of this process that nobody can set; one of them goes on while a laptop sleeps. */
+/** A moment on two clocks that nobody can set. One of them runs while a laptop sleeps. */
 export interface ElapsingMoment {
   /** Milliseconds, precise. */
   readonly running: number;
-  /** Milliseconds since the boot, to a hundredth of a second. */
+  /** Milliseconds since the boot, with a resolution of 10 milliseconds. */
   readonly boot: number;
 }
 
@@ -28,7 +28,7 @@ export function elapsingMoment(): ElapsingMoment {
   return { running: performance.now(), boot: uptime() * 1000 };
 }
 
-/** How many milliseconds have gone by since, by whichever of the two clocks says more. */
+/** Returns the milliseconds since `then`, on the clock that shows more. */
 export function elapsedSince(then: ElapsingMoment): number {
   const now = elapsingMoment();
   return Math.max(now.running - then.running, now.boot - then.boot);
@@ -43,8 +43,8 @@ export function thisMoment(): Moment {
 }
 
 /**
- * How long ago, in milliseconds: the greater of the two ages within one boot. Across boots it may be negative: then a wrong
- * clock took one of the two moments, and the age is not known.
+ * Returns the age of `then` in milliseconds: within one boot, the greater of the two clocks' ages. Across boots the age
+ * may be negative. Then one of the two moments comes from a wrong clock, and the age is unknown.
  */
 export function ageOf(then: Moment, now: Moment): number {
   const byWall = now.wall - then.wall;
@@ -52,7 +52,7 @@ export function ageOf(then: Moment, now: Moment): number {
   return Math.max(byWall, now.boot.ms - then.boot.ms);
 }
 
-/** The boot, and the time namespace, whose boot-time clock may be shifted. */
+/** Identifies the boot and the time namespace, since a time namespace may shift the boot-time clock. */
 function readBootId(): string {
   try {
     const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();

@@ -1,15 +1,18 @@
 import { homedir } from 'node:os';
 
-/** What Holdfast asks of its surroundings. Everything else takes it as a value, so that a test can hand in another. */
+/**
+ * Everything that Holdfast reads from its environment. All other code takes it as a parameter, so a test can pass
+ * another.
+ */
 export interface Environment {
   readonly variables: Readonly<Record<string, string | undefined>>;
   readonly platform: NodeJS.Platform;
   readonly homeDirectory: string;
-  /** The user id that must own our files; `undefined` on Windows, where access lists take that place. */
+  /** The user id that must own Holdfast's files; `undefined` on Windows, where access lists control access instead. */
   readonly uid: number | undefined;
 }
 
-/** The surroundings of this process, as they are now. Nothing else in Holdfast reads `process.env`. */
+/** Reads the current environment of this process. No other code in Holdfast reads `process.env`. */
 export function processEnvironment(): Environment {
   return {
     variables: ownVariables(process.env, process.platform),
@@ -20,8 +23,8 @@ export function processEnvironment(): Environment {
 }
 
 /**
- * A frozen copy without a prototype. `process.env` inherits from `Object.prototype`, so a parser that can be made to write
- * there would set variables, some of which name a command to run.
+ * Returns a frozen copy without a prototype. `process.env` inherits from `Object.prototype`. A parser that an attacker
+ * makes write to that prototype would set variables, and some variables name a command to run.
  */
 export function ownVariables(
   variables: Readonly<Record<string, string | undefined>>,
@@ -30,7 +33,8 @@ export function ownVariables(
   const copy = Object.create(null) as Record<string, string | undefined>;
   for (const name of Object.keys(variables)) copy[name] = variables[name];
   if (platform === 'win32') {
-    // Windows has `Path` and `windir`, and finds them in any case; a child process still gets each once.
+    // Windows has `Path` and `windir`, and finds variables in any case. The upper-case copies are not enumerable, so a
+    // child process still gets each variable once.
     for (const name of Object.keys(copy)) {
       const upper = name.toUpperCase();
       if (copy[upper] === undefined) Object.defineProperty(copy, upper, { value: copy[name] });
@@ -39,7 +43,7 @@ export function ownVariables(
   return Object.freeze(copy);
 }
 
-/** Empty where there is none: without HOME, for a user id that is no user's, as containers have them. */
+/** Returns an empty string without HOME for a user id that has no passwd entry, as in containers. */
 function homeOf(): string {
   try {
     return homedir();

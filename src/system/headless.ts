@@ -2,12 +2,13 @@ import { existsSync } from 'node:fs';
 import type { Environment } from './environment.ts';
 import { openerOf } from './processes/browser.ts';
 
-/** What marks a container from within (Docker and BuildKit, Podman). */
+/** Files that exist only inside a container (Docker and BuildKit, Podman). */
 const CONTAINER_MARKS = ['/.dockerenv', '/run/.containerenv'];
 
 /**
- * Why no browser can be opened from here, as the end of a sentence; `undefined` where one can. A browser that `BROWSER`
- * names counts, whatever the place: Codespaces and dev containers bring one that opens on the person's machine.
+ * Says, as the end of a sentence, why this process cannot open a browser; `undefined` if it can. A browser that
+ * `BROWSER` names counts in every environment: Codespaces and dev containers set one that opens on the person's
+ * machine.
  */
 export function whyNoBrowser(environment: Environment): string | undefined {
   if (openerOf(environment) !== undefined) return undefined;
@@ -15,8 +16,8 @@ export function whyNoBrowser(environment: Environment): string | undefined {
 }
 
 /**
- * Why the person's browser is on another machine than this, as the end of a sentence. What it is sent back to on its own
- * machine may then not lead here, even where it could be opened from here. `undefined` where nothing says so.
+ * Says, as the end of a sentence, why the person's browser is on another machine; `undefined` if nothing indicates
+ * that. Even if this process can open that browser, a redirect to the browser's own machine may not reach this one.
  */
 export function whyElsewhere({ variables }: Environment): string | undefined {
   if (variables['CI']) return 'this is a CI job';

@@ -1,17 +1,17 @@
 import { channel } from 'node:diagnostics_channel';
 
 /*
- * What can be counted and timed, told to whoever listens on the diagnostics channel `holdfast:metric`. Without a listener
- * it costs one comparison. No message names a resource, an account, a token or a key: only the authorization server, by its
- * host, and words of a fixed list. The table in telemetry/metric-table.ts makes metrics of it.
+ * Publishes counts and timings on the diagnostics channel `holdfast:metric`. Without a subscriber a report costs one
+ * comparison. No message names a resource, an account, a token or a key. It names only the authorization server's host
+ * and words from a fixed list. The table in telemetry/metric-table.ts turns the messages into metrics.
  */
 
 export type RefreshOutcome =
-  /** The server gave new tokens. */
+  /** The server issued new tokens. */
   | 'refreshed'
-  /** It refused for good, and a person must log in. */
+  /** The server refused permanently, and a person must log in. */
   | 'login-required'
-  /** Nothing was sent, or what was sent made no difference: another process had been faster. */
+  /** Another process was faster: this one sent nothing, or its request had no effect. */
   | 'superseded'
   | 'failed';
 
@@ -22,39 +22,39 @@ export type Metric =
       readonly outcome: RefreshOutcome;
       /** The authorization server's issuer identifier. */
       readonly issuer: string;
-      /** How often something was presented to the server. */
+      /** Number of requests sent to the token endpoint. */
       readonly attempts: number;
-      /** Which claim it was, where the lease is one. */
+      /** The claim's fencing token, if the lease is a claim. */
       readonly epoch: number | undefined;
       readonly ms: number;
       /** Milliseconds since the epoch. */
       readonly startedAt: number;
-      /** The code of the error, where there was one. */
+      /** The error's code, if the refresh failed. */
       readonly code: string | undefined;
     }
-  /** `lost`: it lapsed before the first byte left, so nothing was sent. */
+  /** `lost`: the claim expired before the first byte was sent, so no request was sent. */
   | { readonly name: 'claim'; readonly outcome: 'won' | 'held' | 'superseded' | 'lost' }
-  /** A write of tokens that the server gave did not land at the first try. */
+  /** The first attempt to store newly issued tokens failed. */
   | { readonly name: 'commit-retry' }
   | { readonly name: 'set-aside'; readonly why: 'damaged' | 'late' | 'unpersisted' }
-  /** A caller got a token: from memory, from the store as it was, or from a refresh. */
+  /** A caller received a token: from memory, unchanged from the store, or from a refresh. */
   | { readonly name: 'served'; readonly from: 'memory' | 'store' | 'refresh' }
-  /** One call of an engine; `code` where it failed. */
+  /** One call to a store engine; `code` is set if it failed. */
   | {
       readonly name: 'engine-call';
       readonly operation: string;
       readonly ms: number;
       readonly code: string | undefined;
     }
-  /** What the refresher knows of the store after a look. */
+  /** The state of all logins in the store, after the refresher's scan. */
   | { readonly name: 'warm'; readonly states: Readonly<Record<RefresherState, number>> };
 
-/** `undecryptable`: its key is not here, or it is damaged. */
+/** `undecryptable`: its key is not available, or the record is damaged. */
 export type RefresherState = 'fresh' | 'due' | 'login-required' | 'undecryptable';
 
 const metrics = channel('holdfast:metric');
 
-/** Whether somebody listens: what is dear to find out need not be found out otherwise. */
+/** Tells whether anybody subscribes, so that callers skip costly measurements otherwise. */
 export function isMeasured(): boolean {
   return metrics.hasSubscribers;
 }
@@ -63,7 +63,7 @@ export function measure(metric: Metric): void {
   if (metrics.hasSubscribers) metrics.publish(metric);
 }
 
-/** Hears of each from now on. The listener must not throw. Answers the function that ends it. */
+/** Passes each later metric to the listener, which must not throw. Returns the function that unsubscribes it. */
 export function onMetric(listener: (metric: Metric) => void): () => void {
   const hear = (message: unknown) => listener(message as Metric);
   metrics.subscribe(hear);

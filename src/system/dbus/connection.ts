@@ -16,12 +16,15 @@ import {
 } from './message.ts';
 
 /*
- * A connection to the session bus whose every call ends in time, and that holds nothing open once it is closed: a stopped
- * daemon answers nothing. Our own, since each start of `holdfast token` pays for it: a library cost three times as much
- * as Node itself.
+ * A connection to the session bus. Every call has a deadline, since a stopped daemon answers nothing, and nothing stays
+ * open after `close`. Holdfast has its own implementation, since each start of `holdfast token` pays for it. A library
+ * cost three times as much as Node itself.
  */
 
-/** A call that did not succeed, by its D-Bus error name. `timeout`, `disconnected`, `foreign` and `nonsense` are ours. */
+/**
+ * A failed call, with its D-Bus error name. `timeout`, `disconnected`, `foreign` and `nonsense` are Holdfast's own
+ * names.
+ */
 export class BusError extends Error {
   readonly errorName: string;
 
@@ -32,7 +35,7 @@ export class BusError extends Error {
   }
 }
 
-/** When something has to have ended, on the clock of `performance.now()`. */
+/** A time limit, on the clock of `performance.now()`. */
 export type Deadline = number;
 
 export function deadlineIn(milliseconds: number): Deadline {
@@ -40,7 +43,7 @@ export function deadlineIn(milliseconds: number): Deadline {
 }
 
 export interface Bus {
-  /** The body of the reply. Rejects with BusError. */
+  /** Sends the call and returns the body of the reply. Rejects with BusError. */
   call(call: MethodCall, deadline: Deadline): Promise<readonly unknown[]>;
   close(): void;
 }
@@ -51,10 +54,10 @@ const BUS = {
   interface: 'org.freedesktop.DBus',
 };
 
-/** Two short lines. */
+/** Size limit of the greeting, which is two short lines. */
 const MAX_GREETING_BYTES = 4096;
 
-/** Where the session bus is, without asking anyone; `undefined` where there is none. */
+/** Returns the session bus's address without contacting it; `undefined` if no bus is known. */
 export function sessionBusAddress({ variables }: Environment): string | undefined {
   if (variables['DBUS_SESSION_BUS_ADDRESS']) return variables['DBUS_SESSION_BUS_ADDRESS'];
   const socket = variables['XDG_RUNTIME_DIR'] && join(variables['XDG_RUNTIME_DIR'], 'bus');
@@ -62,9 +65,9 @@ export function sessionBusAddress({ variables }: Environment): string | undefine
 }
 
 /**
- * Connects to the bus, if this user or root runs it: whoever runs a bus reads what is sent over it.
+ * Connects to the bus if this user or root runs it: the user who runs a bus can read its messages.
  *
- * @param address as in DBUS_SESSION_BUS_ADDRESS: several, of which the first that answers is taken
+ * @param address as in DBUS_SESSION_BUS_ADDRESS: several addresses, tried in order until one answers
  * @throws BusError
  */
 export async function connectBus(address: string, deadline: Deadline): Promise<Bus> {
@@ -90,13 +93,13 @@ export async function connectBus(address: string, deadline: Deadline): Promise<B
   throw failure;
 }
 
-/** Whether the bus would start a service of that name; starts nothing. */
+/** Tells whether the bus can start a service of that name. Starts nothing. */
 export async function canBeStarted(bus: Bus, name: string, deadline: Deadline): Promise<boolean> {
   const [names] = await bus.call({ ...BUS, member: 'ListActivatableNames' }, deadline);
   return Array.isArray(names) && names.includes(name);
 }
 
-/** `unix:path=/run/x;unix:abstract=/tmp/y` */
+/** Parses addresses such as `unix:path=/run/x;unix:abstract=/tmp/y`. */
 function socketAddresses(address: string): SocketAddress[] {
   return address.split(';').flatMap((one) => {
     if (!one.startsWith('unix:')) return [];
@@ -108,7 +111,7 @@ function socketAddresses(address: string): SocketAddress[] {
   });
 }
 
-/** Each byte of UTF-8 may stand as a percent sign and two digits. */
+/** Decodes percent signs followed by two hex digits, each pair one byte of UTF-8. */
 function unescaped(text: string): string {
   const bytes = Buffer.from(text, 'utf8').toString('latin1');
   const plain = bytes.replace(/%([0-9a-f]{2})/gi, (_, hex: string) =>
@@ -137,7 +140,10 @@ class Connection implements Bus {
     this.#socket.on('close', () => this.#lose(new BusError('disconnected', 'the bus closed the connection')));
   }
 
-  /** Without a user id of our own: the bus takes the one that the kernel names, which in a namespace is another. */
+  /**
+   * Authenticates without a user id. The bus then uses the id that the kernel reports, which differs in a user
+   * namespace.
+   */
   async start(deadline: Deadline): Promise<void> {
     await this.#inTime('the session bus', deadline, (pending) => {
       this.#authenticated = pending;
@@ -158,7 +164,7 @@ class Connection implements Bus {
 
   close(): void {
     this.#lose(new BusError('disconnected', 'the connection is closed'));
-    // Not half-closed: a stopped daemon never closes its side, and the process could not end.
+    // Destroyed, not half-closed: a stopped daemon never closes its side, and the process could not end.
     this.#socket.destroy();
   }
 
@@ -186,7 +192,9 @@ class Connection implements Bus {
     else this.#readMessages();
   }
 
-  /** The bus asks for the identity (`DATA`), is told none, and says `OK` or `REJECTED`. */
+  /**
+   * Reads the bus's answer. The bus asks for an identity (`DATA`), gets an empty one, and replies `OK` or `REJECTED`.
+   */
   #authenticate(waiting: Pending): void {
     const lines = this.#received.toString('latin1').split('\r\n').slice(0, -1);
     const answer = lines.find((line) => !/^DATA *$/.test(line));
@@ -207,7 +215,7 @@ class Connection implements Bus {
         this.#settle(message);
       }
     } catch (error) {
-      // Where the next message would begin is not known any more.
+      // The start of the next message is unknown now.
       const why = error instanceof Error ? error.message : String(error);
       this.#lose(new BusError('nonsense', `the bus sent what is no message: ${why}`));
       this.#socket.destroy();

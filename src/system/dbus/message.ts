@@ -1,8 +1,8 @@
 import { aligned, completeTypes, MalformedMessageError, Reader, Variant, Writer } from './value.ts';
 
 /*
- * The wire format of D-Bus messages (D-Bus Specification, "Message Format"), as far as a client needs
- * it: no file descriptors.
+ * The wire format of D-Bus messages (D-Bus Specification, "Message Format"), as far as a client needs it. File
+ * descriptors are not supported.
  */
 
 export const METHOD_RETURN = 2;
@@ -21,10 +21,10 @@ const FIELD = {
   signature: 8,
 };
 
-/** The fixed part of a header, up to and with the length of its fields. */
+/** The fixed part of a header, including the length of its fields. */
 export const HEADER_BYTES = 16;
 
-/** A sealing key has 32 bytes; nothing that is asked for here comes near this size. */
+/** A sealing key has 32 bytes; no reply that Holdfast needs is nearly this large. */
 const MAX_MESSAGE_BYTES = 1024 * 1024;
 
 const LITTLE = 'l'.charCodeAt(0);
@@ -37,13 +37,13 @@ export interface MethodCall {
   readonly member: string;
   readonly signature?: string | undefined;
   readonly body?: readonly unknown[] | undefined;
-  /** Whether the bus may start a service that does not run; it may, unless this is `false`. */
+  /** Whether the bus may start a service that does not run; default `true`. */
   readonly autoStart?: boolean | undefined;
 }
 
 export interface IncomingMessage {
   readonly type: number;
-  /** Of the call that this answers. */
+  /** The serial number of the call that this message answers. */
   readonly replySerial: number | undefined;
   readonly errorName: string | undefined;
   readonly body: readonly unknown[];
@@ -75,7 +75,7 @@ export function encodeCall(call: MethodCall, serial: number): Buffer {
 }
 
 /**
- * How long the message is whose first `HEADER_BYTES` bytes these are.
+ * Returns the length of a message from its first `HEADER_BYTES` bytes.
  *
  * @throws MalformedMessageError
  */

@@ -9,23 +9,24 @@ import { quote } from '../../quote.ts';
 import type { Environment } from '../environment.ts';
 import { type Bus, BusError, connectBus, deadlineIn, sessionBusAddress } from './connection.ts';
 
-/* What keyrings behind the session bus have in common: reaching it, and what its errors mean. */
+/* The common part of the keyrings on the session bus: the connection, and the meaning of errors. */
 
-/** Such a keyring, as messages speak of it. */
+/** The description of such a keyring for messages. */
 export interface BusKeyring {
-  /** As the subject of a sentence. */
+  /** The keyring's name, as the subject of a sentence. */
   readonly name: string;
   readonly busName: string;
-  /** What to do where it is not there. */
+  /** What to do if the keyring is absent. */
   readonly whenAbsent: string;
-  /** What to look at where it does not answer. */
+  /** The daemons to check if the keyring does not answer. */
   readonly daemons: string;
 }
 
 /**
  * Connects to the session bus.
  *
- * @throws KeyringAbsentError where there is none, or another user's; KeyringBrokenError when it does not answer in time
+ * @throws KeyringAbsentError when no bus runs, or the bus is another user's
+ * @throws KeyringBrokenError when the bus does not answer in time
  */
 export async function sessionBus(
   environment: Environment,
@@ -59,7 +60,7 @@ export async function sessionBus(
   }
 }
 
-/** What a failed call says of the keyring. Anything but a BusError comes back as it is. */
+/** Converts a failed call into the keyring's error. Returns anything but a BusError unchanged. */
 export function busFailure(error: unknown, keyring: BusKeyring): unknown {
   if (!(error instanceof BusError)) return error;
   const said = `(${error.errorName}: ${quote(error.message)})`;
@@ -86,7 +87,7 @@ function failureOfService(name: string, said: string, keyring: BusKeyring): Hold
       });
     case 'timeout':
     case 'TimedOut':
-      // It is there, and slow: neither absent, nor locked.
+      // The service runs but is slow: neither absent nor locked.
       return retryable(
         new KeyringBrokenError(`${keyring.name} does not answer in time ${said}.`, {
           hint: `Try again in a moment. If that does not help, it hangs: restart ${keyring.daemons}.`,

@@ -1,9 +1,9 @@
 /*
- * Values as D-Bus messages hold them (D-Bus Specification, "Type System" and "Marshaling"). What comes in is not trusted:
- * every length is checked, and nesting ends at a limit.
+ * Reads and writes values in D-Bus messages (D-Bus Specification, "Type System" and "Marshaling"). Input is not
+ * trusted: the reader checks every length and limits the nesting.
  */
 
-/** A value with its own signature, as `v` in a body holds it. */
+/** A value with its own signature, the type `v` in a body. */
 export class Variant {
   readonly signature: string;
   readonly value: unknown;
@@ -14,7 +14,7 @@ export class Variant {
   }
 }
 
-/** What came in is not of this format. */
+/** The input is not a valid D-Bus message. */
 export class MalformedMessageError extends Error {}
 
 const MAX_DEPTH = 32;
@@ -23,7 +23,7 @@ export function aligned(offset: number, to: number): number {
   return Math.ceil(offset / to) * to;
 }
 
-/** `sa{sv}ay` is `s`, `a{sv}`, `ay`. */
+/** Splits a signature into complete types: `sa{sv}ay` gives `s`, `a{sv}`, `ay`. */
 export function completeTypes(signature: string): string[] {
   const types: string[] = [];
   for (let at = 0; at < signature.length; ) {
@@ -71,7 +71,7 @@ function alignmentOf(type: string): number {
   return alignment;
 }
 
-/** Writes little-endian, whatever the machine: the receiver reads either. */
+/** Writes little-endian on every machine; the receiver accepts either byte order. */
 export class Writer {
   #parts: Buffer[] = [];
   #length = 0;
@@ -84,7 +84,7 @@ export class Writer {
     this.#push(Buffer.alloc(aligned(this.#length, to) - this.#length));
   }
 
-  /** `a{…}` takes an object, or pairs; `ay` takes bytes; a structure takes an array; `x` and `t` a bigint. */
+  /** `a{…}` takes an object or pairs; `ay` takes bytes; a structure takes an array; `x` takes a bigint. */
   value(type: string, value: unknown): void {
     this.align(alignmentOf(type));
     const inner = type.slice(1, -1);
@@ -171,7 +171,7 @@ export class Reader {
     this.at = aligned(this.at, to);
   }
 
-  /** `ay` gives a Buffer, other arrays and structures an array, `x` and `t` a bigint. */
+  /** Returns a Buffer for `ay`, an array for other arrays and structures, and a bigint for `x` and `t`. */
   value(type: string, depth: number): unknown {
     if (depth > MAX_DEPTH) throw new MalformedMessageError('nested too deeply');
     this.align(alignmentOf(type));
@@ -238,7 +238,7 @@ export class Reader {
     return this.#view.getUint32(this.#take(4), this.#little);
   }
 
-  /** Where the next `count` bytes are; they are taken. */
+  /** Consumes the next `count` bytes and returns their offset. */
   #take(count: number): number {
     const start = this.at;
     if (start + count > this.#bytes.length) throw new MalformedMessageError('it ends early');

@@ -6,32 +6,35 @@ import { step } from '../checkpoints.ts';
 import { whenShared } from '../os/windows-sharing.ts';
 import { storageError, systemErrorCode } from './storage-error.ts';
 
-/** A file system without hard links says one of these. */
+/** Error codes of a file system without hard links. */
 const NO_HARD_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK']);
 
-/** What an atomic write under a lock has open at once: the lock, the staged file, the old one or the directory. */
+/**
+ * Number of descriptors that an atomic write needs at once: the lock, the staged file, and the old file or the
+ * directory.
+ */
 const RESERVED_DESCRIPTORS = 4;
 
 export interface AtomicWriteOptions {
-  /** A private directory on the same file system, where the file is written before it takes its name. */
+  /** A private directory on the same file system. The file is written there, then renamed. */
   readonly temporary: string;
-  /** Write only if nothing has that name yet: of many writers exactly one gets `written`. */
+  /** Write only if the path is free. Of several writers, exactly one gets `written`. */
   readonly exclusive?: boolean | undefined;
 }
 
-/** Content that is on disk, synced, and has no name yet that anyone looks for. */
+/** Content that is synced to disk but not yet at its final path. */
 export interface StagedFile {
-  /** Gives it that name, in place of what has it. Durable when it returns. */
+  /** Moves the file to its final path and replaces any file there. Durable when this returns. */
   place(): Promise<void>;
-  /** Gives it that name if nothing has it; `false` when something has. */
+  /** Moves the file to its final path if that is free; `false` if the path is taken. */
   placeIfFree(): Promise<boolean>;
-  /** Removes it, unless it was placed. Never throws. */
+  /** Removes the staged file, unless it was placed. Never throws. */
   discard(): Promise<void>;
 }
 
 /**
- * Gives the file its new content so that any reader, at any moment and after any crash, finds the old or the new one
- * whole. Mode 0600. Durable when it returns: the file and its directory are synced.
+ * Replaces the file's content atomically: at any moment, and after any crash, a reader finds either the old or the new
+ * content complete. Mode 0600. Durable when this returns: the file and its directory are synced.
  *
  * @throws StorageFullError, StorageUnwritableError; the old content is then still in place
  */
@@ -51,10 +54,10 @@ export async function writeFileAtomically(
 }
 
 /**
- * The first half of an atomic write, for those who can do something else meanwhile: take a lock, compare.
+ * Does the first half of an atomic write, so that the caller can lock or compare before the second half.
  *
  * @param temporary a private directory on the same file system
- * @throws StorageFullError, StorageUnwritableError; nothing is left behind
+ * @throws StorageFullError, StorageUnwritableError; no file is left behind
  */
 export async function stageFile(path: string, bytes: Uint8Array, temporary: string): Promise<StagedFile> {
   const staged = join(temporary, `${stagedName(path)}.${randomBytes(8).toString('hex')}`);
@@ -62,7 +65,7 @@ export async function stageFile(path: string, bytes: Uint8Array, temporary: stri
   const discard = async () => {
     if (placed) return;
     await unlink(staged).catch(() => {
-      // It was never made.
+      // The file was never created.
     });
   };
   const named = async (place: () => Promise<boolean>) => {
@@ -96,7 +99,7 @@ export async function stageFile(path: string, bytes: Uint8Array, temporary: stri
   };
 }
 
-/** What was staged for that path and has not taken its name: its writer is at it, or died. */
+/** Lists the files that are staged for the path: their writers still run, or died. */
 export async function stagedFor(path: string, temporary: string): Promise<string[]> {
   const names = await readdir(temporary).catch(() => []);
   return names.filter((name) => name.startsWith(`${stagedName(path)}.`)).map((name) => join(temporary, name));
@@ -107,10 +110,10 @@ function stagedName(path: string): string {
 }
 
 /**
- * Writes a small file in place, in one call that a kill of the process cannot cut in two. Not synced, and not whole after
- * a power cut: for what is a help and no promise.
+ * Writes a small file in place, in one call that a kill of the process cannot split. The file is not synced, and may be
+ * incomplete after a power failure. Use it only for data that may be lost.
  *
- * @param bytes always as many, so that nothing of an older content stays behind them
+ * @param bytes always of the same length, so that no older content remains after them
  * @throws StorageFullError, StorageUnwritableError
  */
 export async function overwriteFile(path: string, bytes: Uint8Array): Promise<void> {
@@ -131,8 +134,8 @@ export async function overwriteFile(path: string, bytes: Uint8Array): Promise<vo
 }
 
 /**
- * Takes up space, and descriptors, that a later write will need, so that it is known before anything is at stake that
- * they are there. Released right before that write.
+ * Reserves the disk space and descriptors that a later write needs, before anything depends on that write. The caller
+ * releases them right before it.
  *
  * @throws StorageFullError, StorageUnwritableError
  */
@@ -142,16 +145,16 @@ export async function reserveSpace(temporary: string, bytes: number): Promise<{ 
   const release = async () => {
     await Promise.allSettled(files.splice(0).map((file) => file.close()));
     await unlink(path).catch(() => {
-      // It was never made, or is released already.
+      // The file was never created, or is already removed.
     });
   };
   try {
-    // Random, so that no file system takes it for a hole or squeezes it to nothing.
+    // Random bytes, so that no file system stores them as a hole or compresses them.
     await writeNewFile(path, randomBytes(bytes));
     for (let index = 0; index < RESERVED_DESCRIPTORS; index += 1) files.push(await open(path, 'r'));
-    // The room is taken for as long as it is open: whoever is killed gives it back.
+    // Unlinked while open: the space stays reserved, and the kernel frees it if this process dies.
     await unlink(path).catch(() => {
-      // This file system wants it closed first.
+      // This file system does not unlink open files.
     });
     return { release };
   } catch (error) {
@@ -160,7 +163,7 @@ export async function reserveSpace(temporary: string, bytes: number): Promise<{ 
   }
 }
 
-/** Removes the file for good; `false` when it was not there. */
+/** Removes the file durably; `false` if it does not exist. */
 export async function removeFileDurably(path: string): Promise<boolean> {
   try {
     await whenShared(() => unlink(path));
@@ -172,7 +175,7 @@ export async function removeFileDurably(path: string): Promise<boolean> {
   }
 }
 
-/** Moves a file within one file system, durably; `false` when it was not there. The new name must be free. */
+/** Moves a file within one file system, durably; `false` if it does not exist. The new path must be free. */
 export async function moveFileDurably(from: string, to: string): Promise<boolean> {
   try {
     await whenShared(() => rename(from, to));
@@ -186,9 +189,9 @@ export async function moveFileDurably(from: string, to: string): Promise<boolean
 }
 
 /**
- * Removes what writers that were killed left behind in the temporary directory.
+ * Removes files that killed writers left in the temporary directory.
  *
- * @param abandonedAfterMs how old a file of that name is when it is of no use to anyone
+ * @param abandonedAfterMs returns the age, in milliseconds, at which a file of that name counts as abandoned
  */
 export async function sweepTemporaries(
   temporary: string,
@@ -211,14 +214,14 @@ export async function sweepTemporaries(
   }
 }
 
-/** Makes names in the directory durable. Windows has no such call; there NTFS journals them. */
+/** Makes the names in a directory durable. Windows has no such call, but NTFS journals names. */
 export async function syncDirectory(path: string): Promise<void> {
   if (process.platform === 'win32') return;
   const directory = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
     await directory.sync();
   } catch (error) {
-    // Some network and FUSE file systems refuse to sync a directory; the data itself is synced.
+    // Some network and FUSE file systems refuse to sync a directory; the file's data is synced already.
     const code = systemErrorCode(error);
     if (code !== 'EINVAL' && code !== 'ENOTSUP' && code !== 'EOPNOTSUPP') throw error;
   } finally {
@@ -240,7 +243,10 @@ async function writeNewFile(path: string, bytes: Uint8Array): Promise<void> {
   }
 }
 
-/** Gives the staged file its name if that is free. link(2) fails on a name that is taken; rename(2) would replace it. */
+/**
+ * Moves the staged file to its final path if that is free. link(2) fails on an existing path; rename(2) would replace
+ * it.
+ */
 async function takeFreeName(staged: string, path: string): Promise<boolean> {
   try {
     await whenShared(() => link(staged, path));
@@ -251,7 +257,7 @@ async function takeFreeName(staged: string, path: string): Promise<boolean> {
     if (code === 'EEXIST') return false;
     if (code === undefined || !NO_HARD_LINKS.has(code)) throw error;
   }
-  // Without hard links the check and the rename are two steps; callers that race hold a lock.
+  // Without hard links, the check and the rename are two steps; concurrent callers hold a lock.
   try {
     await lstat(path);
     return false;

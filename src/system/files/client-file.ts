@@ -16,29 +16,34 @@ import { makeDirectories } from './made-directory.ts';
 import { shellPath, storageError, systemErrorCode } from './storage-error.ts';
 
 /*
- * A file that belongs to another program and to the user: its configuration. It may be a link into a repository of
- * dotfiles, has a mode and an owner of its own, and the other program may write it at any moment.
+ * Reads and replaces another program's configuration file, which belongs to the user. It may be a link into a dotfiles
+ * repository, it has its own mode and owner, and the other program may write it at any moment.
  */
 
-/** Claude Code keeps its history in the file that also holds its servers. */
+/** Claude Code stores its history and its servers in the same file. */
 const MAX_BYTES = 64 * 1024 * 1024;
-/** How long another process of ours may be at the file; it takes milliseconds. */
+/**
+ * Time limit for waiting until another Holdfast process has written the file, in milliseconds. A write takes
+ * milliseconds.
+ */
 const PATIENCE_MS = 5_000;
-/** A file in the making that is older than this was left by a process that was killed. */
+/** The age, in milliseconds, at which a staged file counts as abandoned by a killed process. */
 const ABANDONED_AFTER_MS = 30_000;
 
-/** What was found. */
+/** The result of reading the file. */
 export interface ClientFile {
-  /** Where it really lies: links followed. */
+  /** The file's real path, with all links resolved. */
   readonly path: string;
-  /** `undefined` when there is no such file. */
+  /** `undefined` when the file does not exist. */
   readonly text: string | undefined;
   readonly stats: Stats | undefined;
 }
 
 /**
- * @param options.maxBytes smaller than usual where somebody else may have written it
- * @throws InvalidArgumentError when it is no plain file, is too large, or is not UTF-8; when the path is relative
+ * Reads the file.
+ *
+ * @param options.maxBytes smaller than the default if somebody else may have written the file
+ * @throws InvalidArgumentError when the file is not plain, not UTF-8 or too large; when the path is relative
  * @throws StorageUnreadableError
  */
 export async function readClientFile(
@@ -46,7 +51,7 @@ export async function readClientFile(
   { maxBytes = MAX_BYTES }: { readonly maxBytes?: number | undefined } = {},
 ): Promise<ClientFile> {
   if (!isAbsolute(path)) {
-    // Without HOME a program's own file would be looked for in the current directory, which may be anybody's.
+    // Without HOME the path is relative to the current directory, which anybody may control.
     throw new InvalidArgumentError(`${shellPath(path)} is not an absolute path, so it was not read.`, {
       hint: 'Set HOME to your home directory, or name the file: --file FILE',
     });
@@ -74,11 +79,11 @@ export async function readClientFile(
 }
 
 /**
- * Gives the file its new content in one step, with the mode and the owner that it had. One that is mounted by itself, as
- * into a container, cannot be replaced and is written where it is.
+ * Replaces the file's content in one step and preserves its mode and owner. A file that is a mount of its own, as in a
+ * container, cannot be replaced, so it is overwritten in place.
  *
- * @param options.mode of a file, and of directories, that have to be made
- * @returns `false` when the file is no longer as it was read; nothing is written then
+ * @param options.mode for a new file and new directories
+ * @returns `false`, without a write, when the file has changed since it was read
  * @throws LockTimeoutError, StorageFullError, StorageUnwritableError; the old content is then still in place
  */
 export async function replaceClientFile(
@@ -94,7 +99,8 @@ export async function replaceClientFile(
       mode: options.mode === 'private' ? 0o700 : 0o777,
       uid: process.geteuid?.(),
     });
-    // The one name for all processes of ours makes it a lock as well: each compares and renames alone.
+    // All Holdfast processes use the same staged name, so it also serves as a lock: one process at a time compares and
+    // renames.
     const handle = await openAlone(staged, options.mode === 'private' || stats !== undefined ? 0o600 : 0o666);
     isStaged = true;
     try {
@@ -116,18 +122,21 @@ export async function replaceClientFile(
   } finally {
     if (isStaged) {
       await unlink(staged).catch(() => {
-        // Another process took it for abandoned.
+        // Another process took the file for abandoned and removed it.
       });
     }
   }
 }
 
-/** Whether something, a file or a directory, has that name. */
+/** Tells whether a file or directory exists at the path. */
 export async function isThere(path: string): Promise<boolean> {
   return isAbsolute(path) && (await stat(path).catch(() => undefined)) !== undefined;
 }
 
-/** The names in a directory of another program, sorted; none when it is not there, or when the path is relative. */
+/**
+ * Lists the names in another program's directory, sorted. An empty list when the directory does not exist, or when the
+ * path is relative.
+ */
 export async function namesIn(path: string): Promise<string[]> {
   if (!isAbsolute(path)) return [];
   try {
@@ -139,13 +148,13 @@ export async function namesIn(path: string): Promise<string[]> {
   }
 }
 
-/** Where a shell would find the program; `undefined` when it is not on PATH. */
+/** Finds the program on PATH, as a shell does; `undefined` when it is not there. */
 export async function programOnPath(
   name: string,
   { variables, platform }: Environment,
 ): Promise<string | undefined> {
   const names = platform === 'win32' ? [`${name}.exe`, `${name}.cmd`] : [name];
-  // What npx and npm run put in front is there for this one command only.
+  // npx and npm run prepend directories to PATH for this one command only.
   const directories = (variables['PATH'] ?? '')
     .split(delimiter)
     .filter((one) => one !== '' && !/node_modules[\\/]\.bin[\\/]?$|[\\/]_npx[\\/]/.test(one));
@@ -156,14 +165,14 @@ export async function programOnPath(
         await access(path, constants.X_OK);
         if ((await stat(path)).isFile()) return path;
       } catch {
-        // Not in this one.
+        // The program is not in this directory.
       }
     }
   }
   return undefined;
 }
 
-/** Where the last link ends, though nothing may be there yet. */
+/** Resolves all links in the path, even if the file does not exist yet. */
 async function targetOf(path: string): Promise<string> {
   try {
     return await realpath(path);
@@ -171,7 +180,7 @@ async function targetOf(path: string): Promise<string> {
     if (systemErrorCode(error) !== 'ENOENT') throw error;
   }
   try {
-    // The directory may be a link though the file is not there yet.
+    // The directory may be a link even if the file does not exist yet.
     return join(await realpath(dirname(path)), basename(path));
   } catch (error) {
     if (systemErrorCode(error) !== 'ENOENT') throw error;
@@ -181,7 +190,7 @@ async function targetOf(path: string): Promise<string> {
 
 function utf8(bytes: Uint8Array, path: string): string {
   try {
-    // The mark at the beginning, if there is one, is part of what must stay as it is.
+    // A byte order mark at the beginning must stay in the file.
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
     throw unusable(path, 'is not UTF-8');
@@ -209,7 +218,7 @@ async function openAlone(path: string, mode: number): Promise<Awaited<ReturnType
     const age = Date.now() - ((await stat(path).catch(() => undefined))?.mtimeMs ?? Date.now());
     if (age > ABANDONED_AFTER_MS) {
       await unlink(path).catch(() => {
-        // Another process was faster.
+        // Another process removed it first.
       });
     } else if (performance.now() > deadline) {
       throw new LockTimeoutError(`Another holdfast has been writing that file for ${PATIENCE_MS} ms.`, {
@@ -241,7 +250,11 @@ async function keepOwnerAndMode(
   await handle.chmod(mode & 0o7777);
 }
 
-/** `false` when the file was written where it is, since it cannot be replaced: one that is mounted into a container. */
+/**
+ * Renames the staged file. Overwrites the file in place on EBUSY, which means a mount of its own, as in a container.
+ *
+ * @returns `false` when the file was overwritten in place, so the staged file still exists
+ */
 async function takeName(staged: string, path: string, text: string): Promise<boolean> {
   try {
     await whenShared(() => rename(staged, path));
@@ -263,7 +276,7 @@ async function isUnchanged(path: string, before: Stats | undefined): Promise<boo
   return now.ino === before.ino && now.size === before.size && now.mtimeMs === before.mtimeMs;
 }
 
-/** As `storageError`, whose hints are about the directory of Holdfast's own. */
+/** As `storageError`, but without its hints about Holdfast's own directory. */
 function clientFileError(error: unknown, action: 'read' | 'write', path: string): Error {
   const known = storageError(error, action, path);
   if (known === error || known.hint?.includes('HOLDFAST_HOME') !== true) return known;

@@ -4,15 +4,13 @@ import { writeFileAtomically } from './atomic-file.ts';
 import { checkCanMakeDirectory, exists } from './private-directory.ts';
 import { shellPath } from './storage-error.ts';
 
-/*
- * A file that the user has asked for with --out, at a place of the user's: new, mode 0600, and never in place of another.
- */
+/* Creates the file that the user names with --out: a new file with mode 0600, which never replaces an existing one. */
 
 /**
- * Whether it could be made, before anything is at stake. Makes nothing.
+ * Checks that the file can be created, before anything depends on it. Creates nothing.
  *
  * @param path absolute
- * @throws InvalidArgumentError when something has that name, or its directory is not there
+ * @throws InvalidArgumentError when the path exists, or its directory does not
  * @throws StorageUnwritableError
  */
 export async function checkCanCreate(path: string): Promise<void> {

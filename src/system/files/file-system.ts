@@ -2,15 +2,18 @@ import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { storageError, systemErrorCode } from './storage-error.ts';
 
-/** What the file system under a directory means for what lies there. */
+/** The properties of a file system that matter for the files on it. */
 export interface FileSystem {
   readonly name: string;
-  /** `disk`: as durable as the disk. `memory`: gone at the next boot. `network`: others may serve it, locks may not hold. */
+  /**
+   * `disk`: as durable as the disk. `memory`: lost at the next boot. `network`: a remote server may provide it, and
+   * locks may not work.
+   */
   readonly kind: 'disk' | 'memory' | 'network' | 'layered' | 'unknown';
   readonly freeBytes: number;
 }
 
-/** f_type of statfs(2), from <linux/magic.h>. */
+/** The `f_type` values of statfs(2), from <linux/magic.h>. */
 const LINUX: Readonly<Record<number, readonly [name: string, kind: FileSystem['kind']]>> = {
   0xef53: ['ext4', 'disk'],
   0x58465342: ['xfs', 'disk'],
@@ -32,7 +35,7 @@ const LINUX: Readonly<Record<number, readonly [name: string, kind: FileSystem['k
 };
 
 /**
- * The file system under a path, or under the nearest directory above it that exists.
+ * Identifies the file system of a path, or of its nearest existing ancestor.
  *
  * @throws StorageUnreadableError
  */

@@ -7,19 +7,19 @@ import { syncDirectory } from './atomic-file.ts';
 import { shellPath, systemErrorCode } from './storage-error.ts';
 
 /*
- * Directories that are not there yet, with all above them. One after the other, since Node's recursive mkdir answers ENOENT
- * where a disk has no room.
+ * Creates missing directories with all their missing ancestors, one by one: Node's recursive mkdir reports ENOENT when
+ * the disk is full.
  */
 
-/** As others than their owner may write there, such as /tmp. */
+/** The mode bit of directories that everybody may write to, such as /tmp. */
 const WORLD_WRITABLE = 0o002;
 
 /**
- * Makes the directory and those above it that are not there; durable when it returns.
+ * Creates the directory and its missing ancestors. They are durable when this returns.
  *
- * @param options.mode of each that is made
+ * @param options.mode the mode of each new directory
  * @throws StorageUnsafeError as `checkMayMakeIn`
- * @throws the system's error where one cannot be made
+ * @throws the system's error when a directory cannot be created
  */
 export async function makeDirectories(
   path: string,
@@ -43,13 +43,13 @@ export async function makeDirectories(
       if (systemErrorCode(error) !== 'EEXIST') throw error;
     }
   }
-  // The new name must last as long as what will lie below it.
+  // The new name must be as durable as the files below it will be.
   await syncDirectory(above);
 }
 
 /**
- * Refuses to make root's directories in another user's: after `sudo -E` on a new account, its whole ~/.config would be
- * root's.
+ * Refuses to create root's directories in another user's directory. After `sudo -E` on a new account, root would own
+ * its whole ~/.config.
  *
  * @throws StorageUnsafeError
  */
@@ -63,7 +63,9 @@ export function checkMayMakeIn(path: string, stats: Stats, uid: Environment['uid
   );
 }
 
-/** Whether that is the number that the kernel shows for users whom this user namespace does not have (user_namespaces(7)). */
+/**
+ * Tells whether `uid` is the kernel's number for all users that this user namespace does not map (user_namespaces(7)).
+ */
 export function isUnmapped(uid: number): boolean {
   try {
     const overflow = Number(readFileSync('/proc/sys/kernel/overflowuid', 'latin1'));

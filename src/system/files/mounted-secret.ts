@@ -6,17 +6,19 @@ import { readGivenFile } from './private-directory.ts';
 import { shellPath, systemErrorCode } from './storage-error.ts';
 
 /**
- * Reads a secret that a platform mounts, or a person laid out, as a whole and each time from the disk. Links are followed:
- * Kubernetes mounts secrets as such, and swaps them. One rule for every such file: keys, passphrases, client secrets, tokens.
+ * Reads the whole secret file that a platform mounts or a person provides, at each call, from the disk. Links are
+ * followed: Kubernetes mounts secrets as links, and swaps them. One rule applies to all such files: keys, passphrases,
+ * client secrets, tokens.
  *
- * - Nobody else may write it: who can change a key chooses who reads what it seals.
- * - No other user may read a file of one's own; its group may, as the operator chose the group (0640, `fsGroup`).
- * - Where it belongs to another user, or lies on a read-only file system, whoever mounted it decided who may read it:
- *   Docker has 0444, Kubernetes 0644.
+ * - No other user may write the file: a user who can change a key chooses who can read the data that it seals.
+ * - No other user may read a file that this user owns. Its group may, since the operator chose the group (0640,
+ *   `fsGroup`).
+ * - For a file of another user, or on a read-only file system, the operator who mounted it decides who may read it:
+ *   Docker uses 0444, Kubernetes 0644.
  *
- * @param options.pipes whether a pipe will do; default `false`
- * @param options.says what named the file, such as a variable, for the errors
- * @returns `undefined` when it is not there
+ * @param options.pipes whether to accept a pipe; default `false`
+ * @param options.says the source of the file name, such as a variable, for the errors
+ * @returns `undefined` when the file does not exist
  * @throws StorageUnsafeError, StorageUnreadableError
  */
 export async function readMountedSecret(

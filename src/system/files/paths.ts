@@ -4,37 +4,42 @@ import { InvalidArgumentError } from '../../errors.ts';
 import { quote } from '../../quote.ts';
 import type { Environment } from '../environment.ts';
 
-/** Where everything lies, as absolute paths (DESIGN section 5). */
+/** The absolute paths of all of Holdfast's files and directories (DESIGN section 5). */
 export interface Layout {
   readonly home: string;
-  /** The user's settings. No secrets. */
+  /** The user's settings, without secrets. */
   readonly config: string;
-  /** The directory of the file keyring; nothing but its items and its passphrase lies there. */
+  /** The directory of the file keyring. Contains only its items and its passphrase. */
   readonly keyring: string;
   readonly passphrase: string;
   readonly credentials: string;
   readonly locks: string;
   readonly quarantine: string;
-  /** Files being written. Beside the others, on the same file system, so that a rename is atomic. */
+  /** Files being written. On the same file system as the other directories, so that a rename is atomic. */
   readonly temporary: string;
-  /** Records on their way from one key to another. Empty but for the moment of a move, or after a crash in it. */
+  /** Records that move from one key to another. Empty except during a move, or after a crash in one. */
   readonly moving: string;
-  /** Keys of the hand-over codes that were made here, and blobs of logins that moved away; sealed, and gone within days. */
+  /**
+   * Keys of the hand-over codes made here, and blobs of logins that moved to other machines; sealed, removed within
+   * days.
+   */
   readonly handover: string;
-  /** Files of other programs as they were before a login was taken out of them; sealed. */
+  /** Copies of other programs' files from before a login was moved out of them; sealed. */
   readonly backups: string;
-  /** Answers of a server that the store has not taken yet, one sealed file each; the best directory first. */
+  /** Server responses that the store has not accepted yet, each in its own sealed file; the best directory first. */
   readonly outboxes: readonly string[];
-  /** Where earlier versions kept such answers. Read, and never written. */
+  /** The outbox of earlier versions. Read, never written. */
   readonly spill: string;
 }
 
 /**
- * `$HOLDFAST_HOME`, else `$XDG_CONFIG_HOME/holdfast`, else `~/.config/holdfast`; on Windows `%LOCALAPPDATA%\holdfast`.
+ * Resolves the layout's home: `$HOLDFAST_HOME`, else `$XDG_CONFIG_HOME/holdfast`, else `~/.config/holdfast`; on Windows
+ * `%LOCALAPPDATA%\holdfast`.
  *
- * @param home takes the place of all of them
- * @param options.orTemporary where there is no home at all, a directory below the temporary one: for who keeps nothing there
- * @throws InvalidArgumentError when the path is not absolute: which directory it means would depend on where one stands
+ * @param home replaces all of them
+ * @param options.orTemporary uses a directory below the temporary one if there is no home, for callers that store
+ *   nothing
+ * @throws InvalidArgumentError when the path is relative, since its meaning would depend on the current directory
  */
 export function layoutOf(
   environment: Environment,
@@ -69,19 +74,19 @@ export function layoutOf(
   };
 }
 
-/** docker-agent's own files, and where ours lie beside them, as absolute paths. */
+/** The absolute paths of docker-agent's files, and of Holdfast's files beside them. */
 export interface DockerAgentLayout {
   readonly bundle: string;
   readonly lock: string;
-  /** Ours are all in a directory of their own; the file keyring is docker-agent's. */
+  /** All of Holdfast's files are in a separate directory, except for the file keyring, which is docker-agent's. */
   readonly layout: Layout;
 }
 
 /**
- * docker-agent's configuration directory: `~/.config/cagent` on every platform.
+ * Resolves docker-agent's configuration directory: `~/.config/cagent` on every platform.
  *
- * @param directory takes its place
- * @throws InvalidArgumentError when the path is not absolute
+ * @param directory replaces it
+ * @throws InvalidArgumentError when the path is relative
  */
 export function dockerAgentLayoutOf(environment: Environment, directory?: string): DockerAgentLayout {
   const home = directory ?? join(environment.homeDirectory, '.config', 'cagent');
@@ -109,10 +114,10 @@ function defaultHome({ variables, platform, homeDirectory }: Environment): strin
   return join(xdg && isAbsolute(xdg) ? xdg : join(homeDirectory, '.config'), 'holdfast');
 }
 
-/** Other file systems than the home's, if this machine has any that the user may write. */
+/** Returns directories on other file systems than the home's, if this machine has any that the user may write to. */
 function elsewhere({ variables, uid }: Environment): string[] {
   const runtime = variables['XDG_RUNTIME_DIR'];
-  // In what everybody may write, the name says whose it is; the directory's owner is checked all the same.
+  // In a directory that everybody may write to, the name contains the owner's uid. The owner is checked nevertheless.
   const shared = uid === undefined ? [tmpdir()] : ['/dev/shm', tmpdir()];
   return [
     ...(runtime && isAbsolute(runtime) ? [join(runtime, 'holdfast')] : []),

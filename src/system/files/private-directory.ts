@@ -10,19 +10,19 @@ import { layoutOf } from './paths.ts';
 import { shellPath, storageError, systemErrorCode } from './storage-error.ts';
 
 /*
- * A directory is private when it is a real directory, ours, and closed to group and others (0700); a file likewise
- * (0600). What is not so is refused with the command that mends it, never mended in silence: whoever could loosen it
- * may have read or replaced what lies in it.
+ * A directory is private when it is a real directory, owned by this user, and closed to group and others (0700). A file
+ * is private likewise (0600). Anything else is refused, with the command that fixes it, and never fixed silently: an
+ * attacker who could loosen the modes may have read or replaced the content.
  *
- * Windows has neither such modes nor such owners. There what keeps others out is the access list that everything below
- * %LOCALAPPDATA% inherits from the user's profile: the user, SYSTEM and Administrators. It is not looked at.
+ * Windows has neither such modes nor such owners. Everything below %LOCALAPPDATA% inherits the access list of the
+ * user's profile, which admits the user, SYSTEM and Administrators only. Holdfast does not check that list.
  */
 
 /**
- * Makes the directory, 0700, when it is not there; checks it when it is.
+ * Creates the directory with mode 0700, or checks an existing one.
  *
- * @throws StorageUnsafeError for a symlink, a foreign owner or loose modes
- * @throws StorageUnwritableError, StorageFullError when it cannot be made
+ * @throws StorageUnsafeError for a symlink, another owner or loose modes
+ * @throws StorageUnwritableError, StorageFullError when the directory cannot be created
  */
 async function ensurePrivateDirectory(path: string, environment: Environment): Promise<void> {
   if (await checkPrivateDirectory(path, environment)) return;
@@ -35,7 +35,8 @@ async function ensurePrivateDirectory(path: string, environment: Environment): P
     await checkPrivateDirectory(path, environment);
   } catch (error) {
     if (!(error instanceof StorageUnsafeError)) throw error;
-    // It was made closed a moment ago. It goes again, so that the next try says the same, and no chmod that does nothing.
+    // It was created with mode 0700 a moment ago, so chmod would change nothing. Remove it, so that the next attempt
+    // reports the same.
     await rmdir(path).catch(() => {});
     throw new StorageUnsafeError(
       `${shellPath(path)} cannot be closed to other users: its file system has fixed owners and modes.`,
@@ -48,8 +49,8 @@ async function ensurePrivateDirectory(path: string, environment: Environment): P
 }
 
 /**
- * As `ensurePrivateDirectory`, for several, the outermost first: where all are there, which is nearly always, they are
- * looked at together.
+ * As `ensurePrivateDirectory`, for several directories, the outermost first. Nearly always all exist, so they are
+ * checked together first.
  */
 export async function ensurePrivateDirectories(
   paths: readonly string[],
@@ -60,14 +61,14 @@ export async function ensurePrivateDirectories(
 }
 
 /**
- * Whether the directory is there; creates nothing.
+ * Tells whether the directory exists. Creates nothing.
  *
- * @throws StorageUnsafeError when it is there and not private
+ * @throws StorageUnsafeError when it exists and is not private
  */
 export async function checkPrivateDirectory(path: string, environment: Environment): Promise<boolean> {
   let stats: Stats | undefined;
   try {
-    // Synchronous: it takes a microsecond or two, and a turn through the thread pool fifty.
+    // Synchronous: this call takes one or two microseconds, and a turn through the thread pool fifty.
     stats = lstatSync(path, { throwIfNoEntry: false });
   } catch (error) {
     throw storageError(error, 'read', path, { isOurs: true });
@@ -91,10 +92,10 @@ export async function checkPrivateDirectory(path: string, environment: Environme
 }
 
 /**
- * Whether all of them are there, looked at together; creates nothing.
+ * Tells whether all directories exist, and checks them together. Creates nothing.
  *
- * @param paths the outermost first: what is wrong there is the error, whatever it means for those below
- * @throws StorageUnsafeError when one is there and not private
+ * @param paths the outermost first: the outermost fault is thrown, whatever faults it causes below
+ * @throws StorageUnsafeError when one exists and is not private
  */
 export async function checkPrivateDirectories(
   paths: readonly string[],
@@ -106,9 +107,9 @@ export async function checkPrivateDirectories(
 }
 
 /**
- * The names in a private directory; none when it is not there.
+ * Lists the names in a private directory; an empty list when the directory does not exist.
  *
- * @throws StorageUnsafeError when it is there and not private
+ * @throws StorageUnsafeError when it exists and is not private
  */
 export async function listPrivateDirectory(path: string, environment: Environment): Promise<string[]> {
   if (!(await checkPrivateDirectory(path, environment))) return [];
@@ -121,10 +122,11 @@ export async function listPrivateDirectory(path: string, environment: Environmen
 }
 
 /**
- * Reads a file that only we may read; `undefined` when it is not there.
+ * Reads a file that only this user may read.
  *
  * @param options.maxBytes a larger file is refused unread
- * @throws StorageUnsafeError for a symlink, a foreign owner, loose modes, or what is no plain file
+ * @returns `undefined` when the file does not exist
+ * @throws StorageUnsafeError for a symlink, another owner, loose modes, or anything but a plain file
  * @throws StorageUnreadableError
  */
 export async function readPrivateFile(
@@ -144,8 +146,10 @@ export async function readPrivateFile(
 }
 
 /**
- * The size of such a file, and its bytes at both ends, as many as are asked for and there; `undefined` when it is not there.
- * Throws what `readPrivateFile` throws.
+ * Reads the size of a private file and at most `head` and `tail` bytes from its two ends. Throws the errors of
+ * `readPrivateFile`.
+ *
+ * @returns `undefined` when the file does not exist
  */
 export async function readPrivateFileEnds(
   path: string,
@@ -169,7 +173,7 @@ async function withPrivateFile<T>(
 ): Promise<T | undefined> {
   let file: FileHandle;
   try {
-    // O_NONBLOCK: a FIFO put in the file's place must not hang the open.
+    // O_NONBLOCK: a FIFO in place of the file must not block the open.
     file = await whenShared(() =>
       open(path, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0)),
     );
@@ -194,7 +198,7 @@ async function withPrivateFile<T>(
   }
 }
 
-/** So many bytes from there on; fewer where the file ends before. */
+/** Reads `length` bytes from offset `from`, or fewer at the end of the file. */
 async function readAt(file: FileHandle, from: number, length: number): Promise<Buffer> {
   const bytes = Buffer.alloc(length);
   let filled = 0;
@@ -206,7 +210,11 @@ async function readAt(file: FileHandle, from: number, length: number): Promise<B
   return bytes.subarray(0, filled);
 }
 
-/** Whether anything has that name; what it is, is not looked at. @param says what named it, for the error */
+/**
+ * Tells whether the path exists, with any file type.
+ *
+ * @param says the source of the path, for the error
+ */
 export async function exists(path: string, says?: string): Promise<boolean> {
   try {
     return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
@@ -215,12 +223,12 @@ export async function exists(path: string, says?: string): Promise<boolean> {
   }
 }
 
-/** When an entry of the directory was last made, renamed or removed, in nanoseconds; `undefined` where there is no directory. */
+/** The time at which an entry of the directory last changed, in nanoseconds; `undefined` without a directory. */
 export function changedAt(path: string): bigint | undefined {
   return lstatSync(path, { bigint: true, throwIfNoEntry: false })?.mtimeNs;
 }
 
-/** Where open cannot be told not to follow one (Windows). */
+/** Refuses a symbolic link on platforms without O_NOFOLLOW (Windows). */
 async function refuseLink(path: string): Promise<void> {
   if ((await lstat(path)).isSymbolicLink()) {
     throw Object.assign(new Error('it is a symbolic link'), { code: 'ELOOP' });
@@ -257,13 +265,16 @@ function checkOwnerAndMode(
   }
 }
 
-/** For all of a home at once: a copy of one has lost the modes of everything in it. */
+/**
+ * Returns the command that closes the path. Inside Holdfast's home it closes the whole home, since a copied home has
+ * lost the modes of all its files.
+ */
 function closingCommand(path: string, environment: Environment, wanted: '600' | '700'): string {
   const home = homeAbove(path, environment);
   return home === undefined ? `chmod ${wanted} ${shellPath(path)}` : `chmod -R go= ${shellPath(home)}`;
 }
 
-/** Holdfast's home, where the path is in it. */
+/** Returns Holdfast's home if it contains the path. */
 function homeAbove(path: string, environment: Environment): string | undefined {
   try {
     const { home } = layoutOf(environment);
@@ -274,11 +285,11 @@ function homeAbove(path: string, environment: Environment): string | undefined {
 }
 
 /**
- * Checks that the directory could be made: that the nearest one above it which exists can be written. Makes nothing.
+ * Checks that the directory can be created, so its nearest existing ancestor must be writable. Creates nothing.
  *
- * @param environment given where the directory is to be Holdfast's own
+ * @param environment set only if the directory is to be one of Holdfast's own
  * @throws StorageUnwritableError, StorageUnreadableError
- * @throws StorageUnsafeError where root would make its own in another user's directory
+ * @throws StorageUnsafeError when root would create its own directory in another user's
  */
 export async function checkCanMakeDirectory(path: string, environment?: Environment): Promise<void> {
   for (let above = dirname(path); ; above = dirname(above)) {
@@ -293,18 +304,21 @@ export async function checkCanMakeDirectory(path: string, environment?: Environm
   }
 }
 
-/** How long a pipe may keep us waiting, in milliseconds. */
+/** Time limit for a pipe, in milliseconds. */
 const PIPE_DEADLINE_MS = 10_000;
 const PIPE_POLL_MS = 20;
 
 /**
- * Reads a file that someone else laid out for us, such as a mounted secret: whoever did chose its owner, its modes, and
- * whether it is a link. `undefined` when it is not there. Ends in time whatever is there.
+ * Reads a file that someone else provides, such as a mounted secret. The provider chooses its owner, its modes, and
+ * whether it is a link. Always returns or throws in time.
  *
- * @param options.pipes whether a pipe will do, such as `/dev/stdin` or `<(command)`: it gives what it has only once
- * @param options.check looks at what was opened, and throws where it may not be read
- * @param options.says what named the file, such as a variable, for the errors
- * @throws StorageUnreadableError when it is too large, no plain file, or a pipe that brings nothing for ten seconds
+ * @param options.pipes whether to accept a pipe, such as `/dev/stdin` or `<(command)`, which gives its content only
+ *   once
+ * @param options.check inspects the opened file, and throws if it must not be read
+ * @param options.says the source of the file name, such as a variable, for the errors
+ * @returns `undefined` when the file does not exist
+ * @throws StorageUnreadableError when the file is too large or not a plain file, or when a pipe does not end within ten
+ *   seconds
  */
 export async function readGivenFile(
   path: string,
@@ -319,7 +333,7 @@ export async function readGivenFile(
   const named = says === undefined ? shellPath(path) : `${says} names ${shellPath(path)}, which`;
   let file: FileHandle;
   try {
-    // O_NONBLOCK: the open of a FIFO that nobody writes to would wait for ever.
+    // O_NONBLOCK: without it, the open of a FIFO that has no writer would wait forever.
     file = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
   } catch (error) {
     if (systemErrorCode(error) === 'ENOENT') return undefined;
@@ -332,7 +346,7 @@ export async function readGivenFile(
     if (kind !== undefined && !(pipes && stats.isFIFO())) throw notPlain(named, kind, pipes);
     await check?.(stats);
     const deadline = performance.now() + PIPE_DEADLINE_MS;
-    // One byte more than allowed tells a file that is too large from one that just fits.
+    // The extra byte tells a file that is too large from one that just fits.
     const bytes = Buffer.alloc(maxBytes + 1);
     let filled = 0;
     while (filled < bytes.length) {
@@ -359,7 +373,7 @@ export async function readGivenFile(
   }
 }
 
-/** `undefined` where a pipe has nothing yet. */
+/** Reads some bytes; `undefined` while a pipe has none yet. */
 async function readSome(file: FileHandle, bytes: Buffer, from: number): Promise<number | undefined> {
   try {
     return (await file.read(bytes, from, bytes.length - from)).bytesRead;
@@ -369,7 +383,7 @@ async function readSome(file: FileHandle, bytes: Buffer, from: number): Promise<
   }
 }
 
-/** What it is, where it is no plain file. */
+/** Names the file's type; `undefined` for a plain file. */
 function kindOf(stats: Stats): string | undefined {
   if (stats.isFile()) return undefined;
   if (stats.isDirectory()) return 'a directory';

@@ -4,24 +4,27 @@ import type { Environment } from '../environment.ts';
 import { readMountedSecret } from './mounted-secret.ts';
 import { shellPath } from './storage-error.ts';
 
-/* Secrets that others hand over: in a file, as Docker, Kubernetes and systemd mount them, or in a variable. */
+/*
+ * Reads secrets that other programs provide in a variable or in a file, as Docker, Kubernetes and systemd mount them.
+ */
 
-/** A key in PEM has some kilobytes, and so has a platform's token. */
+/** A PEM key or a platform's token has a few kilobytes. */
 const MAX_BYTES = 64 * 1024;
 
-/** Where a secret is to be found each time that it is needed. */
+/** The source of a secret, which is read again at each use. */
 export interface SecretSource {
   readonly file?: string | undefined;
   readonly variable?: string | undefined;
-  /** What named the file, such as an option or a variable, for the errors. */
+  /** The source of the file name, such as an option or a variable, for the errors. */
   readonly says?: string | undefined;
 }
 
 /**
- * The secret, without the line feed that files end with.
+ * Reads the secret, without the line feed at the end of a file.
  *
- * @throws InvalidArgumentError when it is not there, or empty
- * @throws StorageUnreadableError when the file cannot be read; StorageUnsafeError when other users can read or write it
+ * @throws InvalidArgumentError when the secret is missing or empty
+ * @throws StorageUnreadableError when the file cannot be read
+ * @throws StorageUnsafeError when other users can read or write the file
  */
 export async function readSecret(
   { file, variable, says }: SecretSource,

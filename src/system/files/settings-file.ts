@@ -5,21 +5,21 @@ import type { Layout } from './paths.ts';
 import { readPrivateFile } from './private-directory.ts';
 import { shellPath } from './storage-error.ts';
 
-/** Settings are a page of text; a file much larger than that is some other file. */
+/** Settings are a page of text; a much larger file is not a settings file. */
 const MAX_BYTES = 64 * 1024;
 
-/** What `config.json` holds, and its path for messages. */
+/** The content of `config.json`, and its path for messages. */
 export interface SettingsFile {
   readonly path: string;
   readonly settings: Readonly<Record<string, unknown>>;
 }
 
 /**
- * The user's settings, if there is such a file. Each part of the product reads its own fields.
+ * Reads the user's settings, if the file exists. Each part of the product reads its own fields.
  *
- * @throws InvalidArgumentError when it is not a JSON object; file and place are in the message
- * @throws StorageUnsafeError when others may change it: whoever can would choose where the key lies, and which server is
- *   trusted
+ * @throws InvalidArgumentError when the file is not a JSON object; the message names the file, line and column
+ * @throws StorageUnsafeError when other users may change the file: they could choose where the key is stored, and which
+ *   server is trusted
  */
 export async function readSettings(
   layout: Layout,
@@ -55,8 +55,8 @@ function parse(text: string, path: string): unknown {
 }
 
 /**
- * Where it stops being JSON. The engine's own message names the place only sometimes; but a text that is cut off before
- * the fault fails at its end, and one that is cut off after it fails within.
+ * Finds the position where the text stops being JSON. V8's error message names it only sometimes. But a text cut off
+ * before the fault fails at its end, and a text cut off after the fault fails earlier. So a binary search finds it.
  */
 function lineAndColumn(text: string): [line: number, column: number] {
   let [good, bad] = [0, text.length + 1];

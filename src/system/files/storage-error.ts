@@ -8,12 +8,12 @@ import {
   StorageUnwritableError,
 } from '../../errors.ts';
 
-/** The `code` of a Node system error, such as `ENOENT`. */
+/** Returns the `code` of a Node system error, such as `ENOENT`. */
 export function systemErrorCode(error: unknown): string | undefined {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
 }
 
-/** A path as one would type it in a shell; in PowerShell on Windows. */
+/** Quotes a path for a shell; for PowerShell on Windows. */
 export function shellPath(path: string): string {
   if (process.platform === 'win32') {
     return /^[\w:.\\-]+$/.test(path) ? path : `'${path.replaceAll("'", "''")}'`;
@@ -52,13 +52,13 @@ const REASONS: Record<string, string> = {
   EHOSTDOWN: 'the server of the file system is down',
 };
 
-/** Where the path as a whole, not who may use it, is what is wrong. */
+/** Error codes that mean a wrong path, not missing permission. */
 const WRONG_PATH = new Set(['ENOTDIR', 'ENAMETOOLONG', 'ENOENT', 'EISDIR', 'ELOOP']);
 
 /**
- * Turns a failed file operation into the error that says what to do. Errors of ours pass through.
+ * Converts a failed file operation into an error that says what to do. Returns Holdfast's own errors unchanged.
  *
- * @param options.says what named the path, such as a variable
+ * @param options.says the source of the path, such as a variable
  * @param options.isOurs whether the path is one of Holdfast's own directories, which HOLDFAST_HOME can move elsewhere
  */
 export function storageError(
@@ -71,7 +71,7 @@ export function storageError(
   const code = systemErrorCode(error) ?? 'unknown error';
   const named =
     options.says === undefined ? shellPath(path) : `${options.says} names ${shellPath(path)}, which`;
-  // Our own files are opened without following links; those that others name are followed.
+  // Holdfast opens its own files without following links, but follows the links in paths that the user names.
   const isLink = code === 'ELOOP' && options.says === undefined;
   const message = `${named} cannot be ${action === 'read' ? 'read' : 'written'}: ${REASONS[code] ?? code}.`;
   switch (isLink ? 'a link' : code) {
@@ -122,7 +122,7 @@ function hintFor(
   return `Check who may ${action} there: ${process.platform === 'win32' ? 'icacls' : 'ls -ld'} ${shellPath(path)}`;
 }
 
-/** Where a directory on the way is another user's, inside one of ours, as `sudo` leaves it: how to get it back. */
+/** If another user owns a directory on the path inside one of ours, as after `sudo`, says how to get it back. */
 function foreignOwner(path: string): string | undefined {
   const uid = process.geteuid?.();
   if (uid === undefined) return undefined;
@@ -132,7 +132,7 @@ function foreignOwner(path: string): string | undefined {
       owner = lstatSync(one).uid;
       if (owner === uid || lstatSync(dirname(one)).uid !== uid) return undefined;
     } catch {
-      // Not to be seen from here: the one above says more.
+      // This path cannot be inspected; its parent tells more.
       continue;
     }
     return `${shellPath(one)} belongs to user ${owner}, perhaps since a command with sudo. Take it back: sudo chown -R ${uid} ${shellPath(one)}`;

@@ -18,22 +18,22 @@ import { shellPath, storageError, systemErrorCode } from '../files/storage-error
 import { sleep } from './keyed-mutex.ts';
 
 /*
- * Locks that other programs have made for their own files: a name beside the file, or in a directory of locks, that one
- * process at a time can make. Each is taken, taken for left behind, and given back as that program itself does it. All are
- * meant for steps of milliseconds: none is touched meanwhile.
+ * Takes the locks that other programs use for their own files: a path beside the file, or in a directory of locks, that
+ * one process at a time can create. Each lock is taken, judged abandoned, and released as the other program does it.
+ * All are for steps of milliseconds, so Holdfast never renews a lock while it holds it.
  */
 
-/** What a rename onto a directory says that is not empty. */
+/** Error codes of a rename onto a directory that is not empty. */
 const TAKEN = new Set(['ENOTEMPTY', 'EEXIST']);
 
-/** Gives it back. */
+/** Releases the lock. */
 type Release = () => Promise<void>;
 
 /**
- * Runs the step while the lock is ours.
+ * Runs the step under the lock.
  *
- * @param path what the lock is called, for who waits in vain
- * @param options.take one attempt; `undefined` while another process has it
+ * @param path the lock's path, for the timeout error
+ * @param options.take makes one attempt; returns `undefined` while another process holds the lock
  * @throws LockTimeoutError when a living holder keeps it for `waitMs`
  * @throws StorageUnwritableError, StorageFullError
  */
@@ -63,15 +63,15 @@ export async function underExternalLock<T>(
     return await step();
   } finally {
     await release().catch(() => {
-      // Whoever took it for left behind has it now.
+      // A process that took the lock for abandoned holds it now.
     });
   }
 }
 
 /**
- * A directory whose holder touches it every few seconds (the package proper-lockfile).
+ * Runs the step under a directory that its holder touches every few seconds (the package proper-lockfile).
  *
- * @param options.staleMs how long after its last touch it counts as left behind
+ * @param options.staleMs the time since the last touch, in milliseconds, after which the lock counts as abandoned
  */
 export function underLockDirectory<T>(
   path: string,
@@ -87,9 +87,10 @@ export function underLockDirectory<T>(
 }
 
 /**
- * A directory that comes into its place with a file in it that names the holder, so that nobody sees it without (Cline).
+ * Runs the step under a directory with a file that names the holder (Cline). A rename puts both in place together, so
+ * nobody sees the directory without the file.
  *
- * @param options.staleMs how long after it was made it counts as left behind
+ * @param options.staleMs the age, in milliseconds, at which the lock counts as abandoned
  */
 export function underOwnedDirectory<T>(
   path: string,
@@ -101,18 +102,19 @@ export function underOwnedDirectory<T>(
   const owner = `owner.${token}`;
   const take = async () => {
     if (await isOlder([path], options.staleMs)) {
-      // Moved aside first: of several that find it so, one removes it, and none the lock of the next holder.
+      // Moved aside first: of several processes that find the lock stale, one removes it, and none removes the next
+      // holder's lock.
       const aside = `${path}.stale.${token}`;
       await quietly(rename(path, aside).then(() => rm(aside, { recursive: true, force: true })));
     }
     try {
       await mkdir(staged, { mode: 0o700 });
       await writeFile(join(staged, owner), token, { flag: 'wx', mode: 0o600 });
-      // Fails on a directory that is not empty.
+      // The rename fails on a directory that is not empty.
       await rename(staged, path);
     } catch (error) {
       await rm(staged, { recursive: true, force: true });
-      // Its holder may have given it back by now. Windows has another code for it.
+      // The lock is held, though its holder may have released it by now. Windows has another code for this.
       if (TAKEN.has(systemErrorCode(error) ?? '') || (await isThere(path))) return undefined;
       throw error;
     }
@@ -125,9 +127,10 @@ export function underOwnedDirectory<T>(
 }
 
 /**
- * A directory with `heartbeat`, which its holder touches, and `meta.json`, which says who that is (opencode).
+ * Runs the step under a directory with `heartbeat`, which its holder touches, and `meta.json`, which names the holder
+ * (opencode).
  *
- * @param options.staleMs how long after its last heartbeat it counts as left behind
+ * @param options.staleMs the time since the last heartbeat, in milliseconds, after which the lock counts as abandoned
  */
 export function underHeartbeatDirectory<T>(
   path: string,
@@ -160,12 +163,15 @@ export function underHeartbeatDirectory<T>(
   return underExternalLock(path, { waitMs: options.waitMs, take }, step);
 }
 
-/** How long a lock file without a number in it may be in the making. */
+/**
+ * The age, in milliseconds, at which a lock file without a pid counts as abandoned. Until then its holder may still
+ * write it.
+ */
 const UNFINISHED_MS = 1_000;
 
 /**
- * A file beside that file, `<file>.lock`, with the number of the process that has it (mcporter). It was left behind when no
- * such process is there.
+ * Runs the step under a lock file beside the file, `<file>.lock`, with the holder's pid (mcporter). The lock counts as
+ * abandoned when no such process exists.
  */
 export async function underPidFile<T>(
   file: string,
@@ -199,7 +205,7 @@ async function isLeftBehind(path: string): Promise<boolean> {
     const { buffer, bytesRead } = await file.read(Buffer.alloc(64), 0, 64, 0);
     const pid = Number.parseInt(buffer.toString('latin1', 0, bytesRead), 10);
     if (!(pid > 0)) return Date.now() - (await file.stat()).mtimeMs > UNFINISHED_MS;
-    // Signal 0 asks whether the process exists; EPERM means that it does, and is someone else's.
+    // Signal 0 checks whether the process exists. EPERM means that it exists and belongs to someone else.
     process.kill(pid, 0);
     return false;
   } catch (error) {
@@ -209,15 +215,18 @@ async function isLeftBehind(path: string): Promise<boolean> {
   }
 }
 
-/** Of several that find a lock left behind, the one that makes this name removes it, when it still finds it so. */
+/**
+ * Removes an abandoned lock. Of several processes that find it, the one that creates the breaker at `path` checks it
+ * again and removes it.
+ */
 async function withBreaker(
   path: string,
   lock: {
     readonly isStale: () => Promise<boolean>;
     readonly remove: () => Promise<void>;
-    /** How long after it was made a breaker counts as left behind itself. */
+    /** The age, in milliseconds, at which the breaker itself counts as abandoned. */
     readonly staleMs?: number;
-    /** Whether the program makes a file for it, with the number of the process, and no directory. */
+    /** Whether the program's breaker is a file with the process's pid, instead of a directory. */
     readonly isFile?: boolean;
   },
 ): Promise<void> {
@@ -238,7 +247,7 @@ async function withBreaker(
   }
 }
 
-/** Makes the directory; `false` when something has that name. */
+/** Creates the directory; `false` when the path exists. */
 async function made(path: string): Promise<boolean> {
   try {
     await mkdir(path, { mode: 0o700 });
@@ -253,7 +262,7 @@ async function isThere(path: string): Promise<boolean> {
   return (await stat(path).catch(() => undefined)) !== undefined;
 }
 
-/** Whether the first of these that is there was last touched longer ago than that. */
+/** Tells whether the first existing path was last modified more than `ageMs` milliseconds ago. */
 async function isOlder(paths: readonly string[], ageMs: number): Promise<boolean> {
   for (const path of paths) {
     const touched = (await stat(path).catch(() => undefined))?.mtimeMs;
@@ -262,7 +271,7 @@ async function isOlder(paths: readonly string[], ageMs: number): Promise<boolean
   return false;
 }
 
-/** For a removal in which another process may be faster. */
+/** Ignores the failure of a removal, since another process may remove it first. */
 async function quietly(step: Promise<unknown>): Promise<void> {
   await step.catch(() => undefined);
 }

@@ -2,11 +2,14 @@ import { closeSync, constants, fstatSync, openSync, statSync } from 'node:fs';
 import { storageError, systemErrorCode } from '../files/storage-error.ts';
 
 /*
- * flock(2): held by the open file, freed by the kernel the moment its holder dies, by kill -9 too, and never taken from
- * a living one. Between callers of one process it excludes as well, since each opens the file anew.
+ * flock(2): the open file holds the lock. The kernel frees it when its holder dies, even by kill -9, and never takes it
+ * from a living holder. It also excludes callers of the same process, since each opens the file separately.
  */
 
-/** `held`: by someone else. `unsupported`: neither this platform nor this file system may have it; why is said. */
+/**
+ * `held`: someone else holds the lock. `unsupported`: the platform or the file system may not support it; `reason` says
+ * why.
+ */
 export type KernelLockResult =
   | { readonly outcome: 'locked'; readonly release: () => Promise<void> }
   | { readonly outcome: 'held' }
@@ -16,7 +19,7 @@ export type KernelLockResult =
 const LOCK_EX = 2;
 const LOCK_NB = 4;
 
-/** Tries once. The file is made when it is not there. */
+/** Tries once to lock the file, and creates it if it does not exist. */
 export async function tryFlock(path: string): Promise<KernelLockResult> {
   let call: Flock;
   try {
@@ -41,7 +44,7 @@ export async function tryFlock(path: string): Promise<KernelLockResult> {
           cause: undefined,
         };
       }
-      // Someone may have removed the file between open and flock: that lock would exclude nobody.
+      // Another process may have removed the file between open and flock. That lock would exclude nobody.
       keep = stillNamed(fd, path);
       if (keep) return { outcome: 'locked', release: closing(fd) };
     } finally {
@@ -51,11 +54,13 @@ export async function tryFlock(path: string): Promise<KernelLockResult> {
 }
 
 /*
- * Synchronous, like flock itself: on a local file system each of these takes microseconds, and a turn through the thread
- * pool costs more than the rest of the lock.
+ * Synchronous, like flock itself: on a local file system each of these calls takes microseconds. A turn through the
+ * thread pool costs more than the rest of the lock.
  */
 
-/** Closing the only descriptor of the open file frees the lock. Twice would close someone else's. */
+/**
+ * Closing the only descriptor of the open file frees the lock. A second close would close someone else's descriptor.
+ */
 function closing(fd: number): () => Promise<void> {
   let open = true;
   return async () => {
@@ -83,7 +88,7 @@ function stillNamed(fd: number, path: string): boolean {
   }
 }
 
-/** `undefined`: locked; `held`: by another; a number: the errno of a real failure. */
+/** Returns `undefined` when locked, `held` when another holder has the lock, else the errno of a real failure. */
 type Flock = (fd: number) => undefined | 'held' | number;
 
 let flock: Promise<Flock> | undefined;
@@ -95,7 +100,7 @@ function loadFlock(): Promise<Flock> {
 
 async function bindFlock(): Promise<Flock> {
   const { default: koffi } = await import('koffi');
-  // Null names the running program itself: Node is linked with the C library, whichever that is.
+  // Null means the running program itself, since Node is linked with the C library.
   const call = koffi.load(null).func('int flock(int fd, int operation)');
   const { EAGAIN, EWOULDBLOCK, EINTR } = koffi.os.errno;
   return (fd) => {

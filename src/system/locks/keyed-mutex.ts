@@ -1,12 +1,12 @@
 import { AbortedError } from '../../errors.ts';
 
 /*
- * Callers of one process that want the same thing, one after the other. What excludes other processes is a lock; this
- * keeps them in order, and off it.
+ * Serializes the callers of one process that use the same key. A lock excludes other processes; this mutex orders the
+ * callers in front of it, so that only one at a time tries the lock.
  */
 
 export interface WaitOptions {
-  /** How long to wait for a living holder, in milliseconds. 0: one try. */
+  /** Time limit for waiting for a living holder, in milliseconds. 0: one attempt. */
   readonly waitMs: number;
   /** Ends the wait with `AbortedError`. */
   readonly signal?: AbortSignal | undefined;
@@ -16,9 +16,10 @@ export class KeyedMutex {
   readonly #last = new Map<string, Promise<void>>();
 
   /**
-   * Waits for the earlier callers of that key. Answers the function that lets the next one go.
+   * Waits for the earlier callers of the key.
    *
-   * @param timedOut makes the error to throw when `waitMs` is over
+   * @param timedOut creates the error to throw after `waitMs`
+   * @returns the function that lets the next caller go
    */
   async turn(key: string, options: WaitOptions, timedOut: () => Error): Promise<() => void> {
     if (options.signal?.aborted) throw aborted(options.signal);
@@ -27,7 +28,7 @@ export class KeyedMutex {
     const mine = new Promise<void>((resolve) => {
       leave = resolve;
     });
-    // Who gives up leaves at once, and those behind still wait for those before.
+    // A caller that gives up leaves at once, and later callers still wait for the earlier ones.
     const turn = (before ?? Promise.resolve()).then(() => mine);
     this.#last.set(key, turn);
     void turn.then(() => {
@@ -44,7 +45,7 @@ export class KeyedMutex {
   }
 }
 
-/** Waits so many milliseconds, or until the signal, then throws AbortedError. */
+/** Waits `ms` milliseconds. Rejects with AbortedError when the signal aborts first. */
 export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const stop = () => {

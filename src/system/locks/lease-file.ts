@@ -6,29 +6,33 @@ import { storageError, systemErrorCode } from '../files/storage-error.ts';
 import { type Liveness, livenessOf, type ProcessIdentity, thisProcess } from './process-identity.ts';
 
 /*
- * A lock for where flock does not work: a name that only one can make, with its owner's identity in it. It is a symbolic
- * link that leads nowhere, because making one is atomic, exclusive, and brings its content along: no reader ever finds
- * half an identity, and no crash leaves an empty one.
+ * A lock for file systems without a working flock: a path that only one process can create, which contains the owner's
+ * identity. It is a symbolic link without a target file, since creating a link is atomic and exclusive and includes its
+ * content. So no reader ever finds half an identity, and no crash leaves an empty one.
  *
- * A kernel does not free it, so a dead owner's is taken over, and only from an owner that is provably dead. For that
- * nothing is removed or replaced, which could hit a living one's: the successor makes a second link whose name is derived
- * from the dead one's content, which again only one can make. The end of that chain owns the lock. Who releases removes
- * the first link first; what is left of the chain then belongs to nothing.
+ * The kernel does not free this lock, so a successor takes it over, and only from an owner that is provably dead. A
+ * takeover removes and replaces nothing, since that could hit a living owner's link. Instead the successor creates a
+ * second link. Its name is derived from the content of the dead owner's link, so again only one process can create it.
+ * The last link of that chain owns the lock. A release removes the first link first; the rest of the chain then has no
+ * meaning.
  */
 
-/** `held`: `owner` is alive, or cannot be seen from here. */
+/** `held`: `owner` is alive, or this process cannot see it. */
 export type LeaseFileResult =
   | { readonly outcome: 'locked'; readonly release: () => Promise<void> }
   | { readonly outcome: 'held'; readonly owner: string }
   | { readonly outcome: 'unsupported'; readonly cause: unknown };
 
-/** A chain grows by one each time that a taker dies while it holds the lock. */
+/** Maximum length of a chain. It grows by one each time that an owner dies while it holds the lock. */
 const LONGEST_CHAIN = 1_000;
 
-/** Leases that were given back here and could not be removed, on a disk that took no write: their owner lives, and has done with them. */
+/**
+ * Leases that this process released but could not remove, since the disk accepted no write. Their owner is alive but no
+ * longer needs them.
+ */
 const unremoved = new Set<string>();
 
-/** Tries once. */
+/** Tries once to take the lock. */
 export async function tryLeaseFile(path: string): Promise<LeaseFileResult> {
   const first = `${path}.owner`;
   const me = identityText();
@@ -37,14 +41,14 @@ export async function tryLeaseFile(path: string): Promise<LeaseFileResult> {
     if (await make(first, me)) return locked(me, [first]);
     const chain = await chainFrom(first);
     const last = chain.at(-1);
-    // Released between the two looks.
+    // The owner released the lock between the two reads.
     if (last === undefined) return { outcome: 'held', owner: 'another process' };
     owner = last.target;
     if (!(await isDead(last.target, path))) return { outcome: 'held', owner: describe(owner) };
     const mine = successor(path, last.target);
     if (!(await make(mine, me))) return { outcome: 'held', owner: describe(owner) };
-    // The chain may have been released, its links removed and made anew, since it was read. Its first link goes first,
-    // so if that is still the same, so was the rest.
+    // Since the read, an owner may have released the chain and others may have created its links again. A release
+    // removes the first link first, so if that is unchanged, the whole chain is.
     const now = await chainFrom(first);
     if (now.at(-1)?.link !== mine) {
       await remove([mine]);
@@ -60,18 +64,18 @@ export async function tryLeaseFile(path: string): Promise<LeaseFileResult> {
   }
 }
 
-/** A lease that is not given back, by a process that cannot be seen from here: it may live, or have been killed. */
+/** An unreleased lease of a process that this one cannot see: it may be alive, or killed. */
 export interface UnseenLease {
-  /** Whoever removes it frees the lease. */
+  /** The file to remove to free the lease. */
   readonly file: string;
-  /** In words: `process 42 on HOST`. */
+  /** The holder in words: `process 42 on HOST`. */
   readonly holder: string;
-  /** Milliseconds since the epoch, by the clock of the file system. */
+  /** Milliseconds since the epoch, on the file system's clock. */
   readonly since: number;
 }
 
 /**
- * The lease files in a directory whose holder can be proven neither alive nor dead. Takes none over.
+ * Lists the lease files in a directory whose holder can be proven neither alive nor dead. Takes over none of them.
  *
  * @throws StorageUnreadableError
  */
@@ -86,7 +90,7 @@ export async function unseenLeases(directory: string, names: readonly string[]):
       const since = Math.round((await lstat(last.link)).mtimeMs);
       unseen.push({ file: first, holder: describe(last.target), since });
     } catch (error) {
-      // Given back between two looks; or no link at all, and so no lease.
+      // Released between two reads (ENOENT), or not a link and so not a lease (EINVAL).
       const code = systemErrorCode(error);
       if (code !== 'ENOENT' && code !== 'EINVAL') throw storageError(error, 'read', first);
     }
@@ -133,7 +137,7 @@ async function make(link: string, target: string): Promise<boolean> {
     return true;
   } catch (error) {
     if (systemErrorCode(error) !== 'EEXIST') throw error;
-    // A network file system may have made it and lost the answer: then it is ours.
+    // A network file system may have created the link and lost the response. Then the link is ours.
     return (await targetOf(link)) === target;
   }
 }
@@ -155,7 +159,10 @@ async function remove(links: readonly string[]): Promise<void> {
   }
 }
 
-/** The identity, and a nonce: two leases of one process are two. A slash would be read as a path by those who look. */
+/**
+ * Returns this process's identity and a nonce, which tells two leases of one process apart. The parts are encoded,
+ * since readers would take a slash for a path.
+ */
 function identityText(): string {
   const { boot, namespace, host, pid, started } = thisProcess();
   const parts = [boot, namespace, host, pid, started, randomBytes(9).toString('base64url')];

@@ -7,28 +7,31 @@ import { tryLeaseFile } from './lease-file.ts';
 import { tryLockFileEx } from './windows-lock.ts';
 
 /*
- * One holder at a time, among all processes. The kernel's own lock where there is one; a lease file where there is none.
- * The queue in front keeps the callers of one process in order, and off the file.
+ * A lock with one holder at a time, among all processes: the kernel's own lock, or a lease file if the kernel's does
+ * not work. The queue in front orders the callers of one process, so that only one at a time tries the file.
  */
 
 export interface LockOptions extends WaitOptions {
-  /** Which one to use; the kernel's, and a lease file where that is not supported, when not given. */
+  /** The kind of lock to use. Default: the kernel's, or a lease file if the kernel's is not supported. */
   readonly kind?: LockKind | undefined;
 }
 
 export type LockKind = KernelLock | 'lease-file';
 
-/** Those that the kernel frees: flock on Linux, macOS and the BSDs, LockFileEx on Windows. */
+/** Locks that the kernel frees: flock on Linux, macOS and the BSDs, LockFileEx on Windows. */
 type KernelLock = 'flock' | 'lockfileex';
 
 export interface Lock {
-  /** Which one is in force here. */
+  /** The kind of lock in use. */
   readonly kind: LockKind;
   /** Safe to call twice. */
   release(): Promise<void>;
 }
 
-/** Between two tries while another process holds the lock: from the first to the last, growing, with jitter. */
+/**
+ * The pause between two attempts while another process holds the lock, in milliseconds. It doubles from the first to
+ * the last, with jitter.
+ */
 const FIRST_PAUSE_MS = 1;
 const LAST_PAUSE_MS = 25;
 
@@ -42,9 +45,9 @@ const OWN_KERNEL_LOCK: KernelLock = process.platform === 'win32' ? 'lockfileex' 
 const queue = new KeyedMutex();
 
 /**
- * What `HOLDFAST_LOCK` asks for; `undefined` leaves the choice to the platform.
+ * Reads the kind of lock from `HOLDFAST_LOCK`; `undefined` leaves the choice to the platform.
  *
- * @throws InvalidArgumentError for any other word
+ * @throws InvalidArgumentError for any other value
  */
 export function lockKindOf(variables: Readonly<Record<string, string | undefined>>): LockKind | undefined {
   const kind = variables['HOLDFAST_LOCK'];
@@ -56,11 +59,11 @@ export function lockKindOf(variables: Readonly<Record<string, string | undefined
 }
 
 /**
- * Takes the lock of that file.
+ * Takes the lock of the file.
  *
  * @throws LockTimeoutError when a living process held it for `waitMs`
  * @throws AbortedError when `signal` ended the wait
- * @throws LockUnsupportedError where there is no such lock
+ * @throws LockUnsupportedError when the requested kind does not work, or without a request neither kind
  */
 export async function acquireLock(path: string, options: LockOptions): Promise<Lock> {
   const deadline = performance.now() + options.waitMs;
@@ -94,7 +97,7 @@ async function lock(path: string, deadline: number, options: LockOptions): Promi
   }
 }
 
-/** The lock, or who has it, as far as that is known. */
+/** Returns the lock, or its owner if that is known. */
 async function tryOnce(
   path: string,
   kind: LockKind | undefined,

@@ -3,25 +3,25 @@ import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 
 /*
- * Who a process is, in words that another one can check: a number alone may have been given to someone else since, and
- * means nothing in another container or after a boot.
+ * Identifies a process so that another process can check it. A pid alone is not enough: the kernel may have reused it,
+ * and it has no meaning in another container or after a boot.
  */
 
 export interface ProcessIdentity {
-  /** The boot of the kernel it runs on; empty where the platform names none. */
+  /** The boot id of its kernel; empty on platforms without one. */
   readonly boot: string;
   /**
-   * The PID namespace of its number and the time namespace of its start time, with a blank between them; empty where the
-   * platform has none. Identities written before the time namespace was recorded hold the first alone.
+   * The PID namespace of its pid and the time namespace of its start time, separated by a blank; empty on platforms
+   * without namespaces. Identities written before Holdfast recorded the time namespace contain only the first.
    */
   readonly namespace: string;
   readonly host: string;
   readonly pid: number;
-  /** When the kernel started it, in the kernel's own ticks; empty where the platform does not say. */
+  /** Its start time in the kernel's ticks; empty if the platform does not reveal it. */
   readonly started: string;
 }
 
-/** What can be known of a process from here. `unknown`: it is out of sight, so it must be taken for alive. */
+/** The state of a process as seen from here. `unknown`: this process cannot see it, so it must be treated as alive. */
 export type Liveness = 'alive' | 'dead' | 'unknown';
 
 let own: ProcessIdentity | undefined;
@@ -38,9 +38,9 @@ export function thisProcess(): ProcessIdentity {
 }
 
 /**
- * Whether that process is still there.
+ * Tells whether the other process still runs.
  *
- * @param options.sameMachine that it ran on this machine is known, so one of an earlier boot is dead
+ * @param options.sameMachine whether it certainly ran on this machine, so that a process of an earlier boot is dead
  */
 export async function livenessOf(
   other: ProcessIdentity,
@@ -51,11 +51,11 @@ export async function livenessOf(
   if (other.boot !== self.boot) return options.sameMachine && self.boot !== '' ? 'dead' : 'unknown';
   const [theirs, ours] = [namespacesOf(other), namespacesOf(self)];
   if (theirs.pid !== ours.pid) return 'unknown';
-  // The kernel shows start times shifted by the time namespace of the reader: those of two namespaces cannot be compared.
+  // The kernel shifts start times by the reader's time namespace, so those of two namespaces cannot be compared.
   const comparable = other.started !== '' && theirs.time === ours.time;
   if (other.pid === self.pid) return comparable && other.started === self.started ? 'alive' : 'dead';
   try {
-    // Signal 0 asks whether the process exists; EPERM means that it does, and is someone else's.
+    // Signal 0 checks whether the process exists. EPERM means that it exists and belongs to someone else.
     process.kill(other.pid, 0);
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ESRCH') return 'dead';
@@ -65,7 +65,7 @@ export async function livenessOf(
     const stat = await readFile(`/proc/${other.pid}/stat`, 'utf8');
     return startOf(stat) === other.started && !isZombie(stat) ? 'alive' : 'dead';
   } catch {
-    // Hidden (hidepid), or gone since: the next look will tell.
+    // The process is hidden (hidepid) or has just ended; the next check will tell.
     return 'unknown';
   }
 }
@@ -80,7 +80,10 @@ function timeNamespace(): string {
   return quietly(() => readlinkSync('/proc/self/ns/time'));
 }
 
-/** Field 22 of proc(5) stat. The name in field 2 may hold spaces and brackets, so counting begins after its last one. */
+/**
+ * Returns field 22 of proc(5) stat. The name in field 2 may contain spaces and parentheses, so counting starts after
+ * the last closing parenthesis.
+ */
 function startOf(stat: string): string {
   return fieldsAfterName(stat)[19] ?? '';
 }

@@ -4,17 +4,17 @@ import { WindowsError } from '../os/windows-error.ts';
 import type { KernelLockResult } from './flock.ts';
 
 /*
- * LockFileEx: held by the open handle, freed by the kernel when its holder ends, however it ends, and never taken from a
- * living one. Between callers of one process it excludes as well, since each opens the file anew.
+ * LockFileEx: the open handle holds the lock. The kernel frees it when its holder ends, in any way, and never takes it
+ * from a living holder. It also excludes callers of the same process, since each opens the file separately.
  *
- * The handle shares reading and writing and no deletion, so nobody can remove or replace the file while someone has it
- * open: the name and what is locked stay one.
+ * The handle shares reading and writing but not deletion. So nobody can remove or replace the file while it is open,
+ * and the path always names the locked file.
  */
 
 const GENERIC_READ_WRITE = 0xc0000000;
 const SHARE_READ_WRITE = 3;
 const OPEN_ALWAYS = 4;
-/** Not through a link: that would let whoever made it choose what is locked. */
+/** Do not follow a link: its creator could choose which file is locked. */
 const OPEN_REPARSE_POINT = 0x00200000;
 const INVALID_HANDLE = -1;
 const EXCLUSIVE_AND_AT_ONCE = 3;
@@ -23,7 +23,7 @@ const ERROR_SHARING_VIOLATION = 32;
 const ERROR_LOCK_VIOLATION = 33;
 const ERROR_IO_PENDING = 997;
 
-/** Windows' names of what other platforms call so; the rest stays a number. */
+/** Windows error numbers with their errno names; other numbers stay numbers. */
 const CODES: Readonly<Record<number, string>> = {
   2: 'ENOENT',
   3: 'ENOENT',
@@ -34,7 +34,7 @@ const CODES: Readonly<Record<number, string>> = {
   1295: 'EDQUOT',
 };
 
-/** Tries once. The file is made when it is not there. */
+/** Tries once to lock the file, and creates it if it does not exist. */
 export async function tryLockFileEx(path: string): Promise<KernelLockResult> {
   let calls: Calls;
   try {
@@ -47,7 +47,7 @@ export async function tryLockFileEx(path: string): Promise<KernelLockResult> {
     };
   }
   const handle = calls.open(path);
-  // Someone else, such as a virus scanner, has it open for itself alone: it will be done in a moment.
+  // Another program, such as a virus scanner, has the file open exclusively, usually for a moment only.
   if (handle === 'held') return { outcome: 'held' };
   const failure = calls.lock(handle);
   if (failure === undefined) return { outcome: 'locked', release: async () => calls.close(handle) };
@@ -64,7 +64,10 @@ type Handle = number | bigint;
 
 interface Calls {
   open(path: string): Handle | 'held';
-  /** `undefined`: locked; `held`: by another; a number: the error of a real failure. */
+  /**
+   * Returns `undefined` when locked, `held` when another handle holds the lock, else the error number of a real
+   * failure.
+   */
   lock(handle: Handle): undefined | 'held' | number;
   close(handle: Handle): void;
 }

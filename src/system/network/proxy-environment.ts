@@ -8,8 +8,9 @@ export interface ProxyVariable {
 }
 
 /**
- * The variable that says through which proxy that URL is asked for, if any: `HTTPS_PROXY` or `HTTP_PROXY` by the URL's scheme,
- * else `ALL_PROXY`, each in lower case first, unless `NO_PROXY` lists the host. Nothing is loaded where none is set.
+ * Returns the variable that names the proxy for the URL, if any: `HTTPS_PROXY` or `HTTP_PROXY` by the URL's scheme,
+ * else `ALL_PROXY`. The lower-case name comes first in each case. A host in `NO_PROXY` has no proxy. Without such a
+ * variable this function loads no package.
  */
 export async function proxyVariable(url: URL): Promise<ProxyVariable | undefined> {
   const { variables } = processEnvironment();
@@ -18,8 +19,8 @@ export async function proxyVariable(url: URL): Promise<ProxyVariable | undefined
     (each) => (variables[each] ?? '') !== '',
   );
   if (name === undefined) return undefined;
-  // It chooses the same variable, so what it decides here is NO_PROXY. Its default scheme for a bare `host:port` is that of
-  // the URL, which no other program shares; so the value is taken as it stands.
+  // getProxyForUrl chooses the same variable, so its result is used for NO_PROXY only. For a bare `host:port` it
+  // assumes the URL's scheme, unlike every other program, so the variable's own value is returned unchanged.
   const { getProxyForUrl } = await import('proxy-from-env');
   if (getProxyForUrl(url.href) === '') return undefined;
   return { name, value: new Secret(variables[name] ?? '') };

@@ -1,4 +1,4 @@
 declare module 'proxy-from-env' {
-  /** The proxy that the environment names for the URL; empty for none. */
+  /** Returns the proxy that the environment names for the URL, or an empty string. */
   export function getProxyForUrl(url: string): string;
 }

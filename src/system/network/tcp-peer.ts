@@ -3,21 +3,21 @@ import { isIPv4 } from 'node:net';
 import { endianness } from 'node:os';
 
 /*
- * Which user holds the other end of a TCP connection on this machine: by the tables of the kernel (proc_net(5)), on Linux.
- * A loopback address says "this machine"; it does not say "this user".
+ * Finds the user at the other end of a TCP connection on this machine, on Linux, from the kernel's tables
+ * (proc_net(5)). A loopback address means "this machine", not "this user".
  *
- * What the tables do not tell, and what this file makes of it:
- * - A socket that its process has closed, one in TIME_WAIT, and one that nobody has accepted yet have no inode, and most
- *   kernels print user 0 for them. That is not root. A client without an inode is `gone`: it sent something and left before
- *   anybody could look. A server without one is judged by the socket that listens at its port.
- * - A client that resets its connection leaves no row at all. So a missing row means `unlisted` only while our own end
- *   still stands in the table as established, in a second reading.
+ * The tables have gaps, and this file handles them so:
+ * - A closed socket, a socket in TIME_WAIT and one that nobody has accepted yet have no inode. Most kernels print user
+ *   0 for them, which does not mean root. A client without an inode is `gone`: it sent something and left before the
+ *   lookup. For a server without an inode, the socket that listens on its port decides.
+ * - A client that resets its connection leaves no row. So a missing row means `unlisted` only if a second reading still
+ *   shows our own end as established.
  * - A peer in another network namespace (a container, the far end of a tunnel) has no row here: `unlisted`.
- * - In a user namespace, every user that is not mapped into it shows as the overflow user (65534), the host's root included.
- *   That user is treated as any other: it cannot be told from somebody else.
+ * - In a user namespace, every user that is not mapped into it appears as the overflow user (65534), even the host's
+ *   root. The overflow user cannot be told from another user, so it is treated like any other user.
  */
 
-/** Both ends of a connection as `net.Socket` names them. */
+/** Both ends of a connection, under the names of `net.Socket`. */
 export interface TcpConnection {
   readonly localAddress?: string | undefined;
   readonly localPort?: number | undefined;
@@ -28,18 +28,18 @@ export interface TcpConnection {
 export type TcpPeer =
   /** The numeric id of the user, as this process's user namespace shows it. */
   | { readonly kind: 'user'; readonly uid: number }
-  /** The system lists the connections of this machine, and not the peer: it is in another network namespace. */
+  /** The system lists this machine's connections without the peer, so the peer is in another network namespace. */
   | { readonly kind: 'unlisted' }
   /** The system has no such tables. */
   | { readonly kind: 'unknown' }
-  /** The connection ended before its peer could be looked up, or the tables are too long to read. */
+  /** The connection ended before the lookup, or the tables are too long to read. */
   | { readonly kind: 'gone' };
 
-/** What stands for one connection in the tables, and for the sockets that listen at the peer's port. */
+/** The rows of the tables for one connection, and for the sockets that listen on the peer's port. */
 interface Rows {
   peer: Row | undefined;
   own: Row | undefined;
-  /** The one at the very address counts for more than the one at every address. */
+  /** A listener on the exact address takes precedence over one on all addresses. */
   listener: { readonly row: Row; readonly isExact: boolean } | undefined;
 }
 
@@ -53,24 +53,24 @@ interface Row {
 const ESTABLISHED = '01';
 const LISTEN = '0A';
 
-/** Some 400,000 connections; a longer table is not read to its end. */
+/** About 400,000 connections; reading stops at this size. */
 const MAX_TABLE_BYTES = 64 * 1024 * 1024;
 const TABLES = ['/proc/self/net/tcp', '/proc/self/net/tcp6'];
 
-/** Whether this system tells the user of a connection at all. Throws nothing. */
+/** Tells whether this system reveals the user of a connection. Never throws. */
 export async function tellsUsers(tables: readonly string[] = TABLES): Promise<boolean> {
   for (const path of tables) {
     try {
       await (await open(path, 'r')).close();
       return true;
     } catch {
-      // The other one may be there.
+      // The other table may exist.
     }
   }
   return false;
 }
 
-/** Finds the user whose client has connected to us. Throws nothing. */
+/** Finds the user whose client has connected to us. Never throws. */
 export async function tcpClientOf(connection: TcpConnection): Promise<TcpPeer> {
   return lookUp(connection, {
     choose: ({ peer }) => peer,
@@ -79,9 +79,10 @@ export async function tcpClientOf(connection: TcpConnection): Promise<TcpPeer> {
 }
 
 /**
- * Finds the user whose server we are connected to. Throws nothing.
+ * Finds the user whose server we are connected to. Never throws.
  *
- * A server that listens as root and accepts as another user counts as root's: root handed the socket over (nginx, systemd).
+ * A server that listens as root and accepts as another user counts as root's, since root passed the socket on (nginx,
+ * systemd).
  */
 export async function tcpServerOf(connection: TcpConnection): Promise<TcpPeer> {
   return lookUp(connection, {
@@ -93,7 +94,7 @@ export async function tcpServerOf(connection: TcpConnection): Promise<TcpPeer> {
   });
 }
 
-/** Whether the peer is a listed user who is neither this process's user nor root. */
+/** Tells whether the peer is a listed user other than this process's user and root. */
 export function isAnotherUser(peer: TcpPeer): peer is { readonly kind: 'user'; readonly uid: number } {
   return peer.kind === 'user' && isOtherUsers(peer.uid);
 }
@@ -104,7 +105,7 @@ function isOtherUsers(uid: number): boolean {
 
 interface Question {
   readonly choose: (rows: Rows) => Row | undefined;
-  /** Whether nothing that the tables may still say can change the answer. A busy machine has thousands of rows. */
+  /** Tells whether no later row can change the answer, so reading can stop. A busy machine has thousands of rows. */
   readonly isSure: (peer: Row) => boolean;
 }
 
@@ -128,7 +129,7 @@ interface Ends {
   readonly local: readonly string[];
   readonly remote: readonly string[];
   readonly everywhere: readonly string[];
-  /** Of the peer: each row that counts has it. */
+  /** The peer's port, which every relevant row contains. */
   readonly port: string;
 }
 
@@ -198,8 +199,8 @@ async function* linesWith(text: string, table: FileHandle): AsyncGenerator<strin
 }
 
 /**
- * How the tables may spell an address: as 32-bit words of hex digits in the byte order of the machine. An IPv4 connection
- * of an IPv6 socket stands in the table of IPv6, as a mapped address (RFC 4291 section 2.5.5.2).
+ * Returns the spellings of an address in the tables: 32-bit words of hex digits in the machine's byte order. The IPv6
+ * table lists an IPv4 connection of an IPv6 socket as a mapped address (RFC 4291 section 2.5.5.2).
  */
 function spellings(address: string): string[] {
   const bare = address.replace(/%.*$/s, '');

@@ -3,14 +3,14 @@ import type { Socket } from 'node:net';
 import { dirname } from 'node:path';
 
 /*
- * Who is at the other end of a Unix socket. A socket's name proves nothing: the address of a session that is over stays in
- * the environment, and another user can then listen at a name in /tmp, or at an abstract name.
+ * Identifies the user at the other end of a Unix socket. A socket's name proves nothing: the address of an ended
+ * session stays in the environment. Another user can then listen at a name in /tmp, or at an abstract name.
  */
 
-/** The user id at the other end of a connected Unix socket; `undefined` where the system does not tell. */
+/** Returns the user id at the other end of a connected Unix socket; `undefined` if the system does not reveal it. */
 export type PeerUser = (socket: Socket) => number | undefined;
 
-/** From <sys/socket.h> on Linux: SOL_SOCKET, and SO_PEERCRED, which powerpc numbers differently. */
+/** From <sys/socket.h> on Linux: SOL_SOCKET, and SO_PEERCRED, which has another number on powerpc. */
 const SOL_SOCKET = 1;
 const SO_PEERCRED = process.arch === 'ppc64' ? 21 : 17;
 
@@ -19,10 +19,10 @@ const UCRED_BYTES = 12;
 const UID_AT = 4;
 
 /**
- * Loads the call that asks the kernel: SO_PEERCRED (unix(7)) on Linux, getpeereid(3) on macOS and the BSDs. Costs about
- * 10 ms.
+ * Loads the system call that returns the peer's user: SO_PEERCRED (unix(7)) on Linux, getpeereid(3) on macOS and the
+ * BSDs. Costs about 10 ms.
  *
- * @throws what the loader says, where koffi is missing
+ * @throws the loader's error, if koffi is missing
  */
 export async function loadPeerUser(): Promise<PeerUser> {
   const { default: koffi } = await import('koffi');
@@ -48,9 +48,9 @@ export async function loadPeerUser(): Promise<PeerUser> {
 }
 
 /**
- * Loads the call that knows a user by the user id: getpwuid(3), which asks every directory of users that the system has.
+ * Loads getpwuid(3), which looks a user id up in every user database of the system.
  *
- * @throws what the loader says, where koffi is missing
+ * @throws the loader's error, if koffi is missing
  */
 export async function loadUserName(): Promise<(uid: number) => string | undefined> {
   const { default: koffi } = await import('koffi');
@@ -62,15 +62,16 @@ export async function loadUserName(): Promise<(uid: number) => string | undefine
   };
 }
 
-/** Node has no public name for it. Without one the peer is not known, and so refused. */
+/** Node has no public API for the descriptor. Without it the peer is unknown, so the caller refuses the connection. */
 function descriptorOf(socket: Socket): number | undefined {
   const { _handle: handle } = socket as { _handle?: { fd?: unknown } | null };
   return typeof handle?.fd === 'number' && handle.fd >= 0 ? handle.fd : undefined;
 }
 
 /**
- * Whether only this user and root can have put there what is at that path: each directory above belongs to one of them, and
- * nobody else may write to it. True of `/run/user/UID/bus`, where it saves the call; of nothing in /tmp.
+ * Tells whether only this user and root can have created the file at `path`: one of them owns each directory above it,
+ * and nobody else may write to those directories. True for `/run/user/UID/bus`, where it saves the system call; never
+ * in /tmp.
  *
  * @param path a path without symbolic links
  */
@@ -84,9 +85,10 @@ export function isGuarded(path: string, uid: number): boolean {
 }
 
 /**
- * The path without symbolic links.
+ * Resolves the symbolic links in the path.
  *
- * @throws ForeignSocketError when the socket, or the link in its place, belongs to another user; what the file system says
+ * @throws OtherUsersSocketError when another user owns the socket, or a symbolic link at `path`
+ * @throws the file system's error
  */
 export function ownSocketPath(path: string, uid: number): string {
   const real = realpathSync(path);
@@ -96,12 +98,12 @@ export function ownSocketPath(path: string, uid: number): string {
   return real;
 }
 
-/** @throws ForeignSocketError when another user listens, or the system does not tell which */
+/** @throws OtherUsersSocketError when another user listens, or the system does not reveal the listener */
 export function insistOnPeer(name: string, peer: number | undefined, uid: number): void {
   if (peer === undefined || !isOwn(peer, uid)) throw new OtherUsersSocketError(name, peer, uid);
 }
 
-/** Root can read all that this user can, so it gains nothing. */
+/** Root counts as own: it can read everything that this user can, so it gains nothing. */
 function isOwn(owner: number, uid: number): boolean {
   return owner === uid || owner === 0;
 }

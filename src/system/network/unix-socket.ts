@@ -3,8 +3,8 @@ import { connect, Socket } from 'node:net';
 import { insistOnPeer, isGuarded, loadPeerUser, ownSocketPath, type PeerUser } from './unix-peer.ts';
 
 /*
- * Unix sockets by either kind of name. Node 20 fills the name of an abstract socket (unix(7)) with zero bytes up to the
- * longest there can be, which makes it another socket's; so the C library connects those.
+ * Connects to Unix sockets by path or by abstract name. Node 20 pads an abstract name (unix(7)) with zero bytes to the
+ * maximum length, which makes it the name of another socket. So the C library connects to abstract names.
  */
 
 /** From <sys/socket.h>, on Linux. */
@@ -13,7 +13,7 @@ const SOCK_STREAM = 1;
 const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
 
-/** A Unix socket's address: a path, or, on Linux alone, an abstract name, without its leading zero byte. */
+/** A Unix socket's address: a path or, only on Linux, an abstract name without its leading zero byte. */
 export interface SocketAddress {
   readonly path?: string;
   readonly abstract?: string;
@@ -22,7 +22,8 @@ export interface SocketAddress {
 /**
  * Connects to a socket that belongs to this user or to root. Sends nothing.
  *
- * @throws ForeignSocketError when it belongs to another user; Error when nothing answers there
+ * @throws OtherUsersSocketError when the socket belongs to another user
+ * @throws Error when no process answers
  */
 export async function connectOwnSocket({ path = '', abstract }: SocketAddress): Promise<Socket> {
   const uid = process.geteuid?.();
@@ -33,7 +34,7 @@ export async function connectOwnSocket({ path = '', abstract }: SocketAddress): 
   return checked(await loadPeerUser(), connected(real), path, uid);
 }
 
-/** A path that is not there is a connection that failed, whichever call finds out. */
+/** Reports a missing path as a failed connection, whichever call finds out. */
 function socketPath(path: string, uid: number): string {
   try {
     return ownSocketPath(path, uid);

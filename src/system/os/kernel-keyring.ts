@@ -1,15 +1,15 @@
 /*
- * The kernel's key management (keyctl(2), add_key(2)), called through the C library's syscall(): the keyutils library is
- * mostly not installed. No call here waits for anyone: none of them makes the kernel ask a program for a key.
+ * Calls the kernel's key management (keyctl(2), add_key(2)) through the C library's syscall(), since the keyutils
+ * library is usually not installed. No call here blocks: none makes the kernel ask a program for a key.
  */
 
-/** A key or a ring: a serial number, or one of the negative names of this process's own rings. */
+/** The serial number of a key or a ring, or a negative alias for one of this process's own rings. */
 export type KeySerial = number;
 
 /** keyctl(2), "special key IDs". */
 export const RING = { process: -2, session: -3, user: -4, usersession: -5 } as const;
 
-/** The longest payload of a key of the type `user`. */
+/** Maximum payload of a key of the type `user`. */
 export const MAX_PAYLOAD_BYTES = 32_767;
 
 const OPERATION = {
@@ -23,9 +23,9 @@ const OPERATION = {
   getPersistent: 22,
 };
 
-/** A call that the kernel refused, by the name of its error number. */
+/** A call that the kernel refused, with the name of its error number. */
 export class KeyError extends Error {
-  /** `EACCES`, `ENOKEY` …; `unsupported` where there is no way to call it. */
+  /** `EACCES`, `ENOKEY` …; `unsupported` if the kernel cannot be called. */
   readonly code: string;
 
   constructor(code: string, call: string) {
@@ -36,24 +36,26 @@ export class KeyError extends Error {
 }
 
 export interface KernelKeyring {
-  /** The ring's own serial number, without making one. Throws KeyError, as all of these do. */
+  /** Returns the ring's serial number and never creates a ring. Every method throws KeyError. */
   ringOf(special: KeySerial): KeySerial;
-  /** The ring that outlasts the user's processes, linked into the process's ring; counts as a use of it. */
+  /**
+   * Returns the ring that outlives the user's processes, and links it into the process's ring. Counts as a use of it.
+   */
   persistentRing(): KeySerial;
-  /** `type;uid;gid;permissions;description` */
+  /** Returns `type;uid;gid;permissions;description`. */
   describe(key: KeySerial): string;
-  /** The key of that type and description in the ring, or in a ring within it. */
+  /** Finds the key of that type and description in the ring, or in a ring within it. */
   search(ring: KeySerial, type: 'user' | 'keyring', description: string): KeySerial;
-  /** Adds a key, or changes the payload of the one with that description. */
+  /** Adds a key, or replaces the payload of the key with that description. */
   add(type: 'user' | 'keyring', description: string, payload: Uint8Array, ring: KeySerial): KeySerial;
   read(key: KeySerial): Buffer;
   link(key: KeySerial, ring: KeySerial): void;
   unlink(key: KeySerial, ring: KeySerial): void;
-  /** Ends the key at once, in whichever rings it is. */
+  /** Deletes the key at once from every ring. */
   invalidate(key: KeySerial): void;
 }
 
-/** `add_key` and `keyctl`, by Node's names of architectures; newer ones share one table. */
+/** The numbers of `add_key` and `keyctl`, by Node's architecture names; newer architectures share one table. */
 const GENERIC = { addKey: 217, keyctl: 219 };
 const SYSCALLS: Readonly<Record<string, { readonly addKey: number; readonly keyctl: number }>> = {
   x64: { addKey: 248, keyctl: 250 },
@@ -68,7 +70,11 @@ const SYSCALLS: Readonly<Record<string, { readonly addKey: number; readonly keyc
 
 let loaded: Promise<KernelKeyring> | undefined;
 
-/** @throws KeyError where this platform cannot call it */
+/**
+ * Binds the calls once.
+ *
+ * @throws KeyError when this platform cannot call them
+ */
 export function loadKernelKeyring(): Promise<KernelKeyring> {
   loaded ??= bindKernelKeyring();
   return loaded;
@@ -80,7 +86,7 @@ async function bindKernelKeyring(): Promise<KernelKeyring> {
   const { default: koffi } = await import('koffi').catch(() => {
     throw new KeyError('unsupported', 'koffi, which calls it, cannot be loaded');
   });
-  // Null names the running program itself: Node is linked with the C library, whichever that is.
+  // Null means the running program itself, since Node is linked with the C library.
   const program = koffi.load(null);
   const addKey = program.func('long syscall(long, const char *, const char *, const void *, size_t, long)');
   const withNumbers = program.func('long syscall(long, long, long, long, long)');
@@ -94,7 +100,7 @@ async function bindKernelKeyring(): Promise<KernelKeyring> {
   };
   const control = (what: string, operation: number, first = 0, second = 0): number =>
     checked(what, withNumbers(numbers.keyctl, operation, first, second, 0));
-  /** Asks for the length first; what grows in between is asked for again. */
+  /** Reads the value, and retries with a larger buffer while the value is longer than the buffer. */
   const bytesOf = (what: string, operation: number, key: KeySerial): Buffer => {
     for (let bytes = Buffer.alloc(256); ; ) {
       const length = checked(what, withBytes(numbers.keyctl, operation, key, bytes, bytes.length));
@@ -110,7 +116,7 @@ async function bindKernelKeyring(): Promise<KernelKeyring> {
     search: (ring, type, description) =>
       checked('KEYCTL_SEARCH', withText(numbers.keyctl, OPERATION.search, ring, type, description, 0)),
     add: (type, description, payload, ring) => {
-      // A ring has no payload: a pointer, even to nothing, is refused.
+      // A ring has no payload; the kernel refuses any pointer, even to an empty one.
       const bytes = type === 'keyring' ? null : payload;
       return checked('add_key', addKey(numbers.addKey, type, description, bytes, payload.length, ring));
     },

@@ -6,24 +6,25 @@ import { readPrivateFile } from '../files/private-directory.ts';
 import { thisProcess } from '../locks/process-identity.ts';
 
 /*
- * Which machines have written a login. A home that is copied to a second machine gives both the same refresh token, and where
- * the server rotates it they log each other out.
+ * Records the machines that have written a login. A home that is copied to a second machine gives both the same refresh
+ * token. If the server rotates it, they log each other out.
  *
- * - What counts is the run of a kernel (its boot id), not the machine's name or id: sandboxes that use one volume after another
- *   are new machines each time and nothing is wrong with that, and all containers of one kernel share its locks. But a boot
- *   that writes again after another one has written was alive meanwhile: two machines at once, and no chain of sandboxes looks
- *   like that.
- * - The machine id tells a reboot from another machine. It is noted as a keyed hash, as machine-id(5) asks.
- * - Nothing is noted where the system names no boot (macOS, Windows): a host name alone changes with the network there.
+ * - A machine means one run of a kernel (its boot id), not a name or an id. All containers of one kernel share its
+ *   locks. Sandboxes that use a volume in turn are a new machine each time, and that is fine. But a boot that writes
+ *   again after another boot has written was alive in between. Then two machines run at once; a chain of sandboxes
+ *   never looks like that.
+ * - The machine id tells a reboot from another machine. It is stored as a keyed hash, as machine-id(5) requires.
+ * - Nothing is recorded on systems without a boot id (macOS, Windows), since a host name alone changes with the network
+ *   there.
  */
 
-/** A machine that wrote a login, in the order in which they took turns. */
+/** A machine that wrote a login. A list of them is in the order of their turns. */
 export interface MachineUse {
-  /** A hash of the machine's id; empty where it has none, as in many containers. */
+  /** A hash of the machine's id; empty without an id, as in many containers. */
   readonly machine: string;
   readonly host: string;
   readonly boot: string;
-  /** When it wrote first in this turn, in milliseconds since the epoch. */
+  /** The time of its first write in this turn, in milliseconds since the epoch. */
   readonly at: number;
 }
 
@@ -31,10 +32,12 @@ const MOST_TURNS = 6;
 const NOTE_BYTES = 2048;
 const MAX_HOST_LENGTH = 64;
 
-/** Later than this, it is over: somebody stopped copying the directory. */
+/** The age, in milliseconds, at which a turn no longer counts: the user has stopped copying the directory. */
 const TURNS_COUNT_FOR_MS = 7 * 24 * 60 * 60 * 1000;
 
-/** Notes that this machine writes the login now. One read, and a write only where the last one was another machine or boot. */
+/**
+ * Records that this machine writes the login now. Reads once, and writes only if another machine or boot wrote last.
+ */
 export async function noteMachine(path: string, environment: Environment): Promise<void> {
   const { boot, host } = thisProcess();
   if (boot === '') return;
@@ -46,20 +49,20 @@ export async function noteMachine(path: string, environment: Environment): Promi
     boot,
     at: Date.now(),
   };
-  // Always of one size: a write that is cut short leaves no end of an older note behind.
+  // Always the same size, so that a short write leaves no end of an older note behind.
   const bytes = Buffer.alloc(NOTE_BYTES, ' ');
   bytes.write(JSON.stringify([...uses, now].slice(-MOST_TURNS)), 'utf8');
   await overwriteFile(path, bytes);
 }
 
-/** What is noted there; nothing where that is damaged. */
+/** Reads the recorded machines; an empty list if the record is damaged. */
 export async function machinesIn(path: string, environment: Environment): Promise<readonly MachineUse[]> {
   try {
     const bytes = await readPrivateFile(path, environment, { maxBytes: NOTE_BYTES });
     const noted: unknown = JSON.parse(bytes?.toString('utf8') ?? '[]');
     return Array.isArray(noted) && noted.length <= MOST_TURNS && noted.every(isUse) ? noted : [];
   } catch {
-    // It is a help, and no promise.
+    // The record is best effort.
     return [];
   }
 }
@@ -74,7 +77,7 @@ export function isThisMachine({ boot }: MachineUse): boolean {
   return boot === thisProcess().boot;
 }
 
-/** The last machine that certainly was not this one. */
+/** Returns the last machine that is certainly another one. */
 export async function otherMachine(uses: readonly MachineUse[]): Promise<MachineUse | undefined> {
   const { host } = thisProcess();
   const machine = await hashedMachineId();
@@ -84,7 +87,7 @@ export async function otherMachine(uses: readonly MachineUse[]): Promise<Machine
   });
 }
 
-/** The host names of two machines that wrote the login in turns, each while the other one was running. */
+/** Returns the host names of two machines that wrote the login in turns, each while the other was running. */
 export function takingTurns(uses: readonly MachineUse[], now: number): readonly [string, string] | undefined {
   for (const [index, again] of uses.entries()) {
     const first = uses.findIndex(({ boot }) => boot === again.boot);

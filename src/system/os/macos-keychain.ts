@@ -1,14 +1,14 @@
 /*
- * What Security.framework says of the user's default keychain, without a dialog. The items themselves are read and
- * written by a library; that one asks a person whenever the system wants to, and has no call to look first.
+ * Reads the state of the user's default keychain from Security.framework, without a dialog. A library reads and writes
+ * the items. It prompts whenever the system wants to, and offers no call to check first.
  */
 
 export type KeychainStatus = 'unlocked' | 'locked' | 'absent';
 
 export interface DefaultKeychain {
-  /** From now on, in this process, what would need a dialog fails instead (errSecInteractionNotAllowed). */
+  /** Makes every later call of this process that needs a dialog fail instead (errSecInteractionNotAllowed). */
   forbidDialogs(): void;
-  /** @throws Error with the OSStatus when the system does not say */
+  /** @throws Error with the OSStatus when the system does not reveal the state */
   status(): KeychainStatus;
 }
 
@@ -21,7 +21,7 @@ const UNLOCKED = 1;
 /** errSecNoSuchKeychain, errSecNoDefaultKeychain. */
 const ABSENT = new Set([-25294, -25307]);
 
-/** @throws what the loader says, where koffi or the framework is not */
+/** @throws the loader's error, if koffi or the framework is missing */
 export async function defaultKeychain(): Promise<DefaultKeychain> {
   const { default: koffi } = await import('koffi');
   const security = koffi.load(SECURITY);

@@ -1,15 +1,16 @@
 import { WindowsError } from './windows-error.ts';
 
 /*
- * Generic credentials of the Windows Credential Manager (wincred.h), through advapi32. They lie in the user's profile,
- * encrypted by the system under the user's own logon secret, and never leave this machine (CRED_PERSIST_LOCAL_MACHINE).
+ * Generic credentials of the Windows Credential Manager (wincred.h), through advapi32. Windows stores them in the
+ * user's profile, encrypted under the user's logon secret, and they never leave this machine
+ * (CRED_PERSIST_LOCAL_MACHINE).
  *
  * The calls are synchronous: each is one request to the local security authority, which neither prompts nor waits for a
- * person, and GetLastError belongs to the thread that called.
+ * person. GetLastError belongs to the calling thread.
  */
 
 export interface WindowsCredential {
-  /** Its whole name; targets are compared without regard to case. */
+  /** The credential's full name. Windows compares targets without regard to case. */
   readonly target: string;
   readonly blob: Uint8Array;
   readonly userName?: string | undefined;
@@ -17,27 +18,27 @@ export interface WindowsCredential {
 }
 
 export interface WindowsCredentials {
-  /** The blob, or `undefined` when there is no credential of that name. */
+  /** Returns the blob; `undefined` when no credential has that name. */
   read(target: string): Uint8Array | undefined;
-  /** Keeps it, in place of what has that name. */
+  /** Stores the credential, and replaces any credential of that name. */
   write(credential: WindowsCredential): void;
-  /** `false` when there is none. */
+  /** Returns `false` when no credential has that name. */
   delete(target: string): boolean;
 }
 
-/** CRED_MAX_CREDENTIAL_BLOB_SIZE: Windows answers a larger one with an error that says nothing of size. */
+/** CRED_MAX_CREDENTIAL_BLOB_SIZE. The error that Windows returns for a larger blob does not mention the size. */
 export const MAX_BLOB_BYTES = 5 * 512;
 
 const GENERIC = 1;
 const PERSIST_LOCAL_MACHINE = 2;
 const ERROR_NOT_FOUND = 1168;
 
-/** @throws what the loader says, where koffi or advapi32 is not */
+/** @throws the loader's error, if koffi or advapi32 is missing */
 export async function windowsCredentials(): Promise<WindowsCredentials> {
   const { default: koffi } = await import('koffi');
   const advapi32 = koffi.load('advapi32.dll');
   const lastError = koffi.load('kernel32.dll').func('__stdcall', 'GetLastError', 'uint32_t', []);
-  // CREDENTIALW. The FILETIME is two halves, for its alignment.
+  // CREDENTIALW. The FILETIME is split into two halves, for its alignment.
   const credentialType = koffi.struct({
     flags: 'uint32_t',
     type: 'uint32_t',
@@ -80,7 +81,7 @@ export async function windowsCredentials(): Promise<WindowsCredentials> {
         if (blobSize === 0) return new Uint8Array(0);
         const bytes = koffi.array('uint8_t', blobSize);
         const copy: Uint8Array = koffi.decode(blob, bytes);
-        // CredFree gives the memory back as it is.
+        // CredFree does not clear the memory.
         koffi.encode(blob, bytes, new Uint8Array(blobSize));
         return copy;
       } finally {

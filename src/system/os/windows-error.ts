@@ -1,4 +1,4 @@
-/** A call of Windows that failed, with what GetLastError said (winerror.h). */
+/** A failed Windows call, with the error number from GetLastError (winerror.h). */
 export class WindowsError extends Error {
   override readonly name = 'WindowsError';
   readonly call: string;

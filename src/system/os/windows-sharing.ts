@@ -2,18 +2,18 @@ import { systemErrorCode } from '../files/storage-error.ts';
 import { sleep } from '../locks/keyed-mutex.ts';
 
 /*
- * Windows does not rename over a file that someone has open, and does not open one that is about to be removed. Both last
- * for milliseconds: a reader of ours, a virus scanner, the search index.
+ * Windows refuses to rename over an open file, and to open a file that is about to be removed. Both conditions last for
+ * milliseconds: a Holdfast reader, a virus scanner or the search index has the file open.
  */
 
 const REFUSALS = new Set(['EPERM', 'EACCES', 'EBUSY']);
-/** Short, so that a moment between two readers is met. */
+/** Short, to catch a moment between two readers. */
 const FIRST_PAUSE_MS = 1;
 const LAST_PAUSE_MS = 8;
-/** Whatever still refuses after so long means it. */
+/** Time limit for retries, in milliseconds. A refusal that lasts longer is permanent. */
 const PATIENCE_MS = 1_000;
 
-/** Does the step; on Windows again and again for a second while it is refused. */
+/** Runs the step. On Windows, retries a refused step for up to `PATIENCE_MS`. */
 export async function whenShared<T>(step: () => Promise<T>): Promise<T> {
   if (process.platform !== 'win32') return step();
   const deadline = performance.now() + PATIENCE_MS;

@@ -4,12 +4,12 @@ import { quote } from '../../quote.ts';
 import type { Environment } from '../environment.ts';
 import { withoutSecrets } from './secret-variables.ts';
 
-/** How long a browser command may take to fail, in milliseconds: one that still runs then has opened its window. */
+/** Time limit for a browser command to fail, in milliseconds. A command that still runs then has opened its window. */
 const SETTLE_MS = 1_000;
 
 /**
- * Opens a URL in the person's browser: the program that `BROWSER` names, else the desktop's own. Never through a shell,
- * and never anything but http and https (CVE-2025-6514 was this call, with a URL from a server).
+ * Opens a URL in the person's browser: the program that `BROWSER` names, else the desktop's own. Never uses a shell,
+ * and never opens any scheme but http and https. (CVE-2025-6514 was this call, with a URL from a server.)
  *
  * @returns `false` when there is no browser to open, or it failed at once; the caller then shows the URL
  * @throws UnsafeUrlError
@@ -24,7 +24,8 @@ export async function openBrowser(url: string, environment: Environment): Promis
     const env = withoutSecrets(environment.variables);
     child = spawn(program, [...args, href], { stdio: 'ignore', detached: true, env });
   } catch {
-    // Most failures to start are events; a path through a file that is no directory, or a URL too long, are not.
+    // Most failures to start are events. A path through a file that is not a directory, or too long a URL, throws
+    // instead.
     return false;
   }
   child.unref();
@@ -39,14 +40,16 @@ function checked(url: string): string {
   return parsed.href;
 }
 
-/** The program that opens a URL given as its last argument, and the arguments before; none where nobody would see it. */
+/**
+ * Returns the program that opens a URL, with its arguments before the URL; `undefined` if nobody would see the window.
+ */
 export function openerOf({ platform, variables }: Environment): readonly [string, ...string[]] | undefined {
   const { BROWSER, SSH_CONNECTION, SystemRoot, WSL_DISTRO_NAME, DISPLAY, WAYLAND_DISPLAY } = variables;
   if (BROWSER) return [BROWSER];
-  // These have a desktop always, but over SSH the person sits before another one.
+  // macOS and Windows always have a desktop, but over SSH the person sits at another machine.
   if (platform === 'darwin') return SSH_CONNECTION ? undefined : ['/usr/bin/open'];
   if (platform === 'win32') {
-    // By its full path: Windows looks in the current directory first.
+    // The full path, since Windows searches the current directory first.
     const rundll32 = `${SystemRoot || 'C:\\Windows'}\\System32\\rundll32.exe`;
     return SSH_CONNECTION ? undefined : [rundll32, 'url.dll,FileProtocolHandler'];
   }
@@ -54,7 +57,7 @@ export function openerOf({ platform, variables }: Environment): readonly [string
   return DISPLAY || WAYLAND_DISPLAY ? ['xdg-open'] : undefined;
 }
 
-/** Whether the program started and did not fail within its first moments. */
+/** Tells whether the program started and did not fail within `SETTLE_MS`. */
 function survives(child: ChildProcess): Promise<boolean> {
   return new Promise((resolve) => {
     const timer = setTimeout(() => resolve(true), SETTLE_MS);

@@ -2,17 +2,18 @@ import { spawn } from 'node:child_process';
 import type { Environment } from '../environment.ts';
 import { withoutSecrets } from './secret-variables.ts';
 
-/** How a command ended that was asked for its output. Nothing of what it said is in here but the output itself. */
+/** How a command ended. Contains nothing of what the command printed, except its stdout in `output`. */
 export type CommandOutput =
   | { readonly outcome: 'done'; readonly output: Buffer }
   | { readonly outcome: 'failed'; readonly how: string }
   | { readonly outcome: 'not-found' | 'too-long' | 'too-large' };
 
 /**
- * Runs a command, without a shell, for what it writes to stdout. It reads nothing, and its stderr goes nowhere: it may hold a
- * secret. What is still running at the limit is killed, with what it started.
+ * Runs a command without a shell and collects its stdout. The command gets no input. Its stderr is discarded, since it
+ * may contain a secret. A command that still runs at a limit is killed, with all processes that it started (on Windows,
+ * alone).
  *
- * @param limits.timeoutMs until it has ended, in milliseconds
+ * @param limits.timeoutMs time limit for the command, in milliseconds
  */
 export function commandOutput(
   command: readonly string[],
@@ -43,7 +44,7 @@ export function commandOutput(
         if (ownGroup) process.kill(-child.pid, 'SIGKILL');
         else child.kill('SIGKILL');
       } catch {
-        // It has ended meanwhile.
+        // The command has ended in the meantime.
       }
     };
     child.stdout.on('data', (chunk: Buffer) => {

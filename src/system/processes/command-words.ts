@@ -1,6 +1,6 @@
 /**
- * The words of a command that somebody wrote on one line: blanks part them, and quotes of either kind hold together what is
- * between. Nothing else has a meaning, and no shell sees it.
+ * Splits a command line into words. Whitespace separates words, and single or double quotes keep a word together. No
+ * other character is special, and no shell is involved.
  *
  * @returns `undefined` when a quote is not closed
  */

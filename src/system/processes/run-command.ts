@@ -5,19 +5,19 @@ import { quote } from '../../quote.ts';
 import type { Environment } from '../environment.ts';
 import { withoutSecrets } from './secret-variables.ts';
 
-/** Signals that a supervisor sends to one process only, so that the command would not hear of them. */
+/** Signals that a supervisor sends to this process only, so the command would not receive them. */
 const PASSED_ON: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'];
 
-/** Signals that a terminal sends to the command as well, and others to this process alone. */
+/** Signals that a terminal sends to the command as well, and that other senders send to this process only. */
 const FROM_TERMINAL: readonly NodeJS.Signals[] = ['SIGINT', 'SIGQUIT'];
 
 /**
- * Runs a command in this process's place: its input and output are ours, signals reach it, and it is waited for. Without a
- * shell.
+ * Runs a command in place of this process, without a shell: it inherits stdin, stdout and stderr, receives the signals
+ * sent to this process, and the call waits until it ends.
  *
- * @param added what its environment has beyond ours; secrets that open the store are left out of it
- * @returns its exit code; 128 and the signal's number when a signal ended it
- * @throws InvalidArgumentError when it cannot be started
+ * @param added additional environment variables; the command never gets the secrets that open the store
+ * @returns its exit code; 128 plus the signal's number when a signal ended it
+ * @throws InvalidArgumentError when the command cannot be started
  */
 export async function runCommand(
   command: readonly string[],

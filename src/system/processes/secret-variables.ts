@@ -1,4 +1,4 @@
-/** What opens the store, or proves the client: no program that we start has any use for it. */
+/** Variables that open the store or authenticate the client. No program that Holdfast starts needs them. */
 const SECRETS = new Set([
   'HOLDFAST_PASSPHRASE',
   'HOLDFAST_SEALING_KEY',
@@ -6,20 +6,22 @@ const SECRETS = new Set([
   'HOLDFAST_CLIENT_KEY',
 ]);
 
-/** Variables of other programs that open our store where another one of ours names such an engine, or such a KMS. */
+/**
+ * Variables of other programs that open Holdfast's store, if the named Holdfast variable selects such an engine or KMS.
+ */
 const OPENS: readonly (readonly [secret: string, variable: string, named: RegExp])[] = [
   ['PGPASSWORD', 'HOLDFAST_STORE', /^postgres(ql)?:/],
   ['REDISCLI_AUTH', 'HOLDFAST_STORE', /^rediss?:/],
   ['VAULT_TOKEN', 'HOLDFAST_SEALING_KMS', /^vault\+/],
 ];
 
-/** The environment for a program that is not Holdfast. */
+/** Returns the environment for a program that is not Holdfast. */
 export function withoutSecrets(
   variables: Readonly<Record<string, string | undefined>>,
 ): Record<string, string | undefined> {
   const ours = OPENS.filter(([, variable, named]) => named.test(variables[variable] ?? ''));
   const left = new Set([...SECRETS, ...ours.map(([secret]) => secret)]);
-  // Without a prototype: Node gives a child process what the object inherits, too.
+  // Without a prototype, since Node also passes inherited properties to a child process.
   const kept = Object.create(null) as Record<string, string | undefined>;
   for (const [name, value] of Object.entries(variables)) if (!left.has(name)) kept[name] = value;
   const store = variables['HOLDFAST_STORE'];
@@ -27,7 +29,10 @@ export function withoutSecrets(
   return kept;
 }
 
-/** A Holdfast that such a program starts is refused by that store, then; it does not take another one for it. */
+/**
+ * Removes the password but keeps the URL. The store then refuses a Holdfast that such a program starts. Without the
+ * URL, that Holdfast would use another store.
+ */
 function withoutPassword(store: string): string | undefined {
   if (!store.includes('@')) return store;
   if (!URL.canParse(store)) return undefined;
