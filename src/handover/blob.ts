@@ -7,12 +7,13 @@ import { Secret } from '../secret.ts';
 import type { HandoverCode } from './code.ts';
 
 /*
- * A login on its way from one machine to another: sealed by HPKE (RFC 9180, base mode) with DHKEM(X25519, HKDF-SHA256),
- * HKDF-SHA256 and AES-256-GCM to the public key of a hand-over code. Three parts of base64url between dots, in lines as PEM
- * has them: a header that can be read by anybody and altered by nobody (it is the AAD), the encapsulated key, the
- * ciphertext. The lines survive a terminal, a chat and an editor; the last one tells that nothing was cut off.
+ * A login on its way to another machine. HPKE (RFC 9180, base mode) with DHKEM(X25519, HKDF-SHA256), HKDF-SHA256 and
+ * AES-256-GCM seals it to the public key of a hand-over code. A blob has three base64url parts, separated by dots, in
+ * lines as in PEM: the header, the encapsulated key, the ciphertext. Anybody can read the header and nobody can alter
+ * it: it is the AAD. The lines survive a terminal, a chat and an editor; the last line proves that nothing was cut off.
  *
- * Base mode does not say who sealed it: whoever knows the code can. That is what the words of the blob are compared for.
+ * Base mode does not authenticate the sender: anybody who knows the code can seal a blob. So people compare the words
+ * of the blob.
  */
 
 const VERSION = 1;
@@ -20,14 +21,17 @@ const BEGIN = '-----BEGIN HOLDFAST HAND-OVER-----';
 const END = '-----END HOLDFAST HAND-OVER-----';
 const LINE = 72;
 
-/** A login has some kilobytes. A larger text is refused before it is decoded. */
+/** A login has a few kilobytes. A larger text is refused before decoding. */
 export const MAX_BLOB_CHARACTERS = 256 * 1024;
 const MAX_PLAINTEXT_BYTES = 128 * 1024;
 const KEY_BYTES = 32;
 const TAG_BYTES = 16;
 const INFO = Buffer.from('holdfast hand-over 1');
 
-/** `access-token`: it and nothing to renew it with. `fresh`: a login made for the receiver. `move`: the sender's own, which it has no more. */
+/**
+ * `access-token`: only the access token, without a way to refresh it. `fresh`: a new login made for the receiver.
+ * `move`: the sender's own login, which the sender no longer has.
+ */
 export const TRANSFER_MODES = ['access-token', 'fresh', 'move'] as const;
 export type TransferMode = (typeof TRANSFER_MODES)[number];
 
@@ -40,20 +44,20 @@ const Header = v.strictObject({
   expiresAt: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
 });
 
-/** What anybody can read in a blob. Until it has been opened, nothing of it is more than a claim. */
+/** The part of a blob that anybody can read. Until the blob is opened, every field is only a claim. */
 export interface BlobHeader {
-  /** The id of the code. */
+  /** The id of the code that the blob is sealed to. */
   readonly to: string;
   readonly resource: string;
   readonly account: string;
   readonly mode: TransferMode;
-  /** Until when it may be opened, by the sender's clock, in milliseconds since the epoch. */
+  /** The end of its lifetime by the sender's clock, in milliseconds since the epoch. */
   readonly expiresAt: number;
 }
 
 export interface SealedBlob {
   readonly header: BlobHeader;
-  /** Of all of it: what the words of the blob are made from. */
+  /** The SHA-256 of all three parts; the words of the blob are derived from it. */
   readonly digest: Uint8Array;
   readonly parts: {
     readonly aad: Uint8Array;
@@ -62,7 +66,7 @@ export interface SealedBlob {
   };
 }
 
-/** For one hand-over. */
+/** The key pair for one hand-over. */
 export interface HandoverKeys {
   readonly publicKey: Uint8Array;
   /** X25519, 32 bytes in base64url. */
@@ -78,8 +82,10 @@ export async function generateHandoverKeys(): Promise<HandoverKeys> {
 }
 
 /**
- * @throws InvalidArgumentError when the code is no key that can be sealed to (RFC 9180 section 7.1.4), or the login is larger
- *   than any
+ * Seals a login to a code.
+ *
+ * @throws InvalidArgumentError when the code is not a key that can be sealed to (RFC 9180 section 7.1.4), or the login
+ *   is too large
  */
 export async function sealBlob(
   code: HandoverCode,
@@ -105,15 +111,15 @@ export async function sealBlob(
   return [BEGIN, ...(text.match(new RegExp(`.{1,${LINE}}`, 'g')) ?? []), END].join('\n');
 }
 
-/** Whether the text has the last line of a blob, so that there is nothing more to wait for. */
+/** Tells whether the text contains a blob's last line, so that the reader can stop waiting for more. */
 export function isWholeBlob(text: string): boolean {
   return text.includes(END);
 }
 
 /**
- * Reads a blob without opening it, from a text that may have more around it and other line breaks.
+ * Reads a blob without opening it. The text may contain more around the blob, and other line breaks.
  *
- * @throws HandoverDamagedError when there is no blob in it, or it was cut
+ * @throws HandoverDamagedError when the text contains no blob, or the blob was cut off
  * @throws HandoverNewerError
  */
 export function readBlob(text: string): SealedBlob {
@@ -144,7 +150,7 @@ export function readBlob(text: string): SealedBlob {
 /**
  * Opens a blob.
  *
- * @throws HandoverDamagedError when anything in it was altered
+ * @throws HandoverDamagedError when any part of it was altered
  */
 export async function openBlob(
   { parts: { aad, encapsulated, ciphertext } }: SealedBlob,
@@ -173,7 +179,7 @@ async function sealTo(publicKey: Uint8Array, plaintext: Uint8Array, aad: Uint8Ar
     const key = await suite().DeserializePublicKey(publicKey);
     return await suite().Seal(key, plaintext, { aad, info: INFO });
   } catch (error) {
-    // A point of small order: whatever is sealed to it, anybody can open.
+    // A point of small order: anybody could open a blob that is sealed to it.
     if (error instanceof HPKE.EncapError || error instanceof HPKE.DeserializeError) {
       throw new InvalidArgumentError('The hand-over code holds no usable public key.', {
         hint: 'Nothing was sealed. Make another one: holdfast receive',
@@ -195,7 +201,7 @@ function parseHeader(bytes: Uint8Array): BlobHeader {
   if (version > VERSION) {
     throw new HandoverNewerError(
       'The hand-over blob says that a newer Holdfast made it, and cannot be read here.',
-      // Nothing of it is authentic yet, so it must not make anybody install anything.
+      // Nothing in the blob is authentic yet, so the hint must not make anybody install anything.
       {
         hint: 'Ask the sender which version it has. If that is newer, update Holdfast here as you installed it.',
       },
@@ -207,7 +213,7 @@ function parseHeader(bytes: Uint8Array): BlobHeader {
   return header;
 }
 
-/** Decodes base64url, refusing the spellings that a lenient decoder takes for the same bytes. */
+/** Decodes base64url, and rejects the other spellings of the same bytes that a lenient decoder accepts. */
 function canonicalBase64url(text: string): Buffer | undefined {
   const bytes = Buffer.from(text, 'base64url');
   return bytes.toString('base64url') === text ? bytes : undefined;

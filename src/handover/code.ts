@@ -3,10 +3,11 @@ import { InvalidArgumentError } from '../errors.ts';
 import { quote } from '../quote.ts';
 
 /*
- * The code that the receiving machine shows: its public key, for one hand-over. There is one message each way and no server
- * between, so the sender needs the whole key; a shorter code would be a hash of a key that nobody can look up. An X25519
- * public key has 255 bits (RFC 7748 section 5): with 5 bits of version and 20 of checksum it is 56 letters of Crockford's
- * base 32, which knows no I, L, O and U and no case. They are shown in eight groups of seven.
+ * The code that the receiving machine shows: its public key for one hand-over. One message goes each way, with no
+ * server in between, so the sender needs the whole key. A shorter code would be a hash of a key that nobody can look
+ * up. An X25519 public key has 255 bits (RFC 7748 section 5). With 5 bits of version and 20 of checksum it becomes 56
+ * letters of Crockford's base 32, which has no I, L, O and U and ignores case. The code shows them in eight groups of
+ * seven.
  */
 
 const ALPHABET = '0123456789ABCDEFGHJKMNPQRSTVWXYZ';
@@ -16,15 +17,15 @@ const CHECKSUM_BITS = 20n;
 const KEY_BITS = 255n;
 const VERSION = 0n;
 
-/** The field that the coordinates of X25519 are numbers of: what is not below has a second spelling. */
+/** The prime of X25519's field. A coordinate that is not below it is a second spelling of another key. */
 const PRIME = 2n ** KEY_BITS - 19n;
 
 export interface HandoverCode {
-  /** Canonical. */
+  /** The canonical spelling. */
   readonly text: string;
   /** X25519, 32 bytes. */
   readonly publicKey: Uint8Array;
-  /** Names the code, where it would be too long: base64url of 128 bits. */
+  /** A short name for the code: base64url of 128 bits. */
   readonly id: string;
 }
 
@@ -44,9 +45,9 @@ export function codeOf(publicKey: Uint8Array): HandoverCode {
 }
 
 /**
- * Reads a code as a person gives it: in any case, with or without hyphens and spaces, O for 0, I and L for 1.
+ * Reads a code as a person types it: in any case, with or without hyphens and spaces, O for 0, I and L for 1.
  *
- * @throws InvalidArgumentError when a letter is wrong, missing or too many; when a newer Holdfast made it
+ * @throws InvalidArgumentError when a letter is wrong, missing or too many; when a newer Holdfast made the code
  */
 export function parseCode(input: string): HandoverCode {
   const letters = input

@@ -1,7 +1,7 @@
 /*
  * The 2,048 English words of BIP 39, which differ in their first four letters. They come from its reference
- * implementation, https://github.com/trezor/python-mnemonic (mnemonic/wordlist/english.txt), MIT licence, copyright (c) 2013
- * Pavol Rusnak. Holdfast takes the words alone; it has nothing to do with wallets.
+ * implementation, https://github.com/trezor/python-mnemonic (mnemonic/wordlist/english.txt), MIT licence, copyright (c)
+ * 2013 Pavol Rusnak. Holdfast uses only the words; it has nothing to do with wallets.
  */
 const TEXT = `
 abandon ability able about above absent absorb abstract absurd abuse access accident account accuse achieve

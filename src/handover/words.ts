@@ -2,9 +2,9 @@ import { scrypt } from 'node:crypto';
 import { WORDS } from './word-list.ts';
 
 /*
- * A short authentication string: four words that two people, or one at two machines, compare. Whoever wants to bring about
- * the same words with another code or blob has to find one among 2^44, within its life of minutes, and each try costs a
- * computation that is made slow on purpose (scrypt, RFC 7914, 32 MiB).
+ * A short authentication string: four words that two people, or one person at two machines, compare. To forge the same
+ * words with another code or blob, an attacker must find one match among 2^44 within its lifetime of minutes. Each
+ * attempt costs a computation that is slow on purpose (scrypt, RFC 7914, 32 MiB).
  */
 
 const COUNT = 4;
@@ -12,8 +12,10 @@ const BITS_A_WORD = 11n;
 const COST = { N: 2 ** 15, r: 8, p: 1, maxmem: 64 * 1024 * 1024 };
 
 /**
- * @param of `code`: the words say that a code came over unchanged, so that what is sealed to it opens where it was made.
- *   `blob`: that a blob is the one which was sealed for that code, and nobody has put another in its place.
+ * Derives the four words from the transcript.
+ *
+ * @param of `code`: the words confirm that the code arrived unchanged, so a blob sealed to it opens where it was made.
+ *   `blob`: the words confirm that this blob was sealed for that code, and that nobody replaced it.
  */
 export async function fourWords(of: 'code' | 'blob', transcript: Uint8Array): Promise<string> {
   const bytes = await new Promise<Buffer>((resolve, reject) => {
