@@ -64,10 +64,10 @@ export type {
 } from './login/types.ts';
 export type { Leniency } from './oauth/leniency.ts';
 export type {
-  RefreshedLogin as WarmedLogin,
-  RefresherOptions as WarmOptions,
-  RefresherResult as WarmResult,
-  RefresherStates as WarmStates,
+  RefreshedLogin,
+  RefresherOptions,
+  RefresherResult,
+  RefresherStates,
 } from './refresh/refresher-options.ts';
 export { Secret } from './secret.ts';
 export type {
@@ -77,12 +77,13 @@ export type {
   LeaseOptions,
   RecordAddress,
   RecordIndex,
-  RecordStore as Store,
+  RecordStore,
   RecordVersion,
   Reservation,
   StoredRecord,
 } from './store/record-store.ts';
 export type { Environment } from './system/environment.ts';
+export type { RefresherState } from './system/metric-channel.ts';
 export type {
   AccessToken,
   HeadersOptions,
@@ -90,14 +91,15 @@ export type {
   TokenHeaders,
   TokenOptions,
 } from './tokens/access-token.ts';
+export type { Backup, Backups, ExternalFile } from './transfer/backups.ts';
 export type {
   ExportedLogin,
   ExportOptions,
-  ExternalClient as ForeignClient,
-  ExternalLogin as ForeignLogin,
+  ExternalClient,
+  ExternalLogin,
   HandoverInvitation,
-  ImportOptions as AdoptOptions,
-  ImportResult as AdoptResult,
+  ImportOptions,
+  ImportResult,
   InviteOptions,
   NamedIssuer,
   ReceiveOffer,
@@ -115,7 +117,7 @@ export type {
   LogoutResult,
   RekeyOptions,
   RekeyResult,
-  UndecryptableRecord as UnopenedRecord,
+  UndecryptableRecord,
 } from './vault/types.ts';
 export type { Vault, VaultOptions } from './vault/vault.ts';
 export { openVault } from './vault/vault.ts';

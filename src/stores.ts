@@ -18,7 +18,7 @@ export {
 export { EngineStore, type EngineStoreOptions, type LazyEngine } from './store/engine/engine-store.ts';
 export type {
   RecordAddress,
-  RecordStore as Store,
+  RecordStore,
   RecordVersion,
   StoredRecord,
 } from './store/record-store.ts';

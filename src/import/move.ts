@@ -104,7 +104,7 @@ export async function moveLogin(
   keep: KeepBackup = backupKeeper(from.peer, vault),
 ): Promise<Moved> {
   let current = found;
-  let result = await vault.adopt(current.login, options);
+  let result = await vault.importLogin(current.login, options);
   if (options.accessTokenOnly === true || result.unconfirmed !== undefined) {
     return { result, outcome: 'access-token' };
   }
@@ -122,7 +122,7 @@ export async function moveLogin(
           );
     if (again === undefined) return { result, outcome: 'kept-there' };
     current = again;
-    result = await vault.adopt(current.login, { ...options, replace: true });
+    result = await vault.importLogin(current.login, { ...options, replace: true });
   }
 }
 

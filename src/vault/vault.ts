@@ -342,11 +342,11 @@ export class Vault {
    * @throws IssuerMismatchError when the server now has another authorization server
    * @throws what discovery, and storing a login, would throw
    */
-  async adopt(foreign: ExternalLogin, options: ImportOptions = {}): Promise<ImportResult> {
+  async importLogin(foreign: ExternalLogin, options: ImportOptions = {}): Promise<ImportResult> {
     this.#mustBeOpen();
-    const { importLogin: adopt } = await import('../transfer/import.ts');
+    const { importLogin } = await import('../transfer/import.ts');
     const settings = await this.#parts.settings(CredentialId.of(foreign.resource, options.account));
-    const { held, outcome, unconfirmed } = await adopt(foreign, options, { ...this.#parts, settings });
+    const { held, outcome, unconfirmed } = await importLogin(foreign, options, { ...this.#parts, settings });
     this.#serving.forget(CredentialId.ofStored(held.credential));
     return { ...this.#kept(held), outcome, unconfirmed };
   }

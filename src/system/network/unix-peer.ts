@@ -115,6 +115,6 @@ export class OtherUsersSocketError extends Error {
         ? `the system does not tell which user listens at the socket ${name}`
         : `the socket ${name} belongs to user ${owner}, not to you (${uid})`,
     );
-    this.name = 'ForeignSocketError';
+    this.name = 'OtherUsersSocketError';
   }
 }
