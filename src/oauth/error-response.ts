@@ -3,14 +3,15 @@ import type { HttpResponse } from '../http/request.ts';
 import { Secret } from '../secret.ts';
 import { isStandardError, oauthError } from './protocol-error.ts';
 
-/** What an answer may give beside its error, and then repeat in the error's words. */
+/** Members that a response may carry beside its error, and repeat in the error's text. */
 const GIVEN = ['access_token', 'refresh_token', 'id_token'];
 
 /**
- * The error that an endpoint answered with: one of RFC 6749 section 5.2, or none that the standard knows.
+ * Builds the error of an endpoint's error response: an error of RFC 6749 section 5.2, or another one for non-standard
+ * responses.
  *
- * @param answer the members of its JSON object, if it holds one
- * @param secrets what was sent, and must not come back in a message, however the server words its errors
+ * @param answer the members of the response's JSON object, if it holds one
+ * @param secrets the secrets that were sent; none may appear in a message, however the server words its errors
  */
 export function errorResponse(
   what: string,
@@ -26,7 +27,8 @@ export function errorResponse(
     return oauthError(what, codeWithoutSecrets(hidden, error), said);
   }
   if (status === 401) {
-    // RFC 6749 section 5.2 has every refusal of a client say so in its body. A gateway, a firewall or a maintenance page does not.
+    // RFC 6749 section 5.2: a server that refuses a client says so in the body. A gateway, firewall or maintenance page
+    // does not.
     return new NetworkError(`${what} answered HTTP 401 without an OAuth error.`, {
       hint: 'A gateway in front of the server may have answered: try again in a moment. If it goes on, check the client id and secret.',
     });
@@ -36,23 +38,26 @@ export function errorResponse(
   });
 }
 
-/** An error code: one of a standard as it is, as its letters say nothing of a secret that is spelt like a part of it. */
+/**
+ * Masks secrets in an error code. A standard code stays unchanged: its letters reveal nothing, even if a secret
+ * contains them.
+ */
 export function codeWithoutSecrets(secrets: readonly (Secret | undefined)[], code: string): string {
   return isStandardError(code) ? code : withoutSecrets(secrets, code);
 }
 
-/** The text with `[secret]` in place of each of them, as it is or as it stands in a form or a URL. */
+/** Replaces each secret with `[secret]`, in plain, form-encoded and URL-encoded spelling. */
 export function withoutSecrets(secrets: readonly (Secret | undefined)[], text: string): string {
   const forms = secrets.flatMap((secret) => {
     const value = secret?.reveal() ?? '';
     const inForm = new URLSearchParams({ x: value }).toString().slice(2);
-    // By way of bytes, as what a server gave may be no text that can be encoded.
+    // Encode by way of bytes: a server's text may hold lone surrogates, which cannot be encoded.
     const inUrl = encodeURIComponent(Buffer.from(value).toString());
     const inSmallLetters = [inForm, inUrl].map((form) => form.replace(/%../g, (code) => code.toLowerCase()));
     return value === '' ? [] : [value, inForm, inUrl, ...inSmallLetters];
   });
-  // The longest first, as one may be part of another. Each becomes one character that is in none of them: secrets of one
-  // letter, found in what was put in for others, would make the text grow without measure.
+  // Replace the longest first, as one secret may be part of another. Each becomes NUL, a character that no secret
+  // holds: otherwise one-letter secrets would match in earlier replacements and the text would grow without bound.
   let rest = text;
   for (const form of forms.toSorted((a, b) => b.length - a.length)) rest = rest.replaceAll(form, '\0');
   return rest.replace(/\0+/g, '[secret]');

@@ -8,32 +8,33 @@ import { OFFLINE_ACCESS, type ScopeOptions, scopesToAskFor } from '../discovery/
 import { codeWithoutSecrets, withoutSecrets } from '../error-response.ts';
 import { oauthError } from '../protocol-error.ts';
 
-/** One authorization request, and what its response is checked against. It holds the code verifier: never print it. */
+/** One authorization request, and the values that check its response. It holds the code verifier: never print it. */
 export interface AuthorizationRequest {
-  /** What the person opens. */
+  /** The URL that the user opens in a browser. */
   readonly url: string;
   readonly state: string;
   readonly codeVerifier: string;
-  /** Recorded before the redirect, so that a mix-up shows (RFC 9207 section 2.4). */
+  /** Recorded before the redirect, to detect a mix-up attack (RFC 9207 section 2.4). */
   readonly issuer: string;
   readonly issParameterSupported: boolean;
-  /** Space-separated; absent when none was asked for. */
+  /** Space-separated; absent when the client requested no scope. */
   readonly requestedScope: string | undefined;
 }
 
-/** Parameters of which the response may hold one each (RFC 6749 section 3.1). */
+/** Parameters that a response may hold only once (RFC 6749 section 3.1). */
 const SINGLE = ['state', 'code', 'iss', 'error', 'error_description'];
 
 export interface AuthorizationOptions extends ScopeOptions {
-  /** The thumbprint of the key that the tokens are to be bound to (RFC 9449 section 10). */
+  /** Thumbprint of the key that the tokens will be bound to (RFC 9449 section 10). */
   readonly dpopThumbprint?: string | undefined;
 }
 
 /**
- * Builds an authorization request with PKCE (S256), `state` and `resource` (RFC 6749 section 4.1.1, RFC 7636, RFC 8707).
+ * Builds an authorization request with PKCE (S256), `state` and `resource` (RFC 6749 section 4.1.1, RFC 7636, RFC
+ * 8707).
  *
- * @throws InvalidArgumentError when one of the scopes is none
- * @throws InvalidResponseError when the server suggests more than fits a URL
+ * @throws InvalidArgumentError when a chosen scope is not valid
+ * @throws InvalidResponseError when the server suggests more scopes than fit a URL
  */
 export function createAuthorizationRequest(
   discovery: Discovery,
@@ -62,7 +63,7 @@ export function createAuthorizationRequest(
     resource: resourceParameter,
     scope: requestedScope,
     dpop_jkt: options.dpopThumbprint,
-    // OpenID Connect Core section 11: offline access is given only where consent is asked for.
+    // OpenID Connect Core section 11: the server grants offline access only when the request asks for consent.
     prompt: scopes.includes(OFFLINE_ACCESS) ? 'consent' : undefined,
   };
   for (const [name, value] of Object.entries(parameters)) {
@@ -78,17 +79,17 @@ export function createAuthorizationRequest(
   };
 }
 
-/** Whether a redirect is the answer to this request: by its `state`, compared in constant time. */
+/** Tells whether a redirect answers this request. Compares `state` in constant time. */
 export function belongsTo(request: AuthorizationRequest, parameters: URLSearchParams): boolean {
   return sameText(parameters.get('state') ?? '', request.state);
 }
 
 /**
- * Checks the response of the authorization server and answers its code. `state` and `iss` come first, for errors too:
- * what fails them is not shown and not acted on (RFC 9207 section 2.4).
+ * Checks the response of the authorization server and returns its code. Checks `state` and `iss` first, for error
+ * responses too: a response that fails them is neither shown nor acted on (RFC 9207 section 2.4).
  *
- * @throws CallbackRejectedError when it does not belong to the request
- * @throws LoginDeniedError, OAuthError for an error that does
+ * @throws CallbackRejectedError when the response does not belong to the request
+ * @throws LoginDeniedError, OAuthError for an error response that belongs to the request
  */
 export function readAuthorizationResponse(
   request: AuthorizationRequest,
@@ -106,7 +107,7 @@ export function readAuthorizationResponse(
   }
   const error = parameters.get('error');
   if (error !== null) {
-    // A code that comes with it was not asked for, and is not for anyone's eyes all the same.
+    // The client did not ask for a code beside an error, but such a code must stay secret too.
     const hidden = [new Secret(parameters.get('code') ?? '')];
     const description = withoutSecrets(hidden, parameters.get('error_description') ?? '');
     if (error === 'access_denied') {
@@ -126,7 +127,7 @@ export function readAuthorizationResponse(
   return code;
 }
 
-/** 32 random bytes: a code verifier of 43 characters (RFC 7636 section 4.1), or a `state` that nobody can guess. */
+/** 32 random bytes: a code verifier of 43 characters (RFC 7636 section 4.1), or an unguessable `state`. */
 function randomValue(): string {
   return randomBytes(32).toString('base64url');
 }

@@ -1,17 +1,17 @@
 import { createHash } from 'node:crypto';
 
 /*
- * What the browser shows when it comes back. No script, nothing from elsewhere, nothing that the request said: the text
- * is ours, and the server's name is the one that the person typed.
+ * The page that the browser shows after the redirect. It has no script, no external resource and no text from the
+ * request: Holdfast wrote the text, and the user typed the server's name.
  */
 
 export interface Page {
-  /** A notice is neither good nor bad: the login does not depend on it. */
+  /** A notice is neutral: the login does not depend on it. */
   readonly kind: 'success' | 'failure' | 'notice';
   readonly title: string;
   /** Paragraphs, as plain text. */
   readonly text: readonly string[];
-  /** Shown as a table: what was logged in to. */
+  /** Shown as a table: the server and account of the login. */
   readonly facts?: Readonly<Record<string, string>> | undefined;
 }
 
@@ -48,7 +48,7 @@ const MARKS: Readonly<Record<Page['kind'], string>> = {
 
 const STYLE_HASH = createHash('sha256').update(STYLE).digest('base64');
 
-/** Nothing may run, load, frame or be sent; the one style is named by its hash (CSP level 3). */
+/** The page may not run, load, frame or send anything. The policy allows its one style by hash (CSP level 3). */
 export const PAGE_HEADERS: Readonly<Record<string, string>> = {
   'content-type': 'text/html; charset=utf-8',
   'content-security-policy': `default-src 'none'; style-src 'sha256-${STYLE_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`,

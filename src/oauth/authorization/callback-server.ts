@@ -5,33 +5,37 @@ import { isAnotherUser, type TcpPeer, tcpClientOf } from '../../system/network/t
 import { PAGE_HEADERS, type Page, renderPage } from './callback-page.ts';
 
 /*
- * Where the browser comes back to (RFC 8252 section 7.3): a server on the loopback addresses, for one redirect. A request
- * that does not belong to the login is refused and does not end it, or anything on this machine could.
+ * The server that receives the redirect (RFC 8252 section 7.3). It listens on the loopback addresses, for one redirect.
+ * It refuses a request that does not belong to the login and keeps waiting: otherwise any local program could end the
+ * login.
  *
- * - It listens at one port of 127.0.0.1 and of ::1. A redirect to `localhost` goes to either, ::1 first in most browsers, and
- *   whoever has that port there would get the code (RFC 8252 section 8.3).
- * - It refuses a redirect of another user of this machine. The `state` is no proof: the authorization URL is an argument of
- *   the browser's process, which every user may read. So another user could send a code of their own login.
+ * - It listens on one port of both 127.0.0.1 and ::1. A redirect to `localhost` goes to either; most browsers try ::1
+ *   first. Another program that holds the port there would get the code (RFC 8252 section 8.3).
+ * - It refuses a redirect from another user of this machine. The `state` proves nothing: the authorization URL is an
+ *   argument of the browser's process, which every user can read. Another user could use it to send a code of their own
+ *   login.
  */
 
-/** The redirect that belongs to the login. The browser waits for its page until one of the two is called. */
+/**
+ * The redirect that belongs to the login. The browser waits for its page until the caller calls `succeed` or `fail`.
+ */
 export interface Callback {
   readonly parameters: URLSearchParams;
-  /** Whose program has sent it, as far as this system tells. */
+  /** The user whose program sent the redirect, as far as this system reports it. */
   readonly peer: TcpPeer;
-  /** Says that the login is done. Call it once the credential is stored. */
+  /** Tells the browser that the login is done. Call it after the credential is stored. */
   succeed(login: LoginName): Promise<void>;
   fail(page: { title: string; text: readonly string[]; login?: LoginName | undefined }): Promise<void>;
 }
 
-/** What the person logs in to, for the page to say. */
+/** The server and account that the page names. */
 export interface LoginName {
   readonly resource: string;
   readonly account: string;
 }
 
 export interface CallbackServer {
-  /** What is registered and sent as `redirect_uri`. */
+  /** The URL to register and to send as `redirect_uri`. */
   readonly redirectUri: string;
   /**
    * Waits for the redirect.
@@ -39,18 +43,22 @@ export interface CallbackServer {
    * @throws LoginTimeoutError, LoginCancelledError
    */
   next(options: { timeoutMs: number; signal?: AbortSignal | undefined }): Promise<Callback>;
-  /** Ends the server and every connection to it. */
+  /** Closes the server and every connection to it. */
   close(): Promise<void>;
 }
 
 export interface CallbackServerOptions {
-  /** A free port when not given. */
+  /** Default: a free port. */
   readonly port?: number | undefined;
-  /** Whether a redirect with these parameters belongs to the login: its `state` is the one that was sent. */
+  /**
+   * Tells whether a redirect with these parameters belongs to the login: whether its `state` is the one that was sent.
+   */
   readonly belongs: (parameters: URLSearchParams) => boolean;
-  /** Hears that another user of this machine has sent a redirect with the right parameters, which was refused. */
+  /**
+   * Called when the server refuses a redirect with the right parameters because another user of this machine sent it.
+   */
   readonly onOtherUser?: ((uid: number) => void) | undefined;
-  /** Take a redirect whichever user sends it. Default `false`. */
+  /** Accept the redirect from any user. Default `false`. */
   readonly anyUser?: boolean | undefined;
 }
 
@@ -58,14 +66,14 @@ const PATH = '/callback';
 const HOST = '127.0.0.1';
 const HOST_6 = '::1';
 
-/** How often a free port is looked for that both addresses have. */
+/** Maximum number of tries to find a port that is free on both addresses. */
 const PORT_TRIES = 20;
 
-/** A code and a state have a few hundred characters. */
+/** A code and a state take a few hundred characters. */
 const MAX_HEADER_BYTES = 16 * 1024;
 const REQUEST_TIMEOUT_MS = 10_000;
 
-/** @throws InvalidArgumentError when the port cannot be had */
+/** @throws InvalidArgumentError when the port cannot be opened */
 export async function openCallbackServer(options: CallbackServerOptions): Promise<CallbackServer> {
   let taken = false;
   const refused = { state: 0, user: 0 };
@@ -79,7 +87,7 @@ export async function openCallbackServer(options: CallbackServerOptions): Promis
     const query = queryOf(request);
     if (query === undefined) return answer(response, 404, NOT_HERE);
     if (request.method !== 'GET') return answer(response, 405, NOT_HERE, { allow: 'GET' });
-    // Nobody sees what was fetched ahead. Refused, the browser comes again when the person does.
+    // A prefetched page is never shown. After a refusal, the browser requests the URL again when the user opens it.
     if (isPrefetch(request)) return answer(response, 503, NOT_HERE);
     if (taken) return answer(response, 410, ALREADY_USED);
     const parameters = new URLSearchParams(query);
@@ -95,7 +103,7 @@ export async function openCallbackServer(options: CallbackServerOptions): Promis
       }
       return answer(response, 403, OTHER_USER);
     }
-    // Another redirect may have been taken meanwhile.
+    // `tcpClientOf` awaits, so another redirect may have arrived meanwhile.
     if (taken) return answer(response, 410, ALREADY_USED);
     taken = true;
     arrived(callbackOf(parameters, peer, response));
@@ -121,16 +129,16 @@ const LIMITS = {
   connectionsCheckingInterval: 1000,
 };
 
-/** Whether the request names this very server; one for a name that was rebound to this address does not. */
+/** Tells whether the request names this server. With DNS rebinding, the Host header names another one. */
 function isAskedForHere({ headers, socket }: IncomingMessage): boolean {
   const address = socket.localAddress === HOST_6 ? `[${HOST_6}]` : HOST;
-  // The URL parser leaves out port 80, as a browser does.
+  // The URL parser omits port 80, as browsers do.
   return [address, 'localhost'].some(
     (name) => headers.host === new URL(`http://${name}:${socket.localPort}`).host,
   );
 }
 
-/** The query of the requested URL, if it is the callback's. */
+/** Returns the query of the requested URL, if its path is the callback's. */
 function queryOf({ url = '' }: IncomingMessage): string | undefined {
   if (url === PATH) return '';
   return url.startsWith(`${PATH}?`) ? url.slice(PATH.length + 1) : undefined;
@@ -199,7 +207,7 @@ function answer(
   response.end(renderPage(page));
 }
 
-/** Resolves when the page has left, or the browser has. */
+/** Resolves when the page is sent or the browser has disconnected. */
 function answered(response: ServerResponse, status: number, page: Page): Promise<void> {
   return new Promise((resolve) => {
     if (response.destroyed || response.headersSent) return resolve();
@@ -213,7 +221,7 @@ interface Listening {
   readonly port: number;
 }
 
-/** Opens the same port of both loopback addresses; of 127.0.0.1 alone where the machine has no IPv6. */
+/** Opens one port on both loopback addresses; on 127.0.0.1 only if the machine has no IPv6. */
 async function listenOnBoth(
   make: () => Server,
   port: number | undefined,
@@ -230,12 +238,11 @@ async function listenOnBoth(
   }
 }
 
-/** The machine has no such address. */
 class NoSuchAddress extends Error {}
 
 async function listen(server: Server, host: string, port: number | undefined): Promise<Listening> {
   await new Promise<void>((resolve, reject) => {
-    // It stays: a connection that cannot be accepted later is the browser's to repeat.
+    // The listener stays after startup. If a later accept fails, the browser repeats the request.
     server.on('error', (cause) => {
       const code = 'code' in cause ? cause.code : undefined;
       if (code === 'EADDRNOTAVAIL' || code === 'EAFNOSUPPORT') reject(new NoSuchAddress());
@@ -291,7 +298,7 @@ async function waitFor(
         ),
       );
     }, timeoutMs);
-    // It is the server that keeps the process alive for this, and no longer than it is open.
+    // The open server keeps the process alive; this timer must not.
     timer.unref();
     if (signal?.aborted) cancel();
     signal?.addEventListener('abort', cancel, { once: true });

@@ -28,26 +28,29 @@ import {
 } from '../tokens/token.ts';
 
 /*
- * The device authorization grant (RFC 8628): the person logs in with a browser anywhere, and types a short code there. It
- * needs no browser here, and no way back to this machine.
+ * The device authorization grant (RFC 8628): the user logs in with a browser on any machine and types a short code
+ * there. This machine needs no browser, and the server needs no way to reach it.
  */
 
-/** What the person is shown (RFC 8628 section 3.3), and what the server is asked by meanwhile. */
+/** The code and pages to show to the user (RFC 8628 section 3.3), and the device code to poll the server with. */
 export interface DeviceAuthorization {
   readonly userCode: string;
   readonly verificationUri: string;
-  /** The same page with the code in it, for a QR code; absent where the server's is of another origin, or unfit for a shell. */
+  /**
+   * The same page with the code in its URL, for a QR code. Absent if its origin differs or its characters are unsafe in
+   * a shell.
+   */
   readonly verificationUriComplete: string | undefined;
   readonly deviceCode: Secret;
-  /** How long the code is good for, in milliseconds. */
+  /** Lifetime of the code, in milliseconds. */
   readonly lifeMs: number;
-  /** How long to wait between two questions, in milliseconds. */
+  /** Pause between two polls, in milliseconds. */
   readonly intervalMs: number;
 }
 
 /**
- * RFC 8628 section 3.2. The code is for people, who read and type it (section 6.1): letters and digits of ASCII in at most two
- * groups. A longer one would be a sentence of the server's on the person's terminal.
+ * RFC 8628 section 3.2. People read and type the user code (section 6.1): ASCII letters and digits in at most two
+ * groups. A longer one would let the server print a sentence on the user's terminal.
  */
 const Answer = v.object({
   device_code: v.pipe(v.string(), v.regex(/^[\x21-\x7e]{1,4096}$/)),
@@ -61,14 +64,14 @@ const Answer = v.object({
 const DEFAULT_INTERVAL_S = 5;
 const LONGEST_INTERVAL_S = 60;
 const LONGEST_LIFE_S = 86_400;
-/** RFC 8628 section 3.5: what `slow_down` adds, for this and all later questions. */
+/** RFC 8628 section 3.5: `slow_down` adds this to the interval of all later polls. */
 const SLOWER_MS = 5_000;
 
 /**
- * Asks for a code.
+ * Requests a device code and a user code.
  *
- * @param server with the endpoint of its metadata
- * @throws OAuthError, NetworkError, TimeoutError, InvalidResponseError, UnsafeUrlError for what it answers
+ * @param server with the device authorization endpoint of its metadata
+ * @throws OAuthError, NetworkError, TimeoutError, InvalidResponseError, UnsafeUrlError for the server's response
  */
 export async function requestDeviceCode(
   server: TokenServer & { readonly deviceAuthorizationEndpoint: string; readonly reach?: Reach | undefined },
@@ -110,11 +113,11 @@ export async function requestDeviceCode(
 }
 
 /**
- * Asks until the person has logged in, refused, or the code has lapsed (RFC 8628 section 3.4, 3.5).
+ * Polls until the user logs in or refuses, or until the code expires (RFC 8628 sections 3.4 and 3.5).
  *
- * @param options.timeoutMs how long the person may take, in milliseconds, where that is less than the code's life
- * @throws LoginDeniedError, LoginTimeoutError, LoginCancelledError for the caller's signal; OAuthError,
- *   InvalidResponseError for what the server did
+ * @param options.timeoutMs time limit for the user, in milliseconds, if it is shorter than the code's lifetime
+ * @throws LoginDeniedError, LoginTimeoutError; LoginCancelledError when the caller's signal aborts; OAuthError,
+ *   InvalidResponseError for the server's response
  */
 export async function awaitDeviceTokens(
   server: TokenServer,
@@ -130,7 +133,7 @@ export async function awaitDeviceTokens(
     if (performance.now() + intervalMs > end) throw lapsed(options.timeoutMs < device.lifeMs);
     await wait(intervalMs, signal);
     try {
-      // Not under the caller's signal: an answer that carries tokens is never dropped.
+      // The caller's signal does not abort this request: a response with tokens must not be dropped.
       return await tokenRequest(
         server,
         registration,
@@ -140,7 +143,7 @@ export async function awaitDeviceTokens(
       );
     } catch (error) {
       if (error instanceof NetworkError || error instanceof TimeoutError) {
-        // RFC 8628 section 3.5 asks for ever longer pauses when the server cannot be reached.
+        // RFC 8628 section 3.5 asks for growing pauses while the server cannot be reached.
         intervalMs = Math.min(intervalMs * 2, LONGEST_INTERVAL_S * 1000);
         continue;
       }
@@ -167,7 +170,7 @@ async function wait(ms: number, signal: AbortSignal | undefined): Promise<void> 
   }
 }
 
-/** A URL that a person is to open, in whichever browser, or to paste into a terminal. */
+/** Checks a URL that the user opens in any browser or pastes into a terminal. */
 function checkShown(text: string, issuer: string): string {
   const { href } = checkPublishedUrl(text, 'verification page', new URL(issuer));
   if (!FOR_A_SHELL.test(href)) return href;
@@ -178,10 +181,11 @@ function checkShown(text: string, issuer: string): string {
 }
 
 /**
- * The link for a QR code, which nobody reads before a phone opens it. It is optional (RFC 8628 section 3.2), so one that is a page
- * but of another origin, or that a shell would act on, is left out.
+ * Returns the link for a QR code, which nobody reads before a phone opens it. The link is optional (RFC 8628 section
+ * 3.2), so it is left out if its origin differs from the verification page's, or if a shell would act on its
+ * characters.
  *
- * @throws UnsafeUrlError when it is no URL of a page
+ * @throws UnsafeUrlError when it is not the URL of a web page
  */
 function completeOf(text: string | undefined, verificationUri: string, issuer: string): string | undefined {
   if (text === undefined) return undefined;

@@ -1,18 +1,19 @@
 import { HoldfastError } from '../../errors.ts';
 import { type AuthorizationRequest, belongsTo, readAuthorizationResponse } from './authorization.ts';
 
-/** Longer than any redirect: a whole file was pasted. */
+/** Longer than any redirect: the user has pasted a whole file. */
 const MAX_LENGTH = 16 * 1024;
 
 /** A code (RFC 6749 appendix A.11): visible ASCII. */
 const CODE = /^[\x21-\x7e]+$/;
 
 /**
- * Reads what a person pasted from the browser: the whole URL that it was sent to, its query, or the code alone. It is
- * checked as a redirect to this machine is. With the code alone there is no `state` to check; the code verifier binds it to
- * this request all the same (RFC 7636), and a server that names itself in its answer is asked for the whole.
+ * Reads the text that the user pasted from the browser: the whole redirect URL, its query, or the code alone. Runs the
+ * same checks as for a redirect to this machine. A code alone carries no `state` to check, but the code verifier still
+ * binds it to this request (RFC 7636). If the server promises `iss`, the code alone is refused and the user must paste
+ * the whole URL.
  *
- * @returns the code, or what is wrong with the text, as a sentence; the person may then try again
+ * @returns the code, or a sentence that says what is wrong with the text; the user may then try again
  * @throws LoginDeniedError, OAuthError for an error of the server's that belongs to the request
  */
 export function readPasted(
@@ -46,7 +47,7 @@ export function readPasted(
 
 const NO_ADDRESS = { problem: 'That is neither the address of a page nor a code.' } as const;
 
-/** The addresses that people paste in place of the right one. */
+/** Recognizes the addresses that people paste by mistake. */
 function notTheAnswer(parameters: URLSearchParams, request: AuthorizationRequest): string | undefined {
   if (parameters.has('response_type')) {
     return 'That is the address to open. Log in there, and copy the address that the browser ends at.';
@@ -60,7 +61,7 @@ function notTheAnswer(parameters: URLSearchParams, request: AuthorizationRequest
   return undefined;
 }
 
-/** Of a URL, its query: no answer was asked for in the fragment. */
+/** Reads the query of a URL only: Holdfast never requests a response in the fragment. */
 function parametersOf(text: string): URLSearchParams | undefined {
   if (/^https?:\/\//i.test(text)) return new URL(text).searchParams;
   const query = text.replace(/^[?&]/, '');

@@ -1,35 +1,35 @@
 /*
- * The challenges of a 401 (RFC 9110 section 11.6.1). One header may hold several, of several schemes, separated by the
- * same comma that separates their parameters. What does not parse is passed by: a server's typing error must not keep
- * anyone from logging in.
+ * The challenges of a 401 (RFC 9110 section 11.6.1). One header may hold several challenges, of several schemes. The
+ * same comma separates challenges and parameters. The parser skips text that does not parse: a server's typing error
+ * must not prevent a login.
  */
 
 export interface Challenge {
-  /** In lower case: schemes are compared without regard to case. */
+  /** In lower case: schemes are case-insensitive. */
   readonly scheme: string;
-  /** Names in lower case, values unquoted. Of a name that comes twice, the first counts. */
+  /** Names in lower case, values unquoted. If a name appears twice, the first one counts. */
   readonly parameters: ReadonlyMap<string, string>;
 }
 
-/** What MCP reads from a `Bearer` challenge (RFC 6750 section 3, RFC 9728 section 5.1). */
+/** The members that MCP reads from a `Bearer` challenge (RFC 6750 section 3, RFC 9728 section 5.1). */
 export interface BearerChallenge {
   readonly resourceMetadata?: string | undefined;
   readonly scope?: string | undefined;
   readonly error?: string | undefined;
 }
 
-/** Longer than any real header; the rest is not read. */
+/** Longer than any real header; the parser ignores the rest. */
 const MAX_LENGTH = 16 * 1024;
 
 const TOKEN = /[!#$%&'*+.^_`|~\w-]+/y;
 const SPACE = /[ \t]*/y;
 const SEPARATORS = /[ \t,]*/y;
-/** More than a token may hold: a URL without its quotes is a common slip. */
+/** Accepts more than a token may hold: servers often forget the quotes around a URL. */
 const UNQUOTED = /[^\s,"]+/y;
 const QUOTED = /"((?:[^"\\]|\\.)*)"/sy;
 const TOKEN68 = /[A-Za-z0-9._~+/-]+=*(?=[ \t]*(?:,|$))/y;
 
-/** Every challenge in the header's value, in order. Never throws; its time grows with the length alone. */
+/** Returns every challenge of the header, in order. Never throws. Its run time is linear in the header's length. */
 export function parseChallenges(value: string): Challenge[] {
   const header = value.slice(0, MAX_LENGTH);
   const challenges: { scheme: string; parameters: Map<string, string> }[] = [];
@@ -64,7 +64,7 @@ export function parseChallenges(value: string): Challenge[] {
       continue;
     }
     challenges.push({ scheme: word.toLowerCase(), parameters: new Map() });
-    // `Negotiate YII=`: one opaque value in place of parameters. A parameter would have more after its `=`.
+    // `Negotiate YII=`: one opaque value in place of parameters. A parameter has more text after its `=`.
     if (at > afterWord) take(TOKEN68);
   }
   return challenges;
@@ -73,7 +73,7 @@ export function parseChallenges(value: string): Challenge[] {
     if (header[at] !== '"') return take(UNQUOTED)?.[0] ?? skipToComma();
     const quoted = take(QUOTED);
     if (quoted === null) {
-      // Never closed: what follows cannot be told from the value.
+      // The quote is never closed, so the rest of the header cannot be told apart from the value.
       at = header.length;
       return undefined;
     }
@@ -87,8 +87,8 @@ export function parseChallenges(value: string): Challenge[] {
 }
 
 /**
- * The `Bearer` challenge in a `WWW-Authenticate` header, or the `DPoP` one where there is none (RFC 9449 section 7.1); the
- * first that names its metadata, where there are several.
+ * Returns the `Bearer` challenge of a `WWW-Authenticate` header, else the `DPoP` one (RFC 9449 section 7.1). Of
+ * several, it prefers the first that names resource metadata.
  */
 export function bearerChallenge(header: string | null): BearerChallenge | undefined {
   const challenges = parseChallenges(header ?? '');

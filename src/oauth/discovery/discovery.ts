@@ -19,34 +19,34 @@ import {
 export type { ServerMetadata };
 
 /*
- * From the URL of an MCP server to its authorization server: protected resource metadata (RFC 9728), then authorization
- * server metadata (RFC 8414, OpenID Connect Discovery), in the order that MCP prescribes. A document that is there and
- * wrong is an error; only one that is not there leads to the next place.
+ * Leads from the URL of an MCP server to its authorization server: protected resource metadata (RFC 9728), then
+ * authorization server metadata (RFC 8414, OpenID Connect Discovery), in the order that MCP prescribes. A wrong
+ * document is an error; only a missing one leads to the next URL.
  */
 
 export interface Discovery {
-  /** The canonical URI that discovery began with. */
+  /** The canonical URI that discovery started from. */
   readonly resource: string;
   /**
-   * What is sent as `resource`: the published string, byte for byte; the canonical URI where none is published; nothing where
-   * the user has said so.
+   * Sent as `resource`: the published string, byte for byte, else the canonical URI; `undefined` if the user disabled
+   * the parameter.
    */
   readonly resourceParameter: string | undefined;
   readonly challengedScope: string | undefined;
   readonly resourceScopes: readonly string[] | undefined;
-  /** Whether the resource takes only tokens that are bound to a key (RFC 9728 section 2). */
+  /** Whether the resource accepts only tokens that are bound to a key (RFC 9728 section 2). */
   readonly dpopRequired: boolean;
   readonly server: ServerMetadata;
-  /** How far requests to what the resource names may go. */
+  /** How far requests to URLs that the resource names may go. */
   readonly reach: Reach;
-  /** What was needed that a strict client refuses. */
+  /** The leniencies that this server needed and that a strict client refuses. */
   readonly leniencies: readonly LeniencyUsed[];
 }
 
 export interface DiscoveryOptions extends Omit<ServerMetadataOptions, 'used' | 'reach'> {
-  /** The `WWW-Authenticate` header that the server has answered with; it counts for more than that of our own probe. */
+  /** The `WWW-Authenticate` header of the server's own response. It takes precedence over that of the probe. */
   readonly challenge?: string | undefined;
-  /** Sent along to the resource's own origin, and to no other. */
+  /** Sent only to the resource's own origin. */
   readonly headers?: Readonly<Record<string, string>> | undefined;
 }
 
@@ -61,8 +61,8 @@ const ResourceMetadata = v.object({
  * Finds out how to log in at an MCP server. Sends no token and stores nothing.
  *
  * @param resource its canonical URI
- * @throws NotAnMcpServerError when nothing there speaks MCP authorization
- * @throws IssuerMismatchError, UnsafeUrlError, InvalidResponseError, ServerUnsupportedError for what it publishes
+ * @throws NotAnMcpServerError when nothing at that URL speaks MCP authorization
+ * @throws IssuerMismatchError, UnsafeUrlError, InvalidResponseError, ServerUnsupportedError for the published metadata
  * @throws NetworkError, TimeoutError, ResponseTooLargeError
  */
 export async function discover(resource: string, options: DiscoveryOptions = {}): Promise<Discovery> {
@@ -82,7 +82,7 @@ export async function discover(resource: string, options: DiscoveryOptions = {})
   const used = (leniency: LeniencyUsed) => {
     if (!leniencies.some(({ name }) => name === leniency.name)) leniencies.push(leniency);
   };
-  // A server may name what is as far away as itself, and no nearer: one on the internet none of this network's services.
+  // SSRF guard: a server on the public internet may not name hosts of private networks or of this machine.
   const far = lenient.privateAddresses === true ? 'anywhere' : (probe.reached ?? 'public');
   const reach = far === 'anywhere' && isAnyones ? 'anyone' : far;
   const limits = { ...rest, lenient, reach, used };
@@ -91,7 +91,7 @@ export async function discover(resource: string, options: DiscoveryOptions = {})
   const server =
     issuers.length > 0
       ? await firstUsable(issuers, url, limits)
-      : // Servers of MCP 2025-03-26 are their own authorization server, at the root of their origin.
+      : // Servers of MCP 2025-03-26 act as their own authorization server, at the root of their origin.
         ((await serverMetadata(url.origin, url, limits)) ??
         (lenient.legacyEndpoints === true ? legacyServer(url, limits) : undefined));
   if (server === undefined) throw notMcp(resource, probe, published !== undefined);
@@ -122,7 +122,7 @@ export async function discover(resource: string, options: DiscoveryOptions = {})
   };
 }
 
-/** Asks as an MCP client would that has no token. The answer's head is all that is needed. */
+/** Sends the request of an MCP client without a token. Only the response's status and headers matter. */
 async function probeServer(url: URL, options: RequestOptions): Promise<HttpResponse> {
   const response = await send(url, {
     ...options,
@@ -150,7 +150,9 @@ async function probeServer(url: URL, options: RequestOptions): Promise<HttpRespo
   return response;
 }
 
-/** RFC 9728: where the challenge says; else at the well-known URL with the server's path, else at the root. */
+/**
+ * RFC 9728: tries the URL of the challenge, else the well-known URL with the server's path, then the one at the root.
+ */
 async function resourceMetadata(
   url: URL,
   challenge: BearerChallenge | undefined,
@@ -160,7 +162,7 @@ async function resourceMetadata(
   const own = `${root}${url.pathname === '/' ? '' : url.pathname}${url.search}`;
   const places = new Set([challenge?.resourceMetadata ?? own, own, root]);
   for (const place of places) {
-    // A challenge of a server elsewhere must not send us to this machine's own services.
+    // A challenge from a remote server must not direct requests at services of this machine.
     checkPublishedUrl(place, 'resource metadata', url, options.lenient?.privateAddresses);
     const metadata = await metadataDocument(place, ResourceMetadata, options);
     if (metadata === undefined) continue;
@@ -176,9 +178,10 @@ async function resourceMetadata(
   return undefined;
 }
 
-/** Same origin, and a path that the server's path begins with; a query only where it is the server's own. */
+/** Requires the same origin and a path prefix of the server's path; a query only if it is the server's own. */
 function covers(resource: string, url: URL): boolean {
-  // What the URL parser would drop, change or pass over is sent to the authorization server as it stands.
+  // The string goes to the authorization server unchanged, so refuse any text that the URL parser drops, changes or
+  // skips.
   if (/[\s#\\\p{Cc}]|\/\.{1,2}(\/|$)/u.test(resource) || !URL.canParse(resource)) return false;
   const published = new URL(resource);
   const { protocol, hostname } = published;
@@ -189,7 +192,7 @@ function covers(resource: string, url: URL): boolean {
   return withSlash(url.pathname).startsWith(withSlash(published.pathname));
 }
 
-/** Each authorization server is independent; the first whose metadata is there and good is taken. */
+/** The authorization servers are independent of each other; takes the first with usable metadata. */
 async function firstUsable(
   issuers: readonly string[],
   resource: URL,

@@ -5,13 +5,15 @@ import { quote } from '../../quote.ts';
 import { jsonObject } from '../json-object.ts';
 import { checkServerUp } from '../protocol-error.ts';
 
-/** `scopes_supported`, in either kind of metadata. */
+/** `scopes_supported`, in both kinds of metadata. */
 export const Scopes = v.optional(v.pipe(v.array(v.pipe(v.string(), v.maxLength(256))), v.maxLength(1000)));
 
 /**
- * The metadata document at a well-known URL; `undefined` where there is none (4xx, or a web page in its place).
+ * Fetches the metadata document at a well-known URL.
  *
- * @throws InvalidResponseError when something is there that is not such a document
+ * @returns `undefined` if there is no document (any status but 200, or an HTML page)
+ * @throws NetworkError when the server answers 5xx or 429; what `send` throws
+ * @throws InvalidResponseError when the response is not such a document
  */
 export async function metadataDocument<Document extends v.GenericSchema>(
   place: string,

@@ -5,13 +5,13 @@ import { isLoopback, type Reach } from '../../credential.ts';
 import { classify } from '../../http/addresses.ts';
 import { proxyFor } from '../../http/tunnel.ts';
 
-/** In milliseconds. A machine that may not ask a name server must not wait for one. */
+/** Time limit for a DNS lookup, in milliseconds. A machine without a name server must not wait for one. */
 const LOOKUP_MS = 3000;
 
 /**
- * How far the requests of a login may go that came from elsewhere: no further than its MCP server is by its name. Nobody here
- * has typed that name, so a name that leads to this machine, or to a link-local address, counts for nothing: that is what DNS
- * rebinding looks like. What cannot be looked up, or is reached through a proxy, is on the internet.
+ * Limits how far requests of a login from elsewhere may go: no further than its MCP server's name resolves to. No user
+ * of this machine typed that name. So a name that resolves to this machine or to a link-local address gives no access:
+ * DNS rebinding looks like that. A name that does not resolve, or is reached through a proxy, counts as public.
  */
 export async function resolvedReach(resource: URL): Promise<Reach> {
   if (isLoopback(resource)) return 'anywhere';
@@ -21,13 +21,13 @@ export async function resolvedReach(resource: URL): Promise<Reach> {
   return narrowest(await addressesOf(host));
 }
 
-/** The sender may own the name: of several addresses, the one that allows least decides. */
+/** The sender may own the name, so of several addresses the most restrictive one decides. */
 function narrowest(addresses: readonly string[]): Reach {
   const isPrivate = addresses.length > 0 && addresses.every((one) => classify(one).reach === 'private');
   return isPrivate ? 'private' : 'public';
 }
 
-/** None where the name does not resolve in time. */
+/** Returns an empty list if the name does not resolve in time. */
 function addressesOf(host: string): Promise<string[]> {
   const lookup = globalAgent.options.lookup ?? (dnsLookup as LookupFunction);
   return new Promise((resolve) => {

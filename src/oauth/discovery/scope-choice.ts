@@ -5,27 +5,31 @@ import type { Discovery } from './discovery.ts';
 
 export const OFFLINE_ACCESS = 'offline_access';
 
-/** In characters. Few servers take a longer request line, and no system an argument of any length. */
+/** In characters. Few servers accept a longer request line, and every system limits the length of an argument. */
 const MAX_SCOPE_LENGTH = 8192;
 
 export interface ScopeOptions {
-  /** What to ask for in place of what the server suggests. */
+  /** Scopes to request in place of those that the server suggests. */
   readonly scopes?: readonly string[] | undefined;
-  /** The server has just asked for more: its challenge counts beside what was chosen. */
+  /** The server has just asked for more scopes: request those of its challenge beside the chosen ones. */
   readonly stepUp?: boolean | undefined;
-  /** Space-separated: what the login that is there was asked for. It is asked for again, with what the server suggests now. */
+  /**
+   * Space-separated: the scopes that the stored login requested. Requested again, with the scopes that the server
+   * suggests now.
+   */
   readonly formerScope?: string | undefined;
-  /** `false`: a grant that needs no person needs no `offline_access` either, and it is asked for only where it was chosen. */
+  /** `false`: a grant without a user needs no `offline_access`, so it is requested only if the caller chose it. */
   readonly offlineAccess?: false | undefined;
 }
 
 /**
- * What to ask for: the challenge's scopes, else all that the resource publishes, else none (MCP authorization, "Scope
- * Selection Strategy"); with what was asked for before (SEP-2350), so that a step-up takes nothing away. `offline_access`
- * comes with them where the authorization server lists it, for a refresh token, and is left out where that lists others only.
+ * Chooses the scopes to request: those of the challenge, else all that the resource publishes, else none (MCP
+ * authorization, "Scope Selection Strategy"). Adds the scopes of the former request (SEP-2350), so that a step-up
+ * removes none. Adds `offline_access`, for a refresh token, if the authorization server lists it; drops it if the
+ * server lists only others.
  *
- * @throws InvalidArgumentError when one of the chosen ones is none
- * @throws InvalidResponseError when the server suggests more than fits a URL
+ * @throws InvalidArgumentError when a chosen scope is not valid
+ * @throws InvalidResponseError when the server suggests more scopes than fit a URL
  */
 export function scopesToAskFor(
   { challengedScope, resourceScopes, server }: Discovery,

@@ -12,10 +12,10 @@ import { quote } from '../../quote.ts';
 import type { Leniency, LeniencyUsed } from '../leniency.ts';
 import { metadataDocument, Scopes } from './metadata-document.ts';
 
-/** What a login needs of the authorization server's metadata (RFC 8414 section 2). */
+/** The members of the authorization server's metadata that a login needs (RFC 8414 section 2). */
 export interface ServerMetadata {
   readonly issuer: string;
-  /** Absent at a server that no person logs in at. */
+  /** Absent at a server that no user logs in to. */
   readonly authorizationEndpoint: string | undefined;
   readonly tokenEndpoint: string;
   readonly registrationEndpoint: string | undefined;
@@ -27,15 +27,18 @@ export interface ServerMetadata {
   readonly signingAlgorithms?: readonly string[] | undefined;
   /** RFC 9207 section 3. */
   readonly issParameterSupported: boolean;
-  /** Whether it takes a Client ID Metadata Document's URL for a client id. */
+  /** Whether the server accepts the URL of a Client ID Metadata Document as client id. */
   readonly clientIdMetadataDocumentSupported: boolean;
 }
 
 export interface ServerMetadataOptions extends RequestOptions {
   readonly lenient?: Leniency | undefined;
-  /** Whether a person is to log in there by the browser. Default `true`; what else there is needs neither endpoint nor PKCE. */
+  /**
+   * Whether a user logs in with a browser. Default `true`; other flows need neither the authorization endpoint nor
+   * PKCE.
+   */
   readonly browser?: boolean | undefined;
-  /** Hears of each leniency that was needed. */
+  /** Called for each leniency that was needed. */
   readonly used?: ((leniency: LeniencyUsed) => void) | undefined;
 }
 
@@ -56,16 +59,16 @@ const AuthorizationServerMetadata = v.object({
 type Metadata = v.InferOutput<typeof AuthorizationServerMetadata>;
 
 /**
- * Characters that no page to log in at needs in its URL and that a shell, or a careless opener, would act on. `&`, `?`, `#`
- * and `%` belong to URLs; nothing of ours gives a URL to a shell either.
+ * Characters that the URL of a login page never needs, and that a shell or a careless opener would act on. `&`, `?`,
+ * `#` and `%` belong to URLs; Holdfast itself passes no URL to a shell.
  */
 export const FOR_A_SHELL = /[\s"'`$()<>|\\^{};]|\p{Cc}/u;
 
 /**
- * The metadata that stands for an issuer, from the first place that has a document (RFC 8414, OpenID Connect Discovery).
+ * Fetches an issuer's metadata from the first well-known URL that has a document (RFC 8414, OpenID Connect Discovery).
  *
  * @param resource the MCP server that named the issuer
- * @throws IssuerMismatchError, UnsafeUrlError, InvalidResponseError, ServerUnsupportedError for what it publishes
+ * @throws IssuerMismatchError, UnsafeUrlError, InvalidResponseError, ServerUnsupportedError for the published metadata
  */
 export async function serverMetadata(
   issuer: string,
@@ -88,8 +91,8 @@ export async function serverMetadata(
 }
 
 /**
- * The endpoints of a server of MCP 2025-03-26 that publishes nothing: at the root of its origin. For a server that the user
- * has named only.
+ * Returns the endpoints of a server of MCP 2025-03-26 that publishes no metadata: at the root of its origin. Only for a
+ * server that the user named.
  */
 export function legacyServer({ origin }: URL, { used }: ServerMetadataOptions): ServerMetadata {
   used?.({
@@ -122,14 +125,17 @@ function metadataPlaces({ origin, pathname }: URL): string[] {
       ];
 }
 
-/** The document that the user has named. Its issuer may be the one that its place stands for (RFC 8414 section 3.3), too. */
+/**
+ * Fetches the document that the user named. It may also name the issuer whose well-known URL this is (RFC 8414 section
+ * 3.3).
+ */
 async function fromOverride(
   place: string,
   issuer: string,
   resource: URL,
   options: ServerMetadataOptions,
 ): Promise<ServerMetadata> {
-  // The user's own word, so it may lie anywhere.
+  // The user chose this URL, so it may be on any network.
   const reach = options.reach === 'anyone' ? 'anyone' : 'anywhere';
   const metadata = await metadataDocument(checkUrl(place).href, AuthorizationServerMetadata, {
     ...options,
@@ -197,7 +203,7 @@ function checkIssuer(
   });
 }
 
-/** What the authorization code grant needs of a server. */
+/** Checks that the server supports the authorization code grant. */
 function checkForBrowser(
   metadata: Metadata,
   issuer: string,
@@ -218,7 +224,7 @@ function checkForBrowser(
       message: `${quote(issuer)} does not say whether it supports PKCE; it was used all the same.`,
     });
   }
-  // The browser goes there, and not we: what a connection would be refused for is looked for in the URL.
+  // The browser opens this URL, not Holdfast, so no connection check applies: check the host in the URL instead.
   checkHost(
     checkPublishedUrl(authorization, 'authorization endpoint', resource, lenient?.privateAddresses),
     reach ?? 'anywhere',
@@ -237,7 +243,7 @@ function lacks(issuer: string, what: string): InvalidResponseError {
   });
 }
 
-/** As it can be pasted into a shell; nothing where it cannot be shown as it is. */
+/** Quotes text for a shell; returns a placeholder if it cannot be shown unchanged. */
 function shellWord(text: string): string {
   return /^[\x20-\x26\x28-\x7e]{1,512}$/.test(text) ? `'${text}'` : 'ISSUER';
 }

@@ -1,18 +1,18 @@
 /*
- * What we say of ourselves to an authorization server: by dynamic registration (RFC 7591 section 2), or in a document whose
- * URL is our client id (draft-ietf-oauth-client-id-metadata-document).
+ * The client's description for an authorization server: for dynamic registration (RFC 7591 section 2), or in a document
+ * whose URL is the client id (draft-ietf-oauth-client-id-metadata-document).
  */
 
 /** RFC 8628 section 3.4. */
 export const DEVICE_GRANT = 'urn:ietf:params:oauth:grant-type:device_code';
 
 /**
- * The ports that the document names. A server that compares redirect URIs as strings, ports included, takes no other; one
- * that follows RFC 8252 section 7.3 takes any.
+ * The ports of the document's redirect URIs. A server that compares redirect URIs as strings accepts only these ports.
+ * A server that follows RFC 8252 section 7.3 accepts any.
  */
 export const DOCUMENT_PORTS: readonly number[] = [41_720, 41_721, 41_722];
 
-/** A native application (RFC 8252) that refreshes its tokens. Without a redirect URI, its logins are by device codes. */
+/** Describes a native application (RFC 8252) with refresh tokens. Without a redirect URI, it logs in by device code. */
 export function clientMetadata(redirectUris: readonly string[]): Readonly<Record<string, unknown>> {
   const byBrowser = redirectUris.length > 0;
   return {
@@ -24,7 +24,7 @@ export function clientMetadata(redirectUris: readonly string[]): Readonly<Record
   };
 }
 
-/** The document that is to lie at that URL. */
+/** Builds the document to publish at that URL. */
 export function clientMetadataDocument(url: string): Readonly<Record<string, unknown>> {
   const hosts = ['127.0.0.1', 'localhost'];
   return {

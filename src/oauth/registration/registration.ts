@@ -15,7 +15,10 @@ import { type JsonObject, jsonObject } from '../json-object.ts';
 import { checkServerUp, oauthError } from '../protocol-error.ts';
 import { clientMetadata } from './client-metadata.ts';
 
-/** What a client that registers itself can do at a token endpoint, the plainest first: a command line keeps no secret from its user (RFC 8252 section 8.4). */
+/**
+ * Authentication methods of a client that registers itself, the simplest first: a command line cannot keep a secret
+ * from its user (RFC 8252 section 8.4).
+ */
 const AUTH_METHODS: readonly ClientAuthMethod[] = ['none', 'client_secret_post', 'client_secret_basic'];
 
 const BY_HAND =
@@ -32,10 +35,10 @@ const Registered = v.object({
 });
 
 /**
- * Registers a client of our own (RFC 7591), as a native application with refresh tokens.
+ * Registers a client (RFC 7591), as a native application with refresh tokens.
  *
- * @param redirectUri where the browser will come back to, exactly; `undefined` for a client that logs in by device codes
- * @throws ServerUnsupportedError when the server takes no registrations, OAuthError when it refuses this one
+ * @param redirectUri the exact redirect URI; `undefined` for a client that logs in by device code
+ * @throws ServerUnsupportedError when the server accepts no registrations, OAuthError when it refuses this one
  */
 export async function registerClient(
   server: ServerMetadata,
@@ -62,7 +65,7 @@ export async function registerClient(
   const what = `The registration endpoint of ${quote(server.issuer)}`;
   checkServerUp(response, what);
   const answer = jsonObject(response.body);
-  // 201 is prescribed; many answer 200.
+  // RFC 7591 prescribes 201, but many servers answer 200.
   if (response.status < 200 || response.status > 299) {
     throw refusal(server.issuer, response.status, answer, redirectUri);
   }
@@ -86,7 +89,7 @@ function read(
     });
   }
   const client = parsed.output;
-  // RFC 7591 section 3.2.1: the server may have put other values in place of ours.
+  // RFC 7591 section 3.2.1: the server may replace the requested values.
   const named = client.token_endpoint_auth_method ?? asked;
   const method = AUTH_METHODS.find((one) => one === named);
   if (method === undefined) {
@@ -112,7 +115,7 @@ function read(
   return {
     clientId: client.client_id,
     clientSecret: method === 'none' ? undefined : new Secret(client.client_secret),
-    // In seconds, and 0 for never (RFC 7591 section 3.2.1).
+    // In seconds; 0 means never (RFC 7591 section 3.2.1).
     clientSecretExpiresAt:
       method !== 'none' && typeof expiresAt === 'number' && expiresAt > 0
         ? Math.min(Math.round(expiresAt * 1000), Number.MAX_SAFE_INTEGER)
@@ -123,7 +126,7 @@ function read(
   };
 }
 
-/** RFC 7591 section 3.2.2, or an answer that the standard does not know. */
+/** Builds the error of a refused registration (RFC 7591 section 3.2.2), or of a non-standard response. */
 function refusal(
   issuer: string,
   status: number,
@@ -158,7 +161,10 @@ function refusal(
   );
 }
 
-/** RFC 8252 section 7.3: a loopback redirect may come at any port, so a server may keep the URI without one. */
+/**
+ * Compares redirect URIs without their ports. RFC 8252 section 7.3 allows any port, so a server may store the URI
+ * without one.
+ */
 function sameButPort(uri: string, redirectUri: string): boolean {
   if (uri === redirectUri) return true;
   if (!URL.canParse(uri)) return false;
@@ -167,7 +173,7 @@ function sameButPort(uri: string, redirectUri: string): boolean {
   return theirs.href === ours.href;
 }
 
-/** Where the metadata is silent, `client_secret_basic` is what the server supports (RFC 8414 section 2). */
+/** Metadata without a list means `client_secret_basic` (RFC 8414 section 2). */
 function authMethod({ issuer, tokenEndpointAuthMethods }: ServerMetadata): ClientAuthMethod {
   const supported = tokenEndpointAuthMethods ?? ['client_secret_basic'];
   const method = AUTH_METHODS.find((one) => supported.includes(one));

@@ -8,7 +8,7 @@ import { jsonObject } from '../json-object.ts';
 import { checkServerUp } from '../protocol-error.ts';
 import { signingKey, signJwt } from './jwt.ts';
 
-/** How long a client assertion is valid, in seconds: long enough for one request between clocks that differ a little. */
+/** Lifetime of a client assertion, in seconds. One request needs little, and two clocks may differ slightly. */
 const ASSERTION_LIFE_S = 60;
 
 /** The server that a client authenticates to. */
@@ -24,23 +24,21 @@ export interface PostOptions extends RequestOptions {
   readonly what: string;
 }
 
-/** What an endpoint answered, and the members of its JSON object, if it answered with one. */
+/** An endpoint's response, and the members of its JSON object, if it has one. */
 export interface EndpointAnswer {
   readonly response: HttpResponse;
   readonly answer: Readonly<Record<string, unknown>> | undefined;
 }
 
-/**
- * A client at one authorization server. It sends forms and authenticates with each of them (RFC 6749 section 2.3).
- */
+/** A client at one authorization server. It sends forms and authenticates each of them (RFC 6749 section 2.3). */
 export class AuthenticatedClient {
   readonly #client: ClientRegistration;
   readonly #server: AuthenticatingServer;
   readonly #authenticate: (form: URLSearchParams, headers: Record<string, string>) => void;
-  /** Every secret form in which the client has authenticated so far: no message of the server may repeat one. */
+  /** Every secret that the client has authenticated with so far. No error message may repeat a secret. */
   readonly proofs: Secret[] = [];
 
-  /** @throws InvalidArgumentError for a `private_key_jwt` client whose key is missing or cannot be used */
+  /** @throws InvalidArgumentError for a `private_key_jwt` client whose key is missing or unusable */
   constructor(client: ClientRegistration, server: AuthenticatingServer) {
     this.#client = client;
     this.#server = server;
@@ -55,7 +53,7 @@ export class AuthenticatedClient {
   }
 
   /**
-   * Sends a form. The URL was checked before: https, or http to this machine.
+   * Sends a form. The caller has checked the URL: https, or http to this machine.
    *
    * @throws NetworkError when the server answers 5xx or 429; what `send` throws
    */
@@ -88,8 +86,8 @@ export class AuthenticatedClient {
   }
 
   /**
-   * RFC 6749 section 2.3.1: both halves are form-encoded before they go into the header. `-` and `_` stay as they are: servers
-   * that forget to decode would otherwise refuse every client id that is a UUID.
+   * RFC 6749 section 2.3.1: form-encodes both halves before they go into the header. Leaves `-` and `_` unchanged:
+   * servers that forget to decode would otherwise refuse every client id that is a UUID.
    */
   #basic(secret: string) {
     const encode = (text: string) => new URLSearchParams({ x: text }).toString().slice('x='.length);
@@ -102,8 +100,8 @@ export class AuthenticatedClient {
   }
 
   /**
-   * RFC 7523 section 2.2, OpenID Connect Core section 9. The audience is the issuer alone: a server that was tricked into
-   * using another server's token endpoint could replay the assertion there (RFC 7523bis).
+   * RFC 7523 section 2.2, OpenID Connect Core section 9. The audience is the issuer only. Otherwise a server that was
+   * tricked into naming another server's token endpoint could replay the assertion there (RFC 7523bis).
    */
   #privateKeyJwt() {
     const { clientId, privateKey, keyId } = this.#client;
@@ -116,7 +114,7 @@ export class AuthenticatedClient {
       );
     }
     const key = signingKey(privateKey, this.#server.signingAlgorithms);
-    // Each request, a repeated one too, gets its own assertion: a server accepts each `jti` once.
+    // Every request gets its own assertion, retries included: a server accepts each `jti` once.
     return (form: URLSearchParams) => {
       const now = Math.floor(Date.now() / 1000);
       const assertion = signJwt(key, keyId === undefined ? {} : { kid: keyId }, {

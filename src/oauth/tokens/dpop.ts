@@ -4,48 +4,49 @@ import { Secret } from '../../secret.ts';
 import { type SigningKey, signingKey, signJwt } from './jwt.ts';
 
 /*
- * Demonstrating Proof of Possession (RFC 9449): tokens are bound to a key, and each request shows, by a proof of its own,
- * that whoever sends it holds that key. A token that was stolen without the key is of no use.
+ * Demonstrating Proof of Possession (RFC 9449): a key binds the tokens. Each request carries its own proof that the
+ * sender holds the key. A token stolen without the key is useless.
  */
 
-/** What a proof is for. */
+/** The request that a proof is for. */
 export interface DpopRequest {
-  /** As it stands in the request line. */
+  /** As in the request line. */
   readonly method: string;
-  /** An absolute URL; its query and fragment do not go into the proof (RFC 9449 section 4.2). */
+  /** An absolute URL. The proof excludes its query and fragment (RFC 9449 section 4.2). */
   readonly url: string;
-  /** What the server gave in `DPoP-Nonce`. */
+  /** The server's `DPoP-Nonce`. */
   readonly nonce?: string | undefined;
-  /** The token that goes along, at a resource server. */
+  /** The access token that the request sends to a resource server. */
   readonly accessToken?: Secret | undefined;
 }
 
-/** RFC 9449 section 8.1: NQCHAR of RFC 6749 appendix A. Longer than this, no proof with it would fit a header. */
+/** RFC 9449 section 8.1: NQCHAR of RFC 6749 appendix A. A proof with a longer nonce would not fit a header. */
 const NONCE = /^[\x21\x23-\x5b\x5d-\x7e]{1,2048}$/;
 
-/** So many servers' nonces are kept; a nonce that was forgotten costs one more round. */
+/** Maximum number of cached nonces, one for each origin. A forgotten nonce costs one extra request. */
 const MAX_ORIGINS = 100;
 
-/** A new key, EC P-256, as PKCS #8 in PEM. */
+/** Generates a key: EC P-256, as PKCS #8 in PEM. */
 export function generateDpopKey(): Secret {
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   return new Secret(privateKey.export({ type: 'pkcs8', format: 'pem' }).toString());
 }
 
 /**
- * The public key's SHA-256 thumbprint (RFC 7638), base64url: `dpop_jkt` of an authorization request (RFC 9449 section 10).
+ * Returns the public key's SHA-256 thumbprint (RFC 7638) in base64url: `dpop_jkt` of an authorization request (RFC 9449
+ * section 10).
  *
  * @throws InvalidArgumentError for a key that is not EC P-256
  */
 export function dpopThumbprint(key: Secret): string {
   const { crv, kty, x, y } = publicJwk(ecKey(key).key);
-  // RFC 7638 section 3: these members, in this order, and no white space.
+  // RFC 7638 section 3: exactly these members, in this order, without white space.
   return createHash('sha256').update(JSON.stringify({ crv, kty, x, y })).digest('base64url');
 }
 
 /**
- * The proof for one request (RFC 9449 section 4.2): what goes into its `DPoP` header. Its time is that of the wall clock;
- * a server that gave a nonce looks at that instead.
+ * Signs the proof for one request, the value of its `DPoP` header (RFC 9449 section 4.2). `iat` comes from the wall
+ * clock; a server that gave a nonce checks the nonce instead.
  *
  * @throws InvalidArgumentError for a key that is not EC P-256
  */
@@ -72,8 +73,8 @@ export function dpopProof(key: Secret, request: DpopRequest): string {
 }
 
 /**
- * The last nonce of each server, by the origin of its URL (RFC 9449 sections 8.2 and 9): the next request needs no extra
- * round. An authorization server's nonces and a resource server's are different ones, so each has an instance of its own.
+ * Caches the last nonce of each server, by origin (RFC 9449 sections 8.2 and 9). This saves the next request an extra
+ * round trip. Authorization servers and resource servers use different nonces, so each kind needs its own instance.
  */
 export class DpopNonces {
   readonly #nonces = new Map<string, string>();
@@ -82,7 +83,7 @@ export class DpopNonces {
     return this.#nonces.get(new URL(url).origin);
   }
 
-  /** Keeps the nonce that an answer carries, and yields it. What cannot be a nonce is none. */
+  /** Saves and returns the nonce of a response. Ignores malformed nonces. */
   learn(url: string, headers: Headers): string | undefined {
     const nonce = headers.get('dpop-nonce') ?? '';
     if (!NONCE.test(nonce)) return undefined;
@@ -103,7 +104,7 @@ function ecKey(pem: Secret): SigningKey {
   });
 }
 
-/** The public half, and nothing beside it. */
+/** Returns only the public members of the key. */
 function publicJwk(key: KeyObject): { kty: unknown; crv: unknown; x: unknown; y: unknown } {
   const { kty, crv, x, y } = createPublicKey(key).export({ format: 'jwk' });
   return { kty, crv, x, y };

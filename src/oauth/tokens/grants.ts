@@ -6,7 +6,9 @@ import type { Secret } from '../../secret.ts';
 import { jsonObject } from '../json-object.ts';
 import { type TokenRequestOptions, type TokenResponse, type TokenServer, tokenRequest } from './token.ts';
 
-/* The grants that need no person: the client itself, or a token of another's, is what is presented. */
+/*
+ * The grants without a user: the client authenticates itself, or sends a token that another party issued.
+ */
 
 const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
 const TOKEN_EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
@@ -16,7 +18,7 @@ const ID_JAG = 'urn:ietf:params:oauth:token-type:id-jag';
 const ID_TOKEN = 'urn:ietf:params:oauth:token-type:id_token';
 const ID_JAG_TYPE = 'oauth-id-jag+jwt';
 
-/** What the tokens are to be good for; what is undefined is not sent. */
+/** The resource and scopes that the tokens are for. Undefined members are not sent. */
 export interface GrantTarget {
   /** RFC 8707. */
   readonly resourceParameter: string | undefined;
@@ -25,8 +27,8 @@ export interface GrantTarget {
 }
 
 /**
- * The client itself is the grant (RFC 6749 section 4.4). A refresh token, which the server should not give (section 4.4.3), is
- * passed over: the client can always ask again, and has nothing then that could be lost.
+ * Requests tokens for the client itself (RFC 6749 section 4.4). Drops a refresh token, which the server should not
+ * issue (section 4.4.3): the client can always repeat the request, and so has no refresh token to lose.
  *
  * @throws OAuthError, NetworkError, TimeoutError, InvalidResponseError
  */
@@ -42,10 +44,10 @@ export async function clientCredentials(
 }
 
 /**
- * A JWT that the server trusts the issuer of is the grant (RFC 7523 section 2.1).
+ * Requests tokens with a JWT whose issuer the server trusts (RFC 7523 section 2.1).
  *
- * @throws OAuthError (`invalid_grant`: it is expired, for another audience, or of an issuer that is not trusted), NetworkError,
- *   TimeoutError, InvalidResponseError
+ * @throws OAuthError (`invalid_grant`: the JWT is expired, has another audience, or its issuer is not trusted),
+ *   NetworkError, TimeoutError, InvalidResponseError
  */
 export function jwtBearer(
   server: TokenServer,
@@ -57,13 +59,13 @@ export function jwtBearer(
 }
 
 /**
- * Asks the enterprise's identity provider to vouch at another server for the person of an ID token: RFC 8693 as
- * draft-ietf-oauth-identity-assertion-authz-grant section 4.3 profiles it.
+ * Asks the enterprise's identity provider to vouch, at another server, for the user of an ID token: RFC 8693, as
+ * profiled by draft-ietf-oauth-identity-assertion-authz-grant section 4.3.
  *
- * @param client the one that the identity provider knows, and gave the ID token to
+ * @param client the identity provider's client, which the ID token was issued to
  * @param grant `audience` is the issuer of the other server, byte for byte
- * @returns the ID-JAG. That it is one is checked; whether it is genuine is for the server that it is meant for.
- * @throws OAuthError, NetworkError, TimeoutError; InvalidResponseError for what is no ID-JAG
+ * @returns the ID-JAG. Holdfast checks its type; only the server that it is for verifies it.
+ * @throws OAuthError, NetworkError, TimeoutError; InvalidResponseError when the response is not an ID-JAG
  */
 export async function exchangeForIdJag(
   identityProvider: TokenServer,
@@ -83,7 +85,7 @@ export async function exchangeForIdJag(
       subject_token: grant.idToken,
       subject_token_type: ID_TOKEN,
     },
-    // It is no access token, so its `token_type` means nothing (RFC 8693 section 2.2.1).
+    // An ID-JAG is not an access token, so its `token_type` means nothing (RFC 8693 section 2.2.1).
     { ...options, tokenTypes: ['N_A', 'Bearer'] },
   );
   if (issuedTokenType !== ID_JAG) {
@@ -93,7 +95,7 @@ export async function exchangeForIdJag(
     );
   }
   const type = unverifiedJwt(tokens.accessToken)?.header['typ'];
-  // Nothing else of the identity provider's may reach the other server, who could use it as its own.
+  // The other server must get no other token of the identity provider: it could use one as its own.
   if (!isIdJag(type)) {
     throw notVouched(
       identityProvider,
@@ -103,14 +105,14 @@ export async function exchangeForIdJag(
   return tokens.accessToken;
 }
 
-/** What a JWT says, for whoever cannot check its signature and does not rely on it. */
+/** The content of a JWT, for code that cannot verify its signature and does not rely on it. */
 export interface UnverifiedJwt {
   readonly header: Readonly<Record<string, unknown>>;
-  /** Empty for one that is encrypted. */
+  /** Empty if the JWT is encrypted. */
   readonly claims: Readonly<Record<string, unknown>>;
 }
 
-/** Reads a JWT in compact form (RFC 7519 section 3); `undefined` for what is none. */
+/** Reads a JWT in compact form (RFC 7519 section 3). Returns `undefined` if the text is not a JWT. */
 export function unverifiedJwt(token: Secret): UnverifiedJwt | undefined {
   const parts = token.reveal().split('.');
   const isJwt = [3, 5].includes(parts.length) && parts.every((part) => /^[\w-]*$/.test(part));
@@ -119,7 +121,7 @@ export function unverifiedJwt(token: Secret): UnverifiedJwt | undefined {
   return header && { header, claims: (parts.length === 3 && objectIn(parts[1])) || {} };
 }
 
-/** A media type: its case says nothing, and `application/` may be left out (RFC 7515 section 4.1.9). */
+/** A media type is case-insensitive, and may omit `application/` (RFC 7515 section 4.1.9). */
 function isIdJag(type: unknown): boolean {
   return typeof type === 'string' && type.toLowerCase().replace(/^application\//, '') === ID_JAG_TYPE;
 }

@@ -3,14 +3,14 @@ import { InvalidArgumentError } from '../../errors.ts';
 import type { Secret } from '../../secret.ts';
 
 /*
- * Signed JSON Web Tokens (RFC 7519, RFC 7515 compact form), by which a client proves that it holds a private key. The key
- * decides the algorithm: nobody has to name one, and none can be confused with another.
+ * Signed JSON Web Tokens (RFC 7519, RFC 7515 compact form). A client proves with them that it holds a private key. The
+ * key determines the algorithm: nobody has to name one, and no algorithm confusion is possible.
  */
 
 /** `alg` of RFC 7518 section 3.1, RFC 8037 section 3.1 (`EdDSA`) and RFC 9864 section 2.2 (`Ed25519`). */
 export type SigningAlgorithm = 'ES256' | 'ES384' | 'EdDSA' | 'Ed25519' | 'RS256' | 'PS256';
 
-/** A private key, and the algorithm that it signs with. */
+/** A private key and its signing algorithm. */
 export interface SigningKey {
   readonly key: KeyObject;
   readonly algorithm: SigningAlgorithm;
@@ -35,12 +35,12 @@ const HINT =
   'To make one: openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out key.pem';
 
 /**
- * The key in a PEM, ready to sign.
+ * Reads the key in a PEM for signing.
  *
- * @param pem PKCS #8; PKCS #1 and SEC 1 are read too
- * @param listed the algorithms that the server says it takes, where known. Where the key knows several, the first that is
- *   listed is used, else the one that most servers know (RS256, EdDSA).
- * @throws InvalidArgumentError for what is no such key; none of it is shown
+ * @param pem PKCS #8; PKCS #1 and SEC 1 work too
+ * @param listed the algorithms that the server lists, if known. If the key supports several, the first listed one is
+ *   used, else the most common one (RS256, EdDSA).
+ * @throws InvalidArgumentError when the text is not such a key; the error shows none of it
  */
 export function signingKey(pem: Secret, listed: readonly string[] = []): SigningKey {
   const key = privateKey(pem.reveal());
@@ -51,7 +51,7 @@ export function signingKey(pem: Secret, listed: readonly string[] = []): Signing
 }
 
 /**
- * What the key will sign with: to find out that it is of use while nobody has been asked anything yet.
+ * Returns the algorithm that the key will sign with. Lets a caller check the key before it contacts anyone.
  *
  * @throws InvalidArgumentError as `signingKey` does
  */
@@ -59,7 +59,7 @@ export function signingAlgorithmOf(pem: Secret, listed?: readonly string[]): Sig
   return signingKey(pem, listed).algorithm;
 }
 
-/** The signed token; its header names the key's algorithm, beside what else is given. */
+/** Signs a token. Its header names the key's algorithm, followed by the given members. */
 export function signJwt(
   { key, algorithm }: SigningKey,
   header: Readonly<Record<string, unknown>>,
@@ -114,12 +114,12 @@ function privateKey(pem: string): KeyObject {
   try {
     return createPrivateKey(pem);
   } catch {
-    // What OpenSSL says of it helps nobody, and differs from version to version.
+    // OpenSSL's message does not help the user, and differs between versions.
     throw unusable(whyUnreadable(pem));
   }
 }
 
-/** Only words of our own: nothing of the text is repeated, whatever it was. */
+/** Uses fixed words only: an error must not repeat the text, which may be a key. */
 function whyUnreadable(pem: string): string {
   if (/BEGIN ENCRYPTED PRIVATE KEY|^Proc-Type: *4, *ENCRYPTED/m.test(pem)) return 'is encrypted';
   if (pem.includes('BEGIN OPENSSH PRIVATE KEY')) return 'is in the format of OpenSSH';

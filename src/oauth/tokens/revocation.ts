@@ -5,17 +5,18 @@ import type { Secret } from '../../secret.ts';
 import { errorResponse } from '../error-response.ts';
 import { AuthenticatedClient } from './client-authentication.ts';
 
-/** Where to revoke, and what the requests there go by. */
+/** The revocation endpoint, and the settings for requests to it. */
 export interface RevocationServer extends Pick<AuthorizationServer, 'issuer' | 'reach'> {
   readonly revocationEndpoint: string;
-  /** As for the token endpoint. */
+  /** The same as for the token endpoint. */
   readonly signingAlgorithms?: readonly string[] | undefined;
 }
 
 /**
- * Revokes a token (RFC 7009). One that the server does not know counts as revoked (section 2.2).
+ * Revokes a token (RFC 7009). A token that the server does not know counts as revoked (section 2.2).
  *
- * @throws OAuthError, NetworkError, TimeoutError, InvalidResponseError; InvalidArgumentError for a client's unusable key
+ * @throws OAuthError, NetworkError, TimeoutError, InvalidResponseError; InvalidArgumentError for a client's unusable
+ *   key
  */
 export async function revokeToken(
   server: RevocationServer,
@@ -33,7 +34,7 @@ export async function revokeToken(
     reach,
     what,
   });
-  // The standard says 200. Whatever else means success, such as 204, is one all the same.
+  // The standard prescribes 200, but any other success status, such as 204, counts too.
   if (isSuccess(response)) return;
   throw errorResponse(what, response, answer, [token, ...client.proofs]);
 }

@@ -10,18 +10,18 @@ import { errorResponse } from '../error-response.ts';
 import { AuthenticatedClient } from './client-authentication.ts';
 import { DpopNonces, dpopProof } from './dpop.ts';
 
-/** What the token endpoint gave (RFC 6749 section 5.1). */
+/** A token response (RFC 6749 section 5.1). */
 export interface TokenResponse {
   readonly tokens: Tokens;
-  /** As granted; absent when the server did not say. */
+  /** The granted scope; absent when the server did not name it. */
   readonly scope: string | undefined;
-  /** What kind of token came of an exchange, a URI (RFC 8693 section 2.2.1). */
+  /** The type of the token that an exchange issued, a URI (RFC 8693 section 2.2.1). */
   readonly issuedTokenType: string | undefined;
 }
 
 /**
- * A successful answer to a refresh whose access token is missing or unusable, with the next refresh token in it. A server that
- * rotates refresh tokens takes no other one from then on.
+ * A successful refresh response with a usable refresh token but no usable access token. A server that rotates refresh
+ * tokens accepts only this refresh token from now on.
  */
 export class IncompleteTokensError extends InvalidResponseError {
   readonly refreshToken: Secret;
@@ -37,23 +37,24 @@ export interface TokenServer extends Pick<AuthorizationServer, 'issuer' | 'token
   readonly signingAlgorithms?: readonly string[] | undefined;
 }
 
-/** `timeoutMs` is for one request; with a DPoP key there may be two. */
+/** `timeoutMs` applies to one request; with a DPoP key, Holdfast may send two. */
 export interface TokenRequestOptions extends RequestOptions {
-  /** Asks for tokens that are bound to this key, PKCS #8 in PEM, EC P-256 (RFC 9449 section 5). */
+  /** Requests tokens that are bound to this key: PKCS #8 in PEM, EC P-256 (RFC 9449 section 5). */
   readonly dpopKey?: Secret | undefined;
   /**
-   * The values of `token_type` that are good, in any case of letters; `Tokens.tokenType` is spelled as here. Default
-   * `Bearer`, or with a key `DPoP`. What comes of a token exchange may be no access token, and `N_A` (RFC 8693 section 2.2.1).
+   * The accepted values of `token_type`, case-insensitive; `Tokens.tokenType` uses the spelling given here. Default:
+   * `Bearer`, or `DPoP` with a key. A token exchange may yield a token that is not an access token, with type `N_A`
+   * (RFC 8693 section 2.2.1).
    */
   readonly tokenTypes?: readonly string[] | undefined;
-  /** What an answer without `token_type` means. By default it is refused (RFC 6749 section 5.1). */
+  /** The type of a response without `token_type`. By default such a response is refused (RFC 6749 section 5.1). */
   readonly typeIfAbsent?: string | undefined;
 }
 
 /** A token type identifier is a URI (RFC 8693 section 3). */
 const TOKEN_TYPE_URI = /^[a-z][a-z0-9+.-]{0,31}:[\x21-\x7e]{1,256}$/i;
 
-/** Of every token endpoint that this process has asked with a proof. */
+/** Nonces of all token endpoints that this process has sent proofs to. */
 const nonces = new DpopNonces();
 
 /**
@@ -83,15 +84,15 @@ export function exchangeCode(
 }
 
 /**
- * Presents a refresh token (RFC 6749 section 6). With `resource`, as MCP requires of every token request.
+ * Sends a refresh token (RFC 6749 section 6), with `resource`, which MCP requires in every token request.
  *
- * An answer without `token_type` means the type that was asked for, where only one was: some servers name it at the login and
- * leave it out afterwards.
+ * Without a DPoP key, a response without `token_type` means `Bearer`: some servers name the type at the login and omit
+ * it afterwards.
  *
  * @param grant without `resourceParameter`, no `resource` is sent
- * @throws OAuthError (`invalid_grant`: the refresh token is used up, revoked or expired), NetworkError, TimeoutError,
+ * @throws OAuthError (`invalid_grant`: the refresh token is used, revoked or expired), NetworkError, TimeoutError,
  *   InvalidResponseError
- * @throws IncompleteTokensError for a successful answer with a refresh token and no usable access token
+ * @throws IncompleteTokensError for a successful response with a refresh token and no usable access token
  */
 export async function refreshTokens(
   server: TokenServer,
@@ -104,7 +105,7 @@ export async function refreshTokens(
     client,
     'refresh_token',
     { refresh_token: grant.refreshToken, resource: grant.resourceParameter },
-    // A server that has given up binding tokens answers with the next refresh token all the same, and that is not dropped.
+    // A server that has stopped binding tokens still sends the next refresh token, which must not be lost.
     options.dpopKey === undefined
       ? { typeIfAbsent: 'Bearer', ...options }
       : { tokenTypes: ['DPoP', 'Bearer'], ...options },
@@ -112,11 +113,11 @@ export async function refreshTokens(
 }
 
 /**
- * One token request of any grant, with the client's own authentication. What is a `Secret` among the parameters (a code, a
- * refresh token, an assertion, a subject token) comes back in no message; what is undefined is not sent.
+ * Sends one token request of any grant, with the client's own authentication. No error message repeats a `Secret` among
+ * the parameters (a code, a refresh token, an assertion, a subject token). Undefined parameters are not sent.
  *
- * @throws OAuthError, NetworkError, TimeoutError, InvalidResponseError; InvalidArgumentError, before anything is sent, for a
- *   key that cannot be used
+ * @throws OAuthError, NetworkError, TimeoutError, InvalidResponseError; InvalidArgumentError for an unusable key,
+ *   before anything is sent
  */
 export async function tokenRequest(
   server: TokenServer,
@@ -139,8 +140,8 @@ export async function tokenRequest(
     if (value !== undefined) form.set(name, value instanceof Secret ? value.reveal() : value);
   }
   for (let repeated = false; ; repeated = true) {
-    // A token counts as old as its request, never younger. The date is that of the first byte, where the caller is told of it:
-    // a process that was stopped while it connected would otherwise take a new token for an old one.
+    // Date a token by its request, so that it never seems younger than it is. With `beforeSend`, the date is that of
+    // the first byte: a process that was suspended while it connected would otherwise take a new token for an old one.
     let obtained = thisMoment();
     const { beforeSend } = limits;
     const dated = beforeSend && {
@@ -155,11 +156,12 @@ export async function tokenRequest(
     if (dpopKey !== undefined) {
       answer = withChallenge(response, answer);
       const nonce = nonces.learn(server.tokenEndpoint, response.headers);
-      // RFC 9449 section 8. Whoever answers so has looked at the proof and at nothing else: the code, or the refresh token,
-      // is not used up, so to send it again repeats nothing. Once: whoever wants yet another nonce will never be content.
+      // RFC 9449 section 8. A server that asks for a nonce has checked only the proof: the code or refresh token is
+      // unused, so sending it again is safe. Retry once only: a server that asks for a second nonce will never accept
+      // one.
       if (nonce !== undefined && !repeated && wantsNonce(response, answer)) continue;
     }
-    // GitHub sends errors with status 200. One beside the next refresh token is none: that token must not be lost.
+    // GitHub sends errors with status 200. Ignore an error beside the next refresh token: that token must not be lost.
     const carriesNext = grantType === 'refresh_token' && isToken(answer?.['refresh_token']);
     if (!isSuccess(response) || (typeof answer?.['error'] === 'string' && !carriesNext)) {
       const sent = Object.values(parameters).filter((value) => value instanceof Secret);
@@ -182,7 +184,7 @@ function wantsNonce({ status }: HttpResponse, answer: Answer | undefined): boole
   return (status === 400 || status === 401) && answer?.['error'] === 'use_dpop_nonce';
 }
 
-/** Some servers refuse a proof as a resource server would, by a challenge alone (RFC 9449 section 7.1). */
+/** Reads the error of a challenge: some servers refuse a proof as a resource server would (RFC 9449 section 7.1). */
 function withChallenge({ status, headers }: HttpResponse, answer: Answer | undefined): Answer | undefined {
   if (status !== 401 || answer?.['error'] !== undefined) return answer;
   const challenges = parseChallenges(headers.get('www-authenticate') ?? '');
@@ -190,7 +192,7 @@ function withChallenge({ status, headers }: HttpResponse, answer: Answer | undef
   return dpop === undefined ? answer : Object.fromEntries(dpop.parameters);
 }
 
-/** What the server cannot say: what on this machine may be the reason. */
+/** Adds a hint at a cause on this machine, which the server cannot know. */
 function explained(error: HoldfastError, { authMethod }: ClientRegistration): HoldfastError {
   if (!(error instanceof OAuthError)) return error;
   const clock = 'that the clock of this machine is right';
@@ -204,19 +206,19 @@ function explained(error: HoldfastError, { authMethod }: ClientRegistration): Ho
 }
 
 /*
- * The answer is read leniently. Libraries refuse good tokens for a `null` beside them, for an ID token that nobody asked for,
- * or for a lifetime that they cannot read, and a refused answer to a refresh is a lost login.
+ * Responses are read leniently. Other libraries refuse good tokens because of a `null` member, an unrequested ID token
+ * or an unreadable lifetime. A refused refresh response is a lost login.
  */
 
 type Answer = Readonly<Record<string, unknown>>;
 
-/** `null` means absent. */
+/** Drops the member if it is `null`, which means absent. */
 function withoutNull(answer: Answer, name: string): Answer {
   const { [name]: value, ...rest } = answer;
   return value === null ? rest : answer;
 }
 
-/** As `read`. The next refresh token is kept whatever else is wrong with the answer to a refresh. */
+/** Like `read`, but saves the next refresh token of a refresh response even if the rest is wrong. */
 function readAnswer(
   answer: Answer,
   obtained: Moment,
@@ -233,7 +235,7 @@ function readAnswer(
   }
 }
 
-/** RFC 6749 section 5.1. An optional member of which no use could be made counts as absent. */
+/** Reads a response of RFC 6749 section 5.1. An unusable optional member counts as absent. */
 function read(answer: Answer, obtained: Moment, tokenTypes: readonly string[], what: string): TokenResponse {
   const tokenType = tokenTypeOf(answer['token_type'], tokenTypes, what);
   const accessToken = token(answer, 'access_token', what);
@@ -254,16 +256,16 @@ function read(answer: Answer, obtained: Moment, tokenTypes: readonly string[], w
   };
 }
 
-/** RFC 6749 section 7.1: a token of a type that is not understood must not be used. */
+/** RFC 6749 section 7.1: a client must not use a token of a type that it does not understand. */
 function tokenTypeOf(type: unknown, good: readonly string[], what: string): string {
   const name = typeof type === 'string' ? type.toLowerCase() : undefined;
   const known = good.find((one) => one.toLowerCase() === name);
   if (known !== undefined) return known;
-  // Only a word is shown: it could be anything, a token in the wrong member too.
+  // Show only a short word: the value may be anything, even a token in the wrong member.
   const word = typeof type === 'string' && /^[\w-]{1,16}$/.test(type);
   const named = word ? `of type ${quote(type)}` : type === undefined ? 'without a type' : 'of no known type';
   if (!good.includes('DPoP')) throw unusable(what, `gave a token ${named}, not of type ${good.join(' or ')}`);
-  // RFC 9449 section 5: a server that does not know DPoP passes the proof by, and anybody could use what it gives.
+  // RFC 9449 section 5: a server without DPoP ignores the proof, and its tokens are usable by anyone who has them.
   throw new InvalidResponseError(`${what} gave a token ${named}, where one bound to a key was asked for.`, {
     hint: 'The server may not know DPoP: log in again without it, or tell who runs the server.',
   });
@@ -276,7 +278,7 @@ function token(answer: Answer, name: string, what: string): Secret | undefined {
   return new Secret(value);
 }
 
-/** Seconds, which many servers write as a string. A life of none or less is not one. */
+/** Reads seconds, which many servers write as a string. Ignores non-positive lifetimes. */
 function lifetimeMs(expiresIn: unknown): number | undefined {
   const seconds = typeof expiresIn === 'string' && expiresIn !== '' ? Number(expiresIn) : expiresIn;
   if (typeof seconds !== 'number' || !(seconds > 0)) return undefined;
