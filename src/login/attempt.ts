@@ -7,7 +7,7 @@ import type { Secret } from '../secret.ts';
 import type { ClientPlan } from './client.ts';
 import type { LoginInteraction, LoginOptions } from './types.ts';
 
-/** What each way of logging in needs to know. */
+/** The input that every login flow needs. */
 export interface Attempt {
   readonly name: CredentialId;
   readonly options: LoginOptions;
@@ -15,11 +15,11 @@ export interface Attempt {
   readonly timeoutMs: number;
   readonly discovery: Discovery;
   readonly plan: ClientPlan;
-  /** What was asked for before, at the same authorization server. */
+  /** The scope that the stored login requested, if it was made at the same authorization server. */
   readonly formerScope: string | undefined;
   readonly dpop: { readonly secret: Secret; readonly thumbprint: string } | undefined;
   readonly report: (event: VaultEvent) => void;
-  /** Seals what the server gave. */
+  /** Seals and saves the tokens that the server granted. */
   readonly keep: (granted: Granted) => Promise<StoredCredential>;
 }
 

@@ -18,11 +18,11 @@ import { hostsOf } from './hosts.ts';
 import type { LoginInteraction } from './types.ts';
 
 /*
- * The authorization code grant with a browser (RFC 8252). The redirect comes back to this machine, or, where the browser is
- * on another one, by the person's clipboard: whichever is first.
+ * The authorization code grant with a browser (RFC 8252). The redirect reaches this machine, or the user pastes it from
+ * a browser on another machine. The first of the two counts.
  */
 
-/** The response of the authorization server, and where to say how the login went. */
+/** The authorization code, and the page that shows the result of the login. No page after a paste. */
 interface Arrival {
   readonly code: string;
   readonly page: Callback | undefined;
@@ -60,7 +60,7 @@ export async function logInByBrowser(attempt: Attempt): Promise<StoredCredential
         { ...discovery.server, reach: discovery.reach },
         client,
         { code, codeVerifier, redirectUri, resourceParameter: discovery.resourceParameter },
-        // The code is used up by the first try, so the caller’s signal no longer ends it.
+        // The first request uses up the code, so the caller's signal no longer aborts it.
         { dpopKey: dpop?.secret },
       );
       const held = await attempt.keep({ answer, client, requestedScope });
@@ -75,7 +75,7 @@ export async function logInByBrowser(attempt: Attempt): Promise<StoredCredential
   }
 }
 
-/** Shows the URL, and waits for its answer on either way. */
+/** Shows the URL, and waits for the redirect or for a paste. */
 async function arrivalOf(
   server: Awaited<ReturnType<typeof openCallbackServer>>,
   request: AuthorizationRequest,
@@ -92,11 +92,11 @@ async function arrivalOf(
     }
   });
   const pasted = interaction.paste === undefined ? [] : [pastedCode(request, interaction, signal)];
-  // Whoever shows the URL may fail first; the waits then end with the server, unheard.
+  // `authorize` may fail first. Then nobody else handles a rejection of these waits.
   for (const wait of [redirect, ...pasted]) wait.catch(() => {});
   try {
     interaction.progress?.('Waiting for you to log in with the browser');
-    // The answer may come while whoever shows the URL is still at it, and then nobody waits for them.
+    // The response may arrive before `authorize` resolves; do not wait for it then.
     const arrival = Promise.race([redirect, ...pasted]);
     const shown = interaction.authorize(request.url, hostsOf(discovery, 'browser'));
     return await Promise.race([arrival, shown.then(() => arrival)]);
@@ -105,7 +105,7 @@ async function arrivalOf(
   }
 }
 
-/** Where the redirect was not checked for its user, or was another user's, that is said. */
+/** Reports a redirect from another user, or one whose user could not be checked. */
 function tellPeer(peer: TcpPeer, { interaction, report }: Attempt): void {
   if (isAnotherUser(peer)) {
     report({
@@ -120,7 +120,7 @@ function tellPeer(peer: TcpPeer, { interaction, report }: Attempt): void {
   }
 }
 
-/** Asks until what was pasted is the answer to this request; each time with what was wrong with the last. */
+/** Asks until the user pastes the answer to this request. Each time it shows what was wrong with the last text. */
 async function pastedCode(
   request: AuthorizationRequest,
   interaction: LoginInteraction,
@@ -132,7 +132,7 @@ async function pastedCode(
     try {
       text = (await interaction.paste?.({ problem, signal })) ?? '';
     } catch (error) {
-      // The redirect came first, or the caller has ended the login: either is told elsewhere.
+      // The redirect came first, or the caller cancelled the login. Other code reports both.
       if (signal.aborted) return new Promise(() => {});
       throw error;
     }
@@ -142,7 +142,7 @@ async function pastedCode(
   }
 }
 
-/** With a redirector, or a forwarded port, the browser comes back by another URL than the one that is listened at. */
+/** With a redirector or a forwarded port, the redirect URI differs from the URL that the server listens on. */
 function redirectUriOf(listening: string, template: string | undefined): string {
   if (template === undefined) return listening;
   const text = template.replaceAll('${callbackPort}', new URL(listening).port);
@@ -154,7 +154,7 @@ function redirectUriOf(listening: string, template: string | undefined): string 
   });
 }
 
-/** The page says no more than it must: what a server wrote is for the terminal, where it is quoted. */
+/** The page says as little as possible: the terminal quotes the server's text. */
 async function showFailure(callback: Callback, name: CredentialId, error: unknown): Promise<void> {
   const denied = error instanceof LoginDeniedError;
   await callback
@@ -169,6 +169,6 @@ async function showFailure(callback: Callback, name: CredentialId, error: unknow
       login: name,
     })
     .catch(() => {
-      // The browser is gone; the terminal tells it all the same.
+      // The browser has disconnected; the terminal still shows the error.
     });
 }

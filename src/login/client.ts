@@ -8,23 +8,23 @@ import { quote } from '../quote.ts';
 import type { ClientOptions, LoginOptions } from './types.ts';
 
 /*
- * As which client a login goes (MCP authorization, "Client Registration Approaches"): one that was registered beforehand;
- * else by the URL of our metadata document, where the server takes one; else by registering, once. Who has none of them is
- * told how to name one.
+ * Chooses the client of a login (MCP authorization, "Client Registration Approaches"): a pre-registered client; else
+ * the URL of a client metadata document, if the server supports one; else a client that registers itself once. If the
+ * server supports none of them, the error says how to supply a client.
  */
 
-/** The client, where it is known before there is a redirect URI. */
+/** The client, as far as it is known before the redirect URI is. */
 export type ClientPlan =
   | { readonly by: 'known'; readonly client: ClientRegistration }
   | { readonly by: 'document'; readonly url: string }
   | { readonly by: 'registration' };
 
 /**
- * Decides; asks no server.
+ * Chooses the client without contacting a server.
  *
- * @param former the credential that is there under that name, if it opens
- * @throws InvalidArgumentError for a client that cannot be used
- * @throws IssuerMismatchError for one that was registered at another authorization server
+ * @param former the stored credential of that name, if it opens
+ * @throws InvalidArgumentError for an unusable client
+ * @throws IssuerMismatchError for a client that was registered at another authorization server
  */
 export function planClient(
   { server }: Pick<Discovery, 'server'>,
@@ -36,7 +36,7 @@ export function planClient(
     return { by: 'known', client: givenClient(options.client, server.tokenEndpointAuthMethods) };
   }
   if (known?.source === 'pre-registered') return { by: 'known', client: known };
-  // A document's URL is the same client everywhere, so the last one is good at another issuer too (SEP-991).
+  // A document's URL names the same client everywhere, so the last one also works at another issuer (SEP-991).
   const document =
     options.clientMetadataUrl ??
     (former?.client.source === 'metadata-document' ? former.client.clientId : undefined);
@@ -47,7 +47,7 @@ export function planClient(
   return { by: 'registration' };
 }
 
-/** Opens the callback server where that client can be sent back to. */
+/** Opens the callback server on a port that the client's redirect URIs allow. */
 export async function openServerFor(
   plan: ClientPlan,
   open: (options: CallbackServerOptions) => Promise<CallbackServer>,
@@ -66,7 +66,10 @@ export async function openServerFor(
   return open(options);
 }
 
-/** The client with a redirect URI that its server takes; registers one where the plan says so, or its port was not to be had. */
+/**
+ * Returns the client with a redirect URI that its server accepts. Registers a client if the plan says so, or if the
+ * registered port is taken.
+ */
 export async function clientFor(
   plan: ClientPlan,
   redirectUri: string,
@@ -91,13 +94,13 @@ export async function clientFor(
     return { client: await registerClient(server, redirectUri, limits), redirectUri };
   } catch (error) {
     if (!(error instanceof OAuthError) || error.error !== 'invalid_redirect_uri') throw error;
-    // Some servers take the name of this machine and not its address, which RFC 8252 section 8.3 prefers.
+    // Some servers accept `localhost` but not the loopback address, which RFC 8252 section 8.3 prefers.
     const named = byName(redirectUri);
     return { client: await registerClient(server, named, limits), redirectUri: named };
   }
 }
 
-/** The same for a login by a device code, which comes back to nowhere (RFC 8628). */
+/** Does the same for a login by device code, which has no redirect (RFC 8628). */
 export async function deviceClientFor(
   plan: ClientPlan,
   discovery: Discovery,
@@ -110,7 +113,7 @@ export async function deviceClientFor(
   ) {
     return plan.client;
   }
-  // The document says that we come back by a redirect.
+  // The metadata document declares a client with redirects, so prefer a registration without them.
   if (plan.by === 'document' && server.registrationEndpoint === undefined) {
     return { clientId: plan.url, authMethod: 'none', redirectUris: [], source: 'metadata-document' };
   }
@@ -123,12 +126,15 @@ export async function deviceClientFor(
   });
 }
 
-/** Scopes that were chosen are registered, for a server that gives a client no others; all that will be asked for. */
+/**
+ * Returns all scopes to request, if the caller chose any: some servers grant a client only the scopes that it
+ * registered.
+ */
 function scopeToRegister(discovery: Discovery, { scopes }: Pick<LoginOptions, 'scopes'>): string | undefined {
   return scopes && scopesToAskFor(discovery, { scopes }).join(' ');
 }
 
-/** A client that the caller, or the settings, named. */
+/** Builds a client that the caller or the settings named. */
 export function givenClient(
   { id, secret, privateKey, keyId, authMethod: chosen }: ClientOptions,
   supported: readonly string[] | undefined,
@@ -147,7 +153,7 @@ export function givenClient(
       hint: 'Name the file that holds it: --client-secret-file FILE, or set HOLDFAST_CLIENT_SECRET',
     });
   }
-  // A key that cannot sign is found out before anybody is asked.
+  // Find an unusable key before any token request or prompt.
   if (authMethod === 'private_key_jwt' && privateKey !== undefined) signingAlgorithmOf(privateKey);
   return {
     clientId: id,
@@ -160,7 +166,7 @@ export function givenClient(
   };
 }
 
-/** Where the metadata is silent, `client_secret_basic` is what the server supports (RFC 8414 section 2). */
+/** Metadata without a list means `client_secret_basic` (RFC 8414 section 2). */
 function fittingMethod(
   hasSecret: boolean,
   hasKey: boolean,
@@ -173,8 +179,9 @@ function fittingMethod(
 }
 
 /**
- * The client of an earlier login, if it is of use at this issuer. A registration belongs to the issuer that gave it, and to
- * no other (SEP-2352): one of our own is made anew, and one that a person made is not tried anywhere else.
+ * Returns the client of an earlier login, if it can be used at this issuer. A registration belongs to the issuer that
+ * gave it (SEP-2352). At another issuer, Holdfast registers again, and refuses to try a client that a person
+ * registered.
  */
 function knownClient(
   former: Credential | undefined,
@@ -190,7 +197,7 @@ function knownClient(
     return undefined;
   }
   const lapsed = client.clientSecretExpiresAt !== undefined && client.clientSecretExpiresAt <= Date.now();
-  // A server that has refused the client itself has forgotten it.
+  // A server that refused the client itself has forgotten it.
   return lapsed || loginRequired?.error === 'invalid_client' ? undefined : client;
 }
 
@@ -207,7 +214,7 @@ function documentClient(url: string, redirectUri: string): ClientRegistration {
   return { clientId: url, authMethod: 'none', redirectUris: [redirectUri], source: 'metadata-document' };
 }
 
-/** An https URL with a path (draft-ietf-oauth-client-id-metadata-document section 3). */
+/** Checks for an https URL with a path (draft-ietf-oauth-client-id-metadata-document section 3). */
 function checkDocumentUrl(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : undefined;
   const good =

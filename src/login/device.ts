@@ -5,7 +5,7 @@ import type { Attempt } from './attempt.ts';
 import { deviceClientFor } from './client.ts';
 import { hostsOf } from './hosts.ts';
 
-/** The device authorization grant (RFC 8628): no browser here, and no way back to this machine. */
+/** Logs in by the device authorization grant (RFC 8628): needs no browser here, and no redirect to this machine. */
 export async function logInByDevice(attempt: Attempt): Promise<StoredCredential> {
   const { discovery, interaction, options, dpop, timeoutMs } = attempt;
   const { signal } = options;
@@ -30,7 +30,7 @@ export async function logInByDevice(attempt: Attempt): Promise<StoredCredential>
     userCode: device.userCode,
     verificationUri: device.verificationUri,
     verificationUriComplete: device.verificationUriComplete,
-    // The person has until the code lapses, or until this login does.
+    // The user has until the code expires or the login times out.
     expiresAt: Date.now() + Math.min(device.lifeMs, timeoutMs),
   });
   interaction.progress?.('Waiting for you to enter the code');

@@ -5,24 +5,25 @@ import { quote } from '../quote.ts';
 import type { LoginHosts, LoginOptions } from './types.ts';
 
 /*
- * Mix-up (RFC 9700 section 4.4, modelcontextprotocol issue 1721). An attacker's metadata may name the login page of an honest
- * server and a token endpoint of the attacker's own. The person logs in at a page they know, and the code goes to the
- * attacker. A server that promises `iss` in its redirect cannot be misused so (RFC 9207). For one that does not, the only
- * sign is that page and issuer are of two origins; many vendors have that for honest reasons, so it is the person who decides.
- * The same holds for the endpoint that gives device codes. Where the token endpoint is says nothing: the issuer names it.
+ * Protects against mix-up (RFC 9700 section 4.4, modelcontextprotocol issue 1721). An attacker's metadata may name the
+ * login page of an honest server and a token endpoint of the attacker's own. The user logs in at a familiar page, and
+ * the code goes to the attacker. A server that promises `iss` in its redirect cannot be misused like this (RFC 9207).
+ * Without that promise, the only sign is that page and issuer have different origins. Many vendors have an honest
+ * reason for that, so the user decides. The same holds for the endpoint that issues device codes. The token endpoint's
+ * origin proves nothing: the issuer names it.
  */
 
-/** Which hosts that way of logging in is with. */
+/** Returns the hosts that the user deals with in that flow. */
 export function hostsOf({ server }: Pick<Discovery, 'server'>, flow: 'browser' | 'device'): LoginHosts {
   const page = flow === 'browser' ? server.authorizationEndpoint : server.deviceAuthorizationEndpoint;
   return { issuer: new URL(server.issuer).host, page: new URL(page ?? server.issuer).host };
 }
 
 /**
- * Sees to it that the person, or the settings, agree to a login page of another origin than the issuer's.
+ * Makes sure that the user, or the settings, accept a login page of another origin than the issuer's.
  *
- * @returns the discovery, with the leniency where one was needed
- * @throws IssuerMismatchError where nobody can be asked, LoginCancelledError where they say no
+ * @returns the discovery, with the leniency if one was needed
+ * @throws IssuerMismatchError when nobody can be asked, LoginCancelledError when the user declines
  */
 export async function agreeOnHosts(
   discovery: Discovery,

@@ -12,8 +12,8 @@ import { checkWritable, type LoginContext, saveLogin } from './save.ts';
 import type { LoginInteraction, LoginOptions } from './types.ts';
 
 /*
- * One login by a person, from the URL to the sealed credential. Whatever can be known to fail is found out before the
- * person is asked anything; whoever shows that it has succeeded does so only after the credential is stored.
+ * One login by a user, from the URL to the sealed credential. It finds every predictable failure before it prompts the
+ * user. It reports success only after the credential is stored.
  */
 
 const DEFAULT_TIMEOUT_MS = 300_000;
@@ -39,7 +39,7 @@ export async function logIn(
   const way = wayOf(discovery, options, interaction);
   await checkWritable(context, name, options);
   const former = await formerLogin(context.credentialStore, name);
-  // Before the new grant exists: some servers end every grant of a client together.
+  // Do this before the new grant exists: some servers revoke every grant of a client together.
   if (former === undefined) await context.credentialStore.endRemoved(name);
   const dpop = await dpopKeyFor(discovery, options);
   const plan = planClient(discovery, former, options);
@@ -64,7 +64,10 @@ export async function logIn(
   return (await import('./browser.ts')).logInByBrowser(attempt);
 }
 
-/** By a device code where that is wanted and offered; else by a browser, whose redirect may also be pasted. */
+/**
+ * Returns `device` if the caller asks for a device code and the server offers one; else `browser`, which also takes a
+ * pasted redirect.
+ */
 function wayOf(
   { server }: Discovery,
   { flow: way = 'browser' }: LoginOptions,
@@ -79,7 +82,7 @@ function wayOf(
   return way === 'browser' || !offered ? 'browser' : 'device';
 }
 
-/** Finds out how to log in, and says which leniency it took. */
+/** Finds out how to log in, and reports each leniency that was needed. */
 export async function discoverFor(
   { resource }: CredentialId,
   { interaction, signal, challenge, headers, lenient }: LoginOptions,
@@ -94,7 +97,8 @@ export async function discoverFor(
   }
   const { resourceParameter: published = resource } = discovery;
   if (withSlash(published) !== withSlash(resource)) {
-    // RFC 9728 section 3.3 wants them identical. Many servers publish their origin, so it is said, and not refused.
+    // RFC 9728 section 3.3 requires identical URLs. Many servers publish their origin, so Holdfast reports it and goes
+    // on.
     interaction?.progress?.(`The tokens will be good for all of ${quote(published)}`);
   }
   return discovery;
@@ -105,7 +109,7 @@ function withSlash(url: string): string {
   return href.endsWith('/') ? href : `${href}/`;
 }
 
-/** What every login keeps, whoever it was by. */
+/** Builds the credential that every kind of login stores. */
 export function credentialOf(
   name: CredentialId,
   discovery: Discovery,
@@ -129,13 +133,13 @@ export function credentialOf(
     leniencies: leniencies.length === 0 ? undefined : leniencies.map((leniency) => leniency.name),
     tokens: answer.tokens,
     requestedScope,
-    // RFC 6749 section 5.1: no scope in the answer means that what was asked for was granted.
+    // RFC 6749 section 5.1: a response without scope grants the requested scope.
     grantedScope: answer.scope ?? requestedScope,
     loggedInAt: Date.now(),
   };
 }
 
-/** A new key for each login, where the tokens are to be bound to one. */
+/** Generates a new key for each login whose tokens are to be bound to one. */
 export async function dpopKeyFor({ dpopRequired }: Discovery, { dpop }: LoginOptions) {
   if (!(dpop ?? dpopRequired)) return undefined;
   const { dpopThumbprint, generateDpopKey } = await import('../oauth/tokens/dpop.ts');
@@ -143,7 +147,7 @@ export async function dpopKeyFor({ dpopRequired }: Discovery, { dpop }: LoginOpt
   return { secret, thumbprint: dpopThumbprint(secret) };
 }
 
-/** What is there under that name, for its registration and its scopes. */
+/** Finds the stored login of that name, for its registration and scopes. */
 export async function formerLogin(
   credentialStore: SealedCredentialStore,
   name: CredentialId,
@@ -151,7 +155,7 @@ export async function formerLogin(
   try {
     return (await credentialStore.find(name))?.held.credential;
   } catch (error) {
-    // What does not open tells nothing; the login itself will replace or refuse it.
+    // A record that does not open is no help here; the login itself will replace or refuse it.
     if (error instanceof HoldfastError) return undefined;
     throw error;
   }

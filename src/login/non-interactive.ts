@@ -16,16 +16,16 @@ import { checkWritable, type LoginContext, saveLogin } from './save.ts';
 import type { ClientOptions, GrantOptions, LoginOptions } from './types.ts';
 
 /*
- * Logins that no person takes part in, and their renewal, which is the same request again: by the client's own credentials,
- * by a token of the platform, or by an identity provider that vouches. What is presented beside the client is read anew from
- * its place each time, since whoever puts it there renews it. Nothing is tried twice, and nothing else in its place.
+ * Logins without a user, and their renewal, which repeats the same request: with the client's own credentials, with a
+ * token of the platform, or through an identity provider that vouches. Each request reads the assertion from its file
+ * or variable again, because the platform renews it there. Nothing is retried, and no other grant takes its place.
  */
 
 /**
- * Logs in by the grant, and keeps the credential with what its renewal needs.
+ * Logs in by the grant, and saves the credential with everything that its renewal needs.
  *
- * @throws InvalidArgumentError for a grant, or a client, that cannot be used; no token was asked for then
- * @throws OAuthError with a hint at what to check, and whatever discovery, keeping and the token request throw
+ * @throws InvalidArgumentError for an unusable grant or client, before any token request
+ * @throws OAuthError with a hint at what to check, and the errors of discovery, saving and the token request
  */
 export async function logInNonInteractively(
   name: CredentialId,
@@ -45,7 +45,7 @@ export async function logInNonInteractively(
   const plan = planClient(discovery, former, { client: options.client });
   const client = checkClient(plan.by === 'known' ? plan.client : undefined, wanted);
   const { scopesToAskFor } = await import('../oauth/discovery/scope-choice.ts');
-  // What a person, or another grant, was given may be refused to this one.
+  // The server may refuse to this grant the scopes that a user or another grant got.
   const isSameLogin = former?.server.issuer === discovery.server.issuer && former.grant?.type === grant.type;
   const requestedScope =
     scopesToAskFor(discovery, {
@@ -72,8 +72,8 @@ export async function logInNonInteractively(
 }
 
 /**
- * Only a client that was registered beforehand will do (MCP extension oauth-client-credentials): no dynamic registration
- * gives a program rights of its own. One that is its own grant must prove itself, too (RFC 6749 section 4.4).
+ * Accepts only a pre-registered client (MCP extension oauth-client-credentials): dynamic registration gives a program
+ * no rights of its own. For `client_credentials`, the client must also authenticate (RFC 6749 section 4.4).
  */
 function checkClient(client: ClientRegistration | undefined, { type }: GrantOptions): ClientRegistration {
   if (client?.source !== 'pre-registered') {
@@ -91,7 +91,7 @@ function checkClient(client: ClientRegistration | undefined, { type }: GrantOpti
   return client;
 }
 
-/** The grant as it is kept: complete, so that no renewal has to look anything up. */
+/** Completes the grant for storage, so that no renewal has to look anything up. */
 async function grantOf(wanted: GrantOptions, signal: AbortSignal | undefined): Promise<Grant> {
   if (wanted.type === 'client_credentials') return wanted;
   const assertion = absoluteSource(wanted.assertion);
@@ -100,7 +100,7 @@ async function grantOf(wanted: GrantOptions, signal: AbortSignal | undefined): P
   return { type: wanted.type, assertion, identityProvider: server, identityClient: client };
 }
 
-/** The identity provider is the user's own word, so where it lies is nobody else's choice. */
+/** The user named the identity provider, so its metadata may be on any network. */
 async function identityProviderOf(
   { issuer, tokenEndpoint }: { issuer: string; tokenEndpoint?: string | undefined },
   client: ClientOptions,
@@ -134,7 +134,7 @@ async function identityProviderOf(
   };
 }
 
-/** One place, which later processes find from wherever they run. */
+/** Makes the path absolute, so that later processes find the file from any directory. */
 function absoluteSource({ file, variable }: AssertionSource): AssertionSource {
   if ((file === undefined) === (variable === undefined)) {
     throw new InvalidArgumentError(

@@ -14,7 +14,9 @@ import type { SealingKey, SealingKeys } from '../keyring/sealing-key.ts';
 import type { Environment } from '../system/environment.ts';
 import type { LoginOptions } from './types.ts';
 
-/* Where a new login goes: found out before anybody is asked anything, and used when there is one. */
+/*
+ * Saves a new login: checks its storage before anybody is prompted, then writes it.
+ */
 
 export interface LoginContext {
   readonly credentialStore: SealedCredentialStore;
@@ -24,7 +26,7 @@ export interface LoginContext {
   readonly report: (event: VaultEvent) => void;
 }
 
-/** Finds the keyring that will serve, and whether a record can be written, while nothing has been asked yet. */
+/** Finds a usable keyring and checks that a record can be written, before any prompt or token request. */
 export async function checkWritable(
   context: LoginContext,
   name: CredentialId,
@@ -39,7 +41,7 @@ export async function checkWritable(
       },
     );
   }
-  // Reading shows which keyrings work; it creates nothing.
+  // Reading shows which keyrings work, without creating a key.
   const found = new Map<string, SealingKey>();
   for await (const key of keys.reachable()) found.set(key.keyringId, key);
   for await (const { keyring, lifetime } of resolution.usable()) {
@@ -52,12 +54,12 @@ export async function checkWritable(
   throw new KeyringAbsentError('No keyring at all can be used here.', { hint: 'See: holdfast doctor' });
 }
 
-/** Says that nothing will last; throws where it must. */
+/** Reports that the login will not outlive this process; throws if the caller requires persistence. */
 function allowMemory({ keys, report }: LoginContext, { requirePersistence }: LoginOptions): void {
   const message = 'No keyring here can keep a login: nothing would survive this process.';
   const reasons = keys.problems().map((problem) => problem.message);
   if (requirePersistence === true) {
-    // Where it is the directory that is wrong, that is what the person can mend.
+    // If the directory causes the problem, throw its error: the user can fix that.
     const storage = keys
       .problems()
       .find(
@@ -74,7 +76,7 @@ function allowMemory({ keys, report }: LoginContext, { requirePersistence }: Log
   report({ type: 'memory-only', message, hint: reasons.join(' ') || undefined });
 }
 
-/** Seals a new login under the strongest keyring, in place of what was there under its name. */
+/** Seals a new login with the strongest keyring, and replaces the stored login of that name. */
 export async function saveLogin(
   context: LoginContext,
   name: CredentialId,
@@ -84,7 +86,7 @@ export async function saveLogin(
   const { credentialStore, keys, report } = context;
   const expected = keys.problems().length;
   const key = await keys.strongest();
-  // A keyring that could be read may still have refused the new key, and the next one may be memory.
+  // A keyring that can be read may still refuse the new key, and then the next one may be memory.
   if (key.lifetime === 'process' && keys.problems().length > expected) allowMemory(context, options);
   const { held, quarantined } = await credentialStore.save(key, name, make);
   if (quarantined !== undefined) {

@@ -11,8 +11,8 @@ import { readSettings, type SettingsFile } from '../system/files/settings-file.t
 import type { ClientOptions } from './types.ts';
 
 /*
- * What the user has said once for all of a server: in `config.json` under `servers`, by the server's URL, and in the
- * environment. No secret stands in `config.json`; it says which file or which variable holds it.
+ * The user's settings for a server: in `config.json` under `servers`, by the server's URL, and in the environment.
+ * `config.json` holds no secrets; it names the file or the variable of each secret.
  */
 
 export interface ServerSettings {
@@ -23,7 +23,7 @@ export interface ServerSettings {
   readonly callbackPort?: number | undefined;
   readonly lenient?: Leniency | undefined;
   readonly headers?: Readonly<Record<string, string>> | undefined;
-  /** What the server does with a refresh token that is presented twice. */
+  /** How the server reacts when a refresh token is sent twice. */
   readonly replay?: 'window' | 'strict' | undefined;
 }
 
@@ -60,10 +60,10 @@ const Server = v.strictObject({
 });
 
 /**
- * What is set for that server; what the environment says of the client counts for more than the file.
+ * Reads the settings for a server. The environment's client takes precedence over the file's.
  *
  * @param resource its canonical URI
- * @throws InvalidArgumentError when the file, or a secret that it points to, cannot be used; nothing has been asked then
+ * @throws InvalidArgumentError when the file, or a secret that it names, is unusable; no request has been sent then
  * @throws StorageUnsafeError when others may change the file
  */
 export async function serverSettings(
@@ -77,7 +77,7 @@ export async function serverSettings(
   const { variables } = environment;
   const id = variables['HOLDFAST_CLIENT_ID'] || server.clientId;
   const fromEnvironment = Boolean(variables['HOLDFAST_CLIENT_ID']);
-  // A secret goes with its own client only: that of one server is never sent to another's.
+  // A secret belongs to its own client: never send one server's secret to another server.
   const secret = fromEnvironment
     ? await secretOf('HOLDFAST_CLIENT_SECRET', environment)
     : await read(server.clientSecret, environment);
@@ -110,7 +110,7 @@ export async function serverSettings(
   };
 }
 
-/** Every server that the file says something of, for whoever lists the settings. */
+/** Lists the leniencies that the file sets, by server. */
 export async function leniencySettings(
   layout: Layout,
   environment: Environment,
@@ -170,7 +170,10 @@ function textField({ path, settings }: SettingsFile, name: string): string | und
   throw new InvalidArgumentError(`${path}: ${quote(name)} is not text.`);
 }
 
-/** From the variable, or from the file that the variable with `_FILE` names, as Docker and Kubernetes hand secrets over. */
+/**
+ * Reads the secret from the variable, or from the file that the `_FILE` variable names, as Docker and Kubernetes
+ * provide them.
+ */
 async function secretOf(variable: string, environment: Environment): Promise<Secret | undefined> {
   if (environment.variables[variable]) return readSecret({ variable }, environment);
   const file = environment.variables[`${variable}_FILE`];
