@@ -2,13 +2,13 @@ import type { Secret } from '../secret.ts';
 
 export interface TokenOptions {
   readonly account?: string | undefined;
-  /** How long to wait for another process's refresh and for the network, in milliseconds. Default 60,000. */
+  /** Time limit for another process's refresh and for the network, in milliseconds. Default 60,000. */
   readonly timeoutMs?: number | undefined;
-  /** Ends the caller's wait. A refresh that is under way goes on for the others who wait for it. */
+  /** Aborts this caller's wait. A running refresh continues for its other callers. */
   readonly signal?: AbortSignal | undefined;
   /**
-   * The `generation` of a token that the MCP server has just answered with 401 (RFC 6750 section 3.1). If it is still the
-   * newest, it is refreshed before its time, and bounded: after five within a minute that helped nothing, the call fails.
+   * The `generation` of a token that the MCP server has just answered with 401 (RFC 6750 section 3.1). If it is still
+   * the newest, it is refreshed early. Limit: after five ineffective refreshes within a minute, the call fails.
    */
   readonly rejectedGeneration?: number | undefined;
 }
@@ -17,7 +17,7 @@ export interface TokenOptions {
 export interface ProofRequest {
   readonly method: string;
   readonly url: string;
-  /** What the server asked for in its last `DPoP-Nonce` header. */
+  /** The nonce of the server's last `DPoP-Nonce` header. */
   readonly nonce?: string | undefined;
 }
 
@@ -27,18 +27,18 @@ export interface AccessToken {
   /** Milliseconds since the epoch; `undefined` when the server did not say. */
   readonly expiresAt: number | undefined;
   readonly generation: number;
-  /** The scopes that were asked for, as one list; absent when none were. What a step-up adds to. */
+  /** The scopes that the login requested, as one list; absent when it requested none. A step-up adds to them. */
   readonly requestedScope?: string | undefined;
-  /** The scopes that were granted, as one list; absent when the server never said. */
+  /** The granted scopes, as one list; absent when the server never named them. */
   readonly grantedScope?: string | undefined;
-  /** The authorization server that issued it. */
+  /** The authorization server that issued the token. */
   readonly issuer: string;
-  /** Present when the token is bound to a key: the proof that goes into the `DPoP` header of one request. */
+  /** Present when the token is bound to a key: signs the proof for the `DPoP` header of one request. */
   readonly proof?: ((request: ProofRequest) => string) | undefined;
 }
 
 export interface HeadersOptions extends TokenOptions {
-  /** Needed where the token is bound to a key (DPoP): its proof is good for this one request. */
+  /** Required if the token is bound to a key (DPoP): its proof is valid for this request only. */
   readonly request?: ProofRequest | undefined;
 }
 

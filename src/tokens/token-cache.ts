@@ -4,49 +4,49 @@ import type { Secret } from '../secret.ts';
 import type { AccessToken, ProofRequest } from './access-token.ts';
 
 /*
- * What this process may hand out again without asking anybody: the path that a caller takes for each request. It is looked
- * up by the very words of the caller, so that nothing is parsed on the way.
+ * Tokens that this process may return without contacting anyone: the path of every request. The caller's own spelling
+ * is the cache key, so a hit parses nothing.
  */
 
-/** A credential in memory, and until when it may be handed out without a look. */
+/** A credential in memory, and how long it may be returned without a check. */
 export interface CachedToken {
   readonly id: CredentialId;
-  /** As the caller gave it. */
+  /** As the caller spelled it. */
   readonly account: string | undefined;
   readonly held: StoredCredential;
   readonly kids: string;
   readonly access: AccessToken;
-  /** Until when it is served without thinking of a refresh again, on the monotonic clock, in milliseconds. */
+  /** The token is served without a refresh until this time, on the monotonic clock, in milliseconds. */
   servedUntil: number;
-  /** When to look what other processes did, in milliseconds on either clock. */
+  /** When to check for changes by other processes, in milliseconds on both clocks. */
   lookAgainAt: { readonly monotonic: number; readonly wall: number };
 }
 
-/** Callers that spell one URL in ever new ways must not fill the memory. */
+/** Maximum number of entries: callers may spell one URL in many ways, and must not fill the memory. */
 const MOST_CACHED = 10_000;
 
-/** Of so many logins it is known when each was forgotten; then all of them count as forgotten at once. */
+/** Maximum number of logins with their own time of forgetting. Above it, all logins count as forgotten at once. */
 const MOST_FORGOTTEN = 1_000;
 
 export class TokenCache {
   readonly #cached = new Map<string, CachedToken>();
-  /** By record id: what was found out of it before that epoch is not kept. */
+  /** By record id: entries that were looked up before that epoch are not cached. */
   readonly #forgottenAt = new Map<string, number>();
   #epoch = 0;
   #allForgottenAt = 0;
 
-  /** Changes when something is forgotten: what was found out before is not kept after. */
+  /** Grows with each `forget`. The cache drops results that were looked up before. */
   get epoch(): number {
     return this.#epoch;
   }
 
   get(resource: string, account: string | undefined): CachedToken | undefined {
     const slot = this.#cached.get(key(resource, account));
-    // Two names may have one key when a caller puts a NUL into either.
+    // Two names may have the same key if a caller puts a NUL into either.
     return slot?.account === account ? slot : undefined;
   }
 
-  /** @param epoch when the slot began to be made */
+  /** @param epoch the epoch when the lookup of this entry began */
   set(epoch: number, resource: string, slot: CachedToken): void {
     if (epoch < (this.#forgottenAt.get(slot.id.recordId) ?? this.#allForgottenAt)) return;
     if (this.#cached.size >= MOST_CACHED) {
@@ -62,7 +62,7 @@ export class TokenCache {
     this.#cached.delete(key(resource, account));
   }
 
-  /** @param id of that login alone; of all of them otherwise */
+  /** @param id forgets this login only; without it, all logins */
   forget(id?: CredentialId): void {
     this.#epoch += 1;
     if (id === undefined || this.#forgottenAt.size >= MOST_FORGOTTEN) {
@@ -74,7 +74,10 @@ export class TokenCache {
     }
   }
 
-  /** Whatever is there is compared with the store before it is handed out again; it still serves if that does not answer. */
+  /**
+   * Makes every entry be compared with the store before it is returned again. If the store is down, the entry still
+   * serves.
+   */
   lookAgain(): void {
     for (const slot of this.#cached.values()) slot.lookAgainAt = { monotonic: 0, wall: 0 };
   }

@@ -18,28 +18,29 @@ import type { AccessToken, TokenOptions } from './access-token.ts';
 import { type CachedToken, cachedToken, TokenCache } from './token-cache.ts';
 
 /*
- * Which token a caller is given, and when one is refreshed for it: what is in memory and fresh, after a look at what other
- * processes have done; else what the store has; else what a refresh yields, while the old one still serves.
+ * Chooses the token that a caller gets, and decides when to refresh it. A fresh token from memory comes first, after a
+ * check for changes by other processes; then the store's token; then a refreshed one. The old token serves meanwhile,
+ * if it is valid.
  */
 
 /**
- * For how long a caller is served without a look at what other processes have done, in milliseconds, where the store says
- * nothing else.
+ * How long a caller is served without a check for changes by other processes, in milliseconds, unless the store says
+ * otherwise.
  */
 const LOOK_EVERY_MS = 500;
 
 const DEFAULT_DEADLINE_MS = 60_000;
 
-/** A timer that is set for longer ends at once. */
+/** setTimeout overflows above this. */
 const LONGEST_DEADLINE_MS = 2 ** 31 - 1;
 
-/** How long a caller waits for an early refresh before it is served the token that still has life, in milliseconds. */
+/** How long a caller waits for an early refresh before it gets the token that is still valid, in milliseconds. */
 const EARLY_WAIT_MS = 2_000;
 
-/** After a refresh has failed, for how long a token with life left is served without another try, in milliseconds. */
+/** How long a valid token is served without a retry after a failed refresh, in milliseconds. */
 const RETRY_PAUSE_MS = 5_000;
 
-/** A server whose fresh tokens are always expired must not be asked for ever. */
+/** Maximum number of refreshes in one call, for servers whose new tokens are expired on arrival. */
 const REFRESHES_A_CALL = 3;
 
 export class TokenProvider {
@@ -52,7 +53,7 @@ export class TokenProvider {
     this.#refresh = refresh;
   }
 
-  /** The token in memory, if it may be handed out without asking anybody. */
+  /** Returns the token in memory, if it may be served without contacting anyone. */
   atOnce(resource: string, options: TokenOptions | undefined): AccessToken | undefined {
     const slot = this.#cache.get(resource, options?.account);
     const good =
@@ -63,20 +64,20 @@ export class TokenProvider {
   }
 
   /**
-   * Looks it up anew from now on.
+   * Drops cached tokens, so that the next call looks them up again.
    *
-   * @param id that login alone; all of them otherwise
+   * @param id that login only; without it, all logins
    */
   forget(id?: CredentialId): void {
     this.#cache.forget(id);
   }
 
-  /** Compares everything with the store before it is served again. */
+  /** Compares every cached token with the store before it is served again. */
   lookAgain(): void {
     this.#cache.lookAgain();
   }
 
-  /** A valid token; throws what `Vault.token` throws. */
+  /** Returns a valid token; throws the errors of `Vault.token`. */
   async token(resource: string, options: TokenOptions): Promise<AccessToken> {
     const end = performance.now() + deadlineOf(options);
     const { epoch } = this.#cache;
@@ -84,7 +85,7 @@ export class TokenProvider {
     const slot = this.#cache.get(resource, options.account);
     const id = slot?.id ?? CredentialId.of(resource, options.account);
     const found = await this.#current(slot, id).catch((error: unknown) => {
-      // A store that does not answer now takes no token away that this process has, from whichever of its calls.
+      // A store that is down takes no token away from this process, no matter which call fetched it.
       const passes = error instanceof HoldfastError && error.retryable;
       const known = this.#cache.get(resource, options.account);
       const good = known !== undefined && known.access.generation !== options.rejectedGeneration;
@@ -143,11 +144,11 @@ export class TokenProvider {
           refused: isRefused,
         });
       } catch (error) {
-        // Whatever went wrong, it does not take away a token with life left; only its server and its caller can.
+        // A failed refresh takes no valid token away; only the token's server and its caller can.
         const over = error instanceof LoginRequiredError || options.signal?.aborted === true || isRefused;
         const then: Moment = thisMoment();
         if (!over && alive(credential, then)) return serve(servedFor(credential, then, retryPauseMs(error)));
-        // Another call of this process may have been luckier meanwhile.
+        // Another call of this process may have succeeded meanwhile.
         const known = this.#cache.get(resource, options.account);
         if (!over && known !== undefined && known !== slot && alive(known.held.credential, then))
           return known.access;
@@ -156,7 +157,7 @@ export class TokenProvider {
     }
   }
 
-  /** What the slot holds, if no other process has changed it; else what the store holds, if it does. */
+  /** Returns the cached credential if no other process has changed it; else the stored one, if any. */
   async #current(slot: CachedToken | undefined, id: CredentialId): Promise<Lookup | undefined> {
     this.#store.flushSoon();
     if (slot !== undefined) {
@@ -173,7 +174,7 @@ export class TokenProvider {
   }
 }
 
-/** By both clocks: the monotonic one stands still while a laptop sleeps, and the wall clock may be set back. */
+/** Checks both clocks: the monotonic one stops while a laptop sleeps, and the wall clock may be set back. */
 function isCurrent({ lookAgainAt }: CachedToken): boolean {
   return performance.now() < lookAgainAt.monotonic && Date.now() < lookAgainAt.wall;
 }
@@ -187,7 +188,7 @@ function deadlineOf({ timeoutMs = DEFAULT_DEADLINE_MS }: TokenOptions): number {
   throw new InvalidArgumentError('The deadline must be a number of milliseconds, 0 or more.');
 }
 
-/** The server may have asked for more patience than we have by ourselves. */
+/** The server may ask for a longer pause than the default one. */
 function retryPauseMs(error: unknown): number {
   const asked = error instanceof NetworkError ? error.retryAfterMs : undefined;
   return Math.max(RETRY_PAUSE_MS, asked ?? 0);
