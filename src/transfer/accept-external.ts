@@ -15,8 +15,8 @@ import { isPrintable, quote } from '../quote.ts';
 import type { Secret } from '../secret.ts';
 
 /*
- * A credential that came from elsewhere: by a hand-over, as exported JSON, out of another program's file. Whoever made it may
- * be anybody, so it has to pass what a server's answers pass before it is stored: nothing in it is more than a claim.
+ * Checks a credential from elsewhere: from a hand-over, from exported JSON or from another program's file. Anybody may
+ * have written it. So it must pass the checks of a server's response before it is stored: its content is only a claim.
  */
 
 const URL_TEXT = /^[\x21-\x7e]{1,2048}$/;
@@ -25,21 +25,21 @@ const ALGORITHM = /^[\w-]{1,32}$/;
 const LONGEST_SECRET = 65_536;
 const LONGEST_LIST = 32;
 
-/** The last moment of the year 9999, in milliseconds: later ones are no dates everywhere. */
+/** The last moment of the year 9999, in milliseconds: not every system accepts later dates. */
 const LAST_MOMENT = 253_402_300_799_999;
 
 export interface Acceptance {
-  /** How far its requests may go: found out here, never the sender's word. */
+  /** How far its requests may go. Determined on this machine, never by the sender. */
   readonly reach: Reach;
-  /** The error of who took it in. `why` is a clause: `its access token can be no token`. */
+  /** Builds the error of the calling command. `why` is a clause: `its access token can be no token`. */
   readonly refuse: (why: string) => HoldfastError;
 }
 
 /**
- * The credential as it may be stored: every text in it of the form that a server's answer must have, the moments within
- * reason. It begins a life of its own: generation 1, and nothing of where it was before.
+ * Returns the credential as it may be stored: every text has the form that a server's response must have, and every
+ * time is plausible. Its history does not come along: it starts at generation 1.
  *
- * @throws what `refuse` makes, for what cannot be used; a scope or a leniency that is none is left out instead
+ * @throws the error of `refuse` for an unusable credential; an unknown scope or leniency is dropped instead
  */
 export async function acceptExternalCredential(
   credential: Credential,
@@ -47,7 +47,7 @@ export async function acceptExternalCredential(
 ): Promise<Credential> {
   const now = Date.now();
   const { account, grant, server, loginRequired } = credential;
-  // An assertion would be read from a file or a variable of this machine, and sent to a server that the sender names.
+  // This machine would read an assertion from its own file or variable, and send it to a server that the sender names.
   if (grant !== undefined) throw refuse('it holds a grant that never leaves its machine');
   if (loginRequired !== undefined) throw refuse('that login has ended');
   const resource = resourceOf(credential, refuse);
@@ -75,7 +75,7 @@ export async function acceptExternalCredential(
     resourceParameter: resourceParameterOf(credential, resource, refuse),
     client: await acceptedClient(credential.client, signingAlgorithms, refuse),
     dpopKey: await dpopKeyOf(credential, refuse),
-    // They say what the login needed, and weaken nothing: what a server is allowed here, config.json says.
+    // They only record what the login needed and relax no check: config.json sets the leniencies of this machine.
     leniencies: leniencesOf(credential),
     tokens: tokensOf(credential.tokens, now, refuse),
     requestedScope: scopeOf(credential.requestedScope),
@@ -84,7 +84,7 @@ export async function acceptExternalCredential(
   };
 }
 
-/** A text that is not a URL is not quoted: in a file whose members were mixed up it may be a token. */
+/** Quotes no text that is not a URL: in a file with mixed-up members it may be a token. */
 function resourceOf({ resource, account }: Credential, refuse: Acceptance['refuse']): URL {
   if (!isAccount(account)) throw refuse('its account is not 1 to 128 printable characters');
   const canonical = canonicalOrNone(resource);
@@ -110,7 +110,7 @@ function canonicalOrNone(resource: string): string | undefined {
   }
 }
 
-/** The published string (RFC 8707): sent as it stands, so only of the server itself. */
+/** Accepts the published string (RFC 8707) only for the server's own origin, because it is sent unchanged. */
 function resourceParameterOf(
   { resourceParameter: text }: Credential,
   resource: URL,
@@ -194,7 +194,8 @@ function tokensOf(tokens: Tokens, now: number, refuse: Acceptance['refuse']): To
     accessToken,
     tokenType,
     refreshToken,
-    // Not in the future, and not after its end: both would be read as a clock that was wrong. No boot: it was another's.
+    // Neither in the future nor after expiry: either would look like a wrong clock. Drop the boot time: it is another
+    // machine's.
     obtainedAt: Math.max(0, Math.min(tokens.obtainedAt, now, expiresAt ?? now)),
     expiresAt,
   };
@@ -209,12 +210,12 @@ function scopeOf(list: string | undefined): string | undefined {
   return list === undefined ? undefined : scopesIn(list).join(' ');
 }
 
-/** It is sent encoded, so nothing in it can do harm; but no server gives one that cannot be typed. */
+/** Holdfast sends the secret encoded, so any text is safe; but no server issues a secret that cannot be typed. */
 function isSecretText(secret: Secret): boolean {
   return secret.reveal().length <= LONGEST_SECRET && isPrintable(secret.reveal());
 }
 
-/** Only a word is shown: it could be anything, a token in the wrong member too. */
+/** Shows only a short word: the value may be anything, even a token in the wrong member. */
 function namedType(type: string): string {
   return /^[\w-]{1,16}$/.test(type) ? `type ${quote(type)}` : 'no known type';
 }

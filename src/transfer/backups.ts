@@ -16,11 +16,12 @@ import {
 import { shellPath } from '../system/files/storage-error.ts';
 
 /*
- * Files of other programs as they were right before a login was taken out of them: they hold tokens, so they are sealed as
- * records are, `backups/<file>.<time>.<kid>.jwe`, where <file> is a hash of the path. Of each file the newest few stay.
+ * Copies of other programs' files from just before a login was removed from them. They hold tokens, so they are sealed
+ * like records, in `backups/<file>.<time>.<kid>.jwe`, where <file> is a hash of the path. Only the newest few of each
+ * file are kept.
  */
 
-/** What another program had written, and where. */
+/** The content and path of another program's file. */
 export interface ExternalFile {
   /** The program, such as `mcp-remote`. */
   readonly from: string;
@@ -30,25 +31,25 @@ export interface ExternalFile {
 }
 
 export interface Backup extends ExternalFile {
-  /** Tells it from the others. */
+  /** Distinguishes this backup from the others. */
   readonly name: string;
   /** Milliseconds since the epoch. */
   readonly at: number;
 }
 
 export interface Backups {
-  /** The newest first. */
+  /** Newest first. */
   readonly backups: readonly Backup[];
-  /** How many are there that no key which is reachable now opens. */
+  /** Number of backups that no reachable key opens. */
   readonly undecryptable: number;
 }
 
 const KEPT = 5;
 const SUFFIX = '.jwe';
 const NAME = /^([\w-]{11})\.(\d{1,16})\.([\w-]{1,64})\.jwe$/;
-/** Files with logins have kilobytes; Cline's also holds the other settings of its servers. */
+/** Files with logins take kilobytes; Cline's file also holds the other settings of its servers. */
 const MAX_BYTES = 16 * 1024 * 1024;
-/** Base64url makes four bytes of three. */
+/** Base64url turns three bytes into four. */
 const MAX_SEALED_BYTES = 1024 + (MAX_BYTES / 3) * 4;
 
 export class BackupFiles {
@@ -63,10 +64,10 @@ export class BackupFiles {
   }
 
   /**
-   * Seals it under the strongest key. Durable when it returns, and only then are older ones removed.
+   * Seals the file with the strongest key. The backup is durable before older ones are removed and before this returns.
    *
-   * @returns its name; `undefined` where no key outlives this process, and nothing was kept
-   * @throws InvalidArgumentError for a file that is too large to be kept
+   * @returns its name; `undefined` if no key outlives this process, and then nothing was saved
+   * @throws InvalidArgumentError for a file that is too large for a backup
    * @throws StorageFullError, StorageUnwritableError, StorageUnsafeError
    */
   async keep({ from, path, text }: ExternalFile): Promise<string | undefined> {
@@ -82,7 +83,7 @@ export class BackupFiles {
     const { home, backups, temporary } = this.#layout;
     await ensurePrivateDirectories([home, backups, temporary], this.#environment);
     const file = createHash('sha256').update(path).digest('base64url').slice(0, 11);
-    // Two within one millisecond get two names.
+    // Two backups within one millisecond get two names.
     for (let at = Date.now(); ; at += 1) {
       const name = `${file}.${at}`;
       const bytes = Buffer.from(seal(plaintext, key, subjectOf(name)), 'latin1');
@@ -94,7 +95,7 @@ export class BackupFiles {
     }
   }
 
-  /** Every one that opens from here. No keyring is touched where there is none. */
+  /** Lists every backup that opens here. Opens no keyring if there are no backups. */
   async list(): Promise<Backups> {
     const names = await this.#names();
     if (names.length === 0) return { backups: [], undecryptable: 0 };
@@ -104,12 +105,12 @@ export class BackupFiles {
         try {
           const path = join(this.#layout.backups, entry);
           const bytes = await readPrivateFile(path, this.#environment, { maxBytes: MAX_SEALED_BYTES });
-          // Removed meanwhile, since newer ones were made.
+          // Another process has removed it because newer ones exist.
           if (bytes === undefined) continue;
           const plaintext = unseal(bytes.toString('latin1'), key, subjectOf(name), MAX_SEALED_BYTES);
           backups.push({ name, at, ...parsed(plaintext) });
         } catch (error) {
-          // One that is damaged must not keep the others from being used.
+          // A damaged backup must not make the others unusable.
           if (!(error instanceof HoldfastError)) throw error;
         }
       }
@@ -120,12 +121,12 @@ export class BackupFiles {
     };
   }
 
-  /** The keys that are still needed, by `kid`. */
+  /** Returns the `kid`s of the keys that backups still use. */
   async kids(): Promise<readonly string[]> {
     return (await this.#names()).map(({ kid }) => kid);
   }
 
-  /** The newest first. */
+  /** Newest first. */
   async #names() {
     const { home, backups } = this.#layout;
     if (!(await checkPrivateDirectory(home, this.#environment))) return [];
@@ -140,7 +141,7 @@ export class BackupFiles {
   }
 }
 
-/** One that is put under another name, or among the records, does not open. */
+/** Binds a backup to its name: under another name, or among the records, it does not open. */
 function subjectOf(name: string): string {
   return `backup ${name}`;
 }

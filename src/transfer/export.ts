@@ -12,17 +12,17 @@ import { accessTokenOf, checkMovable, departing, tombstoneOf } from './send.ts';
 import type { ExportedLogin, ExportOptions } from './types.ts';
 
 /*
- * A login in the clear, for a program that takes it from a file or from its environment. A refresh token has one holder:
- * what leaves is an access token alone, or the whole login, which is then here no more.
+ * Exports a login as plain text, for a program that reads it from a file or from its environment. A refresh token has
+ * one holder: the export is an access token alone, or the whole login, which is then no longer stored here.
  */
 
-/** The documented form: a record's JSON, and this. */
+/** The documented format: a record's JSON, plus this `format` member. */
 export const EXPORT_FORMAT = 'holdfast-login';
 
 export interface ExportContext {
   readonly credentialStore: SealedCredentialStore;
   readonly policy: ReusePolicy;
-  /** Has the stored login renewed where that is due. */
+  /** Refreshes the stored login if it is due. */
   readonly renew: () => Promise<unknown>;
 }
 
@@ -48,11 +48,11 @@ export async function exportLogin(
     checkMovable(credential);
     checkUnbound(credential);
     await checkNothingInDoubt(lease, credential);
-    // Nothing leaves where there is no room to write down that it has left.
+    // Reserve space for the tombstone first: a login must not leave if its move cannot be recorded.
     const room = await credentialStore.reserve(current);
     try {
       lease.fence();
-      // First out, then gone from here: whenever this ends, the login is in one place at least.
+      // Deliver first, then remove: whenever this process dies, the login is in at least one place.
       await options.deliver(exported(departing(credential)));
     } finally {
       await room.release();
@@ -75,13 +75,16 @@ export async function exportLogin(
   }
 }
 
-/** @throws the store's error where the mark could not be written: then the login is in two places, and the error says so */
+/**
+ * @throws the store's error when the tombstone could not be written; the login is then in two places, and the error
+ *   says so
+ */
 async function markMoved(lease: CredentialLease, current: StoredCredential): Promise<Replaced> {
   const { credential } = current;
   try {
     return await lease.replace(current, tombstoneOf(credential, 'it was exported from this machine.'));
   } catch (cause) {
-    // The mark may have been written, and the answer lost.
+    // The store may have written the tombstone although its answer was lost.
     const now = await lease.look().catch(() => undefined);
     if (now?.credential.loginRequired?.error === MOVED) return now;
     if (!(cause instanceof HoldfastError)) throw cause;

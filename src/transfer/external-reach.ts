@@ -6,9 +6,12 @@ export interface ExternalContext extends LoginContext {
   readonly settings: (name: Pick<Credential, 'resource'>) => Promise<Pick<ServerSettings, 'lenient'>>;
 }
 
-/** How far the requests of a login from elsewhere may go: what the user allows that server, else what its name resolves to. */
+/**
+ * How far requests of a login from elsewhere may go: as far as the user allows for that server, else as its name
+ * resolves.
+ */
 export async function reachOf(credential: Credential, { settings }: ExternalContext): Promise<Reach> {
-  // Nothing is ever sent to the authorization server of an access token alone, so nothing is looked up.
+  // Holdfast never contacts the authorization server of an access token alone, so there is nothing to look up.
   if (!isRenewable(credential) || !URL.canParse(credential.resource)) return 'public';
   const { lenient } = await settings(credential);
   if (lenient?.privateAddresses === true) return 'anywhere';

@@ -25,8 +25,8 @@ import { checkMayReplace, goodLogin } from './replacing.ts';
 import type { ExternalClient, ExternalLogin, ImportOptions, NamedIssuer } from './types.ts';
 
 /*
- * A login that was made elsewhere, and is kept here from now on. What the other program did not keep, such as the token
- * endpoint, the server says; what it did keep must agree with that.
+ * Imports a login from another program. The server supplies the data that the program did not store, such as the token
+ * endpoint. The data that it did store must agree with the server's.
  */
 
 export interface ImportContext extends LoginContext {
@@ -46,7 +46,7 @@ export async function importLogin(
   if (before !== undefined && earlier?.origin === origin && earlier.mode === wanted) {
     return { held: before, outcome: 'already' };
   }
-  // An access token that came from another program is replaced by its next one.
+  // A program's next access token may replace the one that was imported before.
   const checkReplaces = (mode: 'access-token' | 'move') =>
     checkMayReplace(before, { tokens: tokensOf(foreign, mode), grant: undefined }, options.replace === true);
   checkReplaces(wanted);
@@ -79,9 +79,9 @@ export async function importLogin(
 }
 
 /**
- * The authorization server that the MCP server names now, before anything is kept.
+ * Returns the authorization server that the MCP server names now. Stores nothing.
  *
- * @throws what finding out about the server throws
+ * @throws the errors of discovery
  */
 export async function namedIssuer(
   name: CredentialId,
@@ -93,7 +93,7 @@ export async function namedIssuer(
   return { issuer: server.issuer, tokenEndpoint: server.tokenEndpoint };
 }
 
-/** Keeps what `exportLogin` made, after the checks of a hand-over: whoever wrote it may be anybody. */
+/** Saves the output of `exportLogin`, after the checks of a hand-over: anybody may have written it. */
 export async function importExported(
   json: Secret,
   options: ImportOptions,
@@ -121,7 +121,7 @@ async function exportedCredential(json: Secret, context: ExternalContext): Promi
   try {
     values = JSON.parse(json.reveal());
   } catch {
-    // JSON.parse quotes its input in the message, so its error is no cause to keep.
+    // JSON.parse quotes its input in the message, so do not keep its error as cause.
     throw refuse('it is not JSON');
   }
   if (
@@ -144,7 +144,7 @@ async function exportedCredential(json: Secret, context: ExternalContext): Promi
   return acceptExternalCredential(written, { reach: await reachOf(written, context), refuse });
 }
 
-/** Which tokens they are, in a form that gives nothing away. */
+/** Identifies the tokens by a hash, which reveals nothing. */
 function originOf({ accessToken, refreshToken }: ExternalLogin): string {
   return createHash('sha256')
     .update((refreshToken ?? accessToken).reveal())
@@ -183,13 +183,13 @@ function checkUsable(foreign: ExternalLogin, { accessTokenOnly }: ImportOptions)
   }
 }
 
-/** The refresh token goes to nobody but who issued it. */
+/** Makes sure that the refresh token goes only to the server that issued it. */
 function checkIssuer(
   { resource, issuer, tokenEndpoint, from }: ExternalLogin,
   { server }: Discovery,
   given: string | undefined,
 ): void {
-  // Some programs keep the issuer as a URL object writes it, with a slash at its end.
+  // Some programs store the issuer as a URL object prints it, with a trailing slash.
   const bare = (text: string) => text.replace(/\/$/, '');
   if (given !== undefined && bare(given) !== bare(server.issuer)) {
     throw new IssuerMismatchError(
@@ -209,16 +209,17 @@ function checkIssuer(
   );
 }
 
-/** Whether the program that made the login has not recorded who would get its refresh token. */
+/** Tells whether the program did not record the server that would get the refresh token. */
 export function lacksIssuer({ refreshToken, issuer, tokenEndpoint }: ExternalLogin): boolean {
   return refreshToken !== undefined && issuer === undefined && tokenEndpoint === undefined;
 }
 
 /**
- * The server that would get the refresh token, where nothing but the MCP server's present word says that it issued the login:
- * neither the program, nor the person. An MCP server never sees a refresh token otherwise.
+ * Returns the server that would get the refresh token if only the MCP server says now that it issued the login, and
+ * neither the program nor the user confirms it. The MCP server could then obtain the refresh token, which it otherwise
+ * never sees.
  *
- * @throws InvalidArgumentError when the access token alone is of no use
+ * @throws InvalidArgumentError when the access token alone is useless
  */
 function unconfirmedIssuer(
   foreign: ExternalLogin,
@@ -239,7 +240,7 @@ function unconfirmedIssuer(
 const AUTH_METHODS: readonly string[] = ['none', 'client_secret_basic', 'client_secret_post'];
 
 function registrationOf(foreign: ExternalClient | undefined, { server }: Discovery): ClientRegistration {
-  // Good for an access token alone, which no client is needed for.
+  // Enough for an access token alone, which needs no client.
   if (foreign === undefined)
     return { clientId: 'unknown', authMethod: 'none', redirectUris: [], source: 'dynamic' };
   const { id, secret, secretExpiresAt, redirectUris = [] } = foreign;
@@ -267,7 +268,7 @@ function tokensOf(foreign: ExternalLogin, mode: 'move' | 'access-token'): Tokens
     accessToken,
     tokenType: 'Bearer',
     refreshToken: mode === 'move' ? refreshToken : undefined,
-    // Not in the future, and not after its end: both would be read as a clock that was wrong.
+    // Neither in the future nor after expiry: either would look like a wrong clock.
     obtainedAt: Math.max(0, Math.min(obtainedAt, now, expiresAt ?? now)),
     expiresAt,
   };

@@ -4,26 +4,26 @@ import { Secret } from '../secret.ts';
 import type { HandoverFiles, SavedHandover } from './sealed-files.ts';
 
 /*
- * A code that was made here, as it is kept: with its private key until a blob has been opened with it, or its time is over.
- * What was opened stays in it until it is stored as a login, so that a crash between the two loses nothing and opens nothing
- * twice; that it was opened is remembered for a while, for the reason that a second try is told.
+ * A hand-over code of this machine, as it is stored: with its private key until a blob has been opened or the code
+ * expires. The opened login stays in it until it is stored as a credential, so a crash in between loses nothing and
+ * opens nothing twice. Holdfast remembers the opening for a while, to tell a second attempt why it fails.
  */
 export interface Invitation {
-  /** What it is for; anything, where not given. */
+  /** The only resource and account that the code accepts; any, if absent. */
   readonly resource?: string | undefined;
   readonly account?: string | undefined;
   readonly publicKey: Uint8Array;
-  /** Gone when the code is used up. */
+  /** Absent once the code has been used or has expired. */
   readonly privateKey?: Secret | undefined;
   /** By this machine's clock, in milliseconds since the epoch. */
   readonly expiresAt: number;
-  /** When a blob was opened with it, in milliseconds since the epoch. */
+  /** When a blob was opened with the code, in milliseconds since the epoch. */
   readonly openedAt?: number | undefined;
-  /** What was opened and is not stored yet: a credential in JSON. */
+  /** The opened login that is not stored yet: a credential in JSON. */
   readonly opened?: Secret | undefined;
 }
 
-/** For how long it is remembered that a code was used, or ran out, in milliseconds. */
+/** How long Holdfast remembers that a code was used or expired, in milliseconds. */
 const REMEMBERED_MS = 7 * 24 * 60 * 60 * 1000;
 
 const secret = v.pipe(
@@ -56,14 +56,14 @@ export async function writeInvitation(
     ...invitation,
     v: 1,
     publicKey: Buffer.from(publicKey).toString('base64url'),
-    // Written out here alone, and sealed at once.
+    // The only plain copy; it is sealed at once.
     privateKey: privateKey?.reveal(),
     opened: opened?.reveal(),
   };
   await files.write('code', { ...at, plaintext: Buffer.from(JSON.stringify(plain), 'utf8') });
 }
 
-/** @throws HandoverDamagedError for what is authentic and no invitation, as of a newer Holdfast */
+/** @throws HandoverDamagedError for authentic content that is not an invitation, such as a newer Holdfast's */
 export function parseInvitation({ plaintext }: SavedHandover): Invitation {
   let json: unknown;
   try {
@@ -81,7 +81,7 @@ export function parseInvitation({ plaintext }: SavedHandover): Invitation {
   return invitation;
 }
 
-/** The key of a code whose time is over is destroyed. Under the lock. */
+/** Destroys the keys of expired codes. The caller holds the lock. */
 export async function endInvitations(files: HandoverFiles): Promise<void> {
   const now = Date.now();
   for (const found of await files.all('code')) {
@@ -89,7 +89,7 @@ export async function endInvitations(files: HandoverFiles): Promise<void> {
     try {
       invitation = parseInvitation(found);
     } catch {
-      // A newer Holdfast's, which looks after it itself.
+      // A newer Holdfast wrote it, and will remove it.
       continue;
     }
     const { expiresAt, privateKey, opened } = invitation;

@@ -39,12 +39,14 @@ import { checkMayReplace, endsLogin, goodLogin } from './replacing.ts';
 import type { HandoverFiles, SavedHandover } from './sealed-files.ts';
 import type { HandoverInvitation, InviteOptions, ReceiveOffer, ReceiveOptions } from './types.ts';
 
-/* The receiving end of a hand-over: a code, and a blob that opens here only, once, in its time. */
+/*
+ * The receiving end of a hand-over: a code, and a blob that opens only here, once, before it expires.
+ */
 
 const DEFAULT_LIFETIME_MS = 600_000;
 const LONGEST_LIFETIME_MS = 86_400_000;
 
-/** How far the clocks of the two machines may be apart, in milliseconds. */
+/** Tolerated difference between the clocks of the two machines, in milliseconds. */
 const CLOCK_TOLERANCE_MS = 60_000;
 
 export interface ReceiveContext extends ExternalContext {
@@ -52,9 +54,9 @@ export interface ReceiveContext extends ExternalContext {
 }
 
 /**
- * Makes a code. Where the login will go is found out before anybody carries a blob here.
+ * Makes a code. Checks first that a login can be saved, before anybody carries a blob here.
  *
- * @throws what keeping a login would throw
+ * @throws the errors of saving a login
  */
 export async function invite(options: InviteOptions, context: ReceiveContext): Promise<HandoverInvitation> {
   const { lifetimeMs = DEFAULT_LIFETIME_MS } = options;
@@ -83,7 +85,7 @@ export async function invite(options: InviteOptions, context: ReceiveContext): P
   return { code: code.text, words, resource: name?.resource, expiresAt };
 }
 
-/** How long a code, or a blob, may be good, in milliseconds: a day at most. */
+/** Checks the lifetime of a code or a blob, in milliseconds: one day at most. */
 export function lifetimeOf(lifetimeMs: number): number {
   if (lifetimeMs > 0 && lifetimeMs <= LONGEST_LIFETIME_MS) return Math.ceil(lifetimeMs);
   throw new InvalidArgumentError(
@@ -94,13 +96,13 @@ export function lifetimeOf(lifetimeMs: number): number {
 export interface Received {
   readonly held: StoredCredential;
   readonly header: BlobHeader;
-  /** Of the blob. */
+  /** The check words of the blob. */
   readonly words: string;
 }
 
 /**
- * Opens the blob and keeps the login. Whatever refuses it leaves the code as it is, for the right blob. Whoever is asked has
- * compared the words before the store is touched.
+ * Opens the blob and saves the login. A refusal leaves the code usable, for the right blob. The user compares the words
+ * before the store changes.
  */
 export async function receive(
   text: string,
@@ -112,7 +114,7 @@ export async function receive(
   const words = await fourWords('blob', blob.digest);
   let replace = options.replace === true;
   if (options.confirm !== undefined) {
-    // The person is asked without the lock, which others wait for.
+    // Ask the user without the lock, because other processes wait for it.
     const offer = await context.files.exclusively(() => offerOf(blob, options, context));
     if (offer !== undefined) {
       if (!(await options.confirm({ ...offer, words }))) throw declined();
@@ -126,7 +128,7 @@ export async function receive(
     const name = CredentialId.ofStored(credential);
     await checkWritable(context, name, options);
     checkMayReplace(await goodLogin(name, context.credentialStore), credential, replace);
-    // From here on the key is gone, and the login is here: in one step.
+    // One write destroys the key and stores the opened login.
     const used: Invitation = {
       ...invitation,
       privateKey: undefined,
@@ -139,7 +141,7 @@ export async function receive(
   return { held, header, words };
 }
 
-/** What the blob would bring; `undefined` where an earlier call has opened it already, and was interrupted. */
+/** Returns the content of the blob; `undefined` if an earlier call opened it and was interrupted. */
 async function offerOf(
   blob: SealedBlob,
   options: ReceiveOptions,
@@ -167,7 +169,7 @@ async function invitationFor(
   return { found, invitation };
 }
 
-/** The login in the blob, when it is one that may be stored; nothing is changed by that. */
+/** Returns the login in the blob if it may be stored. Changes nothing. */
 async function opened(
   blob: SealedBlob,
   invitation: Invitation,
@@ -184,7 +186,7 @@ async function opened(
   return credentialIn(await openBlob(blob, { ...invitation, privateKey }), header, context);
 }
 
-/** Stores what was opened: now, or by an earlier call that did not get so far. */
+/** Stores the opened login, which this call or an interrupted earlier one opened. */
 async function keepOpened(
   found: SavedHandover,
   invitation: Invitation,
@@ -192,7 +194,7 @@ async function keepOpened(
   context: ReceiveContext,
 ): Promise<StoredCredential> {
   const credential = parseCredential(Buffer.from(invitation.opened?.reveal() ?? '', 'utf8'));
-  // Its moment tells it from every other login: an earlier call may have died right after it had stored it, and it may
+  // `loggedInAt` identifies the login. An earlier call may have died right after it stored the login, and the login may
   // have been refreshed since.
   const stored = await storedAs(credential, context);
   const held =
@@ -213,13 +215,16 @@ async function storedAs(
     const held = (await credentialStore.find(CredentialId.ofStored(credential)))?.held;
     return held?.credential.loggedInAt === credential.loggedInAt ? held : undefined;
   } catch (error) {
-    // What does not open is not it.
+    // A record that does not open is not this login.
     if (error instanceof HoldfastError) return undefined;
     throw error;
   }
 }
 
-/** What the blob holds, if it is what the header says. Its sender is checked as a server is: it may be anybody. */
+/**
+ * Returns the credential in the blob if it matches the header. Checks it like a server's response: anybody may have
+ * sent it.
+ */
 async function credentialIn(
   plaintext: Uint8Array,
   header: BlobHeader,
@@ -247,11 +252,11 @@ async function credentialIn(
   if (header.mode === 'access-token' && more) throw refuse('it holds more than an access token');
   const reach = await reachOf(sent, context);
   const credential = await acceptExternalCredential(sent, { reach, refuse });
-  // From now on it goes its own way.
+  // From now on it is independent of the sender's login.
   return { ...credential, received: { mode: header.mode, at: credential.loggedInAt } };
 }
 
-/** @throws HandoverDamagedError where the header names no server, or no account, that a login could be of */
+/** @throws HandoverDamagedError when the header's server or account cannot belong to a login */
 function checkNamed({ resource, account }: BlobHeader): void {
   try {
     if (CredentialId.of(resource, account).resource === resource) return;
@@ -263,7 +268,7 @@ function checkNamed({ resource, account }: BlobHeader): void {
   );
 }
 
-/** After its words were compared. */
+/** The error after the user found that the words differ. */
 function declined(): LoginCancelledError {
   return new LoginCancelledError(
     'The words differ, so the blob is not the one that was sealed for this code: nothing was stored.',
@@ -273,7 +278,7 @@ function declined(): LoginCancelledError {
   );
 }
 
-/** The resource in any spelling; the account as it is called at both ends. */
+/** Compares the resource in any spelling, and the account exactly. */
 function checkExpected(
   { resource, account }: BlobHeader,
   expected: Pick<ReceiveOptions, 'resource' | 'account'>,
@@ -328,7 +333,7 @@ function wrongKey(): HandoverWrongKeyError {
   );
 }
 
-/** A header may hold any number of milliseconds, and a date has its bounds. */
+/** A header may hold any number of milliseconds, but dates have limits. */
 function isoOf(moment: number): string {
   return new Date(Math.min(moment, 8_640_000_000_000_000)).toISOString();
 }

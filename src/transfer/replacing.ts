@@ -3,12 +3,12 @@ import type { CredentialStore, StoredCredential } from '../credentials/credentia
 import { HoldfastError, InvalidArgumentError } from '../errors.ts';
 
 /*
- * Whether a login that came from elsewhere may take the place of one that is here. One rule for hand-overs, exported logins
- * and imports: a login that can be refreshed is lost for good with its refresh token, so only the user's word replaces it,
- * and an access token alone never does.
+ * Decides whether a login from elsewhere may replace a stored one. One rule for hand-overs, exported logins and
+ * imports: replacing a login that can be refreshed destroys its refresh token for good. So it needs the user's consent,
+ * and an access token alone never does it.
  */
 
-/** The login of that name that still serves; what cannot be opened is for `keep` to judge. */
+/** Returns the working login of that name. Ignores a record that does not open: `saveLogin` decides about that. */
 export async function goodLogin(
   name: CredentialId,
   credentialStore: CredentialStore,
@@ -22,14 +22,14 @@ export async function goodLogin(
   }
 }
 
-/** Whether `next` would end a login that can be refreshed. */
+/** Tells whether the new login would end one that can be refreshed. */
 export function endsLogin(before: StoredCredential | undefined): before is StoredCredential {
   return before !== undefined && isRenewable(before.credential);
 }
 
 /**
- * @param allowed the user has said that the login that is here may be replaced
- * @throws InvalidArgumentError where `next` may not stand in its place
+ * @param allowed the user has agreed to replace the stored login
+ * @throws InvalidArgumentError when `next` may not replace it
  */
 export function checkMayReplace(
   before: StoredCredential | undefined,

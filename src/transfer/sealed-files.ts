@@ -14,9 +14,8 @@ import {
 import { acquireLock, lockKindOf } from '../system/locks/lock.ts';
 
 /*
- * What hand-overs keep on this machine, sealed as records are, `handover/<kind>.<kid>.<id>.jwe`: `code`, the key of a code
- * that was made here; `sent`, the blob of a login that moved away. What is sealed under a key that ends with this process
- * stays in its memory.
+ * Files of hand-overs on this machine, sealed like records, in `handover/<kind>.<kid>.<id>.jwe`: `code`, the key of a
+ * code made here; `sent`, the blob of a login that moved away. A file whose key ends with this process stays in memory.
  */
 
 export type HandoverFile = 'code' | 'sent';
@@ -30,14 +29,14 @@ export interface SavedHandover {
 const SUFFIX = '.jwe';
 const NAME = /^[\w-]{1,64}$/;
 
-/** Whoever holds it opens one blob, and asks no server meanwhile. */
+/** Held for one blob; no network. */
 const LOCK_WAIT_MS = 30_000;
 
 export class HandoverFiles {
   readonly #keys: SealingKeys;
   readonly #layout: Layout;
   readonly #environment: Environment;
-  /** By file name: the sealed texts that would not outlive this process. */
+  /** Sealed files that would not outlive this process, by file name. */
   readonly #passing = new Map<string, string>();
 
   constructor(context: { keys: SealingKeys; layout: Layout; environment: Environment }) {
@@ -47,7 +46,7 @@ export class HandoverFiles {
   }
 
   /**
-   * One at a time on this machine, so that a blob that is opened twice at once is opened once.
+   * Runs one step at a time on this machine, so that two processes cannot both open one blob.
    *
    * @throws LockTimeoutError
    */
@@ -66,7 +65,7 @@ export class HandoverFiles {
   }
 
   /**
-   * Puts it there, in place of what has that name. Durable when it returns.
+   * Writes the file, and replaces one of the same name. Durable when it returns.
    *
    * @throws StorageFullError, StorageUnwritableError, StorageUnsafeError
    */
@@ -83,7 +82,7 @@ export class HandoverFiles {
   }
 
   /**
-   * What is there under that id and opens, under the strongest key that has it.
+   * Finds the file of that id that the strongest key opens.
    *
    * @throws RecordDamagedError
    */
@@ -91,7 +90,7 @@ export class HandoverFiles {
     return (await this.#open(kind, id))[0];
   }
 
-  /** Everything of that kind that opens from here. */
+  /** Returns every file of that kind that opens here. */
   all(kind: HandoverFile): Promise<SavedHandover[]> {
     return this.#open(kind);
   }
@@ -111,7 +110,7 @@ export class HandoverFiles {
       return wanted ? [{ name, kid, id }] : [];
     });
     const found: SavedHandover[] = [];
-    // No keyring is touched where there is nothing to open.
+    // Do not touch a keyring if there is nothing to open.
     if (names.length === 0) return found;
     for await (const key of this.#keys.reachable()) {
       for (const { name, id } of names.filter(({ kid }) => kid === key.kid)) {
@@ -120,7 +119,7 @@ export class HandoverFiles {
         try {
           found.push({ id, key, plaintext: unseal(text, key, subjectOf(kind, id)) });
         } catch (error) {
-          // One that is damaged must not keep the others from being used.
+          // A damaged file must not make the others unusable.
           if (only !== undefined || !(error instanceof HoldfastError)) throw error;
         }
       }
@@ -145,7 +144,7 @@ function fileName(kind: HandoverFile, kid: string, id: string): string {
   return `${kind}.${kid}.${id}${SUFFIX}`;
 }
 
-/** A record that is put here, or the other way round, does not open. */
+/** Binds a file to its kind and id: neither a record stored here nor a file stored as a record opens. */
 function subjectOf(kind: HandoverFile, id: string): string {
   return `handover ${kind} ${id}`;
 }

@@ -18,8 +18,8 @@ import type { HandoverFiles } from './sealed-files.ts';
 import type { SendOptions, SendResult } from './types.ts';
 
 /*
- * The sending end of a hand-over. A refresh token that rotates has one holder: so what goes is an access token with nothing
- * to renew it, a login that was made for the receiver, or the sender's own login, which it then has no more.
+ * The sending end of a hand-over. A refresh token that rotates has one holder. So the sender sends an access token
+ * without refresh token, a login made for the receiver, or its own login, which it then no longer has.
  */
 
 const DEFAULT_LIFETIME_MS = 600_000;
@@ -28,9 +28,9 @@ export interface SendContext {
   readonly credentialStore: SealedCredentialStore;
   readonly policy: ReusePolicy;
   readonly files: HandoverFiles;
-  /** Has the stored login renewed where that is due. */
+  /** Refreshes the stored login if it is due. */
   readonly renew: (options: SendOptions) => Promise<unknown>;
-  /** Logs in anew, and keeps nothing of it. */
+  /** Logs in again and stores nothing. */
   readonly logInElsewhere: (options: SendOptions) => Promise<Credential>;
 }
 
@@ -73,8 +73,8 @@ async function sendFresh(sending: Sending): Promise<SendResult> {
 }
 
 /**
- * The login leaves. The blob is kept, sealed, before the record says that it has moved, and is handed out after that:
- * whenever this ends, the login is here, or there is a blob with it, which the same call with the same code gives again.
+ * Moves the login. The sealed blob is saved before the record becomes a tombstone, and returned after that. Whenever
+ * this process dies, the login is still here, or the same call with the same code returns its blob again.
  */
 async function move(sending: Sending): Promise<SendResult> {
   const { name, options, context, code } = sending;
@@ -88,7 +88,7 @@ async function move(sending: Sending): Promise<SendResult> {
   await removeExpired(files);
   const lease = credentialStore.lease(found.held);
   try {
-    // A login, or another holder, may come in between. Then what it left is what goes.
+    // Another login or another process may change the record meanwhile. Then send the changed one.
     for (;;) {
       const current = await lease.begin(await policy.patience(found.held.credential, options.signal));
       if (current === undefined) throw notLoggedIn(name);
@@ -99,7 +99,7 @@ async function move(sending: Sending): Promise<SendResult> {
       const result = await sealed(sending, current.credential);
       const { id } = current.address;
       await files.write('sent', { id, key: current.key, plaintext: sentText(result, code.id) });
-      // Where this fails, the blob stays all the same: the record may have been written, and its answer lost.
+      // If this fails, the blob stays: the store may have written the tombstone although its answer was lost.
       const reason = `it was moved to another machine (hand-over words: ${words}).`;
       const gone = await lease.replace(current, tombstoneOf(current.credential, reason));
       if (typeof gone !== 'string') return result;
@@ -110,7 +110,7 @@ async function move(sending: Sending): Promise<SendResult> {
   }
 }
 
-/** The blob of a login that has moved already, if it is for the code that it moved to, and in its time. */
+/** Returns the blob of a login that has already moved, if it is for this code and has not expired. */
 async function blobAgain(
   sending: Sending,
   { credential, address }: StoredCredential,
@@ -130,7 +130,7 @@ async function sealed(sending: Sending, credential: Credential): Promise<SendRes
   const leaving = departing(credential);
   const tokenExpiresAt = leaving.tokens.expiresAt;
   const end = Date.now() + lifetimeMs;
-  // After its token, it would open to nothing.
+  // Expire no later than the access token, which is useless afterwards.
   const expiresAt =
     mode === 'access-token' && tokenExpiresAt !== undefined ? Math.min(end, tokenExpiresAt) : end;
   const about: Omit<BlobHeader, 'to'> = { resource, account, mode, expiresAt };
@@ -147,7 +147,7 @@ async function wordsOf(code: HandoverCode, blob: string): Promise<{ codeWords: s
   };
 }
 
-/** Nothing is sealed before whoever is asked has said that the words are the same at both ends. */
+/** Lets the user compare the words of both ends before anything is sealed. */
 async function confirm({ code, options }: Sending): Promise<string> {
   const words = await fourWords('code', code.publicKey);
   if (options.confirm !== undefined && !(await options.confirm(words))) {
@@ -164,7 +164,10 @@ async function confirm({ code, options }: Sending): Promise<string> {
   return words;
 }
 
-/** With the moments of its token by the wall clock alone, as it is now: the other machine knows nothing of this boot. */
+/**
+ * Converts the token's times to the wall clock of this moment: the other machine does not know this machine's boot
+ * time.
+ */
 export function departing(credential: Credential): Credential {
   const { tokens } = credential;
   const expiresAt = lapsesAt(credential, thisMoment());
@@ -174,8 +177,8 @@ export function departing(credential: Credential): Credential {
 }
 
 /**
- * What an access token needs for its use, and nothing else. No revocation endpoint either: to revoke the token there could
- * end the whole login here (RFC 7009 section 2.1).
+ * Keeps only what the use of the access token needs. Drops the revocation endpoint: revoking the token there could end
+ * the whole login here (RFC 7009 section 2.1).
  */
 export function accessTokenOf(credential: Credential): Credential {
   const { server, client, tokens } = credential;
@@ -216,7 +219,7 @@ function sendCommand(resource: string, account: string): string {
   return loginCommand(resource, account).replace('holdfast login', 'holdfast send');
 }
 
-/** Stays in place of a login that has moved: no token, and why. Its registration is good for the next login. */
+/** Replaces a moved login: holds no token, but the reason. Its registration serves the next login. */
 export function tombstoneOf(credential: Credential, reason: string): Credential {
   const now = Date.now();
   const { server } = credential;
@@ -225,7 +228,8 @@ export function tombstoneOf(credential: Credential, reason: string): Credential 
     generation: credential.generation + 1,
     server: { ...server, revocationEndpoint: undefined },
     dpopKey: undefined,
-    // No later state of that login: where its write was cut short, it must not be brought home as one.
+    // A new login time: after an interrupted write, recovery must not take the tombstone for a newer state of that
+    // login.
     loggedInAt: now,
     tokens: { accessToken: new Secret(MOVED), tokenType: 'Bearer', obtainedAt: now, expiresAt: now },
     loginRequired: { reason, error: MOVED, since: now },
@@ -260,7 +264,7 @@ function parseSent(plaintext: Uint8Array): v.InferOutput<typeof Sent> | undefine
   }
 }
 
-/** Blobs that nobody can open any more. */
+/** Removes blobs that have expired. */
 async function removeExpired(files: HandoverFiles): Promise<void> {
   for (const found of await files.all('sent')) {
     const sent = parseSent(found.plaintext);
