@@ -58,7 +58,7 @@ describe('a credential', () => {
     expect(shown).not.toMatch(/client-secret|access-token|refresh-token/);
   });
 
-  test('keeps what a newer version has added, through a change of its tokens, and shows it to nobody', () => {
+  test('keeps members of a newer version when its tokens change, and hides them when printed', () => {
     const plain = JSON.parse(Buffer.from(serializeCredential(credential)).toString()) as Record<
       string,
       object
@@ -88,7 +88,7 @@ describe('a credential', () => {
     ['an unknown client authentication', { client: { authMethod: 'tls_client_auth' } }],
     ['an unknown grant', { grant: { type: 'a later grant' } }],
     ['an unknown way that it came here', { received: { mode: 'a later way', at: 1 } }],
-  ])('with %s was written by a newer version, and is not damaged', (_what, change) => {
+  ])('treats a credential with %s as newer, not as damaged', (_what, change) => {
     const plain = JSON.parse(Buffer.from(serializeCredential(credential)).toString()) as Record<
       string,
       object
@@ -97,11 +97,11 @@ describe('a credential', () => {
     expect(() => parseCredential(Buffer.from(JSON.stringify(plain)))).toThrow(RecordNewerError);
   });
 
-  test('of a newer schema is refused as newer, not as damaged', () => {
+  test('treats a credential of a newer schema as newer, not as damaged', () => {
     expect(() => parseCredential(Buffer.from('{"v":2}'))).toThrow(RecordNewerError);
   });
 
-  test('that is authentic but no credential is damaged, and the error quotes nothing of it', () => {
+  test('treats authentic bytes that are no credential as damaged, and quotes nothing of them', () => {
     for (const text of ['', 'access-token', '[]', 'null', '{"v":1,"tokens":"access-token"}']) {
       let caught: unknown;
       try {
@@ -115,7 +115,7 @@ describe('a credential', () => {
   });
 });
 
-describe('the canonical resource', () => {
+describe('canonicalResource', () => {
   test.each([
     ['https://MCP.Example.com', 'https://mcp.example.com'],
     ['https://mcp.example.com/', 'https://mcp.example.com'],
@@ -125,7 +125,7 @@ describe('the canonical resource', () => {
     ['http://127.0.0.1:8080/mcp', 'http://127.0.0.1:8080/mcp'],
     ['http://[::1]:8080/', 'http://[::1]:8080'],
     ['http://localhost/mcp', 'http://localhost/mcp'],
-  ])('of %s is %s', (input, canonical) => {
+  ])('turns %s into %s', (input, canonical) => {
     expect(canonicalResource(input)).toBe(canonical);
   });
 
@@ -139,7 +139,7 @@ describe('the canonical resource', () => {
     'https://mcp.example.com/#',
     'http://mcp.example.com/mcp',
     'http://127.0.0.1.example.com/',
-  ])('is refused for %j, with what to do and without a password', (input) => {
+  ])('refuses %j, with a hint and without a password', (input) => {
     let caught: unknown;
     try {
       canonicalResource(input);
@@ -151,7 +151,7 @@ describe('the canonical resource', () => {
     expect((caught as InvalidArgumentError).message).not.toContain('hunter2');
   });
 
-  test('of a canonical resource is itself', () => {
+  test('leaves a canonical resource unchanged', () => {
     fc.assert(
       fc.property(fc.webUrl({ withQueryParameters: true }), (url) => {
         fc.pre(url.startsWith('https:'));
@@ -163,32 +163,32 @@ describe('the canonical resource', () => {
 });
 
 describe('the record id', () => {
-  test('is base64url(SHA-256(resource, 0x00, account))', () => {
+  test('computes the record id as base64url(SHA-256(resource, 0x00, account))', () => {
     // printf 'https://mcp.notion.com/sse\0default' | openssl dgst -sha256 -binary | basenc --base64url
     expect(recordId('https://mcp.notion.com/sse', 'default')).toBe(
       'XmBPi8wUTRc-Fh-NwnQn5z8N-qH26fjwHzmwQGfo8bs',
     );
   });
 
-  test('tells accounts and resources apart', () => {
+  test('gives different record ids to different accounts and resources', () => {
     expect(recordId('https://a.example', 'b')).not.toBe(recordId('https://a.example', 'c'));
     expect(recordId('https://a.example', 'b')).not.toBe(recordId('https://b.example', 'b'));
   });
 });
 
 describe('an account label', () => {
-  test('is "default" unless given', () => {
+  test('names the account "default" unless given', () => {
     expect(accountLabel(undefined)).toBe('default');
     expect(accountLabel('work')).toBe('work');
   });
 
-  test.each(['', 'a\nb', 'x'.repeat(129)])('cannot be %j', (label) => {
+  test.each(['', 'a\nb', 'x'.repeat(129)])('refuses the account label %j', (label) => {
     expect(() => accountLabel(label)).toThrow(InvalidArgumentError);
   });
 });
 
 describe('quoted foreign text', () => {
-  test('never holds a control or formatting character', () => {
+  test('removes control and formatting characters from quoted text', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary' }), (text) => {
         expect(quote(text)).not.toMatch(/[\p{Cc}\p{Cf}]/u);
@@ -196,7 +196,7 @@ describe('quoted foreign text', () => {
     );
   });
 
-  test('is bounded', () => {
+  test('limits the length of quoted text', () => {
     expect(quote('a'.repeat(10_000)).length).toBeLessThan(210);
   });
 });

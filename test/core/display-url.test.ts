@@ -13,7 +13,7 @@ test.each([
   ['http://user:password@127.0.0.1:3128', undefined],
   ['postgres://USER@HOST/DATABASE', undefined],
   ['https://mcp.example.com/mcp?page=2&mode=full', undefined],
-])('shows %s as it is', (url, shown = url) => {
+])('shows %s unchanged', (url, shown = url) => {
   expect(displayUrl(url)).toBe(shown);
 });
 
@@ -35,25 +35,25 @@ test.each([
   ['https://secret:password@x.example/mcp', 'https://x.example/mcp'],
   ['https://secret@user:password@x.example/mcp', 'https://x.example/mcp'],
   ['postgres://holdfast:secret@db.example/holdfast', 'postgres://db.example/holdfast'],
-])('hides what may be a secret in %s', (url, shown) => {
+])('hides the possible secret in %s', (url, shown) => {
   expect(displayUrl(url)).toBe(shown);
-  // What is shown is shown the same way again.
+  // A shortened URL is shortened to itself.
   expect(displayUrl(shown)).toBe(shown);
 });
 
-test('a text keeps its words and its punctuation around a shortened URL', () => {
+test('keeps words and punctuation around a shortened URL', () => {
   expect(withDisplayUrls(`See "https://a.example/x?key=${KEY}", or (https://b.example/?k=${KEY}).`)).toBe(
     'See "https://a.example/x?key=…", or (https://b.example/?k=…).',
   );
 });
 
-test('a hint keeps the words that stand for a user name and a password', () => {
+test('keeps the placeholders for user name and password in a hint', () => {
   const hint =
     'Set HTTPS_PROXY=http://user:password@127.0.0.1:3128, or use --store postgres://USER@HOST/DATABASE.';
   expect(withDisplayUrls(hint)).toBe(hint);
 });
 
-test('no error holds the key of a URL, in its message, its hint or its stack', () => {
+test('hides the key of a URL in an error’s message, hint and stack', () => {
   const url = `https://zoho.example/mcp/${KEY}?key=${KEY}`;
   const error = new NetworkError(`${url} cannot be reached.`, {
     hint: `Log in again: holdfast login '${url}'`,

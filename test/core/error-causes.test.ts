@@ -7,7 +7,7 @@ import { secretsSeen } from '../support/leaks.ts';
 
 const SECRET = 'rt-3Zq8mLw0pXv7';
 
-/** Each of them keeps a secret as a library that is used here does, or did. */
+/** Each error keeps a secret in the way that a library of this package does, or did. */
 const FOREIGN: Record<string, () => unknown> = {
   'Node’s HTTP parser keeps the packet': () =>
     Object.assign(new Error('Parse Error: Invalid character in chunk size'), {
@@ -60,7 +60,7 @@ const CLASSES = Object.entries(ours).filter(
 ) as unknown as [string, Known][];
 
 describe('the cause of an error', () => {
-  test.each(Object.entries(FOREIGN))('keeps no secret where %s', (_, make) => {
+  test.each(Object.entries(FOREIGN))('keeps no secret in the cause of an error when %s', (_, make) => {
     expect(CLASSES.length).toBeGreaterThan(40);
     for (const [, Known] of CLASSES) {
       const inner = new Known('It failed.', { cause: make(), error: 'invalid_grant' });
@@ -70,7 +70,7 @@ describe('the cause of an error', () => {
     }
   });
 
-  test('keeps the code, and the message that Node made of a step and an address', () => {
+  test('keeps the code and the message of a Node system error in the cause', () => {
     const cause = Object.assign(new Error('connect ECONNREFUSED 127.0.0.1:1\u001b[2J'), {
       code: 'ECONNREFUSED',
       syscall: 'connect',
@@ -84,19 +84,19 @@ describe('the cause of an error', () => {
     expect((error.cause as Error).stack).toContain('error-causes.test.ts');
   });
 
-  test('is the first reason where several addresses were tried', () => {
+  test('takes the first of several connection errors as the cause', () => {
     const first = Object.assign(new Error('connect ECONNREFUSED ::1:1'), { code: 'ECONNREFUSED' });
     const error = new ours.NetworkError('It failed.', { cause: new AggregateError([first], '') });
     expect(error.cause).toMatchObject({ code: 'ECONNREFUSED', message: 'connect ECONNREFUSED ::1:1' });
   });
 
-  test('is given to no error whose constructor does not look at it', async () => {
+  test('passes a cause only to errors whose constructor filters it', async () => {
     const sources = fileURLToPath(new URL('../../src', import.meta.url));
     const files = (await readdir(sources, { recursive: true })).filter((name) => name.endsWith('.ts'));
     const wrong: string[] = [];
     for (const file of files) {
       const text = await readFile(join(sources, file), 'utf8');
-      // What is made of a class of the language, and what is assigned later, passes nothing that looks.
+      // No constructor filters the cause of a built-in error class, or a cause that is assigned later.
       const made = /new (?:\w*Error|DOMException)\((?:[^()]|\([^()]*\))*\bcause\b/g;
       for (const [expression] of text.matchAll(made)) {
         const name = /new (\w+)/.exec(expression)?.[1] ?? '';

@@ -22,14 +22,14 @@ const about: Omit<BlobHeader, 'to'> = {
   expiresAt: 1_900_000_000_000,
 };
 
-/** A public key is any number below 2^255 - 19; only the code is looked at here. */
+/** A public key is any number below 2^255 - 19; these tests look only at the code. */
 const publicKeys = fc.uint8Array({ minLength: 32, maxLength: 32 }).map((bytes) => {
   bytes[31] = (bytes[31] ?? 0) & 0x3f;
   return bytes;
 });
 
 describe('a hand-over code', () => {
-  test('is 56 letters and digits in eight groups, and gives the key back', () => {
+  test('writes a key as 56 letters and digits in eight groups, and reads it back', () => {
     fc.assert(
       fc.property(publicKeys, (publicKey) => {
         const { text, id } = codeOf(publicKey);
@@ -41,7 +41,7 @@ describe('a hand-over code', () => {
     );
   });
 
-  test('is read in any case, without hyphens, with spaces, and with the letters that look like digits', async () => {
+  test('reads a code in any case, without hyphens, with spaces and with look-alike letters', async () => {
     const { publicKey } = await generateHandoverKeys();
     const { text, id } = codeOf(publicKey);
     const spellings = [
@@ -54,7 +54,7 @@ describe('a hand-over code', () => {
     for (const spelling of spellings) expect(parseCode(spelling).id).toBe(id);
   });
 
-  test('with one letter wrong, or two exchanged, is not taken', () => {
+  test('refuses a code with one wrong letter or two exchanged letters', () => {
     const { text } = codeOf(Buffer.alloc(32, 7));
     const letters = text.replaceAll('-', '');
     for (let at = 0; at < letters.length; at += 1) {
@@ -72,13 +72,13 @@ describe('a hand-over code', () => {
     ['U', 'it has "U" in it, which no code has'],
     ['\u001b[31m', 'it has "\\u{1b}" in it, which no code has'],
     ['0'.repeat(100_000), 'it has 1000 letters and digits, and a code has 56'],
-  ])('%j is none, and the error says why', (text, why) => {
+  ])('refuses the code %j and says why', (text, why) => {
     expect(() => parseCode(text)).toThrow(`The hand-over code cannot be used: ${why}.`);
   });
 });
 
-describe('the four words', () => {
-  test('come from the English list of BIP 39', () => {
+describe('the check words', () => {
+  test('takes the check words from the English list of BIP 39', () => {
     // The hash of https://github.com/trezor/python-mnemonic, mnemonic/wordlist/english.txt.
     const hash = createHash('sha256')
       .update(`${WORDS.join('\n')}\n`)
@@ -86,7 +86,7 @@ describe('the four words', () => {
     expect(hash).toBe('2f5eed53a4727b4bf8880d8f3f199efc90e58503646d9ff8eff3a2ed3b24dbda');
   });
 
-  test('are the same for the same thing, and others for another', async () => {
+  test('gives equal words for equal input, and other words for other input', async () => {
     const words = await fourWords('code', Buffer.from('a'));
     expect(words).toMatch(/^[a-z]+( [a-z]+){3}$/);
     expect(await fourWords('code', Buffer.from('a'))).toBe(words);
@@ -95,21 +95,21 @@ describe('the four words', () => {
   });
 });
 
-describe('a blob', () => {
+describe('a hand-over blob', () => {
   async function sealed(plaintext = Buffer.from('a login')) {
     const keys = await generateHandoverKeys();
     const code = codeOf(keys.publicKey);
     return { keys, code, blob: await sealBlob(code, about, plaintext) };
   }
 
-  test('opens with the key of its code, and says what it is for', async () => {
+  test('opens a blob with the key of its code, and says what it is for', async () => {
     const { keys, code, blob } = await sealed();
     const read = readBlob(blob);
     expect(read.header).toEqual({ ...about, to: code.id });
     expect(Buffer.from(await openBlob(read, keys)).toString()).toBe('a login');
   });
 
-  test('is lines of 72 characters at most, and survives other lines and what is around it', async () => {
+  test('writes lines of 72 characters at most, and reads a blob with other line ends and text around it', async () => {
     const { keys, blob } = await sealed(Buffer.alloc(5000, 'x'));
     expect(blob.split('\n').every((line) => line.length <= 72)).toBe(true);
     for (const text of [
@@ -121,7 +121,7 @@ describe('a blob', () => {
     }
   });
 
-  test('does not open with another key', async () => {
+  test('does not open a blob with another key', async () => {
     const { blob } = await sealed();
     await expect(openBlob(readBlob(blob), await generateHandoverKeys())).rejects.toMatchObject({
       code: 'handover-damaged',
@@ -129,7 +129,7 @@ describe('a blob', () => {
     });
   });
 
-  test('with any character altered, or cut anywhere, is refused', async () => {
+  test('refuses a blob with any character altered, or cut anywhere', async () => {
     const { keys, blob } = await sealed();
     const attempt = async (text: string) => openBlob(readBlob(text), keys);
     const payload = blob.indexOf('\n') + 1;
@@ -143,7 +143,7 @@ describe('a blob', () => {
     }
   });
 
-  test('cut off at its end says so, and is known for not being whole', async () => {
+  test('says that a blob was cut off at its end', async () => {
     const { blob } = await sealed();
     const cut = blob.slice(0, -40);
     expect(isWholeBlob(blob)).toBe(true);
@@ -151,7 +151,7 @@ describe('a blob', () => {
     expect(() => readBlob(cut)).toThrow('it was cut: the line -----END HOLDFAST HAND-OVER----- is missing');
   });
 
-  test('cannot have its header changed: not the resource, the account, the mode or the time', async () => {
+  test('refuses a blob whose resource, account, mode or time was changed', async () => {
     const { keys, blob } = await sealed();
     const [begin, ...lines] = blob.split('\n');
     const end = lines.pop();
@@ -175,7 +175,7 @@ describe('a blob', () => {
     );
   });
 
-  test('of any other text is refused, and that at once when it is too large', () => {
+  test('refuses any other text as a blob, and a large one at once', () => {
     fc.assert(
       fc.property(fc.string({ maxLength: 400 }), (text) => {
         for (const tried of [
@@ -189,7 +189,7 @@ describe('a blob', () => {
     expect(() => readBlob('x'.repeat(MAX_BLOB_CHARACTERS + 1))).toThrow('no blob is so large');
   });
 
-  test('is not made for a key that anybody could open, nor of what no receiver would take', async () => {
+  test('seals no blob for an unusable key, nor one too large for a receiver', async () => {
     await expect(sealBlob(codeOf(Buffer.alloc(32)), about, Buffer.from('x'))).rejects.toMatchObject({
       code: 'invalid-argument',
       message: 'The hand-over code holds no usable public key.',

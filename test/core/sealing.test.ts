@@ -9,7 +9,7 @@ import '../support/fixed-seed.ts';
 const key: RecordKey = { kid: 'a-key', key: randomBytes(32) };
 
 describe('a sealed record', () => {
-  test('opens to what was sealed, whatever that was', () => {
+  test('opens to the sealed plaintext', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 4096 }), (plaintext) => {
         expect(unseal(seal(plaintext, key, 'record'), key, 'record')).toEqual(Buffer.from(plaintext));
@@ -26,17 +26,17 @@ describe('a sealed record', () => {
     expect(protectedHeader).toEqual({ alg: 'dir', enc: 'A256GCM', kid: 'a-key', sub: 'record' });
   });
 
-  test('holds nothing of the plaintext', () => {
+  test('contains nothing of the plaintext', () => {
     const record = seal(Buffer.from('a refresh token'), key, 'record');
     expect(record).not.toContain('refresh');
     expect(record).not.toContain(Buffer.from('a refresh token').toString('base64url'));
   });
 
-  test('is different each time the same is sealed', () => {
+  test('differs each time the same plaintext is sealed', () => {
     expect(seal(Buffer.from('same'), key, 'record')).not.toBe(seal(Buffer.from('same'), key, 'record'));
   });
 
-  test('does not open with any one bit of any character changed', () => {
+  test('does not open with one changed bit in any character', () => {
     const record = seal(Buffer.from('some tokens'), key, 'record');
     for (let offset = 0; offset < record.length; offset += 1) {
       for (let bit = 0; bit < 7; bit += 1) {
@@ -47,7 +47,7 @@ describe('a sealed record', () => {
     }
   });
 
-  test('does not open cut short at any length, nor with anything behind it', () => {
+  test('does not open when cut at any length or with anything appended', () => {
     const record = seal(Buffer.from('some tokens'), key, 'record');
     for (let length = 0; length < record.length; length += 1) {
       expect(() => unseal(record.slice(0, length), key, 'record')).toThrow(RecordDamagedError);
