@@ -79,11 +79,11 @@ describe('the file of each client', () => {
     ['opencode', 'linux', 'user', '/home/me/.config/opencode/opencode.json'],
     ['opencode', 'linux', 'project', '/repo/opencode.json'],
     ['docker-agent', 'linux', 'user', undefined],
-  ])('%s on %s, %s', async (id, platform, scope, path) => {
+  ])('finds the file of %s on %s, scope %s', async (id, platform, scope, path) => {
     expect(await fileOf(client(id), scope, placeOn(platform))).toBe(path);
   });
 
-  test('follows the variables that move it', async () => {
+  test('follows the variables that move the client’s file', async () => {
     const place = placeOn('linux', {
       CLAUDE_CONFIG_DIR: '/c',
       CODEX_HOME: '/x',
@@ -103,7 +103,7 @@ describe('the file of each client', () => {
     ]);
   });
 
-  test('of opencode is the one with comments, where that is there', async () => {
+  test('prefers opencode.jsonc when it exists', async () => {
     const directory = await temporaryDirectory();
     const place = { ...placeOn('linux'), directory };
     await writeFile(join(directory, 'opencode.jsonc'), '{}');
@@ -129,34 +129,31 @@ describe('the entry of each client', () => {
       files.DOCKER_AGENT,
       () => ({ type: 'mcp', command: 'holdfast', args: ['proxy', NOTION] }),
     ],
-  ])(
-    'of %s goes into its file, is found there, and the second time nothing changes',
-    async (id, text, entry) => {
-      const request = await wanted(id);
-      await writeFile(request.file, text);
-      const added = await configure(request);
-      expect(added).toMatchObject({ action: 'added', entry: entry(undefined) });
-      const after = await read(request.file);
-      expect(await entriesOf(request.client, request.file, ['holdfast'])).toEqual([
-        {
-          name: id === 'docker-agent' ? 'mcp' : 'notion',
-          resource: NOTION,
-          account: 'default',
-          kind: 'proxy',
-        },
-      ]);
-      const { mtimeMs } = await stat(request.file);
-      expect(await configure(request)).toMatchObject({ action: 'unchanged' });
-      expect((await stat(request.file)).mtimeMs).toBe(mtimeMs);
-      expect(await read(request.file)).toBe(after);
-      expect(await unconfigure(request)).toMatchObject({ action: 'removed' });
-      expect(await read(request.file)).toBe(text);
-      expect(await unconfigure(request)).toMatchObject({ action: 'absent' });
-      expect(await readdir(join(request.file, '..'))).toEqual(['config']);
-    },
-  );
+  ])('adds the entry of %s, finds it, and changes nothing the second time', async (id, text, entry) => {
+    const request = await wanted(id);
+    await writeFile(request.file, text);
+    const added = await configure(request);
+    expect(added).toMatchObject({ action: 'added', entry: entry(undefined) });
+    const after = await read(request.file);
+    expect(await entriesOf(request.client, request.file, ['holdfast'])).toEqual([
+      {
+        name: id === 'docker-agent' ? 'mcp' : 'notion',
+        resource: NOTION,
+        account: 'default',
+        kind: 'proxy',
+      },
+    ]);
+    const { mtimeMs } = await stat(request.file);
+    expect(await configure(request)).toMatchObject({ action: 'unchanged' });
+    expect((await stat(request.file)).mtimeMs).toBe(mtimeMs);
+    expect(await read(request.file)).toBe(after);
+    expect(await unconfigure(request)).toMatchObject({ action: 'removed' });
+    expect(await read(request.file)).toBe(text);
+    expect(await unconfigure(request)).toMatchObject({ action: 'absent' });
+    expect(await readdir(join(request.file, '..'))).toEqual(['config']);
+  });
 
-  test('of opencode 2 lies one level deeper, if the file has it so', async () => {
+  test('nests the entry for opencode 2 when the file does', async () => {
     const request = await wanted('opencode');
     await writeFile(request.file, '{\n  "mcp": {\n    "servers": {}\n  }\n}\n');
     await configure(request);
@@ -165,7 +162,7 @@ describe('the entry of each client', () => {
     });
   });
 
-  test('of docker-agent goes to the agent that is named, and asks for the name of it where there are several', async () => {
+  test('adds docker-agent’s entry to the named agent, and asks for the name when there are several', async () => {
     const request = await wanted('docker-agent', { agent: 'helper', name: 'wiki' });
     await writeFile(request.file, files.DOCKER_AGENT);
     await configure(request);
@@ -177,7 +174,7 @@ describe('the entry of each client', () => {
     await expect(configure({ ...request, agent: undefined })).rejects.toThrow('several agents');
   });
 
-  test('has the account in it, and another name for it', async () => {
+  test('puts the account into the entry, under another name', async () => {
     const request = await wanted('cursor', { login: { resource: NOTION, account: 'work' } });
     await configure(request);
     await configure({ ...request, login: { resource: NOTION, account: 'default' } });
@@ -187,7 +184,7 @@ describe('the entry of each client', () => {
     });
   });
 
-  test('asks holdfast headers, with --headers-helper, and may become a proxy again', async () => {
+  test('writes a headers helper with --headers-helper, and replaces it by a proxy later', async () => {
     const request = await wanted('claude-code', { login: { resource: `${NOTION}?a=1&b=2`, account: 'a b' } });
     await writeFile(request.file, files.CLAUDE_CODE);
     await configure({ ...request, helper: true });
@@ -209,7 +206,7 @@ describe('the entry of each client', () => {
     expect(await read(request.file)).toBe(files.CLAUDE_CODE);
   });
 
-  test('a URL that a shell would read otherwise is no part of a command line', async () => {
+  test('refuses a headers helper for a URL that a shell would expand', async () => {
     const request = await wanted('claude-code', {
       helper: true,
       login: { resource: `${NOTION}?a=$(id)`, account: 'default' },
@@ -219,8 +216,8 @@ describe('the entry of each client', () => {
   });
 });
 
-describe('an entry that is there already', () => {
-  test('is found by its login, whatever its name, and keeps what a person added to it', async () => {
+describe('an existing entry', () => {
+  test('finds an entry by its login under any name, and keeps the user’s additions', async () => {
     const request = await wanted('cursor', { program: ['/usr/bin/node', '/opt/holdfast.cjs'] });
     const text =
       '{"mcpServers": {"wiki": {"command": "holdfast", "args": ["proxy", "https://mcp.notion.com/mcp", "--transport", "sse-only"], "disabled": true}}}';
@@ -252,7 +249,7 @@ describe('an entry that is there already', () => {
       '{"mcpServers": {"notion": {"command": "holdfast", "args": ["proxy", "https://mcp.notion.com/other"]}}}',
     ],
     ['that is no object', '{"mcpServers": {"notion": "x"}}'],
-  ])('%s is left alone, unless it is forced', async (_, text) => {
+  ])('leaves an entry %s alone unless forced', async (_, text) => {
     const request = await wanted('cursor');
     await writeFile(request.file, text);
     await expect(configure(request)).rejects.toMatchObject({
@@ -270,7 +267,7 @@ describe('an entry that is there already', () => {
     });
   });
 
-  test('of another program, in a list, is replaced in that list', async () => {
+  test('replaces another program’s entry within its list', async () => {
     const request = await wanted('docker-agent', { name: 'search', force: true });
     await writeFile(request.file, files.DOCKER_AGENT.replace('ref: docker:duckduckgo', 'name: search'));
     expect(await configure(request)).toMatchObject({ action: 'replaced' });
@@ -279,7 +276,7 @@ describe('an entry that is there already', () => {
     );
   });
 
-  test('a program of another name is known by its arguments', async () => {
+  test('recognizes an entry with another program name by its arguments', async () => {
     const request = await wanted('codex', { program: ['/opt/hf'] });
     await configure(request);
     expect(await configure(request)).toMatchObject({ action: 'unchanged' });
@@ -289,8 +286,8 @@ describe('an entry that is there already', () => {
   });
 });
 
-describe('the file', () => {
-  test('is made with its directories: 0600 for one user, by the umask for a project', async () => {
+describe('the written file', () => {
+  test('creates the file and its directories: 0600 for one user, by the umask for a project', async () => {
     const directory = await temporaryDirectory();
     const one = await wanted('cursor', { file: join(directory, 'a', 'b', 'mcp.json') });
     const shared = await wanted('cursor', {
@@ -306,7 +303,7 @@ describe('the file', () => {
     expect(await mode(join(directory, 'p'))).toBe(0o777 & ~process.umask());
   });
 
-  test('keeps its mode', async () => {
+  test('keeps the mode of the file', async () => {
     const request = await wanted('cursor');
     await writeFile(request.file, '{}');
     await chmod(request.file, 0o664);
@@ -314,7 +311,7 @@ describe('the file', () => {
     expect((await stat(request.file)).mode & 0o7777).toBe(0o664);
   });
 
-  test.skipIf(ROOT)('keeps its owner', async () => {
+  test.skipIf(ROOT)('keeps the owner of the file', async () => {
     const request = await wanted('cursor');
     await writeFile(request.file, '{}');
     await chown(request.file, 12_345, 23_456);
@@ -322,7 +319,7 @@ describe('the file', () => {
     expect(await stat(request.file)).toMatchObject({ uid: 12_345, gid: 23_456 });
   });
 
-  test('may be a link, which stays one: what it leads to is written', async () => {
+  test('writes to the target of a symbolic link and keeps the link', async () => {
     const directory = await temporaryDirectory();
     await mkdir(join(directory, 'dotfiles'));
     await writeFile(join(directory, 'dotfiles', 'mcp.json'), '{}');
@@ -340,7 +337,7 @@ describe('the file', () => {
   test.each<[string, Uint8Array | string]>([
     ['does not parse', '{"mcpServers": {'],
     ['is not UTF-8', new Uint8Array([0x7b, 0xff, 0x7d])],
-  ])('that %s is left as it is, to the byte', async (_, content) => {
+  ])('leaves a file that %s unchanged, byte for byte', async (_, content) => {
     const request = await wanted('cursor');
     await writeFile(request.file, content);
     const before = await readFile(request.file);
@@ -350,13 +347,13 @@ describe('the file', () => {
     expect(await readdir(join(request.file, '..'))).toEqual(['config']);
   });
 
-  test('is not written on a dry run', async () => {
+  test('writes nothing on a dry run', async () => {
     const request = await wanted('cursor', { dryRun: true });
     expect(await configure(request)).toMatchObject({ action: 'added' });
     expect(await readdir(join(request.file, '..'))).toEqual([]);
   });
 
-  test('that its client wrote meanwhile is not overwritten', async () => {
+  test('does not overwrite a file that its client wrote meanwhile', async () => {
     const { file } = await wanted('cursor');
     await writeFile(file, '{}');
     const seen = await readClientFile(file);
@@ -369,7 +366,7 @@ describe('the file', () => {
     expect((await readdir(join(file, '..'))).toSorted()).toEqual(['config', 'config2']);
   });
 
-  test('written by twenty at once has the entry of each', async () => {
+  test('keeps every entry when twenty processes write at once', async () => {
     const { file } = await wanted('codex');
     await writeFile(file, files.CODEX);
     const resources = Array.from({ length: 20 }, (_, index) => `https://s${index}.example.com/mcp`);
@@ -385,7 +382,7 @@ describe('the file', () => {
     expect(written).toHaveLength(20);
   });
 
-  test('in the making that a killed process left behind is in nobody’s way', async () => {
+  test('replaces an unfinished file that a killed process left behind', async () => {
     const request = await wanted('cursor');
     const left = join(request.file, '..', '.config.holdfast');
     await writeFile(left, 'half');
@@ -407,6 +404,6 @@ test.each([
   ['http://[::1]:3000/mcp', 'default', '1-3000'],
   ['https://xn--mnchen-3ya.de', 'default', 'xn-mnchen-3ya'],
   ['https://mcp.app', 'default', 'mcp'],
-])('%s as %s is called %s', (resource, account, name) => {
+])('names the server %s with account %s: %s', (resource, account, name) => {
   expect(serverName(resource, account)).toBe(name);
 });

@@ -1,4 +1,4 @@
-/* Configuration as people and clients leave it, by the format of each client's documentation. */
+/* Configuration files as users and clients leave them, by the format of each client's documentation. */
 
 /** Claude Code's own file: one long object, in which the servers are one key among many. */
 export const CLAUDE_CODE = `{
@@ -34,7 +34,7 @@ export const CLAUDE_DESKTOP = `{
     }
 }`;
 
-/** With tabs, comments before, behind and after, and a comma too many. */
+/** With tabs, comments before, after and on the same line, and a trailing comma. */
 export const VSCODE = `// Servers of the whole profile.
 {
 \t"inputs": [
@@ -52,7 +52,7 @@ export const VSCODE = `// Servers of the whole profile.
 }
 `;
 
-/** Odd indentation, and no line end at the end. */
+/** Odd indentation, and no line end at the end of the file. */
 export const GEMINI = `{
    "theme": "GitHub", // dark is "Dracula"
      "mcpServers":

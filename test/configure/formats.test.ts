@@ -75,14 +75,14 @@ const CASES: Readonly<Record<string, Case>> = {
   ),
 };
 
-/** Whether the text is the other one with something put in: nothing taken away, nothing moved. */
+/** Whether `next` is `old` with text inserted: nothing removed, nothing moved. */
 function isWithin(old: string, next: string): boolean {
   let at = 0;
   for (const character of next) if (character === old[at]) at += 1;
   return at === old.length;
 }
 
-/** The lines of the old text, each unchanged or with a comma more. */
+/** The lines of `old` that `next` does not keep unchanged and in order. */
 function changedLines(old: string, next: string): string[] {
   const after = next.split('\n');
   return old.split('\n').filter((line) => {
@@ -100,12 +100,12 @@ const VARIANTS: Readonly<Record<string, (text: string) => string>> = {
 
 describe.each(Object.entries(CASES))('%s', (_, { format, slot, entry, text: original }) => {
   test.each(Object.entries(VARIANTS))(
-    '%s: the entry goes in, and out again to the same bytes',
+    'adds and removes the entry with the same bytes as before: %s',
     (_name, variant) => {
       const text = variant(original);
       const added = edited(format, text, slot, { kind: 'add', entry }, '/f');
       expect(isWithin(text, added)).toBe(true);
-      // A holder that was written on one line is the one line that may be broken up.
+      // A holder on a single line may be broken up; no other line may change.
       expect(changedLines(text, added).length).toBeLessThanOrEqual(1);
       if (text.includes('\r\n')) expect(added.replaceAll('\r\n', '')).not.toMatch(/[\r\n]/);
       const removed = edited(format, added, slot, { kind: 'remove' }, '/f');
@@ -113,7 +113,7 @@ describe.each(Object.entries(CASES))('%s', (_, { format, slot, entry, text: orig
     },
   );
 
-  test('changed in place, only that value differs', () => {
+  test('changes only the values that differ', () => {
     const added = edited(format, original, slot, { kind: 'add', entry }, '/f');
     const keys = { command: '/opt/hold fast', args: ['proxy', 'https://mcp.notion.com/mcp', '--account=é"'] };
     const changed = edited(format, added, slot, { kind: 'change', keys }, '/f');
@@ -130,7 +130,7 @@ describe.each(Object.entries(CASES))('%s', (_, { format, slot, entry, text: orig
   });
 });
 
-test('what a person sees in the file', () => {
+test('formats the new entry like the file around it', () => {
   const shown = (name: string) => {
     const { format, slot, entry, text } = CASES[name] as Case;
     return edited(format, text, slot, { kind: 'add', entry }, '/f');
@@ -176,28 +176,25 @@ models: {}
 test.each([
   ['{\n  "mcpServers": {\n  }\n}\n', '{\n  "mcpServers": {}\n}\n'],
   ['{\n  "a": 1,\n  "mcpServers": {}\n}\n', '{\n  "a": 1\n}\n'],
-])(
-  'an object without servers comes back with the same meaning, if not the same bytes: %j',
-  (text, expected) => {
-    const added = edited(JSON_FORMAT, text, SLOT, { kind: 'add', entry: ENTRY }, '/f');
-    expect(edited(JSON_FORMAT, added, SLOT, { kind: 'remove' }, '/f')).toBe(expected);
-  },
-);
+])('restores the meaning, if not the bytes, of an object without servers: %j', (text, expected) => {
+  const added = edited(JSON_FORMAT, text, SLOT, { kind: 'add', entry: ENTRY }, '/f');
+  expect(edited(JSON_FORMAT, added, SLOT, { kind: 'remove' }, '/f')).toBe(expected);
+});
 
-test('an entry that is not the last one is removed with its comma, and nothing else', () => {
+test('removes an entry that is not the last one with its comma, and nothing else', () => {
   const text =
     '{\n  "mcpServers": {\n    // ours\n    "notion": {"command": "holdfast"},\n    // theirs\n    "b": {}\n  }\n}\n';
   expect(edited(JSON_FORMAT, text, SLOT, { kind: 'remove' }, '/f')).toBe(
     '{\n  "mcpServers": {\n    // ours\n    // theirs\n    "b": {}\n  }\n}\n',
   );
 });
-test('the tables below an entry go with it, wherever they stand', () => {
+test('removes the tables below an entry wherever they stand', () => {
   const text = `[mcp_servers.notion]\ncommand = "holdfast"\n\n[a]\nb = 1\n\n[mcp_servers.notion.tools.x]\nenabled = true\n`;
   const removed = edited(TOML_FORMAT, text, toml('').slot, { kind: 'remove' }, '/f');
   expect(TOML_FORMAT.parse(removed)).toEqual({ a: { b: 1 } });
 });
 
-describe('what cannot be changed in one place only is left alone', () => {
+describe('files that cannot be edited in one place', () => {
   test.each([
     ['JSON that holds a list', JSON_FORMAT, '[]', SLOT],
     ['servers that are no object', JSON_FORMAT, '{"mcpServers": []}', SLOT],
@@ -222,25 +219,25 @@ describe('what cannot be changed in one place only is left alone', () => {
       'agents:\n  root:\n    toolsets:\n      - instruction: |+\n          a\n\n\n    model: x\n',
       yaml('', 1).slot,
     ],
-  ])('%s', (_, format, text, slot) => {
+  ])('leaves %s unchanged', (_, format, text, slot) => {
     expect(() => edited(format, text, slot, { kind: 'add', entry: TOOLSET }, '/f')).toThrow(/left as it is/);
   });
 });
 
-describe('what does not parse is refused with its place', () => {
+describe('syntax errors', () => {
   test.each([
     ['JSON', JSON_FORMAT, '{\n  "a": 1\n  "b": 2\n}', 'line 3, column 3'],
     ['JSON that ends too early', JSON_FORMAT, '{\n  "a": [1,', 'line 2, column 11'],
     ['TOML', TOML_FORMAT, 'a = 1\nb = = 2\n', 'line 2, column 5'],
     ['YAML', YAML_FORMAT, 'a: 1\nb: [1, 2\nc: 3\n', 'line 3, column 1'],
-  ])('%s', (_, format, text, place) => {
+  ])('names the line and column of an error in %s', (_, format, text, place) => {
     expect(() => valuesOf(format, text, '/f')).toThrow(
       `/f is not ${format.name}: ${place}. Nothing was touched.`,
     );
   });
 });
 
-test('whatever JSON there is, in whatever layout, gets its bytes back', () => {
+test('restores any JSON byte for byte, in any layout', () => {
   const key = fc.string({ maxLength: 6 }).filter((name) => name !== '__proto__' && name !== 'notion');
   const server = fc.dictionary(key, fc.jsonValue({ maxDepth: 2 }), { minKeys: 0, maxKeys: 3 });
   const file = fc.record({
@@ -256,7 +253,7 @@ test('whatever JSON there is, in whatever layout, gets its bytes back', () => {
       const { mcpServers: _ignored, ...others } = before;
       const values = { ...others, ...(servers && { mcpServers: servers }), ...after };
       const plain = JSON.stringify(values, null, indent);
-      // Behind every line that ends a value or opens something: never inside a string, which has no line ends.
+      // Comments go after a line end of the layout: a JSON string has no line ends.
       const commented = indent === '' ? plain : plain.replaceAll(/\n/g, `${comment}\n`);
       const text = crlf ? commented.replaceAll('\n', '\r\n') : commented;
       const slot = { holder: ['mcpServers'], key: 'notion' };
@@ -265,7 +262,7 @@ test('whatever JSON there is, in whatever layout, gets its bytes back', () => {
       const added = add();
       expect(isWithin(text, added)).toBe(true);
       const removed = edited(JSON_FORMAT, added, slot, { kind: 'remove' }, '/f');
-      // Alone in its file, the empty object of servers stays: that is how clients begin one.
+      // In a file of its own, the empty object of servers stays, since clients begin with one.
       if (Object.keys(values).length > 0) expect(removed).toBe(text);
     }),
     { numRuns: 500 },
