@@ -22,7 +22,7 @@ function run({ directory, home }: PeerHome, variables: Readonly<Record<string, s
   return start(process.execPath, args, { HOLDFAST_HOME: home.path, ...variables }).ended;
 }
 
-/** A file in the making is taken for abandoned after half a minute. */
+/** Makes unfinished files old enough to count as abandoned: more than 30 seconds. */
 async function halfAMinuteLater(file: string): Promise<void> {
   const earlier = new Date(Date.now() - 31_000);
   for (const name of await readdir(dirname(file))) {
@@ -30,11 +30,11 @@ async function halfAMinuteLater(file: string): Promise<void> {
   }
 }
 
-test('an import that is killed at any step leaves the login here or there, never without a backup of what it edited', async () => {
+test('never loses a login or its backup when an import is killed at any step', async () => {
   const whole = await peerHome('mcporter', servers);
   const { login } = whole;
   const { steps } = JSON.parse((await run(whole)).out) as { steps: number };
-  // Three each for the login, the backup and the file.
+  // At least three steps each for the login, the backup and the file.
   expect(steps).toBeGreaterThanOrEqual(9);
   const seen = new Set<string>();
   for (let dieAt = 1; dieAt <= steps; dieAt += 1) {
@@ -58,10 +58,10 @@ test('an import that is killed at any step leaves the login here or there, never
     expect(
       (await partsAt(at.home).credentialStore.find(name))?.held.credential.tokens.refreshToken?.reveal(),
     ).toBe(login.tokens.refresh_token);
-    // Where nothing was left to do there, mcporter itself finds the lock left behind.
+    // If no login was left there, mcporter itself removes the leftover lock.
     const left = (await readdir(dirname(file))).filter((one) => there.length > 0 || !one.endsWith('.lock'));
     expect(left).toEqual(['credentials.json']);
   }
-  // Each state was seen, or the kills were not where they should be.
+  // The kills must have produced each of these states.
   expect([...seen].toSorted()).toEqual([' there ', 'here  kept', 'here there ', 'here there kept']);
 }, 180_000);

@@ -18,7 +18,7 @@ beforeAll(async () => {
 });
 afterAll(() => servers.stop());
 
-/** Those that keep their logins in files of their own; docker-agent’s is sealed, and its store keeps it. */
+/** The programs with their own plain files; docker-agent's file is sealed, and its store backs it up. */
 const WITH_FILES = SOURCES.map(({ id }) => id).filter((id) => id !== 'docker-agent');
 
 async function moved(at: PeerHome) {
@@ -30,7 +30,7 @@ async function moved(at: PeerHome) {
   return { vault, found };
 }
 
-/** The sealed files, by name. */
+/** Returns the sealed backup files by name. */
 async function sealedAt({ home }: PeerHome): Promise<Readonly<Record<string, string>>> {
   const directory = home.layout.backups;
   const names = await readdir(directory).catch(() => []);
@@ -39,8 +39,8 @@ async function sealedAt({ home }: PeerHome): Promise<Readonly<Record<string, str
   );
 }
 
-describe.each(WITH_FILES)('a file of %s', (id) => {
-  test('is kept as it was before a login leaves it, and goes back where it came from', async () => {
+describe.each(WITH_FILES)('backup of a file of %s', (id) => {
+  test('backs up the file before a login leaves it, and restores it', async () => {
     const at = await peerHome(id, servers);
     const before = await at.files();
     const { vault, found } = await moved(at);
@@ -57,8 +57,8 @@ describe.each(WITH_FILES)('a file of %s', (id) => {
   });
 });
 
-describe('a backup', () => {
-  test('is sealed: nothing of it can be read, and it opens under its own name alone', async () => {
+describe('the backup of a file', () => {
+  test('seals the backup under its own name, and nothing of it can be read', async () => {
     const at = await peerHome('codex', servers);
     const { vault } = await moved(at);
     const sealed = await sealedAt(at);
@@ -78,7 +78,7 @@ describe('a backup', () => {
     expect(await vault.backups()).toMatchObject({ backups: [{ at: Number(time) }], undecryptable: 1 });
   });
 
-  test('is of what the program had right then, though it had written meanwhile', async () => {
+  test('backs up what the program had last written, even if it wrote meanwhile', async () => {
     const at = await peerHome('mcporter', servers);
     const { vault } = vaultAt(at.home);
     const [found] = (await findLogins(at.peer, at.context)).logins;
@@ -97,7 +97,7 @@ describe('a backup', () => {
     expect(await readFile(found.file, 'utf8')).toContain('"later": true');
   });
 
-  test('of a file stays beside the four before it, and the oldest goes', async () => {
+  test('keeps five backups of a file and removes the oldest', async () => {
     const at = await peerHome('codex', servers);
     const { vault } = vaultAt(at.home);
     const keep = (path: string, text: string) =>
@@ -110,19 +110,19 @@ describe('a backup', () => {
     expect(texts[0]).toBe('text 7');
   });
 
-  test('is one for all the logins that leave a file in one import', async () => {
+  test('makes one backup for all logins that leave a file in one import', async () => {
     const at = await peerHome('cline', servers);
     const { vault } = vaultAt(at.home);
     const keep = backupKeeper(at.peer, vault);
     await keep({ path: '/file', text: 'a b c', next: 'b c' });
     await keep({ path: '/file', text: 'b c', next: 'c' });
     expect((await vault.backups()).backups.map(({ text }) => text.reveal())).toEqual(['a b c']);
-    // The program has written in between.
+    // The program has written to the file in between.
     await keep({ path: '/file', text: 'c d', next: 'd' });
     expect((await vault.backups()).backups.map(({ text }) => text.reveal())).toEqual(['c d', 'a b c']);
   });
 
-  test('opens after two new keys', async () => {
+  test('opens a backup after three changes of the sealing key', async () => {
     const at = await peerHome('goose', servers);
     await moved(at);
     for (let index = 0; index < 3; index += 1) await vaultAt(at.home).vault.rekey();
@@ -132,7 +132,7 @@ describe('a backup', () => {
     });
   });
 
-  test('is not made where no key outlives the process', async () => {
+  test('makes no backup when no key outlives the process', async () => {
     const at = await peerHome('codex', servers);
     const { vault } = vaultAt(at.home, { keyring: 'memory' });
     const file = { from: 'codex', path: '/file', text: new Secret('text') };
@@ -140,7 +140,7 @@ describe('a backup', () => {
     expect(await sealedAt(at)).toEqual({});
   });
 
-  test('that cannot be made leaves the login where it was, and here, and says so', async () => {
+  test('keeps the login in both places and says so when the backup fails', async () => {
     const at = await peerHome('codex', servers);
     const before = await at.files();
     const { vault } = vaultAt(at.home);
@@ -159,7 +159,7 @@ describe('a backup', () => {
     });
   });
 
-  test('of a file that is too large is refused, and nothing is taken out', async () => {
+  test('refuses to back up a file that is too large, and removes nothing', async () => {
     const at = await peerHome('cline', servers);
     const [path = ''] = Object.keys(await at.files());
     const file = join(at.directory, path);
@@ -174,8 +174,8 @@ describe('a backup', () => {
   });
 });
 
-describe('putting a backup back', () => {
-  test('keeps what is there until then, and writes under the lock of the program', async () => {
+describe('restoring a backup', () => {
+  test('backs up the current file before it restores, under the program’s lock', async () => {
     const at = await peerHome('cline', servers);
     const { vault, found } = await moved(at);
     const left = await readFile(found.file, 'utf8');
@@ -195,8 +195,8 @@ describe('putting a backup back', () => {
   });
 });
 
-describe('a lock of the program', () => {
-  /** Takes it as the program does, and gives it back. */
+describe('the program’s lock', () => {
+  /** Takes the lock as the program does, and returns the path to remove. */
   const LOCKS: Readonly<Record<string, (at: PeerHome, file: string) => Promise<string>>> = {
     cline: async (_, file) => {
       await mkdir(`${file}.lock`);
@@ -216,7 +216,7 @@ describe('a lock of the program', () => {
     },
   };
 
-  test.each(Object.keys(LOCKS))('is waited for, and the login leaves afterwards (%s)', async (id) => {
+  test.each(Object.keys(LOCKS))('waits for the lock of %s, and removes the login afterwards', async (id) => {
     const at = await peerHome(id, servers);
     const before = await at.files();
     const [found] = (await findLogins(at.peer, at.context)).logins;
@@ -229,12 +229,12 @@ describe('a lock of the program', () => {
     expect(Object.keys(await at.files())).toEqual(Object.keys(before));
   });
 
-  test('of Cline that is not given back leaves the login there and here, which is said', async () => {
+  test('keeps the login in both places, and says so, when Cline holds its lock', async () => {
     const at = await peerHome('cline', servers);
     const before = await at.files();
     const [found] = (await findLogins(at.peer, at.context)).logins;
     const lock = (await LOCKS['cline']?.(at, found?.file ?? '')) ?? '';
-    // Held by a program that works: it makes its lock anew all the time.
+    // A running program holds the lock: it refreshes the lock all the time.
     const holding = setInterval(() => void utimes(lock, new Date(), new Date()), 1_000);
     try {
       const { vault } = vaultAt(at.home);

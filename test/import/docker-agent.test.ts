@@ -29,7 +29,7 @@ beforeAll(async () => {
 });
 afterAll(() => servers.stop());
 
-/** A person's home in which docker-agent has two logins, of which one works at the server of the test. */
+/** Makes a user's home in which docker-agent has two logins, one of them at the test's server. */
 async function dockerAgentHome(layout: 'file' | 'old' = 'file') {
   const login = await peerLogin(servers);
   const directory = await temporaryDirectory();
@@ -74,7 +74,7 @@ async function only(context: SourceContext): Promise<FoundLogin> {
 
 describe('a login of docker-agent', () => {
   test.each(['file', 'old'] as const)(
-    'moves out of its layout (%s): it is refreshed here, and the other entry stays with all its fields',
+    'moves a login out of the layout %s: refreshes it here, and keeps the other entry with all its fields',
     async (layout) => {
       const at = await dockerAgentHome(layout);
       const { vault } = vaultAt(at.home);
@@ -101,7 +101,7 @@ describe('a login of docker-agent', () => {
     },
   );
 
-  test('is only looked at where nothing is taken, in the older layout too', async () => {
+  test('reads the older layout without changing it when nothing is moved', async () => {
     const at = await dockerAgentHome('old');
     const { files } = dockerAgentParts(at.cagent, at.environment);
     const item = join(at.cagent, 'mcp-oauth-keyring', 'oauth:tokens');
@@ -114,7 +114,7 @@ describe('a login of docker-agent', () => {
     await expect(readFile(files.bundle)).rejects.toMatchObject({ code: 'ENOENT' });
   });
 
-  test('that docker-agent has refreshed meanwhile moves with its newer tokens', async () => {
+  test('moves the newer tokens when docker-agent has refreshed meanwhile', async () => {
     const at = await dockerAgentHome();
     const found = await only(at.context);
     const next = { ...at.entry, ...(await peerLogin(servers)).tokens };
@@ -128,7 +128,7 @@ describe('a login of docker-agent', () => {
     expect((await at.bundle()).size).toBe(0);
   });
 
-  test('waits for another process that holds docker-agent’s lock, and moves then', async () => {
+  test('waits for another process that holds docker-agent’s lock, then moves the login', async () => {
     const at = await dockerAgentHome();
     const found = await only(at.context);
     const script = join(import.meta.dirname, '../support/processes/lock-holder.ts');
@@ -153,7 +153,7 @@ describe('a login of docker-agent', () => {
     await holder.ended;
   });
 
-  test('whose entry is damaged is left out, and so is said; a file under another key is refused and kept', async () => {
+  test('skips a damaged entry and says so, and refuses a file under another key', async () => {
     const at = await dockerAgentHome();
     await writeBundle(
       at.cagent,
@@ -176,7 +176,7 @@ describe('a login of docker-agent', () => {
     expect(await readFile(file, 'base64')).toBe(before);
   });
 
-  test('is not imported into the store that it is in, and is by the command into ours', async () => {
+  test('imports a login into our store, and refuses the store that already has it', async () => {
     const at = await dockerAgentHome();
     const before = await readFile(join(at.cagent, 'mcp-oauth-tokens.enc'), 'base64');
     const run = (args: readonly string[], variables = {}) =>
@@ -200,8 +200,8 @@ describe('a login of docker-agent', () => {
   });
 });
 
-describe('with --store docker-agent, a login of another program', () => {
-  test('moves into docker-agent’s file, and is refreshed there', async () => {
+describe('importing with --store docker-agent', () => {
+  test('moves a login of another program into docker-agent’s file, and refreshes it there', async () => {
     const at = await peerHome('codex', servers);
     const dockerAgentDir = join(at.directory, '.config', 'cagent');
     await mkdir(dirname(dockerAgentDir), { recursive: true });
@@ -221,12 +221,12 @@ describe('with --store docker-agent, a login of another program', () => {
     expect(JSON.stringify(await at.files())).not.toContain(at.login.tokens.refresh_token);
   });
 
-  // The rehearsal, what lies beside, and the bundle are placed in this order; then the other program's file is.
+  // The import writes the self-test, the sidecar and the bundle in this order, then the other program's file.
   test.each([
     ['file-placed', 2, 'moved'],
     ['file-placed', 3, 'finished'],
     ['directory-synced', 3, 'finished'],
-  ])('whose import is killed after %s, time %d, is then %s', async (step, count, expected) => {
+  ])('killed after %s, time %d, the import is then %s', async (step, count, expected) => {
     const at = await peerHome('codex', servers);
     const dockerAgentDir = join(at.directory, '.config', 'cagent');
     await mkdir(dirname(dockerAgentDir), { recursive: true });

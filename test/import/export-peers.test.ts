@@ -23,7 +23,7 @@ beforeAll(async () => {
 });
 afterAll(() => servers.stop());
 
-/** A home with a login, and a person's home beside it, where other programs have theirs. */
+/** Makes a Holdfast home with a login, and a user's home for the files of other programs. */
 async function context() {
   const { home, first } = await loggedIn(await temporaryHome(), servers.resource);
   const directory = await temporaryDirectory();
@@ -49,7 +49,7 @@ describe('--format mcp-remote', () => {
     return { ...at, out, read, run: (...args: string[]) => at.run(['--format', 'mcp-remote', ...args]) };
   }
 
-  test('writes an access token alone, which only the user can read, and leaves the login', async () => {
+  test('writes only the access token, readable by the user alone, and keeps the login', async () => {
     const at = await withDirectory();
     const { code, out, err } = await at.run('--out', at.out);
     expect([code, out]).toEqual([0, '']);
@@ -62,13 +62,13 @@ describe('--format mcp-remote', () => {
       token_type: 'Bearer',
       issuer: servers.issuer,
     });
-    // In milliseconds; the clock may have been set a little meanwhile.
+    // In milliseconds; the clock may have been adjusted a little meanwhile.
     expect(Math.abs(tokens.expires_at - (at.first.tokens.expiresAt ?? 0))).toBeLessThan(5_000);
     expect(tokens).not.toHaveProperty('refresh_token');
     expect((await stored(at.home, servers.resource)).credential.loginRequired).toBeUndefined();
   });
 
-  test('moves the whole login, which then is here no more, and can be imported again', async () => {
+  test('moves the whole login to mcp-remote, from which it can be imported again', async () => {
     const at = await withDirectory();
     const { code, err } = await at.run('--move', '--out', at.out);
     expect([code, err]).toEqual([0, expect.stringContaining('is here no more')]);
@@ -87,7 +87,7 @@ describe('--format mcp-remote', () => {
     expect((await back.token(servers.resource, { rejectedGeneration: 1 })).generation).toBe(2);
   });
 
-  test('leaves the login that mcp-remote has, unless it is to be replaced', async () => {
+  test('keeps the login that mcp-remote has unless told to replace it', async () => {
     const at = await withDirectory();
     const file = join(at.out, `${name()}_tokens.json`);
     await writeFile(file, '{"access_token":"theirs","token_type":"Bearer"}', { mode: 0o600 });
@@ -101,7 +101,7 @@ describe('--format mcp-remote', () => {
     expect(await readFile(file, 'utf8')).not.toContain('theirs');
   });
 
-  test('needs a directory that is there', async () => {
+  test('requires an existing output directory', async () => {
     const at = await withDirectory();
     for (const [args, said] of [
       [[], 'mcp-remote-v1'],
@@ -126,7 +126,7 @@ describe('--format docker-agent', () => {
     };
   }
 
-  test('adds an access token to its file, and leaves the login and the other entries', async () => {
+  test('adds an access token to docker-agent’s file, and keeps the login and the other entries', async () => {
     const at = await withDirectory();
     const other = { access_token: 'other', a_later_field: 1 };
     await writeBundle(at.cagent, at.environment, new Map([['https://other.example/', other]]));
@@ -143,7 +143,7 @@ describe('--format docker-agent', () => {
     expect(await accepted(servers.resource, (await vault.token(servers.resource)).token)).toBe(true);
   });
 
-  test('moves the whole login, which works with --store docker-agent, and is here no more', async () => {
+  test('moves the whole login to docker-agent, where --store docker-agent can use it', async () => {
     const at = await withDirectory();
     expect((await at.run('--move')).code).toBe(0);
     const { vault } = vaultAt(at.home);
@@ -158,7 +158,7 @@ describe('--format docker-agent', () => {
     );
   });
 
-  test('leaves the login that docker-agent has, unless it is to be replaced', async () => {
+  test('keeps the login that docker-agent has unless told to replace it', async () => {
     const at = await withDirectory();
     const theirs = { access_token: 'theirs', a_later_field: 1 };
     await writeBundle(at.cagent, at.environment, new Map([[servers.resource, theirs]]));
@@ -175,7 +175,7 @@ describe('--format docker-agent', () => {
     });
   });
 
-  test('is refused where the login is in docker-agent’s store already, and with a file to write', async () => {
+  test('refuses --store docker-agent and --out with --format docker-agent', async () => {
     const at = await withDirectory();
     for (const args of [
       ['--store', 'docker-agent'],
@@ -187,22 +187,26 @@ describe('--format docker-agent', () => {
     expect(await readdir(join(at.directory, '.config'))).toEqual([]);
   });
 
-  test.skipIf(NO_WITNESS)('writes an entry that the Go witness reads', { timeout: BUILD_MS }, async () => {
-    const at = await withDirectory();
-    expect((await at.run('--move')).code).toBe(0);
-    const program = await buildWitness(await temporaryDirectory());
-    expect(JSON.parse(witness(program, at.cagent, 'read'))).toEqual({
-      [servers.resource]: expect.objectContaining({
-        access_token: at.first.tokens.accessToken.reveal(),
-        refresh_token: at.first.tokens.refreshToken?.reveal(),
-        client_id: at.first.client.clientId,
-        auth_server: servers.issuer,
-      }),
-    });
-  });
+  test.skipIf(NO_WITNESS)(
+    'writes an entry that the Go implementation reads',
+    { timeout: BUILD_MS },
+    async () => {
+      const at = await withDirectory();
+      expect((await at.run('--move')).code).toBe(0);
+      const program = await buildWitness(await temporaryDirectory());
+      expect(JSON.parse(witness(program, at.cagent, 'read'))).toEqual({
+        [servers.resource]: expect.objectContaining({
+          access_token: at.first.tokens.accessToken.reveal(),
+          refresh_token: at.first.tokens.refreshToken?.reveal(),
+          client_id: at.first.client.clientId,
+          auth_server: servers.issuer,
+        }),
+      });
+    },
+  );
 });
 
-test('with --store docker-agent, a login is exported as from any store', async () => {
+test('exports a login of --store docker-agent like that of any store', async () => {
   const at = await context();
   const cagent = join(at.directory, 'cagent');
   const { vault } = vaultAt(at.home, {
@@ -225,7 +229,7 @@ test('with --store docker-agent, a login is exported as from any store', async (
     tokens: { refreshToken: at.first.tokens.refreshToken?.reveal() },
   });
   await expect(vault.token(servers.resource)).rejects.toMatchObject({ code: 'login-required' });
-  // docker-agent, too, must not have what has left.
+  // docker-agent must not keep a refresh token that has been moved.
   const [entry] = [...(await bundleAt(cagent, at.environment)).values()];
   expect(JSON.stringify(entry ?? {})).not.toContain(at.first.tokens.refreshToken?.reveal());
 });

@@ -11,7 +11,7 @@ beforeAll(async () => {
 afterAll(() => servers.stop());
 
 describe('a login that is exported', () => {
-  test('stays as it was where nobody took it', async () => {
+  test('keeps the login when the delivery fails', async () => {
     const { home, vault, first } = await loggedIn(await temporaryHome(), servers.resource);
     const deliver = () => Promise.reject(new Error('The pipe is closed.'));
     await expect(vault.export(servers.resource, { mode: 'move', deliver })).rejects.toThrow('The pipe');
@@ -21,7 +21,7 @@ describe('a login that is exported', () => {
     expect((await vault.token(servers.resource)).token.equals(first.tokens.accessToken)).toBe(true);
   });
 
-  test('leaves one that was made meanwhile where it is, and says so', async () => {
+  test('keeps a login that was made during the export, and says so', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const deliver = async () => {
       await vaultAt(home).vault.login(servers.resource, { interaction: scripted });
@@ -33,7 +33,7 @@ describe('a login that is exported', () => {
     expect((await stored(home, servers.resource)).credential.loginRequired).toBeUndefined();
   });
 
-  test('says where it went, is not revoked by a logout, and works where it came to, once', async () => {
+  test('says where the login went, does not revoke it on logout, and works once where it was imported', async () => {
     const { home, vault, first } = await loggedIn(await temporaryHome(), servers.resource);
     const given: ExportedLogin[] = [];
     const deliver = async (login: ExportedLogin) => void given.push(login);
@@ -55,7 +55,7 @@ describe('a login that is exported', () => {
     expect(await stored(home, servers.resource).catch(() => undefined)).toBeUndefined();
   });
 
-  test('is refused where its tokens are bound to a key, or come without a person', async () => {
+  test('refuses to export bound tokens and logins by client credentials', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const deliver = () => Promise.reject(new Error('It was given away.'));
     await change(home, servers.resource, () => ({ grant: { type: 'client_credentials' } }));

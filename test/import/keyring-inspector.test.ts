@@ -7,7 +7,7 @@ import type { FoundLogin, SourceContext } from '../../src/import/source.ts';
 import { peerNamed } from '../../src/import/sources.ts';
 import { temporaryDirectory, temporaryHome } from '../support/homes/home.ts';
 
-/* `secrets.json` as the Inspector 2.12.0 itself has encrypted it. */
+/* `secrets.json` as the Inspector 2.12.0 encrypted it. */
 
 const FIXTURE = fileURLToPath(
   new URL('../fixtures/peers/inspector-encrypted/.mcp-inspector/secrets.json', import.meta.url),
@@ -36,7 +36,7 @@ async function reasonsAt(context: SourceContext): Promise<readonly string[]> {
   return skipped.map(({ reason }) => reason);
 }
 
-describe('what the Inspector has encrypted', () => {
+describe('the Inspector’s encrypted file', () => {
   test('opens with its passphrase, and one login leaves it', async () => {
     const { file, context } = await placeWith({ MCP_INSPECTOR_SECRET_KEY: PASSPHRASE });
     const before = await readFile(file, 'utf8');
@@ -56,7 +56,7 @@ describe('what the Inspector has encrypted', () => {
     expect(left.logins.map(({ login }) => login.refreshToken?.reveal())).toEqual(['other-refresh']);
   });
 
-  test('opens with the passphrase in a file, less the end of its line', async () => {
+  test('opens with the passphrase in a file, without its line end', async () => {
     const variables: Record<string, string> = {};
     const { context, homeDirectory } = await placeWith(variables);
     variables['MCP_INSPECTOR_SECRET_KEY_FILE'] = join(homeDirectory, 'key');
@@ -66,7 +66,7 @@ describe('what the Inspector has encrypted', () => {
     expect(await reasonsAt(context)).toEqual([expect.stringContaining('empty, or not there')]);
   });
 
-  test('stays closed without a passphrase, with a wrong one, and with two: each is said', async () => {
+  test('says why it does not open: no passphrase, a wrong one, or two', async () => {
     const said = async (variables: Readonly<Record<string, string>>) =>
       reasonsAt((await placeWith(variables)).context);
     expect(await said({})).toEqual([expect.stringContaining('set MCP_INSPECTOR_SECRET_KEY')]);
@@ -77,7 +77,7 @@ describe('what the Inspector has encrypted', () => {
     expect(await said(both)).toEqual([expect.stringContaining('unset one')]);
   });
 
-  test('may not ask for more work than the Inspector itself would do', async () => {
+  test('refuses a key derivation more costly than the Inspector’s own', async () => {
     const { file, context } = await placeWith({ MCP_INSPECTOR_SECRET_KEY: PASSPHRASE });
     const text = await readFile(file, 'utf8');
     await writeFile(file, text.replace('"N": 16384', '"N": 1073741824'));

@@ -31,14 +31,14 @@ beforeAll(async () => {
 });
 afterAll(() => servers.stop());
 
-/** Where the fixture has the tokens that lie in the keyring here. */
+/** The fixture's files of the tokens that these tests move into the keyring. */
 const TOKEN_FILES: Readonly<Record<string, string>> = {
   codex: '.codex/.credentials.json',
   gemini: '.gemini',
   goose: '.config/goose/secrets.yaml',
   inspector: '.mcp-inspector/secrets.json',
 };
-/** Which attribute the peer's library gives its account: the keyring crate, or keytar (libsecret). */
+/** The attribute in which the program's library stores the account: the keyring crate, or keytar (libsecret). */
 const ATTRIBUTE: Readonly<Record<string, string>> = { gemini: 'account' };
 
 interface Item {
@@ -47,7 +47,7 @@ interface Item {
   readonly text: string;
 }
 
-/** A peer whose tokens are in the keyring of that bus, and in no file. */
+/** Makes a home of a program whose tokens are only in the keyring of that bus. */
 async function inKeyring(id: string, bus: Bus): Promise<{ at: PeerHome; items: readonly Item[] }> {
   const at = await peerHome(id, servers);
   await rm(join(at.directory, TOKEN_FILES[id] ?? ''), { recursive: true });
@@ -85,7 +85,7 @@ function kept(
   }
 }
 
-/** The login first, then what has to stay. */
+/** Returns the login first, then the items that must stay. */
 function itemsOf(id: string, { login }: PeerHome): readonly [Item, ...Item[]] {
   const { access_token, refresh_token } = login.tokens;
   const wire = { access_token, token_type: 'bearer', expires_in: 3600, refresh_token, scope: 'tools:call' };
@@ -165,9 +165,9 @@ async function unlockedBus(): Promise<Bus> {
   return bus;
 }
 
-describe.skipIf(NO_SECRET_SERVICE)('in the Secret Service', () => {
+describe.skipIf(NO_SECRET_SERVICE)('logins in the Secret Service', () => {
   test.each(['codex', 'goose', 'gemini', 'inspector'])(
-    'a login of %s moves: it is refreshed here, is no more there, and everything else stays',
+    'moves a login of %s, refreshes it here, and keeps everything else there',
     async (id) => {
       const bus = await unlockedBus();
       const { at, items } = await inKeyring(id, bus);
@@ -195,25 +195,22 @@ describe.skipIf(NO_SECRET_SERVICE)('in the Secret Service', () => {
     },
   );
 
-  test.skipIf(NO_LIBRARY)(
-    'an item that @napi-rs/keyring wrote is found, as the Inspector writes it',
-    async () => {
-      const bus = await unlockedBus();
-      const at = await peerHome('inspector', servers);
-      await rm(join(at.directory, '.mcp-inspector/secrets.json'));
-      const { service, account, text } = itemsOf('inspector', at)[0];
-      const write = `import { AsyncEntry } from '@napi-rs/keyring';
+  test.skipIf(NO_LIBRARY)('finds an item that @napi-rs/keyring wrote as the Inspector does', async () => {
+    const bus = await unlockedBus();
+    const at = await peerHome('inspector', servers);
+    await rm(join(at.directory, '.mcp-inspector/secrets.json'));
+    const { service, account, text } = itemsOf('inspector', at)[0];
+    const write = `import { AsyncEntry } from '@napi-rs/keyring';
       await new AsyncEntry(process.env.SERVICE, process.env.ACCOUNT).setPassword(process.env.TEXT);`;
-      execFileSync(process.execPath, ['--input-type=module', '-e', write], {
-        env: { ...bus.variables, SERVICE: service, ACCOUNT: account, TEXT: text },
-      });
-      const found = await only(onBus(at, bus));
-      expect(await found.take()).toBe('taken');
-      expect(kept(bus, { service, account })).toBeUndefined();
-    },
-  );
+    execFileSync(process.execPath, ['--input-type=module', '-e', write], {
+      env: { ...bus.variables, SERVICE: service, ACCOUNT: account, TEXT: text },
+    });
+    const found = await only(onBus(at, bus));
+    expect(await found.take()).toBe('taken');
+    expect(kept(bus, { service, account })).toBeUndefined();
+  });
 
-  test('both places of Codex count, and each login is taken from where it is', async () => {
+  test('finds the logins of Codex in its file and its keyring, and removes each from its own place', async () => {
     const bus = await unlockedBus();
     const at = await peerHome('codex', servers);
     const [one] = itemsOf('codex', at);
@@ -228,7 +225,7 @@ describe.skipIf(NO_SECRET_SERVICE)('in the Secret Service', () => {
     expect(left.includes(at.login.tokens.refresh_token)).toBe(true);
   });
 
-  test('what the peer has refreshed meanwhile stays', async () => {
+  test('keeps an item that the program has refreshed meanwhile', async () => {
     const bus = await unlockedBus();
     const { at, items } = await inKeyring('codex', bus);
     const [one] = items as [Item];
@@ -239,7 +236,7 @@ describe.skipIf(NO_SECRET_SERVICE)('in the Secret Service', () => {
     expect(kept(bus, one)).toBe(newer);
   });
 
-  test('what the peer has logged out of meanwhile is gone', async () => {
+  test('reports an item that the program has removed meanwhile as gone', async () => {
     const bus = await unlockedBus();
     const { at, items } = await inKeyring('codex', bus);
     const [one] = items as [Item];
@@ -250,7 +247,7 @@ describe.skipIf(NO_SECRET_SERVICE)('in the Secret Service', () => {
     expect(await found.take()).toBe('gone');
   });
 
-  test('an item with other things than a login is said, and left', async () => {
+  test('reports and keeps an item that holds no login', async () => {
     const bus = await unlockedBus();
     const at = await peerHome('codex', servers);
     await rm(join(at.directory, '.codex/.credentials.json'));
@@ -266,7 +263,7 @@ describe.skipIf(NO_SECRET_SERVICE)('in the Secret Service', () => {
     ]);
   });
 
-  test('an item of goose that is damaged is said, and left', async () => {
+  test('reports and keeps a damaged item of goose', async () => {
     const bus = await unlockedBus();
     const { at } = await inKeyring('goose', bus);
     const damaged = { service: 'goose', account: 'secrets', text: '{"OPENAI_API_KEY":' };
@@ -277,7 +274,7 @@ describe.skipIf(NO_SECRET_SERVICE)('in the Secret Service', () => {
     expect(kept(bus, damaged)).toBe(damaged.text);
   });
 
-  test('is locked: that is said, and does not read as no login', async () => {
+  test('reports a locked keyring, not a missing login', async () => {
     const home = await temporaryDirectory();
     const first = await privateBus({ home });
     await first.keyring({ unlock: true });
@@ -296,7 +293,7 @@ describe.skipIf(NO_SECRET_SERVICE)('in the Secret Service', () => {
     ]);
   });
 
-  test('does not answer: that ends in time, as broken', async () => {
+  test('fails in time when the keyring does not answer', async () => {
     const bus = await privateBus();
     const daemon = await bus.keyring({ unlock: true });
     const { at } = await inKeyring('goose', bus);
@@ -305,7 +302,7 @@ describe.skipIf(NO_SECRET_SERVICE)('in the Secret Service', () => {
     daemon.kill('SIGCONT');
   });
 
-  test.skipIf(NO_KEYCTL)('the copy in the kernel’s keyring leaves with the login of Codex', async () => {
+  test.skipIf(NO_KEYCTL)('removes the copy in the kernel’s keyring with the login of Codex', async () => {
     const bus = await unlockedBus();
     const { at, items } = await inKeyring('codex', bus);
     const [one] = items as [Item];
@@ -316,7 +313,7 @@ describe.skipIf(NO_SECRET_SERVICE)('in the Secret Service', () => {
     expect(() => kernel.read(key)).toThrow();
   });
 
-  test('a login of Codex leaves under the lock that Codex holds while it refreshes it', async () => {
+  test('waits for the lock that Codex holds during a refresh', async () => {
     const bus = await unlockedBus();
     const { at, items } = await inKeyring('codex', bus);
     const [one] = items as [Item];
@@ -326,7 +323,7 @@ describe.skipIf(NO_SECRET_SERVICE)('in the Secret Service', () => {
     const name = createHash('sha256').update(one.account).digest('hex');
     const held = await acquireLock(join(locks, `${name}.lock`), { waitMs: 0 });
     const taken = found.take();
-    // It needs some milliseconds where it does not wait.
+    // Without the lock, it would take only some milliseconds.
     expect(await Promise.race([taken, sleep(500).then(() => 'waits')])).toBe('waits');
     const refreshed = one.text.replace(at.login.tokens.refresh_token, 'a-newer-refresh-token');
     keep(bus, { ...one, text: refreshed });
@@ -335,7 +332,7 @@ describe.skipIf(NO_SECRET_SERVICE)('in the Secret Service', () => {
     expect(kept(bus, one)).toBe(refreshed);
   });
 
-  test('a secret of goose leaves under the lock that goose holds while it changes one', async () => {
+  test('waits for the lock that goose holds while it changes a secret', async () => {
     const bus = await unlockedBus();
     const { at } = await inKeyring('goose', bus);
     const found = await only(at);
@@ -346,7 +343,7 @@ describe.skipIf(NO_SECRET_SERVICE)('in the Secret Service', () => {
     expect(await taken).toBe('taken');
   });
 
-  test('a file that the person names is all that is looked at', async () => {
+  test('looks only at the file that the user names', async () => {
     const bus = await unlockedBus();
     const { at } = await inKeyring('codex', bus);
     const file = join(at.directory, 'another.json');
@@ -356,7 +353,7 @@ describe.skipIf(NO_SECRET_SERVICE)('in the Secret Service', () => {
   });
 });
 
-test('where there is no session bus the keyring is not touched, and that is said', async () => {
+test('skips the keyring and says so when there is no session bus', async () => {
   const at = await peerHome('goose', servers);
   const environment = { ...at.context.environment, platform: 'linux' as const, variables: {} };
   const { logins, skipped, places } = await findLogins(at.peer, { ...at.context, environment });

@@ -12,7 +12,7 @@ import { temporaryDirectory, temporaryHome } from '../support/homes/home.ts';
 import { accepted, loggedIn } from '../support/homes/vault.ts';
 import { type Servers, startServers } from '../support/servers/servers.ts';
 
-/* mcp-remote itself uses a login that was exported to it, and refreshes it. */
+/* mcp-remote uses a login that was exported to it, and refreshes it. */
 
 const MODULES = fileURLToPath(new URL('../../bench/peers/node_modules', import.meta.url));
 const MCP_REMOTE = `${MODULES}/mcp-remote/dist/client.js`;
@@ -35,7 +35,7 @@ async function exported(mode: 'access-token' | 'move') {
   return { home, first, file: join(directory, `${md5}_tokens.json`) };
 }
 
-/** mcp-remote in that home, until it ends; nobody logs in for it. Answers how it ended, and the browser's URL if it asked. */
+/** Runs mcp-remote in that home without a browser. Returns its exit code, and whether it asked for a login. */
 async function runs(home: string) {
   const child = spawn(process.execPath, [MCP_REMOTE, servers.resource, '--allow-http'], {
     env: { PATH: process.env['PATH'] ?? '', HOME: home, BROWSER: 'true' },
@@ -54,10 +54,13 @@ async function runs(home: string) {
 }
 
 describe.skipIf(!existsSync(MCP_REMOTE))('mcp-remote (where bench/peers is installed)', () => {
-  test.each(['access-token', 'move'] as const)('uses what was exported to it (%s)', async (mode) => {
-    const { home } = await exported(mode);
-    expect(await runs(home)).toEqual({ code: 0, asked: false });
-  });
+  test.each(['access-token', 'move'] as const)(
+    'uses the login that was exported to it (%s)',
+    async (mode) => {
+      const { home } = await exported(mode);
+      expect(await runs(home)).toEqual({ code: 0, asked: false });
+    },
+  );
 
   test('refreshes the login that was moved to it', async () => {
     const { home, first, file } = await exported('move');

@@ -14,7 +14,7 @@ import { accepted, vaultAt } from '../support/homes/vault.ts';
 import { type Servers, startServers } from '../support/servers/servers.ts';
 import { type PeerHome, peerHome } from './peer-home.ts';
 
-/* The programs themselves write what is imported, and read what is left. */
+/* The real programs write the logins to import, and read their files afterwards. */
 
 const MODULES = fileURLToPath(new URL('../../bench/peers/node_modules', import.meta.url));
 const MCP_REMOTE = `${MODULES}/mcp-remote/dist/client.js`;
@@ -22,9 +22,9 @@ const GEMINI = `${MODULES}/@google/gemini-cli-core`;
 const MCPORTER = `${MODULES}/mcporter/dist/cli.js`;
 const INSPECTOR = `${MODULES}/@modelcontextprotocol/inspector/clients/launcher/build/index.js`;
 const OPENCODE = `${MODULES}/opencode-linux-x64/bin/opencode`;
-/** They are no dependency of this package: `npm ci` in bench/peers brings them. */
+/** They are not dependencies of this package: `npm ci` in bench/peers installs them. */
 const NO_PEERS = ![MCP_REMOTE, GEMINI, MCPORTER, INSPECTOR].every((path) => existsSync(path));
-/** It is a program of its own, for Linux on x64. */
+/** A separate program, for Linux on x64. */
 const NO_OPENCODE = !existsSync(OPENCODE);
 
 let servers: Servers;
@@ -34,7 +34,7 @@ beforeAll(async () => {
 });
 afterAll(() => Promise.all([servers.stop(), others.stop()]));
 
-/** A program in the person's home, to its end; it gets a browser that logs in. */
+/** Runs a program in the user's home until it ends, with a browser that logs in. */
 async function runs(
   at: PeerHome,
   args: readonly string[],
@@ -55,7 +55,7 @@ async function runs(
         if (opened.has(url)) continue;
         opened.add(url);
         browse(url).catch(() => {
-          // The program ends by itself when nobody comes back.
+          // The program ends without help when the browser does not return.
         });
       }
     });
@@ -67,10 +67,10 @@ async function runs(
 describe.skipIf(NO_PEERS)('mcp-remote (where bench/peers is installed)', () => {
   const start = (at: PeerHome, { resource }: Servers) => runs(at, [MCP_REMOTE, resource, '--allow-http']);
 
-  test('logs in, its login moves, its other one still serves it, and it logs in anew by itself', async () => {
+  test('keeps its second login when the first one moves, and logs in again', async () => {
     const at = await peerHome('mcp-remote', servers);
     const urls = [servers.resource];
-    // In place of the fixture's login, one that it made itself.
+    // Replaces the login of the fixture by one that the program made.
     await (await findLogins(at.peer, at.context)).logins[0]?.take();
     expect(await start(at, servers)).toMatchObject({ code: 0, opened: 1 });
     expect(await start(at, others)).toMatchObject({ code: 0, opened: 1 });
@@ -100,7 +100,7 @@ describe.skipIf(NO_PEERS)('Gemini CLI (where bench/peers is installed)', () => {
       { GEMINI_FORCE_ENCRYPTED_FILE_STORAGE: 'true', GEMINI_FORCE_FILE_STORAGE: 'true' },
     ],
   ])(
-    'writes %s, its login moves, and it reads the others as before',
+    'keeps its other logins when the login that it saved as %s moves',
     async (_, variables) => {
       const login = await peerLogin(servers);
       const at = await peerHome('gemini', servers, { login });
@@ -150,11 +150,11 @@ describe.skipIf(NO_PEERS)('Gemini CLI (where bench/peers is installed)', () => {
 });
 
 interface Program {
-  /** Tells it of both servers. */
+  /** Configures both servers. */
   configure(at: PeerHome): Promise<void>;
-  /** Its own login at that server, in the browser. */
+  /** Logs in at that server with the browser. */
   logIn(at: PeerHome, name: 'notion' | 'other'): Promise<{ code: number | null; opened: number }>;
-  /** Whether it uses the server with the login that it has. */
+  /** Returns whether the program uses the server with its stored login. */
   uses(at: PeerHome, name: 'notion' | 'other'): Promise<boolean>;
 }
 
@@ -172,7 +172,7 @@ const mcporter: Program = {
     }),
   logIn: (at, name) => runs(at, [MCPORTER, '--log-level', 'info', 'auth', name]),
   uses: async (at, name) => {
-    // Without one it waits for a login for as long as this, and it gets no browser that logs in.
+    // Without a login, it waits this long for one, and it gets no browser that logs in.
     const { said } = await runs(at, [MCPORTER, '--oauth-timeout', '1000', 'list', name, '--json']);
     return said.includes('"status": "ok"');
   },
@@ -194,12 +194,12 @@ const opencode: Program = {
     return said.includes(`✓ ${name} `);
   },
 };
-/** It asks no server of its own for anything. */
+/** Keeps it from sending requests to its maker's servers. */
 const QUIET = { OPENCODE_DISABLE_AUTOUPDATE: '1', OPENCODE_DISABLE_MODELS_FETCH: '1' };
 
 const inspector: Program = {
   configure: async () => {
-    // It is told on its command line.
+    // It takes the server from its command line.
   },
   logIn: async (at, name) => {
     const callback = `http://127.0.0.1:${await freePort()}/oauth/callback`;
@@ -236,10 +236,10 @@ describe.each([
   ['inspector', inspector, NO_PEERS],
 ] as const)('%s (where bench/peers is installed)', (id, program, missing) => {
   test.skipIf(missing)(
-    'logs in twice, one login moves, the other one still serves it, and a backup gives it back the first',
+    'keeps its second login when the first one moves, and gets the first back from a backup',
     async () => {
       const at = await peerHome(id, servers);
-      // In place of the fixture, what it writes itself.
+      // Replaces the fixture by files that the program writes.
       for (const path of Object.keys(await at.files())) await rm(join(at.directory, path));
       await program.configure(at);
       expect(await program.logIn(at, 'notion')).toMatchObject({ code: 0, opened: 1 });
@@ -258,7 +258,7 @@ describe.each([
       expect(await program.uses(at, 'other')).toBe(true);
       expect(await program.uses(at, 'notion')).toBe(false);
 
-      // Another login of its own, which moves, and comes back before either of the two has refreshed it.
+      // Moves another login of the program and restores it, before either of the two has refreshed it.
       expect(await program.logIn(at, 'notion')).toMatchObject({ code: 0, opened: 1 });
       const again = await findLogins(at.peer, { ...at.context, urls: [servers.resource] });
       for (const found of again.logins)
@@ -275,7 +275,7 @@ describe.each([
 });
 
 describe.skipIf(NO_PEERS || NO_OPENCODE)('the lock of opencode (where bench/peers is installed)', () => {
-  test('has the name that Holdfast gives it: opencode takes it where Holdfast has left it behind', async () => {
+  test('takes the lock that Holdfast left behind, under the same name', async () => {
     const at = await peerHome('opencode', servers);
     await opencode.configure(at);
     const locks = join(at.directory, '.local', 'state', 'opencode', 'locks');

@@ -6,7 +6,7 @@ import { peerNamed } from '../../src/import/sources.ts';
 import { processEnvironment } from '../../src/system/environment.ts';
 import { temporaryDirectory } from '../support/homes/home.ts';
 
-/* What is left of a file when one login is taken out of it; no server is asked. */
+/* The contents of a file after one login is removed; no request is sent. */
 
 const A = 'https://a.example/mcp';
 
@@ -24,24 +24,24 @@ async function takenFrom(id: string, text: string): Promise<string> {
 
 const entry = (url: string) => `{"server_url": "${url}", "access_token": "t", "client_id": "c"}`;
 
-describe('a file of JSON', () => {
+describe('a JSON file', () => {
   test.each([
     ['alone', `{"a|1": ${entry(A)}}\n`, '{}\n'],
     ['first', `{\n\t"a|1": ${entry(A)},\n\t"b": 1\n}\n`, '{\n\t"b": 1\n}\n'],
     ['last', `{\r\n  "b": 1,\r\n  "a|1": ${entry(A)}\r\n}`, '{\r\n  "b": 1\r\n}'],
     ['amid others', `{"b":1,"a|1":${entry(A)},"c":[1e3, "\\u00e9"]}`, '{"b":1,"c":[1e3, "\\u00e9"]}'],
-  ])('with the login %s', async (_, before, after) => {
+  ])('removes a login %s from JSON', async (_, before, after) => {
     expect(await takenFrom('codex', before)).toBe(after);
   });
 
-  test('with comments that the person wrote', async () => {
+  test('keeps the user’s comments in JSON', async () => {
     const oauth = '"oauth": {"tokens": {"access_token": "t"}, "redirectUrl": "x"}';
     const text = `{ // mine\n "mcpServers": {"a": {"url": "${A}", /* why */ ${oauth}}},\n}`;
     expect(await takenFrom('cline', text)).toBe(text.replace('"tokens": {"access_token": "t"}, ', ''));
   });
 });
 
-describe('a file of YAML', () => {
+describe('a YAML file', () => {
   const login = 'oauth_creds_a:\n  client_id: c\n  token_response:\n    access_token: t\n';
   test.each([
     ['alone', login, '{}\n'],
@@ -52,7 +52,7 @@ describe('a file of YAML', () => {
       `B: 1\noauth_creds_a: '{"token_response":{"access_token":"t"}}'\nC: 2\n`,
       'B: 1\nC: 2\n',
     ],
-  ])('with the login %s', async (_, before, after) => {
+  ])('removes a login %s from YAML', async (_, before, after) => {
     expect(await takenFrom('goose', before)).toBe(after);
   });
 });

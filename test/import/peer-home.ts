@@ -9,24 +9,24 @@ import { peerNamed } from '../../src/import/sources.ts';
 import { type Home, temporaryDirectory, temporaryHome } from '../support/homes/home.ts';
 import type { Servers } from '../support/servers/servers.ts';
 
-/* A person's home in which another program has a login: made now, at the servers of the test. */
+/* A user's home in which another program has a login, newly made at the test's servers. */
 
 const FIXTURES = fileURLToPath(new URL('../fixtures/peers', import.meta.url));
 
 export interface PeerHome {
   readonly peer: Source;
   readonly login: PeerLogin;
-  /** The person's home; where Holdfast keeps its own is elsewhere. */
+  /** The user's home; Holdfast's own home is elsewhere. */
   readonly directory: string;
   readonly home: Home;
   readonly context: SourceContext;
-  /** Every file of the peer: its text, by its path below the home. */
+  /** Every file of the program: its text by its path below the home. */
   files(): Promise<Readonly<Record<string, string>>>;
 }
 
 /**
- * @param options.login instead of a new one
- * @param options.expiresAt of its access token, in milliseconds since the epoch; in an hour, where not given
+ * @param options.login used instead of a new login
+ * @param options.expiresAt expiry of the access token, in milliseconds since the epoch; default: in one hour
  */
 export async function peerHome(
   id: string,

@@ -21,9 +21,9 @@ async function only({ peer, context }: PeerHome): Promise<FoundLogin> {
   return logins[0] as FoundLogin;
 }
 
-// docker-agent’s file is sealed: docker-agent.test.ts.
+// docker-agent’s file is sealed: see docker-agent.test.ts.
 describe.each(SOURCES.map(({ id }) => id).filter((id) => id !== 'docker-agent'))('a login of %s', (id) => {
-  test('moves: it is refreshed here, and is no more where it was, where everything else stays', async () => {
+  test('moves the login, refreshes it here, and keeps everything else in the file', async () => {
     const at = await peerHome(id, servers);
     const before = await at.files();
     const { vault } = vaultAt(at.home);
@@ -54,15 +54,15 @@ describe.each(SOURCES.map(({ id }) => id).filter((id) => id !== 'docker-agent'))
     expect(await accepted(servers.resource, token)).toBe(true);
   });
 
-  test('ends when it ends there, whatever unit its time is in', async () => {
+  test('reads the expiry of the login in any unit', async () => {
     const expiresAt = Date.now() + 1_234_000;
     const { login } = await only(await peerHome(id, servers, { expiresAt }));
-    // The Inspector does not say when it wrote its tokens, so they count as lapsed.
+    // The Inspector does not store when it wrote its tokens, so they count as expired.
     const expected = id === 'inspector' ? Date.now() : expiresAt;
     expect(Math.abs((login.expiresAt ?? 0) - expected)).toBeLessThan(5_000);
   });
 
-  test('that is not wanted stays, and a look changes nothing', async () => {
+  test('keeps a login that was not asked for, and changes nothing by looking', async () => {
     const at = await peerHome(id, servers);
     const before = await at.files();
     const { logins } = await findLogins(at.peer, { ...at.context, urls: ['https://elsewhere.example/mcp'] });
@@ -70,7 +70,7 @@ describe.each(SOURCES.map(({ id }) => id).filter((id) => id !== 'docker-agent'))
     expect(await at.files()).toEqual(before);
   });
 
-  test('keeps the mode of its file', async () => {
+  test('keeps the mode of the file', async () => {
     const at = await peerHome(id, servers);
     const found = await only(at);
     await moveLogin(found, at, vaultAt(at.home).vault, { issuer: servers.issuer });
@@ -81,7 +81,7 @@ describe.each(SOURCES.map(({ id }) => id).filter((id) => id !== 'docker-agent'))
 });
 
 describe('the rest of the file', () => {
-  test('is the same byte for byte, the product’s own login among it (Claude Code)', async () => {
+  test('keeps the rest of the file byte for byte, with the product’s own login (Claude Code)', async () => {
     const at = await peerHome('claude-code', servers);
     const [text = ''] = Object.values(await at.files());
     await moveLogin(await only(at), at, vaultAt(at.home).vault, { issuer: servers.issuer });
@@ -91,7 +91,7 @@ describe('the rest of the file', () => {
     expect(left).toBe(text.replace(entry, ''));
   });
 
-  test('keeps the secrets that are no logins to MCP servers (goose)', async () => {
+  test('keeps secrets that are no logins to MCP servers (goose)', async () => {
     const at = await peerHome('goose', servers);
     const text = (await at.files())['.config/goose/secrets.yaml'] ?? '';
     await moveLogin(await only(at), at, vaultAt(at.home).vault, { issuer: servers.issuer });
@@ -100,8 +100,8 @@ describe('the rest of the file', () => {
   });
 });
 
-describe('a file of Gemini CLI that was encrypted on another machine', () => {
-  test('is left out, and said, and hides no other', async () => {
+describe('a Gemini CLI file encrypted on another machine', () => {
+  test('skips and reports a Gemini CLI file encrypted elsewhere, and still finds the other logins', async () => {
     const at = await peerHome('gemini', servers);
     const sealed = [12, 16, 40].map((length) => 'ab'.repeat(length)).join(':');
     await writeFile(join(at.directory, '.gemini', 'gemini-credentials.json'), sealed);
@@ -111,8 +111,8 @@ describe('a file of Gemini CLI that was encrypted on another machine', () => {
   });
 });
 
-describe('what the Inspector has encrypted', () => {
-  test('is left out, and said', async () => {
+describe('the Inspector’s encrypted file', () => {
+  test('skips and reports the Inspector’s encrypted file', async () => {
     const at = await peerHome('inspector', servers);
     const sealed = { version: 1, encryption: 'aes-256-gcm', secrets: {} };
     await writeFile(join(at.directory, '.mcp-inspector', 'secrets.json'), JSON.stringify(sealed));
@@ -122,8 +122,8 @@ describe('what the Inspector has encrypted', () => {
   });
 });
 
-describe('a login that mcp-remote has under a hash', () => {
-  test('is found by the URL, and by nothing else', async () => {
+describe('logins that mcp-remote stores under a hash', () => {
+  test('finds no hashed login without its URL', async () => {
     const at = await peerHome('mcp-remote', servers, { urls: [] });
     const { logins, skipped } = await findLogins(at.peer, at.context);
     expect(logins).toEqual([]);
@@ -131,14 +131,14 @@ describe('a login that mcp-remote has under a hash', () => {
     expect(skipped[0]?.reason).toContain('--url URL');
   });
 
-  test('is found by what stands in a client’s configuration', async () => {
+  test('finds a hashed login by the URL in a client’s configuration', async () => {
     const at = await peerHome('mcp-remote', servers, { urls: [] });
     const entry = { command: 'npx', args: ['-y', 'mcp-remote', servers.resource] };
     await writeFile(join(at.directory, '.claude.json'), JSON.stringify({ mcpServers: { notion: entry } }));
     expect((await only(at)).login.resource).toBe(servers.resource);
   });
 
-  test('of a release that wrote no time ends as long after it was written as the server said', async () => {
+  test('computes the expiry from the file’s time for a release that stored none', async () => {
     const at = await peerHome('mcp-remote', servers);
     const { file } = await only(at);
     const { expires_at: _, issuer: __, ...tokens } = JSON.parse(await readFile(file, 'utf8'));
@@ -159,7 +159,7 @@ describe('a login that mcp-remote has under a hash', () => {
     });
   });
 
-  test('is taken out when its refresh is over, and not under it', async () => {
+  test('waits until a refresh of mcp-remote is over before it removes the login', async () => {
     const at = await peerHome('mcp-remote', servers);
     const found = await only(at);
     const lease = found.file.replace('_tokens.json', '_refresh_in_progress.json');
@@ -177,7 +177,7 @@ describe('the database of a newer opencode', () => {
     return { at, file: join(directory, 'mcp-auth.json') };
   };
 
-  test.each(['opencode.db', 'opencode-dev.db'])('is named where the file has no login (%s)', async (name) => {
+  test.each(['opencode.db', 'opencode-dev.db'])('reports %s when the login file is missing', async (name) => {
     const { at, file } = await put(name);
     await rm(file);
     const { logins, skipped } = await findLogins(at.peer, at.context);
@@ -185,7 +185,7 @@ describe('the database of a newer opencode', () => {
     expect(skipped).toMatchObject([{ name, reason: expect.stringContaining('log in here instead') }]);
   });
 
-  test('is no news where the file has one, as every opencode has such a database', async () => {
+  test('does not report the database when the file has a login', async () => {
     const { at } = await put('opencode.db');
     const { logins, skipped } = await findLogins(at.peer, at.context);
     expect(logins.length).toBeGreaterThan(0);
@@ -194,7 +194,7 @@ describe('the database of a newer opencode', () => {
 });
 
 describe('an import', () => {
-  test('that ended between here and there is ended by the next one', async () => {
+  test('finishes an import that was interrupted halfway', async () => {
     const at = await peerHome('codex', servers);
     const found = await only(at);
     const { vault } = vaultAt(at.home);
@@ -208,7 +208,7 @@ describe('an import', () => {
     expect((await vault.token(servers.resource)).generation).toBe(generation);
   });
 
-  test('whose second half fails says that two programs have the login, and can be ended later', async () => {
+  test('says that two programs have the login when the removal fails, and finishes later', async () => {
     const at = await peerHome('cline', servers);
     const found = await only(at);
     const { vault } = vaultAt(at.home);
@@ -225,7 +225,7 @@ describe('an import', () => {
     });
   });
 
-  test('leaves the login that is here, and the one that is there, unless it may replace it', async () => {
+  test('keeps both logins unless told to replace one', async () => {
     const at = await peerHome('codex', servers);
     const { vault } = vaultAt(at.home);
     await moveLogin(await only(at), at, vault, { issuer: servers.issuer });
@@ -244,7 +244,7 @@ describe('an import', () => {
     expect((await vault.list()).credentials.map(({ account }) => account)).toEqual(['default', 'work']);
   });
 
-  test('takes the tokens that the program has by then, where it refreshed in between', async () => {
+  test('takes the newer tokens when the program refreshes during the import', async () => {
     const at = await peerHome('codex', servers);
     const found = await only(at);
     const newer = await peerHome('codex', servers);
@@ -265,7 +265,7 @@ describe('an import', () => {
     expect((await findLogins(at.peer, at.context)).logins).toEqual([]);
   });
 
-  test('of an access token alone leaves the login there, and has nothing to refresh it with', async () => {
+  test('keeps the login there, and cannot refresh here, when it takes only the access token', async () => {
     const at = await peerHome('mcporter', servers);
     const before = await at.files();
     const { vault } = vaultAt(at.home);
@@ -281,7 +281,7 @@ describe('an import', () => {
     });
   });
 
-  test('is refused where the server has another authorization server by now', async () => {
+  test('refuses to import when the server now has another authorization server', async () => {
     const at = await peerHome('mcp-remote', servers);
     const before = await at.files();
     const found = await only(at);
@@ -292,7 +292,7 @@ describe('an import', () => {
     expect((await vault.list()).credentials).toEqual([]);
   });
 
-  test('says so, and touches nothing, where the file is damaged', async () => {
+  test('reports a damaged file and changes nothing', async () => {
     const at = await peerHome('opencode', servers);
     const [path = ''] = Object.keys(await at.files());
     const file = join(at.directory, path);
