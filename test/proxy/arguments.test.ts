@@ -11,7 +11,7 @@ async function refused(...args: string[]): Promise<string> {
   return err.trimEnd();
 }
 
-describe('what mcp-remote takes is taken, or refused with a reason:', () => {
+describe('arguments that mcp-remote takes', () => {
   test.each<[string, string[], RegExp]>([
     ['no URL', [], /needs a URL/],
     ['no URL but a word', ['linear'], /"linear" is not a URL/],
@@ -32,7 +32,7 @@ describe('what mcp-remote takes is taken, or refused with a reason:', () => {
     ],
     ['a variable that is not set', [URL, '--header', 'X-A: ${NOT_SET}'], /"NOT_SET", which is not set/],
     ['plain http to another machine', ['http://mcp.example.com/mcp'], /plain http[^]*--allow-http/],
-  ])('%s', async (_, args, expected) => {
+  ])('says why it refuses %s', async (_, args, expected) => {
     const said = await refused(...args);
     expect(said).toMatch(expected);
     expect(said).not.toContain('secret-value');
@@ -41,9 +41,9 @@ describe('what mcp-remote takes is taken, or refused with a reason:', () => {
 
 const command = program();
 
-test('plain http to another address is used where it is allowed, and said to be in the clear', async () => {
+test('uses plain http with --allow-http, and says that it is in the clear', async () => {
   const server = await statelessServer();
-  // This machine, by a name that does not say so.
+  // An address of this machine that does not look local.
   const url = server.url.replace('127.0.0.1', '[::ffff:127.0.0.1]');
   expect(await refused(url)).toMatch(/plain http/);
   const proxy = raw(command, [url, '--allow-http']);
@@ -51,7 +51,7 @@ test('plain http to another address is used where it is allowed, and said to be 
   expect(proxy.errors()).toMatch(/crosses the network in the clear, so no login is made or sent/);
 });
 
-test('--debug tells of the requests, and of no secret', async () => {
+test('logs requests without secrets with --debug', async () => {
   const server = await statelessServer();
   const proxy = raw(command, [server.url, '--debug', '--header', 'X-Key: ${KEY}'], { KEY: 'hush' });
   await proxy.begin();
@@ -60,7 +60,7 @@ test('--debug tells of the requests, and of no secret', async () => {
   expect(proxy.errors()).not.toContain('hush');
 });
 
-test('headers, the port and the rest of a line for mcp-remote go through', async () => {
+test('accepts headers, the port and the other arguments of mcp-remote', async () => {
   const server = await statelessServer();
   const args = [
     server.url,

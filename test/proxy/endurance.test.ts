@@ -9,7 +9,7 @@ const echo = (text: string) => ({ name: 'echo', arguments: { text } });
 
 describe('a server that ends the session', () => {
   test.each([404, 400])(
-    'with %i is begun with anew, and the client does not notice',
+    'begins a new session when the server answers %i, unnoticed by the client',
     async (unknownSession) => {
       const server = await statefulServer({ unknownSession });
       const proxy = raw(holdfast, [server.url]);
@@ -21,7 +21,7 @@ describe('a server that ends the session', () => {
       expect(answers.map(({ result }) => result?.['content'])).toEqual(
         [1, 2, 3].map((n) => [{ type: 'text', text: `call ${n}` }]),
       );
-      // Three answers and nothing else: the beginning was between the proxy and the server.
+      // Three answers and nothing else: the proxy hides the new `initialize` from the client.
       expect(proxy.received).toHaveLength(before + 3);
       const begins = server.seen.filter(({ body }) => body.includes('"initialize"'));
       expect(begins).toHaveLength(2);
@@ -36,7 +36,7 @@ describe('a server that restarts', () => {
     ['with sessions', statefulServer],
     ['without sessions', statelessServer],
     ['over HTTP+SSE', sseServer],
-  ] as const)('%s is reached again, by a request that was made while it was down', async (_, start) => {
+  ] as const)('reaches a server %s again with a request made while it was down', async (_, start) => {
     const server = await start();
     const client = await client1(holdfast, [server.url]);
     await client.callTool(echo('before'));
@@ -48,7 +48,7 @@ describe('a server that restarts', () => {
     expect(server.noted).toEqual(['echo before', 'echo meanwhile']);
   });
 
-  test('in the middle of a call fails that call, which may have been done, and no other', async () => {
+  test('fails only the call that a restart interrupted', async () => {
     const server = await statefulServer({ json: true });
     const client = await client1(holdfast, [server.url]);
     const call = client.callTool({ name: 'wait' });
@@ -59,7 +59,7 @@ describe('a server that restarts', () => {
     expect(server.noted.filter((one) => one === 'wait began')).toHaveLength(1);
   });
 
-  test('tells of changes again when it is back', async () => {
+  test('forwards change notifications again after a restart', async () => {
     const server = await statefulServer();
     const proxy = raw(holdfast, [server.url]);
     await proxy.begin();
@@ -75,7 +75,7 @@ describe('a server that restarts', () => {
   });
 });
 
-test('an answer whose stream breaks off is fetched by the number of the last event', async () => {
+test('resumes an answer from its last event when the stream breaks off', async () => {
   const server = await statefulServer();
   const client = await client1(holdfast, [server.url]);
   expect((await client.callTool({ name: 'cut' })).content).toEqual([{ type: 'text', text: 'after the cut' }]);
@@ -85,7 +85,7 @@ test('an answer whose stream breaks off is fetched by the number of the last eve
   expect(resumed.length).toBeGreaterThan(0);
 });
 
-test('a server that cannot be reached is an error that says so', async () => {
+test('reports a server that cannot be reached', async () => {
   const server = await statefulServer();
   await server.down();
   const proxy = raw(holdfast, [server.url]);
@@ -94,8 +94,8 @@ test('a server that cannot be reached is an error that says so', async () => {
   await server.up();
 });
 
-describe('the end', () => {
-  test('of the input ends the session at the server and the process, with 0 and without a word', async () => {
+describe('the end of the proxy', () => {
+  test('ends the session and exits with 0 and no output when its input ends', async () => {
     const server = await statefulServer();
     const proxy = raw(holdfast, [server.url]);
     await proxy.begin();
@@ -104,7 +104,7 @@ describe('the end', () => {
     expect(proxy.errors()).toBe('');
   });
 
-  test('of the input right after a request still brings the answer', async () => {
+  test('still delivers the answer to a request that came right before the end of input', async () => {
     const server = await statefulServer();
     const proxy = raw(holdfast, [server.url]);
     await proxy.begin();
@@ -113,7 +113,7 @@ describe('the end', () => {
     expect((await answer).result?.['content']).toEqual([{ type: 'text', text: 'last words' }]);
   });
 
-  test.each(['SIGTERM', 'SIGINT'] as const)('by %s is a clean one', async (signal) => {
+  test.each(['SIGTERM', 'SIGINT'] as const)('exits cleanly on %s', async (signal) => {
     const server = await statefulServer();
     const proxy = raw(holdfast, [server.url]);
     await proxy.begin();
@@ -124,7 +124,7 @@ describe('the end', () => {
   });
 });
 
-test('a client that asks for the old transport first is served by both kinds of server', async () => {
+test('serves a client that asks for the old transport first from both kinds of server', async () => {
   const [old, young] = [await sseServer(), await statelessServer()];
   for (const { url } of [old, young]) {
     const client = await client1(holdfast, [url, '--transport', 'sse-first']);
@@ -136,7 +136,7 @@ test('a client that asks for the old transport first is served by both kinds of 
   expect((await sse.begin()).error?.message).toBe('Method not allowed.');
 });
 
-test('a client of revision 2026-07-28 gets through a restart', async () => {
+test('survives a restart for a client of revision 2026-07-28', async () => {
   const server = await statelessServer({ modernOnly: true });
   const client = await client2(holdfast, [server.url]);
   await client.callTool(echo('before'));

@@ -14,7 +14,7 @@ function read(chunks: readonly (string | Buffer)[], limit?: number) {
 
 const message = (data: string) => ({ type: 'message', data });
 
-describe('a stream of events', () => {
+describe('an event stream', () => {
   test.each<[string, string, StreamEvent[]]>([
     ['ends at an empty line', 'data: a\n\ndata: b\n\n', [message('a'), message('b')]],
     ['knows three ends of a line', 'data: a\r\n\r\ndata: b\r\rdata: c\n\n', ['a', 'b', 'c'].map(message)],
@@ -29,11 +29,11 @@ describe('a stream of events', () => {
     ['may begin with a byte order mark', '\ufeffdata: a\n\n', [message('a')]],
     ['that breaks off loses the event at its end', 'data: a\n\ndata: b\n', [message('a')]],
     ['without data is none', 'event: x\n\nid: 1\n\n', []],
-  ])('%s', (_, text, expected) => {
+  ])('parses an event stream: it %s', (_, text, expected) => {
     expect(read([text]).events).toEqual(expected);
   });
 
-  test('remembers the id and the time of its last event', () => {
+  test('remembers the id and the retry time of the last complete event', () => {
     expect(read(['id: 1\ndata: a\n\nid: 2\nretry: 250\ndata:\n\nid: 3\ndata: b\n'])).toMatchObject({
       id: '2',
       retryMs: 250,
@@ -46,14 +46,14 @@ describe('a stream of events', () => {
   });
 
   test.each(['\n\n', '\r\n\n', '\r\n\r\n', '\n\r\n', '\r\r', '\r\n\r'])(
-    'ends an event at %j, be each byte a chunk of its own',
+    'ends an event at %j, even when each byte is a separate chunk',
     (ends) => {
       const bytes = [...Buffer.from(`id: 1\ndata: a${ends}data: b\n\n`)].map((byte) => Buffer.of(byte));
       expect(read(bytes)).toMatchObject({ events: [message('a'), message('b')], id: '1' });
     },
   );
 
-  test('is the same however it is cut into chunks', () => {
+  test('reads the same events however the stream is cut into chunks', () => {
     const piece = fc.constantFrom(
       'data: ',
       'id: 7',
@@ -84,15 +84,15 @@ describe('a stream of events', () => {
     );
   });
 
-  test('has no event beyond the limit, be it of one line or of many', () => {
+  test('yields no event beyond the limit, whether of one line or of many', () => {
     expect(() => read([`data: ${'x'.repeat(2000)}`], 1000)).toThrow('more than');
     expect(() => read(['data: 0123456789\n'.repeat(200)], 1000)).toThrow('more than');
     expect(read([`${'data: 0123456789\n\n'.repeat(200)}`], 1000).events).toHaveLength(200);
   });
 });
 
-describe('lines', () => {
-  test('are cut at line breaks, characters never', () => {
+describe('line reader', () => {
+  test('cuts at line breaks and never within a character', () => {
     const lines: string[] = [];
     const reader = new LineReader(
       100,
@@ -106,7 +106,7 @@ describe('lines', () => {
     expect(lines).toEqual(['{"a":"ü"}', '{"b":1}\r', '{"c":2}']);
   });
 
-  test('that are too long are left out, and the next are read', () => {
+  test('skips lines that are too long and reads the next ones', () => {
     const lines: string[] = [];
     const reader = new LineReader(
       10,
@@ -120,8 +120,8 @@ describe('lines', () => {
   });
 });
 
-describe('a message', () => {
-  test('of several lines goes on as one, and is the same', () => {
+describe('message reader', () => {
+  test('joins a message of several lines into one line with the same value', () => {
     const value = { jsonrpc: '2.0', id: 1, result: { text: 'a\nb\r\u2028', list: [1, 2] } };
     const text = readMessage(JSON.stringify(value, null, 2))?.text ?? '';
     expect(text).not.toMatch(/[\r\n]/);
@@ -129,7 +129,7 @@ describe('a message', () => {
   });
 
   test.each(['', 'null', '[]', '1', '"x"', '{}', '[1]', '{"id":{}}', '{"id":1}', '{"method":1,"id":1}', '{'])(
-    '%s is none',
+    'rejects %s as a message',
     (text) => {
       expect(readMessage(text)).toBeUndefined();
     },

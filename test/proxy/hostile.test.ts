@@ -7,7 +7,7 @@ const holdfast = program();
 
 const HELLO = { protocolVersion: '2025-11-25', capabilities: {}, serverInfo: { name: 'bad', version: '1' } };
 
-/** Answers `initialize` well, and everything else as the test says. */
+/** Answers `initialize` well, and every other request by `rest`. */
 function after(rest: Handler): Routes {
   return {
     '/mcp': (request, response) => {
@@ -29,7 +29,7 @@ async function asked(rest: Handler) {
   return { server, proxy, answer: await proxy.ask('tools/list') };
 }
 
-describe('a server that answers', () => {
+describe('hostile answers', () => {
   test.each<[string, Handler, RegExp]>([
     ['with a page', answer(200, '<h1>hi</h1>', { 'content-type': 'text/html' }), /neither JSON nor a stream/],
     [
@@ -53,13 +53,13 @@ describe('a server that answers', () => {
       answer(200, ': nothing\n\n', { 'content-type': 'text/event-stream' }),
       /broke off before the answer/,
     ],
-  ])('%s', async (_, rest, expected) => {
+  ])('reports a server that answers %s', async (_, rest, expected) => {
     const { proxy, answer: got } = await asked(rest);
     expect(got.error?.message).toMatch(expected);
     expect(await proxy.end()).toBe(0);
   });
 
-  test('twice, or what nobody asked, is heard once', async () => {
+  test('ignores a second answer and messages that nobody asked for', async () => {
     const { proxy, answer: got } = await asked((request, response) => {
       const { id } = JSON.parse(request.body) as { id: string };
       const event = (message: object) => `data: ${JSON.stringify({ jsonrpc: '2.0', ...message })}\n\n`;
@@ -74,7 +74,7 @@ describe('a server that answers', () => {
     expect(proxy.received.filter(({ method }) => method === undefined)).toHaveLength(2);
   });
 
-  test('with an error of its own, with another status than 200, is passed on as it is', async () => {
+  test('passes on a JSON-RPC error with any HTTP status', async () => {
     const error = { code: -32_020, message: 'HeaderMismatch', data: { header: 'mcp-name' } };
     const { answer: got } = await asked(
       (_, response) =>
@@ -86,7 +86,7 @@ describe('a server that answers', () => {
   });
 });
 
-test('a server of the old transport that names an endpoint elsewhere is sent nothing', async () => {
+test('sends nothing when a server of the old transport names an endpoint elsewhere', async () => {
   const other = await hostileServer({ '*': answer(202) });
   const server = await hostileServer({
     '/sse': (request, response) => {
@@ -108,7 +108,7 @@ test('a server of the old transport that names an endpoint elsewhere is sent not
   expect(other.requests).toEqual([]);
 });
 
-test('a server of the old transport that wants a login is one', async () => {
+test('recognizes that a server of the old transport needs a login', async () => {
   const server = await hostileServer({
     '/sse': (request, response) => {
       if (request.method !== 'GET') return void response.writeHead(405).end();
@@ -119,7 +119,7 @@ test('a server of the old transport that wants a login is one', async () => {
   expect((await proxy.begin()).result?.['serverInfo']).toMatchObject({ name: 'holdfast' });
 });
 
-test('a 401 of a server is passed on where the user has brought a login in a header', async () => {
+test('passes a 401 on when the user supplied a login in a header', async () => {
   const server = await hostileServer({ '/mcp': answer(401, '', { 'www-authenticate': 'Bearer' }) });
   const proxy = raw(holdfast, [`${server.origin}/mcp`, '--header', 'Authorization: Bearer ${KEY}'], {
     KEY: 'mine',
@@ -128,7 +128,7 @@ test('a 401 of a server is passed on where the user has brought a login in a hea
   expect(server.log[0]?.headers.authorization).toBe('Bearer mine');
 });
 
-test('a client that is gone without a word ends the proxy', async () => {
+test('ends when its client is gone without notice', async () => {
   const server = await statefulServer();
   const proxy = raw(holdfast, [server.url]);
   await proxy.begin();

@@ -29,7 +29,7 @@ const whoami = { name: 'whoami', arguments: {} };
 const textOf = ({ result }: Received) => (result?.['content'] as { text: string }[] | undefined)?.[0]?.text;
 
 describe('with a login', () => {
-  test('its token goes along, for clients of both SDKs', async () => {
+  test('sends the token of the login for clients of both SDKs', async () => {
     const home = await temporaryHome();
     await loggedIn(home, servers.resource);
     const [one, two] = [
@@ -41,7 +41,7 @@ describe('with a login', () => {
     expect(one.getServerVersion()?.name).toBe('test-server');
   });
 
-  test('a token that the server no longer takes is refreshed once for fifty calls, and each is answered', async () => {
+  test('refreshes a rejected token once for fifty calls, and answers each call', async () => {
     const home = await temporaryHome();
     await loggedIn(home, servers.resource);
     const client = await client1(holdfast, [servers.resource], at(home));
@@ -49,14 +49,14 @@ describe('with a login', () => {
     await spoilAccessToken(home, servers.resource);
     const calls = Array.from({ length: 50 }, () => client.callTool(whoami));
     expect((await Promise.all(calls)).map(({ content }) => content)).toEqual(calls.map(() => YOU));
-    // Seen by a look at the store, which comes half a second later at most, or by the server's refusal.
+    // The proxy sees it by a look at the store, within half a second, or by the server's refusal.
     await eventually(async () => {
       await client.callTool(whoami);
       return (await countedSince(servers, before)).refreshGrants === 1;
     });
   });
 
-  test('a token that is bound to a key goes with its proof', async () => {
+  test('sends a bound token with its proof', async () => {
     const bound = await startServers({ dpop: true, dpopNonce: true });
     try {
       const home = await temporaryHome();
@@ -70,7 +70,7 @@ describe('with a login', () => {
     }
   });
 
-  test('two proxies share it: an expired token is refreshed once', async () => {
+  test('refreshes an expired token once for two proxies that share a login', async () => {
     const home = await temporaryHome();
     await loggedIn(home, servers.resource);
     await expire(home, servers.resource);
@@ -81,7 +81,7 @@ describe('with a login', () => {
     expect(await countedSince(servers, before)).toMatchObject({ refreshGrants: 1, codeGrants: 0 });
   });
 
-  test('tokens of two seconds last through ten seconds of calls', async () => {
+  test('keeps ten seconds of calls running on tokens of two seconds', async () => {
     const short = await startServers({ accessTokenTtlSeconds: 2 });
     try {
       const home = await temporaryHome();
@@ -103,8 +103,8 @@ describe('with a login', () => {
   });
 });
 
-describe('without a login, and nobody to ask', () => {
-  test('the proxy stays up, says how to log in, and goes on when somebody has', async () => {
+describe('without a login or a user to ask', () => {
+  test('stays up without a login, says how to log in, and goes on after a login', async () => {
     const home = await temporaryHome();
     const proxy = raw(holdfast, [servers.resource], at(home));
     const { result } = await proxy.begin();
@@ -132,13 +132,13 @@ describe('without a login, and nobody to ask', () => {
     const after = await proxy.ask('tools/list');
     expect(after.result?.['tools']).toMatchObject([{ name: 'whoami' }, { name: 'write' }]);
     expect(textOf(await proxy.ask('tools/call', whoami))).toBe('You are alice.');
-    // The server has no prompts, and the client was told that there may be some.
+    // The server has no prompts, and the client was told that prompts may exist.
     expect((await proxy.ask('prompts/list')).result).toEqual({ prompts: [] });
     expect(await proxy.end()).toBe(0);
     expect(proxy.errors()).toBe('');
   });
 
-  test('a call right after the login needs no announcement', async () => {
+  test('answers a call right after the login without any notification', async () => {
     const home = await temporaryHome();
     const proxy = raw(holdfast, [servers.resource], at(home));
     await proxy.begin();
@@ -146,7 +146,7 @@ describe('without a login, and nobody to ask', () => {
     expect(textOf(await proxy.ask('tools/call', whoami))).toBe('You are alice.');
   });
 
-  test('a login that ends in the middle is told with the next call', async () => {
+  test('says with the next call that the login has ended', async () => {
     const home = await temporaryHome();
     await loggedIn(home, servers.resource);
     const proxy = raw(holdfast, [servers.resource], at(home));
@@ -160,7 +160,7 @@ describe('without a login, and nobody to ask', () => {
     expect(textOf(await proxy.ask('tools/call', whoami))).toBe('You are alice.');
   });
 
-  test('a scope that the login lacks is told with the command that adds it', async () => {
+  test('names the command that adds a missing scope', async () => {
     const home = await temporaryHome();
     await loggedIn(home, servers.resource);
     const proxy = raw(holdfast, [servers.resource], at(home));
@@ -172,7 +172,7 @@ describe('without a login, and nobody to ask', () => {
   });
 });
 
-test('a client of SDK v2 that would speak 2026-07-28 starts without a login too', async () => {
+test('starts a 2026-07-28 client of SDK v2 without a login', async () => {
   const home = await temporaryHome();
   const options = { versionNegotiation: { mode: 'auto' } } as const;
   const client = await client2(holdfast, [servers.resource], options, at(home));
@@ -180,8 +180,8 @@ test('a client of SDK v2 that would speak 2026-07-28 starts without a login too'
   expect((await client.callTool(whoami)).isError).toBe(true);
 });
 
-describe('without a login, and a browser', () => {
-  test('that the person leaves open, the client is let in, and the call waits for them', async () => {
+describe('without a login but with a browser', () => {
+  test('accepts the client while the browser is open, and the call waits for the login', async () => {
     const home = await temporaryHome();
     const [script, opened] = [join(home.path, '..', 'browser'), join(home.path, '..', 'opened')];
     await writeFile(script, `#!/bin/sh\nprintf '%s\\n' "$1" >> '${opened}'\n`, { mode: 0o755 });
@@ -199,7 +199,7 @@ describe('without a login, and a browser', () => {
     ]);
   });
 
-  test('that is still open when the client goes does not keep the proxy', async () => {
+  test('exits when the client goes while the browser is still open', async () => {
     const home = await temporaryHome();
     const script = join(home.path, '..', 'browser');
     await writeFile(script, '#!/bin/sh\nexit 0\n', { mode: 0o755 });
@@ -211,14 +211,14 @@ describe('without a login, and a browser', () => {
     expect(await proxy.end()).toBe(0);
   });
 
-  test('it opens, and the client meets the real server', async () => {
+  test('opens a browser, then connects the client to the real server', async () => {
     const home = await temporaryHome();
     const client = await client1(holdfast, [servers.resource], at(home, BROWSER));
     expect(client.getServerVersion()?.name).toBe('test-server');
     expect((await client.callTool(whoami)).content).toEqual(YOU);
   });
 
-  test('three proxies that start at once open it once', async () => {
+  test('opens one browser for three proxies that start at once', async () => {
     const home = await temporaryHome();
     const before = await servers.counters();
     const clients = await Promise.all(
@@ -229,7 +229,7 @@ describe('without a login, and a browser', () => {
     expect(await countedSince(servers, before)).toMatchObject({ codeGrants: 1 });
   });
 
-  test('a scope that a tool needs is asked for, and the call goes on', async () => {
+  test('logs in for a scope that a tool needs, and completes the call', async () => {
     const home = await temporaryHome();
     await loggedIn(home, servers.resource);
     const client = await client1(holdfast, [servers.resource], at(home, BROWSER));
@@ -237,7 +237,7 @@ describe('without a login, and a browser', () => {
     expect(result.content).toEqual([{ type: 'text', text: 'Done: write.' }]);
   });
 
-  test('that the person closes is not opened again at once, and the call says why', async () => {
+  test('does not reopen a browser at once that the user closed, and the call says why', async () => {
     const home = await temporaryHome();
     const before = await servers.counters();
     const proxy = raw(holdfast, [servers.resource], at(home, { ...BROWSER, HOLDFAST_TEST_BROWSER: 'deny' }));
@@ -255,7 +255,7 @@ describe('without a login, and a browser', () => {
 describe('a client that can show a URL', () => {
   const elicitation = { capabilities: { elicitation: { url: {} } } };
 
-  test('is asked to, when a tool is called, and the call goes on', async () => {
+  test('asks the client to show the URL when a tool is called, then completes the call', async () => {
     const home = await temporaryHome();
     const asked: string[] = [];
     const client = await client1(holdfast, [servers.resource], at(home, BROWSER), elicitation, (one) =>
@@ -272,7 +272,7 @@ describe('a client that can show a URL', () => {
     expect((await client.listTools()).tools.map(({ name }) => name)).toEqual(['whoami', 'write']);
   });
 
-  test('of revision 2026-07-28 is asked by the answer to its call, and makes it again', async () => {
+  test('asks a 2026-07-28 client by the answer to its call, which it then repeats', async () => {
     const home = await temporaryHome();
     await loggedIn(home, servers.resource);
     let asked = 0;
@@ -294,7 +294,7 @@ describe('a client that can show a URL', () => {
     expect(calls).toBeGreaterThan(before.calls);
   });
 
-  test('of revision 2026-07-28 whose person declines gets an answer that says so', async () => {
+  test('tells a 2026-07-28 client that its user declined the login', async () => {
     const home = await temporaryHome();
     await loggedIn(home, servers.resource);
     const client = await client2(holdfast, [servers.resource], elicitation, at(home), (one) =>
@@ -306,7 +306,7 @@ describe('a client that can show a URL', () => {
     expect((result.content as { text: string }[])[0]?.text).toMatch(/^The login was declined\./);
   });
 
-  test('is told when it is done', async () => {
+  test('notifies the client when the login is complete', async () => {
     const home = await temporaryHome();
     const proxy = raw(holdfast, [servers.resource], at(home));
     await proxy.begin(elicitation.capabilities);
@@ -322,7 +322,7 @@ describe('a client that can show a URL', () => {
     expect(textOf(answer)).toContain('You are logged in');
   });
 
-  test('whose person declines gets an answer that says so', async () => {
+  test('tells the client that its user declined the login', async () => {
     const home = await temporaryHome();
     const client = await client1(holdfast, [servers.resource], at(home), elicitation, (one) =>
       one.setRequestHandler(ElicitRequestSchema, () => ({ action: 'decline' })),

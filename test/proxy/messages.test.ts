@@ -18,12 +18,12 @@ describe.each([
   ['with sessions, answers as JSON', () => statefulServer({ json: true })],
   ['over HTTP+SSE', sseServer],
 ] as const)('a server of SDK v1 %s', (name, start: () => Promise<RealServer>) => {
-  /** A server that answers with JSON alone has no way to say anything before its answer. */
+  /** A server that answers only with JSON cannot send messages before its answer. */
   const streaming = (does: string, body: () => Promise<void>) => {
     if (!name.includes('JSON')) test(does, body);
   };
 
-  test('calls a tool, and hears its error as the server said it', async () => {
+  test('calls a tool and forwards its error unchanged', async () => {
     const server = await start();
     const client = await client1(holdfast, [server.url]);
     expect(client.getServerVersion()).toEqual({ name: 'real', version: '1.0.0' });
@@ -74,7 +74,7 @@ describe.each([
         one.setRequestHandler(ListRootsRequestSchema, () => ({ roots: [{ uri: 'file:///r' }] }));
       },
     );
-    // Roots are asked for over the stream of the session, which is there a moment after the beginning.
+    // The server asks for roots over the session's stream, which opens a moment after initialization.
     await eventually(() => server.seen.some(({ method }) => method === 'GET'));
     const [content] = (await client.callTool({ name: 'ask' })).content as { text: string }[];
     expect(JSON.parse(content?.text ?? '')).toEqual({
@@ -84,7 +84,7 @@ describe.each([
     });
   });
 
-  test('a cancelled call is cancelled at the server', async () => {
+  test('cancels a call at the server', async () => {
     const server = await start();
     const client = await client1(holdfast, [server.url]);
     const stop = new AbortController();
@@ -96,7 +96,7 @@ describe.each([
     expect((await client.callTool({ name: 'echo', arguments: { text: 'on' } })).content).toHaveLength(1);
   });
 
-  test('hears what the server says unasked', async () => {
+  test('forwards notifications of the server', async () => {
     const server = await start();
     let changes = 0;
     const client = await client1(holdfast, [server.url]);
@@ -108,7 +108,7 @@ describe.each([
     });
   });
 
-  test('fifty calls at once are all answered, each with its own', async () => {
+  test('answers fifty calls at once, each with its own result', async () => {
     const server = await start();
     const client = await client1(holdfast, [server.url]);
     const texts = Array.from({ length: 50 }, (_, index) => `call ${index}`);
@@ -119,7 +119,7 @@ describe.each([
     expect(server.noted.toSorted()).toEqual(texts.map((text) => `echo ${text}`).toSorted());
   });
 
-  test('eight megabytes go and come back whole', async () => {
+  test('carries eight megabytes in both directions', async () => {
     const server = await start();
     const client = await client1(holdfast, [server.url]);
     const text = 'grüße '.repeat(1_200_000);
@@ -129,7 +129,7 @@ describe.each([
     expect(content?.text === text).toBe(true);
   });
 
-  test('a client of SDK v2 finds the revision that both speak', async () => {
+  test('negotiates the common revision with a client of SDK v2', async () => {
     const server = await start();
     const client = await client2(holdfast, [server.url], { versionNegotiation: { mode: 'auto' } });
     expect(client.getNegotiatedProtocolVersion()).toBe('2025-11-25');
@@ -140,7 +140,7 @@ describe.each([
 });
 
 describe('a server of SDK v2 without sessions', () => {
-  test('is reached by a client of revision 2026-07-28, with the headers that it asks for', async () => {
+  test('sends the required headers for a client of revision 2026-07-28', async () => {
     const server = await statelessServer({ modernOnly: true });
     const client = await client2(holdfast, [server.url]);
     expect(client.getNegotiatedProtocolVersion()).toBe('2026-07-28');
@@ -160,7 +160,7 @@ describe('a server of SDK v2 without sessions', () => {
     });
   });
 
-  test('brings progress, and asks the client in between', async () => {
+  test('forwards progress, and questions to the client during a call', async () => {
     const server = await statelessServer();
     const progress: number[] = [];
     const client = await client2(
@@ -180,7 +180,7 @@ describe('a server of SDK v2 without sessions', () => {
     expect(content?.text).toContain('Ada');
   });
 
-  test('a cancelled call ends the request', async () => {
+  test('ends the request when its call is cancelled', async () => {
     const server = await statelessServer();
     const client = await client2(holdfast, [server.url]);
     const stop = new AbortController();
@@ -191,7 +191,7 @@ describe('a server of SDK v2 without sessions', () => {
     await eventually(() => server.noted.includes('wait cancelled'));
   });
 
-  test('a subscription brings the changes, over a restart of the server too', async () => {
+  test('keeps a subscription over a restart of the server', async () => {
     const server = await statelessServer();
     let changes = 0;
     const client = await client2(holdfast, [server.url]);
@@ -206,7 +206,7 @@ describe('a server of SDK v2 without sessions', () => {
     });
   });
 
-  test('is reached by a client of SDK v1', async () => {
+  test('connects a client of SDK v1 to a server of SDK v2', async () => {
     const server = await statelessServer();
     const client = await client1(holdfast, [server.url]);
     expect((await client.callTool({ name: 'echo', arguments: { text: 'old' } })).content).toEqual([
@@ -215,8 +215,8 @@ describe('a server of SDK v2 without sessions', () => {
   });
 });
 
-describe('what is passed on', () => {
-  test('is what was written: numbers beyond 2^53, unknown members, the order of keys', async () => {
+describe('raw messages', () => {
+  test('forwards a message byte for byte, with large numbers and unknown members', async () => {
     const server = await statefulServer();
     const proxy = raw(holdfast, [server.url]);
     await proxy.begin();
@@ -226,7 +226,7 @@ describe('what is passed on', () => {
     expect(server.seen.map(({ body }) => body)).toContain(line);
   });
 
-  test('a batch goes as one and is answered', async () => {
+  test('forwards a batch as one message, and answers it', async () => {
     const server = await statefulServer();
     const proxy = raw(holdfast, [server.url]);
     const params = {
@@ -246,7 +246,7 @@ describe('what is passed on', () => {
     await eventually(() => [1, 2].every((id) => proxy.received.flat().some((message) => message.id === id)));
   });
 
-  test('nonsense is answered with a parse error, and the proxy goes on', async () => {
+  test('answers nonsense with a parse error, and goes on', async () => {
     const server = await statefulServer();
     const proxy = raw(holdfast, [server.url]);
     proxy.write('this is no JSON');
@@ -256,7 +256,7 @@ describe('what is passed on', () => {
     expect(proxy.errors()).toBe('');
   });
 
-  test('an error of HTTP keeps its status and its text', async () => {
+  test('reports an HTTP error to the client', async () => {
     const server = await statefulServer();
     const proxy = raw(holdfast, [server.url.replace('/mcp', '/sse'), '--transport', 'http-only']);
     server.forget();

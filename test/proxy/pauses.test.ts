@@ -3,14 +3,14 @@ import { backOffMs } from '../../src/proxy/upstream/server-transport.ts';
 import { hostileServer } from '../support/servers/hostile-server.ts';
 import { program, raw } from './through.ts';
 
-/* A server ends every stream at once and says `retry: 0`. What is asserted of time are least pauses, which no slow machine breaks. */
+/* The server ends every stream at once and sends `retry: 0`. Minimum delays hold on slow machines too. */
 
 const holdfast = program();
 
 const HELLO = { protocolVersion: '2025-11-25', capabilities: {}, serverInfo: { name: 'bad', version: '1' } };
 
-describe('the pause before a stream is asked for again', () => {
-  test('is a second at least, whatever the server asks for, and grows', () => {
+describe('the delay before a reconnect', () => {
+  test('waits a second at least, whatever the server asks for, and longer each time', () => {
     for (const retryMs of [undefined, 0, 1, 999]) {
       for (let failures = 0; failures < 30; failures += 1) {
         expect(backOffMs(failures, retryMs)).toBeGreaterThanOrEqual(1000);
@@ -20,12 +20,12 @@ describe('the pause before a stream is asked for again', () => {
     }
   });
 
-  test('is longer where the server asks for that, up to an hour', () => {
+  test('waits longer when the server asks for it, up to an hour', () => {
     expect(backOffMs(1, 60_000)).toBe(60_000);
     expect(backOffMs(1, 999_999_999)).toBe(3_600_000);
   });
 
-  test('is kept for the stream of an answer, and for that of what the server says unasked', async () => {
+  test('delays the reconnects of an answer’s stream and of the notification stream', async () => {
     const asked = { answer: [] as number[], unasked: [] as number[] };
     let enough = () => {};
     const over = new Promise<void>((resolve) => (enough = resolve));

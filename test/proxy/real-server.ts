@@ -3,9 +3,9 @@ import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { onTestFinished } from 'vitest';
 
-/* The SDKs' own MCP servers, on loopback and in this process; see sdk1-servers.ts and sdk2-servers.ts. No login. */
+/* The SDKs' own MCP servers without login, on loopback in this process: see sdk1-servers.ts and sdk2-servers.ts. */
 
-/** What came in over HTTP, the newest last. */
+/** A received HTTP request; the newest is last. */
 export interface Seen {
   readonly method: string;
   readonly headers: IncomingMessage['headers'];
@@ -15,15 +15,15 @@ export interface Seen {
 export interface RealServer {
   readonly url: string;
   readonly seen: Seen[];
-  /** What the tools have noted, by name. */
+  /** Notes that the tools have made, by name. */
   readonly noted: string[];
   /** Ends all connections and sessions, and listens on the same port again. */
   restart(): Promise<void>;
   down(): Promise<void>;
   up(): Promise<void>;
-  /** Forgets the sessions, as a restarted server would, and closes no connection. */
+  /** Forgets the sessions as a restarted server would, but closes no connection. */
   forget(): void;
-  /** Tells every session that the tools have changed. */
+  /** Notifies every session that the tools have changed. */
   announce(): void;
 }
 
@@ -73,7 +73,7 @@ export async function serve(
   };
 }
 
-/** Clients of the SDKs lose what comes together with the answer. */
+/** SDK clients lose a message that arrives together with the answer, so this waits a moment. */
 export function pace(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 15));
 }

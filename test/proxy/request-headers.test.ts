@@ -14,8 +14,8 @@ function called(given: object, name = 'tool'): Message {
   return readMessage(JSON.stringify(request))?.messages[0] as Message;
 }
 
-describe('the headers that repeat a request', () => {
-  test('say its revision, its method and its name', () => {
+describe('request headers', () => {
+  test('sends the revision, the method and the name as headers', () => {
     expect(new RequestHeaders().of(called({}), VERSION)).toEqual({
       'mcp-protocol-version': VERSION,
       'mcp-method': 'tools/call',
@@ -30,11 +30,11 @@ describe('the headers that repeat a request', () => {
     ['', '=?base64??='],
     ['=?base64?eA==?=', '=?base64?PT9iYXNlNjQ/ZUE9PT89?='],
     ['a\r\nx: y', '=?base64?YQ0KeDogeQ==?='],
-  ])('carry %j as %j', (name, expected) => {
+  ])('encodes the name %j as %j', (name, expected) => {
     expect(new RequestHeaders().of(called({}, name), VERSION)['mcp-name']).toBe(expected);
   });
 
-  test('have the parameters that the tool declares, at any depth, where they are given', () => {
+  test('sends the declared parameters as headers, at any depth, when they are given', () => {
     const headers = new RequestHeaders();
     const region = { type: 'string', 'x-mcp-header': 'Region' };
     const nested = { type: 'object', properties: { size: { type: 'integer', 'x-mcp-header': 'Size' } } };
@@ -50,7 +50,7 @@ describe('the headers that repeat a request', () => {
   });
 });
 
-describe('a tool is not to be used over HTTP when it declares', () => {
+describe('invalid header declarations', () => {
   const good = { type: 'string', 'x-mcp-header': 'Good' };
   test.each<[string, object, object?]>([
     ['a header without a name', { a: { type: 'string', 'x-mcp-header': '' } }],
@@ -62,13 +62,13 @@ describe('a tool is not to be used over HTTP when it declares', () => {
     ['one within a list', { a: { type: 'array', items: good } }],
     ['one within a choice', { a: { anyOf: [{ type: 'object', properties: { b: good } }] } }],
     ['one in a definition', { a: { type: 'string' } }, { $defs: { x: good } }],
-  ])('%s', (_, properties, rest) => {
+  ])('excludes a tool by its header declaration: %s', (_, properties, rest) => {
     const headers = new RequestHeaders();
     expect(headers.learn(listed(properties, rest))).toEqual(['tool']);
     expect(headers.learn(listed({ a: good }))).toEqual([]);
   });
 
-  test('and not when a parameter is called so, or a default looks so', () => {
+  test('accepts a tool with a parameter named x-mcp-header, or a default like it', () => {
     const properties = { 'x-mcp-header': { type: 'number' }, a: { default: { 'x-mcp-header': '' } } };
     expect(new RequestHeaders().learn(listed(properties))).toEqual([]);
   });

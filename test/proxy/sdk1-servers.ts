@@ -83,7 +83,7 @@ function toolsOf1(noted: string[]): Server1 {
             },
             ElicitResultSchema,
           );
-          // Over the stream of what the server says unasked.
+          // Sent over the session's stream for server messages.
           const { roots } = await server.listRoots();
           return said(JSON.stringify({ sampled: sampled.content, elicited: elicited.content, roots }));
         }
@@ -109,7 +109,7 @@ function toolsOf1(noted: string[]): Server1 {
   return server;
 }
 
-/** SDK v1, Streamable HTTP with sessions, events numbered. */
+/** Starts an SDK v1 server over Streamable HTTP with sessions and numbered events. */
 export function statefulServer(
   options: { json?: boolean; unknownSession?: number } = {},
 ): Promise<RealServer> {
@@ -152,7 +152,7 @@ export function statefulServer(
   });
 }
 
-/** SDK v1, HTTP+SSE. */
+/** Starts an SDK v1 server over HTTP+SSE. */
 export function sseServer(): Promise<RealServer> {
   const noted: string[] = [];
   const sessions = new Map<string, SSEServerTransport>();

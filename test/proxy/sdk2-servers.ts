@@ -12,7 +12,7 @@ function parameters<T>(properties: Record<string, object>) {
   return fromJsonSchema<T>({ type: 'object', properties });
 }
 
-/** SDK v2, revision 2026-07-28 and, unless it is to be `modernOnly`, those before, without sessions. */
+/** Starts an SDK v2 server without sessions: revision 2026-07-28 and, unless `modernOnly`, older revisions. */
 export function statelessServer(options: { modernOnly?: boolean } = {}): Promise<RealServer> {
   const noted: string[] = [];
   const handler = createMcpHandler(

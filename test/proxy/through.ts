@@ -11,14 +11,14 @@ import { StdioClientTransport as Stdio1 } from '@modelcontextprotocol/sdk/client
 import { afterAll, beforeAll, onTestFinished } from 'vitest';
 import { bundled } from '../support/homes/bundle.ts';
 
-/* `holdfast proxy` as a client starts it, and the official clients of both SDKs before it. */
+/* `holdfast proxy` as a client starts it, with the official clients of both SDKs. */
 
 export interface Program {
   readonly command: string;
   readonly args: (...args: string[]) => string[];
 }
 
-/** The command as one file, as it is installed; built once for the tests of a file, which call this at its top. */
+/** Bundles the command into one file, as installed, once for a test file. Call it at the top of the file. */
 export function program(): Program {
   let directory = '';
   let file = '';
@@ -32,7 +32,7 @@ export function program(): Program {
 
 export type Variables = Readonly<Record<string, string>>;
 
-/** Connected through the proxy, with the SDK v1. */
+/** Connects an SDK v1 client through the proxy. */
 export async function client1(
   { command, args }: Program,
   given: readonly string[],
@@ -53,7 +53,7 @@ export async function client1(
   return client;
 }
 
-/** Connected through the proxy, with the SDK v2; of revision 2026-07-28 unless told otherwise. */
+/** Connects an SDK v2 client through the proxy, with revision 2026-07-28 by default. */
 export async function client2(
   { command, args }: Program,
   given: readonly string[],
@@ -79,20 +79,20 @@ export async function client2(
 
 export type Sent = Readonly<Record<string, unknown>>;
 
-/** The proxy's own standard input and output, for what no client of an SDK says. */
+/** The proxy's raw standard input and output, for messages that no SDK client sends. */
 export interface Raw {
   readonly child: ChildProcess;
   write(message: Sent | readonly Sent[] | string): void;
-  /** The next message that fits, out of those that came; each is given out once. */
+  /** Returns the next received message that fits; each message is returned once. */
   next(fits: (message: Received) => boolean): Promise<Received>;
-  /** The answer to a request, sent now. */
+  /** Sends a request now and returns its answer. */
   ask(method: string, params?: object): Promise<Received>;
-  /** Says hello as a client of 2025-11-25 does. */
+  /** Initializes the session as a client of 2025-11-25 does. */
   begin(capabilities?: object): Promise<Received>;
   readonly received: readonly Received[];
   readonly lines: readonly string[];
   errors(): string;
-  /** Ends the standard input; the exit code. */
+  /** Ends the standard input and returns the exit code. */
   end(): Promise<number | null>;
 }
 
@@ -167,7 +167,7 @@ export function raw({ command, args }: Program, given: readonly string[], variab
   };
 }
 
-/** Nothing of this machine's but what is given. */
+/** Returns only the given variables, with nothing of this machine but PATH. */
 function environment(variables: Variables): Record<string, string> {
   return {
     PATH: process.env['PATH'] ?? '',
@@ -177,7 +177,7 @@ function environment(variables: Variables): Record<string, string> {
   };
 }
 
-/** Waits until it is so. */
+/** Waits until the condition holds. */
 export async function eventually(isSo: () => boolean | Promise<boolean>): Promise<void> {
   while (!(await isSo())) await new Promise((resolve) => setTimeout(resolve, 10));
 }

@@ -8,7 +8,7 @@ import { type Servers, startServers } from '../support/servers/servers.ts';
 import { commandLine, SCRIPTED_BROWSER } from '../support/transcript.ts';
 import { client1, eventually, program, type Variables } from './through.ts';
 
-/* A login that is there and cannot be read: the client hears why, nobody is sent to a browser, and mended it serves. */
+/* A stored login that cannot be read: the client learns why, no browser opens, and once fixed the proxy uses it. */
 
 const holdfast = program();
 
@@ -47,7 +47,7 @@ async function tells(
   });
 }
 
-describe('under holdfast proxy', () => {
+describe('an unusable login under holdfast proxy', () => {
   async function home(): Promise<{ home: Home; variables: Variables; record: string }> {
     const at = await temporaryHome();
     await loggedIn(at, servers.resource);
@@ -61,7 +61,7 @@ describe('under holdfast proxy', () => {
     };
   }
 
-  test('a damaged record is called damaged, and served once it is put back', async () => {
+  test('reports a damaged record, and works once it is restored', async () => {
     const { record, variables } = await home();
     const bytes = await readFile(record);
     await writeFile(record, 'no record');
@@ -70,7 +70,7 @@ describe('under holdfast proxy', () => {
     );
   });
 
-  test('a home that is open to others is called so, and served once it is closed', async () => {
+  test('reports a home that is open to others, and works once it is closed', async () => {
     const { home: at, variables } = await home();
     await chmod(at.path, 0o755);
     await tells(variables, { title: 'stored login not readable', text: 'is open to other users' }, () =>
@@ -78,7 +78,7 @@ describe('under holdfast proxy', () => {
     );
   });
 
-  test('a login whose key is gone is called sealed, and served once the key is back', async () => {
+  test('reports a login whose key is gone, and works once the key is back', async () => {
     const { home: at, variables } = await home();
     const [key, aside] = [at.layout.keyring, `${at.layout.keyring}.aside`];
     await rename(key, aside);
@@ -87,25 +87,22 @@ describe('under holdfast proxy', () => {
     );
   });
 
-  test.skipIf(NO_SECRET_SERVICE)(
-    'a locked keyring is called locked, and served once it is unlocked',
-    async () => {
-      const bus = await privateBus({ services: {} });
-      const first = await bus.keyring({ unlock: true });
-      const { path } = await temporaryHome();
-      const { DBUS_SESSION_BUS_ADDRESS = '' } = bus.variables;
-      const login = await commandLine(path, [servers]).run(['login', servers.resource], bus.variables);
-      expect(login.err).toContain('the keyring secret-service');
-      await end(first);
-      const locked = await bus.keyring({ unlock: false });
-      await tells(
-        { HOLDFAST_HOME: path, DBUS_SESSION_BUS_ADDRESS },
-        { title: 'keyring locked', text: 'Unlock it' },
-        async () => {
-          await end(locked);
-          await bus.keyring({ unlock: true });
-        },
-      );
-    },
-  );
+  test.skipIf(NO_SECRET_SERVICE)('reports a locked keyring, and works once it is unlocked', async () => {
+    const bus = await privateBus({ services: {} });
+    const first = await bus.keyring({ unlock: true });
+    const { path } = await temporaryHome();
+    const { DBUS_SESSION_BUS_ADDRESS = '' } = bus.variables;
+    const login = await commandLine(path, [servers]).run(['login', servers.resource], bus.variables);
+    expect(login.err).toContain('the keyring secret-service');
+    await end(first);
+    const locked = await bus.keyring({ unlock: false });
+    await tells(
+      { HOLDFAST_HOME: path, DBUS_SESSION_BUS_ADDRESS },
+      { title: 'keyring locked', text: 'Unlock it' },
+      async () => {
+        await end(locked);
+        await bus.keyring({ unlock: true });
+      },
+    );
+  });
 });
