@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 
-/* The name `holdfast` is nobody's on any registry: whoever takes it would be installed by whoever follows such advice. */
+/* Nobody owns the name `holdfast` on a registry. An attacker who registers it reaches all who follow such advice. */
 
 const ROOT = join(import.meta.dirname, '../..');
 const PLACES = [
@@ -17,7 +17,7 @@ const PLACES = [
   'CHANGELOG.md',
 ];
 
-/** A package manager, options and other packages on the same line, and the bare name. */
+/** A package manager, options and other packages on the same line, and the name alone. */
 const INSTALLS =
   /\b(npm|pnpm|yarn|bun|deno)\s+(install|i|add|exec|x|dlx|update|up|upgrade|create|init|global\s+add)\b[^\n`'"]*\s(npm:)?holdfast(@[\w.^~-]+)?(?![\w/.-])|\b(npx|bunx|pnpx|uvx|pipx?|brew|cargo|gem|go)\s+(install\s+)?(-\S+\s+)*holdfast(@[\w.^~-]+)?(?![\w/.-])/;
 
@@ -45,7 +45,7 @@ describe('advice to install Holdfast', () => {
     'pnpm dlx holdfast',
     'yarn global add holdfast',
     'npm install pg holdfast',
-  ])('is found in: %s', (text) => {
+  ])('finds the install advice in: %s', (text) => {
     expect(INSTALLS.test(text)).toBe(true);
   });
 
@@ -54,11 +54,11 @@ describe('advice to install Holdfast', () => {
     'npm install pg',
     'npx tsx examples/holdfast.ts',
     'npm install holdfast-0.1.0.tgz',
-  ])('is not found in: %s', (text) => {
+  ])('finds no install advice in: %s', (text) => {
     expect(INSTALLS.test(text)).toBe(false);
   });
 
-  test.each(PLACES)('names no package of a registry, in %s', async (place) => {
+  test.each(PLACES)('advises no install from a registry in %s', async (place) => {
     const found = (await texts(place)).flatMap(([file, text]) => {
       const hit = INSTALLS.exec(text);
       return hit === null ? [] : [`${file}: ${hit[0]}`];

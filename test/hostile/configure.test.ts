@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { temporaryDirectory } from '../support/homes/home.ts';
 import { holdfast } from '../support/processes/process.ts';
 
-/* An entry that a repository brings is not Holdfast's own because it starts Holdfast. */
+/* An entry from a repository does not count as Holdfast's own just because it starts Holdfast. */
 
 const URL = 'https://mcp.notion.com/mcp';
 
@@ -46,9 +46,9 @@ async function repository(entry: object) {
   };
 }
 
-describe('an entry that starts Holdfast for that login', () => {
+describe('an entry of a repository that starts Holdfast', () => {
   test.each(Object.entries(ENTRIES))(
-    'with %s is named as different, and replaced on demand',
+    'reports an entry with %s as foreign, and replaces it on demand',
     async (_, { entry, told }) => {
       const { file, run } = await repository(entry);
       const args = [URL, '--scope', 'project', '--command', 'holdfast'];
@@ -73,7 +73,7 @@ describe('an entry that starts Holdfast for that login', () => {
     },
   );
 
-  test('and that Holdfast wrote is not', async () => {
+  test('accepts an entry that Holdfast wrote', async () => {
     const { run } = await repository({ args: ['proxy', URL, '--account=work'] });
     const { err } = await run(URL, '--scope', 'project', '--command', 'holdfast', '--account', 'work');
     expect(err).toContain('nothing was changed');
@@ -81,7 +81,7 @@ describe('an entry that starts Holdfast for that login', () => {
   });
 });
 
-test('a file of a project that is far too large is refused before it is parsed', async () => {
+test('refuses a project file that is far too large before parsing it', async () => {
   const { file, run } = await repository({});
   await writeFile(file, `{"mcpServers": {}, "x": "${'x'.repeat(1024 * 1024)}"}`);
   const { code, err } = await run(URL, '--scope', 'project', '--command', 'holdfast');

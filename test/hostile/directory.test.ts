@@ -8,8 +8,8 @@ import { temporaryDirectory } from '../support/homes/home.ts';
 import { holdfast } from '../support/processes/process.ts';
 
 /*
- * Every file that may say something to Holdfast, by who may write it. The person's own directories, the environment and
- * files that an option or a variable names are the person's word. The current directory is not: it may be a clone.
+ * Which files Holdfast may obey. It trusts the user's own directories, the environment, and files that an option or a
+ * variable names. It does not trust the current directory, which may be a clone of a stranger's repository.
  */
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -17,7 +17,7 @@ const RECORDER = fileURLToPath(new URL('../support/preload/opened-files.cjs', im
 const URL_ = 'http://127.0.0.1:1/mcp';
 const EVIL = 'touch OWNED; echo OWNED';
 
-/** What some program reads from the directory it is started in. */
+/** Files that some program reads from its current directory. */
 const PLANTED: Readonly<Record<string, string>> = {
   '.env': `HOLDFAST_SEALING_KEY_COMMAND=${EVIL}\nHOLDFAST_STORE=postgres://127.0.0.1:1/x\n`,
   '.npmrc': 'node-options=--require ./evil.cjs\n',
@@ -52,7 +52,7 @@ const PLANTED: Readonly<Record<string, string>> = {
   ),
 };
 
-/** How each command is called so that it does its work as far as it gets without a login, and ends. */
+/** Arguments with which each command runs as far as it can without a login, and ends. */
 const CALLS: Readonly<Record<string, readonly (readonly string[])[]>> = {
   login: [[URL_, '--no-browser', '--timeout', '1']],
   configure: [
@@ -105,7 +105,7 @@ async function clone() {
           HOLDFAST_KEYRING: 'file',
           OPENED_FILES: log,
           NODE_OPTIONS: `--require ${RECORDER}`,
-          // What runs the sources looks for its settings in the current directory, unless it is told where they are.
+          // The loader of the sources reads its settings from the current directory unless told their path.
           TSX_TSCONFIG_PATH: join(ROOT, 'tsconfig.json'),
         },
         repository,
@@ -116,8 +116,8 @@ async function clone() {
   };
 }
 
-describe('in a directory full of files of a stranger', () => {
-  test('is a call of every command', () => {
+describe('a directory full of a stranger’s files', () => {
+  test('covers every command with a call', () => {
     expect(Object.keys(CALLS).toSorted()).toEqual(COMMANDS.map(({ name }) => name).toSorted());
   });
 
@@ -126,14 +126,14 @@ describe('in a directory full of files of a stranger', () => {
       calls.map((args) => [[name, ...args].join(' '), name, args] as const),
     ),
   )(
-    'holdfast %s reads none of them, and runs none',
+    'reads and runs no file of the current directory in holdfast %s',
     async (_, name, args) => {
       const { repository, run } = await clone();
       const { out, err, here, opened } = await run([name, ...args]);
       expect(here).toEqual([]);
       expect(existsSync(join(repository, 'OWNED'))).toBe(false);
       expect(out + err).not.toContain('planted');
-      // The recorder works: something of the person's own was looked at.
+      // Proves that the recorder works: the command opened some file of the user.
       if (!['completion', 'key', 'receive', 'send'].includes(name)) expect(opened.length).toBeGreaterThan(0);
     },
     60_000,
@@ -144,7 +144,7 @@ describe('in a directory full of files of a stranger', () => {
     [['configure', 'codex', URL_, '--scope', 'project'], ['.codex/config.toml']],
     [['configure', 'docker-agent', URL_, '--file', 'agent.yaml'], ['agent.yaml']],
     [['import', 'codex', '--file', '.codex/.credentials.json', '--list'], ['.codex/.credentials.json']],
-  ])('%j reads the file that it names, and no other', async (args, names) => {
+  ])('reads only the file that %j names', async (args, names) => {
     const { repository, run } = await clone();
     const { here } = await run(args);
     const files = here.filter((path) => path !== dirname(join(repository, names[0] ?? '')));

@@ -9,7 +9,7 @@ import { holdfast as start } from '../support/processes/process.ts';
 import { ENTER, HOLDFAST, NO_TERMINAL, terminal } from '../support/sandbox/sandbox-terminal.ts';
 import { type Servers, startServers } from '../support/servers/servers.ts';
 
-/* A login of another program goes to nobody but the server that issued it. */
+/* A login of another program goes only to the server that issued it. */
 
 let servers: Servers;
 beforeAll(async () => {
@@ -29,7 +29,7 @@ async function person(id: string, options: { expiresAt?: number } = {}) {
   };
 }
 
-/** The login without what says which server it is for, and a repository that says so. */
+/** The login without the members that name its server, and a repository that names one. */
 const NAMELESS = {
   opencode: {
     store: '.local/share/opencode/mcp-auth.json',
@@ -69,7 +69,7 @@ const NAMELESS = {
   },
 } as const;
 
-/** The store without the login of the name `other`. */
+/** The store without the login named `other`. */
 const ALONE = {
   opencode: (text: string) => JSON.stringify({ notion: JSON.parse(text).notion }),
   gemini: (text: string) => JSON.stringify([JSON.parse(text)[0]]),
@@ -77,31 +77,34 @@ const ALONE = {
 };
 
 describe('files of the current directory', () => {
-  test.each(Object.entries(NAMELESS))('do not say which server a login of %s is for', async (id, about) => {
-    const { peer, holdfast } = await person(id);
-    const { store, without, repository } = about;
-    if (store !== '') {
-      const file = join(peer.directory, store);
-      await writeFile(file, without(await readFile(file, 'utf8')));
-    }
-    // The person's own configuration of goose would say it.
-    await writeFile(join(peer.directory, '.config/goose/config.yaml'), '').catch(() => {});
-    const clone = await temporaryDirectory();
-    for (const [name, text] of Object.entries(repository)) {
-      await mkdir(dirname(join(clone, name)), { recursive: true });
-      await writeFile(join(clone, name), text(servers.resource));
-    }
-    const { code, err } = await holdfast(['import', id, '--yes', '--keyring', 'file'], clone);
-    expect(code).not.toBe(0);
-    expect(err).toContain('name it with --url URL');
-    expect(err).not.toContain('Moved');
-    expect(err).not.toContain('Took');
-    const named = ['import', id, '--yes', '--url', servers.resource, '--issuer', servers.issuer];
-    const moved = await holdfast(id === 'mcp-remote' ? named : [...named, '--name', 'notion'], clone);
-    expect(moved).toMatchObject({ code: 0, err: expect.stringContaining('Moved') });
-  });
+  test.each(Object.entries(NAMELESS))(
+    'does not take the server of a login of %s from files of the current directory',
+    async (id, about) => {
+      const { peer, holdfast } = await person(id);
+      const { store, without, repository } = about;
+      if (store !== '') {
+        const file = join(peer.directory, store);
+        await writeFile(file, without(await readFile(file, 'utf8')));
+      }
+      // The user's own goose configuration would name the server.
+      await writeFile(join(peer.directory, '.config/goose/config.yaml'), '').catch(() => {});
+      const clone = await temporaryDirectory();
+      for (const [name, text] of Object.entries(repository)) {
+        await mkdir(dirname(join(clone, name)), { recursive: true });
+        await writeFile(join(clone, name), text(servers.resource));
+      }
+      const { code, err } = await holdfast(['import', id, '--yes', '--keyring', 'file'], clone);
+      expect(code).not.toBe(0);
+      expect(err).toContain('name it with --url URL');
+      expect(err).not.toContain('Moved');
+      expect(err).not.toContain('Took');
+      const named = ['import', id, '--yes', '--url', servers.resource, '--issuer', servers.issuer];
+      const moved = await holdfast(id === 'mcp-remote' ? named : [...named, '--name', 'notion'], clone);
+      expect(moved).toMatchObject({ code: 0, err: expect.stringContaining('Moved') });
+    },
+  );
 
-  test('are not read in place of the person’s own when HOME is empty', async () => {
+  test('does not read the current directory when HOME is empty', async () => {
     const { holdfast, peer, variables } = await person('opencode');
     const args = ['import', 'opencode', '--yes', '--json'];
     const { code, err } = await start(args, { ...variables, HOME: '' }, peer.directory).ended;
@@ -116,8 +119,8 @@ describe('files of the current directory', () => {
 
 const { 'mcp-remote': _, ...KEEPS_NAMES } = NAMELESS;
 
-describe.each(Object.entries(KEEPS_NAMES))('the logins of %s that do not say their server', (id, about) => {
-  /** Two of them, `notion` and `other`, or the first alone. */
+describe.each(Object.entries(KEEPS_NAMES))('logins of %s without a server', (id, about) => {
+  /** Makes a home with two such logins, `notion` and `other`, or with the first only. */
   async function nameless(which: 'both' | 'one') {
     const home = await person(id);
     const file = join(home.peer.directory, about.store);
@@ -127,7 +130,7 @@ describe.each(Object.entries(KEEPS_NAMES))('the logins of %s that do not say the
     return { ...home, args: ['import', id, '--yes', '--issuer', servers.issuer, '--url', servers.resource] };
   }
 
-  test('are not guessed: of two, --url takes none, and the error lists both and asks for a name', async () => {
+  test('lists two logins without a server and asks for a name', async () => {
     const { holdfast, peer, args } = await nameless('both');
     const before = await peer.files();
     const { code, err } = await holdfast(args);
@@ -140,7 +143,7 @@ describe.each(Object.entries(KEEPS_NAMES))('the logins of %s that do not say the
     expect(JSON.parse((await holdfast(['list', '--json'])).out)).toMatchObject({ credentials: [] });
   });
 
-  test('are moved by their name, and the other one stays', async () => {
+  test('moves the named login without a server, and keeps the other', async () => {
     const { holdfast, peer, args } = await nameless('both');
     const moved = await holdfast([...args, '--name', 'notion']);
     expect(moved).toMatchObject({ code: 0, err: expect.stringContaining('Moved') });
@@ -149,12 +152,12 @@ describe.each(Object.entries(KEEPS_NAMES))('the logins of %s that do not say the
     expect(left).toContain('other-refresh');
   });
 
-  test('are moved by --url where there is only one', async () => {
+  test('moves the only login without a server by --url', async () => {
     const { holdfast, args } = await nameless('one');
     expect(await holdfast(args)).toMatchObject({ code: 0, err: expect.stringContaining('Moved') });
   });
 
-  test('are none of the name that is given', async () => {
+  test('finds no login under a wrong name', async () => {
     const { holdfast, args } = await nameless('one');
     const { code, err } = await holdfast([...args, '--name', 'another']);
     expect(code).toBe(2);
@@ -162,7 +165,7 @@ describe.each(Object.entries(KEEPS_NAMES))('the logins of %s that do not say the
   });
 });
 
-test('a login without a server is left alone where another one says that it is for the URL', async () => {
+test('keeps a login without a server when another login is for the URL', async () => {
   const { holdfast, peer } = await person('opencode');
   const file = join(peer.directory, NAMELESS.opencode.store);
   const text = await readFile(file, 'utf8');
@@ -172,8 +175,8 @@ test('a login without a server is left alone where another one says that it is f
   expect(await readFile(file, 'utf8')).toContain('other-refresh');
 });
 
-describe('a login that does not say who issued it', () => {
-  test('leaves its refresh token where it is, says why and which host would get it, when nobody is asked', async () => {
+describe('a login without an issuer', () => {
+  test('keeps the refresh token of a login without an issuer, and names the host that would get it', async () => {
     const { peer, holdfast } = await person('opencode');
     const before = await peer.files();
     const args = ['import', 'opencode', '--yes', '--url', servers.resource];
@@ -193,7 +196,7 @@ describe('a login that does not say who issued it', () => {
     expect(Object.values(await peer.files()).join()).not.toContain(peer.login.tokens.refresh_token);
   });
 
-  test('says so in JSON', async () => {
+  test('reports the unconfirmed issuer in JSON', async () => {
     const { holdfast } = await person('codex');
     const { out } = await holdfast(['import', 'codex', '--yes', '--json', '--url', servers.resource]);
     expect(JSON.parse(out)).toMatchObject({
@@ -207,7 +210,7 @@ describe('a login that does not say who issued it', () => {
     });
   });
 
-  test('is not imported at all when its access token has expired, and nothing is sent', async () => {
+  test('does not import an expired login without an issuer, and sends nothing', async () => {
     const { peer, holdfast } = await person('claude-code', { expiresAt: Date.now() - 1000 });
     const before = await peer.files();
     const { code, err } = await holdfast(['import', 'claude-code', '--yes', '--url', servers.resource]);
@@ -217,7 +220,7 @@ describe('a login that does not say who issued it', () => {
     expect(await peer.files()).toEqual(before);
   });
 
-  test('goes nowhere when the issuer that the person names is not the one that the server names', async () => {
+  test('refuses an issuer that the server does not name', async () => {
     const { peer, holdfast } = await person('opencode');
     const before = await peer.files();
     const args = ['import', 'opencode', '--yes', '--url', servers.resource, '--issuer'];
@@ -230,7 +233,7 @@ describe('a login that does not say who issued it', () => {
   });
 });
 
-describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, a login that does not say who issued it', () => {
+describe.skipIf(NO_TERMINAL !== undefined)('a login without an issuer, on a terminal', () => {
   const QUESTION = 'Move it? Say yes only if you logged in there. [y/N]';
 
   async function importing(id: string, args: string) {
@@ -243,7 +246,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, a login that does not
     return { shown, words, peer, before, holdfast };
   }
 
-  test('is moved by one answer, after the host is shown that gets its refresh token', async () => {
+  test('shows the host that gets the refresh token, then moves the login after one answer', async () => {
     const { shown, words, peer } = await importing('opencode', `--url ${servers.resource}`);
     const { host } = new URL(servers.issuer);
     expect(words()).toContain(`Its refresh token will be sent to "${host}" ("${servers.issuer}").`);
@@ -254,7 +257,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, a login that does not
     expect(Object.values(await peer.files()).join()).not.toContain(peer.login.tokens.refresh_token);
   });
 
-  test.each(['n', '', 'yess'])('stays whole where it is, and is not here, after "%s"', async (answer) => {
+  test.each(['n', '', 'yess'])('moves nothing after the answer "%s"', async (answer) => {
     const { shown, words, peer, before, holdfast } = await importing('opencode', `--url ${servers.resource}`);
     shown.type(`${answer}${ENTER}`);
     expect(await shown.ended).toBe(130);
@@ -264,7 +267,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, a login that does not
     expect(JSON.parse((await holdfast(['list', '--json'])).out)).toMatchObject({ credentials: [] });
   });
 
-  test('is asked about on its own, also where the server of another one cannot be reached', async () => {
+  test('moves one login when the server of another cannot be reached', async () => {
     const { shown, words, peer } = await importing('opencode', '');
     expect(words()).toContain('To import moves 2 logins of opencode');
     shown.type(`y${ENTER}`);
@@ -276,7 +279,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('on a terminal, a login that does not
   });
 });
 
-test('holdfast import completes the name of every program whose logins it takes', () => {
+test('completes the name of every program whose logins import accepts', () => {
   const { argument } = COMMANDS.find(({ name }) => name === 'import') ?? {};
   expect(argument?.choices?.toSorted()).toEqual([...SOURCES.map(({ id }) => id), '-'].toSorted());
 });

@@ -7,13 +7,13 @@ import { storeNamed } from '../../src/vault/open-parts.ts';
 import { temporaryHome } from '../support/homes/home.ts';
 import { holdfast } from '../support/processes/process.ts';
 
-/* Names that every object has are no names of commands, options, programs, keyrings, stores or settings. */
+/* Names of members that every object has are no names of commands, options, programs, keyrings, stores or settings. */
 
 const NAMES = ['__proto__', 'constructor', 'prototype', 'toString', 'hasOwnProperty', 'valueOf'];
 const URL_ = 'http://127.0.0.1:1/mcp';
 
 describe.each(NAMES)('the name %s', (name) => {
-  test('is no option of any command', () => {
+  test('accepts the name as an option of no command', () => {
     for (const command of COMMANDS) {
       expect(() => parseArguments(command, [`--${name}`])).toThrow('has no option');
       expect(() => parseArguments(command, [`--${name}=x`])).toThrow('has no option');
@@ -21,13 +21,13 @@ describe.each(NAMES)('the name %s', (name) => {
     }
   });
 
-  test('is no program to import from, no store, and no client', () => {
+  test('finds no program, store or client of that name', () => {
     expect(() => peerNamed(name)).toThrow();
     expect(() => storeNamed(name)).toThrow();
     expect(CLIENTS.some(({ id }) => id === name)).toBe(false);
   });
 
-  test('is refused as a command and in every place of a command line where one of ours is expected', async () => {
+  test('refuses the name as a command and as every argument with fixed choices', async () => {
     const { path } = await temporaryHome();
     const calls = [
       [name],

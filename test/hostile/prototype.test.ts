@@ -13,7 +13,7 @@ import { ownVariables, processEnvironment } from '../../src/system/environment.t
 import { readSecret } from '../../src/system/files/secret-file.ts';
 import { withoutSecrets } from '../../src/system/processes/secret-variables.ts';
 
-/* Nobody reaches `Object.prototype` through a file, and nothing is looked up in it. */
+/* No file reaches `Object.prototype`, and no lookup uses it. */
 
 const NAMES = ['__proto__', 'constructor', 'prototype'];
 
@@ -51,7 +51,7 @@ const HOSTILE: Readonly<Record<'JSON' | 'TOML' | 'YAML', (name: string) => reado
 
 describe.each(['JSON', 'TOML', 'YAML'] as const)('a file of %s', (name) => {
   test.each(NAMES.flatMap((key) => HOSTILE[name](key).map((text) => ({ key, text }))))(
-    'with such a key is refused by its name, and pollutes nothing: $text',
+    'refuses a hostile key by its name, and pollutes nothing: $text',
     async ({ key, text }) => {
       const format = await formatOf(name);
       expect(() => valuesOf(format, text, '/repo/config')).toThrow(
@@ -61,7 +61,7 @@ describe.each(['JSON', 'TOML', 'YAML'] as const)('a file of %s', (name) => {
     },
   );
 
-  test('has values in which only the names of the file are found', async () => {
+  test('parses to objects without a prototype', async () => {
     const text = { JSON: '{"a": {"b": [{}]}}', TOML: 'a.b = [{}]', YAML: 'a: {b: [{}]}' }[name];
     const values = (await formatOf(name)).parse(text) as { a: { b: [object] } };
     for (const object of [values, values.a, values.a.b[0]]) expect(Object.getPrototypeOf(object)).toBe(null);
@@ -81,7 +81,7 @@ describe.each(['JSON', 'TOML', 'YAML'] as const)('a file of %s', (name) => {
       `${'{"a":'.repeat(300)}1${'}'.repeat(300)}`,
       'a: ' + '['.repeat(50_000),
     ],
-  ])('with %s is refused, and takes no stack', async (_, toml, json, yaml) => {
+  ])('refuses %s without exhausting the stack', async (_, toml, json, yaml) => {
     const format = await formatOf(name);
     const text = { JSON: json, TOML: toml, YAML: yaml }[name];
     expect(() => valuesOf(format, text, '/f')).toThrow(/^\/f (was left as it is: .*deeply|is not )/);
@@ -91,14 +91,14 @@ describe.each(['JSON', 'TOML', 'YAML'] as const)('a file of %s', (name) => {
 test.each([
   ['TOML', 'k = 1\n'],
   ['YAML', 'k: 1\n'],
-] as const)('a file of %s that is far too large is refused before it is parsed', async (name, line) => {
+] as const)('refuses a file of %s that is far too large before parsing it', async (name, line) => {
   const format = await formatOf(name);
   expect(() => valuesOf(format, line.repeat(100_000), '/f')).toThrow('it has more than 262144 characters');
 });
 
-/** V8 ends the process when it compiles a regular expression on a stack that is almost used up. */
+/** V8 aborts the process when it compiles a regular expression on an almost full stack. */
 test.each(['- ', '? ', '[', '{a: ', 'a: {', '<<: ', '- - ? '])(
-  'YAML that nests "%s" is refused at every depth, and the process goes on',
+  'refuses YAML that nests "%s" at every depth without a crash',
   async (unit) => {
     const format = await formatOf('YAML');
     for (let depth = 1_000; depth < 6_000; depth += 250) {
@@ -110,17 +110,17 @@ test.each(['- ', '? ', '[', '{a: ', 'a: {', '<<: ', '- - ? '])(
 );
 
 test.each(['}', '[]', '"', '%\n', '*a ', '!x ', 'a: \n', '- a\n'])(
-  'YAML of 64 KiB of "%s" is refused before its test has waited too long',
+  'refuses YAML of 64 KiB of "%s" in time',
   async (unit) => {
     const format = await formatOf('YAML');
     const text = unit.repeat(65_536 / unit.length);
-    // Where time grows with the square of the length, this test ends by its limit.
+    // If the time grew with the square of the length, this test would time out.
     expect(() => valuesOf(format, text, '/f')).toThrow(/^\/f /);
   },
 );
 
 test.each(['a: &a [*a]', '&a [*a]', 'a: &a {b: {c: *a}}'])(
-  'YAML in which "%s" contains itself is refused',
+  'refuses YAML in which "%s" contains itself',
   async (text) => {
     const format = await formatOf('YAML');
     expect(() => valuesOf(format, text, '/f')).toThrow(
@@ -129,12 +129,12 @@ test.each(['a: &a [*a]', '&a [*a]', 'a: &a {b: {c: *a}}'])(
   },
 );
 
-test('YAML that names one value twice has it twice', async () => {
+test('resolves a YAML alias to a second copy of the value', async () => {
   const format = await formatOf('YAML');
   expect(valuesOf(format, 'a: &a [1]\nb: *a', '/f')).toEqual({ a: [1], b: [1] });
 });
 
-test('YAML whose aliases expand without end is refused', async () => {
+test('refuses YAML whose aliases expand without end', async () => {
   const lines = ['a: &a [x,x,x,x,x,x,x,x,x,x]'];
   for (const [at, name] of 'bcdefghij'.split('').entries()) {
     lines.push(`${name}: &${name} [${Array(10).fill(`*${'abcdefghij'[at]}`).join(',')}]`);
@@ -143,10 +143,10 @@ test('YAML whose aliases expand without end is refused', async () => {
   expect(() => valuesOf(format, lines.join('\n'), '/f')).toThrow('its aliases expand without end');
 });
 
-describe('what a peer has stored', () => {
-  test.each(NAMES)('is refused with a key called %s, in a file and in a keyring', (key) => {
+describe('JSON that another program has stored', () => {
+  test.each(NAMES)('refuses the key %s in a file and in a keyring', (key) => {
     for (const text of [`{"${key}": 1}`, `{"a": {"${key}": 1},}`]) {
-      // The parser makes objects in which it is a name like any other; the reader of files refuses it.
+      // The parser makes objects in which the key is an ordinary name; the file reader refuses it.
       expect(Object.getPrototypeOf(JSON_CODEC.parse(text))).toBe(null);
       expect(() => plainCopy(JSON_CODEC.parse(text))).toThrow(key);
     }
@@ -155,14 +155,14 @@ describe('what a peer has stored', () => {
 });
 
 describe('the environment', () => {
-  test('is a frozen copy that inherits nothing', () => {
+  test('copies the environment into a frozen object that inherits nothing', () => {
     const { variables } = processEnvironment();
     expect(Object.getPrototypeOf(variables)).toBe(null);
     expect(Object.isFrozen(variables)).toBe(true);
     expect(variables['PATH']).toBe(process.env['PATH']);
   });
 
-  test('has no variable that stands in a polluted prototype, for us and for programs that are started', () => {
+  test('takes no variable from a polluted prototype, for us and for child processes', () => {
     const name = 'HOLDFAST_SEALING_KEY_COMMAND';
     Object.defineProperty(Object.prototype, name, {
       value: 'id',
@@ -183,7 +183,7 @@ describe('the environment', () => {
     expect(Object.keys(variables)).toEqual(['Path']);
   });
 
-  test('gives no secret by a name that every object has', async () => {
+  test('returns no secret under a name that every object has', async () => {
     const environment = { ...processEnvironment(), variables: { PATH: '/bin' } };
     for (const variable of ['constructor', '__proto__', 'toString']) {
       await expect(readSecret({ variable }, environment)).rejects.toThrow('is not set');
@@ -193,7 +193,7 @@ describe('the environment', () => {
 });
 
 test.each(['constructor', 'toString', '__proto__', 'hasOwnProperty'])(
-  '%s is no code of PostgreSQL, and no setting of Redis',
+  'treats %s as no code of PostgreSQL and no setting of Redis',
   (name) => {
     const error = Object.assign(new Error('no'), { code: name });
     expect(postgresError(error, 'db').code).toBe('store-unreachable');
@@ -202,7 +202,7 @@ test.each(['constructor', 'toString', '__proto__', 'hasOwnProperty'])(
 );
 
 describe('the sources', () => {
-  /** What builds objects out of foreign text, and where it may be called. */
+  /** Functions that build objects from foreign text, and the files that may call them. */
   const BUILDERS: readonly (readonly [what: RegExp, where: RegExp])[] = [
     [/\bgetStaticTOMLValue\b/, /^$/],
     [/\bgetNodeValue\b/, /^$/],
@@ -212,10 +212,10 @@ describe('the sources', () => {
     [/\bprocess\.env\b/, /^system\/environment\.ts$/],
     [/\bObject\.prototype\b/, /^cli\/closed-prototypes\.ts$/],
   ];
-  /** Files of other programs and of the person: never by the engine's parser alone. */
+  /** Readers of other programs' and the user's files, which must not use the engine's parser alone. */
   const FOREIGN = /^(configure|import|cli)\/|^system\/settings-file\.ts$/;
 
-  test('build no values with a parser’s own builder, and read the environment in one file', async () => {
+  test('finds no parser’s own builder in the sources, and process.env in one file only', async () => {
     const found: string[] = [];
     const root = join(import.meta.dirname, '../../src');
     for (const path of await readdir(root, { recursive: true })) {
