@@ -20,7 +20,7 @@ describe('an issuer with a path', () => {
   afterAll(() => servers.stop());
 
   test.each(['oauth', 'openid', 'openid-appended'] as const)(
-    'is found by its %s metadata, and serves a whole login',
+    'finds an issuer with a path by its %s metadata, and serves a whole login',
     async (publishedAt) => {
       await servers.publish({ publishedAt });
       const { home, vault, first } = await loggedIn(await temporaryHome(), servers.resource);

@@ -1,11 +1,11 @@
-// The witness: docker-agent's token file and file keyring, written anew from the description of the formats and
-// independent of Holdfast's code. It does to the files what docker-agent does, one operation a call:
+// The witness: a second implementation of docker-agent's token file and file keyring, written from the description of
+// the formats and independent of Holdfast's code. It changes the files as docker-agent does, one operation a call:
 //
 //	witness DIR read                    the bundle, as JSON
 //	witness DIR item                    a new key, as a keyring of the desktop keeps it
 //	witness DIR put URL ENTRY           one entry, under the lock
 //	witness DIR remove URL
-//	witness DIR storm PREFIX COUNT      so many entries, one write each
+//	witness DIR storm PREFIX COUNT      COUNT entries, one write each
 //	witness DIR old BUNDLE              the older layout: one item of the keyring, and no token file
 //
 // WITNESS_ITEM is the item of the key, where a keyring of the desktop has it.
@@ -130,8 +130,8 @@ func (p place) storm(prefix, count string) error {
 	return nil
 }
 
-// change reads, changes and writes under docker-agent's lock. What does not open is an error here, where docker-agent
-// would begin anew: the witness is there to notice it.
+// change reads, changes and writes under docker-agent's lock. A file that does not open is an error here, so that the
+// tests notice it; docker-agent would start with an empty file.
 func (p place) change(how func(map[string]*entry)) error {
 	if err := os.MkdirAll(p.dir, 0o700); err != nil {
 		return err

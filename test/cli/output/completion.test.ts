@@ -95,7 +95,7 @@ describe.skipIf(NO_BASH !== undefined)('completion in bash', () => {
 });
 
 describe('the completion scripts', () => {
-  test('parse in every installed shell', async () => {
+  test('generates scripts that every installed shell parses', async () => {
     for (const shell of ['bash', 'zsh', 'fish'].filter(installed)) {
       const ended = await start(shell, ['-n', join(directory, shell)], variables).ended;
       expect({ shell, ...ended }).toEqual({ shell, code: 0, out: '', err: '' });

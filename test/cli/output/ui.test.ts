@@ -127,7 +127,7 @@ describe('the sources of the command line', () => {
     ['commands/proxy.ts', /^output: process\.stdout,$/],
   ];
 
-  test('write to stdout and stderr only through the Ui class', async () => {
+  test('writes to stdout and stderr only through the Ui class', async () => {
     const found: string[] = [];
     for (const file of await readdir(CLI, { recursive: true })) {
       if (!file.endsWith('.ts')) continue;

@@ -357,7 +357,7 @@ describe('requests that do not belong to the login', () => {
 });
 
 describe('the callback pages', () => {
-  test('reflect no parameter, header or path of the request', async () => {
+  test('serves pages that reflect no parameter, header or path of the request', async () => {
     const server = await opened();
     const mark = 'M4RK';
     const query = ['code', 'iss', 'error', 'error_description', 'error_uri', 'x'].map(
@@ -386,7 +386,7 @@ describe('the callback pages', () => {
     expect(await say(other, `${mark} ${mark}\r\n${mark}\r\n\r\n`)).not.toContain(mark);
   });
 
-  test('forbid scripts, frames, caching and referrers', async () => {
+  test('serves pages that forbid scripts, frames, caching and referrers', async () => {
     const server = await opened();
     const page = ask(server, `/callback?code=x&state=${STATE}`);
     await (await server.next(WAIT)).succeed(LOGIN);

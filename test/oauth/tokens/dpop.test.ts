@@ -59,7 +59,7 @@ describe('a DPoP key', () => {
 });
 
 describe('a DPoP proof', () => {
-  test('names its request and the time when it was made', async () => {
+  test('names in a proof its request and its time', async () => {
     const before = Math.floor(Date.now() / 1000);
     const payload = await claims();
     expect(payload).toEqual({
@@ -72,7 +72,7 @@ describe('a DPoP proof', () => {
     expect(payload.iat).toBeLessThanOrEqual(Date.now() / 1000);
   });
 
-  test('carries the public key and nothing of the private one', () => {
+  test('puts the public key into a proof, and nothing of the private one', () => {
     const header = decodeProtectedHeader(dpopProof(KEY, { method: 'GET', url: URL_ }));
     const jwk = createPrivateKey(KEY.reveal()).export({ format: 'jwk' });
     expect(header).toEqual({
@@ -82,7 +82,7 @@ describe('a DPoP proof', () => {
     });
   });
 
-  test('has a jti of its own', () => {
+  test('gives each proof its own jti', () => {
     const proofs = Array.from({ length: 100 }, () => dpopProof(KEY, { method: 'GET', url: URL_ }));
     expect(new Set(proofs.map((proof) => decodeJwt(proof).jti)).size).toBe(100);
   });
@@ -96,7 +96,7 @@ describe('a DPoP proof', () => {
     expect((await claims({ url })).htu).toBe(htu);
   });
 
-  test('carries the exact method, the nonce and the hash of the token', async () => {
+  test('puts the exact method, the nonce and the token’s hash into a proof', async () => {
     const accessToken = new Secret('an-access-token');
     const payload = await claims({ method: 'DELETE', nonce: 'n-0nce', accessToken });
     expect(payload['htm']).toBe('DELETE');

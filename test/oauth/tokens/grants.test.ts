@@ -74,7 +74,7 @@ describe('client credentials', () => {
     });
   });
 
-  test('sends neither resource nor scope when there is none', async () => {
+  test('sends neither resource nor scope when neither is given', async () => {
     const { server, at } = await endpoint();
     await clientCredentials(at, CLIENT, NO_TARGET);
     expect(form(server)).toEqual({ grant_type: 'client_credentials' });

@@ -109,7 +109,7 @@ describe('a revocation', () => {
   test.each([
     ['503, which asks to come again (RFC 7009 section 2.2.1)', answer(503, '', { 'retry-after': '3' })],
     ['nothing', raw('')],
-  ])('may be retried when the server answers %s', async (_name, handler) => {
+  ])('reports a revocation as retryable when the server answers %s', async (_name, handler) => {
     const { error } = await revokeAt(handler);
     expect(error).toBeInstanceOf(NetworkError);
     expect(error).toMatchObject({ retryable: true });

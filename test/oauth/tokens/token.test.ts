@@ -151,7 +151,7 @@ describe('the token request on the wire', () => {
     expect(Object.keys(sent)).toHaveLength(4);
   });
 
-  test('sends no resource when there is none', async () => {
+  test('sends no resource when the grant names none', async () => {
     const server = await endpoint(GOOD);
     const at = { issuer: server.origin, tokenEndpoint: `${server.origin}/token` };
     const none = { resourceParameter: undefined };
