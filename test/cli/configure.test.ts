@@ -358,7 +358,7 @@ describe('the configured entry', () => {
     expect((await commandLine(path, [servers]).run(['login', servers.resource])).code).toBe(0);
     await at.run(['configure', client, servers.resource, '--scope', 'project', '--name', 'it']);
     const values = JSON.parse(await readFile(join(at.project, file), 'utf8'));
-    const [command = '', ...args] = wordsOf((values.mcpServers ?? values.mcp).test);
+    const [command = '', ...args] = wordsOf((values.mcpServers ?? values.mcp).it);
     const transport = new StdioClientTransport({
       command,
       args: [...args],
@@ -380,7 +380,7 @@ describe('the configured entry', () => {
     expect((await commandLine(path, [servers]).run(['login', servers.resource])).code).toBe(0);
     await at.run(['configure', 'claude-code', servers.resource, '--headers-helper', '--name', 'it']);
     const { headersHelper, url, type } = JSON.parse(await readFile(join(at.home, '.claude.json'), 'utf8'))
-      .mcpServers.test;
+      .mcpServers.it;
     expect({ url, type }).toEqual({ url: servers.resource, type: 'http' });
     const { out } = await start('sh', ['-c', headersHelper], {
       PATH: at.path,
