@@ -1,4 +1,4 @@
-import type { CredentialId } from '../credential.ts';
+import type { Credential, CredentialId } from '../credential.ts';
 import { loginNear, MOVED } from '../credentials/login-required.ts';
 import type { SealedCredentialStore } from '../credentials/sealed/sealed-credential-store.ts';
 import { AbortedError, HoldfastError } from '../errors.ts';
@@ -30,6 +30,7 @@ export async function logOut(
   let alive = false;
   let reason: string | undefined;
   let hasMoved = false;
+  const ended: Credential[] = [];
   // The record of the strongest key goes last: a logout that is killed halfway must not revive an earlier login.
   for (const found of held.toReversed()) {
     const lease = credentialStore.lease(found);
@@ -44,6 +45,7 @@ export async function logOut(
         try {
           const wait = { signal, timeoutMs: REVOCATION_TIMEOUT_MS };
           if ((await revokeTokens(current.credential, wait)) === 'revoked') offered = true;
+          ended.push(current.credential);
         } catch (error) {
           if (!(error instanceof HoldfastError) || error instanceof AbortedError) throw error;
           offered = true;
@@ -59,7 +61,7 @@ export async function logOut(
     }
   }
   // Ends the answers that a dead process saved meanwhile.
-  if (!hasMoved) await credentialStore.endRemoved(id);
+  if (!hasMoved) await credentialStore.endRemoved(id, ended);
   return {
     removed,
     revocation:

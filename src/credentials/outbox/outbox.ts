@@ -185,8 +185,10 @@ export class Outbox {
   /**
    * Revokes and removes the outbox's answers whose login was removed. The process that saved them died, and no record
    * leads to them any more. An answer that cannot be revoked now stays.
+   *
+   * @param revoked what the caller has revoked already
    */
-  async endRemoved(id: string): Promise<void> {
+  async endRemoved(id: string, revoked: readonly Credential[]): Promise<void> {
     const store = this.#store.recordStore;
     const found = await this.#entries.of(id, store, true);
     // A staged file is the record of a login that is being saved.
@@ -197,7 +199,10 @@ export class Outbox {
     for (const { credential } of newest) {
       const { loggedInAt } = credential;
       const ofLogin = left.filter((one) => one.credential.loggedInAt === loggedInAt);
-      if (await this.#revoked(credential)) await this.#entries.remove(ofLogin, id);
+      const isRevoked = revoked.some(
+        (one) => one.loggedInAt === loggedInAt && one.generation >= credential.generation,
+      );
+      if (isRevoked || (await this.#revoked(credential))) await this.#entries.remove(ofLogin, id);
     }
   }
 

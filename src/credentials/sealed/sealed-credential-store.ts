@@ -198,8 +198,8 @@ export class SealedCredentialStore implements CredentialStore, RecordAccess {
   }
 
   /** Ends the outbox's answers of removed logins. Never throws: the next login or logout tries again. */
-  async endRemoved({ recordId }: CredentialId): Promise<void> {
-    await quietly(this.#outbox.endRemoved(recordId));
+  async endRemoved({ recordId }: CredentialId, revoked: readonly Credential[] = []): Promise<void> {
+    await quietly(this.#outbox.endRemoved(recordId, revoked));
   }
 
   /**
