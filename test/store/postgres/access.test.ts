@@ -272,7 +272,8 @@ describe.skipIf(NO_POSTGRES)('the way into PostgreSQL', () => {
     expect(await waiting).toMatchObject({ outcome: 'unknown', cause });
     await server.crash();
     await server.start();
-    expect((await store.read(ADDRESS))?.record).toBe('one');
+    // The server may end the connection that holds the lock before the one that waits for it.
+    expect(['one', 'two']).toContain((await store.read(ADDRESS))?.record);
   });
 });
 
