@@ -7,7 +7,7 @@ import type { TokenAnswer } from './request-tokens.ts';
  */
 export function applyTokenResponse(
   credential: Credential,
-  { tokens, scope, anew, found }: TokenAnswer,
+  { tokens, scope, isNewGrant, found }: TokenAnswer,
 ): Credential {
   const { loginRequired: _over, epoch: _before, ...rest } = credential;
   return {
@@ -16,7 +16,7 @@ export function applyTokenResponse(
     generation: credential.generation + 1,
     tokens: {
       ...tokens,
-      refreshToken: tokens.refreshToken ?? (anew ? undefined : credential.tokens.refreshToken),
+      refreshToken: tokens.refreshToken ?? (isNewGrant ? undefined : credential.tokens.refreshToken),
     },
     grantedScope: scope ?? credential.grantedScope,
   };

@@ -8,7 +8,7 @@ import type { Environment } from '../system/environment.ts';
 
 /** The answer of the token endpoint, and whether a new grant replaced the earlier refresh token. */
 export interface TokenAnswer extends TokenResponse {
-  readonly anew?: true | undefined;
+  readonly isNewGrant?: true | undefined;
   /** Why its access token cannot be used. The tokens are then the old ones with the next refresh token. */
   readonly problem?: HoldfastError | undefined;
   /** The server data that discovery had to find first. It is saved with the tokens. */
@@ -55,7 +55,7 @@ export async function requestTokens(
   }
   if (grant === undefined) throw cannotRefresh(credential);
   const { requestByGrant } = await import('./request-by-grant.ts');
-  return { ...(await requestByGrant({ ...credential, grant }, environment, options)), anew: true };
+  return { ...(await requestByGrant({ ...credential, grant }, environment, options)), isNewGrant: true };
 }
 
 /**
