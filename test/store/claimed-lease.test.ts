@@ -45,7 +45,7 @@ async function claimed(store: EngineStore, version: string) {
 }
 
 describe('the holder of a claim', () => {
-  test('sends nothing when the answer to its claim came after a whole lease', async () => {
+  test('sends nothing when the answer to its claim took longer than the lease', async () => {
     const { near, a, version } = await two();
     const claim = near.claim.bind(near);
     near.claim = async (request) => {
@@ -57,7 +57,7 @@ describe('the holder of a claim', () => {
     expect(() => lease.check()).toThrow(LeaseLostError);
   });
 
-  test('counts its lease from the try that was granted, and not from one that was refused', async () => {
+  test('counts its lease from the attempt that was granted, not from one that was refused', async () => {
     const { near, a, b, version } = await two();
     const other = await claimed(b, version);
     const claim = near.claim.bind(near);
@@ -74,7 +74,7 @@ describe('the holder of a claim', () => {
     (await waiting)?.check();
   });
 
-  test('sends nothing in the last tenth of its lease, which the way to the first byte may take', async () => {
+  test('sends nothing in the last tenth of its lease, since a request may need that time to leave', async () => {
     const { near, a, version } = await two();
     const lease = await claimed(a, version);
     near.cut.add('renew');
@@ -84,7 +84,7 @@ describe('the holder of a claim', () => {
     expect(() => lease.check()).toThrow(LeaseLostError);
   });
 
-  test('sends nothing once a renewal found that another has claimed, however much of its lease is left', async () => {
+  test('sends nothing once a renewal finds a newer claim, however much of its lease is left', async () => {
     const { shared, near, a, b, version } = await two();
     const lease = await claimed(a, version);
     // The clock of the engine was set forwards, that of this process was not.
@@ -97,7 +97,7 @@ describe('the holder of a claim', () => {
     await next.release();
   });
 
-  test('asks the engine right before a request where its claim is older than a second', async () => {
+  test('asks the engine before a request when its claim is older than a second', async () => {
     const { shared, near, a, b, version } = await two();
     const lease = await claimed(a, version);
     // The clock of the engine was set forwards, that of this process was not.
@@ -112,7 +112,7 @@ describe('the holder of a claim', () => {
     await next.release();
   });
 
-  test('asks the engine, too, when the wall clock has jumped, as on a machine resumed from a snapshot', async () => {
+  test('asks the engine before a request when the wall clock has jumped, as after a resumed snapshot', async () => {
     const { shared, a, b, version } = await two();
     const lease = await claimed(a, version);
     shared.advance(LEASE_MS + 1);
@@ -124,7 +124,7 @@ describe('the holder of a claim', () => {
     await next.release();
   });
 
-  test('sends nothing where the engine cannot say whether its claim is still the last one', async () => {
+  test('sends nothing while the engine cannot confirm that its claim is still the latest', async () => {
     const { near, a, version } = await two();
     const lease = await claimed(a, version);
     near.cut.add('renew');
@@ -135,7 +135,7 @@ describe('the holder of a claim', () => {
     lease.check();
   });
 
-  test('may send for a whole lease from each renewal on', async () => {
+  test('may send for a whole lease after each renewal', async () => {
     const { near, a, version } = await two();
     const lease = await claimed(a, version);
     clock.now += LEASE_MS / 3;
@@ -160,7 +160,7 @@ describe('a claim whose answer was lost', () => {
     };
   }
 
-  test('is granted to the process that made it, at once and for a whole lease', async () => {
+  test('grants a claim whose answer was lost to the process that made it, at once and for a whole lease', async () => {
     const { shared, near, a, b, version } = await two();
     losing(near);
     await expect(claimed(a, version)).rejects.toBeInstanceOf(StoreUnreachableError);
@@ -173,7 +173,7 @@ describe('a claim whose answer was lost', () => {
     await (await claimed(b, version)).release();
   });
 
-  test('is granted to one of two callers of that process', async () => {
+  test('grants a claim whose answer was lost to only one of two callers in that process', async () => {
     const { near, a, version } = await two();
     losing(near);
     await expect(claimed(a, version)).rejects.toBeInstanceOf(StoreUnreachableError);
@@ -181,7 +181,7 @@ describe('a claim whose answer was lost', () => {
     expect(both.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
   });
 
-  test('is a new one where it had not landed', async () => {
+  test('makes a new claim when the lost one never reached the engine', async () => {
     const { shared, near, a, version } = await two();
     losing(near, false);
     await expect(claimed(a, version)).rejects.toBeInstanceOf(StoreUnreachableError);
@@ -189,7 +189,7 @@ describe('a claim whose answer was lost', () => {
     await (await claimed(a, version)).release();
   });
 
-  test('keeps nobody out when the record has changed meanwhile', async () => {
+  test('a claim whose answer was lost keeps nobody out once the record has changed', async () => {
     const { near, a, b, version } = await two();
     losing(near);
     await expect(claimed(a, version)).rejects.toBeInstanceOf(StoreUnreachableError);
@@ -199,7 +199,7 @@ describe('a claim whose answer was lost', () => {
     await (await claimed(b, written.version)).release();
   });
 
-  test('that ended is not taken for one that waits, and a new one is made', async () => {
+  test('makes a new claim when the one whose answer was lost has already ended', async () => {
     const { shared, near, a, version } = await two();
     losing(near);
     await expect(claimed(a, version)).rejects.toBeInstanceOf(StoreUnreachableError);

@@ -21,7 +21,7 @@ async function freshStore() {
 }
 
 describe('the directory store', () => {
-  test('gives back what was stored, in a new store over the same directory too', async () => {
+  test('returns a stored record, also from a new store over the same directory', async () => {
     const { store, layout, environment } = await freshStore();
     const result = await store.cas(address, undefined, 'a.b.c');
     expect(result.outcome).toBe('ok');
@@ -34,7 +34,7 @@ describe('the directory store', () => {
     expect(await again.kidsOf('record')).toEqual(['key']);
   });
 
-  test('creates nothing when it only looks', async () => {
+  test('creates nothing when it only reads', async () => {
     const { store, path } = await freshStore();
     expect(await store.read(address)).toBeUndefined();
     expect(await store.version(address)).toBeUndefined();
@@ -45,7 +45,7 @@ describe('the directory store', () => {
     await expect(stat(path)).rejects.toThrow('ENOENT');
   });
 
-  test('writes only over the version that was expected', async () => {
+  test('overwrites a record only if it has the expected version', async () => {
     const { store } = await freshStore();
     const first = await store.cas(address, undefined, 'one');
     expect((await store.cas(address, undefined, 'two')).outcome).toBe('conflict');
@@ -55,7 +55,7 @@ describe('the directory store', () => {
     expect((await store.read(address))?.record).toBe('two');
   });
 
-  test('removes only the version that was expected, and what is not there without error', async () => {
+  test('removes only the expected version, and ignores a record that is already gone', async () => {
     const { store } = await freshStore();
     await store.cas(address, undefined, 'one');
     expect(await store.remove(address, 'another')).toBe(false);
@@ -64,7 +64,7 @@ describe('the directory store', () => {
     expect(await store.read(address)).toBeUndefined();
   });
 
-  test('makes directories 0700 and files 0600 whatever the umask, and leaves no temporary file', async () => {
+  test('creates directories with mode 0700 and files with 0600, and leaves no temporary file', async () => {
     const { store, layout } = await freshStore();
     const before = process.umask(0);
     try {
@@ -81,7 +81,7 @@ describe('the directory store', () => {
     expect(await readdir(layout.temporary)).toEqual([]);
   });
 
-  test('moves a damaged record aside, whole, and never over another', async () => {
+  test('quarantines a damaged record whole, and never over another one', async () => {
     const { store, layout } = await freshStore();
     for (const text of ['first damage', 'second damage']) {
       await store.cas(address, undefined, text);
@@ -93,7 +93,7 @@ describe('the directory store', () => {
   });
 
   test.each(['remove', 'quarantine'] as const)(
-    'brings nothing back after a %s that a killed move had copied before',
+    'restores nothing after a %s when a killed move had left a copy',
     async (operation) => {
       const { store, layout } = await freshStore();
       await store.cas(address, undefined, 'a later state');
@@ -109,7 +109,7 @@ describe('the directory store', () => {
     },
   );
 
-  test('loses no write among processes that all change one record', async () => {
+  test('loses no write when many processes change one record', async () => {
     const { store, path } = await freshStore();
     const processes = Array.from({ length: 4 }, () =>
       spawn(process.execPath, ['--import', 'tsx', COUNTER, 'record', '25'], {
@@ -188,7 +188,7 @@ describe('the directory store', () => {
   });
 
   const root = requirement('it is not run as root', process.geteuid?.() === 0);
-  test.skipIf(root !== undefined)('refuses a directory that belongs to someone else', async () => {
+  test.skipIf(root !== undefined)('refuses a directory that belongs to another user', async () => {
     const { store, layout } = await freshStore();
     await mkdir(layout.home, { mode: 0o700 });
     await chown(layout.home, 12345, 12345);
@@ -205,7 +205,7 @@ describe('the directory store', () => {
     await expect(async () => store.lock('../x', { waitMs: 0 })).rejects.toThrow(StorageUnsafeError);
   });
 
-  test('passes over files that are not records', async () => {
+  test('skips files that are not records', async () => {
     const { store, layout } = await freshStore();
     await store.cas(address, undefined, 'one');
     await writeFile(join(layout.credentials, 'key', 'notes.txt'), 'mine', { mode: 0o600 });
@@ -221,11 +221,11 @@ describe('the home directory', () => {
     [{ XDG_CONFIG_HOME: '/xdg' }, '/xdg/holdfast'],
     [{ XDG_CONFIG_HOME: 'relative' }, '/home/ada/.config/holdfast'],
     [{}, '/home/ada/.config/holdfast'],
-  ])('with %j is %s', (variables, home) => {
+  ])('finds the home directory: %j gives %s', (variables, home) => {
     expect(layoutOf({ ...base, variables }).home).toBe(home);
   });
 
-  test('cannot be a relative path', () => {
+  test('refuses a relative path as the home directory', () => {
     expect(() => layoutOf({ ...base, variables: { HOLDFAST_HOME: 'here' } })).toThrow(InvalidArgumentError);
   });
 });

@@ -83,7 +83,7 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL', () => {
     return { url: `postgres://owner@127.0.0.1:${wire.port}/postgres`, takeOver };
   }
 
-  test('every write and claim after a take-over reaches the new primary, whatever connections were kept', async () => {
+  test('sends every write and claim to the new primary after a failover, over whatever connection', async () => {
     const { url, takeOver } = await pair();
     const store = postgresStore({ connectionString: url });
     onTestFinished(() => store.close());
@@ -99,7 +99,7 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL', () => {
     await lease?.release();
   }, 60_000);
 
-  test('a pool of the caller’s gets rid of its connections to the old primary one by one', async () => {
+  test('writes through the caller’s pool again after a failover', async () => {
     const { url, takeOver } = await pair();
     const pool = new pg.Pool({ connectionString: url, max: 3 });
     pool.on('error', () => {});
@@ -111,7 +111,7 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL', () => {
     expect(await writeOn(store, ['two', 'three', 'four'])).toEqual(['two', 'three', 'four']);
   }, 60_000);
 
-  test('a new process that is refused a connection waits for one, and says why when its time is over', async () => {
+  test('a new process that is refused a connection retries until its deadline, then says why', async () => {
     const { postgres, owner } = await migrated();
     const first = postgresStore({ connectionString: postgres.url() });
     const version = await written(first);
@@ -143,7 +143,7 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL', () => {
     await (await claiming)?.release();
   }, 60_000);
 
-  test('a record whose lease row is missing, or lags behind it, is claimed in its true version', async () => {
+  test('claims a record in its current version when its lease row is missing or outdated', async () => {
     const { postgres, owner } = await migrated();
     const store = postgresStore({ connectionString: postgres.url() });
     onTestFinished(() => store.close());
@@ -166,7 +166,7 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL', () => {
     }
   });
 
-  test('a claim that waits for a record to change is not granted for the version before, also without a lease row', async () => {
+  test('refuses a claim for the old version if the record changes while the claim waits', async () => {
     const { postgres, owner } = await migrated();
     const store = postgresStore({ connectionString: postgres.url() });
     onTestFinished(() => store.close());
@@ -187,7 +187,7 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL', () => {
     await (await store.claim(ADDRESS, 'two', { waitMs: 0 }))?.release();
   });
 
-  test('after the clock was set back, a dead claim keeps others out for one lease of its own', async () => {
+  test('an abandoned claim blocks others for one lease after the clock was set back', async () => {
     const { postgres, owner } = await migrated();
     const store = postgresStore({ connectionString: postgres.url(), leaseMs: 300, patienceMs: 0 });
     onTestFinished(() => store.close());
@@ -202,7 +202,7 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL', () => {
     await (await store.claim(ADDRESS, version, { waitMs: 20_000 }))?.release();
   });
 
-  test('after the clock was set forwards, the holder of a claim finds out that another has followed', async () => {
+  test('the holder of a claim notices a newer claim after the clock was set forward', async () => {
     const { postgres, owner } = await migrated();
     const [store, other] = [0, 1].map(() =>
       postgresStore({ connectionString: postgres.url(), leaseMs: 5000 }),
@@ -222,7 +222,7 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL', () => {
     await next?.release();
   });
 
-  test('after the clock was set back, tokens are at least as old as when they were written', async () => {
+  test('tokens seem no younger than at their write after the clock was set back', async () => {
     const { postgres, owner } = await migrated();
     const store = postgresStore({ connectionString: postgres.url() });
     onTestFinished(() => store.close());
@@ -232,7 +232,7 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL', () => {
     expect((await store.read(ADDRESS))?.ageMs).toBeGreaterThanOrEqual(60_000);
   });
 
-  test('a claim whose answer was lost is this process’s own, and not waited for', async () => {
+  test('a process gets its own claim at once after the answer to it was lost', async () => {
     const { postgres } = await migrated();
     const wire = await startWire(postgres.port);
     onTestFinished(() => wire.stop());
@@ -262,7 +262,7 @@ describe.skipIf(noRedis)('Redis', () => {
     return store;
   }
 
-  test('every write and claim after a take-over reaches the new primary, though the old connection stands', async () => {
+  test('sends every write and claim to the new primary, although the old connection still stands', async () => {
     const primary = await redisServer({ settings: { 'repl-diskless-sync-delay': '0' } });
     const replica = await redisServer({ settings: { replicaof: `127.0.0.1 ${primary.port}` } });
     const wire = await startWire(primary.port);
@@ -280,7 +280,7 @@ describe.skipIf(noRedis)('Redis', () => {
     await lease?.release();
   }, 60_000);
 
-  test('a server that took over unseen is examined before a claim is granted by it', async () => {
+  test('examines a server that took over unnoticed before it grants a claim', async () => {
     const server = await redisServer();
     const store = await opened({ url: server.url });
     const version = await written(store);
@@ -307,7 +307,7 @@ describe.skipIf(noRedis)('Redis', () => {
     expect(await engine.leased('id')).toBe(false);
   });
 
-  test('a new process that is refused a connection waits for one, and says why when its time is over', async () => {
+  test('a new process that is refused a connection retries until its deadline, then says why', async () => {
     const server = await redisServer();
     const first = await opened({ url: server.url });
     const version = await written(first);
@@ -329,7 +329,7 @@ describe.skipIf(noRedis)('Redis', () => {
     await (await claiming)?.release();
   }, 60_000);
 
-  test('a disk that cannot be written is told as full, and is no final refusal', async () => {
+  test('reports a disk that cannot be written as full, and as worth a retry', async () => {
     const server = await redisServer({ settings: { save: '3600 1' } });
     const store = await opened({ url: server.url });
     await written(store);
@@ -350,7 +350,7 @@ describe.skipIf(noRedis)('Redis', () => {
     expect(await writeOn(store, ['two'])).toEqual(['two']);
   });
 
-  test('after the clock was set forwards, the holder of a claim finds out that another has followed', async () => {
+  test('the holder of a claim notices a newer claim after the clock was set forward', async () => {
     const server = await redisServer();
     const store = await opened({ url: server.url });
     const other = await opened({ url: server.url });
@@ -364,7 +364,7 @@ describe.skipIf(noRedis)('Redis', () => {
     await next?.release();
   });
 
-  test('after the clock was set back, a dead claim keeps others out for one lease of its own', async () => {
+  test('an abandoned claim blocks others for one lease after the clock was set back', async () => {
     const server = await redisServer();
     const store = await opened({ url: server.url, leaseMs: 300, patienceMs: 0 });
     const version = await written(store);

@@ -36,7 +36,7 @@ test('a note in the engine cannot stop refreshes for longer than an hour', () =>
 const HOSTILE = ['\x1b]0;title\x07', 'a\nb', '../../etc', '\u202eabc', 'x'.repeat(201), 'a b'];
 const GOOD = { kid: 'kid', id: 'A-good_id' };
 
-test.skipIf(noRedis)('records in Redis under names of another form are not listed', async () => {
+test.skipIf(noRedis)('does not list Redis records whose names have another form', async () => {
   const server = await redisServer();
   const store = redisStore({ url: server.url });
   onTestFinished(() => store.close());
@@ -57,7 +57,7 @@ test.skipIf(noRedis)('records in Redis under names of another form are not liste
   expect(await store.listOutbox(GOOD.id)).toMatchObject([entry]);
 });
 
-test.skipIf(NO_POSTGRES)('records in PostgreSQL under names of another form are not listed', async () => {
+test.skipIf(NO_POSTGRES)('does not list PostgreSQL records whose names have another form', async () => {
   const server = await startPostgres();
   onTestFinished(() => server.dispose());
   const store = postgresStore({ connectionString: server.url() });
@@ -93,13 +93,13 @@ describe('TLS to PostgreSQL that checks no certificate', () => {
     ['sslmode=verify-full', undefined],
     ['sslmode=disable', 'plain'],
     ['', 'plain'],
-  ] as const)('is told from TLS that does: %j', (query, exposed) => {
+  ] as const)('tells whether %j checks the certificate of PostgreSQL', (query, exposed) => {
     const address = postgresAddress(`postgres://u@db.example/x?${query}`, { variables: {} });
     expect(address.exposed).toBe(exposed);
     expect(postgresAddress(`postgres://u@localhost/x?${query}`, { variables: {} }).exposed).toBeUndefined();
   });
 
-  test('is warned of, with what could happen', () => {
+  test('the examination warns of TLS that checks no certificate, and of no TLS, and says what could happen', () => {
     const said = (exposed: 'plain' | 'unchecked' | undefined) =>
       examinePostgres({}, { tenant: 't', exposed, localNow: 0 })
         .filter(({ level }) => level === 'warning')

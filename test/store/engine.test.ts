@@ -4,7 +4,7 @@ import { EngineStore } from '../../src/store/engine/engine-store.ts';
 import { storeContract } from '../../src/testing/index.ts';
 import { memoryEngine, SharedMemory } from '../support/engines/memory-engine.ts';
 
-describe('a store over an engine keeps the contract', () => {
+describe('the contract of a store over an engine', () => {
   const contract = storeContract(async () => {
     const shared = new SharedMemory();
     const open = () => new EngineStore(memoryEngine(shared));
@@ -28,7 +28,7 @@ async function two(leaseMs = 1000) {
 }
 
 describe('a claim', () => {
-  test('passes to another when its holder went silent, and not before its lease is over', async () => {
+  test('another process gets a claim when its holder is silent, but not before the lease is over', async () => {
     const { shared, near, a, b, version } = await two();
     const first = await a.claim(ADDRESS, version, { waitMs: 0 });
     near.cut.add('renew');
@@ -40,7 +40,7 @@ describe('a claim', () => {
     await second?.release();
   });
 
-  test('waits longer for a silent holder where that can be afforded', async () => {
+  test('a claimant with time to spare waits longer for a silent holder', async () => {
     const { shared, near, a, b, version } = await two();
     await a.claim(ADDRESS, version, { waitMs: 0 });
     near.cut.add('renew');
@@ -51,7 +51,7 @@ describe('a claim', () => {
     await (await b.claim(ADDRESS, version, patient))?.release();
   });
 
-  test('is followed only when its holder had time to come back after the engine started anew', async () => {
+  test('an engine that restarted gives a holder one lease to return before another gets its claim', async () => {
     const { shared, near, a, b, version } = await two();
     await a.claim(ADDRESS, version, { waitMs: 0 });
     near.cut.add('renew');
@@ -62,7 +62,7 @@ describe('a claim', () => {
     await (await b.claim(ADDRESS, version, { waitMs: 0 }))?.release();
   });
 
-  test('lets nothing be sent once its lease may be over, whatever the engine said last', async () => {
+  test('nothing is sent once the lease may be over, whatever the engine said last', async () => {
     const { near, a, version } = await two(200);
     const lease = await a.claim(ADDRESS, version, { waitMs: 0 });
     lease?.check();
@@ -74,7 +74,7 @@ describe('a claim', () => {
     await lease?.release();
   });
 
-  test('that another has followed lets nothing be sent, and gives nothing back', async () => {
+  test('a claim that another has followed lets nothing be sent, and its release ends nothing', async () => {
     const { shared, a, b, version } = await two(300);
     const first = await a.claim(ADDRESS, version, { waitMs: 0 });
     shared.advance(400);
@@ -85,7 +85,7 @@ describe('a claim', () => {
     await second?.release();
   });
 
-  test('is not made for a record that has changed', async () => {
+  test('a claim for a version that has changed is refused', async () => {
     const { a, b, version } = await two();
     await b.cas(ADDRESS, version, 'two');
     expect(await a.claim(ADDRESS, version, { waitMs: 0 })).toBeUndefined();
@@ -93,7 +93,7 @@ describe('a claim', () => {
     expect(await a.claim(ADDRESS, version, { waitMs: 0 })).toBeUndefined();
   });
 
-  test('ends in the step that writes, and leaves its note there', async () => {
+  test('a write ends its claim in the same step, and leaves the note for the next claim', async () => {
     const { near, a, b, version } = await two();
     const lease = await a.claim(ADDRESS, version, { waitMs: 0 });
     await lease?.setNote('for the next');
@@ -107,7 +107,7 @@ describe('a claim', () => {
     await next?.release();
   });
 
-  test('does not end with a write that came too late', async () => {
+  test('a write that came too late does not end the newer claim', async () => {
     const { a, b, version } = await two();
     const lease = await a.claim(ADDRESS, version, { waitMs: 0 });
     await b.cas(ADDRESS, version, 'two');
@@ -117,14 +117,14 @@ describe('a claim', () => {
   });
 });
 
-test('a write whose answer does not come may have landed, and is told so', async () => {
+test('reports a write without an answer as unknown, since it may have landed', async () => {
   const { near, a, version } = await two();
   near.cut.add('write');
   const result = await a.cas(ADDRESS, version, 'two');
   expect(result).toMatchObject({ outcome: 'unknown', cause: expect.any(StoreUnreachableError) });
 });
 
-test('tokens are as old as the engine says, whatever the clocks of the machines', async () => {
+test('takes the age of tokens from the engine’s clock, whatever the clocks of the machines', async () => {
   const { shared, a, b } = await two();
   await a.cas({ ...ADDRESS, id: 'aged' }, undefined, 'tokens', { ageMs: 1000 });
   shared.advance(2000);

@@ -28,8 +28,8 @@ function mount(...args: string[]): void {
   if (status !== 0) throw new Error(`mount failed: ${stderr}`);
 }
 
-describe.skipIf(root !== undefined)('on a disk that cannot take a write', () => {
-  test('a full one keeps the old record, leaves nothing half-written, and works again once there is space', async () => {
+describe.skipIf(root !== undefined)('a disk that cannot take a write', () => {
+  test('keeps the old record on a full disk, and works again once there is space', async () => {
     const { path, layout, store } = await smallStore();
     const first = await store.cas(address, undefined, 'old');
     const version = first.outcome === 'ok' ? first.version : undefined;
@@ -42,7 +42,7 @@ describe.skipIf(root !== undefined)('on a disk that cannot take a write', () => 
     expect((await store.cas(address, version, 'new')).outcome).toBe('ok');
   });
 
-  test('a read-only one still reads, and says so when it is written', async () => {
+  test('still reads on a read-only disk, and reports a write as refused', async () => {
     const { path, store } = await smallStore();
     await store.cas(address, undefined, 'old');
     mount('-o', 'remount,ro', path);

@@ -43,7 +43,7 @@ interface Before {
 }
 
 const duties = (open: () => Promise<{ before: Before; engine: Engine }>) => {
-  test('a build of version 1 claims, renews, writes and removes beside this one', async () => {
+  test('a build of version 1 claims, renews, writes and removes beside this build', async () => {
     const { before, engine } = await open();
     await engine.write(ADDRESS, undefined, content('one'));
     const first = await engine.claim(request());
@@ -69,7 +69,7 @@ const duties = (open: () => Promise<{ before: Before; engine: Engine }>) => {
     expect(await engine.list()).toEqual([]);
   });
 
-  test('a record that a build of version 1 wrote is due, whatever its due time was before', async () => {
+  test('a record written by a build of version 1 is due, whatever its due time was before', async () => {
     const { before, engine } = await open();
     expect(await before.write(undefined, 'one')).toBe(true);
     expect(await engine.due(0, 10)).toMatchObject([{ ...ADDRESS, version: 'one' }]);
@@ -82,7 +82,7 @@ const duties = (open: () => Promise<{ before: Before; engine: Engine }>) => {
     expect(await engine.due(0, 10)).toEqual([]);
   });
 
-  test('a claim of a build of version 1 is nobody’s own, and may have sent', async () => {
+  test('a claim by a build of version 1 belongs to no process, and may have sent a request', async () => {
     const { before, engine } = await open();
     await engine.write(ADDRESS, undefined, content('one'));
     const mine = request();
@@ -97,7 +97,7 @@ const duties = (open: () => Promise<{ before: Before; engine: Engine }>) => {
     expect(await write()).toMatchObject({ outcome: 'followed', last: { mayHaveSent: true, open: true } });
   });
 
-  test('what came after a claim of a build of version 1 remembers that it may have sent', async () => {
+  test('a claim remembers that one by a build of version 1 before it may have sent a request', async () => {
     const { before, engine } = await open();
     await engine.write(ADDRESS, undefined, content('one'));
     const first = await engine.claim(request());
@@ -151,7 +151,7 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL', () => {
     return { postgres, client, before, engine: (await store.engine()) as PostgresEngine };
   }
 
-  describe('while a fleet is updated', () => {
+  describe('during the update of a fleet', () => {
     duties(async () => {
       const opened = await database();
       await opened.engine.migrate();
@@ -159,7 +159,7 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL', () => {
     });
   });
 
-  test('a database of version 1 is read, and told to be migrated before anything is written', async () => {
+  test('reads a database of version 1, and asks for a migration before any write', async () => {
     const { before, engine } = await database();
     await before.write(undefined, 'one');
     expect(await engine.read(ADDRESS)).toMatchObject({ record: 'of one', version: 'one' });
@@ -173,7 +173,7 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL', () => {
     expect(await engine.claim(request())).toMatchObject({ outcome: 'claimed' });
   });
 
-  test('records, claims and notes of version 1 are there after the migration, and again after another', async () => {
+  test('keeps records, claims and notes of version 1 through one migration, and through a second', async () => {
     const { before, engine, client } = await database();
     await before.write(undefined, 'one');
     const epoch = await before.claim('one');
@@ -194,7 +194,7 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL', () => {
     expect(JSON.stringify(plan)).toContain('records_due');
   });
 
-  test('tables of a version that only newer builds can use are refused', async () => {
+  test('refuses tables of a version that only newer builds can use', async () => {
     const { engine, client } = await database();
     await engine.migrate();
     await client.query('INSERT INTO holdfast.schema_version (version, revision) VALUES (2, 3)');
@@ -205,7 +205,7 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL', () => {
   });
 });
 
-describe.skipIf(noRedis)('Redis while a fleet is updated', () => {
+describe.skipIf(noRedis)('Redis during the update of a fleet', () => {
   duties(async () => {
     const server = await redisServer();
     const client = server.client();

@@ -61,7 +61,7 @@ describe.skipIf(noRedis ?? NO_OPENSSL)('TLS to Redis', () => {
     return { url: `rediss://0.0.0.0:${port}/0`, port, ca: await readFile(ca) };
   }
 
-  test('is warned of when the options or the environment take the check away', async () => {
+  test('warns when the options or the environment turn the check of the certificate off', async () => {
     const { url, port, ca } = await server();
     const said = (options: RedisStoreOptions, variables = {}) =>
       warnings(openRedisStore(options, { variables }));
@@ -73,7 +73,7 @@ describe.skipIf(noRedis ?? NO_OPENSSL)('TLS to Redis', () => {
     expect(await said({ url, tls: checked }, IGNORED)).not.toContain(SAYS);
   });
 
-  test('is warned of by store status and doctor under NODE_TLS_REJECT_UNAUTHORIZED=0', async () => {
+  test('store status and doctor warn under NODE_TLS_REJECT_UNAUTHORIZED=0', async () => {
     const { url } = await server();
     const { status, doctor } = await told(holdfast)(url, IGNORED);
     expect(status).toContain(SAYS);
@@ -98,13 +98,13 @@ describe.skipIf(NO_POSTGRES ?? NO_OPENSSL)('TLS to PostgreSQL', () => {
   });
   const at = (query: string) => postgres.url(query).replace('127.0.0.1', '0.0.0.0');
 
-  test('is warned of by store status and doctor under NODE_TLS_REJECT_UNAUTHORIZED=0', async () => {
+  test('store status and doctor warn under NODE_TLS_REJECT_UNAUTHORIZED=0', async () => {
     const { status, doctor } = await told(holdfast)(at('?sslmode=verify-full'), IGNORED);
     expect(status).toContain(SAYS);
     expect(doctor).toContain(SAYS);
   });
 
-  test('is warned of when the options take the check away', async () => {
+  test('store status and doctor warn when the options turn the check of the certificate off', async () => {
     const store = openPostgresStore(
       { connectionString: at(''), ssl: { rejectUnauthorized: false } },
       { variables: {} },

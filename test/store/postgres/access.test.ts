@@ -34,7 +34,7 @@ async function refusal(store: EngineStore): Promise<HoldfastError> {
   )) as HoldfastError;
 }
 
-describe.skipIf(NO_POSTGRES)('the way into PostgreSQL', () => {
+describe.skipIf(NO_POSTGRES)('access to PostgreSQL', () => {
   let postgres: Postgres;
   let count = 0;
   /** A name that no other test has. */
@@ -72,7 +72,7 @@ describe.skipIf(NO_POSTGRES)('the way into PostgreSQL', () => {
     return store;
   }
 
-  test('a pool of the caller stays open when the store is closed', async () => {
+  test('leaves the caller’s pool open when the store is closed', async () => {
     const pool = new Pool({ connectionString: postgres.url(), max: 2 });
     onTestFinished(() => pool.end());
     const store = postgresStore({ pool, tenant: fresh('tenant') });
@@ -92,13 +92,13 @@ describe.skipIf(NO_POSTGRES)('the way into PostgreSQL', () => {
       return store;
     };
 
-    test('which stands in the URL, or in PGPASSWORD', async () => {
+    test('takes the password from the URL or from PGPASSWORD', async () => {
       expect(await guarded(PASSWORD).read(ADDRESS)).toBeUndefined();
       expect(await guarded(undefined, { PGPASSWORD: PASSWORD }).read(ADDRESS)).toBeUndefined();
       expect(await guarded(PASSWORD, { PGPASSWORD: WRONG }).read(ADDRESS)).toBeUndefined();
     });
 
-    test('is refused with a wrong one, which is not shown, and with none', async () => {
+    test('refuses a missing or wrong password, and never shows it', async () => {
       for (const store of [guarded(WRONG), guarded(undefined, { PGPASSWORD: WRONG })]) {
         const refused = await refusal(store);
         expect(refused).toBeInstanceOf(StoreDeniedError);
@@ -111,7 +111,7 @@ describe.skipIf(NO_POSTGRES)('the way into PostgreSQL', () => {
   });
 
   describe.skipIf(NO_OPENSSL)('through TLS', () => {
-    test('is taken where the certificate is good, and nowhere else', async () => {
+    test('connects with TLS only if the certificate is good', async () => {
       const files = certificates(await temporaryDirectory());
       const others = certificates(await temporaryDirectory());
       const server = await startPostgres({ admission: 'hostnossl all all 127.0.0.1/32 reject', tls: files });
@@ -138,14 +138,14 @@ describe.skipIf(NO_POSTGRES)('the way into PostgreSQL', () => {
       expect(await refusal(storeAt(trusting(`${files.ca}.gone`)))).toBeInstanceOf(InvalidArgumentError);
     });
 
-    test('is not given up where the server speaks none', async () => {
+    test('does not fall back to plain text when the server has no TLS', async () => {
       const refused = await refusal(storeAt(postgres.url('?sslmode=verify-full')));
       expect(refused).toBeInstanceOf(StoreUnreachableError);
       expect(refused.hint).toContain('TLS');
     });
   });
 
-  test('one who may not make roles makes the tables, and is told which roles are missing', async () => {
+  test('a user who may not create roles creates the tables, and is told which roles are missing', async () => {
     const [user, database] = [fresh('maker'), fresh('database')];
     await asOwner(`CREATE ROLE ${user} LOGIN NOCREATEROLE`);
     await asOwner(`CREATE DATABASE ${database} OWNER ${user}`);
@@ -164,7 +164,7 @@ describe.skipIf(NO_POSTGRES)('the way into PostgreSQL', () => {
     expect((await store.cas(ADDRESS, undefined, 'one')).outcome).toBe('ok');
   });
 
-  test('one who only counts sees counts, and no record', async () => {
+  test('a user of the status role sees counts, and no record', async () => {
     const [user, tenant] = [fresh('counter'), fresh('tenant')];
     await asOwner(`CREATE ROLE ${user} LOGIN; GRANT holdfast_status TO ${user}`);
     await storeAt(postgres.url(), tenant).cas(ADDRESS, undefined, 'one');
@@ -179,7 +179,7 @@ describe.skipIf(NO_POSTGRES)('the way into PostgreSQL', () => {
     }
   });
 
-  test('tables that a newer Holdfast made are not written to', async () => {
+  test('does not write to tables that a newer Holdfast created', async () => {
     const schema = fresh('newer');
     await asOwner(postgresMigration(schema));
     await asOwner(`INSERT INTO ${schema}.schema_version VALUES (${POSTGRES_SCHEMA_VERSION + 1})`);
@@ -193,7 +193,7 @@ describe.skipIf(NO_POSTGRES)('the way into PostgreSQL', () => {
     expect(await asOwner(`SELECT FROM ${schema}.records`)).toHaveLength(0);
   });
 
-  describe('as a role that is admitted to one tenant, the contract is kept', () => {
+  describe('the contract of a store, for a role that is admitted to one tenant', () => {
     const contract = storeContract(async () => {
       const name = fresh('worker');
       await asOwner(`CREATE ROLE ${name} LOGIN; GRANT holdfast_app TO ${name};
@@ -204,7 +204,7 @@ describe.skipIf(NO_POSTGRES)('the way into PostgreSQL', () => {
     for (const { name, run } of contract) test(name, run);
   });
 
-  test('a server that has no connection left may have one later', async () => {
+  test('reports a server without free connections as worth a retry', async () => {
     const user = fresh('crowd');
     await asOwner(`CREATE ROLE ${user} LOGIN CONNECTION LIMIT 1; GRANT holdfast_app TO ${user}`);
     const first = await client(postgres.url('', user));
@@ -217,7 +217,7 @@ describe.skipIf(NO_POSTGRES)('the way into PostgreSQL', () => {
     await expect.poll(() => refusal(store)).toBeInstanceOf(StoreDeniedError);
   });
 
-  test('a server that is failed over to one that may not be written to says so', async () => {
+  test('reports a write as unknown after a failover to a read-only server', async () => {
     const [user, tenant] = [fresh('moved'), fresh('tenant')];
     await asOwner(`CREATE ROLE ${user} LOGIN SUPERUSER`);
     const store = storeAt(postgres.url('', user), tenant);
@@ -231,7 +231,7 @@ describe.skipIf(NO_POSTGRES)('the way into PostgreSQL', () => {
     expect(write).toMatchObject({ outcome: 'unknown', cause });
   }, 60_000);
 
-  test('a replica gives what it has, and takes nothing', async () => {
+  test('reads from a replica, and refuses to write to it', async () => {
     const tenant = fresh('tenant');
     await storeAt(postgres.url(), tenant).cas(ADDRESS, undefined, 'one');
     const replica = await startReplica(postgres);
@@ -248,7 +248,7 @@ describe.skipIf(NO_POSTGRES)('the way into PostgreSQL', () => {
     });
   });
 
-  test('a server that is shut down is waited for', async () => {
+  test('reports a server that is shutting down as worth a retry, and works when it is back', async () => {
     const server = await startPostgres();
     onTestFinished(() => server.dispose());
     const store = storeAt(server.url());
@@ -277,7 +277,7 @@ describe.skipIf(NO_POSTGRES)('the way into PostgreSQL', () => {
   });
 });
 
-test('a connection that breaks is not taken for an answer of the server', () => {
+test('does not mistake a broken connection for an answer of the server', () => {
   for (const code of ['EPIPE', 'ECONNRESET', 'ENOTFOUND', 'ETIMEDOUT']) {
     const broken = Object.assign(new Error(`write ${code}`), { code });
     expect(postgresError(broken, 'PostgreSQL')).toBeInstanceOf(StoreUnreachableError);

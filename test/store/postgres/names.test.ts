@@ -53,12 +53,12 @@ describe.each<[string, (schema: string) => unknown]>([
     expect(() => use(name as string)).toThrow(InvalidArgumentError);
   });
 
-  test('takes a plain SQL name', () => {
+  test('takes a plain SQL name as a schema', () => {
     expect(() => use('acme_2')).not.toThrow();
   });
 });
 
-test('the migration of a schema names it everywhere, and no other', () => {
+test('the migration of a schema names that schema everywhere, and no other', () => {
   const sql = postgresMigration('acme_2');
   expect(sql).toContain('CREATE SCHEMA IF NOT EXISTS acme_2;');
   expect(sql).not.toMatch(/\bholdfast\b(?! migration)/);

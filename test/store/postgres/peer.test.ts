@@ -51,7 +51,7 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL over its Unix socket', () => {
     ['without requirepeer', '', {}],
     ['with the name of its user in requirepeer', `&requirepeer=${runner}`, {}],
     ['with the name of its user in PGREQUIREPEER', '', { PGREQUIREPEER: runner }],
-  ])('is used %s', async (_how, query, variables) => {
+  ])('connects %s', async (_how, query, variables) => {
     const connectionString = over(postgres.directory, postgres.port, query);
     const store = openPostgresStore({ connectionString }, { variables });
     onTestFinished(() => store.close());
@@ -68,7 +68,7 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL over its Unix socket', () => {
     ],
     ['PGREQUIREPEER', '', {}, { PGREQUIREPEER: 'postgres' }],
   ])(
-    'is refused when %s names another user, and the error names both',
+    'refuses a server when %s names another user, and names both in the error',
     async (_how, query, options, variables) => {
       const connectionString = over(postgres.directory, postgres.port, query);
       const store = openPostgresStore({ ...options, connectionString }, { variables });
@@ -82,21 +82,21 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL over its Unix socket', () => {
     },
   );
 
-  test('is found where the URL has its directory in place of the host', async () => {
+  test('finds the socket when the URL has its directory in place of the host', async () => {
     const connectionString = `postgres://owner@${encodeURIComponent(postgres.directory)}:${postgres.port}/postgres?requirepeer=postgres`;
     const store = postgresStore({ connectionString });
     onTestFinished(() => store.close());
     expect(await refusal(store)).toBeInstanceOf(StoreDeniedError);
   });
 
-  test('a server that is reached over TCP is not asked for its user, as with libpq', async () => {
+  test('does not ask who runs a server that is reached over TCP, as libpq does not', async () => {
     const store = postgresStore({ connectionString: postgres.url('?requirepeer=postgres') });
     onTestFinished(() => store.close());
     expect(await store.read(ADDRESS)).toBeUndefined();
   });
 });
 
-describe.skipIf(NOT_ROOT)('a socket of another user in the place of PostgreSQL', () => {
+describe.skipIf(NOT_ROOT)('a socket of another user in place of PostgreSQL', () => {
   /** It asks for a password as the server does, and writes down every byte that it is sent. */
   const LISTENER = `
     const [path, heard] = process.argv.slice(1);
@@ -135,18 +135,21 @@ describe.skipIf(NOT_ROOT)('a socket of another user in the place of PostgreSQL',
   test.each([
     ['', ''],
     [' with TLS', '&sslmode=no-verify'],
-  ])('gets not a byte%s when requirepeer names the user of the real server', async (_how, tls) => {
-    const { directory, heard, closed } = await impostor();
-    const store = postgresStore({ connectionString: over(directory, 5432, `&requirepeer=postgres${tls}`) });
-    onTestFinished(() => store.close());
-    const error = await refusal(store);
-    expect(error).toBeInstanceOf(StoreDeniedError);
-    expect((error as Error).message).toContain(`user "${IMPOSTOR.name}" (${IMPOSTOR.uid})`);
-    await closed();
-    expect(await heard()).toBe('');
-  });
+  ])(
+    'sends not a byte%s to an impostor when requirepeer names the user of the real server',
+    async (_how, tls) => {
+      const { directory, heard, closed } = await impostor();
+      const store = postgresStore({ connectionString: over(directory, 5432, `&requirepeer=postgres${tls}`) });
+      onTestFinished(() => store.close());
+      const error = await refusal(store);
+      expect(error).toBeInstanceOf(StoreDeniedError);
+      expect((error as Error).message).toContain(`user "${IMPOSTOR.name}" (${IMPOSTOR.uid})`);
+      await closed();
+      expect(await heard()).toBe('');
+    },
+  );
 
-  test('gets the password without requirepeer, so the test above can see it', async () => {
+  test('sends an impostor the password without requirepeer, so the test above can see it', async () => {
     const { directory, heard, closed } = await impostor();
     const store = postgresStore({ connectionString: over(directory, 5432, ''), timeoutMs: 300 });
     onTestFinished(() => store.close());
@@ -155,7 +158,7 @@ describe.skipIf(NOT_ROOT)('a socket of another user in the place of PostgreSQL',
     expect(await heard()).toContain(PASSWORD);
   });
 
-  test('holdfast store status refuses it, and names both users', async () => {
+  test('holdfast store status refuses an impostor, and names both users', async () => {
     const { directory, heard, closed } = await impostor();
     const home = await temporaryDirectory();
     const cli = await bundled(home, 'holdfast', new URL('../../../src/cli/bin.ts', import.meta.url));

@@ -70,11 +70,11 @@ describe.skipIf(NO_POSTGRES)('records in PostgreSQL', () => {
       return { store: open(), reopen: async () => open(), dispose: async () => {} };
     });
 
-  describe('keep the contract', () => {
+  describe('the contract of a store', () => {
     for (const { name, run } of contractAt(() => postgres.url())) test(name, run);
   });
 
-  describe.skipIf(NO_PGBOUNCER)('keep the contract through PgBouncer in transaction mode', () => {
+  describe.skipIf(NO_PGBOUNCER)('the contract of a store, through PgBouncer in transaction mode', () => {
     let bouncer: PgBouncer;
     beforeAll(async () => {
       bouncer = await startPgBouncer(postgres);
@@ -83,7 +83,7 @@ describe.skipIf(NO_POSTGRES)('records in PostgreSQL', () => {
     for (const { name, run } of contractAt(() => bouncer.url())) test(name, run);
   });
 
-  test('a claim that waited for the write of another is not granted for the record before it', async () => {
+  test('does not grant a claim for the old record when it waited for another’s write', async () => {
     const engine = await engineOf();
     await engine.write(ADDRESS, undefined, write('one'));
     const other = await raw();
@@ -106,7 +106,7 @@ describe.skipIf(NO_POSTGRES)('records in PostgreSQL', () => {
     );
   });
 
-  test('of 200 claims at once one is granted', async () => {
+  test('grants one of 200 claims made at once', async () => {
     const engine = await engineOf();
     await engine.write(ADDRESS, undefined, write('one'));
     const only = { address: ADDRESS, version: 'one' };
@@ -115,7 +115,7 @@ describe.skipIf(NO_POSTGRES)('records in PostgreSQL', () => {
     expect(answers.filter(({ outcome }) => outcome === 'held')).toHaveLength(199);
   });
 
-  test('an old claim can neither renew nor release, and a write by it lands without ending the newer one', async () => {
+  test('an old claim can neither renew nor release, and its write does not end the newer claim', async () => {
     const engine = await engineOf();
     await engine.write(ADDRESS, undefined, write('one'));
     const first = await engine.claim(request({ leaseMs: 1 }));
@@ -141,7 +141,7 @@ describe.skipIf(NO_POSTGRES)('records in PostgreSQL', () => {
     expect(third.outcome === 'claimed' && third.epoch > second.epoch).toBe(true);
   });
 
-  test('the epoch goes on when the record was removed and written anew', async () => {
+  test('continues the epoch when a record was removed and written again', async () => {
     const engine = await engineOf();
     await engine.write(ADDRESS, undefined, write('one'));
     const first = await engine.claim(request());
@@ -155,7 +155,7 @@ describe.skipIf(NO_POSTGRES)('records in PostgreSQL', () => {
     expect(second.outcome === 'claimed' && second.epoch > before).toBe(true);
   });
 
-  test('a write whose answer was cut off has landed, and is told as not known', async () => {
+  test('reports a write as unknown when its answer was cut off, although it landed', async () => {
     const wire = await startWire(postgres.port);
     onTestFinished(() => wire.stop());
     const tenant = `tenant-${++tenants}`;
@@ -171,7 +171,7 @@ describe.skipIf(NO_POSTGRES)('records in PostgreSQL', () => {
     await expect.poll(async () => (await store.read(ADDRESS))?.record).toBe('two');
   });
 
-  test('a server that does not answer is given up', async () => {
+  test('gives up on a server that does not answer', async () => {
     const wire = await startWire(postgres.port);
     onTestFinished(() => wire.stop());
     const engine = await engineOf(`postgres://owner@127.0.0.1:${wire.port}/postgres`);
@@ -180,7 +180,7 @@ describe.skipIf(NO_POSTGRES)('records in PostgreSQL', () => {
     await expect(engine.read(ADDRESS)).rejects.toBeInstanceOf(StoreUnreachableError);
   });
 
-  test('a role of one tenant sees and changes nothing of another, whatever it says', async () => {
+  test('a role of one tenant sees and changes nothing of another, whatever SQL it sends', async () => {
     const owner = await raw();
     await owner.query(`CREATE ROLE red LOGIN; CREATE ROLE blue LOGIN; GRANT holdfast_app TO red, blue;
       INSERT INTO holdfast.tenant_roles VALUES ('red', 'red'), ('blue', 'blue')`);
@@ -209,7 +209,7 @@ describe.skipIf(NO_POSTGRES)('records in PostgreSQL', () => {
     await expect(stranger.read(ADDRESS)).rejects.toBeInstanceOf(StoreDeniedError);
   });
 
-  test('what is wrong is told apart', async () => {
+  test('tells unreachable, unsuitable, unmigrated and forbidden databases apart', async () => {
     const closed = await engineOf('postgres://owner@127.0.0.1:1/postgres');
     await expect(closed.read(ADDRESS)).rejects.toBeInstanceOf(StoreUnreachableError);
     const nowhere = await engineOf(`postgres://owner@127.0.0.1:${postgres.port}/nowhere`);
@@ -239,7 +239,7 @@ describe.skipIf(NO_POSTGRES)('records in PostgreSQL', () => {
     );
   });
 
-  test('a claim is followed only one lease after the server has started anew', async () => {
+  test('grants a claim that another left only one lease after the server restarted', async () => {
     const engine = await engineOf();
     await engine.write(ADDRESS, undefined, write('one'));
     await engine.claim(request({ leaseMs: 1 }));

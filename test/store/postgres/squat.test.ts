@@ -19,7 +19,7 @@ const TRIGGER = `CREATE FUNCTION holdfast.t() RETURNS trigger LANGUAGE plpgsql A
 const now = (schema: string) =>
   `CREATE FUNCTION ${schema}.now() RETURNS timestamptz LANGUAGE plpgsql AS $$ BEGIN ${EVIL} RETURN clock_timestamp(); END $$;`;
 
-describe.skipIf(NO_POSTGRES)('a migration where another role was first', () => {
+describe.skipIf(NO_POSTGRES)('a migration in a database where another role was first', () => {
   let postgres: Postgres;
   let databases = 0;
 
@@ -72,7 +72,7 @@ describe.skipIf(NO_POSTGRES)('a migration where another role was first', () => {
     return row?.['rolsuper'];
   }
 
-  describe.each(['owner', 'admin'])('refuses, as %s', (user) => {
+  describe.each(['owner', 'admin'])('as %s', (user) => {
     test.each([
       ['a schema of another role', SCHEMA],
       [
@@ -108,7 +108,7 @@ describe.skipIf(NO_POSTGRES)('a migration where another role was first', () => {
         'rights that others are given by default',
         `${SCHEMA} ALTER DEFAULT PRIVILEGES IN SCHEMA holdfast GRANT ALL ON TABLES TO PUBLIC;`,
       ],
-    ])('%s, and changes nothing', async (_what, squat) => {
+    ])('the migration refuses %s, and changes nothing', async (_what, squat) => {
       const name = await database();
       await as('mallory', name, squat);
       const migrating = (await engine(user, name)).migrate();
@@ -163,28 +163,31 @@ describe.skipIf(NO_POSTGRES)('a migration where another role was first', () => {
         'CREATE TABLE public.child (a int)',
         'ALTER TABLE public.child OWNER TO mallory; DROP TABLE public.child; CREATE TABLE public.child () INHERITS (holdfast.journal)',
       ],
-    ])('%s, and says so in the examination', async (_what, before, squat, after = '') => {
-      const name = await database();
-      const migrated = await engine(user, name);
-      await migrated.migrate();
-      await migrated.migrate();
-      const sound = await migrated.examine();
-      expect(sound.filter(({ level }) => level === 'error')).toEqual([]);
-      await as('owner', name, before);
-      await as('mallory', name, squat);
-      await as('owner', name, after);
-      const found = (await migrated.examine()).filter(({ level }) => level === 'error');
-      expect(found.map(({ message }) => message).join()).toContain('Another role has a hand in its tables');
-      await expect(migrated.migrate()).rejects.toBeInstanceOf(StoreDeniedError);
-      const fresh = await engine(user, name);
-      const address = { kid: 'kid', id: 'id' };
-      const writing = fresh.write(address, undefined, { record: 'r', version: 'v', ageMs: 0 });
-      await expect(writing).rejects.toBeInstanceOf(StoreDeniedError);
-      expect(await isSuperuser()).toBe(false);
-    });
+    ])(
+      'the migration refuses %s, and the examination reports it',
+      async (_what, before, squat, after = '') => {
+        const name = await database();
+        const migrated = await engine(user, name);
+        await migrated.migrate();
+        await migrated.migrate();
+        const sound = await migrated.examine();
+        expect(sound.filter(({ level }) => level === 'error')).toEqual([]);
+        await as('owner', name, before);
+        await as('mallory', name, squat);
+        await as('owner', name, after);
+        const found = (await migrated.examine()).filter(({ level }) => level === 'error');
+        expect(found.map(({ message }) => message).join()).toContain('Another role has a hand in its tables');
+        await expect(migrated.migrate()).rejects.toBeInstanceOf(StoreDeniedError);
+        const fresh = await engine(user, name);
+        const address = { kid: 'kid', id: 'id' };
+        const writing = fresh.write(address, undefined, { record: 'r', version: 'v', ageMs: 0 });
+        await expect(writing).rejects.toBeInstanceOf(StoreDeniedError);
+        expect(await isSuperuser()).toBe(false);
+      },
+    );
   });
 
-  test('refuses objects of a role that the administrator is a member of, once they run code', async () => {
+  test('refuses objects of a role that the administrator is a member of, if they run code', async () => {
     const name = await database();
     await as('owner', name, `GRANT mallory TO admin`);
     onTestFinished(async () => void (await as('owner', 'postgres', 'REVOKE mallory FROM admin')));
@@ -197,7 +200,7 @@ describe.skipIf(NO_POSTGRES)('a migration where another role was first', () => {
     await expect((await engine('admin', name)).migrate()).rejects.toThrow(/trigger t/);
   });
 
-  test('goes on where the tables belong to a role whose rights the administrator has', async () => {
+  test('accepts tables of a role whose rights the administrator has', async () => {
     const name = await database();
     await as(
       'owner',
@@ -211,7 +214,7 @@ describe.skipIf(NO_POSTGRES)('a migration where another role was first', () => {
     expect((await migrated.examine()).filter(({ level }) => level === 'error')).toEqual([]);
   });
 
-  test('looks again at tables of version 1 before it brings them to version 2', async () => {
+  test('examines tables of version 1 again before it brings them to version 2', async () => {
     const name = await database();
     const old = await readFile(
       new URL('../../fixtures/version-1/postgres-schema.sql', import.meta.url),
@@ -258,7 +261,7 @@ describe.skipIf(NO_POSTGRES)('a migration where another role was first', () => {
     await migrated.selfTest();
   });
 
-  test('waits for the one who is adding to a table, and sees what was added', async () => {
+  test('waits for a role that is changing a table, and sees the change', async () => {
     const name = await database();
     const migrated = await engine('admin', name);
     await migrated.migrate();

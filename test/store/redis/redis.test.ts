@@ -49,7 +49,7 @@ describe.skipIf(noRedis)('Redis', () => {
     return { store, engine: await store.engine() };
   }
 
-  describe('keeps the contract of a store', () => {
+  describe('the contract of a store', () => {
     const contract = storeContract(async () => {
       const tenant = newTenant();
       const again = () => redisStore({ url: shared.url, tenant });
@@ -59,7 +59,7 @@ describe.skipIf(noRedis)('Redis', () => {
   });
 
   describe('a claim', () => {
-    test('is given to one of two hundred who ask at once', async () => {
+    test('grants a claim to one of two hundred who ask at once', async () => {
       const tenant = newTenant();
       const ways = await Promise.all(Array.from({ length: 4 }, () => open({ tenant })));
       const answers = await Promise.all(
@@ -69,7 +69,7 @@ describe.skipIf(noRedis)('Redis', () => {
       expect(answers.filter(({ outcome }) => outcome === 'held')).toHaveLength(199);
     });
 
-    test('has a higher epoch than every one before, beyond the life of the record', async () => {
+    test('gives each claim a higher epoch than all before, also after the record was removed', async () => {
       const { engine } = await open();
       await put(engine, 'v1');
       let last = 0;
@@ -85,7 +85,7 @@ describe.skipIf(noRedis)('Redis', () => {
       }
     });
 
-    test('follows a silent one when its lease is over, and says when that one was made', async () => {
+    test('grants a claim when the lease of a silent holder is over, and says when that claim was made', async () => {
       const { engine } = await open();
       const first = await claim(engine, { leaseMs: 30 });
       const second = await eventually(() => claim(engine));
@@ -94,7 +94,7 @@ describe.skipIf(noRedis)('Redis', () => {
       expect(second.now).toBeGreaterThan((first.now ?? 0) + 30);
     });
 
-    test('waits longer for a silent one where it is told to be patient', async () => {
+    test('waits longer for a silent holder when told to be patient', async () => {
       const { engine } = await open();
       const first = await claim(engine, { leaseMs: 1 });
       await expect.poll(() => engine.leased('id')).toBe(false);
@@ -102,7 +102,7 @@ describe.skipIf(noRedis)('Redis', () => {
       expect(await eventually(() => claim(engine))).toMatchObject({ abandonedAt: first.now });
     });
 
-    test('is not made for a record that has another version, or is gone', async () => {
+    test('refuses a claim for a record that has another version or is gone', async () => {
       const { engine } = await open();
       await put(engine, 'v1');
       const only = { address: ADDRESS, version: 'v0' };
@@ -114,7 +114,7 @@ describe.skipIf(noRedis)('Redis', () => {
       });
     });
 
-    test('never follows the step in which another ends and a new version comes', async () => {
+    test('never grants a claim in the step that ends another and writes a new version', async () => {
       const tenant = newTenant();
       const [near, far] = [await open({ tenant }), await open({ tenant })];
       await put(near.engine, 'v0');
@@ -136,7 +136,7 @@ describe.skipIf(noRedis)('Redis', () => {
       }
     });
 
-    test('that is not the last one is neither renewed nor given back', async () => {
+    test('neither renews nor releases a claim that is not the latest', async () => {
       const { engine } = await open();
       const { epoch: first = 0 } = await claim(engine, { leaseMs: 1 });
       const { epoch: second = 0 } = await eventually(() => claim(engine));
@@ -149,7 +149,7 @@ describe.skipIf(noRedis)('Redis', () => {
       expect((await claim(engine)).note).toBe('of the second');
     });
 
-    test('lasts as long as it is renewed', async () => {
+    test('keeps a claim for as long as it is renewed', async () => {
       const { engine } = await open();
       const { epoch = 0 } = await claim(engine, { leaseMs: 1 });
       await engine.renew('id', epoch, LEASE_MS);
@@ -157,7 +157,7 @@ describe.skipIf(noRedis)('Redis', () => {
       expect(await claim(engine)).toEqual({ outcome: 'held' });
     });
 
-    test('that the client sends twice, having seen no answer, is one claim', async () => {
+    test('counts a claim once that the client sent twice for lack of an answer', async () => {
       const tenant = newTenant();
       const way = await cuttable(shared.port);
       const client = new Redis({ port: way.port, host: '127.0.0.1', retryStrategy: () => 10 });
@@ -173,7 +173,7 @@ describe.skipIf(noRedis)('Redis', () => {
       expect(await put(engine, 'v2', 'v1')).toEqual({ outcome: 'written' });
     });
 
-    test('outlives the server, and is not followed before its holder had time to come back', async () => {
+    test('keeps a claim over a restart, and gives its holder time to return', async () => {
       const server = await redisServer();
       const { engine } = await open({ url: server.url });
       const { epoch = 0, now } = await claim(engine, { leaseMs: 1 });
@@ -187,7 +187,7 @@ describe.skipIf(noRedis)('Redis', () => {
     });
   });
 
-  test('a claim is not followed at once on a replica that was promoted', async () => {
+  test('does not grant another’s claim at once on a replica that was promoted', async () => {
     const primary = await redisServer({ settings: { 'repl-diskless-sync-delay': '0' } });
     const replica = await redisServer({ settings: { replicaof: `127.0.0.1 ${primary.port}` } });
     const { engine: near } = await open({ url: primary.url, tenant: 'promoted' });
@@ -203,7 +203,7 @@ describe.skipIf(noRedis)('Redis', () => {
   }, 20_000);
 
   describe('a write', () => {
-    test('is there after a crash of the server', async () => {
+    test('keeps a write over a crash of the server', async () => {
       const server = await redisServer();
       const { engine } = await open({ url: server.url });
       await put(engine, 'v1');
@@ -213,7 +213,7 @@ describe.skipIf(noRedis)('Redis', () => {
         .toMatchObject({ record: 'of v1', version: 'v1' });
     });
 
-    test('whose answer is lost is told as unknown, and found by its version', async () => {
+    test('reports a write as unknown when its answer is lost, and finds it later', async () => {
       const way = await cuttable(shared.port);
       const { store } = await open({ url: `redis://127.0.0.1:${way.port}` });
       await store.cas(ADDRESS, undefined, 'one');
@@ -224,7 +224,7 @@ describe.skipIf(noRedis)('Redis', () => {
       await expect.poll(async () => (await store.read(ADDRESS).catch(() => undefined))?.record).toBe('two');
     });
 
-    test('keeps how old its tokens were by the clock of the server', async () => {
+    test('stores the age of tokens by the server’s clock', async () => {
       const { engine } = await open();
       await engine.write(ADDRESS, undefined, { record: 'r', version: 'v', ageMs: 1000.4 });
       const ageMs = (await engine.read(ADDRESS))?.ageMs ?? 0;
@@ -232,14 +232,14 @@ describe.skipIf(noRedis)('Redis', () => {
       expect(ageMs).toBeLessThan(60_000);
     });
 
-    test('of a record that is too large is refused before anything is sent', async () => {
+    test('refuses a record that is too large before it sends anything', async () => {
       const { engine } = await open();
       const write = { record: 'x'.repeat(1024 * 1024 + 1), version: 'v', ageMs: 0 };
       await expect(engine.write(ADDRESS, undefined, write)).rejects.toBeInstanceOf(InvalidArgumentError);
       expect(await engine.read(ADDRESS)).toBeUndefined();
     });
 
-    test('never makes a key that expires', async () => {
+    test('never creates a key that expires', async () => {
       const { engine } = await open();
       await put(engine, 'v1');
       await claim(engine);
@@ -247,7 +247,7 @@ describe.skipIf(noRedis)('Redis', () => {
     });
   });
 
-  test('keeps tenants and prefixes apart, whatever their names begin with', async () => {
+  test('keeps tenants and prefixes apart, even if one name begins with another', async () => {
     const [plain, longer, other] = [
       await open({ tenant: 'ten' }),
       await open({ tenant: 'tenant' }),
@@ -259,7 +259,7 @@ describe.skipIf(noRedis)('Redis', () => {
     expect(await plain.engine.list()).toEqual([ADDRESS]);
   });
 
-  test('lists each of many records once, and counts them', async () => {
+  test('lists each of 1,200 records once, and counts them', async () => {
     const { engine } = await open();
     const ids = Array.from({ length: 1200 }, (_, at) => `id-${at}`);
     await Promise.all(
@@ -281,13 +281,13 @@ describe.skipIf(noRedis)('Redis', () => {
       });
   });
 
-  test('what is set aside is found by what it answers', async () => {
+  test('says where to find a record that it quarantined', async () => {
     const { engine } = await open();
     const found = /^field (.*) of the hash (.*)$/.exec(await engine.quarantine(ADDRESS, 'sealed', 'late'));
     expect(await shared.client().hget(found?.[2] ?? '', found?.[1] ?? '')).toMatch(/^\d+ sealed$/);
   });
 
-  test('a client of the caller’s stays open, and its keys are as it would name them', async () => {
+  test('leaves the caller’s client open, and refuses one with a key prefix', async () => {
     const client = shared.client();
     const { store } = await open({ client });
     await store.cas(ADDRESS, undefined, 'one');
@@ -298,7 +298,7 @@ describe.skipIf(noRedis)('Redis', () => {
     expect(() => redisStore({ client: prefixed })).toThrow(InvalidArgumentError);
   });
 
-  test('a cluster keeps each credential on one node, and lists those of all', async () => {
+  test('keeps each credential on one node of a cluster, and lists those of all nodes', async () => {
     const servers = await redisCluster();
     const [first] = servers;
     const client = new Cluster([{ host: '127.0.0.1', port: first?.port ?? 0 }]);
@@ -333,7 +333,7 @@ describe.skipIf(noRedis)('Redis', () => {
     );
   }, 60_000);
 
-  describe('says how it keeps what it acknowledges', () => {
+  describe('durability and eviction', () => {
     const cases: [string, Record<string, string>, Partial<RedisStoreOptions>, string, string][] = [
       ['each write on its disk', {}, {}, 'ok', 'appendfsync always'],
       ['its disk each second', { appendfsync: 'everysec' }, {}, 'warning', 'each second'],
@@ -364,13 +364,13 @@ describe.skipIf(noRedis)('Redis', () => {
       return expect(await server.client().dbsize()).toBe(0);
     });
 
-    test('the settings of the URL allow the same', async () => {
+    test('allows by URL parameters what the options allow', async () => {
       const server = await redisServer({ settings: { ...EVICTING, appendonly: 'no' } });
       const { engine } = await open({ url: `${server.url}?durability=none&eviction=allow` });
       expect(await put(engine, 'v1')).toEqual({ outcome: 'written' });
     });
 
-    test('looks again after a new connection', async () => {
+    test('examines the server again after a new connection', async () => {
       const server = await redisServer();
       const { engine } = await open({ url: server.url });
       await put(engine, 'v1');
@@ -381,7 +381,7 @@ describe.skipIf(noRedis)('Redis', () => {
         .toBeInstanceOf(StoreUnsuitableError);
     });
 
-    test('a replica is refused as read only', async () => {
+    test('refuses a replica as read-only', async () => {
       const server = await redisServer({ settings: { replicaof: `127.0.0.1 ${shared.port}` } });
       const { engine } = await open({ url: server.url });
       await expect(put(engine, 'v1')).rejects.toMatchObject({
@@ -392,8 +392,8 @@ describe.skipIf(noRedis)('Redis', () => {
     });
   });
 
-  describe('fails in words', () => {
-    test('when the package is not installed', async () => {
+  describe('failures', () => {
+    test('says that the package is not installed', async () => {
       const store = openRedisStore({ url: shared.url }, { variables: {} }, async () => {
         throw new Error('Cannot find package');
       });
@@ -403,7 +403,7 @@ describe.skipIf(noRedis)('Redis', () => {
       });
     });
 
-    test('when nothing is there', async () => {
+    test('says that no server listens', async () => {
       const server = await redisServer();
       await server.kill();
       const { engine } = await open({ url: server.url });
@@ -413,7 +413,7 @@ describe.skipIf(noRedis)('Redis', () => {
       expect(await levels(engine)).toMatchObject({ error: [expect.stringContaining('ECONNREFUSED')] });
     });
 
-    test('when nothing comes back in time', async () => {
+    test('says that the server did not answer in time', async () => {
       const way = await cuttable(shared.port);
       const { engine } = await open({ url: `redis://127.0.0.1:${way.port}`, timeoutMs: 200 });
       way.hold(true);
@@ -423,7 +423,7 @@ describe.skipIf(noRedis)('Redis', () => {
       await expect.poll(() => engine.version(ADDRESS).catch(() => 'away')).toBeUndefined();
     });
 
-    test('and comes back by itself when the server does', async () => {
+    test('reconnects automatically when the server is back', async () => {
       const server = await redisServer();
       const { engine } = await open({ url: server.url });
       await put(engine, 'v1');
@@ -433,7 +433,7 @@ describe.skipIf(noRedis)('Redis', () => {
       await expect.poll(() => engine.version(ADDRESS).catch(() => 'away')).toBe('v1');
     });
 
-    test('when the password is missing or wrong, and never shows it', async () => {
+    test('says that the password is missing or wrong, and never shows it', async () => {
       const server = await redisServer({ settings: { requirepass: 'the-right-one' } });
       for (const credentials of ['', ':a-wrong-one@', 'somebody:a-wrong-one@']) {
         const { store, engine } = await open({ url: `redis://${credentials}127.0.0.1:${server.port}` });
@@ -446,7 +446,7 @@ describe.skipIf(noRedis)('Redis', () => {
       expect(await put(engine, 'v1')).toEqual({ outcome: 'written' });
     });
 
-    test('when the server has no memory left', async () => {
+    test('says that the server has no memory left', async () => {
       const server = await redisServer();
       const { engine } = await open({ url: server.url });
       await put(engine, 'v1');
@@ -455,13 +455,13 @@ describe.skipIf(noRedis)('Redis', () => {
       expect(await engine.version(ADDRESS)).toBe('v1');
     });
 
-    test('when another program keeps something at its key', async () => {
+    test('says that another program uses its key', async () => {
       const { engine } = await open();
       await shared.client().set(`holdfast:{${engine.tenant}/id}`, 'theirs');
       await expect(engine.read(ADDRESS)).rejects.toBeInstanceOf(StoreUnsuitableError);
     });
 
-    test('when TLS is asked for where there is none', async () => {
+    test('says that the server has no TLS when TLS is asked for', async () => {
       const { engine } = await open({ url: shared.url.replace('redis:', 'rediss:'), timeoutMs: 2000 });
       await expect(engine.read(ADDRESS)).rejects.toMatchObject({
         code: 'store-unreachable',
@@ -470,7 +470,7 @@ describe.skipIf(noRedis)('Redis', () => {
     });
   });
 
-  test('speaks TLS, with a certificate that is checked', async () => {
+  test('connects with TLS only if the certificate names the host', async () => {
     const { host, key, cert } = remoteHost('redis.example', { trusted: false });
     const directory = await temporaryDirectory();
     await writeFile(join(directory, 'key'), key, { mode: 0o600 });
@@ -532,7 +532,7 @@ describe.skipIf(noRedis)('Redis', () => {
 // No package of Debian 12 has one, so where there is none it is no test that was skipped.
 const whereValkeyIs = valkey === undefined ? () => {} : describe;
 whereValkeyIs('Valkey, which can say when a write is on its disk', () => {
-  test('is waited for where it writes to its disk each second', async () => {
+  test('waits for the disk when Valkey writes to it once a second', async () => {
     const server = await redisServer({ program: valkey, settings: { appendfsync: 'everysec' } });
     const store = redisStore({ url: server.url, tenant: 't' });
     onTestFinished(() => store.close());
@@ -551,7 +551,7 @@ whereValkeyIs('Valkey, which can say when a write is on its disk', () => {
     );
   });
 
-  test('refuses before it writes, where it may not be asked whether a write is on its disk', async () => {
+  test('refuses before it writes, if it may not ask whether a write is on disk', async () => {
     const server = await redisServer({ program: valkey, settings: { appendfsync: 'everysec' } });
     await server.client().call('ACL', 'SETUSER', 'holdfast', 'on', '>secret', '~*', '+@all', '-waitaof');
     const store = redisStore({ url: `redis://holdfast:secret@127.0.0.1:${server.port}` });
@@ -560,7 +560,7 @@ whereValkeyIs('Valkey, which can say when a write is on its disk', () => {
     expect(await server.client().exists('holdfast:{default/id}')).toBe(0);
   });
 
-  test('keeps the contract of a store', async () => {
+  test('the contract of a store', async () => {
     const server = await redisServer({ program: valkey });
     for (const { run } of storeContract(async () => {
       const tenant = newTenant();
@@ -582,7 +582,7 @@ test.each([
   'redis://user:the-password@host/?tenant=a%2Fb',
   'redis://user:the-password@host:99999/',
   'redis://user:the-password@host/3?cluster=true',
-])('refuses %s with a reason that shows no password', (url) => {
+])('refuses the URL %s, and shows no password in the reason', (url) => {
   const error = thrownBy(() => redisStore({ url }));
   expect(error).toBeInstanceOf(InvalidArgumentError);
   expect(inspect(error, { showHidden: true })).not.toContain('password@');

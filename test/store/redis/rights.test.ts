@@ -45,7 +45,7 @@ describe.skipIf(noRedis)('the rights that docs/redis.md gives to a user of Redis
     return { server, admin, waits, url: server.url.replace('//', '//holdfast:secret@') };
   }
 
-  test('are enough to log in, refresh, count and be examined', async () => {
+  test('the documented rights are enough to log in, refresh, count and be examined', async () => {
     const { url, waits } = await guarded();
     const { path, environment } = await temporaryHome();
     const variables = {
@@ -86,7 +86,7 @@ describe.skipIf(noRedis)('the rights that docs/redis.md gives to a user of Redis
     expect((await at.run(['logout', servers.resource], variables)).code).toBe(0);
   });
 
-  test('show no password of the server, and reach no key of another program', async () => {
+  test('the documented rights show no password of the server, and reach no key of another program', async () => {
     const { server, admin } = await guarded();
     await admin.set('other:key', 'theirs');
     const user = new Redis({
@@ -138,7 +138,7 @@ describe.skipIf(noRedis)('the rights that docs/redis.md gives to a user of Redis
   });
 });
 
-describe('a server that does not tell how soon a write is on its disk', () => {
+describe('a server that cannot confirm that a write is on disk', () => {
   const facts: ServerFacts = {
     version: [7, 2],
     run: undefined,
@@ -167,12 +167,12 @@ describe('a server that does not tell how soon a write is on its disk', () => {
     ['7.2, in a cluster', { cluster: true }, false, 'warning'],
     ['7.2, which says everysec', { fsync: 'everysec' }, true, 'warning'],
     ['7.2, which says always', { fsync: 'always' }, false, 'ok'],
-  ])('is waited for, or warned of: %s', (_which, more, waits, level) => {
+  ])('waits for the disk or warns: %s', (_which, more, waits, level) => {
     expect(needsBarrier({ ...facts, ...more }, strict)).toBe(waits);
     expect(levels({ ...facts, ...more })).toEqual([level]);
   });
 
-  test('is not waited for where the operator accepts that logins are lost', () => {
+  test('does not wait for the disk when the operator accepts that logins are lost', () => {
     expect(needsBarrier(facts, { durability: 'none', allowEviction: false })).toBe(false);
   });
 });
