@@ -62,8 +62,8 @@ async function choiceIn({ environment, layout }: Home, keyring?: string): Promis
   return resolveKeyrings(environment, layout, { openers, keyring }).choice();
 }
 
-describe('who chooses the keyring', () => {
-  test('the option, else HOLDFAST_KEYRING, else config.json, else nobody', async () => {
+describe('the choice of a keyring', () => {
+  test('takes the keyring from the option, else from HOLDFAST_KEYRING, else from config.json', async () => {
     const home = await configuredHome('{"keyring": "three"}');
     const inVariable: Home = {
       ...home,
@@ -80,7 +80,7 @@ describe('who chooses the keyring', () => {
     expect(await choiceIn(home, 'auto')).toBe('auto');
   });
 
-  test('config.json is read only where nothing else chose, and its other fields are not looked at', async () => {
+  test('reads config.json only if nothing else chose a keyring, and ignores its other fields', async () => {
     const broken = await configuredHome('{');
     expect(await choiceIn(broken, 'one')).toBe('one');
     expect(await choiceIn(await configuredHome('{"servers": {"x": []}, "keyring": "two"}'))).toBe('two');
@@ -96,7 +96,7 @@ describe('who chooses the keyring', () => {
     ['{"keyring": 3}', '"keyring" is not the name of a keyring'],
     ['{"keyring": "nonsense"}', 'config.json: There is no keyring "nonsense"'],
     ['{"keyring": "keyctl"}', 'config.json: The kernel keyring is used only with a named scope'],
-  ])('what is wrong in config.json is said with its place: %s', async (config, said) => {
+  ])('names the line and column of an error in config.json: %s', async (config, said) => {
     const home = await configuredHome(config);
     const choice = choiceIn(home);
     await expect(choice).rejects.toThrow(InvalidArgumentError);
@@ -104,7 +104,7 @@ describe('who chooses the keyring', () => {
     await expect(choice).rejects.toThrow('config.json');
   });
 
-  test('a config.json that others could have written is refused', async () => {
+  test('refuses a config.json that others could have written', async () => {
     const loose = await configuredHome('{"keyring": "one"}');
     await chmod(loose.layout.config, 0o666);
     await expect(choiceIn(loose)).rejects.toThrow(StorageUnsafeError);
@@ -114,7 +114,7 @@ describe('who chooses the keyring', () => {
     await expect(choiceIn(linked)).rejects.toThrow();
   });
 
-  test('a choice in config.json never falls back, as one on the command line does not', async () => {
+  test('never falls back from a keyring that config.json chose, as from one on the command line', async () => {
     const home = await configuredHome('{"keyring": "one"}');
     const openers = [candidate('one', LOCKED), candidate('two')];
     const resolution = resolveKeyrings(home.environment, home.layout, { openers });
@@ -125,7 +125,7 @@ describe('who chooses the keyring', () => {
 });
 
 describe('the kernel keyring', () => {
-  test('is a candidate only when it is named with its scope', async () => {
+  test('uses the kernel keyring only if it is named with its scope', async () => {
     const { environment, layout } = await temporaryHome();
     const openers = defaultOpeners({ ...environment, platform: 'linux' }, layout);
     const named = openers
@@ -145,7 +145,7 @@ describe('the kernel keyring', () => {
     expect(await ids(resolution)).toEqual(['keyctl:user']);
   });
 
-  test('without a scope is an error that lists the scopes, and how long each lasts', async () => {
+  test('refuses keyctl without a scope, and lists the scopes and how long each lasts', async () => {
     const { environment, layout } = await temporaryHome();
     const openers = defaultOpeners({ ...environment, platform: 'linux' }, layout);
     let error: unknown;
@@ -160,7 +160,7 @@ describe('the kernel keyring', () => {
     expect(hint).toContain('keyctl:user (until the next boot)');
   });
 
-  test('without a scope ends the command with 2', async () => {
+  test('ends the command with exit code 2 for keyctl without a scope', async () => {
     const { path } = await temporaryHome();
     const { code, err } = await holdfast(['list', '--keyring', 'keyctl'], { HOLDFAST_HOME: path }).ended;
     expect(code).toBe(2);
@@ -175,7 +175,7 @@ describe('two names for one store', () => {
     candidate('other'),
   ];
 
-  test('while the stronger one serves, the other is not asked, and the report says why', async () => {
+  test('does not ask the weaker of two names for one store while the stronger works, and says why', async () => {
     const openers = pair();
     const resolution = new KeyringResolution({ openers });
     expect(await ids(resolution)).toEqual(['secret-service', 'other']);
@@ -188,7 +188,7 @@ describe('two names for one store', () => {
     });
   });
 
-  test('where the stronger one does not, or the other was chosen, it is asked', async () => {
+  test('asks the weaker of two names for one store if the stronger fails or the weaker was chosen', async () => {
     expect(await ids(new KeyringResolution({ openers: pair(LOCKED) }))).toEqual(['kwallet', 'other']);
     expect(await ids(new KeyringResolution({ openers: pair(), choice: 'kwallet' }))).toEqual(['kwallet']);
   });

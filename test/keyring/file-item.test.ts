@@ -20,14 +20,14 @@ describe('an item of the file keyring', () => {
     // A colon cannot stand in a file name on Windows, so the copy here has another.
     ['colon-key', 'colon:key', 'x'],
     ['empty', 'empty', ''],
-  ])('written by 99designs/keyring opens: %s', async (file, key, data) => {
+  ])('opens an item that 99designs/keyring wrote: %s', async (file, key, data) => {
     const text = await readFile(join(FIXTURES, file), 'utf8');
     const item = await decryptItem(text, 'correct horse battery staple');
     expect(item.key).toBe(key);
     expect(Buffer.from(item.data).toString('utf8')).toBe(data);
   });
 
-  test('that we write opens with jose', async () => {
+  test('writes items that jose opens', async () => {
     const text = await encryptItem({ key: 'sealing-key', data: Buffer.from('data') }, 'pass', ROUNDS);
     const { plaintext } = await compactDecrypt(text, Buffer.from('pass'), {
       keyManagementAlgorithms: [ALG],
@@ -39,14 +39,14 @@ describe('an item of the file keyring', () => {
     });
   });
 
-  test('that jose writes opens with us', async () => {
+  test('opens an item that jose wrote', async () => {
     const text = await new CompactEncrypt(Buffer.from('{"Key":"k","Data":"aGk="}'))
       .setProtectedHeader({ alg: ALG, enc: 'A256GCM' })
       .encrypt(Buffer.from('pass'));
     expect(await decryptItem(text, 'pass')).toEqual({ key: 'k', data: Buffer.from('hi') });
   });
 
-  test('comes back as it was, whatever its name, data and passphrase', async () => {
+  test('an item opens to the same name and data, whatever its name, data and passphrase', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.string({ unit: 'grapheme' }),
@@ -60,14 +60,14 @@ describe('an item of the file keyring', () => {
     );
   });
 
-  test('does not open with another passphrase, and the error shows neither', async () => {
+  test('another passphrase does not open an item, and the error shows neither', async () => {
     const text = await encryptItem({ key: 'k', data: Buffer.from('data') }, 'right', ROUNDS);
     const failure = decryptItem(text, 'wrong-guess');
     await expect(failure).rejects.toThrow(KeyringBrokenError);
     await expect(failure).rejects.not.toThrow(/right|wrong-guess/);
   });
 
-  test('does not open with any character changed or cut off', async () => {
+  test('an item does not open with any character changed or cut off', async () => {
     const text = await encryptItem({ key: 'k', data: Buffer.from('data') }, 'pass', 10);
     for (let offset = 0; offset < text.length; offset += 1) {
       const changed = `${text.slice(0, offset)}${text[offset] === 'A' ? 'B' : 'A'}${text.slice(offset + 1)}`;
@@ -76,7 +76,7 @@ describe('an item of the file keyring', () => {
     }
   });
 
-  test('that asks for more rounds than any writer uses is refused unread', async () => {
+  test('refuses to derive a key with more rounds than any writer uses', async () => {
     const header = { alg: ALG, enc: 'A256GCM', p2c: 2_000_000_000, p2s: 'AAAAAAAAAAAAAAAA' };
     const text = await encryptItem({ key: 'k', data: Buffer.from('data') }, 'pass', 10);
     const hostile = [
@@ -86,7 +86,7 @@ describe('an item of the file keyring', () => {
     await expect(decryptItem(hostile, 'pass')).rejects.toThrow(/header/);
   });
 
-  test('has a file name in which only slash and percent are escaped', () => {
+  test('escapes only slash and percent in the file name of an item', () => {
     expect(itemFileName('a/b%c:d')).toBe('a%2Fb%25c:d');
   });
 });

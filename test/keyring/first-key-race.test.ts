@@ -31,14 +31,14 @@ async function keysOver(keyring: DesktopKeyring): Promise<SealingKeys> {
   );
 }
 
-describe('the first key, where another machine makes one at the same moment', () => {
-  test('is the one that the keyring then holds', async () => {
+describe('the first key, when another machine writes one at the same moment', () => {
+  test('uses the first key that the keyring holds when another machine wrote it last', async () => {
     const theirs = randomBytes(32);
     const keys = await keysOver(new OverwrittenKeyring(Buffer.from(theirs.toString('base64url'))));
     expect(Buffer.from((await keys.strongest()).key).equals(theirs)).toBe(true);
   });
 
-  test('is an error where the keyring keeps nothing of it', async () => {
+  test('reports a keyring that did not keep the first key', async () => {
     const keys = await keysOver(new OverwrittenKeyring(undefined));
     await expect(keys.strongest()).rejects.toThrow(KeyringBrokenError);
     await expect(keys.strongest()).rejects.toThrow('did not keep what was written to it');

@@ -21,7 +21,7 @@ async function ofService(service: string) {
 }
 
 describe('another program’s item in the Keychain', () => {
-  test('is read under its own service, and only the accounts that were asked for', async () => {
+  test('reads another program’s item under its own service, and only the accounts asked for', async () => {
     const { stand, keychain, items } = await ofService('Claude Code-credentials');
     await keychain.set('somebody', Buffer.from('{"mcpOAuth":{}}'));
     await keychain.set('another', Buffer.from('{}'));
@@ -31,7 +31,7 @@ describe('another program’s item in the Keychain', () => {
     expect(stand.calls.at(-1)).toContain('"Claude Code-credentials","nobody"');
   });
 
-  test('is replaced or removed only while it holds what was read', async () => {
+  test('replaces or removes another program’s item only if it still holds what was read', async () => {
     const { keychain, items } = await ofService('goose');
     await keychain.set('secrets', Buffer.from('new'));
     const read = { account: 'secrets', text: 'old' };
@@ -42,14 +42,14 @@ describe('another program’s item in the Keychain', () => {
     expect(await items.replace({ ...read, text: 'rest' }, undefined)).toBe('gone');
   });
 
-  test('is not absent where the Keychain is locked', async () => {
+  test('does not report another program’s item as absent while the Keychain is locked', async () => {
     const { stand, items } = await ofService('goose');
     stand.status = 'locked';
     await expect(items.list(['secrets'])).rejects.toMatchObject({ code: 'keyring-locked' });
   });
 });
 
-test('another program’s credential of Windows keeps the encoding and the name of its library', async () => {
+test('keeps the encoding and the name that a library gave another program’s Windows credential', async () => {
   const { environment } = await temporaryHome();
   const held = new Map<string, WindowsCredential>([
     ['secrets.goose', { target: 'secrets.goose', blob: Buffer.from('{"ä":1}', 'utf16le') }],

@@ -16,7 +16,7 @@ afterAll(() => servers.stop());
 
 describe.skipIf(NO_KEEPASSXC)('KeePassXC as the Secret Service', () => {
   test.each([true, false])(
-    'is not trusted with a key, since it asks a person first (confirms reads: %s), and nothing is left in it',
+    'stores no key in a KeePassXC that asks a person first (confirms reads: %s), and leaves nothing there',
     async (confirms) => {
       const desktop = await keepassxc({ confirms });
       const at = commandLine(join(await temporaryDirectory(), 'home'), [servers]);
@@ -31,7 +31,7 @@ describe.skipIf(NO_KEEPASSXC)('KeePassXC as the Secret Service', () => {
     },
   );
 
-  test('shows an item of another program to nobody until a person agrees, and Holdfast says which setting that is', async () => {
+  test('KeePassXC shows another program’s item only if a person agrees, and Holdfast names that setting', async () => {
     const desktop = await keepassxc({ confirms: true });
     desktop.store({ service: 'holdfast', username: 'made-elsewhere' }, 'a secret');
     const environment = { ...processEnvironment(), variables: desktop.variables };
@@ -46,7 +46,7 @@ describe.skipIf(NO_KEEPASSXC)('KeePassXC as the Secret Service', () => {
     });
   });
 
-  test('shows it once that setting is off', async () => {
+  test('KeePassXC shows another program’s item once that setting is off', async () => {
     const desktop = await keepassxc({ confirms: false });
     desktop.store({ service: 'holdfast', username: 'made-elsewhere' }, 'a secret');
     const keyring = await openSecretService({ ...processEnvironment(), variables: desktop.variables });

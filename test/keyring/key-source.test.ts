@@ -51,8 +51,8 @@ async function keyFile(text: string, mode = 0o600): Promise<{ path: string; home
 
 const PRINT = (text: string) => `"${process.execPath}" -e "process.stdout.write('${text}')"`;
 
-describe('a sealing key that many machines are given', () => {
-  test('is the same one, whether a file, a variable or a command gives it', async () => {
+describe('a sealing key that many machines share', () => {
+  test('a file, a variable and a command give the same shared key', async () => {
     const key = line();
     const home = await temporaryHome();
     const seen = await Promise.all([
@@ -64,7 +64,7 @@ describe('a sealing key that many machines are given', () => {
     expect(seen.map((kids) => kids.length)).toEqual([1, 1, 1]);
   });
 
-  test('seals under the first of several, one a line or with blanks between, and opens with each', async () => {
+  test('seals under the first of several shared keys, and opens with each', async () => {
     const [a, b, c] = [line(), line(), line()];
     const kids = await kidsIn(keysIn((await keyFile(`${a}\n${b} ${c}\r\n`)).home));
     expect(new Set(kids).size).toBe(3);
@@ -77,14 +77,14 @@ describe('a sealing key that many machines are given', () => {
     });
   });
 
-  test('may be written in base64, as openssl does', async () => {
+  test('reads a shared key in base64, as openssl writes it', async () => {
     const key = randomBytes(32);
     const inBase64 = keysIn((await keyFile(`${key.toString('base64')}\n`)).home);
     const inBase64url = keysIn((await keyFile(key.toString('base64url'))).home);
     expect(await kidsIn(inBase64)).toEqual(await kidsIn(inBase64url));
   });
 
-  test('in a file is read anew after the file was replaced, and while it is away there is an error that passes', async () => {
+  test('reads a key file again after it was replaced, and fails only while the file is gone', async () => {
     const [a, b] = [line(), line()];
     const { path, home } = await keyFile(a);
     const keys = keysIn(home);
@@ -97,7 +97,7 @@ describe('a sealing key that many machines are given', () => {
     expect(kids[1]).toBe(before);
   });
 
-  test('is found at last by a process that began before the file was there', async () => {
+  test('finds a key file that was written after the process began', async () => {
     const { path, home } = await keyFile(line());
     await rename(path, `${path}.away`);
     const keys = keysIn(home);
@@ -106,7 +106,7 @@ describe('a sealing key that many machines are given', () => {
     expect((await keys.strongest()).keyringId).toBe('key-file');
   });
 
-  test('in a file may lie behind links, as Kubernetes mounts it', async () => {
+  test('follows links to a key file, as Kubernetes mounts it', async () => {
     const { path, home } = await keyFile(line());
     const mount = await temporaryDirectory();
     await mkdir(join(mount, '..data-1'));
@@ -122,7 +122,7 @@ describe('a sealing key that many machines are given', () => {
     ['other text', 'hunter2!', 'is not base64url'],
     ['a good key and a bad one', `${secret} ${secret}A`, 'holds as key 2 something that'],
     ['nothing', '\n', 'holds no key'],
-  ])('that is %s is refused, and not shown', async (_what, text, said) => {
+  ])('refuses a shared key that is %s, and does not show it', async (_what, text, said) => {
     const failures = [
       await failureIn((await keyFile(text)).home),
       await failureIn(withVariables(await temporaryHome(), { HOLDFAST_SEALING_KEY: text })),
@@ -136,7 +136,7 @@ describe('a sealing key that many machines are given', () => {
   });
 
   test.each([0o644, 0o604, 0o620, 0o602])(
-    'in a file of mode %o is refused, with what mends it',
+    'refuses a key file of mode %o, and says how to fix it',
     async (mode) => {
       const { path, home } = await keyFile(line(), mode);
       const { code, hint } = await failureIn(home);
@@ -145,7 +145,7 @@ describe('a sealing key that many machines are given', () => {
     },
   );
 
-  test('in a file that its group may read is taken, as fsGroup makes it', async () => {
+  test('reads a key file that its group may read, as fsGroup makes it', async () => {
     expect(await kidsIn(keysIn((await keyFile(line(), 0o640)).home))).toHaveLength(1);
   });
 
@@ -160,7 +160,7 @@ describe('a sealing key that many machines are given', () => {
     ],
     ['prints no key', PRINT('something'), 'keyring-broken', 'something that'],
     ['has an open quote', '"abc', 'invalid-argument', 'a quote that is not closed'],
-  ])('from a command that %s is an error that says so', async (_what, command, code, said) => {
+  ])('reports a key command that %s', async (_what, command, code, said) => {
     const failure = await failureIn(
       withVariables(await temporaryHome(), { HOLDFAST_SEALING_KEY_COMMAND: command }),
     );
@@ -168,7 +168,7 @@ describe('a sealing key that many machines are given', () => {
     expect(failure.message).toContain(said);
   });
 
-  test('from a command is asked for once, and no shell sees the command', async () => {
+  test('runs a key command once, and without a shell', async () => {
     const marker = join(await temporaryDirectory(), 'ran');
     const script = `require('fs').appendFileSync(process.argv[1],'x');process.stdout.write('${line()}')`;
     const command = `"${process.execPath}" -e "${script}" "${marker}" ; $(touch ${marker}.shell)`;
@@ -180,7 +180,7 @@ describe('a sealing key that many machines are given', () => {
     expect(await readdir(join(marker, '..'))).toEqual(['ran']);
   });
 
-  test('is not handed to the command that is asked', async () => {
+  test('does not give the key to the key command it runs', async () => {
     const command = `"${process.execPath}" -e "process.exit(process.env.HOLDFAST_SEALING_KEY ? 7 : 8)"`;
     const home = withVariables(await temporaryHome(), {
       HOLDFAST_SEALING_KEY_COMMAND: command,
@@ -189,7 +189,7 @@ describe('a sealing key that many machines are given', () => {
     expect((await failureIn(home, 'key-command')).message).toContain('exit code 8');
   });
 
-  test('is only read: nothing is written, and the error says how the key is changed', async () => {
+  test('never writes a shared key, and says in the error how to change it', async () => {
     const { home } = await keyFile(line());
     expect.assertions(4);
     for await (const { keyring } of resolveKeyrings(home.environment, home.layout).usable()) {
@@ -206,8 +206,8 @@ describe('a sealing key that many machines are given', () => {
   });
 });
 
-describe('which of them is chosen', () => {
-  test('the one whose variable is set, and it never falls back', async () => {
+describe('the choice of a shared key', () => {
+  test('takes the shared key whose variable is set, and never falls back', async () => {
     const home = withVariables(await temporaryHome(), { HOLDFAST_SEALING_KEY_FILE: '/nonexistent/key' });
     const resolution = resolveKeyrings(home.environment, home.layout);
     expect(await resolution.choice()).toBe('key-file');
@@ -215,7 +215,7 @@ describe('which of them is chosen', () => {
     expect((await failureIn(home)).message).toContain('/nonexistent/key, which is not there');
   });
 
-  test('two set variables are refused, with both names', async () => {
+  test('refuses two set variables, and names both', async () => {
     const home = withVariables(await temporaryHome(), {
       HOLDFAST_SEALING_KEY: line(),
       HOLDFAST_SEALING_KMS: 'vault+https://vault.example:8200/transit/keys/k',
@@ -225,7 +225,7 @@ describe('which of them is chosen', () => {
     expect(resolve).toThrow('Both HOLDFAST_SEALING_KEY and HOLDFAST_SEALING_KMS are set');
   });
 
-  test('a keyring that is named counts over what is set', async () => {
+  test('prefers a named keyring to a variable that is set', async () => {
     const home = withVariables(await temporaryHome(), {
       HOLDFAST_SEALING_KEY: line(),
       HOLDFAST_SEALING_KEY_FILE: '/x',
@@ -235,7 +235,7 @@ describe('which of them is chosen', () => {
     expect((await keysIn(home, 'key-variable').strongest()).keyringId).toBe('key-variable');
   });
 
-  test('named without its variable, the variable is named', async () => {
+  test('names the missing variable when a shared key is chosen without it', async () => {
     for (const name of ['key-file', 'key-variable', 'key-command', 'kms']) {
       const { code, message } = await failureIn(await temporaryHome(), name);
       expect(code).toBe('keyring-absent');

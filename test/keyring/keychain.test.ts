@@ -38,14 +38,17 @@ describe('the Keychain', () => {
   });
   for (const { name, run } of contract) test(name, run);
 
-  test.skipIf(NO_LIBRARY ?? NO_SECRET_SERVICE)('does its duties over the real library', async () => {
-    const bus = await privateBus();
-    await bus.keyring({ unlock: true });
-    const { out } = await runScript('keychain-contract.ts', [], bus.variables);
-    expect(out.trim().split('\n')).toEqual(contract.map(({ name }) => name));
-  });
+  test.skipIf(NO_LIBRARY ?? NO_SECRET_SERVICE)(
+    'the Keychain fulfils its contract over the real library',
+    async () => {
+      const bus = await privateBus();
+      await bus.keyring({ unlock: true });
+      const { out } = await runScript('keychain-contract.ts', [], bus.variables);
+      expect(out.trim().split('\n')).toEqual(contract.map(({ name }) => name));
+    },
+  );
 
-  test('names its items by service and account, and those of a program that it shares with', async () => {
+  test('names its items by service and account, and a shared item as its program does', async () => {
     const { environment } = await temporaryHome();
     const stand = new MacStandIn();
     const there = { ...environment, platform: 'darwin' as const };
@@ -62,12 +65,12 @@ describe('the Keychain', () => {
     ]);
   });
 
-  test('switches dialogs off, unless the person asked for them', async () => {
+  test('turns dialogs off, unless the user asked for them', async () => {
     expect((await mac()).stand.dialogs).toBe(false);
     expect((await mac({ variables: { HOLDFAST_KEYCHAIN_PROMPT: '1' } })).stand.dialogs).toBe(true);
   });
 
-  test('locked is locked, and no item is touched', async () => {
+  test('reports a locked Keychain as locked, and reads no item', async () => {
     const { stand, keyring } = await mac();
     stand.status = 'locked';
     const hint = 'Unlock it, over SSH too: security unlock-keychain';
@@ -83,13 +86,13 @@ describe('the Keychain', () => {
     expect(stand.calls).toEqual([]);
   });
 
-  test('no default keychain is absent', async () => {
+  test('reports a missing default keychain as absent', async () => {
     const { stand, keyring } = await mac();
     stand.status = 'absent';
     expect(await keyring.probe()).toMatchObject({ status: 'absent' });
   });
 
-  test('a keychain that does not say whether it is open is broken, not empty', async () => {
+  test('reports a keychain as broken, not empty, if it does not say whether it is open', async () => {
     const { stand, keyring } = await mac();
     stand.status = new Error('SecKeychainGetStatus failed with OSStatus -67585');
     expect(await keyring.probe()).toMatchObject({
@@ -99,7 +102,7 @@ describe('the Keychain', () => {
     await expect(keyring.get('a')).rejects.toMatchObject({ code: 'keyring-broken' });
   });
 
-  test('locked in the middle is locked, whatever language the system speaks', async () => {
+  test('reports a keychain that is locked halfway as locked, whatever language the system speaks', async () => {
     const { stand, keyring } = await mac();
     const asked = keyring.get('a');
     stand.failures.push('Benutzerinteraktion ist nicht erlaubt.');
@@ -116,20 +119,20 @@ describe('the Keychain', () => {
     ['User canceled the operation.', {}, 'keyring-denied', 'Always Allow'],
     ['The user name or passphrase you entered is not correct.', {}, 'keyring-denied', 'Always Allow'],
     ['Ein Fehler.', {}, 'keyring-broken', 'Keychain Access'],
-  ])('%j in an open keychain, with %j: %s', async (text, variables, code, remedy) => {
+  ])('reports the failure %j of an open keychain, with %j, as %s', async (text, variables, code, remedy) => {
     const { stand, keyring } = await mac({ variables });
     stand.failures.push(text);
     await expect(keyring.get('a')).rejects.toMatchObject({ code, hint: expect.stringContaining(remedy) });
   });
 
-  test('an item that another process added meanwhile is changed', async () => {
+  test('changes an item that another process added in the meantime', async () => {
     const { stand, keyring } = await mac();
     stand.failures.push('The specified item already exists in the keychain.');
     await keyring.set('a', Buffer.from('ours'));
     expect(Buffer.from((await keyring.get('a')) ?? []).toString()).toBe('ours');
   });
 
-  test('a call that hangs ends at its deadline', async () => {
+  test('gives up on a call to the Keychain at its deadline', async () => {
     const { stand, keyring } = await mac({ timeoutMs: 20 });
     stand.failures.push(HANGS);
     await expect(keyring.get('a')).rejects.toMatchObject({
@@ -144,18 +147,21 @@ describe('the Keychain', () => {
       'is of version 1, which takes a failure for an empty keychain',
       async (stand) => ({ AsyncEntry: (await stand.library()).AsyncEntry }),
     ],
-  ])('is absent where its library %s, and says how to install it', async (_what, libraryOf) => {
-    const { environment } = await temporaryHome();
-    const stand = new MacStandIn();
-    const library = () => libraryOf(stand);
-    const opening = openKeychain({ ...environment, platform: 'darwin' }, { library, system: stand.system });
-    await expect(opening).rejects.toMatchObject({
-      code: 'keyring-absent',
-      hint: expect.stringContaining('npm install @napi-rs/keyring@2'),
-    });
-  });
+  ])(
+    'reports the Keychain as absent if its library %s, and says how to install it',
+    async (_what, libraryOf) => {
+      const { environment } = await temporaryHome();
+      const stand = new MacStandIn();
+      const library = () => libraryOf(stand);
+      const opening = openKeychain({ ...environment, platform: 'darwin' }, { library, system: stand.system });
+      await expect(opening).rejects.toMatchObject({
+        code: 'keyring-absent',
+        hint: expect.stringContaining('npm install @napi-rs/keyring@2'),
+      });
+    },
+  );
 
-  test('is not used where dialogs cannot be switched off', async () => {
+  test('does not use the Keychain if dialogs cannot be turned off', async () => {
     const { environment } = await temporaryHome();
     const { library } = new MacStandIn();
     await expect(openKeychain({ ...environment, platform: 'darwin' }, { library })).rejects.toMatchObject({
@@ -163,7 +169,7 @@ describe('the Keychain', () => {
     });
   });
 
-  test('is absent on another system', async () => {
+  test('reports the Keychain as absent on another system', async () => {
     const { environment } = await temporaryHome();
     await expect(openKeychain({ ...environment, platform: 'linux' })).rejects.toMatchObject({
       code: 'keyring-absent',

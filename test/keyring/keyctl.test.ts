@@ -16,11 +16,11 @@ async function probe(scope: string, surroundings: Surroundings = {}) {
 }
 
 describe.skipIf(NO_KEYCTL)('the kernel keyring', () => {
-  test('fulfils the contract in a session whose ring does not lead to the user’s', async () => {
+  test('the kernel keyring fulfils the contract in a session whose keyring does not link to the user’s', async () => {
     expect(await keyctlChild(['contract', 'user'], { session: true })).toMatch(/^fulfilled/);
   });
 
-  test('a session without a ring of its own is absent: the key would end with the process', async () => {
+  test('reports a session without its own keyring as absent, since its key would end with the process', async () => {
     expect(await probe('session', { session: '_uid_ses.0' })).toMatchObject({
       status: 'absent',
       hint: expect.stringContaining('keyctl session'),
@@ -34,7 +34,7 @@ describe.skipIf(NO_KEYCTL)('the kernel keyring', () => {
     ['keyctl works and add_key is missing, as with Podman', 'add_key=38,request_key=38', 'absent', 'ENOSYS'],
     ['add_key alone is refused', 'add_key=1', 'denied', 'EPERM'],
     ['access is refused', 'keyctl=13', 'denied', 'EACCES'],
-  ])('where %s, the probe says so', async (_what, refuse, status, code) => {
+  ])('the probe says so when %s', async (_what, refuse, status, code) => {
     expect(await probe('user', { refuse })).toMatchObject({
       status,
       reason: expect.stringContaining(code),
@@ -42,7 +42,7 @@ describe.skipIf(NO_KEYCTL)('the kernel keyring', () => {
     });
   });
 
-  test('what is refused is an error in use too, never "not there"', async () => {
+  test('reports a refused read as an error, never as a missing key', async () => {
     const surroundings = { refuse: 'keyctl=1' };
     const { code, out, err } = await run(keyctlCommand(['get', 'user', 'item'], surroundings), surroundings);
     expect(code).toBe(1);
@@ -50,12 +50,12 @@ describe.skipIf(NO_KEYCTL)('the kernel keyring', () => {
     expect(err).toContain('KeyringDeniedError');
   });
 
-  test('a key too long for the kernel is refused with the limit', async () => {
+  test('refuses a key that is too long for the kernel, and states the limit', async () => {
     const { err } = await run(keyctlCommand(['set', 'process', 'item', 'x'.repeat(32_768)]));
     expect(err).toContain('1 to 32767 bytes');
   });
 
-  test('the ring of the process ends with it', async () => {
+  test('the keyring of a process ends with it', async () => {
     expect(await probe('process')).toEqual({ status: 'usable', lifetime: 'process' });
     await keyctlChild(['set', 'process', 'short-lived', 'x']);
     expect(await keyctlChild(['get', 'process', 'short-lived'])).toBe('nothing');
@@ -68,14 +68,17 @@ describe.skipIf(NO_KEYCTL ?? NOT_ROOT ?? CLOSED_CHECKOUT)('the kernel keyring of
     ['usersession', 'boot'],
     ['persistent', 'three-days'],
     ['process', 'process'],
-  ])('%s fulfils the contract, and says that it lasts: %s', async (scope, lifetime) => {
-    const uid = freshUser();
-    expect(await keyctlChild(['contract', scope], { uid })).toBe(`fulfilled, ${lifetime}`);
-    const elsewhere = { uid, session: true, service: 'some-agent' };
-    expect(await keyctlChild(['contract', scope], elsewhere)).toBe(`fulfilled, ${lifetime}`);
-  });
+  ])(
+    'the keyring of scope %s fulfils the contract, and says how long it lasts: %s',
+    async (scope, lifetime) => {
+      const uid = freshUser();
+      expect(await keyctlChild(['contract', scope], { uid })).toBe(`fulfilled, ${lifetime}`);
+      const elsewhere = { uid, session: true, service: 'some-agent' };
+      expect(await keyctlChild(['contract', scope], elsewhere)).toBe(`fulfilled, ${lifetime}`);
+    },
+  );
 
-  test('the ring of the session fulfils it too', async () => {
+  test('the keyring of a session fulfils the contract', async () => {
     const surroundings = { uid: freshUser(), session: true };
     expect(await keyctlChild(['contract', 'session'], surroundings)).toMatch(/^fulfilled/);
   });
@@ -91,7 +94,7 @@ describe.skipIf(NO_KEYCTL ?? NOT_ROOT ?? CLOSED_CHECKOUT)('the kernel keyring of
     },
   );
 
-  test('a key in the session is there for the session’s next process, and for no other session', async () => {
+  test('the next process of a session finds its key, and another session does not', async () => {
     const uid = freshUser();
     const quoted = (args: string[]) =>
       keyctlCommand(args)
@@ -102,7 +105,7 @@ describe.skipIf(NO_KEYCTL ?? NOT_ROOT ?? CLOSED_CHECKOUT)('the kernel keyring of
     expect(await keyctlChild(['get', 'session', 'item'], { uid, session: true })).toBe('nothing');
   });
 
-  test('keyctl reads what we wrote, and we read what keyctl wrote', async () => {
+  test('keyctl reads the keys Holdfast wrote, and Holdfast those of keyctl', async () => {
     const uid = freshUser();
     await keyctlChild(['set', 'user', 'ours', 'by us'], { uid });
     const printed = await keyctlTool('keyctl print $(keyctl search @u user holdfast:ours)', { uid });
@@ -111,7 +114,7 @@ describe.skipIf(NO_KEYCTL ?? NOT_ROOT ?? CLOSED_CHECKOUT)('the kernel keyring of
     expect(await keyctlChild(['get', 'user', 'theirs'], { uid, session: true })).toBe('by keyctl');
   });
 
-  test('the ring of a program built on 99designs/keyring is shared with it', async () => {
+  test('shares the kernel keyring of a program built on 99designs/keyring', async () => {
     const shared = { uid: freshUser(), service: 'docker-agent-oauth' };
     expect(await keyctlChild(['get', 'user', 'oauth:encryption-key'], shared)).toBe('nothing');
     const theirs =
@@ -122,7 +125,7 @@ describe.skipIf(NO_KEYCTL ?? NOT_ROOT ?? CLOSED_CHECKOUT)('the kernel keyring of
     );
   });
 
-  test('a key that has expired or was revoked is gone, and a new one takes its place', async () => {
+  test('replaces a key that has expired or was revoked', async () => {
     const uid = freshUser();
     for (const end of ['keyctl timeout $KEY 1; sleep 2', 'keyctl revoke $KEY']) {
       await keyctlChild(['set', 'user', 'item', 'old'], { uid });
@@ -133,7 +136,7 @@ describe.skipIf(NO_KEYCTL ?? NOT_ROOT ?? CLOSED_CHECKOUT)('the kernel keyring of
     }
   });
 
-  test('a session whose ring was revoked is absent, and its items are not "not there"', async () => {
+  test('reports a session whose keyring was revoked as absent, and its items not as missing', async () => {
     const uid = freshUser();
     const [probing, getting] = [
       ['probe', 'session'],
@@ -145,7 +148,7 @@ describe.skipIf(NO_KEYCTL ?? NOT_ROOT ?? CLOSED_CHECKOUT)('the kernel keyring of
     );
   });
 
-  test('a user whose quota of keys is used up is denied, and told of it', async () => {
+  test('reports a full key quota as denied, and names the quota', async () => {
     const found = JSON.parse(await keyctlChild(['fill', 'user'], { uid: freshUser() })) as object;
     expect(found).toMatchObject({
       status: 'denied',
@@ -154,7 +157,7 @@ describe.skipIf(NO_KEYCTL ?? NOT_ROOT ?? CLOSED_CHECKOUT)('the kernel keyring of
     });
   });
 
-  test('a probe leaves no key behind, refused or not', async () => {
+  test('a probe leaves no key behind, whether refused or not', async () => {
     const uid = freshUser();
     await probe('user', { uid });
     for (const refuse of ['keyctl=1', 'keyctl=13', 'keyctl=38', 'add_key=1']) {
@@ -163,7 +166,7 @@ describe.skipIf(NO_KEYCTL ?? NOT_ROOT ?? CLOSED_CHECKOUT)('the kernel keyring of
     expect(await keyctlTool('keyctl list @u', { uid })).toContain('keyring is empty');
   });
 
-  test('a ring that may not be written is denied', async () => {
+  test('reports a kernel keyring that may not be written as denied', async () => {
     const shared = { uid: freshUser(), service: 'some-agent' };
     await keyctlTool('keyctl setperm $(keyctl newring some-agent @u) 0x0b0b0000', shared);
     expect(await probe('user', shared)).toMatchObject({

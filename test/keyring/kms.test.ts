@@ -108,7 +108,7 @@ async function kidsIn(keys: SealingKeys): Promise<string[]> {
 }
 
 describe.each(Object.entries(SERVICES))('a keyring wrapped by %s', (_name, start) => {
-  describe('holds to the contract of keyrings', () => {
+  describe('the contract of a keyring', () => {
     const contract = keyringContract(async () => {
       const here = await start();
       const store = new MemoryStore();
@@ -121,7 +121,7 @@ describe.each(Object.entries(SERVICES))('a keyring wrapped by %s', (_name, start
     for (const { name, run } of contract) test(name, run);
   });
 
-  test('gives every machine one key, and the store never sees it', async () => {
+  test('gives every machine one key through the KMS, and never shows it to the store', async () => {
     const here = await start();
     const store = new MemoryStore();
     const keys = await Promise.all(
@@ -135,7 +135,7 @@ describe.each(Object.entries(SERVICES))('a keyring wrapped by %s', (_name, start
     expect(record).not.toContain(Buffer.from(keys[0]?.key ?? []).toString('base64url'));
   });
 
-  test('asks the KMS once for many uses, and again when told that the key may be another', async () => {
+  test('asks the KMS once for many uses, and again when told that the key may have changed', async () => {
     const here = await start();
     const store = new MemoryStore();
     await (await machine(here, store)).strongest();
@@ -149,7 +149,7 @@ describe.each(Object.entries(SERVICES))('a keyring wrapped by %s', (_name, start
     expect(here.kms.asked.length).toBe(asked + 1);
   });
 
-  test('does not open for another tenant that its item was copied to', async () => {
+  test('does not open an item that was copied to another tenant', async () => {
     const here = await start();
     const store = new MemoryStore();
     await (await machine(here, ofTenant(store, 'one'))).strongest();
@@ -158,7 +158,7 @@ describe.each(Object.entries(SERVICES))('a keyring wrapped by %s', (_name, start
     );
   });
 
-  test('is absent where the KMS has no such key, and works once it has', async () => {
+  test('reports the keyring as absent while the KMS has no such key, and works once it has one', async () => {
     const here = await start();
     const store = new MemoryStore();
     const keys = await machine(here, store);
@@ -170,14 +170,14 @@ describe.each(Object.entries(SERVICES))('a keyring wrapped by %s', (_name, start
     expect((await keys.strongest()).keyringId).toBe('kms');
   });
 
-  test('is broken where the KMS is not reached', async () => {
+  test('reports the keyring as broken when the KMS cannot be reached', async () => {
     const here = await start();
     await here.kms.stop();
     const failing = (await machine(here, new MemoryStore())).strongest();
     await expect(failing).rejects.toThrow(KeyringBrokenError);
   });
 
-  test('serves on from memory while the KMS is away, for as long as it may', async () => {
+  test('uses the key in memory while the KMS is unreachable, unless outage=0 forbids it', async () => {
     const here = await start('cache=0');
     const store = new MemoryStore();
     const keys = await machine(here, store);
@@ -197,7 +197,7 @@ async function withQuery(here: Here, query: string): Promise<Here> {
 }
 
 describe('a key that a KMS wraps', () => {
-  test('serves no longer once the KMS refuses it, whatever is remembered', async () => {
+  test('stops using a wrapped key once the KMS refuses it, even if it is still in memory', async () => {
     const here = await SERVICES['Vault']!('cache=0');
     const keys = await machine(here, new MemoryStore());
     await keys.strongest();
@@ -211,7 +211,7 @@ describe('a key that a KMS wraps', () => {
     expect((await keys.strongest()).keyringId).toBe('kms');
   });
 
-  test('is renewed by a new one, and the old one stays for what is sealed under it', async () => {
+  test('replaces a wrapped key with a new one, and keeps the old one for records sealed under it', async () => {
     const here = await SERVICES['Vault']!();
     const store = new MemoryStore();
     const [one, two] = [await machine(here, store), await machine(here, store)];
@@ -226,7 +226,7 @@ describe('a key that a KMS wraps', () => {
     expect(await kidsIn(two)).toEqual([value?.key.kid, before]);
   });
 
-  test('renewed by several machines at once loses none of their keys', async () => {
+  test('loses no key when several machines replace a wrapped key at once', async () => {
     const here = await SERVICES['Vault']!();
     const store = new MemoryStore();
     const machines = await Promise.all(Array.from({ length: 4 }, () => machine(here, store)));
@@ -239,7 +239,7 @@ describe('a key that a KMS wraps', () => {
     expect(there).toHaveLength(5);
   });
 
-  test('is not taken from another item, by a Vault that binds nothing', async () => {
+  test('refuses a wrapped key from another item, even if Vault binds no context', async () => {
     const kms = await startVaultKms({ bindsNothing: true });
     const here = {
       kms,
@@ -251,7 +251,7 @@ describe('a key that a KMS wraps', () => {
     await expect(other.get('sealing-key')).rejects.toThrow('belongs to another tenant or item');
   });
 
-  test('that is damaged, or wrapped by another KMS, is left as it is', async () => {
+  test('leaves a wrapped key unchanged if it is damaged or was wrapped by another KMS', async () => {
     const here = await SERVICES['Vault']!();
     const store = new MemoryStore();
     const items = new StoreWrappedItems(store);
@@ -280,14 +280,14 @@ describe('a key that a KMS wraps', () => {
 });
 
 describe('Vault', () => {
-  test('that is sealed is locked, and says who can open it', async () => {
+  test('reports a sealed Vault as locked, and says who can unseal it', async () => {
     const here = await SERVICES['Vault']!();
     here.kms.fails = { status: 503, body: { errors: ['Vault is sealed'] } };
     const failing = (await machine(here, new MemoryStore())).strongest();
     await expect(failing).rejects.toThrow(KeyringLockedError);
   });
 
-  test('is logged in to with the pod’s token, once, and again when its token was revoked', async () => {
+  test('logs in to Vault with the pod’s token once, and again when the Vault token is revoked', async () => {
     const kms = await startVaultKms();
     kms.token = 'first';
     const jwt = join(await temporaryDirectory(), 'token');
@@ -307,7 +307,7 @@ describe('Vault', () => {
     await expect(keyring.set('item', Buffer.from('four'))).rejects.toThrow(KeyringDeniedError);
   });
 
-  test('takes its token from a file that is read each time', async () => {
+  test('reads the Vault token from its file each time', async () => {
     const kms = await startVaultKms();
     const file = join(await temporaryDirectory(), 'vault-token');
     const variables = {
@@ -324,14 +324,14 @@ describe('Vault', () => {
     expect(encryptions(kms)).toBe(2);
   });
 
-  test('is refused where nothing says who this process is', async () => {
+  test('refuses to use Vault without any credentials for this process', async () => {
     const kms = await startVaultKms();
     const variables = { HOLDFAST_SEALING_KMS: `vault+http://${kms.host}/transit/keys/holdfast` };
     await expect(keyringOver({ kms, variables }, new MemoryStore())).rejects.toThrow(KeyringDeniedError);
     expect(kms.asked).toEqual([]);
   });
 
-  test('that answers escape sequences has them quoted, and no secret is in the error', async () => {
+  test('quotes escape sequences in an answer from Vault, and puts no secret in the error', async () => {
     const here = await SERVICES['Vault']!();
     here.kms.fails = { status: 403, body: { errors: ['\u001b[2Jvault'] } };
     const error = await (await machine(here, new MemoryStore()))
@@ -344,7 +344,7 @@ describe('Vault', () => {
 });
 
 describe('a KMS', () => {
-  test('that answers without end, or never, is given up', async () => {
+  test('gives up on a KMS whose answer never ends or never comes', async () => {
     const kms = await startVaultKms();
     const url = new URL(`http://${kms.host}/v1/transit/encrypt/holdfast`);
     kms.fails = 'endless';
@@ -353,7 +353,7 @@ describe('a KMS', () => {
     await expect(postJson(url, {}, { timeoutMs: 50 })).rejects.toThrow('did not answer within 0.05 s');
   });
 
-  test('is refused over plain HTTP to another machine, before anything is sent', async () => {
+  test('refuses plain HTTP to a KMS on another machine before it sends anything', async () => {
     for (const url of [
       'vault+http://vault.example:8200/transit/keys/k',
       `gcpkms://${GCP_KEY}?endpoint=http%3A%2F%2Fexample.com`,
@@ -376,7 +376,7 @@ describe('a KMS', () => {
     ['vault+https://vault.example/transit/keys/k?cache=soon', 'cache="soon"'],
     ['awskms://alias/k', 'names no key of AWS KMS'],
     ['gcpkms://projects/p/cryptoKeys/k', 'names no key of Google Cloud KMS'],
-  ])('named by %s is an error that says what is wrong', async (url, said) => {
+  ])('reports a KMS named by %s, and says what is wrong', async (url, said) => {
     const { environment } = await temporaryHome();
     const here = { ...environment, variables: { VAULT_TOKEN: 't' } };
     const opening = (async () => namedKms(url, here).open())();
@@ -385,7 +385,7 @@ describe('a KMS', () => {
     await expect(opening).rejects.not.toThrow('hunter2');
   });
 
-  test('whose package is not installed says which one', async () => {
+  test('names the package to install for a KMS', async () => {
     const missing = 'package-that-nobody-installed';
     const load = () => import(/* @vite-ignore */ missing);
     await expect(openAwsKms(new URL('awskms:///alias/k'), load)).rejects.toMatchObject({
@@ -400,7 +400,7 @@ describe('a KMS', () => {
 });
 
 describe('Google Cloud', () => {
-  test('that refuses this process a token is a refusal', async () => {
+  test('reports the key as denied when Google Cloud refuses this process a token', async () => {
     const here = await SERVICES['Google Cloud KMS']!('cache=0');
     const store = new MemoryStore();
     await (await machine(here, store)).strongest();
@@ -411,7 +411,7 @@ describe('Google Cloud', () => {
 });
 
 describe('AWS', () => {
-  test('where this process has no credentials, the error says so and asks no KMS', async () => {
+  test('says that this process has no AWS credentials, and asks no KMS', async () => {
     const here = await SERVICES['AWS KMS']!();
     vi.stubEnv('AWS_ACCESS_KEY_ID', '');
     vi.stubEnv('AWS_SECRET_ACCESS_KEY', '');
@@ -424,7 +424,7 @@ describe('AWS', () => {
     expect(here.kms.asked).toEqual([]);
   });
 
-  test('that refuses is denied, with the name of its error', async () => {
+  test('reports a refusal by AWS as denied, with the name of its error', async () => {
     const here = await SERVICES['AWS KMS']!();
     here.kms.fails = { status: 400, body: { __type: 'AccessDeniedException', message: 'a message' } };
     const failing = (await machine(here, new MemoryStore())).strongest();

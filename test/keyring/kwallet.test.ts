@@ -37,7 +37,7 @@ describe.skipIf(NO_KWALLET)('KWallet', () => {
     return new SealingKeys(resolveKeyrings(environment, layout, { keyring: choice }), layout, environment);
   }
 
-  test('keeps the sealing key where kwallet-query finds it', async () => {
+  test('stores the sealing key where kwallet-query finds it', async () => {
     await startKWallet(bus, ['kdewallet']);
     const keys = await keysOf('kwallet');
     const { key, keyringId, lifetime } = await keys.strongest();
@@ -47,7 +47,7 @@ describe.skipIf(NO_KWALLET)('KWallet', () => {
     expect(shown === Buffer.from(key).toString('base64url')).toBe(true);
   });
 
-  test('reads what kwallet-query wrote', async () => {
+  test('reads an item that kwallet-query wrote', async () => {
     await startKWallet(bus, ['kdewallet']);
     const keyring = await open();
     // kwallet-query makes neither folder nor entry.
@@ -61,14 +61,14 @@ describe.skipIf(NO_KWALLET)('KWallet', () => {
     await keyring.close();
   });
 
-  test('serves by itself where no Secret Service has a collection', async () => {
+  test('uses KWallet automatically if no Secret Service has a collection', async () => {
     await startKWallet(bus, ['kdewallet']);
     const keys = await keysOf('auto');
     expect(await keys.strongest()).toMatchObject({ keyringId: 'kwallet' });
     await keys.close();
   });
 
-  test('what was kept is on disk: it is there after the daemon was killed', async () => {
+  test('KWallet still has an item after its daemon was killed', async () => {
     const daemon = await startKWallet(bus, ['kdewallet']);
     const keyring = await open();
     await keyring.set('item', Buffer.from('kept'));
@@ -79,7 +79,7 @@ describe.skipIf(NO_KWALLET)('KWallet', () => {
     await keyring.close();
   });
 
-  test('a closed wallet is locked, not empty, and nothing asks for it to be opened', async () => {
+  test('reports a closed wallet as locked, not empty, and does not ask to open it', async () => {
     await startKWallet(bus, []);
     const keyring = await open();
     expect(await keyring.probe()).toMatchObject({
@@ -97,7 +97,7 @@ describe.skipIf(NO_KWALLET)('KWallet', () => {
     expect(await callKWallet(bus, 'isOpen', 's', 'kdewallet')).toBe(true);
   });
 
-  test('a wallet that is closed between two calls is locked, not empty', async () => {
+  test('reports a wallet that is closed between two calls as locked, not empty', async () => {
     await startKWallet(bus, ['kdewallet']);
     const keyring = await open();
     await keyring.set('item', Buffer.from('x'));
@@ -107,7 +107,7 @@ describe.skipIf(NO_KWALLET)('KWallet', () => {
     await keyring.close();
   });
 
-  test('where KWallet would ask a person it is denied, until Holdfast is authorized', async () => {
+  test('reports KWallet as denied while it would ask a person to authorize Holdfast', async () => {
     await writeKWalletSettings(bus, { 'Prompt on Open': 'true' });
     await startKWallet(bus, ['kdewallet']);
     const keyring = await open();
@@ -120,13 +120,13 @@ describe.skipIf(NO_KWALLET)('KWallet', () => {
     await authorized.close();
   });
 
-  test('a bus without it is absent', async () => {
+  test('reports a bus without KWallet as absent', async () => {
     const keyring = await open();
     expect(await keyring.probe()).toMatchObject({ status: 'absent' });
     await keyring.close();
   });
 
-  test('a daemon that does not run is locked, and is not started: it would come up closed', async () => {
+  test('reports a KWallet daemon that does not run as locked, and does not start it', async () => {
     const startable = await privateBus({ services: { 'org.kde.kwalletd5': '/usr/bin/kwalletd5' } });
     const keyring = await open(startable);
     expect(await keyring.probe()).toMatchObject({ status: 'locked' });
@@ -141,7 +141,7 @@ describe.skipIf(NO_KWALLET)('KWallet', () => {
     expect(names).not.toContain('org.kde.kwalletd5');
   });
 
-  test('one that is switched off is absent, and the settings are named', async () => {
+  test('reports a KWallet that is switched off as absent, and names the setting', async () => {
     const startable = await privateBus({ services: { 'org.kde.kwalletd5': '/usr/bin/kwalletd5' } });
     await writeKWalletSettings(startable, { 'Enabled[$i]': 'false' });
     const keyring = await open(startable);
@@ -153,7 +153,7 @@ describe.skipIf(NO_KWALLET)('KWallet', () => {
     await keyring.close();
   });
 
-  test('a daemon that is stopped ends in broken, in time, and the process can end', async () => {
+  test('reports a stopped KWallet daemon as broken in time, and lets the process end', async () => {
     const daemon = await startKWallet(bus, ['kdewallet']);
     const keyring = await open();
     daemon.kill('SIGSTOP');
@@ -172,7 +172,7 @@ describe.skipIf(NO_KWALLET)('KWallet', () => {
     }
   });
 
-  test('shares the wallet of a program built on 99designs/keyring, and never makes one', async () => {
+  test('shares the wallet of a program built on 99designs/keyring, and never creates one', async () => {
     await startKWallet(bus, ['kdewallet']);
     const { environment } = await here();
     const keyring = await openKWallet(environment, { as99designs: 'some-agent' });

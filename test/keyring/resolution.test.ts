@@ -93,13 +93,13 @@ async function reachable(keys: SealingKeys) {
 
 const LOCKED: KeyringProbe = { status: 'locked', reason: 'It is locked.', hint: 'Unlock it.' };
 
-describe('which keyring serves', () => {
+describe('the choice among keyrings', () => {
   test('the generic file and pass backends are not in the native list', () => {
     expect(NATIVE_KEYRINGS).not.toContain('file');
     expect(NATIVE_KEYRINGS).not.toContain('pass');
   });
 
-  test('each candidate of this platform that is native is in the native list, then come the file and memory', async () => {
+  test('tries each native candidate of this platform first, then the file and memory', async () => {
     const { environment, layout } = await temporaryHome();
     const openers = defaultOpeners(environment, layout);
     const native = openers.filter(({ tier }) => tier === 'native').map(({ id }) => id);
@@ -109,7 +109,7 @@ describe('which keyring serves', () => {
     expect(openers.map(({ id }) => id)).toEqual([...native, 'file', 'memory', ...named.map(({ id }) => id)]);
   });
 
-  test('a native keyring is preferred', async () => {
+  test('prefers a native keyring', async () => {
     const home = await temporaryHome();
     const native = new WatchedKeyring('native-one', 'native');
     const { keys } = keysOver(home, [
@@ -121,7 +121,7 @@ describe('which keyring serves', () => {
     expect(keys.reports().map(({ outcome }) => outcome)).toEqual(['usable', 'not-tried', 'not-tried']);
   });
 
-  test('without one, the file serves, and the reason is kept', async () => {
+  test('uses the file without a native keyring, and keeps the reason', async () => {
     const home = await temporaryHome();
     const { keys } = keysOver(home, [
       opener(new WatchedKeyring('native-one', 'native', LOCKED)),
@@ -140,7 +140,7 @@ describe('which keyring serves', () => {
     expect(keys.problems()[0]).toBeInstanceOf(KeyringLockedError);
   });
 
-  test('without a file either, memory serves', async () => {
+  test('uses memory if the file fails too', async () => {
     const home = await temporaryHome();
     const { keys } = keysOver(home, [
       opener(new WatchedKeyring('native-one', 'native', LOCKED)),
@@ -150,7 +150,7 @@ describe('which keyring serves', () => {
     expect(await keys.strongest()).toMatchObject({ keyringId: 'memory', lifetime: 'process' });
   });
 
-  test('an opener that yields nothing falls through', async () => {
+  test('skips an opener that yields nothing', async () => {
     const { resolution } = keysOver(await temporaryHome(), [
       { id: 'nothing', tier: 'native', open: async () => undefined },
       opener(new MemoryKeyring()),
@@ -159,7 +159,7 @@ describe('which keyring serves', () => {
     expect(resolution.problems()[0]).toBeInstanceOf(KeyringAbsentError);
   });
 
-  test('an opener that throws something foreign falls through, and what it said is quoted', async () => {
+  test('skips an opener that throws a foreign error, and quotes the error', async () => {
     const { resolution } = keysOver(await temporaryHome(), [
       { id: 'bad', tier: 'native', open: () => Promise.reject(new TypeError('\u001b[31mboom')) },
       opener(new MemoryKeyring()),
@@ -168,24 +168,21 @@ describe('which keyring serves', () => {
     expect(resolution.problems()[0]?.message).toContain('\\u{1b}[31mboom');
   });
 
-  test.each(['get', 'set'] as const)(
-    'a keyring that opens, and fails at the first %s, is passed over: the hole of the original',
-    async (call) => {
-      const home = await temporaryHome();
-      const failing = new WatchedKeyring('native-one', 'native', undefined, {
-        [call]: new KeyringLockedError('A prompt that nobody answers.'),
-      });
-      const { keys } = keysOver(home, [
-        opener(failing),
-        opener(new FileKeyring(home.layout, home.environment)),
-        opener(new MemoryKeyring()),
-      ]);
-      expect(await keys.strongest()).toMatchObject({ keyringId: 'file' });
-      expect(keys.reports()[0]).toMatchObject({ outcome: 'passed-over', status: 'locked' });
-    },
-  );
+  test.each(['get', 'set'] as const)('skips a keyring that opens but fails at its first %s', async (call) => {
+    const home = await temporaryHome();
+    const failing = new WatchedKeyring('native-one', 'native', undefined, {
+      [call]: new KeyringLockedError('A prompt that nobody answers.'),
+    });
+    const { keys } = keysOver(home, [
+      opener(failing),
+      opener(new FileKeyring(home.layout, home.environment)),
+      opener(new MemoryKeyring()),
+    ]);
+    expect(await keys.strongest()).toMatchObject({ keyringId: 'file' });
+    expect(keys.reports()[0]).toMatchObject({ outcome: 'passed-over', status: 'locked' });
+  });
 
-  test('a keyring that was locked is asked again later, at intervals that grow, and what answered is not', async () => {
+  test('tries a locked keyring again at growing intervals, and a working one never', async () => {
     vi.useFakeTimers({ toFake: ['performance'] });
     onTestFinished(() => void vi.useRealTimers());
     const native = new WatchedKeyring('native-one', 'native', LOCKED);
@@ -208,7 +205,7 @@ describe('which keyring serves', () => {
     expect(resolution.problems()).toEqual([]);
   });
 
-  test('a keyring that failed at reading serves again once it can be read', async () => {
+  test('uses a keyring that failed a read again once it can be read', async () => {
     vi.useFakeTimers({ toFake: ['performance'] });
     onTestFinished(() => void vi.useRealTimers());
     const native = new WatchedKeyring('native-one', 'native');
@@ -223,7 +220,7 @@ describe('which keyring serves', () => {
     expect(native.calls).not.toContain('close');
   });
 
-  test('a keyring that takes no new key goes on giving the one that it has', async () => {
+  test('still reads the key of a keyring that takes no new one', async () => {
     const full = new StorageFullError('The disk is full.');
     const native = new WatchedKeyring('native-one', 'native');
     await native.set('sealing-key', Buffer.from(Buffer.alloc(32, 7).toString('base64url')));
@@ -234,7 +231,7 @@ describe('which keyring serves', () => {
     expect(await keys.strongest()).toMatchObject({ keyringId: 'native-one' });
   });
 
-  test('an explicit choice never falls back', async () => {
+  test('never falls back from an explicit choice', async () => {
     const home = await temporaryHome();
     const candidates = [
       opener(new WatchedKeyring('native-one', 'native', LOCKED)),
@@ -251,7 +248,7 @@ describe('which keyring serves', () => {
 });
 
 describe('the sealing key', () => {
-  test('a read touches the keyring once per process, a write once', async () => {
+  test('touches the keyring once per process for reads, and once for a write', async () => {
     const keyring = new WatchedKeyring('native-one', 'native');
     const { keys } = keysOver(await temporaryHome(), [opener(keyring)]);
     const made = await keys.strongest();
@@ -266,7 +263,7 @@ describe('the sealing key', () => {
     expect(keyring.calls).toEqual(['probe', 'get sealing-key']);
   });
 
-  test('a keyring that fails is not touched again at once', async () => {
+  test('does not touch a keyring that failed again at once', async () => {
     const keyring = new WatchedKeyring('native-one', 'native', undefined, {
       get: new KeyringBrokenError('It hangs.'),
     });
@@ -275,7 +272,7 @@ describe('the sealing key', () => {
     expect(keyring.calls).toEqual(['probe', 'get sealing-key']);
   });
 
-  test('a miss creates nothing, in the keyring and on disk', async () => {
+  test('creates nothing, in the keyring or on disk, when a key is missing', async () => {
     const home = await temporaryHome();
     const keyring = new WatchedKeyring('native-one', 'native');
     const { keys } = keysOver(home, [
@@ -287,7 +284,7 @@ describe('the sealing key', () => {
     await expect(lstat(home.path)).rejects.toThrow('ENOENT');
   });
 
-  test('the keyring holds the key and nothing else, and the kid does not tell it', async () => {
+  test('stores nothing but the key in the keyring, under a kid of 16 bytes', async () => {
     const keyring = new WatchedKeyring('native-one', 'native');
     const { keys } = keysOver(await temporaryHome(), [opener(keyring)]);
     const { key, kid } = await keys.strongest();
@@ -299,7 +296,7 @@ describe('the sealing key', () => {
     expect(keyring.calls.filter((call) => call.startsWith('set'))).toEqual(['set sealing-key']);
   });
 
-  test('a malformed one is an error, and stays', async () => {
+  test('reports a malformed sealing key, and leaves it in place', async () => {
     const home = await temporaryHome();
     const keyring = new WatchedKeyring('native-one', 'native');
     await keyring.set('sealing-key', Buffer.from('short'));
@@ -308,7 +305,7 @@ describe('the sealing key', () => {
     expect(Buffer.from((await keyring.get('sealing-key')) ?? []).toString()).toBe('short');
   });
 
-  test('eight processes that come first at once end with the same one', async () => {
+  test('eight processes that start at once end up with the same first key', async () => {
     const { path } = await temporaryHome();
     const kids = await Promise.all(
       Array.from({ length: 8 }, () => runScript('first-key.ts', [], { HOLDFAST_HOME: path })),
@@ -326,12 +323,12 @@ describe('the file keyring', () => {
     return { home, keyring, open: () => new FileKeyring(home.layout, home.environment) };
   }
 
-  test('persists and opens again', async () => {
+  test('the file keyring opens again what it stored', async () => {
     const { open } = await madeKeyring();
     expect(Buffer.from((await open().get('sealing-key')) ?? []).toString()).toBe('the secret');
   });
 
-  test('its directories are 0700, its files 0600, and nothing but items and passphrase lies there', async () => {
+  test('creates directories with mode 0700 and files with 0600, and nothing but items and the passphrase', async () => {
     const { home } = await madeKeyring();
     expect((await readdir(home.layout.keyring)).sort()).toEqual(['passphrase', 'sealing-key']);
     for (const path of [home.path, home.layout.keyring]) expect((await lstat(path)).mode & 0o777).toBe(0o700);
@@ -340,12 +337,12 @@ describe('the file keyring', () => {
     }
   });
 
-  test('what lies on disk is not plaintext', async () => {
+  test('stores no plain text on disk', async () => {
     const { home } = await madeKeyring();
     expect(await readFile(join(home.layout.keyring, 'sealing-key'), 'latin1')).not.toContain('secret');
   });
 
-  test('the passphrase is random, reused, and unique to its directory', async () => {
+  test('creates a random passphrase for each directory, and reuses it', async () => {
     const [one, other] = [await madeKeyring(), await madeKeyring()];
     const read = (home: Home) => readFile(home.layout.passphrase, 'utf8');
     const before = await read(one.home);
@@ -358,7 +355,7 @@ describe('the file keyring', () => {
   test.each([
     ['empty', ''],
     ['not one of ours', 'correct horse'],
-  ])('a passphrase file that is %s is an error, and stays', async (_what, content) => {
+  ])('reports a passphrase file that is %s, and leaves it in place', async (_what, content) => {
     const { home, open } = await madeKeyring();
     await writeFile(home.layout.passphrase, content);
     await expect(open().get('sealing-key')).rejects.toThrow(KeyringBrokenError);
@@ -367,7 +364,7 @@ describe('the file keyring', () => {
     expect(await readFile(home.layout.passphrase, 'utf8')).toBe(content);
   });
 
-  test('no second passphrase is made over items of a first', async () => {
+  test('creates no second passphrase while items of the first exist', async () => {
     const { home, open } = await madeKeyring();
     const { rm } = await import('node:fs/promises');
     await rm(home.layout.passphrase);
@@ -386,7 +383,7 @@ describe('the file keyring', () => {
     expect(await readFile(path, 'latin1')).toBe(damaged);
   });
 
-  test('an item that others may read is refused with the command that mends it, and stays', async () => {
+  test('refuses an item that others may read, names the command that fixes it, and leaves it in place', async () => {
     const { home, open } = await madeKeyring();
     const path = join(home.layout.keyring, 'sealing-key');
     await chmod(path, 0o644);
@@ -396,19 +393,19 @@ describe('the file keyring', () => {
     });
   });
 
-  test.each(['', '.', '..', 'passphrase'])('%j names no item', async (name) => {
+  test.each(['', '.', '..', 'passphrase'])('refuses %j as the name of an item', async (name) => {
     const { open } = await madeKeyring();
     await expect(open().get(name)).rejects.toThrow('cannot name an item');
   });
 
-  test('a name with a slash stays inside the directory', async () => {
+  test('keeps a name with a slash inside the directory', async () => {
     const { home, open } = await madeKeyring();
     await open().set('a/../../b', Buffer.from('x'));
     expect(await readdir(home.layout.keyring)).toContain('a%2F..%2F..%2Fb');
   });
 });
 
-describe('a passphrase from outside', () => {
+describe('a passphrase from the operator', () => {
   async function keyringWith(variables: (home: Home) => Record<string, string>) {
     const home = await temporaryHome();
     await mkdir(home.path, { mode: 0o700 });
@@ -421,7 +418,7 @@ describe('a passphrase from outside', () => {
     return JSON.parse(Buffer.from(item.split('.')[0] ?? '', 'base64url').toString()) as { p2c: number };
   };
 
-  test('HOLDFAST_PASSPHRASE takes the place of the file, with 600,000 rounds', async () => {
+  test('HOLDFAST_PASSPHRASE replaces the file, with 600,000 rounds', async () => {
     const { home, keyring } = await keyringWith(() => ({ HOLDFAST_PASSPHRASE: 'from outside' }));
     await keyring.set('item', Buffer.from('x'));
     expect(await readdir(home.layout.keyring)).toEqual(['item']);
@@ -433,7 +430,7 @@ describe('a passphrase from outside', () => {
     await expect(other.get('item')).rejects.toThrow('the passphrase is another');
   });
 
-  test('HOLDFAST_PASSPHRASE_FILE is read without its last line feed', async () => {
+  test('reads HOLDFAST_PASSPHRASE_FILE without its last line feed', async () => {
     const { home, keyring } = await keyringWith((at) => ({
       HOLDFAST_PASSPHRASE_FILE: join(at.path, 'secret'),
     }));
@@ -446,13 +443,13 @@ describe('a passphrase from outside', () => {
     expect(Buffer.from((await same.get('item')) ?? []).toString()).toBe('x');
   });
 
-  test('a HOLDFAST_PASSPHRASE_FILE that is not there is an error, not another passphrase', async () => {
+  test('reports a missing HOLDFAST_PASSPHRASE_FILE, and creates no other passphrase', async () => {
     const { keyring } = await keyringWith((at) => ({ HOLDFAST_PASSPHRASE_FILE: join(at.path, 'missing') }));
     expect(await keyring.probe()).toMatchObject({ status: 'absent' });
     await expect(keyring.set('item', Buffer.from('x'))).rejects.toThrow('is not there');
   });
 
-  test('systemd’s credentials directory serves', async () => {
+  test('reads the passphrase from systemd’s credentials directory', async () => {
     const { home, keyring } = await keyringWith((at) => ({ CREDENTIALS_DIRECTORY: at.path }));
     await writeFile(join(home.path, 'holdfast-passphrase'), 'from systemd', { mode: 0o600 });
     await keyring.set('item', Buffer.from('x'));

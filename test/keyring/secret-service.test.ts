@@ -44,7 +44,7 @@ describe.skipIf(NO_SECRET_SERVICE)('the Secret Service', () => {
     return home;
   }
 
-  test('keeps the sealing key where secret-tool finds it', async () => {
+  test('stores the sealing key where secret-tool finds it', async () => {
     const bus = await privateBus();
     await bus.keyring({ unlock: true });
     const { keys } = await keysOn(bus.variables);
@@ -73,7 +73,7 @@ describe.skipIf(NO_SECRET_SERVICE)('the Secret Service', () => {
     expect(written.equals(key)).toBe(true);
   });
 
-  test('locked is locked, not empty: reads say so, and a new key goes to the file', async () => {
+  test('reports a locked collection as locked, not empty, and stores a new key in the file', async () => {
     const bus = await privateBus({ home: await lockedHome() });
     await bus.keyring({ unlock: false });
     const { here, keys } = await keysOn(bus.variables);
@@ -87,7 +87,7 @@ describe.skipIf(NO_SECRET_SERVICE)('the Secret Service', () => {
     await keys.close();
   });
 
-  test('a keyring with a blank password is as open after a restart of the daemon as before', async () => {
+  test('a collection with a blank password is as open after a restart of the daemon as before', async () => {
     const bus = await privateBus();
     const daemon = await bus.keyring({ unlock: true });
     await makeCollection(bus.variables, { label: 'Blank', password: '' });
@@ -132,7 +132,7 @@ describe.skipIf(NO_SECRET_SERVICE)('the Secret Service', () => {
   });
 
   test.each(['locked', 'absent'] as const)(
-    'a process that started while it was %s has the key once it is unlocked',
+    'a process that started while the Secret Service was %s finds the key once it is unlocked',
     async (status) => {
       const bus = await privateBus({ home: await lockedHome(), services: {} });
       const { keys } = await keysOn(bus.variables);
@@ -151,7 +151,7 @@ describe.skipIf(NO_SECRET_SERVICE)('the Secret Service', () => {
     },
   );
 
-  test('the collection that ends with the session is used after the file, and says why', async () => {
+  test('prefers the file to a collection that ends with the session, and says why', async () => {
     const home = await temporaryDirectory();
     await mkdir(join(home, '.local/share/keyrings'), { recursive: true, mode: 0o700 });
     await writeFile(join(home, '.local/share/keyrings/default'), 'session');
@@ -176,7 +176,7 @@ describe.skipIf(NO_SECRET_SERVICE)('the Secret Service', () => {
     await keys.close();
   });
 
-  test('names the collection that is locked, since others may be open', async () => {
+  test('names the locked collection, since others may be open', async () => {
     const bus = await privateBus();
     const daemon = await bus.keyring({ unlock: true });
     await makeCollection(bus.variables, { label: 'Ours "one"', password: 'secret' });
@@ -193,7 +193,7 @@ describe.skipIf(NO_SECRET_SERVICE)('the Secret Service', () => {
   });
 
   test.skipIf(NO_DISPLAY)(
-    'locked, where a prompt could be shown that nobody answers, is locked too',
+    'reports a locked collection as locked even if it could show a prompt',
     async () => {
       const variables = { DISPLAY: await startDisplay() };
       const bus = await privateBus({ home: await lockedHome(), variables });
@@ -215,7 +215,7 @@ describe.skipIf(NO_SECRET_SERVICE)('the Secret Service', () => {
     },
   );
 
-  test('a service that the bus has to start is waited for', async () => {
+  test('waits for a service that the bus has to start', async () => {
     const start = '/usr/bin/gnome-keyring-daemon --foreground --components=secrets';
     const home = await lockedHome();
     const bus = await privateBus({ home, services: { 'org.freedesktop.secrets': start } });
@@ -226,7 +226,7 @@ describe.skipIf(NO_SECRET_SERVICE)('the Secret Service', () => {
   });
 
   test.skipIf(NO_KWALLET)(
-    'a service that cannot start without a display is absent, and says why',
+    'reports a service that cannot start without a display as absent, and says why',
     async () => {
       const bus = await privateBus({ services: { 'org.freedesktop.secrets': '/usr/bin/kwalletd5' } });
       const { here } = await keysOn(bus.variables);
@@ -240,7 +240,7 @@ describe.skipIf(NO_SECRET_SERVICE)('the Secret Service', () => {
     },
   );
 
-  test.skipIf(NO_NAMESPACE)('serves in a user namespace, where this user has another number', async () => {
+  test.skipIf(NO_NAMESPACE)('works in a user namespace, where this user has another number', async () => {
     const bus = await privateBus();
     await bus.keyring({ unlock: true });
     const bin = new URL('../../src/cli/bin.ts', import.meta.url).pathname;
@@ -266,7 +266,7 @@ describe.skipIf(NO_SECRET_SERVICE)('the Secret Service', () => {
     await keyring.close();
   });
 
-  test('a bus that is too slow is told as one to try again, not as absent, locked or no login', async () => {
+  test('asks to try again when the bus is too slow, and reports the login as neither absent nor locked', async () => {
     const servers = await startServers();
     onTestFinished(() => servers.stop());
     const bus = await privateBus();
@@ -300,7 +300,7 @@ describe.skipIf(NO_SECRET_SERVICE)('the Secret Service', () => {
     ['a message of four gigabytes', Buffer.from('6c02000100000000ffffffffffffffff', 'hex')],
     ['fields that end early', Buffer.from('6c0200010000000001000000040000000501750000000000', 'hex')],
     ['a type that there is none of', Buffer.from('6c02000100000000010000000800000005015a0001000000', 'hex')],
-  ])('a bus that answers with %s is broken', async (_what, bytes) => {
+  ])('reports a bus that answers with %s as broken', async (_what, bytes) => {
     const { here } = await keysOn({ DBUS_SESSION_BUS_ADDRESS: await babblingBus(bytes) });
     await expect(openSecretService(here)).rejects.toMatchObject({
       code: 'keyring-broken',
@@ -308,7 +308,7 @@ describe.skipIf(NO_SECRET_SERVICE)('the Secret Service', () => {
     });
   });
 
-  test('shares the collection of a program built on 99designs/keyring, and never makes one', async () => {
+  test('shares the collection of a program built on 99designs/keyring, and never creates one', async () => {
     const bus = await privateBus();
     await bus.keyring({ unlock: true });
     const { here } = await keysOn(bus.variables);
@@ -337,7 +337,7 @@ describe.skipIf(NO_SECRET_SERVICE)('the Secret Service', () => {
     await keyring.close();
   });
 
-  test('a fresh home without a default collection is absent, and the file serves', async () => {
+  test('reports a new home without a default collection as absent, and uses the file', async () => {
     const bus = await privateBus();
     await bus.keyring({ unlock: false });
     const { keys } = await keysOn(bus.variables);
@@ -347,7 +347,7 @@ describe.skipIf(NO_SECRET_SERVICE)('the Secret Service', () => {
     await keys.close();
   });
 
-  test('a bus without the service is absent', async () => {
+  test('reports a bus without the Secret Service as absent', async () => {
     const bus = await privateBus({ services: {} });
     const { keys } = await keysOn(bus.variables);
     expect(await keys.strongest()).toMatchObject({ keyringId: 'file' });
@@ -358,12 +358,12 @@ describe.skipIf(NO_SECRET_SERVICE)('the Secret Service', () => {
   test.each([
     ['no bus at all', {}],
     ['a bus address where nothing is', { DBUS_SESSION_BUS_ADDRESS: 'unix:path=/nonexistent/bus' }],
-  ])('%s is absent', async (_what, variables) => {
+  ])('reports %s as absent', async (_what, variables) => {
     const { here } = await keysOn(variables);
     await expect(openSecretService(here)).rejects.toThrow(KeyringAbsentError);
   });
 
-  test('a daemon that is stopped ends in broken, in time, and the process can end', async () => {
+  test('reports a stopped daemon as broken in time, and lets the process end', async () => {
     const bus = await privateBus();
     const daemon = await bus.keyring({ unlock: true });
     const { here } = await keysOn(bus.variables);
@@ -386,7 +386,7 @@ describe.skipIf(NO_SECRET_SERVICE)('the Secret Service', () => {
     }
   });
 
-  test('a bus that is stopped ends in time too', async () => {
+  test('reports a stopped bus as broken in time', async () => {
     const bus = await privateBus();
     await bus.keyring({ unlock: true });
     const { here } = await keysOn(bus.variables);
@@ -402,7 +402,7 @@ describe.skipIf(NO_SECRET_SERVICE)('the Secret Service', () => {
     }
   });
 
-  test('a daemon that dies between two calls is not "empty"', async () => {
+  test('does not report a daemon that dies between two calls as empty', async () => {
     const bus = await privateBus({ services: {} });
     const daemon = await bus.keyring({ unlock: true });
     const { here } = await keysOn(bus.variables);

@@ -55,8 +55,8 @@ async function readingDuring(
   return reads;
 }
 
-describe('rekey, where many machines are given the key', () => {
-  test('seals every login under a key that was put first, each readable at every moment, and then the old key may go', async () => {
+describe('rekey with a key that many machines share', () => {
+  test('rekey seals every login under the key put first, each stays readable, and then the old key may go', async () => {
     const file = join(await temporaryDirectory(), 'sealing-key');
     const [before, after] = [randomBytes(32).toString('base64url'), randomBytes(32).toString('base64url')];
     await writeFile(file, `${before}\n`, { mode: 0o600 });
@@ -83,7 +83,7 @@ describe('rekey, where many machines are given the key', () => {
     expect(undecryptable).toEqual([]);
   });
 
-  test('makes a new key that the KMS wraps, and what had read the old one finds it', async () => {
+  test('rekey makes a new key in the KMS, and a vault that had read the old one finds it', async () => {
     const kms = await startVaultKms();
     const home = await homeWith({
       HOLDFAST_SEALING_KMS: `vault+http://${kms.host}/transit/keys/holdfast`,
@@ -102,7 +102,7 @@ describe('rekey, where many machines are given the key', () => {
     });
   });
 
-  test('moves logins from this machine’s keyring to the given key', async () => {
+  test('rekey moves logins from this machine’s keyring to the shared key', async () => {
     const home = await homeWith({ HOLDFAST_SEALING_KEY: randomBytes(32).toString('base64url') });
     const inFile = vaultAt(home).vault;
     await inFile.login(servers.resource, { interaction: scripted });

@@ -22,13 +22,13 @@ async function refusing(number: number) {
   return openWincred({ ...environment, platform: 'win32' }, { credentials: async () => credentials });
 }
 
-describe('the Credential Manager, when it refuses', () => {
+describe('a Credential Manager that refuses', () => {
   test.each([
     ['a network logon, which has none', 1312, 'absent', 'desktop'],
     ['a program that may not', 5, 'denied', '--keyring file'],
     ['a service that is switched off', 1058, 'broken', 'Start-Service VaultSvc'],
     ['an error that nobody expects', 1783, 'broken', 'net helpmsg 1783'],
-  ])('%s: error %i is %s, with the remedy', async (_what, number, status, remedy) => {
+  ])('%s: reports error %i as %s, with a remedy', async (_what, number, status, remedy) => {
     const keyring = await refusing(number);
     expect(await keyring.probe()).toMatchObject({
       status,
@@ -41,7 +41,7 @@ describe('the Credential Manager, when it refuses', () => {
     await expect(keyring.delete('a')).rejects.toMatchObject(failure);
   });
 
-  test('refuses a secret of 2,561 bytes itself, before it asks Windows', async () => {
+  test('refuses a secret of 2,561 bytes before it asks Windows', async () => {
     const keyring = await refusing(1783);
     await expect(keyring.set('a', Buffer.alloc(2_561))).rejects.toMatchObject({
       code: 'keyring-broken',
@@ -49,7 +49,7 @@ describe('the Credential Manager, when it refuses', () => {
     });
   });
 
-  test('is broken, not empty, where advapi32 cannot be called', async () => {
+  test('reports a Credential Manager as broken, not empty, if advapi32 cannot be called', async () => {
     const { environment } = await temporaryHome();
     await expect(openWincred({ ...environment, platform: 'win32' })).rejects.toMatchObject({
       code: 'keyring-broken',
@@ -57,7 +57,7 @@ describe('the Credential Manager, when it refuses', () => {
     });
   });
 
-  test('is absent on another system', async () => {
+  test('reports the Credential Manager as absent on another system', async () => {
     const { environment } = await temporaryHome();
     await expect(openWincred({ ...environment, platform: 'linux' })).rejects.toMatchObject({
       code: 'keyring-absent',
