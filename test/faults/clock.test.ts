@@ -42,7 +42,7 @@ async function expireByBoot(home: Home): Promise<void> {
 
 describe.skipIf(NO_FAKETIME)('a process whose wall clock is wrong', () => {
   test.each(['+10m', '-10m', '-365d'])(
-    'by %s is served the fresh token like everyone, and nobody refreshes',
+    'a process whose wall clock is off by %s gets the fresh token, and nobody refreshes it',
     async (offset) => {
       const { home } = await loggedIn(await temporaryHome(), servers.resource);
       const before = (await servers.counters()).tokenRequests;
@@ -53,7 +53,7 @@ describe.skipIf(NO_FAKETIME)('a process whose wall clock is wrong', () => {
     },
   );
 
-  test('by +365d refreshes once, and the others go on with what it got', async () => {
+  test('a process whose clock is off by +365d refreshes once, and the others use its tokens', async () => {
     const { home } = await loggedIn(await temporaryHome(), servers.resource);
     await expireByBoot(home);
     const before = (await servers.counters()).tokenRequests;
@@ -63,7 +63,7 @@ describe.skipIf(NO_FAKETIME)('a process whose wall clock is wrong', () => {
     expect((await servers.counters()).tokenRequests).toBe(before + 1);
   });
 
-  test('by -365d refreshes once, and when the clock is set right, that costs one refresh more', async () => {
+  test('a process whose clock is off by -365d refreshes once, and the correct clock costs one more refresh', async () => {
     const { home } = await loggedIn(await temporaryHome(), servers.resource);
     await expireByBoot(home);
     const before = (await servers.counters()).tokenRequests;
@@ -73,7 +73,7 @@ describe.skipIf(NO_FAKETIME)('a process whose wall clock is wrong', () => {
     expect((await servers.counters()).tokenRequests).toBe(before + 2);
   });
 
-  test('by +365d refreshes once, as if this machine had been suspended, and never again', async () => {
+  test('a process whose clock is off by +365d refreshes once, as after a suspend, and never again', async () => {
     const { home } = await loggedIn(await temporaryHome(), servers.resource);
     const before = (await servers.counters()).tokenRequests;
     for (const offset of ['+365d', '+365d', '+0', '+365d']) {
@@ -82,7 +82,7 @@ describe.skipIf(NO_FAKETIME)('a process whose wall clock is wrong', () => {
     expect((await servers.counters()).tokenRequests).toBe(before + 1);
   });
 
-  test('among others, each by something else, all at an expired token: one of them refreshes it', async () => {
+  test('only one of many processes with different clocks refreshes an expired token', async () => {
     const { home } = await loggedIn(await temporaryHome(), servers.resource);
     await expireByBoot(home);
     const before = (await servers.counters()).tokenRequests;

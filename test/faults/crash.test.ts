@@ -39,7 +39,7 @@ describe.each(['flock', 'lease-file'] as const)(
   'a process that is killed while it refreshes, with %s',
   (lock) => {
     test.each(SERVERS)(
-      'at any step, against a server like %s: the next one has a token, or one clear end that nobody could avoid',
+      'the next process after a kill at any step, at a server like %s, gets a token or a clear, unavoidable end',
       async (server) => {
         const site = new CrashSite(new Site((await temporaryHome()).path, worker), servers);
         const kills: Kill[] = PLACES.flatMap((place): Kill[] =>
@@ -60,7 +60,7 @@ describe.each(['flock', 'lease-file'] as const)(
   },
 );
 
-test('what could not be saved is told by the command line: exit code 3, and why', async () => {
+test('the command line reports unsaved tokens of a killed process with exit code 3 and the reason', async () => {
   const { path } = await temporaryHome();
   const site = new Site(path, worker);
   const resource = 'https://mcp.example.com/mcp';

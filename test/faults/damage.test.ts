@@ -37,8 +37,8 @@ function flipped(bytes: Buffer, offset: number): Buffer {
   return damaged;
 }
 
-describe('a record', () => {
-  test('with a bit changed at any offset, or cut off there, is detected, never served, and left as it is', async () => {
+describe('a damaged record', () => {
+  test('detects a record with a bit changed or cut off at any offset, and leaves it as it is', async () => {
     const home = await seededHome();
     const path = await onlyRecord(home);
     const good = await readFile(path);
@@ -59,7 +59,7 @@ describe('a record', () => {
     ).toBe(true);
   });
 
-  test('that is damaged ends in exit code 6, hurts no other login, and is moved aside whole by the next login', async () => {
+  test('reports a damaged record with exit code 6, and the next login quarantines it whole', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const [first = ''] = await filesOf(home, '.jwe');
     await vault.login(`${servers.resource}/1`, { interaction: scripted });
@@ -85,14 +85,14 @@ describe('a record', () => {
   });
 });
 
-describe('what only helps may be damaged without harm', () => {
+describe('damaged files that only help', () => {
   test.each([
     ['empty', Buffer.alloc(0)],
     ['no JSON', Buffer.from('{"generation":')],
     ['of another shape', Buffer.from('{"failures":"many","fruitless":[1,2,3]}')],
     ['from the future', Buffer.from(JSON.stringify({ failedAt: 9e15, pauseMs: 9e15, failures: 99 }))],
     ['noise', Buffer.from(Array.from({ length: 2048 }, (_, index) => (index * 7) % 256))],
-  ])('a note that is %s', async (_what, bytes) => {
+  ])('refreshes although the note of the lease is %s', async (_what, bytes) => {
     const { home } = await loggedIn(await temporaryHome(), servers.resource);
     await expire(home, servers.resource);
     const { address } = (
@@ -102,7 +102,7 @@ describe('what only helps may be damaged without harm', () => {
     expect(await vaultAt(home).vault.token(servers.resource)).toMatchObject({ generation: 2 });
   });
 
-  test('a spilled record', async () => {
+  test('refreshes although a spilled record is damaged', async () => {
     const { home } = await loggedIn(await temporaryHome(), servers.resource);
     await expire(home, servers.resource);
     const [record = ''] = await filesOf(home, '.jwe');
@@ -115,7 +115,7 @@ describe('what only helps may be damaged without harm', () => {
   });
 
   test.each(['spill', 'tmp'])(
-    'a record under %s/, with a bit changed at any offset or cut off there',
+    'detects a record under %s/ with a bit changed or cut off at any offset',
     async (place) => {
       const home = await seededHome();
       const path = await onlyRecord(home);
@@ -150,7 +150,7 @@ describe('what only helps may be damaged without harm', () => {
     },
   );
 
-  test('a lock file that holds something', async () => {
+  test('serves a token although a lock file has content', async () => {
     const { home } = await loggedIn(await temporaryHome(), servers.resource);
     await leave(home, servers.resource, 60_000);
     for (const lock of await filesOf(home, '.lock')) await writeFile(lock, 'anything at all');
@@ -158,9 +158,9 @@ describe('what only helps may be damaged without harm', () => {
   });
 });
 
-describe('the file keyring', () => {
+describe('a damaged file keyring', () => {
   test.each(['sealing-key', 'passphrase'])(
-    'with its %s changed or cut at any of its offsets serves nothing, and is left as it is',
+    'serves nothing with its %s changed or cut off at any offset, and leaves the file as it is',
     async (file) => {
       const home = await seededHome();
       const path = join(home.layout.keyring, file);

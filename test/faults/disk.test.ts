@@ -35,7 +35,7 @@ async function tokenRequests(): Promise<number> {
 
 describe.skipIf(NO_SMALL_DISK)('a disk that takes no write', () => {
   test.each(['full', 'read-only'] as const)(
-    'that is %s is found before the server is asked: the refresh token is unspent, and all is well afterwards',
+    'finds a %s disk before it asks the server, so that the refresh token is unspent and works later',
     async (what) => {
       const disk = await smallDisk();
       await loggedIn(disk.home, servers.resource);
@@ -60,7 +60,7 @@ describe.skipIf(NO_SMALL_DISK)('a disk that takes no write', () => {
   );
 
   test.each(['full', 'read-only'] as const)(
-    'that is %s still serves a token with life left, early in its refresh too',
+    'serves a token with life left from a %s disk, also early in its refresh',
     async (what) => {
       const disk = await smallDisk();
       await loggedIn(disk.home, servers.resource);
@@ -71,7 +71,7 @@ describe.skipIf(NO_SMALL_DISK)('a disk that takes no write', () => {
     },
   );
 
-  test('that is read-only still serves a fresh token to a new process', async () => {
+  test('serves a fresh token to a new process from a read-only disk', async () => {
     const disk = await smallDisk();
     await loggedIn(disk.home, servers.resource);
     disk.readOnly(true);
@@ -83,7 +83,7 @@ describe.skipIf(NO_SMALL_DISK)('a disk that takes no write', () => {
     }
   });
 
-  test('that becomes full while the server answers has room reserved for the new tokens', async () => {
+  test('stores the new tokens in reserved space when the disk fills up before the answer comes', async () => {
     const disk = await smallDisk();
     const { vault, events } = await loggedIn(disk.home, servers.resource);
     const endpoint = gatedTokenEndpoint(servers.issuer);
@@ -130,8 +130,8 @@ async function comesHome(disk: SmallDisk, site: Site, family: Family): Promise<v
   expect(await readdir(join(disk.home.path, 'outbox')).catch(() => [])).toEqual([]);
 }
 
-describe.skipIf(NO_SMALL_DISK)('a disk that fails between the answer and its storing', () => {
-  test('by turning read-only: the tokens are spilled on another, and the next process brings them home', async () => {
+describe.skipIf(NO_SMALL_DISK)('a disk that fails between the server’s answer and its storing', () => {
+  test('spills the tokens when the disk turns read-only, and the next process stores them', async () => {
     const { disk, site, family, holder, runtime } = await answerInHand();
     disk.readOnly(true);
     holder.kill('SIGCONT');
@@ -149,7 +149,7 @@ describe.skipIf(NO_SMALL_DISK)('a disk that fails between the answer and its sto
     expect(await readdir(join(runtime, 'holdfast'))).toEqual([]);
   });
 
-  test('by turning read-only for a while: the process that could not give its lease file back goes on, and so do others', async () => {
+  test('the process and others continue after a disk that was read-only for a while kept its lease file', async () => {
     const disk = await smallDisk();
     const runtime = disk.home.environment.variables['XDG_RUNTIME_DIR'] ?? '';
     await mkdir(runtime, { mode: 0o700 });
@@ -177,7 +177,7 @@ describe.skipIf(NO_SMALL_DISK)('a disk that fails between the answer and its sto
     expect((await readdir(disk.home.layout.locks)).filter((name) => /owner|after/.test(name))).toEqual([]);
   });
 
-  test('by turning read-only, and the process dies before it has spilled them: only then are they lost', async () => {
+  test('loses the tokens only if the process dies before it has spilled them', async () => {
     const { disk, site, family, holder } = await answerInHand();
     disk.readOnly(true);
     holder.kill('SIGKILL');
@@ -189,7 +189,7 @@ describe.skipIf(NO_SMALL_DISK)('a disk that fails between the answer and its sto
     expect(family.log.map(({ outcome }) => outcome)).toEqual(['rotated', 'refused', 'refused']);
   });
 
-  test('by a neighbour that takes every byte as soon as it is free', async () => {
+  test('stores the tokens although a neighbour fills every free byte of the disk', async () => {
     for (let round = 0; round < 5; round += 1) {
       const { disk, site, family, holder } = await answerInHand();
       const greedy = start('sh', [
@@ -209,8 +209,8 @@ describe.skipIf(NO_SMALL_DISK)('a disk that fails between the answer and its sto
   });
 });
 
-describe('too few file descriptors', () => {
-  test('end in a token or a clear error, and never in a lost login', async () => {
+describe('a process with too few file descriptors', () => {
+  test('gets a token or fails, and never loses the login', async () => {
     const home = await temporaryHome();
     await loggedIn(home, servers.resource);
     const script = fileURLToPath(new URL('../support/processes/token-process.ts', import.meta.url));

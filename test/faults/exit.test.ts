@@ -23,21 +23,24 @@ async function endsByItself(
   expect(code).toBe(0);
 }
 
-describe('a process that closed its vault ends by itself', () => {
-  test('after everything that a vault can do, with the file keyring', async () => {
+describe('a process that has closed its vault', () => {
+  test('ends after using every function of a vault with the file keyring', async () => {
     const home = await seededHome();
     await endsByItself([home.resource], { HOLDFAST_HOME: home.path, HOLDFAST_KEYRING: 'file' });
   });
 
-  test.skipIf(NO_SECRET_SERVICE)('with the Secret Service open too', async () => {
-    const home = await seededHome();
-    const bus = await privateBus();
-    await bus.keyring({ unlock: true });
-    await endsByItself([home.resource], { ...bus.variables, HOLDFAST_HOME: home.path });
-  });
+  test.skipIf(NO_SECRET_SERVICE)(
+    'ends after using every function of a vault with the Secret Service',
+    async () => {
+      const home = await seededHome();
+      const bus = await privateBus();
+      await bus.keyring({ unlock: true });
+      await endsByItself([home.resource], { ...bus.variables, HOLDFAST_HOME: home.path });
+    },
+  );
 
   test.each(['flock', 'lease-file'])(
-    'after a login, a refresh and a logout at real servers, with %s',
+    'ends after a login, a refresh and a logout at real servers, with %s',
     async (lock) => {
       const servers = await startServers();
       onTestFinished(() => servers.stop());

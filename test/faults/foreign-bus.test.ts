@@ -101,7 +101,7 @@ describe.skipIf(NOT_ROOT ?? NO_SECRET_SERVICE)('the session bus of another user'
   test.each([
     ['at a path', (home: string) => `unix:path=${home}/bus`],
     ['at an abstract name', () => `unix:abstract=/holdfast-test/${process.pid}-${Date.now()}`],
-  ])('%s gets no sealing key, and doctor says whose it is', async (_where, listen) => {
+  ])('a foreign bus %s gets no sealing key, and doctor says whose bus it is', async (_where, listen) => {
     const bus = await busOf(ATTACKER, listen);
     const { sealed, doctor } = await seal(VICTIM, bus.address);
     expect(sealed.code).toBe(0);
@@ -113,7 +113,7 @@ describe.skipIf(NOT_ROOT ?? NO_SECRET_SERVICE)('the session bus of another user'
     expect(bus.has()).toContain('Holdfast sealing-key');
   });
 
-  test('is refused although a link to it, or the directory around it, is the victim’s', async () => {
+  test('refuses a foreign bus even if its link or directory belongs to the victim', async () => {
     const bus = await busOf(ATTACKER, (home) => `unix:path=${home}/bus`);
     const path = /path=([^,]*)/.exec(bus.address)?.[1] ?? '';
     const link = join(await homeOf(VICTIM), 'bus');
@@ -124,7 +124,7 @@ describe.skipIf(NOT_ROOT ?? NO_SECRET_SERVICE)('the session bus of another user'
     expect(bus.has()).toBe('');
   });
 
-  test('is refused at a link of that user’s to a bus of one’s own, which may lead elsewhere next time', async () => {
+  test('refuses another user’s link to its own bus, since the link may change', async () => {
     const bus = await busOf(VICTIM, (home) => `unix:path=${home}/bus`);
     const path = /path=([^,]*)/.exec(bus.address)?.[1] ?? '';
     const link = join(await homeOf(ATTACKER), 'bus');
@@ -135,7 +135,7 @@ describe.skipIf(NOT_ROOT ?? NO_SECRET_SERVICE)('the session bus of another user'
     expect(bus.has()).toBe('');
   });
 
-  test('is passed by for the next address, which is one’s own', async () => {
+  test('skips a foreign bus for the next address, which is the user’s own', async () => {
     const foreign = await busOf(ATTACKER, (home) => `unix:path=${home}/bus`);
     const own = await busOf(VICTIM, () => `unix:abstract=/holdfast-test/own-${process.pid}-${Date.now()}`);
     await seal(VICTIM, `${foreign.address};${own.address}`);
@@ -143,20 +143,20 @@ describe.skipIf(NOT_ROOT ?? NO_SECRET_SERVICE)('the session bus of another user'
     expect(own.has()).toContain('Holdfast sealing-key');
   });
 
-  test('is trusted when that user is root', async () => {
+  test('trusts a bus of root', async () => {
     const bus = await busOf(0, (home) => `unix:path=${home}/bus`);
     const { doctor } = await seal(VICTIM, bus.address);
     expect(doctor.out).toContain('sealed under a key in secret-service');
   });
 
-  test('is refused by root too, who may enter it', async () => {
+  test('root refuses a foreign bus too, although root may connect to it', async () => {
     const bus = await busOf(ATTACKER, (home) => `unix:path=${home}/bus`);
     await expect(connectBus(bus.address, deadlineIn(5_000))).rejects.toMatchObject({ errorName: 'foreign' });
   });
 });
 
 describe.skipIf(NOT_ROOT)('a path that only this user and root can change', () => {
-  test('is one below directories that nobody else may write to, as /run/user/UID is', async () => {
+  test('a path counts as guarded only if nobody else may write to a directory above it', async () => {
     expect(isGuarded('/etc/passwd', VICTIM)).toBe(true);
     const inside = join(await temporaryDirectory(), 'inside');
     await mkdir(inside, { mode: 0o700 });

@@ -24,8 +24,8 @@ afterAll(async () => {
   await rm(directory, { recursive: true });
 });
 
-describe.skipIf(NO_SMALL_DISK)('processes that are killed one after the other', () => {
-  test('do not fill a small disk with the room that they had reserved', async () => {
+describe.skipIf(NO_SMALL_DISK)('processes that are killed one after another', () => {
+  test('killed processes do not fill a small disk with the space they had reserved', async () => {
     const { home } = await smallDisk();
     const site = new Site(home.path, worker);
     // Otherwise each process gives the request of the one before two seconds to pass.
@@ -45,8 +45,8 @@ describe.skipIf(NO_SMALL_DISK)('processes that are killed one after the other', 
   });
 });
 
-describe('what a killed process leaves', () => {
-  test('is swept, but not a record that it had staged: that may be the only copy of the new tokens', async () => {
+describe('files of a killed process', () => {
+  test('removes old files of a killed process, but keeps its staged record, which may hold the only tokens', async () => {
     const { path, layout, environment } = await temporaryHome();
     const site = new Site(path, worker);
     const family = server.begin('strict');
@@ -71,7 +71,7 @@ describe('what a killed process leaves', () => {
     expect(await readdir(layout.temporary)).toEqual([]);
   });
 
-  test('is not taken for the newest when another login has been made since', async () => {
+  test('does not take a staged record for the newest one after a later login', async () => {
     const { path } = await temporaryHome();
     const site = new Site(path, worker);
     await site.keep(RESOURCE, server.begin('strict'), -1000);

@@ -32,7 +32,7 @@ async function refreshedBy(handler: Handler): Promise<{ home: Home; requests: nu
   return { home, requests: log.length, token: token.reveal() };
 }
 
-describe('an answer that is lost on the wire, from a server with a replay window', () => {
+describe('an answer that is lost on the wire, at a server with a replay window', () => {
   test.each<[string, (response: ServerResponse) => void]>([
     ['closed before a byte of it', (response) => response.destroy()],
     [
@@ -52,7 +52,7 @@ describe('an answer that is lost on the wire, from a server with a replay window
       },
     ],
     ['a 502 of a proxy in between', (response) => void response.writeHead(502).end('bad gateway')],
-  ])('%s: the same refresh token gets it again', async (_what, lose) => {
+  ])('gets the answer again with the same refresh token: %s', async (_what, lose) => {
     const { home, requests, token } = await refreshedBy(losingTheFirst(lose));
     expect({ requests, isNew: token === GOOD.access_token }).toEqual({ requests: 2, isNew: true });
     const { credential } = await stored(home, servers.resource);
@@ -60,7 +60,7 @@ describe('an answer that is lost on the wire, from a server with a replay window
   });
 });
 
-describe('an answer of which nothing can be made, from a server with a replay window', () => {
+describe('an answer that makes no sense, at a server with a replay window', () => {
   test.each<[string, string, string, string?]>([
     ['garbage', '\u0000\u0001 not JSON {{{', 'application/json'],
     ['a page of a proxy', '<html>Welcome to the hotel</html>', 'text/html'],
@@ -78,7 +78,7 @@ describe('an answer of which nothing can be made, from a server with a replay wi
       GOOD.refresh_token,
     ],
   ])(
-    '%s: is said, changes nothing but the refresh token in it, and the next call gets the right one',
+    'reports %s, stores only its refresh token, and gets good tokens at the next call',
     async (_what, body, type, next) => {
       const { home, vault, first } = await loggedIn(await temporaryHome(), servers.resource);
       const { log } = await useTokenEndpoint(
@@ -102,8 +102,8 @@ describe('an answer of which nothing can be made, from a server with a replay wi
 /** `HOLDFAST_TEST_SLOW_MS=40000` makes the slow servers as slow as real ones are. */
 const SLOW_MS = Number(process.env['HOLDFAST_TEST_SLOW_MS'] ?? 1_500);
 
-describe('a server that answers', () => {
-  test('twice on one connection is heard once', async () => {
+describe('a server that answers twice or slowly', () => {
+  test('accepts only one of two answers on one connection', async () => {
     const text = JSON.stringify(GOOD);
     const one = `HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ${text.length}\r\n\r\n${text}`;
     const { requests, token } = await refreshedBy((_request, response) => {
@@ -112,14 +112,14 @@ describe('a server that answers', () => {
     expect({ requests, isFirst: token === GOOD.access_token }).toEqual({ requests: 1, isFirst: true });
   });
 
-  test('slowly is waited for, by a caller with the time for it, and asked once', async () => {
+  test('a caller with enough time waits for a slow server, and asks it once', async () => {
     const { requests, token } = await refreshedBy((request, response) => {
       setTimeout(() => void json(GOOD)(request, response), SLOW_MS);
     });
     expect({ requests, isNew: token === GOOD.access_token }).toEqual({ requests: 1, isNew: true });
   });
 
-  test('more slowly than one caller would wait is asked once, and the next caller gets the answer', async () => {
+  test('asks a server once that is slower than one caller, and the next caller gets the answer', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const { log } = await useTokenEndpoint(home, servers.resource, (request, response) => {
       setTimeout(() => void json(GOOD)(request, response), SLOW_MS);
@@ -133,7 +133,7 @@ describe('a server that answers', () => {
     expect(log).toHaveLength(1);
   });
 
-  test('so slowly that other processes come meanwhile: who has no time is told, who has it gets the answer', async () => {
+  test('a process without time gets an error from a slow server, and one with time the answer', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const { log } = await useTokenEndpoint(home, servers.resource, (request, response) => {
       setTimeout(() => void json(GOOD)(request, response), SLOW_MS);

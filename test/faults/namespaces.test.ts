@@ -75,10 +75,10 @@ async function stoppedInside(lock: LockName) {
 }
 
 describe.skipIf(NO_NAMESPACES)(
-  'a container that shares the directory, and is frozen in the middle of a refresh,',
+  'a container that shares the directory and is frozen in the middle of a refresh',
   () => {
     test.each<LockName>(['flock', 'lease-file'])(
-      'is not robbed, and refreshes for all when it goes on: %s',
+      'nobody takes the lease from the frozen container, and it refreshes for all when it resumes: %s',
       async (lock) => {
         const { family, inside, ended, vault } = await stoppedInside(lock);
         await expect(vault.token(RESOURCE, { timeoutMs: 200 })).rejects.toMatchObject({
@@ -94,7 +94,7 @@ describe.skipIf(NO_NAMESPACES)(
       },
     );
 
-    test('and is then killed, is followed by this one: flock', async () => {
+    test('the next process gets the lease with flock once the frozen container is killed', async () => {
       const { family, inside, vault } = await stoppedInside('flock');
       const waiting = vault.token(RESOURCE);
       inside.kill('SIGKILL');
@@ -102,7 +102,7 @@ describe.skipIf(NO_NAMESPACES)(
       expect(family.log.map(({ outcome }) => outcome)).toEqual(['rotated']);
     });
 
-    test('and is then killed, cannot be proved dead from here: a lease file stays until it is removed', async () => {
+    test('the lease file of a killed container stays until somebody removes it', async () => {
       const { site, family, inside, ended, vault } = await stoppedInside('lease-file');
       inside.kill('SIGKILL');
       await ended;

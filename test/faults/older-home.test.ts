@@ -19,20 +19,23 @@ async function makePrivate(path: string): Promise<void> {
   }
 }
 
-test.each(['spilled', 'staged'])('finds the %s tokens in a home of an earlier build', async (what) => {
-  const path = await temporaryDirectory();
-  await cp(FIXTURE, path, { recursive: true });
-  await makePrivate(path);
-  const variables = {
-    HOLDFAST_HOME: join(path, 'home'),
-    HOLDFAST_SEALING_KEY_FILE: join(path, 'key'),
-    XDG_RUNTIME_DIR: path,
-  };
-  const vault = openVault({ keyring: 'key-file', environment: { ...processEnvironment(), variables } });
-  const resource = `https://${what}.example.com/mcp`;
-  expect((await vault.token(resource)).generation).toBe(2);
-  await vault.close();
-  const again = openVault({ keyring: 'key-file', environment: { ...processEnvironment(), variables } });
-  expect((await again.token(resource)).generation).toBe(2);
-  await again.close();
-});
+test.each(['spilled', 'staged'])(
+  'finds the %s tokens in a home directory of an earlier build',
+  async (what) => {
+    const path = await temporaryDirectory();
+    await cp(FIXTURE, path, { recursive: true });
+    await makePrivate(path);
+    const variables = {
+      HOLDFAST_HOME: join(path, 'home'),
+      HOLDFAST_SEALING_KEY_FILE: join(path, 'key'),
+      XDG_RUNTIME_DIR: path,
+    };
+    const vault = openVault({ keyring: 'key-file', environment: { ...processEnvironment(), variables } });
+    const resource = `https://${what}.example.com/mcp`;
+    expect((await vault.token(resource)).generation).toBe(2);
+    await vault.close();
+    const again = openVault({ keyring: 'key-file', environment: { ...processEnvironment(), variables } });
+    expect((await again.token(resource)).generation).toBe(2);
+    await again.close();
+  },
+);

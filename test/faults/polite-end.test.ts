@@ -147,7 +147,7 @@ test('a command whose reader has gone stores the answer to its refresh', async (
   expect(await storedToken(at)).toBe(NEW);
 });
 
-test('a second Ctrl-C at once is the same wish, and the answer is stored', async () => {
+test('a second Ctrl-C at once does not keep a command from storing its answer', async () => {
   const at = await expiredLogin();
   const { child, says, ended } = holdfastAt(at, ['token', RESOURCE]);
   await at.arrived.opened;
@@ -159,7 +159,7 @@ test('a second Ctrl-C at once is the same wish, and the answer is stored', async
   expect(await storedToken(at)).toBe(NEW);
 });
 
-test('Ctrl-C once more, after a second, ends the command although no answer has come', async () => {
+test('one more Ctrl-C after a second ends the command although no answer has come', async () => {
   const at = await expiredLogin();
   const { child, says, ended } = holdfastAt(at, ['token', RESOURCE]);
   await at.arrived.opened;

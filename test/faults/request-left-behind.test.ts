@@ -23,7 +23,7 @@ test.each([
   ['has expired', -1000],
   ['has a minute of life left', 60_000],
 ])(
-  'the request of a killed process does not overtake the next one’s where the old token %s',
+  'the request of a killed process does not overtake the next one when the old token %s',
   async (_what, leftMs) => {
     const server = await authorizationServer('grace');
     const at = await machine({ replay: 'window' });

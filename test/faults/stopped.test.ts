@@ -55,9 +55,9 @@ async function goesOnWell({ site, family, holder }: Stopped, lock: LockName): Pr
   expect(family.log.map(({ outcome }) => outcome)).toEqual(['rotated']);
 }
 
-describe.each(LOCKS)('a process that is stopped while it refreshes, with %s,', (lock) => {
+describe.each(LOCKS)('a process that is stopped while it refreshes, with %s', (lock) => {
   test.each<Step>(['lease-held', 'intent-noted', 'request-sent', 'response-received', 'file-staged'])(
-    'at %s: is not robbed; the others wait no longer than they said, and all is well when it goes on',
+    'keeps its lease when stopped at %s, delays others only for their timeout, and completes later',
     async (step) => {
       const stopped = await stoppedAt(step, lock);
       const vaults = Array.from({ length: 3 }, () => stopped.site.vault(lock));
@@ -79,7 +79,7 @@ describe.each(LOCKS)('a process that is stopped while it refreshes, with %s,', (
     },
   );
 
-  test('lets the others have the token that still has life left', async () => {
+  test('other processes get the old token while it has life left', async () => {
     const stopped = await stoppedAt('response-received', lock, 60_000);
     const vault = stopped.site.vault(lock);
     const served = await vault.token(RESOURCE, { timeoutMs: 5_000 });
@@ -88,7 +88,7 @@ describe.each(LOCKS)('a process that is stopped while it refreshes, with %s,', (
     await goesOnWell(stopped, lock);
   });
 
-  test('and then killed, is followed by the next one', async () => {
+  test('the next process refreshes after a stopped one was killed', async () => {
     const stopped = await stoppedAt('intent-noted', lock);
     const vault = stopped.site.vault(lock);
     onTestFinished(() => vault.close());
@@ -99,7 +99,7 @@ describe.each(LOCKS)('a process that is stopped while it refreshes, with %s,', (
   });
 });
 
-test('the list says that it is being refreshed, and does not wait for it', async () => {
+test('the list shows a refresh by a stopped process, and does not wait for it', async () => {
   const stopped = await stoppedAt('request-sent', 'flock');
   const { code, out } = await holdfast(['list', '--json'], {
     HOLDFAST_HOME: stopped.home,

@@ -36,25 +36,25 @@ function calm(validTokens: number) {
   };
 }
 
-describe('with one expired token, in each of three rounds, one token request is made and nothing is revoked', () => {
-  test('by eight processes', async () => {
+describe('one token request for one expired token, in each of three rounds', () => {
+  test('eight processes make one token request, and nothing is revoked', async () => {
     expect(await storm('file')).toMatchObject(calm(ROUNDS * PROCESSES));
   });
 
-  test('by eight fresh `holdfast token` processes', async () => {
+  test('eight new `holdfast token` processes make one token request, and nothing is revoked', async () => {
     expect(await storm('file', true)).toMatchObject(calm(ROUNDS * PROCESSES));
   });
 
-  test('by a thousand callers in one process', async () => {
+  test('a thousand callers in one process make one token request, and nothing is revoked', async () => {
     expect(await storm('in-process')).toMatchObject(calm(ROUNDS * 1_000));
   });
 
-  describe.skipIf(NO_NAMESPACES)('by two PID namespaces that share one directory', () => {
-    test('with the lock of the kernel', async () => {
+  describe.skipIf(NO_NAMESPACES)('two PID namespaces that share one directory', () => {
+    test('two PID namespaces make one token request with the kernel’s lock', async () => {
       expect(await storm('pid-namespaces')).toMatchObject(calm(ROUNDS * PROCESSES));
     });
 
-    test('with a lease file', async () => {
+    test('two PID namespaces make one token request with a lease file', async () => {
       expect(await storm('lease-file')).toMatchObject(calm(ROUNDS * PROCESSES));
     });
   });

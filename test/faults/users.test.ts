@@ -51,24 +51,27 @@ describe.skipIf(NOT_ROOT)('another user of the machine', () => {
   test.each([
     ['may not even look into the directory above', 0o700, /cannot be read: permission is denied/],
     ['may look there', 0o755, /belongs to user 0, not to you \(12345\)/],
-  ])('who %s is refused the home, clearly, and changes nothing', async (_what, mode, said) => {
-    const { home, family } = await login(-1000);
-    await chmod(dirname(home), mode);
-    const before = await contentsOf(home);
-    const { code, out, err } = await tokenAs(USER, home);
-    expect({ code, out }).toEqual({ code: 6, out: '' });
-    expect(err).toMatch(said);
-    expect(await contentsOf(home)).toEqual(before);
-    expect(family.log).toEqual([]);
-    const owner = await tokenAs(0, home);
-    expect({ code: owner.code, good: owner.out.trim() === family.accessToken }).toEqual({
-      code: 0,
-      good: true,
-    });
-  });
+  ])(
+    'refuses the home directory to another user who %s, says why, and changes nothing',
+    async (_what, mode, said) => {
+      const { home, family } = await login(-1000);
+      await chmod(dirname(home), mode);
+      const before = await contentsOf(home);
+      const { code, out, err } = await tokenAs(USER, home);
+      expect({ code, out }).toEqual({ code: 6, out: '' });
+      expect(err).toMatch(said);
+      expect(await contentsOf(home)).toEqual(before);
+      expect(family.log).toEqual([]);
+      const owner = await tokenAs(0, home);
+      expect({ code: owner.code, good: owner.out.trim() === family.accessToken }).toEqual({
+        code: 0,
+        good: true,
+      });
+    },
+  );
 });
 
-describe.skipIf(NOT_ROOT)('a directory that its user may not use any more', () => {
+describe.skipIf(NOT_ROOT)('a directory that its owner may no longer use', () => {
   async function ofUser() {
     const made = await login(-1000);
     // As it is before the first lease: a lock that is there can be taken without a right to write.
@@ -88,7 +91,7 @@ describe.skipIf(NOT_ROOT)('a directory that its user may not use any more', () =
     ['credentials/KID', 0o000, 6],
     ['keyring', 0o000, 4],
   ])(
-    '%s with mode %o: said before the server is asked, and all is well when it is mended',
+    'reports %s with mode %o before it asks the server, and works again once it is fixed',
     async (name, mode, exit) => {
       const { home, family, site } = await ofUser();
       const [kid = ''] = await readdir(site.layout.credentials);
@@ -108,7 +111,7 @@ describe.skipIf(NOT_ROOT)('a directory that its user may not use any more', () =
     },
   );
 
-  test('the records’ own, which can be read but not written: the new tokens are kept beside it, and come home', async () => {
+  test('keeps the new tokens in the outbox while their directory is read-only, and stores them later', async () => {
     const { home, family, site } = await ofUser();
     const [kid = ''] = await readdir(site.layout.credentials);
     const path = join(site.layout.credentials, kid);
