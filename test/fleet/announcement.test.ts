@@ -47,8 +47,8 @@ async function lateAnswer({ mode, replay }: (typeof KINDS)[number]) {
   return { server, shared, at, family, late, token, goOn, next };
 }
 
-describe.each(KINDS)('at a server of the kind $mode', (kind) => {
-  test('who claims while a late answer is stored sends nothing, and uses that answer', async () => {
+describe.each(KINDS)('an announced request, at a server of the kind $mode', (kind) => {
+  test('a process that claims while a late answer is stored sends nothing, and uses that answer', async () => {
     const { server, at, family, late, token, goOn, next } = await lateAnswer(kind);
     const [announcing, stored] = [gate(), gate()];
     const renew = next.engine.renew.bind(next.engine);
@@ -67,7 +67,7 @@ describe.each(KINDS)('at a server of the kind $mode', (kind) => {
     expect((await storedAt(late.store, at))?.refreshToken === server.live(family)).toBe(true);
   });
 
-  test('an announcement that does not come through keeps the request back', async () => {
+  test('a process does not send its request if the announcement does not reach the engine', async () => {
     const { server, at, family, late, token, goOn, next } = await lateAnswer(kind);
     next.engine.cut.add('renew');
     const failure = await ended(next.vault.token(RESOURCE, { timeoutMs: 300 }));

@@ -109,7 +109,7 @@ const ENGINES = [
 
 describe.each(ENGINES)('%s', (_name, start, reason) => {
   test.skipIf(reason)(
-    'the newest tokens are written again after a fail-over, before anybody asks for them',
+    'writes the newest tokens again after a failover, before anybody asks for them',
     async () => {
       const server = await authorizationServer('strict');
       const at = await machine({ replay: 'strict' });

@@ -23,7 +23,7 @@ async function login() {
   return { server, at, shared, one };
 }
 
-test('an engine that says that there is another version, and shows the same one, is asked for the lease by name', async () => {
+test('claims by name if the engine reports another version but returns the same one', async () => {
   const { server, one } = await login();
   const claim = one.engine.claim.bind(one.engine);
   // Its row of the lease is gone, or behind that of the record.
@@ -34,7 +34,7 @@ test('an engine that says that there is another version, and shows the same one,
   expect(one.engine.calls.length).toBeLessThan(20);
 });
 
-test('a refresh whose record changes each time ends with its caller, and a vault that closes does not wait for it', async () => {
+test('a refresh whose record always changes ends with its caller, and close does not wait for it', async () => {
   const { server, one } = await login();
   let version = 0;
   const read = one.engine.read.bind(one.engine);
@@ -51,7 +51,7 @@ test('a refresh whose record changes each time ends with its caller, and a vault
   expect(server.presented).toHaveLength(0);
 });
 
-test('an answer with an access token that was given before is stored for its refresh token', async () => {
+test('stores an answer for its new refresh token even if it repeats an access token', async () => {
   const { server, at, one } = await login();
   server.hooks.shape = (body) => ({ ...body, access_token: 'access-token-of-the-login' });
   expect(await ended(one.vault.token(RESOURCE))).toBe('generation 2');
@@ -62,7 +62,7 @@ test('an answer with an access token that was given before is stored for its ref
   expect(server.presented).toEqual(['0/0 rotated', '1/0 rotated']);
 });
 
-test('the leases of a directory are counted upwards, also where the count was lost', async () => {
+test('counts the leases of a directory upward, even if the count was lost', async () => {
   const at = await machine();
   const store = new DirectoryStore(at.layout, at.environment);
   const epochs: number[] = [];

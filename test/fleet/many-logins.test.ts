@@ -41,7 +41,7 @@ function counted(engine: WatchedEngine, name: 'read' | 'leased' | 'move', most: 
   return seen;
 }
 
-test('a listing reads sixteen records at a time, and asks for sixteen leases, of an engine that takes no question for many', async () => {
+test('lists by reading sixteen records and sixteen leases at a time when the engine has no bulk query', async () => {
   const { engine, vault } = await manyLogins();
   const reads = counted(engine, 'read', AT_ONCE);
   const leases = counted(engine, 'leased', AT_ONCE);
@@ -49,7 +49,7 @@ test('a listing reads sixteen records at a time, and asks for sixteen leases, of
   expect([reads.most, leases.most]).toEqual([AT_ONCE, AT_ONCE]);
 });
 
-test('a listing asks one question for all records, and one for all leases, of an engine that takes such', async () => {
+test('lists with one query for all records and one for all leases when the engine has bulk queries', async () => {
   const { engine, vault } = await manyLogins();
   Object.assign(engine, {
     readMany: (addresses: Parameters<WatchedEngine['read']>[0][]) =>
@@ -63,7 +63,7 @@ test('a listing asks one question for all records, and one for all leases, of an
   expect(engine.calls).not.toContain('leased');
 });
 
-test('a rekey moves sixteen logins at a time', async () => {
+test('rekeys sixteen logins at a time', async () => {
   const { at, engine, vault } = await manyLogins();
   await at.renewKey();
   const moves = counted(engine, 'move', AT_ONCE);
@@ -71,7 +71,7 @@ test('a rekey moves sixteen logins at a time', async () => {
   expect(moves.most).toBe(AT_ONCE);
 });
 
-test('the refresher begins to refresh before it has read all records', async () => {
+test('begins to refresh before the refresher has read all records', async () => {
   const { at, shared, store } = await manyLogins();
   const { credentialStore, keys } = credentialsAt(store, at);
   // More of them than are read at once, without a file for each.

@@ -46,8 +46,8 @@ function heard(): Metric[] {
   return all;
 }
 
-describe('what is measured', () => {
-  test('a refresh, with its outcome, its requests and its server, and where tokens came from', async () => {
+describe('the metrics', () => {
+  test('count a refresh with its outcome, requests and server, and the source of each token', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     await expire(home, servers.resource);
     const all = heard();
@@ -70,7 +70,7 @@ describe('what is measured', () => {
     expect(series.get('holdfast_tokens_served_total{from="memory"}')).toBe(1);
   });
 
-  test('one that the server refuses, by its outcome', async () => {
+  test('count a refresh that the server refuses by its outcome', async () => {
     const own = await startServers();
     onTestFinished(() => own.stop());
     const { home, vault } = await loggedIn(await temporaryHome(), own.resource);
@@ -83,7 +83,7 @@ describe('what is measured', () => {
     ]);
   });
 
-  test('claims, calls of the engine, its errors, and writes that were tried again', async () => {
+  test('count claims, calls of the engine, its errors, and retried writes', async () => {
     const home = await temporaryHome();
     const engine = memoryEngine(new SharedMemory());
     const { vault } = vaultAt(home, { store: new EngineStore(engine) });
@@ -105,7 +105,7 @@ describe('what is measured', () => {
     expect(series.get('holdfast_engine_call_duration_seconds_count{operation="claim"}')).toBe(1);
   });
 
-  test('names no resource, account, token or key', async () => {
+  test('name no resource, account, token or key', async () => {
     const collected = counted();
     const home = await temporaryHome();
     const { vault } = vaultAt(home);
@@ -125,7 +125,7 @@ describe('what is measured', () => {
     for (const secret of [accessToken, refreshToken]) expect(text).not.toContain(secret?.reveal());
   });
 
-  test('each call of an engine that a URL names, once', async () => {
+  test('count each call of an engine that a URL names once', async () => {
     const all = heard();
     const { vault } = vaultAt(await temporaryHome(), { store: 'redis://127.0.0.1:1' });
     await expect(vault.list()).rejects.toThrow();
@@ -134,7 +134,7 @@ describe('what is measured', () => {
     ]);
   });
 
-  test('no more series than a bound, however many servers there are, and none that an odd name breaks', () => {
+  test('have a limited number of series for any number of servers, and survive an odd name', () => {
     const collected = counted();
     const refresh = {
       name: 'refresh',
@@ -155,7 +155,7 @@ describe('what is measured', () => {
     expect(series.find(([name]) => name.includes('issuer="other"'))?.[1]).toBe(401);
   });
 
-  test('histograms add up: each bucket holds the ones below it', () => {
+  test('have histograms that add up: each bucket includes the ones below it', () => {
     const collected = counted();
     for (const ms of [1, 30, 30, 700, 200_000]) {
       measure({ name: 'engine-call', operation: 'read', ms, code: undefined });
@@ -167,7 +167,7 @@ describe('what is measured', () => {
     expect(series.get('holdfast_engine_call_duration_seconds_sum{operation="read"}')).toBeCloseTo(200.761);
   });
 
-  test('all that docs/fleet.md lists, and nothing else', async () => {
+  test('are exactly those listed in docs/fleet.md', async () => {
     const text = await readFile(new URL('../../docs/fleet.md', import.meta.url), 'utf8');
     const rows = [...text.matchAll(/^\| `(holdfast_\w+)`[^|]*\| (counter|gauge|histogram) +\|(.*)\|$/gm)];
     const defined = Object.entries(METRICS);
@@ -179,7 +179,7 @@ describe('what is measured', () => {
     }
   });
 
-  test('nothing, once the collector is closed', () => {
+  test('count nothing once the collector is closed', () => {
     const collected = counted();
     collected.close();
     measure({ name: 'commit-retry' });
@@ -188,7 +188,7 @@ describe('what is measured', () => {
 });
 
 describe('the metrics server', () => {
-  test('answers at /metrics alone, on this machine, and is gone when it is closed', async () => {
+  test('the metrics server answers at /metrics only, on this machine, and is gone once closed', async () => {
     const server = await serveMetrics(0);
     const { hostname } = new URL(server.url);
     expect(hostname).toBe('127.0.0.1');
@@ -201,7 +201,7 @@ describe('the metrics server', () => {
     await expect(fetch(server.url)).rejects.toThrow();
   });
 
-  test('tells a web page whose name was rebound to its address nothing', async () => {
+  test('the metrics server tells nothing to a web page whose name was rebound to its address', async () => {
     const server = await serveMetrics(0);
     onTestFinished(() => server.close());
     const { port } = new URL(server.url);
@@ -220,7 +220,7 @@ describe('the metrics server', () => {
     }
   });
 
-  test('answers while many connections say nothing, and closes those', async () => {
+  test('the metrics server answers while many connections are silent, and closes those', async () => {
     const server = await serveMetrics(0);
     onTestFinished(() => server.close());
     const { port } = new URL(server.url);
@@ -240,7 +240,7 @@ describe('the metrics server', () => {
     expect((await fetch(server.url)).status).toBe(200);
   });
 
-  test('is part of `holdfast refresher`, which says where', async () => {
+  test('`holdfast refresher` starts the metrics server, and says where', async () => {
     const { home } = await loggedIn(await temporaryHome(), servers.resource);
     await expire(home, servers.resource);
     const running = commandLine(home.path).start([
@@ -264,7 +264,7 @@ describe('the metrics server', () => {
     expect((await running.ended).code).toBe(0);
   });
 
-  test('a port that is taken is an error with what to do, before anything else happens', async () => {
+  test('`holdfast refresher` reports a port that is in use, and says what to do', async () => {
     const server = await serveMetrics(0);
     onTestFinished(() => server.close());
     const { port } = new URL(server.url);
@@ -337,7 +337,7 @@ describe('OpenTelemetry', () => {
     return { spans, values, within: (name: string) => trace.setSpan(context.active(), startSpan(name)) };
   }
 
-  test('gets a span for each refresh, under its caller’s, and the metrics', async () => {
+  test('OpenTelemetry gets the metrics, and a span for each refresh under its caller’s', async () => {
     const { spans, values, within } = program();
     const stop = await observeWithOpenTelemetry();
     onTestFinished(stop);
@@ -369,7 +369,7 @@ describe('OpenTelemetry', () => {
     expect(values).toHaveLength(before);
   });
 
-  test('is told of a failure by its code', async () => {
+  test('OpenTelemetry gets the error code of a failed refresh', async () => {
     const { spans } = program();
     onTestFinished(await observeWithOpenTelemetry());
     const home = await temporaryHome();

@@ -21,7 +21,7 @@ const worlds = WORLDS.filter(({ isLong: only, store }) => only !== true && store
   (world) => world.modes.filter((mode) => !mode.endsWith('unknown')).map((mode) => ({ ...world, mode })),
 );
 
-describe(`the code takes the steps of the model, and comes to the same end (seed ${seed})`, () => {
+describe(`the code and the model take the same steps to the same end (seed ${seed})`, () => {
   test.each(worlds)(
     '$title, at a $mode server',
     async (world) => {

@@ -22,7 +22,7 @@ const isLong = process.env['HOLDFAST_TEST_MODEL'] === 'long';
 
 const worlds = WORLDS.filter((world) => isLong || world.isLong !== true);
 
-describe('no login is lost but for the causes listed, and nobody waits for ever', () => {
+describe('a login is lost only for the listed causes, and nobody waits forever', () => {
   test.each(worlds.flatMap((world) => world.modes.map((mode) => ({ ...world, mode }))))(
     '$title, at a $mode server',
     (world) => {
@@ -34,20 +34,20 @@ describe('no login is lost but for the causes listed, and nobody waits for ever'
     900_000,
   );
 
-  test.each(MODES)('nothing at all is lost at a %s server while nothing goes wrong', (mode) => {
+  test.each(MODES)('loses nothing at a %s server while nothing fails', (mode) => {
     const programs = [['refresh', 'refresh'], ['refresh', 'rekey'], ['refresh']] as const;
     const { counterexample } = explore({ mode, programs }, { excuse: never });
     expect(counterexample, told(counterexample)).toBeUndefined();
   });
 
-  test.each(MODES)('crashes of the engine alone cost nothing at a %s server', (mode) => {
+  test.each(MODES)('crashes of the engine alone lose nothing at a %s server', (mode) => {
     const programs = [['refresh', 'refresh'], ['refresh']] as const;
     const { counterexample } = explore({ mode, programs, faults: { restarts: 2 } }, { excuse: never });
     expect(counterexample, told(counterexample)).toBeUndefined();
   });
 });
 
-describe('each rule of the protocol is needed', () => {
+describe('a rule of the protocol that is taken away', () => {
   test.each(MUTANTS)('$title', ({ rule, world, mode, broken }) => {
     const { counterexample } = explore({
       ...(typeof world === 'string' ? worldOf(world) : world),
@@ -58,12 +58,12 @@ describe('each rule of the protocol is needed', () => {
     expect(counterexample?.broken, told(counterexample)).toBe(broken);
   });
 
-  test('and each has a world in which a login is lost without it', () => {
+  test('every rule of the protocol has a world that needs it', () => {
     expect(MUTANTS.map(({ rule }) => rule).sort()).toEqual(Object.keys(FULL).sort());
   });
 });
 
-describe('what is excused does happen', () => {
+describe('a cause on the list that costs a login', () => {
   test.each(CAUSES_LEFT)('$title', ({ cause, world, mode }) => {
     const excuse: Excuse = (state, at) => excused({ ...state, causes: state.causes & ~CAUSES[cause] }, at);
     expect(explore({ ...worldOf(world), mode }, { excuse }).counterexample).toBeDefined();

@@ -13,7 +13,7 @@ import { type Servers, startServers } from '../support/servers/servers.ts';
 import { commandLine } from '../support/transcript.ts';
 
 describe('holdfast store, on the directory of one machine', () => {
-  test('counts records, what was set aside, and what waits to be stored', async () => {
+  test('counts records, quarantined records, and tokens that wait to be stored', async () => {
     const { path } = await seededHome();
     const at = commandLine(path, [], { [`${path}/spill`]: 'SPILL' });
     await mkdir(join(path, 'spill'), { mode: 0o700 });
@@ -30,7 +30,7 @@ describe('holdfast store, on the directory of one machine', () => {
     });
   });
 
-  test('opens the records with --open only, and counts them by state', async () => {
+  test('opens the records only with --open, and counts them by state', async () => {
     const at = commandLine((await seededHome()).path);
     const locked = { HOLDFAST_PASSPHRASE: 'another' };
     expect((await at.run(['store', 'status'], locked)).code).toBe(0);
@@ -55,7 +55,7 @@ describe('holdfast store, on the directory of one machine', () => {
     [['store', 'status', '--store', 'docker-agent'], 'has no counts that can be had without its key'],
     [['refresher', '--rate', '0'], '--rate "0" is not a whole number'],
     [['refresher', '--log', 'xml'], '--log knows no "xml"'],
-  ])('%j is an error of use, with what to do', async (args, message) => {
+  ])('reports %j as a usage error, and says what to do', async (args, message) => {
     const { code, out, err } = await commandLine((await temporaryHome()).path).run(args);
     expect({ code, out }).toEqual({ code: 2, out: '' });
     expect(err).toContain(message);
@@ -127,7 +127,7 @@ for (const { name, missing, start } of ENGINES) {
     }
 
     if (name === 'PostgreSQL') {
-      test('is not fit for use before its tables are made, which may be done again', async () => {
+      test('is unusable before its tables are created, which may be done twice', async () => {
         const { run } = await machine();
         const before = await run('store', 'status', '--json');
         expect(before.code).toBe(6);
@@ -147,13 +147,13 @@ for (const { name, missing, start } of ENGINES) {
         }
       });
     } else {
-      test('has no tables to make', async () => {
+      test('has no tables to create', async () => {
         const { run } = await machine();
         expect(await run('store', 'migrate')).toMatchObject({ code: 2, out: '' });
       });
     }
 
-    test('says how it is: counts, clock, durability, and the claim that went silent', async () => {
+    test('shows its counts, clock, durability, and the claim that went silent', async () => {
       const { run, vault } = await machine();
       const opened = vault();
       await opened.login(servers.resource, { account: 'status', interaction: scripted });
@@ -183,7 +183,7 @@ for (const { name, missing, start } of ENGINES) {
       expect(silent.out + silent.err).not.toContain(key);
     });
 
-    test('three refreshers refresh every token once in its life, and outlive a crash of the engine', async () => {
+    test('three refreshers refresh every token once in its life, and survive a crash of the engine', async () => {
       const { vault, start: startOne } = await machine();
       const opened = vault();
       const accounts = ['a', 'b', 'c'];
@@ -219,7 +219,7 @@ for (const { name, missing, start } of ENGINES) {
       // A claim that was open when the engine went is followed a lease after its start.
     }, 300_000);
 
-    test('an engine that is down is exit code 5, and the URL’s password is not shown', async () => {
+    test('reports an engine that is down with exit code 5, and does not show the URL’s password', async () => {
       const { path } = await temporaryHome();
       const url = new URL(engine.url);
       url.port = '9';
@@ -234,7 +234,7 @@ for (const { name, missing, start } of ENGINES) {
       }
     });
 
-    test('a password in --store, which every user would see, is refused before anything is asked', async () => {
+    test('refuses a password in --store, which every user would see, before it asks anything', async () => {
       const url = new URL(engine.url);
       url.password = 'the-password';
       const at = commandLine((await temporaryHome()).path);

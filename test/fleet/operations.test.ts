@@ -49,8 +49,8 @@ async function strictFleet(leftMs = -1000) {
   return { server, at, shared, family, open, stoppedWithAnswer, stored };
 }
 
-describe('an answer whose record has moved meanwhile', () => {
-  test('is written where the record is now, after a rekey that overtook it', async () => {
+describe('an answer whose record has moved in the meantime', () => {
+  test('writes an answer to the new place of its record after a rekey overtook it', async () => {
     const { server, at, shared, family, open, stoppedWithAnswer, stored } = await strictFleet(60_000);
     await at.renewKey();
     const { holder, token, goOn } = await stoppedWithAnswer();
@@ -64,7 +64,7 @@ describe('an answer whose record has moved meanwhile', () => {
     expect(server.hasEnded(family)).toBe(false);
   });
 
-  test('keeps its record where it is: a rekey that was held up in the network moves nothing any more', async () => {
+  test('a rekey that the network delayed does not move a record that is being refreshed', async () => {
     const { server, at, shared, family, open, stored } = await strictFleet();
     await at.renewKey();
     const [moving, heal] = [gate(), gate()];
@@ -94,7 +94,7 @@ describe('an answer whose record has moved meanwhile', () => {
     expect(server.hasEnded(family)).toBe(false);
   });
 
-  test('is not hidden: a rekey does not put the login before in its place when a later one was made meanwhile', async () => {
+  test('a rekey does not replace a later login with the one before', async () => {
     const { server, at, shared, open, stored } = await strictFleet();
     await at.renewKey();
     // It has the key in between, and not yet the newest one.
@@ -119,7 +119,7 @@ describe('an answer whose record has moved meanwhile', () => {
     expect((await stored())?.refreshToken === refreshToken).toBe(true);
   });
 
-  describe('while a rekey moves the newest of two logins', () => {
+  describe('a rekey of the newest of two logins', () => {
     /** A process whose look at what is there is overtaken by that. */
     async function overtaken() {
       const fleet = await strictFleet(60_000);
@@ -153,12 +153,12 @@ describe('an answer whose record has moved meanwhile', () => {
       return { ...fleet, vault, refreshToken };
     }
 
-    test('nobody is given the token of the one before', async () => {
+    test('nobody gets the token of the older login during the rekey', async () => {
       const { vault } = await overtaken();
       expect((await vault.token(RESOURCE)).token.reveal()).toBe('later');
     });
 
-    test('a logout ends both', async () => {
+    test('a logout during the rekey ends both logins', async () => {
       const { vault, server, refreshToken, stored } = await overtaken();
       expect(await vault.logout(RESOURCE)).toMatchObject({ removed: 2, revocation: 'revoked' });
       expect(server.revoked).toContain(refreshToken);
@@ -166,7 +166,7 @@ describe('an answer whose record has moved meanwhile', () => {
     });
   });
 
-  test('keeps a login here that was to be exported while its tokens were on their way', async () => {
+  test('keeps a login that was to be exported while its tokens were on their way', async () => {
     const { server, shared, family, open, stoppedWithAnswer } = await strictFleet(60_000);
     const { holder, token, goOn } = await stoppedWithAnswer();
     holder.engine.cut.add('renew');
@@ -188,7 +188,7 @@ describe('an answer whose record has moved meanwhile', () => {
     expect(server.hasEnded(family)).toBe(false);
   });
 
-  test('is revoked where the login was removed, and its process says so', async () => {
+  test('revokes an answer whose login was removed, and reports it', async () => {
     const { server, shared, family, open, stoppedWithAnswer, stored } = await strictFleet(60_000);
     const { holder, token, goOn } = await stoppedWithAnswer();
     holder.engine.cut.add('renew');
@@ -201,7 +201,7 @@ describe('an answer whose record has moved meanwhile', () => {
     expect(await stored()).toBeUndefined();
   });
 
-  test('that could not be stored is revoked, too, where the login was removed since', async () => {
+  test('revokes an answer that could not be stored if its login has been removed since', async () => {
     const { server, shared, family, open } = await strictFleet();
     const away = open();
     away.engine.cut.add('write').add('putOutbox');
@@ -226,8 +226,8 @@ function addressOf(text: string) {
   return { kid, id };
 }
 
-describe('tokens in the outbox of a process that died', () => {
-  test('are brought home by a rekey, and sealed under the new key: directory', async () => {
+describe('tokens in the outbox of a dead process', () => {
+  test('a rekey stores tokens from the outbox under the new key: directory', async () => {
     const server = await authorizationServer('strict');
     const at = await machine({ replay: 'strict' });
     const disk = new DirectoryStore(at.layout, at.environment);
@@ -249,21 +249,24 @@ describe('tokens in the outbox of a process that died', () => {
     expect(server.hasEnded(family)).toBe(false);
   });
 
-  test.each(['a row of the engine', 'a file'])('are brought home by a rekey: engine, %s', async (where) => {
-    const { server, at, shared, family, open, stored } = await strictFleet();
-    const one = open();
-    one.engine.cut.add('write');
-    if (where === 'a file') one.engine.cut.add('putOutbox');
-    await one.vault.token(RESOURCE);
-    kill(one);
-    shared.advance(LEASE_MS + PATIENCE_MS + 100);
-    await at.renewKey();
-    expect(await open().vault.rekey()).toMatchObject({ moved: 1, left: [] });
-    expect((await stored())?.refreshToken === server.live(family)).toBe(true);
-    expect(server.hasEnded(family)).toBe(false);
-  });
+  test.each(['a row of the engine', 'a file'])(
+    'a rekey stores tokens from the outbox: engine, %s',
+    async (where) => {
+      const { server, at, shared, family, open, stored } = await strictFleet();
+      const one = open();
+      one.engine.cut.add('write');
+      if (where === 'a file') one.engine.cut.add('putOutbox');
+      await one.vault.token(RESOURCE);
+      kill(one);
+      shared.advance(LEASE_MS + PATIENCE_MS + 100);
+      await at.renewKey();
+      expect(await open().vault.rekey()).toMatchObject({ moved: 1, left: [] });
+      expect((await stored())?.refreshToken === server.live(family)).toBe(true);
+      expect(server.hasEnded(family)).toBe(false);
+    },
+  );
 
-  test.each(['logout', 'export'])('are what a %s finds', async (what) => {
+  test.each(['logout', 'export'])('a %s finds the tokens in the outbox of a dead process', async (what) => {
     const { server, shared, family, open } = await strictFleet();
     const one = open();
     one.engine.cut.add('write').add('putOutbox');
@@ -289,7 +292,7 @@ describe('tokens in the outbox of a process that died', () => {
   });
 });
 
-describe('tokens that were saved in the outbox after a logout, by a process that died', () => {
+describe('tokens that a dead process saved in the outbox after a logout', () => {
   async function savedAfterLogout(where: string) {
     const fleet = await strictFleet(60_000);
     const { holder, token, goOn } = await fleet.stoppedWithAnswer();
@@ -313,7 +316,7 @@ describe('tokens that were saved in the outbox after a logout, by a process that
   }
 
   test.each(['a row of the engine', 'a file'])(
-    'are revoked by the next logout, and removed: %s',
+    'the next logout revokes and removes tokens that were saved after a logout: %s',
     async (where) => {
       const { server, at, shared, family, open } = await savedAfterLogout(where);
       const live = server.live(family);
@@ -350,10 +353,10 @@ test.each([
   expect(holder.events.join().includes('the new tokens were revoked')).toBe(isRevoked);
 });
 
-describe('an operation on one login, in a process that serves another', () => {
+describe('an operation on one login in a process that serves another', () => {
   const OTHER = 'https://other.example.com/mcp';
 
-  test('keeps the token in memory that a call was given meanwhile', async () => {
+  test('keeps a token in memory that a call got during a logout elsewhere', async () => {
     const { server, at, open } = await strictFleet(60_000);
     const one = open();
     const { refreshToken } = await server.begin();
@@ -370,7 +373,7 @@ describe('an operation on one login, in a process that serves another', () => {
   });
 
   test.each(['logout', 'export', 'rekey'])(
-    'takes no token away when the engine does not answer after a %s',
+    'keeps a token in memory when the engine is unreachable after the %s of another login',
     async (what) => {
       const { server, at, open } = await strictFleet(60_000);
       const one = open();

@@ -20,8 +20,8 @@ import {
   storedAt,
 } from '../support/servers/lab.ts';
 
-describe('answers that no store took', () => {
-  test('of two tenants on one machine are kept apart, and each is brought home', async () => {
+describe('answers that no store accepted', () => {
+  test('keeps unsaved answers of two tenants on one machine apart, and stores each later', async () => {
     const server = await authorizationServer('strict');
     const at = await machine({ replay: 'strict' });
     const tenants = await Promise.all(
@@ -48,7 +48,7 @@ describe('answers that no store took', () => {
     expect(await readdir(join(at.home, 'outbox'))).toEqual([]);
   });
 
-  test('of a later holder are not removed by an earlier one that comes back', async () => {
+  test('an earlier holder that returns does not remove the unsaved answer of a later one', async () => {
     const server = await authorizationServer('strict');
     const at = await machine({ replay: 'strict' });
     const shared = new SharedMemory();
@@ -80,7 +80,7 @@ describe('answers that no store took', () => {
     expect(server.hasEnded(family)).toBe(false);
   });
 
-  test('in two homes of one user, in a directory that both use, are each brought home', async () => {
+  test('stores the unsaved answers of two homes that share one outbox directory', async () => {
     const server = await authorizationServer('strict');
     const one = await machine({ replay: 'strict' });
     const key = 'one-key-for-both-homes-32-bytes-'.slice(0, 32);
@@ -132,7 +132,7 @@ describe('answers that no store took', () => {
   });
 });
 
-test('an answer that another process brings home just after a claim is used, and the token before it is not sent', async () => {
+test('uses an answer that another process stores just after a claim, and does not send the old token', async () => {
   const server = await authorizationServer('strict');
   const at = await machine({ replay: 'strict' });
   const shared = new SharedMemory();
@@ -172,8 +172,8 @@ test('an answer that another process brings home just after a claim is used, and
   expect(server.hasEnded(family)).toBe(false);
 });
 
-describe('a late answer, at a server where the newest counts', () => {
-  test('is set aside although the first question of its process does not come through', async () => {
+describe('a late answer, at a server that honours the newest answer', () => {
+  test('a late answer does not replace the newer tokens, although its first question was lost', async () => {
     const server = await authorizationServer('grace');
     const at = await machine({ replay: 'window' });
     const shared = new SharedMemory();
@@ -190,7 +190,7 @@ describe('a late answer, at a server where the newest counts', () => {
     expect(server.hasEnded(family)).toBe(false);
   });
 
-  test('is set aside although it was asked for in time, and only its write was late', async () => {
+  test('a late answer does not replace the newer tokens if it was asked for in time but written late', async () => {
     const server = await authorizationServer('grace');
     const at = await machine({ replay: 'window' });
     const shared = new SharedMemory();
@@ -236,7 +236,7 @@ describe('a late answer, at a server where the newest counts', () => {
     expect(server.hasEnded(family)).toBe(false);
   });
 
-  test('is stored where the one that claimed since died before it sent anything', async () => {
+  test('stores a late answer if the process that claimed since died before it sent anything', async () => {
     const server = await authorizationServer('grace');
     const at = await machine({ replay: 'window' });
     const shared = new SharedMemory();
@@ -304,7 +304,7 @@ async function followedBy(
   };
 }
 
-test('an older answer is not written over a live one after a fail-over in which the engine lost its last claims', async () => {
+test('does not write an older answer over a live one after a failover that lost the last claims', async () => {
   const server = await authorizationServer('grace');
   const at = await machine({ replay: 'window' });
   const shared = new SharedMemory();
@@ -337,7 +337,7 @@ test('an older answer is not written over a live one after a fail-over in which 
   expect(await isLive()).toBe(true);
 });
 
-test('a process that has refreshed ten thousand logins has forgotten most of them', async () => {
+test('a process forgets most of the thousands of logins that it has refreshed', async () => {
   const server = await authorizationServer('strict');
   const at = await machine();
   const shared = new SharedMemory();

@@ -45,8 +45,8 @@ async function warmOnce(vault: Vault, options: Parameters<Vault['runRefresher']>
   return { ...result, heard };
 }
 
-describe('keeping logins warm', () => {
-  test('refreshes what is due, and leaves what is fresh', async () => {
+describe('the refresher', () => {
+  test('refreshes tokens that are due, and leaves fresh ones alone', async () => {
     const home = await temporaryHome();
     const { vault } = vaultAt(home);
     await logIn(vault, ['fresh', 'early', 'lapsed']);
@@ -65,7 +65,7 @@ describe('keeping logins warm', () => {
     expect(generations).toEqual([1, 2, 2]);
   });
 
-  test('begins no more at one server than the rate allows, and with the nearest end', async () => {
+  test('starts no more refreshes at one server than the rate allows, and those nearest their end first', async () => {
     const home = await temporaryHome();
     const { vault } = vaultAt(home);
     const accounts = ['a', 'b', 'c', 'd'];
@@ -89,7 +89,7 @@ describe('keeping logins warm', () => {
     expect(heard.map(({ account }) => account)).toEqual(['c']);
   });
 
-  test('skips a login that needs a person, once its server has refused it twice', async () => {
+  test('skips a login that needs a person once its server has refused it twice', async () => {
     const own = await startServers();
     onTestFinished(() => own.stop());
     const home = await temporaryHome();
@@ -106,7 +106,7 @@ describe('keeping logins warm', () => {
     expect((await own.counters()).tokenErrors).toBe(2);
   });
 
-  test('tells a server in trouble from a refusal, and tries again by itself', async () => {
+  test('tells a failing server from a refusal, and tries again automatically', async () => {
     const own = await startServers();
     onTestFinished(() => own.stop());
     const { vault, home } = await loggedIn(await temporaryHome(), own.resource);
@@ -133,7 +133,7 @@ describe('keeping logins warm', () => {
     expect(heard).toEqual(['failed', 'refreshed']);
   });
 
-  test('waits for an engine that is away, says so once, and goes on when it is back', async () => {
+  test('waits for an engine that is down, reports it once, and continues when it is back', async () => {
     const home = await temporaryHome();
     const engine = memoryEngine(new SharedMemory());
     const { vault, events } = vaultAt(home, { store: new EngineStore(engine) });
@@ -153,7 +153,7 @@ describe('keeping logins warm', () => {
     expect(events.map(({ type }) => type)).toEqual(['store-away', 'store-back']);
   });
 
-  test('ends with its vault', async () => {
+  test('ends when its vault is closed', async () => {
     const { vault } = await loggedIn(await temporaryHome(), servers.resource);
     const looked = gate();
     const warm = vault.runRefresher({ onLook: () => looked.open() });
@@ -164,7 +164,7 @@ describe('keeping logins warm', () => {
 });
 
 describe('three `holdfast refresher` at one store', () => {
-  test('refresh every token once in its life, and end cleanly on SIGTERM', async () => {
+  test('three refreshers refresh every token once in its life, and end cleanly on SIGTERM', async () => {
     const own = await startServers({ accessTokenTtlSeconds: 4 });
     onTestFinished(() => own.stop());
     const home = await temporaryHome();

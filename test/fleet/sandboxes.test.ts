@@ -37,7 +37,7 @@ beforeAll(async () => {
 afterAll(() => Promise.all([image?.remove(), servers?.stop(), postgres?.dispose()]));
 
 test.skipIf(MISSING)(
-  `${ROUNDS} sandboxes, one after the other, refresh once a token life in all`,
+  `${ROUNDS} sandboxes, one after another, refresh once per token life in all`,
   async () => {
     const home = await temporaryHome();
     const keyFile = join(home.path, '..', 'sealing-key');

@@ -138,36 +138,36 @@ const SIBLING = [
 /** As a worker writes down when a request left it: from that port. */
 const sent = (after: number, at = after) => ({ sent: BEGIN + at, port: 1000 + after });
 
-describe('the judge calls a login lost that could have been saved', () => {
-  test('when a token was presented twice without cause', () => {
+describe('a login that could have been saved', () => {
+  test('counts a loss as avoidable when a token was sent twice without cause', () => {
     const verdict = judged({ log: TWICE });
     expect(verdict.avoidable).toBe(1);
     expect(verdict.violations.join()).toContain('presented twice without cause');
   });
 
-  test('when the holder was killed, and another process had its answer before', () => {
+  test('counts a loss as avoidable when the holder was killed after another process had its answer', () => {
     const killed = worker('0.1', { fate: { killedAt: BEGIN + 300 } });
     const other = worker('1.1', { calls: [given('access 1/0', 200)] });
     expect(judged({ log: TWICE, histories: [killed, other] }).avoidable).toBe(1);
   });
 
-  test('when the engine was down, since its holder lived on and could write', () => {
+  test('counts a loss as avoidable when the engine was down but its holder lived and could write', () => {
     const span: Span = { what: 'engine down', from: BEGIN, to: BEGIN + 400 };
     expect(judged({ log: TWICE, spans: [span] }).avoidable).toBe(1);
   });
 
-  test('when an older answer took the place of a newer one', () => {
+  test('counts a loss as avoidable when an older answer replaced a newer one', () => {
     expect(judged({ mode: 'grace', log: SIBLING })).toMatchObject({ avoidable: 1, unavoidable: {} });
     const back: Span = { what: 'clock set', from: BEGIN + 50, to: BEGIN + 51, byMs: -2000 };
     expect(judged({ mode: 'grace', log: SIBLING, spans: [back] }).avoidable).toBe(1);
   });
 
-  test('when a request left late, after its lease, since nothing checked it then', () => {
+  test('counts a loss as avoidable when a request left after its lease without a check', () => {
     const histories = [worker('0.1', { sent: [sent(0, 1495)] }), worker('1.1', { sent: [sent(100)] })];
     expect(judged({ mode: 'grace', log: SIBLING, histories }).avoidable).toBe(1);
   });
 
-  test('when a window closed though the machine ran all the time', () => {
+  test('counts a loss as avoidable when a window closed although the machine ran all the time', () => {
     const log = [
       presents('0.1', ['0/0', '1/0'], 0, { fate: 'dropped' }),
       presents('1.1', ['0/0', undefined], 31_000, { windowMs: 31_000 }),
@@ -184,23 +184,23 @@ describe('the judge calls a login lost that could have been saved', () => {
     expect(judged({ mode: 'grace', log, stalls: [[BEGIN + 100, BEGIN + 600]] }).avoidable).toBe(1);
   });
 
-  test('when a fail-over lost a write, and who knew it ran on and did not write it again', () => {
+  test('counts a loss as avoidable when a failover lost a write that a live process did not repeat', () => {
     const span: Span = { what: 'fail-over', from: BEGIN, to: BEGIN + 300 };
     const log = [presents('0.1', ['0/0', '1/0'], 0), presents('1.1', ['0/0', undefined], 2500)];
     const histories = [worker('0.1', { calls: [given('access 1/0', 10)] }), worker('1.1')];
     expect(judged({ log, histories, spans: [span] }).avoidable).toBe(1);
   });
 
-  test('when a fail-over came long after the answer could be written', () => {
+  test('counts a loss as avoidable when a failover came long after the answer could be written', () => {
     const span: Span = { what: 'fail-over', from: BEGIN + 400, to: BEGIN + 450 };
     expect(judged({ log: TWICE, spans: [span] }).avoidable).toBe(1);
   });
 
-  test('when a credential wants a login while its family is alive', () => {
+  test('counts a loss as avoidable when a credential needs a login while its family is alive', () => {
     expect(judged({ final: { loginRequired: true } }).avoidable).toBe(1);
   });
 
-  test('when only the workers of today’s build had presented it in the run of two builds', () => {
+  test('counts a loss as avoidable in a run of two builds when only workers of this build sent the token', () => {
     const old = worker('1.1', { fate: { old: true } });
     const log = [presents('0.1', ['3/0', '4/0'], 0), presents('0.1', ['3/0', undefined], 500)];
     const earlier = presents('1.1', ['1/0', '2/0'], -3000);
@@ -211,7 +211,7 @@ describe('the judge calls a login lost that could have been saved', () => {
   });
 });
 
-describe('the judge calls a loss unavoidable with its cause alone', () => {
+describe('a loss that no client can prevent', () => {
   const cases: readonly (readonly [cause: string, told: Told])[] = [
     [
       'its answer was lost on the way',
@@ -294,23 +294,23 @@ describe('the judge calls a loss unavoidable with its cause alone', () => {
       },
     ],
   ];
-  test.each(cases)('%s', (cause, told) => {
+  test.each(cases)('counts a loss as unavoidable, and names the cause: %s', (cause, told) => {
     expect(judged(told)).toMatchObject({ avoidable: 0, violations: [], unavoidable: { [cause]: 1 } });
   });
 
-  test('an older build had its part', () => {
+  test('counts a loss apart when an older build took part', () => {
     const old = worker('1.1', { fate: { old: true } });
     const verdict = judged({ log: TWICE, histories: [worker('0.1'), old] });
     expect(verdict).toMatchObject({ avoidable: 0, violations: [] });
     expect(verdict.ofOldBuild).toBeGreaterThan(0);
   });
 
-  test('or none at all, after a logout', () => {
+  test('counts no loss after a logout', () => {
     expect(judged({ log: TWICE, loggedOutAt: BEGIN + 200 })).toMatchObject({ avoidable: 0, violations: [] });
   });
 });
 
-describe('the judge sees', () => {
+describe('violations', () => {
   const revoked: Operation = {
     kind: 'logout',
     credential: 0,
@@ -321,7 +321,7 @@ describe('the judge sees', () => {
   };
   const log = [presents('0.1', ['0/0', '1/0'], 0)];
 
-  test('a logout that said “revoked” and left tokens alive, unless their holder is dead', () => {
+  test('reports a logout that said “revoked” but left tokens alive, unless their holder is dead', () => {
     expect(judged({ log, operations: [revoked] }).violations.join()).toContain('left it alive');
     const histories = [worker('0.1', { fate: { killedAt: BEGIN + 50 } })];
     const excused = judged({ log, histories, operations: [revoked] });
@@ -347,14 +347,14 @@ describe('the judge sees', () => {
     expect(judged({ log, histories, spans: [{ ...clock, byMs: 60_000, worker: 1 }] }).withheld).toBe(1);
   });
 
-  test('a token that had lapsed, unless the clock had been set back', () => {
+  test('reports an expired token that was served, unless the clock had been set back', () => {
     const histories = [worker('1.1', { calls: [given('access 1/0', 2000)] }), worker('0.1')];
     expect(judged({ log, histories }).violations.join()).toContain('had lapsed');
     const spans: Span[] = [{ what: 'clock set', from: BEGIN + 500, to: BEGIN + 510, byMs: -5000 }];
     expect(judged({ log, histories, spans }).violations).toEqual([]);
   });
 
-  test('a token that nobody issued', () => {
+  test('reports a token that nobody issued', () => {
     const histories = [worker('0.1', { calls: [given('of somebody else', 10)] })];
     expect(judged({ log, histories }).violations.join()).toContain('nobody issued');
   });
@@ -370,11 +370,11 @@ describe('the judge sees', () => {
       { histories: [worker('0.1', { fate: { crashed: true } })] },
       'ended by itself',
     ],
-  ] as const)('%s', (_, told, words) => {
+  ] as const)('reports %s', (_, told, words) => {
     expect(judged(told as Told).violations.join()).toContain(words);
   });
 
-  test('a run with less than one presentation for two faults', () => {
+  test('reports a run with less than one request for every two faults as starved', () => {
     expect(judged({ log, faults: 2 }).isStarved).toBe(false);
     expect(judged({ log, faults: 3 }).isStarved).toBe(true);
   });

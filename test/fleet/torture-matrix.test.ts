@@ -36,7 +36,7 @@ async function resumed(file: string, seeds: readonly number[]) {
   return { results, said };
 }
 
-test('does no run again that the file has, whatever a kill made of the last line', async () => {
+test('does not repeat a run that the file has, whatever a kill made of the last line', async () => {
   const file = join(await temporaryDirectory(), 'results.jsonl');
   const lines = [finished(), finished({ seed: 2 })].map((one) => JSON.stringify(one));
   await writeFile(file, `${lines.join('\n')}\n`);
@@ -47,7 +47,7 @@ test('does no run again that the file has, whatever a kill made of the last line
   expect(said).toEqual([]);
 });
 
-test('prints every seed with its load, and what all runs come to', () => {
+test('prints every seed with its load, and the sum of all runs', () => {
   const red = finished({ seed: 7, avoidable: 1, withheld: 1, violations: ['lost', 'withheld', 'other'] });
   const text = table([finished(), red, finished({ seed: 8, isStarved: true })]);
   expect(text).toContain('0.5..1.5');
@@ -57,7 +57,7 @@ test('prints every seed with its load, and what all runs come to', () => {
   expect(text).toContain('1 avoidable losses, 1 calls withheld, 1 other violations, 1 starved runs');
 });
 
-test('is green only when every run is, and none was starved', () => {
+test('passes only if every run passes, and none was starved', () => {
   expect(areGood([finished()])).toBe(true);
   expect(areGood([finished(), finished({ violations: ['lost'] })])).toBe(false);
   expect(areGood([finished({ isStarved: true })])).toBe(false);

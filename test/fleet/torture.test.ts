@@ -49,7 +49,7 @@ describe.each([
   { engine: 'redis', missing: noRedis, seeds: { grace: 301, strict: 302 } },
 ] as const)('six processes and their credentials in a storm, over $engine', ({ engine, missing, seeds }) => {
   test.skipIf(missing)(
-    'lose no login at a server with a replay window',
+    'six processes lose no login at a server with a replay window',
     async () => {
       const report = await storm(engine, 'grace', seeds.grace, false);
       expect(report.violations).toEqual([]);
@@ -62,7 +62,7 @@ describe.each([
   );
 
   test.skipIf(missing)(
-    'lose at a strict server, with every operation among them, none but those whose answer died with its holder or on its way',
+    'six processes lose at a strict server only logins whose answer died with its holder or on its way',
     async () => {
       const report = await storm(engine, 'strict', seeds.strict, true);
       expect(report).toMatchObject({ avoidable: 0, isStarved: false });
@@ -74,7 +74,7 @@ describe.each([
 
 describe('the judge of the storm', () => {
   test.skipIf(noRedis)(
-    'finds the logins that are lost without coordination, with no fault but those of the design',
+    'the judge finds the logins that are lost without coordination',
     async () => {
       const options = {
         ...DEFAULTS,
@@ -91,7 +91,7 @@ describe('the judge of the storm', () => {
   );
 });
 
-test('a token is found in a file below, and in the command line of a process', async () => {
+test('finds a token in a file of a directory, and in the command line of a process', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'holdfast-canary-'));
   const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)', 'cnry'], { stdio: 'ignore' });
   try {
