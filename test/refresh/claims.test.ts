@@ -68,8 +68,8 @@ async function lapse(one: ReturnType<typeof engineProcess>, shared: SharedMemory
   await new Promise((resolve) => setTimeout(resolve, LEASE_MS));
 }
 
-describe('holders of one credential at one engine', () => {
-  test('ten at once send the refresh token once, and all have what came of it', async () => {
+describe('several holders of one credential at one engine', () => {
+  test('ten processes at once send the refresh token once, and all get the same token', async () => {
     const { server, open } = await fleet();
     const holders = Array.from({ length: 10 }, () => open());
     const got = await Promise.all(holders.map(({ vault }) => vault.token(RESOURCE)));
@@ -87,7 +87,7 @@ describe('holders of one credential at one engine', () => {
     expect(one.engine.calls).toEqual(['kidsOf', 'read', ...calls]);
   });
 
-  test('one whose claim was answered after a whole lease sends nothing, and takes what the next one got', async () => {
+  test('a process whose claim took a whole lease sends nothing, and uses the tokens of the next holder', async () => {
     const { shared, server, open } = await fleet();
     const [reached, go] = [gate(), gate()];
     const stopped = open();
@@ -110,7 +110,7 @@ describe('holders of one credential at one engine', () => {
     expect(server.presented).toHaveLength(1);
   });
 
-  test('one that others have followed, since the clock of the engine was set forwards, sends nothing', async () => {
+  test('a process whose lease others have taken after the clock was set forward sends nothing', async () => {
     const { at, shared, server, open } = await fleet('strict', { replay: 'strict' });
     const [claimed, go] = [gate(), gate()];
     // Its own clock says that it holds the lease for a minute yet.
@@ -136,7 +136,7 @@ describe('holders of one credential at one engine', () => {
   });
 
   test.each(['older first', 'newer first'])(
-    'of two answers to one refresh token that of the later claim stays: %s',
+    'keeps the answer of the later claim of two for one refresh token: %s',
     async (order) => {
       const { shared, server, open, isLive } = await fleet();
       const [first, second] = hold(server, 2);
@@ -163,7 +163,7 @@ describe('holders of one credential at one engine', () => {
     },
   );
 
-  test('at a server that is known to be strict a silent holder is waited for, and its answer is used', async () => {
+  test('waits for a silent holder at a server known as strict, and uses its answer', async () => {
     const { shared, server, open } = await fleet('strict', { replay: 'strict' });
     const [answer] = hold(server, 1);
     const stopped = open();
@@ -177,7 +177,7 @@ describe('holders of one credential at one engine', () => {
     expect(server.presented).toHaveLength(1);
   });
 
-  test('an answer that the engine cannot take is kept, and nobody sends its parent until it is there', async () => {
+  test('keeps an answer that the engine rejects, and nobody sends its parent token before it is stored', async () => {
     const { server, open } = await fleet();
     const one = open();
     one.engine.cut.add('write').add('putOutbox');
@@ -189,7 +189,7 @@ describe('holders of one credential at one engine', () => {
     expect(server.presented).toHaveLength(1);
   });
 
-  test('an answer whose record cannot be written is an entry in the engine, which every machine finds', async () => {
+  test('puts an answer whose record cannot be written into the engine’s outbox, for every machine', async () => {
     const { at, shared, server, open } = await fleet('strict', { replay: 'strict' });
     const one = open();
     one.engine.cut.add('write');
@@ -205,7 +205,7 @@ describe('holders of one credential at one engine', () => {
     expect([...(shared.outbox.values().next().value ?? [])]).toEqual([]);
   });
 
-  test('a write that landed without its answer is recognised, and nothing is kept aside', async () => {
+  test('recognises a write that landed without an answer, and puts nothing aside', async () => {
     const { shared, open } = await fleet();
     const one = open();
     const write = one.engine.write.bind(one.engine);
@@ -224,7 +224,7 @@ describe('holders of one credential at one engine', () => {
     expect(shared.aside).toEqual([]);
   });
 
-  test('tokens that a dead process left in the outbox, and that cannot be written yet, keep the claim of who found them', async () => {
+  test('keeps the claim on a dead process’s tokens from the outbox until they are written', async () => {
     const { shared, server, open, stored } = await fleet();
     const dead = open();
     dead.engine.cut.add('write').add('putOutbox');
@@ -241,7 +241,7 @@ describe('holders of one credential at one engine', () => {
     expect(server.presented).toHaveLength(1);
   });
 
-  test('who paused after a failure looks again before it sends anything', async () => {
+  test('looks at the record again after a pause for a failure, before it sends anything', async () => {
     const { at, server, open } = await fleet();
     const failed = gate();
     server.hooks.before = (_n, response) => {
@@ -274,7 +274,7 @@ describe('holders of one credential at one engine', () => {
     expect(server.presented).toHaveLength(0);
   });
 
-  test('a request that was never sent teaches nothing of the server', async () => {
+  test('learns nothing about the server from a request that was never sent', async () => {
     const { at, server, open } = await fleet();
     const one = open();
     const claim = one.engine.claim.bind(one.engine);
@@ -306,7 +306,7 @@ describe('holders of one credential at one engine', () => {
     expect(await policy.of(credential)).toBe('unknown');
   });
 
-  test('an engine that forgot what it had acknowledged is told again at once', async () => {
+  test('writes again at once to an engine that forgot a write it had acknowledged', async () => {
     const { shared, server, open, stored } = await fleet('strict', { replay: 'strict' });
     const one = open();
     const before = new Map(shared.rows);
@@ -319,7 +319,7 @@ describe('holders of one credential at one engine', () => {
     expect(server.presented).toHaveLength(1);
   });
 
-  test('an engine that forgot is told by who has only read the newest state, too', async () => {
+  test('a process that only read the newest tokens also writes them again to an engine that forgot them', async () => {
     const { shared, server, open, stored } = await fleet('strict', { replay: 'strict' });
     const [one, other] = [open(), open()];
     const before = new Map(shared.rows);
@@ -334,7 +334,7 @@ describe('holders of one credential at one engine', () => {
     expect(server.presented).toHaveLength(1);
   });
 
-  test('a refusal by the server marks only what was refused: the answer that comes after it replaces that', async () => {
+  test('a refusal marks only the refused token, and a later answer replaces the mark', async () => {
     const { shared, server, open, stored, isLive } = await fleet();
     const [answer] = hold(server, 1);
     const stopped = open();
@@ -355,7 +355,7 @@ describe('holders of one credential at one engine', () => {
   });
 });
 
-test('a record does not open for another tenant', async () => {
+test('does not open a record for another tenant', async () => {
   const { at, shared } = await fleet();
   const foreign = engineProcess(shared, at, { tenant: 'others' });
   await expect(foreign.vault.token(RESOURCE)).rejects.toThrow(/does not open/);

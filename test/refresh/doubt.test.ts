@@ -37,8 +37,8 @@ const DOUBTS = [
   ['the word of a gateway', new NetworkError('HTTP 504.', { inDoubtMs: 60_000 })],
 ] as const;
 
-describe.each(DOUBTS)('after %s', (_what, error) => {
-  test('another process sends nothing for a minute, and says that the server may still be at it', async () => {
+describe.each(DOUBTS)('a refresh in doubt after %s', (_what, error) => {
+  test('another process sends nothing for a minute, and says that the server may still be busy', async () => {
     const { server, token } = await afterFailure(error, 50_000);
     await expect(token()).rejects.toMatchObject({
       code: 'timeout',

@@ -78,8 +78,8 @@ function answer({ credential }: StoredCredential, refreshToken: string): Credent
   };
 }
 
-describe('the answer to a request that left after its lease had lapsed', () => {
-  test('replaces that of the holder who came between', async () => {
+describe('an answer to a request that left after its lease', () => {
+  test('a late answer replaces the answer of the holder in between', async () => {
     const { lease, lapsed, stored } = await leases();
     const late = await lease();
     late.held.fence();
@@ -93,7 +93,7 @@ describe('the answer to a request that left after its lease had lapsed', () => {
     expect(await stored()).toBe('later-at-the-server');
   });
 
-  test('replaces that of the holder who came between and still waits for its own', async () => {
+  test('a late answer replaces that of the holder in between, which is still waiting for its own', async () => {
     const { lease, lapsed, stored } = await leases();
     const late = await lease();
     late.held.fence();
@@ -108,7 +108,7 @@ describe('the answer to a request that left after its lease had lapsed', () => {
     expect(await stored()).toBe('later-at-the-server');
   });
 
-  test('keeps its claim when nobody has come between', async () => {
+  test('a late answer keeps its claim when no other holder came in between', async () => {
     const { shared, lease, lapsed, stored } = await leases();
     const late = await lease();
     late.held.fence();
@@ -120,7 +120,7 @@ describe('the answer to a request that left after its lease had lapsed', () => {
     expect([...shared.claims.values()].map((claim) => claim.epoch)).toEqual([epoch]);
   });
 
-  test('that is an error leaves the lease with the holder who came between', async () => {
+  test('a late error leaves the lease with the holder in between', async () => {
     const { lease, lapsed } = await leases();
     const late = await lease();
     late.held.fence();
@@ -131,7 +131,7 @@ describe('the answer to a request that left after its lease had lapsed', () => {
     await next.held.confirm();
   });
 
-  test('does not leave at all where its process finds out in time', async () => {
+  test('does not send the request if the process notices its lost lease in time', async () => {
     const { lease, lapsed } = await leases();
     const late = await lease();
     const next = await lapsed(late, lease);
@@ -142,7 +142,7 @@ describe('the answer to a request that left after its lease had lapsed', () => {
 });
 
 test.skipIf(noRedis)(
-  'a process that is stopped between its fence and its first byte, and sends after the next holder, keeps the login',
+  'the login survives a process that is stopped before its first byte and sends after the next holder',
   async () => {
     const leaseMs = 1000;
     const redis = await redisServer();
@@ -175,7 +175,7 @@ test.skipIf(noRedis)(
   60_000,
 );
 
-test('a token is as old as its request, not as the attempt to connect: a process that is stopped in between may serve it', async () => {
+test('dates a token by its request, not by the start of the connection', async () => {
   const server = await authorizationServer('strict');
   const at = await machine({ replay: 'strict' });
   const { refreshToken } = await server.begin();

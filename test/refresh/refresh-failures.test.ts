@@ -37,8 +37,8 @@ async function tokenRequests(): Promise<number> {
   return (await servers.counters()).tokenRequests;
 }
 
-describe('the server ends the login', () => {
-  test('a person must log in again; the credential is marked, its registration stays, and nobody asks again', async () => {
+describe('a server that ends the login', () => {
+  test('a refusal marks the credential, keeps its registration, and nobody asks the server again', async () => {
     const { home, vault, first } = await loggedIn(await temporaryHome(), servers.resource);
     await expire(home, servers.resource);
     await servers.revokeGrants();
@@ -60,7 +60,7 @@ describe('the server ends the login', () => {
     expect((await vault.list()).credentials).toMatchObject([{ state: 'login-required' }]);
   });
 
-  test('a new login mends it, with the same registration', async () => {
+  test('a new login clears the mark, and keeps the registration', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     await expire(home, servers.resource);
     await servers.revokeGrants();
@@ -72,7 +72,7 @@ describe('the server ends the login', () => {
     expect((await stored(home, servers.resource)).credential.loginRequired).toBeUndefined();
   });
 
-  test('that holds even where the mark cannot be written', async () => {
+  test('reports that a person is needed even if the mark cannot be written', async () => {
     const home = await temporaryHome();
     await loggedIn(home, servers.resource);
     await expire(home, servers.resource);
@@ -87,7 +87,7 @@ describe('the server ends the login', () => {
     expect((await recordText(home)) === before).toBe(true);
   });
 
-  test('a credential without a refresh token needs a person when its token has expired, and not before', async () => {
+  test('a credential without a refresh token needs a person once its token has expired, and not before', async () => {
     const { home } = await loggedIn(await temporaryHome(), servers.resource);
     await change(home, servers.resource, ({ tokens }) => ({
       tokens: { ...tokens, refreshToken: undefined },
@@ -106,7 +106,7 @@ describe('the server ends the login', () => {
   });
 });
 
-describe('a failure that may pass leaves the credential as it is', () => {
+describe('a failure that may pass', () => {
   const down: readonly (readonly [string, Handler, boolean])[] = [
     ['HTTP 500', answer(500, 'in trouble'), true],
     ['HTTP 503 that asks for more patience than we have', answer(503, '', { 'retry-after': '60' }), false],
@@ -114,7 +114,7 @@ describe('a failure that may pass leaves the credential as it is', () => {
     ['a connection that breaks off', (_request, response) => void response.destroy(), true],
   ];
 
-  test.each(down)('%s: an error that says to try again', async (_what, handler, again) => {
+  test.each(down)('%s: reports an error that says to try again', async (_what, handler, again) => {
     const { home, vault, events } = await loggedIn(await temporaryHome(), servers.resource);
     const { log } = await useTokenEndpoint(home, servers.resource, handler);
     await expire(home, servers.resource);
@@ -127,7 +127,7 @@ describe('a failure that may pass leaves the credential as it is', () => {
     expect(events.map(({ type }) => type)).toEqual(log.slice(1).map(() => 'refresh-retry'));
   });
 
-  test('the next process, too, leaves the server alone for as long as it asked', async () => {
+  test('the next process also leaves the server alone for as long as the server asked', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const { log } = await useTokenEndpoint(home, servers.resource, answer(503, '', { 'retry-after': '60' }));
     await expire(home, servers.resource);
@@ -142,7 +142,7 @@ describe('a failure that may pass leaves the credential as it is', () => {
     expect(log).toHaveLength(1);
   });
 
-  test.each(down)('%s: a token with life left is still served', async (_what, handler) => {
+  test.each(down)('%s: still serves a token with life left', async (_what, handler) => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     await useTokenEndpoint(home, servers.resource, handler);
     await leave(home, servers.resource, 60_000);
@@ -151,7 +151,7 @@ describe('a failure that may pass leaves the credential as it is', () => {
     expect((await recordText(home)) === before).toBe(true);
   });
 
-  test('a server that asks for a moment gets it, and the refresh succeeds', async () => {
+  test('waits as long as a server asks, and then refreshes', async () => {
     const { home, vault, events } = await loggedIn(await temporaryHome(), servers.resource);
     await expire(home, servers.resource);
     await servers.behave({ token: '429' });
@@ -161,7 +161,7 @@ describe('a failure that may pass leaves the credential as it is', () => {
     expect(events).toMatchObject([{ type: 'refresh-retry', message: expect.stringContaining('429') }]);
   });
 
-  test('a server that is not there is tried again, since nothing was sent', async () => {
+  test('tries an unreachable server again, since nothing was sent', async () => {
     const { home, vault, events } = await loggedIn(await temporaryHome(), servers.resource);
     const server = await startServers();
     await server.stop();
@@ -178,7 +178,7 @@ describe('a failure that may pass leaves the credential as it is', () => {
     expect(await vault.token(servers.resource)).toMatchObject({ generation: 2 });
   });
 
-  test('a strict server whose answer got lost ends the login, and the person is told why', async () => {
+  test('a lost answer at a strict server ends the login, and the error says why', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     await expire(home, servers.resource);
     await servers.behave({ token: 'drop-after-processing' });
@@ -188,7 +188,7 @@ describe('a failure that may pass leaves the credential as it is', () => {
     });
   });
 
-  test('a server that hangs is waited for as long as the caller said, and asked once', async () => {
+  test('waits for a server that hangs as long as the caller’s timeout, and asks it once', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const { log } = await useTokenEndpoint(home, servers.resource, hang());
     await expire(home, servers.resource);
@@ -203,7 +203,7 @@ describe('a failure that may pass leaves the credential as it is', () => {
     expect((await recordText(home)) === before).toBe(true);
   });
 
-  test('after a failure a living token is served for a while without another request', async () => {
+  test('serves a live token for a while after a failure without another request', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const { log } = await useTokenEndpoint(home, servers.resource, answer(500));
     await leave(home, servers.resource, 60_000);
@@ -221,14 +221,14 @@ describe('a failure that may pass leaves the credential as it is', () => {
   });
 });
 
-describe('whatever goes wrong with an early refresh, the living token is served', () => {
+describe('an early refresh that fails', () => {
   test.each<[string, Handler]>([
     ['an OAuth error that is not final', json({ error: 'invalid_request' }, 400)],
     ['an answer that is not JSON', answer(200, 'hello', { 'content-type': 'application/json' })],
     ['an answer without an access token', json({ token_type: 'bearer' })],
     ['a token of a type that we cannot use', json({ access_token: 'x', token_type: 'mac' })],
     ['an answer that is too large', answer(200, Buffer.alloc(2 * 1024 * 1024, 32))],
-  ])('%s', async (_what, handler) => {
+  ])('still serves the live token after %s', async (_what, handler) => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const { log } = await useTokenEndpoint(home, servers.resource, handler);
     await leave(home, servers.resource, 60_000);
@@ -246,7 +246,7 @@ describe('whatever goes wrong with an early refresh, the living token is served'
     ['a lock file that cannot be opened', new StorageUnwritableError('The file system is read-only.')],
     ['a file system without locks', new LockUnsupportedError('flock failed.')],
     ['an error of a store that is not ours', new TypeError('The connection pool is gone.')],
-  ])('%s', async (_what, error) => {
+  ])('still serves the live token despite %s', async (_what, error) => {
     const home = await temporaryHome();
     await loggedIn(home, servers.resource);
     await leave(home, servers.resource, 60_000);
@@ -260,7 +260,7 @@ describe('whatever goes wrong with an early refresh, the living token is served'
     expect(await tokenRequests()).toBe(before);
   });
 
-  test('but not to a caller who gave up, nor when the server ended the login', async () => {
+  test('does not serve the live token to a caller who gave up, or after the server ended the login', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const endpoint = gatedTokenEndpoint(servers.issuer);
     await useTokenEndpoint(home, servers.resource, endpoint.handler);
@@ -277,8 +277,8 @@ describe('whatever goes wrong with an early refresh, the living token is served'
   });
 });
 
-describe('a server that makes no sense', () => {
-  test('whose tokens are expired on arrival gets a few requests and a clear error, not a loop', async () => {
+describe('a server with senseless answers', () => {
+  test('stops with a clear error after a few requests if every token is expired on arrival', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const { log } = await useTokenEndpoint(
       home,
@@ -296,7 +296,7 @@ describe('a server that makes no sense', () => {
     expect(log.length).toBeLessThanOrEqual(3);
   });
 
-  test('an OAuth error keeps its code, and shows no token', async () => {
+  test('an OAuth error keeps its code, and does not show the refresh token', async () => {
     const { home, vault, first } = await loggedIn(await temporaryHome(), servers.resource);
     await useTokenEndpoint(home, servers.resource, (request, response) =>
       json({ error: 'invalid_scope', error_description: 'no' }, 400)(request, response),
@@ -311,7 +311,7 @@ describe('a server that makes no sense', () => {
 });
 
 describe('a token that the MCP server refuses', () => {
-  test('is refreshed before its time, once, and what another process got meanwhile is used', async () => {
+  test('refreshes a refused token early and once, and uses tokens that another process got', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const before = await tokenRequests();
     const { generation } = await vault.token(servers.resource);
@@ -327,7 +327,7 @@ describe('a token that the MCP server refuses', () => {
     expect(await tokenRequests()).toBe(before + 1);
   });
 
-  test('late in its life, each time, is refreshed each time: it has served until then', async () => {
+  test('refreshes a token each time if it is refused late in its life, since it has served until then', async () => {
     const { home } = await loggedIn(await temporaryHome(), servers.resource);
     for (let refused = 1; refused <= 8; refused += 1) {
       // Twenty of its sixty minutes are left.
@@ -339,7 +339,7 @@ describe('a token that the MCP server refuses', () => {
     }
   });
 
-  test('again and again, in whichever process, ends in a clear error and not in a loop', async () => {
+  test('ends with a clear error, not in a loop, if every new token is refused in any process', async () => {
     const { home } = await loggedIn(await temporaryHome(), servers.resource);
     const before = await tokenRequests();
     let refused = 1;
@@ -367,7 +367,7 @@ describe('a token that the MCP server refuses', () => {
     expect(await vaultAt(home).vault.token(servers.resource)).toMatchObject({ generation: refused });
   });
 
-  test('without a refresh token needs a person', async () => {
+  test('a refused token without a refresh token needs a person', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     await change(home, servers.resource, ({ tokens }) => ({
       tokens: { ...tokens, refreshToken: undefined },

@@ -56,11 +56,11 @@ async function overFailingStore(error: Error = new StorageFullError('No space is
   return { home, failing, ...vaultAt(home, { store }) };
 }
 
-describe('new tokens that the store cannot take', () => {
+describe('new tokens that the store cannot save', () => {
   test.each([
     ['a full disk', undefined],
     ['an error of a store that is not ours', new TypeError('The connection pool is gone.')],
-  ])('stay in memory, and that is said: %s', async (_what, error) => {
+  ])('keeps unsaved tokens in memory, and reports them: %s', async (_what, error) => {
     const { home, vault, events, failing } = await overFailingStore(error);
     const before = (await servers.counters()).tokenRequests;
     const { token, generation } = await vault.token(servers.resource);
@@ -79,7 +79,7 @@ describe('new tokens that the store cannot take', () => {
     failing.broken = false;
   });
 
-  test('are written when the store works again', async () => {
+  test('writes unsaved tokens when the store works again', async () => {
     const { home, vault, failing } = await overFailingStore();
     const { token } = await vault.token(servers.resource);
     failing.broken = false;
@@ -98,7 +98,7 @@ describe('new tokens that the store cannot take', () => {
     expect((await vault.token(servers.resource)).token.equals(token)).toBe(true);
   });
 
-  test('are written when the vault closes, if the store works again then', async () => {
+  test('writes unsaved tokens when the vault closes, if the store works again by then', async () => {
     const { home, vault, events, failing } = await overFailingStore();
     await vault.token(servers.resource);
     failing.broken = false;
@@ -107,7 +107,7 @@ describe('new tokens that the store cannot take', () => {
     expect(events.map(({ type }) => type)).toEqual(['unpersisted']);
   });
 
-  test('are spilled beside the store, sealed, and brought home by the next refresh of any process', async () => {
+  test('spills unsaved tokens beside the store, sealed, and the next refresh of any process stores them', async () => {
     const { home, vault, events, failing } = await overFailingStore();
     const { token } = await vault.token(servers.resource);
     await vault.close();
@@ -127,7 +127,7 @@ describe('new tokens that the store cannot take', () => {
     expect(await readdir(join(home.path, 'outbox'))).toEqual([]);
   });
 
-  test('are told as lost when no place at all takes them', async () => {
+  test('reports unsaved tokens as lost if they can be written nowhere', async () => {
     const home = await temporaryHome();
     await loggedIn(home, servers.resource);
     const stale = await expire(home, servers.resource);
@@ -139,7 +139,7 @@ describe('new tokens that the store cannot take', () => {
     expect(await once.close()).toMatchObject([{ resource: servers.resource, generation: 2 }]);
   });
 
-  test('never stand in the way of a login that was made meanwhile', async () => {
+  test('unsaved tokens never replace a later login', async () => {
     const { home, vault, failing } = await overFailingStore();
     await vault.token(servers.resource);
     failing.broken = false;
@@ -152,7 +152,7 @@ describe('new tokens that the store cannot take', () => {
     expect(after.equals(login)).toBe(true);
   });
 
-  test('are newer than what is stored of the same login, and never than another login', async () => {
+  test('unsaved tokens are newer than the stored ones of their login, but never newer than another login', async () => {
     const home = await temporaryHome();
     await loggedIn(home, servers.resource);
     const stale = await expire(home, servers.resource);
@@ -169,7 +169,7 @@ describe('new tokens that the store cannot take', () => {
     expect(await once.close()).toEqual([]);
   });
 
-  test('are the ones that a logout revokes', async () => {
+  test('a logout revokes unsaved tokens', async () => {
     const home = await temporaryHome();
     const revocation = await hostileServer({ '/revoke': (_request, response) => void response.end() });
     await loggedIn(home, servers.resource);
@@ -190,7 +190,7 @@ describe('new tokens that the store cannot take', () => {
   });
 });
 
-describe('a refresh that is under way', () => {
+describe('a refresh in progress', () => {
   async function underWay() {
     const home = await temporaryHome();
     const { vault } = await loggedIn(home, servers.resource);
@@ -203,7 +203,7 @@ describe('a refresh that is under way', () => {
     return { home, vault, token, endpoint };
   }
 
-  test('is waited for by close, and its answer stored', async () => {
+  test('close waits for a refresh in progress, and its answer is stored', async () => {
     const { home, vault, token, endpoint } = await underWay();
     let closed = false;
     const closing = vault.close().then(() => {
@@ -219,7 +219,7 @@ describe('a refresh that is under way', () => {
     await expect(vault.token(servers.resource)).rejects.toBeInstanceOf(VaultClosedError);
   });
 
-  test('whose caller gave up is waited for by close all the same', async () => {
+  test('close waits for a refresh even if its caller gave up', async () => {
     const home = await temporaryHome();
     const { vault } = await loggedIn(home, servers.resource);
     const endpoint = gatedTokenEndpoint(servers.issuer);
@@ -236,7 +236,7 @@ describe('a refresh that is under way', () => {
     expect(await storedGeneration(home)).toBe(2);
   });
 
-  test('does not overwrite a login that happens meanwhile', async () => {
+  test('a refresh does not overwrite a login made in the meantime', async () => {
     const { home, token, endpoint } = await underWay();
     await vaultAt(home).vault.login(servers.resource, { interaction: scripted });
     const login = (await stored(home, servers.resource)).credential;
@@ -247,7 +247,7 @@ describe('a refresh that is under way', () => {
     expect(after.loggedInAt).toBe(login.loggedInAt);
   });
 
-  test('does not overwrite a login that happens meanwhile on a machine whose clock is behind', async () => {
+  test('a refresh does not overwrite a login made in the meantime on a machine whose clock is behind', async () => {
     const { home, token, endpoint } = await underWay();
     await vaultAt(home).vault.login(servers.resource, { interaction: scripted });
     const login = (
@@ -258,7 +258,7 @@ describe('a refresh that is under way', () => {
     expect((await stored(home, servers.resource)).credential.loggedInAt).toBe(login.loggedInAt);
   });
 
-  test('ends before a logout, which then revokes and removes what it yielded', async () => {
+  test('a refresh ends before a logout, which revokes and removes its tokens', async () => {
     const { home, vault, token, endpoint } = await underWay();
     const logout = vault.logout(servers.resource);
     endpoint.open();
@@ -270,7 +270,7 @@ describe('a refresh that is under way', () => {
     await expect(stored(home, servers.resource)).rejects.toThrow('Nothing is stored');
   });
 
-  test('brings nothing back that was removed meanwhile', async () => {
+  test('a refresh restores no login that was removed in the meantime', async () => {
     const { home, token, endpoint } = await underWay();
     const held = await stored(home, servers.resource);
     await partsAt(home).credentialStore.removeRecord(held);
@@ -281,7 +281,7 @@ describe('a refresh that is under way', () => {
 });
 
 describe('a vault that closes', () => {
-  test('waits for no other process’s lease', async () => {
+  test('close does not wait for the lease of another process', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const held = await expire(home, servers.resource);
     const lease = await partsAt(home).store.lock(held.address.id, { waitMs: 0 });
@@ -294,7 +294,7 @@ describe('a vault that closes', () => {
     expect(await storedGeneration(home)).toBe(1);
   });
 
-  test('can be closed twice, and then answers nothing more', async () => {
+  test('close can be called twice, and the vault then answers no more calls', async () => {
     const { vault } = await loggedIn(await temporaryHome(), servers.resource);
     await vault.token(servers.resource);
     await Promise.all([vault.close(), vault.close()]);

@@ -45,8 +45,8 @@ async function countedSince(before: Counters): Promise<Partial<Counters>> {
 
 const ONE_REFRESH = { tokenRequests: 1, refreshGrants: 1, grantsRevoked: 0 };
 
-describe('a token that has expired', () => {
-  test('is refreshed once, and the next generation is stored', async () => {
+describe('an expired token', () => {
+  test('refreshes an expired token once, and stores the next generation', async () => {
     const { home, vault, first } = await loggedIn(await temporaryHome(), servers.resource);
     await expire(home, servers.resource);
     const before = await servers.counters();
@@ -66,7 +66,7 @@ describe('a token that has expired', () => {
     expect(await countedSince(before)).toEqual(ONE_REFRESH);
   });
 
-  test('by the clock, not by our word: two seconds of life, then a refresh, and the server takes the new one', async () => {
+  test('refreshes a token once its two seconds of life are over, and the server accepts the new one', async () => {
     await servers.behave({ accessTokenTtlSeconds: 2 });
     const { vault } = await loggedIn(await temporaryHome(), servers.resource);
     const { token, expiresAt = 0 } = await vault.token(servers.resource);
@@ -78,7 +78,7 @@ describe('a token that has expired', () => {
     expect(await accepted(servers.resource, next.token)).toBe(true);
   });
 
-  test('keeps its refresh token and its scope where the answer leaves them out', async () => {
+  test('keeps the refresh token and the scope if the answer omits them', async () => {
     const { home, vault, first } = await loggedIn(await temporaryHome(), servers.resource);
     await expire(home, servers.resource);
     await servers.behave({ token: 'omit-refresh-token' });
@@ -89,7 +89,7 @@ describe('a token that has expired', () => {
     expect(credential.grantedScope).toContain('tools:call');
   });
 
-  test('without an expiry in the answer is taken as good', async () => {
+  test('takes a token without an expiry as good', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     await expire(home, servers.resource);
     await servers.behave({ token: 'omit-expiry' });
@@ -101,7 +101,7 @@ describe('a token that has expired', () => {
 });
 
 describe('many callers', () => {
-  test('twenty at once in one process make one token request and get one token', async () => {
+  test('twenty callers at once in one process make one token request and get one token', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     await expire(home, servers.resource);
     const before = await servers.counters();
@@ -166,7 +166,7 @@ describe('many callers', () => {
     expect(await countedSince(before)).toEqual({ tokenRequests: 0, refreshGrants: 0, grantsRevoked: 0 });
   });
 
-  test('the one with the least patience does not decide for the others', async () => {
+  test('a caller with a short timeout does not limit the others', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const held = await expire(home, servers.resource);
     const lease = await partsAt(home).store.lock(held.address.id, { waitMs: 0 });
@@ -178,8 +178,8 @@ describe('many callers', () => {
   });
 });
 
-describe('what other processes do', () => {
-  test('is seen within a second, and is not looked for at each call', async () => {
+describe('several processes', () => {
+  test('notices a refresh by another process within a second, without a look at each call', async () => {
     const home = await temporaryHome();
     const inner = new DirectoryStore(home.layout, home.environment);
     let looks = 0;
@@ -203,7 +203,7 @@ describe('what other processes do', () => {
     expect(looks).toBe(looked);
   });
 
-  test('a logout elsewhere is seen within a second too', async () => {
+  test('notices a logout by another process within a second', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     await vault.token(servers.resource);
     await vaultAt(home).vault.logout(servers.resource);
@@ -212,7 +212,7 @@ describe('what other processes do', () => {
     await expect(vault.token(servers.resource)).rejects.toBeInstanceOf(LoginRequiredError);
   });
 
-  test('who comes second to the lease uses what the first one got', async () => {
+  test('the second process to get the lease uses the tokens of the first', async () => {
     const { home } = await loggedIn(await temporaryHome(), servers.resource);
     const stale = await expire(home, servers.resource);
     const { out } = await runScript('token-process.ts', [servers.resource], { HOLDFAST_HOME: home.path });
@@ -228,7 +228,7 @@ describe('what other processes do', () => {
     }).toEqual(JSON.parse(out));
   });
 
-  test('the loser of a race keeps the winner’s tokens when it gets invalid_grant', async () => {
+  test('the loser of a race that gets invalid_grant keeps the winner’s tokens', async () => {
     const { home } = await loggedIn(await temporaryHome(), servers.resource);
     const endpoint = gatedTokenEndpoint(servers.issuer);
     endpoint.open();
@@ -261,7 +261,7 @@ describe('what other processes do', () => {
     expect(after.tokens.accessToken.equals(credential.tokens.accessToken)).toBe(true);
   });
 
-  test('one that holds the lease and does not end is waited for no longer than the caller said', async () => {
+  test('waits for a process with the lease no longer than the caller’s timeout', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const held = await expire(home, servers.resource);
     const lease = await partsAt(home).store.lock(held.address.id, { waitMs: 0 });
@@ -272,7 +272,7 @@ describe('what other processes do', () => {
     expect(await vault.token(servers.resource)).toMatchObject({ generation: 2 });
   });
 
-  test('one that was killed in the middle of its refresh is followed by the next', async () => {
+  test('the next process refreshes after one was killed in the middle of its refresh', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const endpoint = gatedTokenEndpoint(servers.issuer);
     let first = true;
@@ -297,14 +297,14 @@ describe('what other processes do', () => {
   });
 });
 
-describe('early, while the old token still has life', () => {
-  test('it is refreshed without waiting for its end', async () => {
+describe('an old token that still has life left', () => {
+  test('refreshes a token before its end, without waiting for it', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     await leave(home, servers.resource, 60_000);
     expect(await vault.token(servers.resource)).toMatchObject({ generation: 2 });
   });
 
-  test('a caller who would wait too long is served the old one, and later ones too, at one token request', async () => {
+  test('serves the old token to callers who would wait too long, with one token request', async () => {
     const { home, vault, first } = await loggedIn(await temporaryHome(), servers.resource);
     const endpoint = gatedTokenEndpoint(servers.issuer);
     const { log } = await useTokenEndpoint(home, servers.resource, endpoint.handler);
@@ -321,7 +321,7 @@ describe('early, while the old token still has life', () => {
     expect(log).toHaveLength(1);
   });
 
-  test('another process that holds the lease is not waited for', async () => {
+  test('does not wait for another process that holds the lease', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const held = await leave(home, servers.resource, 60_000);
     const lease = await partsAt(home).store.lock(held.address.id, { waitMs: 0 });
@@ -331,7 +331,7 @@ describe('early, while the old token still has life', () => {
     await lease.release();
   });
 
-  test('a lapsed one is an error that says who is in the way', async () => {
+  test('an expired token ends with a lock timeout while another process holds the lease', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const held = await expire(home, servers.resource);
     const lease = await partsAt(home).store.lock(held.address.id, { waitMs: 0 });

@@ -41,7 +41,7 @@ test.each<[string, Reply]>([
   ['a 401 that says nothing', (response) => void response.writeHead(401).end()],
   ['a client whose metadata could not be fetched', json(401, { error: 'invalid_client' })],
   ['a replica that has not seen the newest token', json(400, { error: 'invalid_grant' })],
-])('%s ends no login when it answers once', async (_what, reply) => {
+])('one refusal ends no login: %s', async (_what, reply) => {
   const { as, at, family, one, other } = await expiredLogin();
   as.hooks.before = (n, response) => {
     if (n > 1) return false;
@@ -54,7 +54,7 @@ test.each<[string, Reply]>([
 });
 
 test.each(['invalid_grant', 'invalid_client'])(
-  'a server that answers %s twice, a second apart, ends the login and is not asked again',
+  '%s twice, a second apart, ends the login, and nobody asks again',
   async (error) => {
     const { as, at, one, other } = await expiredLogin();
     const asked: number[] = [];
@@ -100,7 +100,7 @@ test.each<[string, Reply]>([
   ['a page of a firewall', page(403)],
   ['a page of a captive portal', page(200)],
 ])(
-  'a server that answers %s is asked once in each interval, however many callers there are',
+  'asks a server that answers %s once in each interval, however many callers there are',
   async (_what, reply) => {
     const { as, one, other } = await expiredLogin();
     let requests = 0;
@@ -123,7 +123,7 @@ function endedAgo(ms: number) {
   return { loginRequired: { reason: 'refused', error: 'invalid_grant', since: Date.now() - ms } };
 }
 
-test('the refresher brings back a login whose refusal has passed, an hour later', async () => {
+test('the refresher restores a login an hour later if its refusal has passed', async () => {
   const as = await authorizationServer('strict');
   const at = await machine();
   const { vault, store } = engineProcess(new SharedMemory(), at);
@@ -145,7 +145,7 @@ test('the refresher leaves a login alone that was refused a moment ago', async (
   expect(as.presented).toEqual([]);
 });
 
-test('two refreshers together ask once in an hour for a login that stays refused', async () => {
+test('two refreshers together ask once an hour for a login that stays refused', async () => {
   const as = await authorizationServer('strict');
   const at = await machine();
   const shared = new SharedMemory();
@@ -163,7 +163,7 @@ test.each<[string, Record<string, unknown>]>([
   ['no access token', { access_token: undefined }],
   ['an access token in a list', { access_token: ['a'] }],
   ['a token type that nobody knows', { token_type: 'JWT' }],
-])('an answer with %s gives up its refresh token, and the login lives on', async (_what, odd) => {
+])('takes only the refresh token from an answer with %s, and the login survives', async (_what, odd) => {
   const { as, at, family, one, other } = await expiredLogin();
   as.hooks.shape = (body, n) => (n === 1 ? { ...body, ...odd } : body);
   expect(await ended(one.vault.token(RESOURCE))).toBe('InvalidResponseError');
@@ -172,7 +172,7 @@ test.each<[string, Record<string, unknown>]>([
   expect(as.hasEnded(family)).toBe(false);
 });
 
-test('a server that resets the connection may still be at the request', async () => {
+test('nobody asks again at once when a server reset the connection, as it may still be busy', async () => {
   const { as, one, other } = await expiredLogin();
   let requests = 0;
   as.hooks.before = (_n, response) => {
@@ -185,7 +185,7 @@ test('a server that resets the connection may still be at the request', async ()
   expect(requests).toBe(1);
 });
 
-test('a server may still be at a request that its gateway gave up, so nobody sends the token again', async () => {
+test('nobody sends the token again when a gateway gave up, as the server may still be busy', async () => {
   const { as, one, other } = await expiredLogin();
   let requests = 0;
   as.hooks.before = (_n, response) => {
