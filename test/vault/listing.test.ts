@@ -27,7 +27,7 @@ function tokens(changes: Partial<Credential['tokens']>): Credential['tokens'] {
 }
 
 describe('the list', () => {
-  test('of nothing is empty, and touches no keyring and no disk', async () => {
+  test('a list without logins is empty, and touches no keyring and no disk', async () => {
     const home = await temporaryHome();
     const keyring = new DesktopKeyring();
     const { vault } = vaultAt(home, { openers: [opener(keyring), opener(new MemoryKeyring())] });
@@ -36,7 +36,7 @@ describe('the list', () => {
     await expect(readdir(home.path)).rejects.toThrow('ENOENT');
   });
 
-  test('says that someone is refreshing it, while they are, and takes the lease from nobody', async () => {
+  test('the list shows that a login is being refreshed, and takes the lease from nobody', async () => {
     const home = await temporaryHome();
     await keep(home);
     const { credentialStore, store } = partsAt(home);
@@ -50,7 +50,7 @@ describe('the list', () => {
     expect((await vault.list()).credentials).toMatchObject([{ state: 'fresh' }]);
   });
 
-  test('says all that may be shown of a credential, and no secret', async () => {
+  test('the list shows everything about a credential that is not secret', async () => {
     const home = await temporaryHome();
     const kid = await keep(home);
     const listing = await vaultAt(home).vault.list();
@@ -110,13 +110,13 @@ describe('the list', () => {
     ],
     ['one whose scopes are not known', { grantedScope: undefined }, { scopes: [] }],
     ['one with several scopes', { grantedScope: 'read  write' }, { scopes: ['read', 'write'] }],
-  ])('%s', async (_what, changes, expected) => {
+  ])('the list shows the state and scopes of a login: %s', async (_what, changes, expected) => {
     const home = await temporaryHome();
     await keep(home, changes);
     expect((await vaultAt(home).vault.list()).credentials).toMatchObject([expected]);
   });
 
-  test('asks no server and changes nothing', async () => {
+  test('a list asks no server and changes nothing', async () => {
     const home = await temporaryHome();
     const kid = await keep(home, { tokens: tokens({ obtainedAt: 1, expiresAt: 1000 }) });
     const directory = join(home.layout.credentials, kid);
@@ -126,7 +126,7 @@ describe('the list', () => {
     expect((await readFile(join(directory, file), 'latin1')) === before).toBe(true);
   });
 
-  test('shows what does not open beside what does, each with its reason', async () => {
+  test('the list shows records that do not open beside those that do, each with its reason', async () => {
     const home = await temporaryHome();
     const kid = await keep(home);
     await keep(home, {}, 'https://damaged.example/mcp');

@@ -8,7 +8,7 @@ const NO_PROC = requirement('there is no /proc', process.platform === 'linux');
 /* What doctor says of a system without tables of connections, such as macOS and Windows. */
 
 describe('doctor', () => {
-  test('says in one finding that the system does not tell who sends a redirect, and what to do', async () => {
+  test('doctor says in one finding that the system does not tell who sends a redirect, and what to do', async () => {
     const nowhere = ['/nonexistent/net/tcp', '/nonexistent/net/tcp6'];
     const findings = await localUsers(() => tellsUsers(nowhere));
     expect(findings).toHaveLength(1);
@@ -16,11 +16,17 @@ describe('doctor', () => {
     expect(findings[0]?.hint).toMatch(/holdfast login URL --paste$/);
   });
 
-  test.skipIf(NO_PROC)('says nothing of it on Linux, where the system tells', async () => {
-    expect(await localUsers(tellsUsers)).toEqual([]);
-  });
+  test.skipIf(NO_PROC)(
+    'doctor does not mention senders of redirects on Linux, where the system tells',
+    async () => {
+      expect(await localUsers(tellsUsers)).toEqual([]);
+    },
+  );
 
-  test.skipIf(NO_PROC)('says nothing of it where only one of the tables is there', async () => {
-    expect(await tellsUsers(['/nonexistent/net/tcp', '/proc/self/net/tcp'])).toBe(true);
-  });
+  test.skipIf(NO_PROC)(
+    'doctor does not mention senders of redirects where only one of the tables exists',
+    async () => {
+      expect(await tellsUsers(['/nonexistent/net/tcp', '/proc/self/net/tcp'])).toBe(true);
+    },
+  );
 });

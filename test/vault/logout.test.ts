@@ -23,7 +23,7 @@ async function useRevocationEndpoint(home: Home, handler: Handler) {
 }
 
 describe('a logout', () => {
-  test('revokes at the server, and removes the record for every process', async () => {
+  test('a logout revokes at the server, and removes the record for every process', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const { token } = await vault.token(servers.resource);
     expect(await accepted(servers.resource, token)).toBe(true);
@@ -39,7 +39,7 @@ describe('a logout', () => {
     await expect(stored(home, servers.resource)).rejects.toThrow('Nothing is stored');
   });
 
-  test('is seen at once in its own vault', async () => {
+  test('its own vault notices a logout at once', async () => {
     const { vault } = await loggedIn(await temporaryHome(), servers.resource);
     await vault.token(servers.resource);
     await vault.logout(servers.resource);
@@ -50,7 +50,7 @@ describe('a logout', () => {
     });
   });
 
-  test('is seen even where a caller looked the login up before it and finished after', async () => {
+  test('a vault notices a logout even if a caller read the login before it and finished after it', async () => {
     const home = await temporaryHome();
     await loggedIn(home, servers.resource);
     const inner = new DirectoryStore(home.layout, home.environment);
@@ -76,7 +76,7 @@ describe('a logout', () => {
     await expect(vault.token(servers.resource)).rejects.toMatchObject({ code: 'login-required' });
   });
 
-  test('of the registration that is left allows the next login', async () => {
+  test('the registration that a logout keeps allows the next login', async () => {
     const { vault } = await loggedIn(await temporaryHome(), servers.resource);
     await vault.logout(servers.resource);
     await vault.login(servers.resource, { interaction: scripted });
@@ -87,16 +87,19 @@ describe('a logout', () => {
     ['is down', answer(500)],
     ['refuses', answer(400, '{"error":"unsupported_token_type"}', { 'content-type': 'application/json' })],
     ['breaks off', (_request, response) => void response.destroy()],
-  ])('from a server that %s removes what is here all the same, and says so', async (_what, handler) => {
-    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
-    await useRevocationEndpoint(home, handler);
-    const result = await vault.logout(servers.resource);
-    expect(result).toMatchObject({ removed: 1, revocation: 'failed' });
-    expect(result.reason).toBeTruthy();
-    await expect(stored(home, servers.resource)).rejects.toThrow('Nothing is stored');
-  });
+  ])(
+    'a logout from a server that %s removes the local login all the same, and says so',
+    async (_what, handler) => {
+      const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+      await useRevocationEndpoint(home, handler);
+      const result = await vault.logout(servers.resource);
+      expect(result).toMatchObject({ removed: 1, revocation: 'failed' });
+      expect(result.reason).toBeTruthy();
+      await expect(stored(home, servers.resource)).rejects.toThrow('Nothing is stored');
+    },
+  );
 
-  test('from a server without revocation says so', async () => {
+  test('a logout from a server without revocation says so', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     await change(home, servers.resource, ({ server }) => ({
       server: { ...server, revocationEndpoint: undefined },
@@ -104,7 +107,7 @@ describe('a logout', () => {
     expect(await vault.logout(servers.resource)).toMatchObject({ removed: 1, revocation: 'not-offered' });
   });
 
-  test('that its caller gives up leaves the login as it is', async () => {
+  test('a logout whose caller gives up leaves the login as it is', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const reached = gate();
     await useRevocationEndpoint(home, () => reached.open());
@@ -116,7 +119,7 @@ describe('a logout', () => {
     expect(await vault.token(servers.resource)).toMatchObject({ generation: 1 });
   });
 
-  test('ends a login that came in between, at the server too', async () => {
+  test('a logout also ends a login made in the meantime, at the server too', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const reached = gate();
     const may = gate();
@@ -136,7 +139,7 @@ describe('a logout', () => {
     expect(await accepted(servers.resource, accessToken)).toBe(false);
   });
 
-  test('names the records that it could not open, and leaves them', async () => {
+  test('a logout names the records it could not open, and leaves them in place', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const { address } = await stored(home, servers.resource);
     const directory = join(home.layout.credentials, address.kid);
@@ -149,7 +152,7 @@ describe('a logout', () => {
     expect(await readdir(directory)).toEqual([`${address.id}.jwe`]);
   });
 
-  test('of one account leaves the others', async () => {
+  test('a logout from one account leaves the other accounts', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     await vault.login(servers.resource, { account: 'work', interaction: scripted });
     await vault.logout(servers.resource);

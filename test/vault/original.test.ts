@@ -41,7 +41,7 @@ async function recordPath(home: Home, resource: string): Promise<string> {
 }
 
 describe('one credential', () => {
-  test('1, 2: survives store and load with all its fields, through JSON too', async () => {
+  test('1, 2: a credential survives store and load with all its fields, through JSON too', async () => {
     const home = await temporaryHome();
     await keep(home, NOTION);
     const { credential } = await stored(home, NOTION);
@@ -60,14 +60,14 @@ describe('one credential', () => {
     expect(credential.tokens.expiresAt).toBeGreaterThan(credential.tokens.obtainedAt);
   });
 
-  test('3: removing what is not there is no error, and creates nothing', async () => {
+  test('3: removing a missing login is no error, and creates nothing', async () => {
     const home = await temporaryHome();
     const { vault } = vaultAt(home);
     expect(await vault.logout(NOTION)).toEqual({ removed: 0, revocation: 'nothing', undecryptable: [] });
     await expect(lstat(home.path)).rejects.toThrow('ENOENT');
   });
 
-  test('4, 17: what was stored, and what was removed, holds after a reload', async () => {
+  test('4, 17: a stored login and a removed one stay so after a reload', async () => {
     const home = await temporaryHome();
     await vaultAt(home).vault.login(servers.resource, { interaction: scripted });
     expect(await vaultAt(home).vault.token(servers.resource)).toMatchObject({ generation: 1 });
@@ -78,7 +78,7 @@ describe('one credential', () => {
     expect((await vaultAt(home).vault.list()).credentials).toEqual([]);
   });
 
-  test('10, 11: the file is no plaintext, its mode is 0600, its directories 0700', async () => {
+  test('10, 11: the record is no plain text, its mode is 0600, and that of its directories 0700', async () => {
     const home = await temporaryHome();
     await keep(home, NOTION);
     const path = await recordPath(home, NOTION);
@@ -92,7 +92,7 @@ describe('one credential', () => {
     }
   });
 
-  test('23: makes the round trip through the file tier for the server of the original', async () => {
+  test('23: a credential survives the file keyring for the server of the original', async () => {
     const home = await temporaryHome();
     await keep(home, NOTION);
     const { vault } = vaultAt(home);
@@ -108,7 +108,7 @@ describe('one credential', () => {
 });
 
 describe('many credentials', () => {
-  test('8: processes that each store a different login, the first ones in a new directory, all keep theirs', async () => {
+  test('8: processes that each store a different login, some in a new directory, all keep theirs', async () => {
     const home = await temporaryHome();
     const resources = Array.from({ length: 6 }, (_, index) => `https://mcp-${index}.example/mcp`);
     await Promise.all(
@@ -122,7 +122,7 @@ describe('many credentials', () => {
     expect(await readdir(home.layout.credentials)).toHaveLength(1);
   });
 
-  test('19: listing gives every entry', async () => {
+  test('19: a list shows every login', async () => {
     const home = await temporaryHome();
     await keep(home, NOTION);
     await keep(home, NOTION, 'work');
@@ -163,14 +163,14 @@ describe('many credentials', () => {
   });
 });
 
-describe('what does not open', () => {
+describe('records that do not open', () => {
   test.each([
     ['cut short', (text: string) => text.slice(0, -7)],
     ['altered in one byte', (text: string) => text.replace(/.$/, (last) => (last === 'A' ? 'B' : 'A'))],
     ['empty', () => ''],
     ['of something else', () => '{"access_token":"x"}'],
   ])(
-    '18: a record that is %s does not stop a new login, and is moved aside byte for byte',
+    '18: a record that is %s does not stop a new login, and is quarantined byte for byte',
     async (_what, damage) => {
       const home = await temporaryHome();
       await vaultAt(home).vault.login(servers.resource, { interaction: scripted });
@@ -207,7 +207,7 @@ describe('what does not open', () => {
         await mkdir(path, { mode: 0o700 });
       },
     ],
-  ])('16: a record that is %s is not overwritten, and the person is asked nothing', async (_what, spoil) => {
+  ])('16: a record that is %s is not overwritten, and nobody is asked to log in', async (_what, spoil) => {
     const home = await temporaryHome();
     await vaultAt(home).vault.login(servers.resource, { interaction: scripted });
     const path = await recordPath(home, servers.resource);

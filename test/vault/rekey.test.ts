@@ -31,7 +31,7 @@ function itemKeys(item: Uint8Array | undefined): number {
 }
 
 describe('a new key in the same keyring', () => {
-  test('seals every login anew, and the old key stays for what was read before', async () => {
+  test('rekey seals every login under a new key, and keeps the old key for earlier readers', async () => {
     const { home, vault, first } = await loggedIn(await temporaryHome(), servers.resource);
     await vault.login(servers.resource, { account: 'work', interaction: scripted });
     const before = (await stored(home, servers.resource)).key.kid;
@@ -44,14 +44,14 @@ describe('a new key in the same keyring', () => {
     expect((await vault.token(servers.resource)).token.equals(first.tokens.accessToken)).toBe(true);
   });
 
-  test('made again and again, the keys that nothing needs are gone', async () => {
+  test('rekey drops the keys that no record needs when it is repeated', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     for (let round = 0; round < 3; round += 1) await vault.rekey();
     expect(itemKeys(await new FileKeyring(home.layout, home.environment).get('sealing-key'))).toBe(2);
     expect((await records(home)).records).toHaveLength(1);
   });
 
-  test('is found by a process that had read the old one, for a refresh too', async () => {
+  test('a process that had read the old key finds the new one, for a refresh too', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const { token } = await vault.token(servers.resource);
     await runScript('rekey-process.ts', [], { HOLDFAST_HOME: home.path });
@@ -66,7 +66,7 @@ describe('a new key in the same keyring', () => {
     await expect.poll(async () => (await vault.token(servers.resource)).generation).toBe(3);
   });
 
-  test('waits for a refresh that is under way, and seals what it got', async () => {
+  test('rekey waits for a refresh in progress, and seals its tokens', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
     const endpoint = gatedTokenEndpoint(servers.issuer);
     await useTokenEndpoint(home, servers.resource, endpoint.handler);
@@ -80,7 +80,7 @@ describe('a new key in the same keyring', () => {
     expect((await stored(home, servers.resource)).credential.generation).toBe(2);
   });
 
-  test('there is nothing to do where there is no key', async () => {
+  test('rekey does nothing without a key', async () => {
     const home = await temporaryHome();
     expect(await vaultAt(home).vault.rekey()).toEqual({
       keyrings: [],
@@ -92,8 +92,8 @@ describe('a new key in the same keyring', () => {
   });
 });
 
-describe('killed at any step of it', () => {
-  test('every login is readable under one key or the other, in one place, and the next run does the rest', async () => {
+describe('a rekey that is killed at any step', () => {
+  test('every login stays readable in one place under one of the keys, and the next rekey finishes', async () => {
     const script = fileURLToPath(new URL('../support/processes/rekey-process.ts', import.meta.url));
     const rekey = async (home: Home, dieAt: number) =>
       start(process.execPath, [...TYPESCRIPT, script, String(dieAt)], { HOLDFAST_HOME: home.path }).ended;
@@ -128,7 +128,7 @@ describe('another keyring', () => {
     };
   }
 
-  test('takes the logins there, so that a session without the desktop’s keyring has them', async () => {
+  test('rekey moves the logins to the file keyring, where a session without the desktop finds them', async () => {
     const home = await temporaryHome();
     const { desktop, ssh } = sessionsIn(home);
     await desktop().login(servers.resource, { interaction: scripted });
@@ -142,7 +142,7 @@ describe('another keyring', () => {
     await expect(ssh().token(servers.resource)).rejects.toMatchObject({ code: 'key-unavailable' });
   });
 
-  test('that has a login of its own keeps it, and the other stays where it was', async () => {
+  test('rekey leaves a login in place if the other keyring has its own', async () => {
     const home = await temporaryHome();
     const { desktop, ssh } = sessionsIn(home);
     await desktop().login(servers.resource, { interaction: scripted });
@@ -159,7 +159,7 @@ describe('another keyring', () => {
   test.each([
     ['memory', /ends with this process/],
     ['no-such-keyring', /no keyring "no-such-keyring"/],
-  ])('%s is refused, and nothing is touched', async (to, message) => {
+  ])('rekey refuses %s, and touches nothing', async (to, message) => {
     const home = await seededHome();
     const [record = ''] = (await records(home)).records;
     const before = await readFile(join(home.layout.credentials, record));

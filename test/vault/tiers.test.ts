@@ -43,28 +43,28 @@ async function bothLoggedIn() {
 }
 
 describe('two sessions with keys of their own', () => {
-  test('a login without the desktop’s keyring leaves what the desktop sealed', async () => {
+  test('a login without the desktop’s keyring leaves the desktop’s login in place', async () => {
     const { home, fromDesktop, fromSsh } = await bothLoggedIn();
     expect(fingerprint(fromDesktop.token)).not.toBe(fingerprint(fromSsh.token));
     expect(await readdir(home.layout.credentials)).toHaveLength(2);
     await expect(readdir(home.layout.quarantine)).rejects.toThrow('ENOENT');
   });
 
-  test('where both keys are reachable, the strongest one’s credential is read', async () => {
+  test('reads the credential of the strongest key if both keys are available', async () => {
     const { desktop, fromDesktop } = await bothLoggedIn();
     const { vault } = desktop();
     expect((await vault.token(servers.resource)).token.equals(fromDesktop.token)).toBe(true);
     expect((await vault.list()).credentials.map(({ tier }) => tier)).toEqual(['native', 'file']);
   });
 
-  test('a desktop without a login of its own reads the session’s', async () => {
+  test('a desktop without its own login reads the session’s', async () => {
     const { desktop, ssh } = sessionsIn(await temporaryHome());
     await ssh().vault.login(servers.resource, { interaction: scripted });
     const { token } = await ssh().vault.token(servers.resource);
     expect((await desktop().vault.token(servers.resource)).token.equals(token)).toBe(true);
   });
 
-  test('a vault that is kept open sees the stronger login that another process made', async () => {
+  test('a vault that stays open sees the stronger login that another process made', async () => {
     const { desktop, ssh } = sessionsIn(await temporaryHome());
     await ssh().vault.login(servers.resource, { interaction: scripted });
     const kept = desktop().vault;
@@ -77,7 +77,7 @@ describe('two sessions with keys of their own', () => {
       .toBe(true);
   });
 
-  test('a refresh stays under the key that it was read from, so the session is not robbed of its login', async () => {
+  test('a refresh keeps the key of its record, so that the session keeps its login', async () => {
     const home = await temporaryHome();
     const { keyring, desktop, ssh } = sessionsIn(home);
     await ssh().vault.login(servers.resource, { interaction: scripted });
@@ -89,7 +89,7 @@ describe('two sessions with keys of their own', () => {
     expect(keyring.calls.filter((call) => call.startsWith('set'))).toEqual([]);
   });
 
-  test('each refreshes its own: one chain of refresh tokens is never in two places', async () => {
+  test('each session refreshes its own login, and no refresh token is in two places', async () => {
     const { home, desktop, ssh, fromDesktop } = await bothLoggedIn();
     await expire(home, servers.resource);
     expect(await ssh().vault.token(servers.resource)).toMatchObject({ generation: 2 });
@@ -98,7 +98,7 @@ describe('two sessions with keys of their own', () => {
     expect(token.equals(fromDesktop.token)).toBe(true);
   });
 
-  test('a logout on the desktop ends both; one in the session leaves the desktop’s and names it', async () => {
+  test('a logout on the desktop ends both logins, and one in the session names the desktop’s and leaves it', async () => {
     const one = await bothLoggedIn();
     expect(await one.desktop().vault.logout(servers.resource)).toMatchObject({
       removed: 2,
@@ -115,8 +115,8 @@ describe('two sessions with keys of their own', () => {
   });
 });
 
-describe('a keyring that cannot be reached', () => {
-  test('with a record under it is said to be locked, never "not logged in"', async () => {
+describe('a keyring that is unavailable', () => {
+  test('reports a record under a locked keyring as locked, never as "not logged in"', async () => {
     const home = await temporaryHome();
     const { keyring, desktop } = sessionsIn(home);
     await desktop().vault.login(servers.resource, { interaction: scripted });
@@ -134,14 +134,14 @@ describe('a keyring that cannot be reached', () => {
     await expect(vault.token('https://mcp.example.com')).rejects.toMatchObject({ code: 'login-required' });
   });
 
-  test('locked, it does not hide a login that another key opens', async () => {
+  test('a locked keyring does not hide a login that another key opens', async () => {
     const { keyring, desktop, fromSsh } = await bothLoggedIn();
     keyring.locked = true;
     const { token } = await desktop().vault.token(servers.resource);
     expect(token.equals(fromSsh.token)).toBe(true);
   });
 
-  test('absent, with a record under it, is said too, and a login there leaves the record', async () => {
+  test('reports a record whose keyring is absent, and a login there leaves that record', async () => {
     const home = await temporaryHome();
     const { desktop, ssh } = sessionsIn(home);
     await desktop().vault.login(servers.resource, { interaction: scripted });
@@ -152,7 +152,7 @@ describe('a keyring that cannot be reached', () => {
     expect((await desktop().vault.list()).credentials).toHaveLength(2);
   });
 
-  test('chosen by name, it is an error where it is locked', async () => {
+  test('a login fails if the keyring chosen by name is locked', async () => {
     const home = await temporaryHome();
     const { keyring } = sessionsIn(home);
     keyring.locked = true;
@@ -167,7 +167,7 @@ describe('a keyring that cannot be reached', () => {
 });
 
 describe('the desktop’s keyring', () => {
-  test('is not touched by a miss', async () => {
+  test('does not touch the desktop’s keyring for a login that does not exist', async () => {
     const home = await temporaryHome();
     const { keyring, desktop } = sessionsIn(home);
     const { vault } = desktop();
@@ -182,7 +182,7 @@ describe('the desktop’s keyring', () => {
     expect(keyring.calls).toEqual([]);
   });
 
-  test('is read once by a vault, however many tokens it gives, and written once by the first login', async () => {
+  test('a vault reads the desktop’s keyring once for all tokens, and a first login writes it once', async () => {
     const { keyring, desktop } = sessionsIn(await temporaryHome());
     const { vault } = desktop();
     await vault.login(servers.resource, { interaction: scripted });
@@ -198,7 +198,7 @@ describe('the desktop’s keyring', () => {
     expect(keyring.calls).toEqual(['probe', 'get sealing-key']);
   });
 
-  test('holds no token: the credential lies in the store', async () => {
+  test('the desktop’s keyring holds no token, since the credential is in the store', async () => {
     const home = await temporaryHome();
     const { keyring, desktop, ssh } = sessionsIn(home);
     await ssh().vault.login(servers.resource, { interaction: scripted });
