@@ -49,14 +49,14 @@ async function desk(): Promise<Desk> {
 }
 
 describe.skipIf(WINDOWS)('the program that BROWSER names', () => {
-  test('is started with the URL as its one argument, whatever spaces its name has', async () => {
+  test('the BROWSER program starts with the URL as its one argument, whatever spaces its name has', async () => {
     const { program, environment, opened } = await desk();
     const BROWSER = await program('my browser; echo $HOME');
     expect(await openBrowser(URL_OF_LOGIN, environment({ BROWSER }))).toBe(true);
     expect((await opened()).args).toEqual([URL_OF_LOGIN]);
   });
 
-  test('is looked up on the PATH, and comes before the desktop’s own', async () => {
+  test('looks the BROWSER program up on the PATH, and prefers it to the desktop’s browser', async () => {
     const { program, environment, opened } = await desk();
     await program('my browser');
     await program('xdg-open', 'process.exit(1)');
@@ -69,13 +69,13 @@ describe.skipIf(WINDOWS)('the program that BROWSER names', () => {
     'https://as.example/?a=1&&calc.exe&b=^"&c=%PATH%&d=!x!',
     'https://as.example/?q=--new-window -x <y> {z} ~ *',
     'http://127.0.0.1:8080/--version',
-  ])('gets %s as one argument that no shell has read', async (url) => {
+  ])('passes %s to the BROWSER program as one argument that no shell has read', async (url) => {
     const { program, environment, opened } = await desk();
     expect(await openBrowser(url, environment({ BROWSER: await program('browser') }))).toBe(true);
     expect((await opened()).args).toEqual([new URL(url).href]);
   });
 
-  test('is not told the passphrase, and is told everything else', async () => {
+  test('hides the passphrase from the BROWSER program, and passes it all other variables', async () => {
     const { program, environment, opened } = await desk();
     const BROWSER = await program('browser');
     const variables = { BROWSER, HOLDFAST_PASSPHRASE: 'a-secret', HOLDFAST_HOME: '/h', WAYLAND_DISPLAY: 'w' };
@@ -86,14 +86,14 @@ describe.skipIf(WINDOWS)('the program that BROWSER names', () => {
     expect(env).toMatchObject({ HOLDFAST_HOME: '/h', WAYLAND_DISPLAY: 'w' });
   });
 
-  test('may stay open: a browser that runs on has opened', async () => {
+  test('counts a BROWSER program that keeps running as opened', async () => {
     const { program, environment } = await desk();
     // It ends by itself, so that the test leaves nothing running.
     const BROWSER = await program('browser', 'setTimeout(() => {}, 3000)');
     expect(await openBrowser(URL_OF_LOGIN, environment({ BROWSER }))).toBe(true);
   });
 
-  test('that fails at once has not opened', async () => {
+  test('does not count a BROWSER program that fails at once as opened', async () => {
     const { program, environment, opened } = await desk();
     for (const ending of ['process.exit(3)', 'process.kill(process.pid, "SIGKILL")']) {
       const BROWSER = await program('browser', ending);
@@ -102,7 +102,7 @@ describe.skipIf(WINDOWS)('the program that BROWSER names', () => {
     }
   });
 
-  test('that is missing, or is no program, has not opened', async () => {
+  test('does not count a BROWSER program that is missing or no program as opened', async () => {
     const { directory, environment } = await desk();
     const file = join(directory, 'text');
     await writeFile(file, 'hello');
@@ -118,7 +118,7 @@ describe.skipIf(WINDOWS)('the program that BROWSER names', () => {
     }
   });
 
-  test('cannot open what is longer than any argument may be', async () => {
+  test('cannot open a URL that is longer than any argument may be', async () => {
     const { program, environment } = await desk();
     const BROWSER = await program('browser');
     const url = `https://as.example/?${'x'.repeat(8 * 1024 * 1024)}`;
@@ -128,7 +128,7 @@ describe.skipIf(WINDOWS)('the program that BROWSER names', () => {
 
 describe.skipIf(WINDOWS)('the desktop’s own browser', () => {
   test.each(['DISPLAY', 'WAYLAND_DISPLAY'])(
-    'is opened where %s says that there is a desktop',
+    'opens the desktop’s browser if %s says that there is a desktop',
     async (name) => {
       const { program, environment, opened } = await desk();
       await program('xdg-open');
@@ -140,7 +140,7 @@ describe.skipIf(WINDOWS)('the desktop’s own browser', () => {
     },
   );
 
-  test('is that of Windows in its subsystem for Linux', async () => {
+  test('opens the browser of Windows in its subsystem for Linux', async () => {
     const { program, environment, opened } = await desk();
     await program('rundll32.exe');
     const variables = { WSL_DISTRO_NAME: 'Debian', DISPLAY: ':0' };
@@ -148,14 +148,14 @@ describe.skipIf(WINDOWS)('the desktop’s own browser', () => {
     expect((await opened()).args).toEqual(['url.dll,FileProtocolHandler', URL_OF_LOGIN]);
   });
 
-  test('is not opened where it is missing or fails', async () => {
+  test('reports a desktop’s browser that is missing or fails as not opened', async () => {
     const { program, environment } = await desk();
     expect(await openBrowser(URL_OF_LOGIN, environment({ DISPLAY: ':0' }))).toBe(false);
     await program('xdg-open', 'process.exit(3)');
     expect(await openBrowser(URL_OF_LOGIN, environment({ DISPLAY: ':0' }))).toBe(false);
   });
 
-  test('is not opened without a display', async () => {
+  test('opens no browser without a display', async () => {
     const { program, environment, opened } = await desk();
     await program('xdg-open');
     for (const variables of [{}, { BROWSER: '', DISPLAY: '' }]) {
@@ -169,20 +169,20 @@ describe('what opens a URL on other systems', () => {
   const openerOn = (platform: NodeJS.Platform, variables: Record<string, string> = {}) =>
     openerOf({ variables, platform, homeDirectory: '/', uid: undefined });
 
-  test('is their own program, by its full path', () => {
+  test('opens a URL with the system’s own program, by its full path', () => {
     expect(openerOn('darwin')).toEqual(['/usr/bin/open']);
     expect(openerOn('win32')?.[0]).toBe('C:\\Windows\\System32\\rundll32.exe');
     expect(openerOn('win32', { SystemRoot: 'D:\\W' })?.[0]).toBe('D:\\W\\System32\\rundll32.exe');
   });
 
-  test.each(['darwin', 'win32'] as const)('is nothing on %s over SSH, but for BROWSER', (platform) => {
+  test.each(['darwin', 'win32'] as const)('opens nothing on %s over SSH, except with BROWSER', (platform) => {
     const SSH_CONNECTION = '192.0.2.1 1 192.0.2.2 22';
     expect(openerOn(platform, { SSH_CONNECTION })).toBeUndefined();
     expect(openerOn(platform, { SSH_CONNECTION, BROWSER: 'b' })).toEqual(['b']);
   });
 });
 
-describe('what is neither http nor https', () => {
+describe('a URL that is neither http nor https', () => {
   test.each([
     'javascript:alert(1)',
     'JavaScript:alert(1)',
@@ -197,7 +197,7 @@ describe('what is neither http nor https', () => {
     'as.example/authorize',
     'https://',
     '',
-  ])('%j is refused, and nothing is started', async (url) => {
+  ])('refuses to open %j, and starts nothing', async (url) => {
     const { directory, program, environment, opened } = await desk();
     const BROWSER = WINDOWS ? join(directory, 'browser') : await program('browser');
     await expect(openBrowser(url, environment({ BROWSER, DISPLAY: ':0' }))).rejects.toThrow(UnsafeUrlError);

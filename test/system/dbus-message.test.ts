@@ -13,12 +13,12 @@ function bodyOf(signature: string, body: readonly unknown[]) {
 }
 
 describe('a D-Bus message', () => {
-  test('says its own length in its first sixteen bytes', () => {
+  test('states its length in its first sixteen bytes', () => {
     const message = encodeCall({ ...CALL, signature: 's', body: ['text'] }, 7);
     expect(messageLength(message.subarray(0, HEADER_BYTES))).toBe(message.length);
   });
 
-  test('comes back as it was, whatever the values', () => {
+  test('decodes to the values that were encoded', () => {
     fc.assert(
       fc.property(
         fc.string({ unit: 'binary' }),
@@ -35,7 +35,7 @@ describe('a D-Bus message', () => {
     );
   });
 
-  test('of a big-endian machine is read', () => {
+  test('a message of a big-endian machine is read', () => {
     // A reply to call 5 whose body is the text "hi".
     const fields = '0501750000000005' + '0801670001730000';
     const message = Buffer.from(`4202000100000007000000090000000f${fields}00000002686900`, 'hex');
@@ -43,7 +43,7 @@ describe('a D-Bus message', () => {
     expect(decodeMessage(message)).toEqual({ type: 2, replySerial: 5, errorName: undefined, body: ['hi'] });
   });
 
-  test('that is damaged anywhere, or cut off, is read or refused, and nothing else', () => {
+  test('reads or refuses a message that is damaged anywhere or cut off, and throws nothing else', () => {
     const good = encodeCall(
       {
         ...CALL,
@@ -75,7 +75,7 @@ describe('a D-Bus message', () => {
     );
   });
 
-  test('whose variants lie in each other without end is refused', () => {
+  test('refuses a message with endlessly nested variants', () => {
     let nested = new Variant('s', 'x');
     for (let depth = 0; depth < 100; depth += 1) nested = new Variant('v', nested);
     expect(() => bodyOf('v', [nested])).toThrow(MalformedMessageError);

@@ -30,19 +30,19 @@ async function reaches(address: string): Promise<boolean> {
 }
 
 describe.skipIf(NO_DBUS)('the address of a bus', () => {
-  test('may be a path with characters that are escaped', async () => {
+  test('reads an address whose path has escaped characters', async () => {
     const directory = join(await temporaryDirectory(), 'with space, ünd;more');
     await mkdir(directory);
     const escaped = encodeURIComponent(join(directory, 'bus')).replaceAll('%2F', '/');
     expect(await reaches(await busAt(`unix:path=${escaped}`))).toBe(true);
   });
 
-  test('may be an abstract socket', async () => {
+  test('connects to an abstract socket', async () => {
     const name = `/holdfast-test/${process.pid}-${Date.now()}`;
     expect(await reaches(await busAt(`unix:abstract=${name}`))).toBe(true);
   });
 
-  test('may be several, of which the first that answers is taken', async () => {
+  test('connects to the first of several addresses that answers', async () => {
     const directory = await temporaryDirectory();
     const real = await busAt(`unix:path=${join(directory, 'bus')}`);
     const several = `tcp:host=127.0.0.1,port=1;unix:path=${join(directory, 'none')};${real}`;
@@ -56,7 +56,7 @@ describe.skipIf(NO_DBUS)('the address of a bus', () => {
     'unixexec:path=/bin/false',
     'unix:',
     'nonsense',
-  ])('that names no Unix socket is not connected: %j', async (address) => {
+  ])('does not connect to an address without a Unix socket: %j', async (address) => {
     await expect(connectBus(address, deadlineIn(5_000))).rejects.toMatchObject({
       errorName: 'disconnected',
     });
@@ -64,17 +64,17 @@ describe.skipIf(NO_DBUS)('the address of a bus', () => {
 });
 
 describe('a connection to a bus', () => {
-  test('that is refused at the door says so', async () => {
+  test('reports a bus that refuses authentication', async () => {
     const address = await babblingBus(Buffer.alloc(0), 'REJECTED EXTERNAL\r\n');
     await expect(connectBus(address, deadlineIn(5_000))).rejects.toMatchObject({ errorName: 'AuthFailed' });
   });
 
-  test('that is greeted with endless text is given up', async () => {
+  test('gives up on a bus that greets with endless text', async () => {
     const address = await babblingBus(Buffer.alloc(0), 'x'.repeat(100_000));
     await expect(connectBus(address, deadlineIn(60_000))).rejects.toThrow(BusError);
   });
 
-  test('that is closed fails the calls that wait, and those that follow', async () => {
+  test('a closed connection fails the calls that wait, and those that follow', async () => {
     // Lets in, and answers the greeting only: its serial is 1.
     const hello = Buffer.from('6c0201000000000001000000080000000501750001000000', 'hex');
     const bus = await connectBus(await babblingBus(hello), deadlineIn(5_000));

@@ -40,7 +40,7 @@ async function withFixedModes(mode: string, chmod: 'ignore' | 'deny'): Promise<s
 
 describe.skipIf(NO_FUSE)('a file system with fixed modes', () => {
   test.each(['ignore', 'deny'] as const)(
-    'that others can read is refused each time, with no chmod that would %s it, and nothing is left there',
+    'refuses each time a directory that others can read and whose chmod would %s, and leaves nothing there',
     async (chmod) => {
       const directory = await withFixedModes('0777', chmod);
       const at = commandLine(join(directory, 'home'), [login.servers]);
@@ -55,7 +55,7 @@ describe.skipIf(NO_FUSE)('a file system with fixed modes', () => {
     },
   );
 
-  test('that is mounted for its owner alone serves as a home', async () => {
+  test('uses a directory that is mounted for its owner alone as a home', async () => {
     const directory = await withFixedModes('0700', 'ignore');
     await mkdir(join(directory, 'parent'));
     const at = commandLine(join(directory, 'parent', 'home'), [login.servers]);

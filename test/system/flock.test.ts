@@ -7,7 +7,7 @@ import { tryFlock } from '../../src/system/locks/flock.ts';
 import { temporaryHome } from '../support/homes/home.ts';
 
 test.skipIf(process.platform === 'win32')(
-  'a lock file that is removed between its opening and its lock is opened again, so that the next caller is kept out',
+  'opens a lock file again if it was removed before it was locked, so that the next caller waits',
   async () => {
     const { path: directory } = await temporaryHome();
     await mkdir(directory, { mode: 0o700 });

@@ -62,7 +62,7 @@ describe.each([
     async (lock: string) => writeFile(lock, `${await deadProcess()}\n2026-01-01T00:00:00.000Z\n`),
   ],
 ])('the lock of %s', (_, under, hold, abandon) => {
-  test('is there while the step runs, and is gone afterwards, whatever became of the step', async () => {
+  test('the lock exists while the step runs, and is gone afterwards, whether the step failed or not', async () => {
     const { during, after } = await seen((file, names) => under(file, names, 1_000) as Promise<string[]>);
     expect(during).toContain('file.lock');
     expect(after).toEqual(['file']);
@@ -73,7 +73,7 @@ describe.each([
     expect(failed.after).toEqual(['file']);
   });
 
-  test('that a living holder has is left to it, and said', async () => {
+  test('leaves a lock to its live holder, and names it in the error', async () => {
     const { after } = await seen(async (file) => {
       await hold(`${file}.lock`);
       await expect(under(file, () => Promise.reject(new Error('ran')), 200)).rejects.toMatchObject({
@@ -86,7 +86,7 @@ describe.each([
     expect(after).toContain('file.lock');
   });
 
-  test('that was left behind is taken', async () => {
+  test('takes a lock that was left behind', async () => {
     const { during, after } = await seen(async (file, names) => {
       await hold(`${file}.lock`);
       await abandon(`${file}.lock`);
@@ -96,7 +96,7 @@ describe.each([
     expect(after).toEqual(['file']);
   });
 
-  test('lets one in at a time, of many', async () => {
+  test('lets one of many callers in at a time', async () => {
     const directory = await temporaryDirectory();
     const file = join(directory, 'file');
     await writeFile(file, '0');
@@ -116,8 +116,8 @@ describe.each([
   });
 });
 
-describe('what the lock holds', () => {
-  test('is what Cline looks for: a directory that is never empty', async () => {
+describe('the content of a foreign lock', () => {
+  test('the lock for Cline is a directory that is never empty', async () => {
     const { during } = await seen((file, names) =>
       underOwnedDirectory(`${file}.lock`, { staleMs: 1_000, waitMs: 1_000 }, names),
     );
@@ -128,7 +128,7 @@ describe('what the lock holds', () => {
     ]);
   });
 
-  test('is what opencode looks for: a heartbeat, and who holds it', async () => {
+  test('the lock for opencode has a heartbeat and names its holder', async () => {
     await seen(async (file) => {
       const lock = `${file}.lock`;
       return underHeartbeatDirectory(lock, { staleMs: 60_000, waitMs: 1_000 }, async () => {
@@ -144,7 +144,7 @@ describe('what the lock holds', () => {
     });
   });
 
-  test('lies, for mcporter, beside the file that a link leads to', async () => {
+  test('the lock for mcporter is beside the file that a link leads to', async () => {
     const directory = await temporaryDirectory();
     const elsewhere = await temporaryDirectory();
     await writeFile(join(elsewhere, 'real'), '{}');
@@ -160,7 +160,7 @@ describe('what the lock holds', () => {
 });
 
 describe('a lock that another process has taken for left behind', () => {
-  test('is not removed under its new holder', async () => {
+  test('does not remove a lock that another process has taken over', async () => {
     const directory = await temporaryDirectory();
     const file = join(directory, 'file');
     const lock = `${file}.lock`;

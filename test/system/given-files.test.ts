@@ -18,12 +18,12 @@ describe.skipIf(process.platform === 'win32')('a file that somebody else names',
     return path;
   }
 
-  test('is not waited for when it is a pipe that nobody writes to', async () => {
+  test('does not wait for a pipe that nobody writes to', async () => {
     expect(String(await readGivenFile(await fifo(), bounded))).toBe('');
     await expect(readGivenFile(await fifo(), { ...bounded, pipes: false })).rejects.toThrow(/is a pipe/);
   });
 
-  test('is read to its end when it is a pipe, as <(command) makes one', async () => {
+  test('reads a pipe to its end, as <(command) makes one', async () => {
     const path = await fifo();
     const writer = spawn('sh', [
       '-c',
@@ -35,7 +35,7 @@ describe.skipIf(process.platform === 'win32')('a file that somebody else names',
     expect(String(await readGivenFile(path, bounded))).toBe('onetwo');
   });
 
-  test('is said to be what it is when it is a directory, a device or a socket', async () => {
+  test('names the kind of a given path that is a directory, a device or a socket', async () => {
     const directory = await temporaryDirectory();
     const says = { ...bounded, says: 'THE_VARIABLE' };
     await expect(readGivenFile(directory, says)).rejects.toThrow(
@@ -53,7 +53,7 @@ describe.skipIf(process.platform === 'win32')('a file that somebody else names',
 });
 
 describe.skipIf(process.platform === 'win32' || process.getuid?.() === undefined)(
-  'one rule for the modes of every secret in a file',
+  'the file modes that are allowed for each secret',
   () => {
     const ways = {
       HOLDFAST_PASSPHRASE_FILE: async (file: string) => {

@@ -31,7 +31,7 @@ describe.each<{ kind: LockKind }>([{ kind: 'flock' }, { kind: 'lease-file' }])(
       return holder;
     }
 
-    test('says which one it is', async () => {
+    test('names its own kind', async () => {
       const lock = await acquire(await lockPath(), 0);
       expect(lock.kind).toBe(kind);
       await lock.release();
@@ -55,14 +55,14 @@ describe.each<{ kind: LockKind }>([{ kind: 'flock' }, { kind: 'lease-file' }])(
       expect(order).toEqual(Array.from({ length: 50 }, (_, index) => index));
     });
 
-    test('is not taken from a living process, even one that is stopped', async () => {
+    test('leaves the lock to a live process, even a stopped one', async () => {
       const path = await lockPath();
       const holder = await holderOf(path);
       holder.kill('SIGSTOP');
       await expect(acquire(path, 200)).rejects.toThrow(LockTimeoutError);
     });
 
-    test('is free as soon as its holder is killed', async () => {
+    test('frees the lock as soon as its holder is killed', async () => {
       const path = await lockPath();
       const holder = await holderOf(path);
       const waiting = acquire(path, 30_000);
@@ -92,7 +92,7 @@ describe.each<{ kind: LockKind }>([{ kind: 'flock' }, { kind: 'lease-file' }])(
       expect(left.filter((name) => name.startsWith('a.lock.lock.'))).toEqual([]);
     });
 
-    test('lets those behind through when one in the queue gives up', async () => {
+    test('lets the next caller through when one in the queue gives up', async () => {
       const path = await lockPath();
       const first = await acquire(path, 0);
       const abort = new AbortController();
@@ -104,7 +104,7 @@ describe.each<{ kind: LockKind }>([{ kind: 'flock' }, { kind: 'lease-file' }])(
       await (await third).release();
     });
 
-    test('keeps those behind out when one in the queue gives up', async () => {
+    test('still admits a caller after others in the queue timed out', async () => {
       const path = await lockPath();
       const first = await acquire(path, 0);
       await expect(acquire(path, 20)).rejects.toThrow(LockTimeoutError);
@@ -118,7 +118,7 @@ describe.each<{ kind: LockKind }>([{ kind: 'flock' }, { kind: 'lease-file' }])(
       process.geteuid?.() === 0 &&
         spawnSync('unshare', ['--pid', '--fork', 'true'], { stdio: 'ignore' }).status === 0,
     );
-    test.skipIf(namespaces)('is not taken from a process of another PID namespace', async () => {
+    test.skipIf(namespaces)('leaves the lock to a process of another PID namespace', async () => {
       const path = await lockPath();
       const inside = start('unshare', [
         '--pid',
@@ -139,7 +139,7 @@ describe.each<{ kind: LockKind }>([{ kind: 'flock' }, { kind: 'lease-file' }])(
 );
 
 describe('the lock by flock', () => {
-  test('is taken on the file that has the name now, when someone removed the old one', async () => {
+  test('locks the file that has the name now when the old one was removed', async () => {
     const path = await lockPath();
     await (await acquireLock(path, { waitMs: 0 })).release();
     await unlink(path);
@@ -168,7 +168,7 @@ describe('the lock by lease file', () => {
       'whose time namespace is unknown and whose number no process has',
       [boot, pidNamespace, host, nobody, '1', 'n'],
     ],
-  ])('is taken over from an owner %s', async (_what, parts) => {
+  ])('takes a lease file over from an owner %s', async (_what, parts) => {
     const path = await lockPath();
     await symlink(ownedBy(parts), `${path}.owner`);
     await (await acquire(path)).release();
@@ -179,7 +179,7 @@ describe('the lock by lease file', () => {
     ['of another container', [boot, 'pid:[1]', host, pid, started, 'n']],
     ['that lives in another time namespace', [boot, elsewhere, host, process.ppid, '1', 'n']],
     ['that is not an identity', ['who knows']],
-  ])('is not taken from an owner %s, and the error says how to free it', async (_what, parts) => {
+  ])('leaves a lease file to an owner %s, and says how to free it', async (_what, parts) => {
     const path = await lockPath();
     await symlink(ownedBy(parts), `${path}.owner`);
     await expect(acquire(path)).rejects.toMatchObject({
@@ -195,11 +195,11 @@ describe('HOLDFAST_LOCK', () => {
     ['', undefined],
     ['flock', 'flock'],
     ['lease-file', 'lease-file'],
-  ])('%j chooses %j', (value, kind) => {
+  ])('HOLDFAST_LOCK=%j chooses %j', (value, kind) => {
     expect(lockKindOf({ HOLDFAST_LOCK: value })).toBe(kind);
   });
 
-  test('refuses another word', () => {
+  test('refuses any other value of HOLDFAST_LOCK', () => {
     expect(() => lockKindOf({ HOLDFAST_LOCK: 'mutex' })).toThrow(InvalidArgumentError);
   });
 });

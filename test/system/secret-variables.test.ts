@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { withoutSecrets } from '../../src/system/processes/secret-variables.ts';
 
 describe('the environment of a program that is not Holdfast', () => {
-  test('has nothing that opens the store or proves the client', () => {
+  test('contains nothing that opens the store or authenticates the client', () => {
     const variables = {
       PATH: '/usr/bin',
       HOLDFAST_HOME: '/home',
@@ -28,7 +28,7 @@ describe('the environment of a program that is not Holdfast', () => {
     ['PGPASSWORD', { HOLDFAST_STORE: 'postgres://db/x' }],
     ['REDISCLI_AUTH', { HOLDFAST_STORE: 'redis://cache' }],
     ['VAULT_TOKEN', { HOLDFAST_SEALING_KMS: 'vault+https://vault:8200/transit/keys/k' }],
-  ])('has %s only where our own store does not open with it', (secret, ours) => {
+  ])('contains %s only if Holdfast does not open its own store with it', (secret, ours) => {
     expect(withoutSecrets({ ...ours, [secret]: 'secret' })).toEqual(ours);
     expect(withoutSecrets({ [secret]: 'theirs' })).toEqual({ [secret]: 'theirs' });
   });

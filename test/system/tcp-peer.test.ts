@@ -37,7 +37,7 @@ const HOSTS = [
 ] as const;
 
 describe.skipIf(notLinux)('the user at the other end of a TCP connection', () => {
-  test.each(HOSTS)('is found for both ends: server at %s, client to %s', async (at, to) => {
+  test.each(HOSTS)('finds the user at both ends: server at %s, client to %s', async (at, to) => {
     const { server, port } = await listening(at);
     const arrival = once(server, 'connection') as Promise<[Socket]>;
     const client = await connected(port, to);
@@ -49,7 +49,7 @@ describe.skipIf(notLinux)('the user at the other end of a TCP connection', () =>
     expect(isAnotherUser(await tcpServerOf(client))).toBe(false);
   });
 
-  test('is not known for a client that left before anybody looked', async () => {
+  test('knows no user of a client that left before anybody looked', async () => {
     for (const how of ['fin', 'rst']) {
       const { server, port } = await listening('127.0.0.1');
       const arrival = once(server, 'connection') as Promise<[Socket]>;
@@ -62,13 +62,13 @@ describe.skipIf(notLinux)('the user at the other end of a TCP connection', () =>
     }
   });
 
-  test('is not known for a socket that was never connected', async () => {
+  test('knows no user of a socket that was never connected', async () => {
     expect(await tcpClientOf(new Socket())).toEqual({ kind: 'gone' });
   });
 });
 
 describe.skipIf(NO_OTHER_USER)('another user of this machine', () => {
-  test.each(HOSTS)('is told from ours as a client: server at %s, client to %s', async (at, to) => {
+  test.each(HOSTS)('recognises another user’s client: server at %s, client to %s', async (at, to) => {
     const { server, port } = await listening(at);
     const arrival = once(server, 'connection') as Promise<[Socket]>;
     await tcpEnd(['ask', String(port), to, '/'], OTHER_USER);
@@ -79,14 +79,14 @@ describe.skipIf(NO_OTHER_USER)('another user of this machine', () => {
     expect(isAnotherUser(peer)).toBe(true);
   });
 
-  test.each(HOSTS)('is told from ours as a server: server at %s, client to %s', async (at, to) => {
+  test.each(HOSTS)('recognises another user’s server: server at %s, client to %s', async (at, to) => {
     const child = await tcpEnd(['listen', at], OTHER_USER);
     const port = Number(await said(child));
     const socket = await connected(port, to);
     expect(await tcpServerOf(socket)).toEqual({ kind: 'user', uid: OTHER_USER });
   });
 
-  test('is told from ours as a server that has not accepted the connection yet', async () => {
+  test('recognises another user’s server that has not accepted the connection yet', async () => {
     const child = await tcpEnd(['listen', '127.0.0.1'], OTHER_USER);
     const port = Number(await said(child));
     // A stopped process accepts nothing, and the kernel completes the connection for it.
@@ -97,7 +97,7 @@ describe.skipIf(NO_OTHER_USER)('another user of this machine', () => {
 });
 
 describe.skipIf(NO_SMALL_INTERNET)('a client in another network namespace', () => {
-  test('is unlisted, and no other user', async () => {
+  test('reports a client in another network namespace as unlisted, not as another user', async () => {
     const server = new URL('../support/tcp-peer-process.ts', import.meta.url).pathname;
     const running = start('unshare', [
       '--user',
