@@ -75,7 +75,7 @@ describe('a remote server', () => {
     'https://x.example/#f',
     'https://x.example/\u0000',
     'https://x.example/a b',
-  ])('may not name %j as its authorization server', async (issuer) => {
+  ])('a remote server may not name %j as its authorization server', async (issuer) => {
     const server = await publishing((origin) => ({
       resource: `${origin}/mcp`,
       authorization_servers: [issuer],
@@ -98,7 +98,7 @@ describe('a remote server', () => {
     'https://x.example/a$(id)',
     'https://x.example/a`id`',
     'https://x.example/"&calc&"',
-  ])('may not name %j as the page to log in at', async (page) => {
+  ])('a remote server may not name %j as the page to log in at', async (page) => {
     const server = await publishing(
       (origin) => ({ resource: `${origin}/mcp`, authorization_servers: [origin] }),
       { authorization_endpoint: page },

@@ -21,7 +21,7 @@ async function sourcesWith(pattern: RegExp): Promise<string[]> {
 }
 
 describe('the programs that Holdfast starts', () => {
-  test('are started in three files, which the test below drives', async () => {
+  test('Holdfast starts programs in three files only, which the test below drives', async () => {
     expect(await sourcesWith(/node:child_process|node:cluster|\bprocess\.binding\b/)).toEqual([
       'system/processes/browser.ts',
       'system/processes/command-output.ts',
@@ -33,12 +33,12 @@ describe('the programs that Holdfast starts', () => {
     ['openBrowser', ['cli/commands/login-interaction.ts', 'proxy/login/login-coordinator.ts']],
     ['commandOutput', ['keyring/provided/key-source.ts']],
     ['runCommand', ['cli/commands/run.ts']],
-  ])('are given their arguments by the callers of %s', async (name, callers) => {
+  ])('only the known files call %s', async (name, callers) => {
     expect(await sourcesWith(new RegExp(`(?<!function )\\b${name}\\(`))).toEqual(callers);
   });
 });
 
-describe('no program that Holdfast starts has a secret among its arguments', () => {
+describe('secrets in the arguments of programs that Holdfast starts', () => {
   const holdfast = command();
   let servers: Servers;
   beforeAll(async () => {
@@ -82,7 +82,7 @@ describe('no program that Holdfast starts has a secret among its arguments', () 
     return forms.flatMap((form) => names.flatMap((name) => form.getAll(name)));
   }
 
-  test('but the authorization URL of the browser, with its state: the documented exception', async () => {
+  test('no program gets a secret as an argument, except the browser, whose URL has the state', async () => {
     const home = await userHome();
     const key = (await holdfast.run(['key', 'new'], { home })).out.trim();
     expect(key).toMatch(/^[\w-]{43}$/);

@@ -111,7 +111,7 @@ function checkSaid(text: string): void {
 }
 
 test.each(ANSWERS)(
-  'to %s, the proxy answers or tries again and ends well, and a login ends with a sentence and its exit code',
+  'the proxy survives %s and ends well, and a login ends with a message and its exit code',
   async (name, bytes) => {
     await Promise.all([
       proxied(name, bytes, 'http-first'),

@@ -69,7 +69,7 @@ describe.each([
 ] as const)('the %s entry in %s', (id, name, start) => {
   // 224 of each format.
   test.each(URLS)(
-    'holds exactly the words meant for %j and every hostile label, and the rest stays',
+    'holds exactly the intended words for %j and every hostile label, and leaves the rest',
     async (url) => {
       const format = await formatOf(name);
       const client = CLIENTS.find((one) => one.id === id);
@@ -116,24 +116,27 @@ describe.skipIf(NO_SH)('a command line for a shell', () => {
     return { directory, show };
   }
 
-  test.each(URLS)('of a headers helper for %j is read by sh as it was meant, or refused', async (url) => {
-    const { directory, show } = await reader();
-    const resource = new URL(url).href;
-    for (const account of LABELS) {
-      let line: string;
-      try {
-        line = helperCommand([show], { resource, account });
-      } catch (error) {
-        expect(error).toBeInstanceOf(InvalidArgumentError);
-        continue;
+  test.each(URLS)(
+    'sh reads a headers helper’s command for %j as intended, or Holdfast refuses it',
+    async (url) => {
+      const { directory, show } = await reader();
+      const resource = new URL(url).href;
+      for (const account of LABELS) {
+        let line: string;
+        try {
+          line = helperCommand([show], { resource, account });
+        } catch (error) {
+          expect(error).toBeInstanceOf(InvalidArgumentError);
+          continue;
+        }
+        const { stdout } = await run('sh', ['-c', line], { cwd: directory });
+        expect(stdout).toBe(`${['headers', resource, '--json', `--account=${account}`].join('\n')}\n`);
       }
-      const { stdout } = await run('sh', ['-c', line], { cwd: directory });
-      expect(stdout).toBe(`${['headers', resource, '--json', `--account=${account}`].join('\n')}\n`);
-    }
-    await expect(access(join(directory, 'HACK'))).rejects.toThrow('ENOENT');
-  });
+      await expect(access(join(directory, 'HACK'))).rejects.toThrow('ENOENT');
+    },
+  );
 
-  test('in a hint has every hostile word as one word', async () => {
+  test('a hint quotes every hostile word as one word', async () => {
     const { directory, show } = await reader();
     const words = [...LABELS, ...URLS, 'read:$(touch HACK)', "a'b;touch HACK", 'a b'];
     const { stdout } = await run('sh', ['-c', `${show} ${words.map(shellPath).join(' ')}`], {

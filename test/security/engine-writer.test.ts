@@ -81,9 +81,9 @@ async function everyCommandIsClean(run: Awaited<ReturnType<typeof person>>['run'
   return said;
 }
 
-describe('a hostile writer of the engine, who has no key,', { timeout: 180_000 }, () => {
+describe('a hostile writer of the engine without a key', { timeout: 180_000 }, () => {
   test.skipIf(noRedis)(
-    'brings no escape to a terminal through Redis: record names, holders and notes',
+    'no escape sequence from Redis reaches a terminal: record names, holders and notes',
     async () => {
       const server = await redisServer();
       const somebody = await person(server.url);
@@ -110,7 +110,7 @@ describe('a hostile writer of the engine, who has no key,', { timeout: 180_000 }
   );
 
   test.skipIf(NO_POSTGRES)(
-    'brings no escape to a terminal through PostgreSQL: record names, holders, notes and the journal',
+    'no escape sequence from PostgreSQL reaches a terminal: record names, holders, notes and the journal',
     async () => {
       const server = await startPostgres();
       onTestFinished(() => server.dispose());

@@ -22,7 +22,7 @@ async function loggedIn() {
   return { home, root, record, token };
 }
 
-test('no file or directory is open to others under umask 0, and no token is in the clear', async () => {
+test('no file or directory is open to others under umask 0, and no token is in plain text', async () => {
   const before = process.umask(0);
   const { root } = await loggedIn().finally(() => process.umask(before));
   const entries = await readdir(root, { recursive: true, withFileTypes: true });
@@ -34,7 +34,7 @@ test('no file or directory is open to others under umask 0, and no token is in t
   expect(entries.length).toBeGreaterThan(4);
 });
 
-describe('on a disk that somebody else wrote to,', () => {
+describe('a disk that somebody else has written to', () => {
   const swapped = (text: string, at: number) =>
     text.slice(0, at) + (text[at] === 'A' ? 'B' : 'A') + text.slice(at + 1);
   const withHeader = (text: string, header: object) =>
@@ -47,21 +47,21 @@ describe('on a disk that somebody else wrote to,', () => {
     ['with the algorithm none', (text) => withHeader(text, { alg: 'none' })],
     ['with a key of its own', (text) => withHeader(text, { alg: 'dir', enc: 'A256GCM', k: 'AAAA' })],
     ['with a line end behind it', (text) => `${text}\n`],
-  ])('a record %s does not open', async (_, change) => {
+  ])('does not open a record %s', async (_, change) => {
     const { record, token } = await loggedIn();
     await writeFile(record, change(await readFile(record, 'utf8')));
     const { code, out } = await token();
     expect([code, out]).toEqual([6, '']);
   });
 
-  test('a record that is a symbolic link is refused', async () => {
+  test('refuses a record that is a symbolic link', async () => {
     const { record, token } = await loggedIn();
     await rm(record);
     await symlink('/etc/passwd', record);
     expect(await token()).toMatchObject({ out: '', err: expect.stringContaining('symbolic link') });
   });
 
-  test('a record that is a FIFO is refused, and not waited for', async () => {
+  test('refuses a record that is a FIFO, and does not wait for it', async () => {
     const { record, token } = await loggedIn();
     await rm(record);
     execFileSync('mkfifo', ['-m', '600', record]);
@@ -69,13 +69,13 @@ describe('on a disk that somebody else wrote to,', () => {
     expect([code === 0, out]).toEqual([false, '']);
   });
 
-  test('a record that others may read is refused', async () => {
+  test('refuses a record that others may read', async () => {
     const { record, token } = await loggedIn();
     await chmod(record, 0o644);
     expect(await token()).toMatchObject({ out: '', err: expect.stringContaining('open to other users') });
   });
 
-  test.skipIf(NOT_ROOT)('a record of another user is refused', async () => {
+  test.skipIf(NOT_ROOT)('refuses a record of another user', async () => {
     const { record, token } = await loggedIn();
     await chown(record, 65_534, 65_534);
     expect(await token()).toMatchObject({ out: '', err: expect.stringContaining('belongs to user') });
@@ -83,7 +83,7 @@ describe('on a disk that somebody else wrote to,', () => {
 });
 
 test.each([0, -1, 1.5, 1_300_001, 2 ** 31, 1e300])(
-  'a planted key file that asks for %d rounds is refused before they are counted',
+  'refuses a planted key file with %d rounds before it computes them',
   async (rounds) => {
     const { root, token } = await loggedIn();
     const item = join(root, 'keyring', 'sealing-key');

@@ -18,7 +18,7 @@ test.each([
   'e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800',
   '5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157',
   'ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f',
-])('nothing is sealed to the public key %s, which anybody could open', async (point) => {
+])('refuses to seal anything to the public key %s, which anybody could open', async (point) => {
   const code = codeOf(Buffer.from(point, 'hex'));
   await expect(sealBlob(code, about, Buffer.from('a login'))).rejects.toHaveProperty(
     'code',
@@ -26,7 +26,7 @@ test.each([
   );
 });
 
-describe('a blob is refused, and nothing stored,', () => {
+describe('a blob that is refused', () => {
   const good = Buffer.from(serializeCredential(sampleCredential(resource))).toString('utf8');
   test.each([
     ['when its time is over', good, { expiresAt: Date.now() - 120_000 }, 'handover-expired'],
@@ -39,7 +39,7 @@ describe('a blob is refused, and nothing stored,', () => {
     ['when what it holds sets a prototype', '{"__proto__":{"v":1}}', {}, 'handover-damaged'],
     ['when a login inherits all that it has', `{"__proto__":${good}}`, {}, 'handover-damaged'],
     ['when what it holds is a string', JSON.stringify(good), {}, 'handover-damaged'],
-  ])('%s', async (_, plaintext, changes, code) => {
+  ])('refuses a blob and stores nothing %s', async (_, plaintext, changes, code) => {
     const home = await temporaryHome();
     const { vault } = vaultAt(home);
     const to = parseCode((await vault.invite()).code);

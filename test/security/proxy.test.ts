@@ -43,7 +43,7 @@ const hello = toRequests((id, response) => {
 });
 
 describe('the proxy', () => {
-  test('sends the token and the user’s headers to the server, asks for no compression, and keeps no cookie', async () => {
+  test('the proxy sends the token and the user’s headers, asks for no compression, and keeps no cookie', async () => {
     const { server, proxy, token } = await proxied(hello);
     await proxy.begin();
     await proxy.ask('tools/list');
@@ -67,7 +67,7 @@ describe('the proxy', () => {
     expect(other.log).toEqual([]);
   });
 
-  test('does not follow a redirect that puts another host behind its own as a user name', async () => {
+  test('does not follow a redirect that puts another host behind the server’s as a user name', async () => {
     const other = await hostileServer({ '*': answer(200, result('request-1', HELLO), JSON_TYPE) });
     const { proxy } = await proxied({
       '/mcp': (request, response) => {
@@ -97,7 +97,7 @@ describe('the proxy', () => {
     expect(other.log).toEqual([]);
   });
 
-  test('drops answers to what was not asked, with another type of id, and second answers', async () => {
+  test('drops answers without a request, answers with another type of id, and second answers', async () => {
     const { proxy } = await proxied(
       toRequests((id, response) => {
         const number = Number(String(id).replace('request-', ''));
@@ -117,7 +117,7 @@ describe('the proxy', () => {
   });
 
   test.each([202, 204])(
-    'answers a request, initialize too, that the server answers with %i and nothing',
+    'answers a request, initialize included, that the server answers with %i and no body',
     async (status) => {
       let isLater = false;
       const { server, proxy } = await proxied(
@@ -167,7 +167,7 @@ describe('the proxy', () => {
   });
 
   test.each(['not json', '[]', '{"jsonrpc":"2.0","id":{"a":1},"method":"x"}', 'null'])(
-    'answers %s, which is no message, and goes on',
+    'answers %s, which is no message, and continues',
     async (line) => {
       const { proxy } = await proxied(hello);
       proxy.write(line);
@@ -177,7 +177,7 @@ describe('the proxy', () => {
     },
   );
 
-  test('ends an event without end, and passes nothing of it on', async () => {
+  test('ends an endless event, and forwards nothing of it', async () => {
     const { proxy } = await proxied(
       toRequests((_id, response) => {
         response.writeHead(200, EVENTS).on('error', () => {});

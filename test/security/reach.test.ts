@@ -48,7 +48,7 @@ async function home() {
 }
 
 describe.each(CLAIMS)('a login whose sender writes "%s" into it', (_, claims) => {
-  test('comes by hand-over without reaching other users’ servers', async () => {
+  test('a login handed over does not reach other users’ servers', async () => {
     const { made, vault, code } = await home();
     const about = {
       resource: RESOURCE,
@@ -60,7 +60,7 @@ describe.each(CLAIMS)('a login whose sender writes "%s" into it', (_, claims) =>
     expect((await stored(made, RESOURCE)).credential.server.reach).toBe('anywhere');
   });
 
-  test('is imported without reaching other users’ servers', async () => {
+  test('an imported login does not reach other users’ servers', async () => {
     const { made, vault } = await home();
     const exported = JSON.stringify({ format: 'holdfast-login', ...JSON.parse(claiming(claims)) });
     await vault.importExported(new Secret(exported));
@@ -75,7 +75,7 @@ describe('a login in another program’s file', () => {
   });
   afterAll(() => servers.stop());
 
-  test('does not reach other users’ servers, whatever the file says', async () => {
+  test('a login from another program does not reach other users’ servers, whatever its file says', async () => {
     const at = await peerHome('opencode', servers);
     const file = join(at.directory, '.local/share/opencode/mcp-auth.json');
     const values = JSON.parse(await readFile(file, 'utf8'));
@@ -94,23 +94,23 @@ describe('a record of a login that may reach other users’ servers', () => {
   const credential: Credential = sampleCredential(RESOURCE);
   const lenient = { ...credential, server: { ...credential.server, reach: 'anyone' as const } };
 
-  test('says so in a field of its own, so that an older version opens it, and refuses those servers', () => {
+  test('writes the permission to a field of its own, so that an older version opens the record', () => {
     const plain = JSON.parse(Buffer.from(serializeCredential(lenient)).toString('utf8'));
     expect(plain.server).toMatchObject({ reach: 'anywhere', otherLocalUsers: true });
   });
 
-  test('is the same when it is read again', () => {
+  test('reads the permission back as it was written', () => {
     expect(parseCredential(serializeCredential(lenient))).toEqual(lenient);
   });
 
-  test('is read as the version before wrote it', () => {
+  test('reads the permission as the version before wrote it', () => {
     const plain = JSON.parse(Buffer.from(serializeCredential(lenient)).toString('utf8'));
     const { otherLocalUsers: _, ...server } = { ...plain.server, reach: 'anyone' };
     const read = parseCredential(Buffer.from(JSON.stringify({ ...plain, server })));
     expect(read.server.reach).toBe('anyone');
   });
 
-  test('widens no other reach', () => {
+  test('the field widens no other reach', () => {
     const plain = JSON.parse(Buffer.from(serializeCredential(lenient)).toString('utf8'));
     plain.server.reach = 'public';
     expect(parseCredential(Buffer.from(JSON.stringify(plain))).server.reach).toBe('public');

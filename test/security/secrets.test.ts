@@ -17,7 +17,7 @@ import { command, exported, RESOURCE, TOKEN, userHome } from './command.ts';
 const holdfast = command();
 const NO_PROC = requirement('there is no /proc', process.platform === 'linux');
 
-describe('a secret does not show itself', () => {
+describe('a secret that is shown', () => {
   const secret = new Secret('SEKRET');
   const quietly = (show: () => unknown): string => {
     try {
@@ -45,12 +45,12 @@ describe('a secret does not show itself', () => {
     ['serialized by V8 and back', () => inspect(deserialize(serialize(secret)))],
     ['cloned', () => inspect(structuredClone(secret))],
     ['as a value', () => inspect(secret.valueOf())],
-  ])('%s', (_, show) => {
+  ])('does not show a secret %s', (_, show) => {
     expect(quietly(show)).not.toContain('SEKRET');
   });
 });
 
-test('an open vault, its tokens and its list show no secret when they are inspected', async () => {
+test('inspecting an open vault, its tokens or its list shows no secret', async () => {
   const home = await seededHome();
   const { vault } = vaultAt(home);
   const token = await vault.token(home.resource);
@@ -58,7 +58,7 @@ test('an open vault, its tokens and its list show no secret when they are inspec
   expect(shown.includes(home.token) || shown.includes('the-refresh-token')).toBe(false);
 });
 
-test('no debugging variable of Node, of a library or of Holdfast brings a token to standard error', async () => {
+test('no debugging variable of Node, of a library or of Holdfast prints a token to standard error', async () => {
   const home = await userHome();
   await holdfast.run(['import', '-'], { home, input: exported() });
   const variables = {
@@ -73,7 +73,7 @@ test('no debugging variable of Node, of a library or of Holdfast brings a token 
 });
 
 describe.skipIf(NO_PROC)('the list of processes', () => {
-  test('holds no token in any argument while a command runs with one', async () => {
+  test('the list of processes holds no token in any argument while a command runs with one', async () => {
     const home = await userHome();
     await holdfast.run(['import', '-'], { home, input: exported() });
     // What the command sees of all processes of the machine: its parent above all.
@@ -89,7 +89,7 @@ for (const pid of fs.readdirSync('/proc')) if (/^\\d+$/.test(pid)) try {
     expect(out.includes('SECRET')).toBe(false);
   });
 
-  test('gives the command of `holdfast run` the access token in its environment, and no secret of the client', async () => {
+  test('`holdfast run` gives its command the access token in the environment, and no secret of the client', async () => {
     const home = await userHome();
     await holdfast.run(['import', '-'], { home, input: exported() });
     const variables = {
@@ -102,7 +102,7 @@ for (const pid of fs.readdirSync('/proc')) if (/^\\d+$/.test(pid)) try {
     expect(['CS-SECRET', 'CK-SECRET', 'refresh-SECRET'].filter((secret) => out.includes(secret))).toEqual([]);
   });
 
-  test('holds no password of a store: one in --store is refused', async () => {
+  test('refuses a store’s password in --store, which the list of processes would show', async () => {
     const home = await userHome();
     const store = 'postgres://user:PASSWORD-SECRET@127.0.0.1:1/db';
     const { code, err } = await holdfast.run(['list', '--store', store], { home });
@@ -117,7 +117,7 @@ describe('every error that Holdfast exports', () => {
   ) as unknown as [string, Made][];
 
   test.each(classes)(
-    '%s has a code of its own, its name, a hint, and shows no secret that is its cause',
+    '%s has its own code and name and a hint, and shows no secret that is its cause',
     (name, Class) => {
       const error = new Class('What happened.', {
         hint: 'What to do: holdfast doctor',
@@ -131,7 +131,7 @@ describe('every error that Holdfast exports', () => {
     },
   );
 
-  test('tells itself from all others by its code', () => {
+  test('each error class has a different code', () => {
     const codes = classes.map(([, Class]) => new Class('x', { error: 'x' }).code);
     expect(new Set(codes).size).toBe(classes.length);
     expect(classes.length).toBeGreaterThan(30);

@@ -40,14 +40,14 @@ describe.skipIf(NO_POSTGRES)('a database role of one tenant', () => {
     await postgres?.dispose();
   });
 
-  test('sees its own rows alone', async () => {
+  test('a role of one tenant sees only its own rows', async () => {
     expect((await umbrella.query('SELECT tenant FROM holdfast.records')).rows).toEqual([
       { tenant: 'umbrella' },
     ]);
     expect((await umbrella.query('SELECT 1 FROM holdfast.leases')).rowCount).toBe(0);
   });
 
-  test('sees nothing where it is admitted to none', async () => {
+  test('a role without a tenant sees nothing', async () => {
     for (const table of ['records', 'leases', 'tenant_roles']) {
       expect([table, (await stranger.query(`SELECT 1 FROM holdfast.${table}`)).rowCount]).toEqual([table, 0]);
     }
@@ -77,7 +77,7 @@ describe.skipIf(NO_POSTGRES)('a database role of one tenant', () => {
     ['take over the other session', 'SET SESSION AUTHORIZATION acme'],
     ['make a table in the schema', 'CREATE TABLE holdfast.x (a int)'],
     ['run a program', "COPY holdfast.records TO PROGRAM 'id'"],
-  ])('may not %s', async (_, sql) => {
+  ])('a role of one tenant may not %s', async (_, sql) => {
     await expect(umbrella.query(sql)).rejects.toThrow();
     expect(
       (await owner.query("SELECT count(*)::int AS n FROM holdfast.records WHERE tenant = 'acme'")).rows,
@@ -91,19 +91,19 @@ describe.skipIf(NO_POSTGRES)('a database role of one tenant', () => {
     expect((await umbrella.query("DELETE FROM holdfast.records WHERE tenant = 'acme'")).rowCount).toBe(0);
   });
 
-  test('sees nothing as the group role itself', async () => {
+  test('the group role itself sees nothing', async () => {
     await umbrella.query('SET ROLE holdfast_app');
     expect((await umbrella.query('SELECT 1 FROM holdfast.records')).rowCount).toBe(0);
     await umbrella.query('RESET ROLE');
   });
 
-  test('gets an error, and no rows, with row_security off', async () => {
+  test('gets an error and no rows with row_security off', async () => {
     await umbrella.query('SET row_security = off');
     await expect(umbrella.query('SELECT 1 FROM holdfast.records')).rejects.toThrow(/row-level security/);
     await umbrella.query('RESET row_security');
   });
 
-  test('gains nothing by a temporary table of that name and a search_path', async () => {
+  test('gains nothing from a temporary table with the same name and a search_path', async () => {
     const own = await client('umbrella');
     try {
       await own.query(`CREATE TEMP TABLE tenant_roles (role name, tenant text);
@@ -115,7 +115,7 @@ describe.skipIf(NO_POSTGRES)('a database role of one tenant', () => {
     }
   });
 
-  test('shows a cheap function of its own no row of another tenant', async () => {
+  test('a cheap function of a role sees no row of another tenant', async () => {
     const own = await client('umbrella');
     const notices: (string | undefined)[] = [];
     own.on('notice', ({ message }) => notices.push(message));
@@ -141,7 +141,7 @@ test.each([
   'é',
   'a\0b',
   '__proto__',
-])('a schema called %j is refused before anything is asked of the database', (schema) => {
+])('refuses a schema called %j before it asks the database', (schema) => {
   expect(() => postgresStore({ connectionString: 'postgres://127.0.0.1:1/d', schema })).toThrow(
     InvalidArgumentError,
   );
