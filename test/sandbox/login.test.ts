@@ -100,8 +100,8 @@ async function expectOneRefresh(at: Place, from: Servers): Promise<void> {
   expect(await accepted(from.resource, new Secret(both[0]?.out.trim() ?? ''))).toBe(true);
 }
 
-describe.skipIf(MISSING !== undefined)('in a sandbox, a login', () => {
-  test('by a device code outlives the sandbox, and is refreshed once', async () => {
+describe.skipIf(MISSING !== undefined)('logins made in a sandbox', () => {
+  test('a login by device code outlives the sandbox, and is refreshed once', async () => {
     const at = await place(image, [devices]);
     const sandbox = await at.open(staying(`login ${devices.resource}`));
     await sandbox.shows('Waiting for you to enter the code');
@@ -112,7 +112,7 @@ describe.skipIf(MISSING !== undefined)('in a sandbox, a login', () => {
     await expectOneRefresh(at, devices);
   });
 
-  test('by a pasted address outlives the sandbox, and is refreshed once', async () => {
+  test('a login by a pasted address outlives the sandbox, and is refreshed once', async () => {
     const at = await place(image, [servers]);
     const sandbox = await at.open(staying(`login ${servers.resource}`));
     await sandbox.shows(PROMPT);
@@ -122,7 +122,7 @@ describe.skipIf(MISSING !== undefined)('in a sandbox, a login', () => {
     await expectOneRefresh(at, servers);
   });
 
-  test('by a forwarded port outlives the sandbox, and is refreshed once', async () => {
+  test('a login by a forwarded port outlives the sandbox, and is refreshed once', async () => {
     const at = await place(image, [servers]);
     const port = String(await freePort());
     const sandbox = await at.open(staying(`login ${servers.resource} --no-browser --callback-port ${port}`), {
@@ -135,7 +135,7 @@ describe.skipIf(MISSING !== undefined)('in a sandbox, a login', () => {
     await expectOneRefresh(at, servers);
   });
 
-  test('handed over as an access token outlives the sandbox, and cannot be refreshed there', async () => {
+  test('an access token that was handed over outlives the sandbox, and cannot be refreshed there', async () => {
     const at = await place(image, [servers]);
     const laptop = commandLine((await place(image)).home.path);
     expect((await laptop.run(['login', servers.resource])).code).toBe(0);
@@ -157,7 +157,7 @@ describe.skipIf(MISSING !== undefined)('in a sandbox, a login', () => {
     expect(await servers.counters()).toEqual(before);
   });
 
-  test('made on the laptop for the sandbox is handed over by a file, and is refreshed once', async () => {
+  test('a login made on the laptop is handed over by a file, and is refreshed once in the sandbox', async () => {
     const at = await place(image, [servers]);
     const laptop = commandLine((await place(image)).home.path);
     const { out: code } = await at.start(['receive', servers.resource, '--later']).ended;

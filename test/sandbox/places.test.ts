@@ -64,8 +64,8 @@ async function loggedInAsRobot(
   return err;
 }
 
-describe.skipIf(NO_SANDBOX !== undefined)('in a sandbox', () => {
-  test('a user whom nobody knows, without HOME, needs HOLDFAST_HOME and nothing else', async () => {
+describe.skipIf(NO_SANDBOX !== undefined)('a home in a sandbox', () => {
+  test('a user without an entry in passwd and without HOME needs only HOLDFAST_HOME', async () => {
     const at = await place(image, [servers]);
     const nowhere = await at.start(['list'], { variables: { HOLDFAST_HOME: '' } }).ended;
     expect(nowhere.code).toBe(2);
@@ -76,7 +76,7 @@ describe.skipIf(NO_SANDBOX !== undefined)('in a sandbox', () => {
     expect(await accepted(servers.resource, new Secret(out.trim()))).toBe(true);
   });
 
-  test('a login by client credentials gets a new token by itself, without the mounted secret', async () => {
+  test('a login by client credentials gets a new token automatically, without the mounted secret', async () => {
     const at = await place(image, [servers]);
     await loggedInAsRobot(at);
     const before = await servers.counters();
@@ -86,7 +86,7 @@ describe.skipIf(NO_SANDBOX !== undefined)('in a sandbox', () => {
     expect(after.clientCredentialsGrants).toBe(before.clientCredentialsGrants + 1);
   });
 
-  test('a home that cannot be written is found out before anybody is asked', async () => {
+  test('reports a home that cannot be written before anybody has to log in', async () => {
     const at = await place(image, [servers]);
     const variables = { HOME: '/holdfast', HOLDFAST_HOME: '' };
     const before = await servers.counters();
@@ -97,7 +97,7 @@ describe.skipIf(NO_SANDBOX !== undefined)('in a sandbox', () => {
     expect(await servers.counters()).toEqual(before);
   });
 
-  test('doctor says that what lies in memory is gone with the sandbox, and it is', async () => {
+  test('doctor says that a login in memory is gone with the sandbox, and it is', async () => {
     const at = await place(image, [servers]);
     const options = {
       variables: { HOME: '/holdfast', HOLDFAST_HOME: '/run/memory/holdfast' },
@@ -118,7 +118,7 @@ describe.skipIf(NO_SANDBOX !== undefined)('in a sandbox', () => {
   test.each([
     ['HOLDFAST_PASSPHRASE_FILE', '/run/secrets/holdfast', '/run/secrets/holdfast'],
     ['CREDENTIALS_DIRECTORY', '/run/credentials', '/run/credentials/holdfast-passphrase'],
-  ])('the volume alone opens nothing when the passphrase comes by %s', async (name, value, path) => {
+  ])('the volume alone opens nothing when the passphrase comes from %s', async (name, value, path) => {
     const at = await place(image, [servers]);
     const options = { variables: { [name]: value }, mounts: await mounted('correct horse battery', path) };
     await loggedInAsRobot(at, options);
@@ -135,7 +135,7 @@ describe.skipIf(NO_SANDBOX !== undefined)('in a sandbox', () => {
     expect((await at.start(['token', servers.resource], options).ended).code).toBe(0);
   });
 
-  test('a program may have an access token in its environment, where the store is not', async () => {
+  test('gives a program an access token in its environment, and no store', async () => {
     const at = await place(image, [servers]);
     await loggedInAsRobot(at);
     const { path } = at.home;
@@ -149,7 +149,7 @@ describe.skipIf(NO_SANDBOX !== undefined)('in a sandbox', () => {
     expect(err).toContain('No such file or directory');
   });
 
-  test('a volume whose modes the platform has loosened is refused, with the command that mends it', async () => {
+  test('refuses a volume whose modes the platform has loosened, and names the command that fixes it', async () => {
     const at = await place(image, [servers]);
     await loggedInAsRobot(at);
     // What the group of a pod (fsGroup) does to a volume when it is mounted.
@@ -162,8 +162,8 @@ describe.skipIf(NO_SANDBOX !== undefined)('in a sandbox', () => {
   });
 });
 
-describe.skipIf(NO_CHROOT !== undefined)('in a bare chroot, without /proc, /dev and /etc,', () => {
-  test.each([0, 1234])('a login of the user %i is kept, and serves', async (uid) => {
+describe.skipIf(NO_CHROOT !== undefined)('a bare chroot without /proc, /dev and /etc', () => {
+  test.each([0, 1234])('stores a login of user %i, and serves its token', async (uid) => {
     const root = await temporaryDirectory();
     await chmod(root, 0o755);
     await chmod(image.directory, 0o755);
