@@ -60,7 +60,7 @@ async function loadedWith(entry: string): Promise<Set<string>> {
 }
 
 describe('the built library', () => {
-  test('imports downwards only, lazily too', async () => {
+  test('no module imports from a layer above, not even lazily', async () => {
     const layerOf = (file: string) => LAYERS.findIndex((pattern) => pattern.test(file));
     const wrong: string[] = [];
     const files = await modules();
@@ -77,7 +77,7 @@ describe('the built library', () => {
     expect(wrong).toEqual([]);
   });
 
-  test('touches files, processes and the environment in system/ only, the console and argv in cli/ only', async () => {
+  test('only system/ touches files, processes and the environment, and only cli/ the console and argv', async () => {
     const wrong: string[] = [];
     for (const file of await modules()) {
       const text = await readFile(join(DIST, file), 'utf8');
@@ -92,7 +92,7 @@ describe('the built library', () => {
   });
 
   test.each(['index.js', 'testing/index.js'])(
-    '%s loads no protocol, no native library and no optional one until it is used',
+    'importing %s loads no protocol, no native library and no optional one before its use',
     async (entry) => {
       const loaded = [...(await loadedWith(entry))];
       expect(loaded).toContain('errors.js');
@@ -140,7 +140,7 @@ describe('the built command', () => {
 });
 
 describe('the package', () => {
-  test('holds the build and its papers, works where it is installed, and says its version', async () => {
+  test('the package holds the build and its documents, works once installed, and reports its version', async () => {
     const place = await temporaryDirectory();
     const packed = JSON.parse(
       execFileSync('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', place], {
@@ -189,7 +189,7 @@ describe('the package', () => {
   });
 });
 
-test('no command loads a module, a setting or a variable that lies in the working directory', async () => {
+test('no command loads a module, a setting or a variable from the working directory', async () => {
   const directory = await temporaryDirectory();
   const mark = join(directory, 'LOADED');
   // Every package that is there, or may be.

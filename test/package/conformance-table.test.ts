@@ -19,13 +19,13 @@ function paths(cell = ''): string[] {
 }
 
 describe('docs/conformance.md', () => {
-  test('has each requirement once, in order', () => {
+  test('lists each requirement once, in order', () => {
     expect(rows().map(([, number]) => Number(number))).toEqual(
       Array.from({ length: 66 }, (_, index) => index + 1),
     );
   });
 
-  test('names code and tests that are there', () => {
+  test('names only code and tests that exist', () => {
     const missing = rows().flatMap(([, number, , , code, tests]) => {
       const named = [
         ...paths(code).map((path) => (path.startsWith('docs/') ? path : `src/${path}`)),

@@ -11,8 +11,8 @@ import { temporaryDirectory } from '../support/homes/home.ts';
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const read = (name: string) => readFile(join(ROOT, name), 'utf8');
 
-describe('the papers', () => {
-  test('the version in the code is the one in package.json', async () => {
+describe('the documents in the root directory', () => {
+  test('the code has the version of package.json', async () => {
     expect(JSON.parse(await read('package.json')).version).toBe(VERSION);
   });
 
@@ -26,7 +26,7 @@ describe('the papers', () => {
       expect([...options]).toContain(option);
   });
 
-  test('the npm scripts that README.md and CONTRIBUTING.md name exist', async () => {
+  test('README.md and CONTRIBUTING.md name only npm scripts that exist', async () => {
     const { scripts } = JSON.parse(await read('package.json'));
     const text = (await read('README.md')) + (await read('CONTRIBUTING.md'));
     const names = [...text.matchAll(/npm run ([a-z:]+)/g)].map(([, name]) => name);
@@ -34,7 +34,7 @@ describe('the papers', () => {
     for (const name of names) expect(Object.keys(scripts)).toContain(name);
   });
 
-  test('every run-time dependency stands in docs/dependencies.md with its reason', async () => {
+  test('docs/dependencies.md lists every run-time dependency with its reason', async () => {
     const { dependencies, optionalDependencies } = JSON.parse(await read('package.json'));
     const text = await read('docs/dependencies.md');
     const rows = [...text.matchAll(/^\| `([^`]+)` +\|/gm)].map(([, name]) => name);
