@@ -101,8 +101,8 @@ async function checkOutcome(credential: Credential | undefined): Promise<void> {
   expect(Object.keys(result as object)).not.toContain('imported');
 }
 
-describe('a credential that came from elsewhere', () => {
-  test('is taken as it is where a server could have given it', async () => {
+describe('a credential from elsewhere', () => {
+  test('accepts a credential unchanged if a server could have issued it', async () => {
     const { server, ...sent } = sampleCredential(RESOURCE, {
       imported: { from: 'x', mode: 'move', at: 1, origin: 'o' },
       epoch: 12,
@@ -122,12 +122,12 @@ describe('a credential that came from elsewhere', () => {
 
   test.each(
     TEXTS.flatMap((path) => HOSTILE_TEXTS.map(([name, text]) => [path.join('.'), name, text] as const)),
-  )('is refused or clean with %s that holds %s', async (path, _name, text) => {
+  )('refuses or cleans a credential with %s that holds %s', async (path, _name, text) => {
     for (const value of [text, `https://as.example/${text}`, [text], [`https://as.example/${text}`]])
       await checkOutcome(changed(path.split('.'), value));
   });
 
-  test('is refused or clean whatever its fields hold', async () => {
+  test('refuses or cleans a credential whatever its fields hold', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.constantFrom(...TEXTS, ...TIMES),
@@ -178,11 +178,11 @@ describe('a credential that came from elsewhere', () => {
     ],
     ['a grant', { grant: { type: 'client_credentials' } }, 'a grant that never leaves its machine'],
     ['an end', { loginRequired: { reason: 'x', since: 1 } }, 'that login has ended'],
-  ])('is refused with %s', async (_what, changes, why) => {
+  ])('refuses a credential with %s', async (_what, changes, why) => {
     await expect(accepted(sampleCredential(RESOURCE, changes))).rejects.toThrow(why);
   });
 
-  test('grants itself no leniency that is none, and no life of more than ten years', async () => {
+  test('a credential cannot grant itself an unknown leniency or a life of more than ten years', async () => {
     const { tokens } = sampleCredential(RESOURCE);
     const credential = await accepted(
       sampleCredential(RESOURCE, {

@@ -33,8 +33,8 @@ async function holds(home: Home, resource: string): Promise<boolean> {
   return found?.held.credential.tokens.refreshToken?.reveal() === 'the-refresh-token';
 }
 
-describe('a move that is killed at any step of it', () => {
-  test('leaves the login here, or with a blob that the same command gives again, and never both', async () => {
+describe('a move that is killed at any step', () => {
+  test('a killed move leaves the login here or in a blob that the same command repeats, never both', async () => {
     const there = await temporaryHome();
     const { vault: sandbox } = vaultAt(there);
     const codes = async () => (await sandbox.invite()).code;
@@ -61,8 +61,8 @@ describe('a move that is killed at any step of it', () => {
   });
 });
 
-describe('a receiver that is killed at any step of it', () => {
-  test('has the login, or takes it from the same blob again, once', async () => {
+describe('a receiver that is killed at any step', () => {
+  test('a killed receiver has the login, or takes it once from the same blob', async () => {
     const laptop = await seededHome();
     const whole = await temporaryHome();
     const blobFor = async (home: Home) => {
@@ -93,7 +93,7 @@ describe('a receiver that is killed at any step of it', () => {
     expect(resumed).toBeGreaterThan(0);
   });
 
-  test('right after it had stored the login leaves it as it is, whatever became of it meanwhile', async () => {
+  test('a receiver killed after it stored the login does not overwrite later changes to it', async () => {
     const laptop = await seededHome();
     const invited = async () => {
       const home = await temporaryHome();
@@ -115,14 +115,14 @@ describe('a receiver that is killed at any step of it', () => {
   });
 });
 
-describe('at once', () => {
+describe('several processes at once', () => {
   let servers: Servers;
   beforeAll(async () => {
     servers = await startServers();
   });
   afterAll(() => servers.stop());
 
-  test('several processes open one blob: one does', async () => {
+  test('only one of several processes opens a blob', async () => {
     const laptop = await seededHome();
     const home = await temporaryHome();
     const { code } = await vaultAt(home).vault.invite();
@@ -137,7 +137,7 @@ describe('at once', () => {
     expect((await stored(home, laptop.resource)).credential.generation).toBe(1);
   });
 
-  test('several processes move one login to several codes: one does', async () => {
+  test('only one of several processes moves a login', async () => {
     const laptop = await seededHome();
     const sandbox = vaultAt(await temporaryHome()).vault;
     const go = join(await temporaryDirectory(), 'go');
@@ -153,7 +153,7 @@ describe('at once', () => {
     expect(ends.filter(({ code }) => code === 'login-required')).toHaveLength(2);
   });
 
-  test('a refresh that is under way ends first, and its tokens are those that move', async () => {
+  test('a refresh in progress ends before the move, and its tokens move', async () => {
     const laptop = await loggedIn(await temporaryHome(), servers.resource);
     const home = await temporaryHome();
     const endpoint = gatedTokenEndpoint(servers.issuer);
@@ -177,7 +177,7 @@ describe('at once', () => {
 });
 
 describe('a full store', () => {
-  test('keeps the login where it was, and no blob is given', async () => {
+  test('a full store keeps the login in place, and no blob is given', async () => {
     const laptop = await seededHome();
     const inner = new DirectoryStore(laptop.layout, laptop.environment);
     let isFull = true;
@@ -198,7 +198,7 @@ describe('a full store', () => {
     expect(await holds(laptop, laptop.resource)).toBe(false);
   });
 
-  test('that fills up after a blob was opened loses nothing: the same blob is taken when there is room', async () => {
+  test('a store that fills up after a blob was opened takes the same blob once there is room', async () => {
     const laptop = await seededHome();
     const home = await temporaryHome();
     const inner = new DirectoryStore(home.layout, home.environment);
@@ -220,7 +220,7 @@ describe('a full store', () => {
   });
 
   test.skipIf(NO_SMALL_DISK !== undefined)(
-    'really full, shows no code, and leaves a blob to be opened',
+    'a home on a full disk shows no code, and leaves a blob unopened',
     async () => {
       const disk = await smallDisk();
       const { home } = disk;

@@ -57,7 +57,7 @@ async function handoverFiles({ layout }: Home): Promise<string[]> {
 }
 
 describe('an access token that is handed over', () => {
-  test('is good there, has nothing that could renew it, and leaves the login as it was', async () => {
+  test('an access token works on the other machine, cannot be renewed, and leaves the login as it was', async () => {
     const { laptop, sandbox } = await machines();
     const before = await contentsOf(laptop.home.layout.credentials);
     const { sent, received } = await handOver(laptop.vault, sandbox.vault);
@@ -78,7 +78,7 @@ describe('an access token that is handed over', () => {
     expect(await contentsOf(laptop.home.layout.credentials)).toEqual(before);
   });
 
-  test('is refreshed first, where that is due', async () => {
+  test('refreshes an access token that is due before it is handed over', async () => {
     const { laptop, sandbox } = await machines();
     await expire(laptop.home, servers.resource);
     await handOver(laptop.vault, sandbox.vault);
@@ -89,7 +89,7 @@ describe('an access token that is handed over', () => {
     expect(there.generation).toBe(1);
   });
 
-  test('needs a person when it has ended', async () => {
+  test('an access token that has expired on the other machine needs a person', async () => {
     const { laptop, sandbox } = await machines();
     await handOver(laptop.vault, sandbox.vault);
     await expire(sandbox.home, servers.resource);
@@ -101,7 +101,7 @@ describe('an access token that is handed over', () => {
     ]);
   });
 
-  test('cannot be opened for longer than it lives', async () => {
+  test('a blob with an access token cannot be opened after the token’s end', async () => {
     const { laptop, sandbox } = await machines();
     await change(laptop.home, servers.resource, ({ tokens }) => ({
       tokens: { ...tokens, obtainedBoot: undefined, expiresAt: tokens.obtainedAt + 120_000 },
@@ -111,7 +111,7 @@ describe('an access token that is handed over', () => {
     expect(expiresAt).toBe(tokenExpiresAt);
   });
 
-  test('that is bound to a key is not sent, and the error says what can be', async () => {
+  test('refuses to send an access token that is bound to a key, and says what can be sent', async () => {
     const { laptop, sandbox } = await machines();
     await change(laptop.home, servers.resource, ({ tokens }) => ({
       dpopKey: new Secret('a key'),
@@ -125,7 +125,7 @@ describe('an access token that is handed over', () => {
     });
   });
 
-  test('of a login that is not there is an error', async () => {
+  test('refuses to send an access token of a login that does not exist', async () => {
     const { sandbox } = await machines();
     const { code } = await sandbox.vault.invite();
     const { vault } = vaultAt(await temporaryHome());
@@ -137,8 +137,8 @@ describe('an access token that is handed over', () => {
   });
 });
 
-describe('a fresh login for another machine', () => {
-  test('is renewed there, beside the login here, and is not kept here', async () => {
+describe('a new login for another machine', () => {
+  test('a new login for another machine is renewed there, and is not stored here', async () => {
     const { laptop, sandbox } = await machines();
     const before = await contentsOf(laptop.home.path);
     const { sent } = await handOver(laptop.vault, sandbox.vault, {
@@ -158,7 +158,7 @@ describe('a fresh login for another machine', () => {
     }
   });
 
-  test('works where nobody is logged in', async () => {
+  test('makes a new login for another machine although nobody is logged in here', async () => {
     const { sandbox } = await machines();
     const home = await temporaryHome();
     await handOver(vaultAt(home).vault, sandbox.vault, { mode: 'fresh', login: { interaction: scripted } });
@@ -168,7 +168,7 @@ describe('a fresh login for another machine', () => {
 });
 
 describe('a login that moves', () => {
-  test('is renewed there, and here is said where it went', async () => {
+  test('a moved login is renewed on the other machine, and the old one says where it went', async () => {
     const { laptop, sandbox } = await machines();
     await laptop.vault.token(servers.resource);
     const { sent } = await handOver(laptop.vault, sandbox.vault, { mode: 'move' });
@@ -193,7 +193,7 @@ describe('a login that moves', () => {
     expect(await accepted(servers.resource, token)).toBe(true);
   });
 
-  test('has its blob shown again for the same code and for no other, until its time is over', async () => {
+  test('shows the blob of a moved login again for the same code only, until its time is over', async () => {
     const { laptop, sandbox } = await machines();
     const [{ code }, other] = [await sandbox.vault.invite(), await sandbox.vault.invite()];
     const first = await laptop.vault.send(servers.resource, { to: code, mode: 'move' });
@@ -211,7 +211,7 @@ describe('a login that moves', () => {
     });
   });
 
-  test('may be logged in to again here, with the registration that is left', async () => {
+  test('a new login is possible after a move, with the registration that stayed here', async () => {
     const { laptop, sandbox } = await machines();
     await handOver(laptop.vault, sandbox.vault, { mode: 'move' });
     const { registrations } = await servers.counters();
@@ -222,7 +222,7 @@ describe('a login that moves', () => {
     expect((await vaultAt(sandbox.home).vault.token(servers.resource)).generation).toBe(2);
   });
 
-  test('stays where it is when the words differ', async () => {
+  test('a login does not move when the check words differ', async () => {
     const { laptop, sandbox } = await machines();
     const { code, words } = await sandbox.vault.invite();
     const before = await contentsOf(laptop.home.path);
@@ -241,7 +241,7 @@ describe('a login that moves', () => {
     expect(await contentsOf(laptop.home.path)).toEqual(before);
   });
 
-  test('takes the key with it that its tokens are bound to', async () => {
+  test('a moved login takes along the key its tokens are bound to', async () => {
     const bound = await startServers({ dpop: true });
     onTestFinished(() => bound.stop());
     const laptop = await loggedIn(await temporaryHome(), bound.resource);
@@ -257,7 +257,7 @@ describe('a login that moves', () => {
     expect(proof).toBeDefined();
   });
 
-  test('that was made without a person does not', async () => {
+  test('refuses to move a login that was made without a person', async () => {
     const { laptop, sandbox } = await machines();
     await change(laptop.home, servers.resource, () => ({ grant: { type: 'client_credentials' } }));
     const { code } = await sandbox.vault.invite();
@@ -268,8 +268,8 @@ describe('a login that moves', () => {
   });
 });
 
-describe('a blob is refused', () => {
-  test('where another code was shown', async () => {
+describe('a blob that is refused', () => {
+  test('refuses a blob on a machine that showed another code', async () => {
     const { laptop, sandbox } = await machines();
     const { code } = await sandbox.vault.invite();
     const { blob } = await laptop.vault.send(servers.resource, { to: code });
@@ -283,7 +283,7 @@ describe('a blob is refused', () => {
     await sandbox.vault.receive(blob);
   });
 
-  test('a second time, and what was refreshed meanwhile stays', async () => {
+  test('refuses a blob the second time, and keeps what was refreshed in the meantime', async () => {
     const { laptop, sandbox } = await machines();
     const { code } = await sandbox.vault.invite();
     const { blob } = await laptop.vault.send(servers.resource, { to: code, mode: 'move' });
@@ -301,7 +301,7 @@ describe('a blob is refused', () => {
     expect((await stored(sandbox.home, servers.resource)).credential.generation).toBe(2);
   });
 
-  test('when another one was opened with that code', async () => {
+  test('refuses a blob if another one was opened with its code', async () => {
     const { laptop, sandbox } = await machines();
     const { code } = await sandbox.vault.invite();
     const [first, second] = [
@@ -312,7 +312,7 @@ describe('a blob is refused', () => {
     await expect(sandbox.vault.receive(second.blob)).rejects.toMatchObject({ code: 'handover-opened' });
   });
 
-  test('late, by more than the minute that clocks may differ', async () => {
+  test('refuses a blob that is late by more than the minute that clocks may differ', async () => {
     const { laptop, sandbox } = await machines();
     const { code } = await sandbox.vault.invite({ lifetimeMs: 3_600_000 });
     const { blob } = await laptop.vault.send(servers.resource, { to: code, lifetimeMs: 30_000 });
@@ -326,7 +326,7 @@ describe('a blob is refused', () => {
     await sandbox.vault.receive(blob);
   });
 
-  test('when the code has run out, whose key is then destroyed', async () => {
+  test('refuses a blob whose code has expired, and destroys the code’s key', async () => {
     const { laptop, sandbox } = await machines();
     const { code } = await sandbox.vault.invite({ lifetimeMs: 60_000 });
     const { blob } = await laptop.vault.send(servers.resource, { to: code });
@@ -339,7 +339,7 @@ describe('a blob is refused', () => {
     await expect(sandbox.vault.receive(blob)).rejects.toMatchObject(late);
   });
 
-  test('cut, or altered, and opens whole after that', async () => {
+  test('refuses a blob that was cut or altered, and still opens the whole one', async () => {
     const { laptop, sandbox } = await machines();
     const { code } = await sandbox.vault.invite();
     const { blob } = await laptop.vault.send(servers.resource, { to: code });
@@ -359,7 +359,7 @@ describe('a blob is refused', () => {
     await sandbox.vault.receive(blob);
   });
 
-  test('for another server, and for another account, than the one that is waited for', async () => {
+  test('refuses a blob for another server or account than the expected one', async () => {
     const { laptop, sandbox } = await machines();
     const other = await sandbox.vault.invite({ resource: 'https://mcp.example.com/mcp' });
     const { blob } = await laptop.vault.send(servers.resource, { to: other.code });
@@ -381,7 +381,7 @@ describe('a blob is refused', () => {
     await sandbox.vault.receive(last.blob, { resource: servers.resource });
   });
 
-  test('with a code that was mistyped, before anything is sealed', async () => {
+  test('refuses a mistyped code before anything is sealed', async () => {
     const { laptop, sandbox } = await machines();
     const { code } = await sandbox.vault.invite();
     const wrong = `${code.slice(0, -1)}${code.endsWith('0') ? '1' : '0'}`;
@@ -392,7 +392,7 @@ describe('a blob is refused', () => {
   });
 });
 
-describe('a blob whose sender is not to be trusted', () => {
+describe('a blob from an untrusted sender', () => {
   async function sealedBy(credential: Credential, about: Partial<BlobHeader> = {}) {
     const home = await temporaryHome();
     const { vault } = vaultAt(home);
@@ -425,7 +425,7 @@ describe('a blob whose sender is not to be trusted', () => {
     ['is for another login than it says', {}, { resource: 'https://other.example/mcp' }, 'another login'],
     ['holds more than it says', {}, { mode: 'access-token' }, 'more than an access token'],
   ] satisfies [string, Partial<Credential>, Partial<BlobHeader>, string][])(
-    'and that %s is refused',
+    'refuses a blob that %s',
     async (_, changes, about, why) => {
       const { home, vault, blob } = await sealedBy({ ...good, ...changes }, about);
       await expect(vault.receive(blob)).rejects.toMatchObject({
@@ -436,7 +436,7 @@ describe('a blob whose sender is not to be trusted', () => {
     },
   );
 
-  test('and that names no server is refused', async () => {
+  test('refuses a blob that names no server', async () => {
     const { vault, blob } = await sealedBy(good, { resource: 'javascript:alert(1)' });
     await expect(vault.receive(blob)).rejects.toMatchObject({
       code: 'handover-damaged',
@@ -445,7 +445,7 @@ describe('a blob whose sender is not to be trusted', () => {
     });
   });
 
-  test('comes with words that the right one does not have', async () => {
+  test('another sender’s blob has other check words', async () => {
     const { laptop, sandbox } = await machines();
     const { code } = await sandbox.vault.invite();
     const { blobWords } = await laptop.vault.send(servers.resource, { to: code });
@@ -456,7 +456,7 @@ describe('a blob whose sender is not to be trusted', () => {
 });
 
 test.each([0, -1, Number.NaN, 86_400_001])(
-  'a life of %d ms is refused before anything is touched',
+  'refuses a life of %d ms before it touches anything',
   async (lifetimeMs) => {
     const { laptop, sandbox } = await machines();
     const refused = { code: 'invalid-argument', message: expect.stringContaining('a day at most') };
@@ -469,8 +469,8 @@ test.each([0, -1, Number.NaN, 86_400_001])(
   },
 );
 
-describe('what hand-overs keep', () => {
-  test('is sealed, private, and gone in time', async () => {
+describe('files of hand-overs', () => {
+  test('seals the files of a hand-over, keeps them private, and removes them in time', async () => {
     const { laptop, sandbox } = await machines();
     const { code } = await sandbox.vault.invite();
     const { blob } = await laptop.vault.send(servers.resource, { to: code, mode: 'move' });
@@ -490,7 +490,7 @@ describe('what hand-overs keep', () => {
     expect(await handoverFiles(laptop.home)).toHaveLength(1);
   });
 
-  test('opens after the sandbox has got a new sealing key', async () => {
+  test('opens the files of a hand-over after the sandbox got a new sealing key', async () => {
     const { laptop, sandbox } = await machines();
     const { code } = await sandbox.vault.invite();
     await sandbox.vault.rekey();
@@ -499,7 +499,7 @@ describe('what hand-overs keep', () => {
     expect((await stored(sandbox.home, servers.resource)).credential.generation).toBe(1);
   });
 
-  test('stays in memory where nothing else can keep it', async () => {
+  test('keeps a hand-over in memory if it cannot be stored elsewhere', async () => {
     const { laptop, sandbox } = await machines();
     const { vault, events } = vaultAt(sandbox.home, { keyring: 'memory' });
     await handOver(laptop.vault, vault);
@@ -511,7 +511,7 @@ describe('what hand-overs keep', () => {
     ).rejects.toMatchObject({ code: 'keyring-absent' });
   });
 
-  test('is no record that does not open', async () => {
+  test('does not report the files of a hand-over as records that do not open', async () => {
     const { laptop, sandbox } = await machines();
     const { code } = await sandbox.vault.invite();
     await laptop.vault.send(servers.resource, { to: code, mode: 'move' });
