@@ -59,7 +59,7 @@ describe('the endpoints of a login that docker-agent alone has made', () => {
     return (await servers.resourceCounters()).refused - before;
   };
 
-  test('are found out once, and kept over processes', async () => {
+  test('discovers the endpoints once, and keeps them for later processes', async () => {
     const at = await theirLogin();
     const refresh = async () => {
       const { generation } = await vaultOf(at).token(servers.resource);
@@ -75,7 +75,7 @@ describe('the endpoints of a login that docker-agent alone has made', () => {
     expect(await accepted(servers.resource, token)).toBe(true);
   });
 
-  test('are forgotten where docker-agent has logged in at another authorization server since', async () => {
+  test('forgets the endpoints when docker-agent has logged in at another authorization server', async () => {
     const at = await theirLogin();
     const { generation } = await vaultOf(at).token(servers.resource);
     await vaultOf(at).token(servers.resource, { rejectedGeneration: generation });
@@ -113,7 +113,7 @@ test('five processes that need a refresh at once make one token request', async 
   });
 });
 
-test('a write gives up on a lock that another process does not let go of, says so, and changes nothing', async () => {
+test('a write gives up on a lock that another process keeps, reports it, and changes nothing', async () => {
   const at = await place();
   await fixtureAt(at.directory);
   const file = join(at.directory, 'mcp-oauth-tokens.enc');

@@ -72,8 +72,8 @@ async function theirBytes({ directory }: Place): Promise<string> {
   return (await Promise.all(names.map((name) => readFile(join(directory, name), 'base64')))).join();
 }
 
-describe('what docker-agent wrote', () => {
-  test('is listed, and each token is served', async () => {
+describe('a store that docker-agent wrote', () => {
+  test('lists the logins of docker-agent, and serves their tokens', async () => {
     const at = await fixture();
     const vault = vaultOf(at);
     const { credentials, undecryptable } = await vault.list();
@@ -123,7 +123,7 @@ describe('what docker-agent wrote', () => {
     await expect(vault.token(LOCAL)).rejects.toThrow(LoginRequiredError);
   });
 
-  test('is not touched by reading', async () => {
+  test('reading docker-agent’s store does not change it', async () => {
     const at = await fixture();
     const before = await theirBytes(at);
     const vault = vaultOf(at);
@@ -133,7 +133,7 @@ describe('what docker-agent wrote', () => {
     expect(await theirNames(at.directory)).toEqual(['mcp-oauth-keyring', 'mcp-oauth-tokens.enc']);
   });
 
-  test('stays, with every field that we do not know, when one entry changes', async () => {
+  test('a change of one entry keeps the others, and every unknown field', async () => {
     const at = await fixture();
     const bundle = new Map(await bundleAt(at.directory, at.environment));
     const odd = { access_token: 'odd', expires_at: '0001-01-01T00:00:00Z', later: { field: [1, null] } };
@@ -159,7 +159,7 @@ describe('what docker-agent wrote', () => {
     });
   });
 
-  test('is removed one entry at a time, and the others stay', async () => {
+  test('removes one entry at a time, and keeps the others', async () => {
     const at = await fixture();
     const before = new Map(await bundleAt(at.directory, at.environment));
     const gone = 'https://gone.example/mcp';
@@ -184,7 +184,7 @@ describe('a login in docker-agent’s store', () => {
     await writeBundle(at.directory, at.environment, bundle);
   }
 
-  test('is all there for docker-agent, and for Holdfast everything that its format cannot hold', async () => {
+  test('shares a login with docker-agent, and keeps beside it what docker-agent’s format cannot hold', async () => {
     const at = await place();
     const vault = vaultOf(at);
     await vault.login(servers.resource, { interaction: scripted });
@@ -215,7 +215,7 @@ describe('a login in docker-agent’s store', () => {
     expect((await again.list()).credentials.map(({ account }) => account)).toEqual(['work']);
   });
 
-  test('is refreshed once by two vaults, in the entry alone', async () => {
+  test('two vaults refresh a login of docker-agent once, and change its entry only', async () => {
     const at = await fixture();
     await vaultOf(at).login(servers.resource, { interaction: scripted });
     await lapse(at);
@@ -232,7 +232,7 @@ describe('a login in docker-agent’s store', () => {
     expect(bundle.get(NOTION)).toMatchObject({ refresh_token: 'ntn-refresh-0001' });
   });
 
-  test('is refreshed, and revoked, where docker-agent alone made it: the server’s endpoints are found out', async () => {
+  test('discovers the server’s endpoints to refresh and revoke a login that docker-agent alone made', async () => {
     const at = await place();
     await vaultOf(at).login(servers.resource, { interaction: scripted });
     await lapse(at);
@@ -243,7 +243,7 @@ describe('a login in docker-agent’s store', () => {
     expect(await vaultOf(at).logout(servers.resource)).toMatchObject({ removed: 1, revocation: 'revoked' });
   });
 
-  test('is not refreshed at another authorization server than docker-agent’s', async () => {
+  test('does not refresh a login at another authorization server than docker-agent’s', async () => {
     const at = await place();
     await vaultOf(at).login(servers.resource, { interaction: scripted });
     await lapse(at, { auth_server: 'https://other.example' });
@@ -252,7 +252,7 @@ describe('a login in docker-agent’s store', () => {
     expect(await servers.counters()).toEqual(before);
   });
 
-  test('takes over the tokens that docker-agent got meanwhile', async () => {
+  test('takes over tokens that docker-agent got in the meantime', async () => {
     const at = await place();
     const vault = vaultOf(at);
     await vault.login(servers.resource, { interaction: scripted });
@@ -265,7 +265,7 @@ describe('a login in docker-agent’s store', () => {
     expect(after).toMatchObject({ generation: before.generation + 1, issuer: servers.issuer });
   });
 
-  test('is made, shown and ended by the command line', async () => {
+  test('the command line makes, shows and ends a login', async () => {
     const at = await place();
     const options = ['--store', 'docker-agent', '--docker-agent-dir', at.directory, '--keyring', 'file'];
     const run = async (...args: string[]) => {
@@ -286,7 +286,7 @@ describe('a login in docker-agent’s store', () => {
   }
 });
 
-describe('what does not open', () => {
+describe('a store that does not open', () => {
   /** Nothing that is tried may change docker-agent's files. */
   async function refused(at: Place, error: new (...args: never[]) => Error): Promise<void> {
     const before = await theirBytes(at);
@@ -301,7 +301,7 @@ describe('what does not open', () => {
     expect(await theirBytes(at)).toBe(before);
   }
 
-  test('a bundle under another key is said to be so, and stays', async () => {
+  test('reports a bundle under another key, and leaves it in place', async () => {
     const at = await fixture();
     const other = await place();
     await dockerAgentParts(other.directory, other.environment).keys.strongest();
@@ -316,20 +316,20 @@ describe('what does not open', () => {
     [12, StorageUnreadableError],
     [200, KeyUnavailableError],
     [0, StorageUnreadableError],
-  ])('a bundle that was cut to %d bytes stays', async (length, error) => {
+  ])('leaves a bundle in place that was cut to %d bytes', async (length, error) => {
     const at = await fixture();
     await truncate(join(at.directory, 'mcp-oauth-tokens.enc'), length);
     await refused(at, error);
   });
 
-  test('an empty passphrase file is said to be so, and nothing is made in its place', async () => {
+  test('reports an empty passphrase file, and creates nothing in its place', async () => {
     const at = await fixture();
     await truncate(join(at.directory, 'mcp-oauth-keyring', 'passphrase'), 0);
     await refused(at, KeyringBrokenError);
     expect(await readFile(join(at.directory, 'mcp-oauth-keyring', 'passphrase'), 'utf8')).toBe('');
   });
 
-  test('a missing key is not made anew beside tokens that are sealed already', async () => {
+  test('creates no new key when the key for sealed tokens is missing', async () => {
     const at = await fixture();
     const key = join(at.directory, 'mcp-oauth-keyring', 'oauth:encryption-key');
     const before = await readFile(join(at.directory, 'mcp-oauth-tokens.enc'));
@@ -344,7 +344,7 @@ describe('what does not open', () => {
     expect(await readFile(join(at.directory, 'mcp-oauth-tokens.enc'))).toEqual(before);
   });
 
-  test('a directory that others can read is refused with the command that mends it', async () => {
+  test('refuses a directory that others can read, and names the command that fixes it', async () => {
     const at = await fixture();
     await chmod(at.directory, 0o755);
     const failure: unknown = await vaultOf(at)
@@ -354,7 +354,7 @@ describe('what does not open', () => {
     expect(failure).toMatchObject({ hint: expect.stringContaining('chmod 700') });
   });
 
-  test('an entry that is none of docker-agent’s is moved aside by a new login, and the others stay', async () => {
+  test('a new login quarantines an entry that is not docker-agent’s, and keeps the others', async () => {
     const at = await fixture();
     const bundle = new Map(await bundleAt(at.directory, at.environment));
     await writeBundle(at.directory, at.environment, bundle.set(LINEAR, { token: 'of another shape' }));
@@ -392,7 +392,7 @@ describe('the layouts before the token file', () => {
     return { at, files, items };
   }
 
-  test('are brought into the file, the bundle before the single items, and removed after', async () => {
+  test('moves older layouts into the token file, the bundle before single items, and then removes them', async () => {
     const { at, items } = await old();
     const { credentials } = await vaultOf(at).list();
     expect(credentials.map(({ resource }) => resource)).toEqual([
@@ -411,7 +411,7 @@ describe('the layouts before the token file', () => {
     expect(await items()).toEqual(['oauth:encryption-key', 'passphrase']);
   });
 
-  test('stay where they are when the file cannot be written', async () => {
+  test('keeps older layouts when the token file cannot be written', async () => {
     const { at, files, items } = await old();
     await dockerAgentParts(at.directory, at.environment).keys.strongest();
     const before = await items();
@@ -423,7 +423,7 @@ describe('the layouts before the token file', () => {
   });
 });
 
-test('keys are not replaced in docker-agent’s store', async () => {
+test('refuses to replace keys in docker-agent’s store', async () => {
   const at = await fixture();
   const before = await theirBytes(at);
   for (const options of [{}, { to: 'file' }]) {
@@ -432,7 +432,7 @@ test('keys are not replaced in docker-agent’s store', async () => {
   expect(await theirBytes(at)).toBe(before);
 });
 
-test('a lock that another process holds keeps nobody from reading, and is waited for by a write', async () => {
+test('reads while another process holds the lock, and a write waits for the lock', async () => {
   const at = await fixture();
   const lock = join(at.directory, 'mcp-oauth-tokens.enc.lock');
   const script = join(import.meta.dirname, '../support/processes/lock-holder.ts');
@@ -461,7 +461,7 @@ test('a lock that another process holds keeps nobody from reading, and is waited
   await holder.ended;
 });
 
-test('a bundle of 10 MB with 5,000 entries is read, listed and changed like any other', async () => {
+test('reads, lists and changes a bundle of 10 MB with 5,000 entries', async () => {
   const at = await fixture();
   const bundle = new Map(await bundleAt(at.directory, at.environment));
   const resource = (index: number) => `https://server-${index}.example/mcp`;
@@ -485,7 +485,7 @@ describe('a crash in the middle of a write', () => {
     ['file-placed', 1],
     ['file-staged', 3],
     ['file-placed', 2],
-  ])('after %s, time %d, loses neither the login nor its new tokens', async (step, count) => {
+  ])('a crash after %s, time %d, loses neither the login nor its new tokens', async (step, count) => {
     const at = await fixture();
     const { credentialStore, keys } = dockerAgentParts(at.directory, at.environment);
     const name = CredentialId.of(RESOURCE, undefined);
@@ -516,7 +516,7 @@ describe('a crash in the middle of a write', () => {
   });
 });
 
-test('a store of another name is refused, and HOLDFAST_STORE chooses one', async () => {
+test('refuses a store with an unknown name, and takes docker-agent’s from HOLDFAST_STORE', async () => {
   const at = await fixture();
   const environment = (store: string) => ({
     ...at.environment,
