@@ -24,13 +24,13 @@ describe('holdfast on Windows', () => {
     await (await openWincred(environment)).delete('sealing-key');
   });
 
-  test('says its version', async () => {
+  test('prints its version', async () => {
     const { code, out } = await holdfast('--version');
     assert.equal(code, 0);
     assert.match(out, /^\d+\.\d+\.\d+/);
   });
 
-  test('lists nothing, and asks for a login, where there is none', async () => {
+  test('lists nothing and asks for a login when there is none', async () => {
     const list = await holdfast('list', '--json');
     assert.equal(list.code, 0);
     assert.deepEqual(JSON.parse(list.out).credentials, []);
@@ -59,7 +59,7 @@ describe('holdfast on Windows', () => {
     assert.equal(JSON.parse(list.out).credentials.length, 1);
   });
 
-  test('finds its keyring and its home in order', async () => {
+  test('doctor finds no fault with the keyring and the home directory', async () => {
     const { code, out, err } = await holdfast('doctor', '--json');
     assert.equal(code, 0, err);
     assert.match(out, /New logins are sealed under a key in wincred/);

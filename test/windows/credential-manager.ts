@@ -17,7 +17,7 @@ describe('the Credential Manager', () => {
   });
   for (const { name, run } of contract) test(name, run);
 
-  test('holds a generic credential of this machine, named and visible, its blob the bare bytes', async () => {
+  test('stores a generic credential of this machine, named and visible, whose blob is the bare bytes', async () => {
     const keyring = await openWincred(processEnvironment());
     const secret = randomBytes(43);
     await keyring.set('layout', secret);
@@ -33,7 +33,7 @@ describe('the Credential Manager', () => {
     }
   });
 
-  test('shares an item with a program of 99designs/keyring: its target, no more than the bytes', async () => {
+  test('shares an item with a program of 99designs/keyring: its target, and only the bytes', async () => {
     const key = randomBytes(32);
     const target = 'keyring:docker-agent-oauth:oauth:encryption-key';
     const theirs = await windowsCredentials();
@@ -51,7 +51,7 @@ describe('the Credential Manager', () => {
     assert.equal(theirs.read(target), undefined);
   });
 
-  test('has another program’s items as the keyring crate and keytar name them, each in its encoding', async () => {
+  test('finds items where the keyring crate and keytar put them, each in its encoding', async () => {
     const theirs = await windowsCredentials();
     const layouts = [
       ['keyring-crate', 'secrets.test-goose', 'utf16le'],
@@ -70,7 +70,7 @@ describe('the Credential Manager', () => {
     }
   });
 
-  test('takes as many bytes as Windows does, and refuses one more without a change', async () => {
+  test('stores as many bytes as Windows does, and refuses one more without a change', async () => {
     const keyring = await openWincred(processEnvironment());
     const most = randomBytes(MAX_BLOB_BYTES);
     await keyring.set('large', most);
@@ -83,7 +83,7 @@ describe('the Credential Manager', () => {
     await keyring.delete('large');
   });
 
-  test('of eight processes that come first one makes the key, there, and all use it', async () => {
+  test('only one of eight processes that start at once creates the key, and all use it', async () => {
     const { path } = await temporaryHome();
     const keyring = await openWincred(processEnvironment());
     await keyring.delete('sealing-key');

@@ -22,7 +22,7 @@ describe('the file keyring on Windows', () => {
   });
   for (const { name, run } of contract) test(name, run);
 
-  test('refuses names that would be no file of that name', async () => {
+  test('the file keyring refuses names that no file can have', async () => {
     const { layout, environment } = await temporaryHome();
     const keyring = new FileKeyring(layout, environment);
     for (const name of ['oauth:encryption-key', 'con', 'NUL.txt', 'dot.', 'a\\b', 'what?']) {
@@ -49,7 +49,7 @@ describe('files on Windows', () => {
     return { path: join(path, 'file'), temporary, environment };
   }
 
-  test('are replaced although someone has them open, once that one is done', async () => {
+  test('replaces a file that another process has open, once that process is done', async () => {
     const { path, temporary } = await place();
     await writeFile(path, 'old');
     const reader = await open(path, 'r');
@@ -62,7 +62,7 @@ describe('files on Windows', () => {
     assert.deepEqual(await readdir(temporary), []);
   });
 
-  test('keep the old content, and nothing is left behind, when someone has them open for good', async () => {
+  test('keeps the old content, and leaves nothing behind, if a process keeps the file open', async () => {
     const { path, temporary } = await place();
     await writeFile(path, 'old');
     const reader = await open(path, 'r');
@@ -74,7 +74,7 @@ describe('files on Windows', () => {
     assert.deepEqual(await readdir(temporary), []);
   });
 
-  test('are read whole, the old or the new, while they are replaced', async () => {
+  test('a file that is being replaced reads whole, as the old or the new one', async () => {
     const { path, temporary, environment } = await place();
     const contents = ['a', 'b'].map((letter) => Buffer.from(letter.repeat(20_000)));
     await writeFileAtomically(path, Buffer.from(contents[0] ?? ''), { temporary });
@@ -96,7 +96,7 @@ describe('files on Windows', () => {
     assert.ok(reads > 0);
   });
 
-  test('of many writers that want a free name exactly one gets it', async () => {
+  test('exactly one of many writers that want a free name gets it', async () => {
     const { path, temporary } = await place();
     const outcomes = await Promise.all(
       Array.from({ length: 12 }, (_, index) =>
@@ -108,7 +108,7 @@ describe('files on Windows', () => {
     assert.equal(await removeFileDurably(path), false);
   });
 
-  test('lie below %LOCALAPPDATA% unless the user says otherwise, and are named as PowerShell takes them', async () => {
+  test('the home is below %LOCALAPPDATA% by default, and paths are quoted for PowerShell', async () => {
     const local = String.raw`C:\Users\who\AppData\Local`;
     const environment = { ...processEnvironment(), variables: { LOCALAPPDATA: local } };
     assert.equal(layoutOf(environment).home, `${local}\\holdfast`);

@@ -20,7 +20,7 @@ async function holderOf(t: TestContext, path: string) {
 }
 
 describe('the lock by LockFileEx', () => {
-  test('says which one it is', async () => {
+  test('names its own kind', async () => {
     const lock = await acquireLock(await lockPath(), { waitMs: 0 });
     assert.equal(lock.kind, 'lockfileex');
     await lock.release();
@@ -47,13 +47,13 @@ describe('the lock by LockFileEx', () => {
     );
   });
 
-  test('is not taken from a living process', async (t) => {
+  test('leaves the lock to a live process', async (t) => {
     const path = await lockPath();
     await holderOf(t, path);
     await assert.rejects(acquireLock(path, { waitMs: 200 }), LockTimeoutError);
   });
 
-  test('is free as soon as its holder is killed', async (t) => {
+  test('frees the lock as soon as its holder is killed', async (t) => {
     const path = await lockPath();
     const holder = await holderOf(t, path);
     const waiting = acquireLock(path, { waitMs: 30_000 });
@@ -61,7 +61,7 @@ describe('the lock by LockFileEx', () => {
     await (await waiting).release();
   });
 
-  test('keeps its file in place: nobody can remove it while someone holds the lock', async () => {
+  test('nobody can remove the lock file while a process holds the lock', async () => {
     const path = await lockPath();
     const lock = await acquireLock(path, { waitMs: 0 });
     await assert.rejects(rm(path), { code: 'EBUSY' });
