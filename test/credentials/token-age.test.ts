@@ -25,8 +25,8 @@ const servedUntil = (credential: Credential, now: number, pause: number) =>
 const lives = fc.integer({ min: SECOND, max: 315_360_000 * SECOND });
 const shares = fc.double({ min: 0, max: 1, noNaN: true });
 
-describe('when a token is refreshed', () => {
-  test('never before 90 % of its life, nor five minutes before its end, whichever is later', () => {
+describe('the time of a refresh', () => {
+  test('refreshes no token before 90 % of its life or five minutes before its end, whichever is later', () => {
     fc.assert(
       fc.property(lives, (life) => {
         const from = OBTAINED + Math.max(0.9 * life, life - 5 * MINUTE);
@@ -36,7 +36,7 @@ describe('when a token is refreshed', () => {
     );
   });
 
-  test('in the first half of what is left from then on, so that a caller still has time to use the old one', () => {
+  test('refreshes in the first half of the time left, so that a caller can still use the old token', () => {
     fc.assert(
       fc.property(lives, (life) => {
         const from = Math.max(0.9 * life, life - 5 * MINUTE);
@@ -47,7 +47,7 @@ describe('when a token is refreshed', () => {
     );
   });
 
-  test('goes from fresh to early to lapsed, and never back', () => {
+  test('a token goes from fresh to early to lapsed, and never back', () => {
     const order = ['fresh', 'early', 'lapsed'];
     fc.assert(
       fc.property(lives, shares, shares, (life, one, other) => {
@@ -60,7 +60,7 @@ describe('when a token is refreshed', () => {
     );
   });
 
-  test('is fresh exactly until the moment that it says', () => {
+  test('a token is fresh exactly until the moment it states', () => {
     fc.assert(
       fc.property(lives, (life) => {
         const until = freshUntil(lasting(life));
@@ -70,14 +70,14 @@ describe('when a token is refreshed', () => {
     );
   });
 
-  test('lapses ten seconds before its end, or a twentieth of its life where that is less', () => {
+  test('a token lapses ten seconds before its end, or after 95 % of a shorter life', () => {
     expect(freshness(lasting(60 * MINUTE), at(OBTAINED + 60 * MINUTE - 10 * SECOND))).toBe('lapsed');
     expect(freshness(lasting(60 * MINUTE), at(OBTAINED + 60 * MINUTE - 10 * SECOND - 1))).toBe('early');
     expect(freshness(lasting(20 * SECOND), at(OBTAINED + 19 * SECOND))).toBe('lapsed');
     expect(freshness(lasting(20 * SECOND), at(OBTAINED + 19 * SECOND - 1))).toBe('early');
   });
 
-  test('one without an expiry is fresh for ever', () => {
+  test('a token without an expiry is fresh forever', () => {
     fc.assert(
       fc.property(fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER }), (now) => {
         expect(freshness(lasting(undefined), at(now))).toBe('fresh');
@@ -87,7 +87,7 @@ describe('when a token is refreshed', () => {
     expect(freshUntil(lasting(undefined))).toBe(Number.POSITIVE_INFINITY);
   });
 
-  test('one that is expired on arrival, or before, was never fresh', () => {
+  test('a token that has expired on arrival was never fresh', () => {
     for (const life of [0, -MINUTE]) {
       expect(freshness(lasting(life), at(OBTAINED))).toBe('lapsed');
       expect(alive(lasting(life), at(OBTAINED))).toBe(false);
@@ -96,10 +96,10 @@ describe('when a token is refreshed', () => {
   });
 });
 
-describe('how long a token is served whose refresh has failed', () => {
+describe('the time a token is served after a failed refresh', () => {
   const pauses = fc.integer({ min: 0, max: 10 * MINUTE });
 
-  test('never beyond its end, never longer than the pause', () => {
+  test('serves a token never beyond its end, and never longer than the pause', () => {
     fc.assert(
       fc.property(lives, shares, pauses, (life, share, pause) => {
         const credential = lasting(life);
@@ -112,7 +112,7 @@ describe('how long a token is served whose refresh has failed', () => {
     );
   });
 
-  test('until it lapses at the most, for then the refresh is worth waiting for', () => {
+  test('serves a token until it lapses at most, since a refresh is then worth the wait', () => {
     const credential = lasting(60 * MINUTE);
     const lapses = OBTAINED + 60 * MINUTE - 10 * SECOND;
     expect(servedUntil(credential, lapses - SECOND, MINUTE)).toBe(lapses);
@@ -150,7 +150,7 @@ describe('a wall clock that jumps', () => {
     );
   });
 
-  test('a token lapses by the wall clock when the boot clock stood still, as in a suspended virtual machine', () => {
+  test('a token lapses by the wall clock if the boot clock stood still, as in a suspended virtual machine', () => {
     fc.assert(
       fc.property(lives, shares, jumps, (life, share, stoodStill) => {
         const since = Math.floor(share * life * 1.1);
@@ -162,19 +162,19 @@ describe('a wall clock that jumps', () => {
     );
   });
 
-  test('the time left is shown by the boot clock when the wall clock was set back', () => {
+  test('shows the time left by the boot clock when the wall clock was set back', () => {
     const jumped = moment(10 * MINUTE, OBTAINED - 365 * 24 * 60 * MINUTE);
     expect(lapsesAt(obtained(60 * MINUTE), jumped)).toBe(jumped.wall + 50 * MINUTE);
     expect(lapsesAt(lasting(undefined), jumped)).toBeUndefined();
   });
 
-  test('after another boot, the wall clock is what counts', () => {
+  test('goes by the wall clock after another boot', () => {
     const later = moment(0, OBTAINED + 59 * MINUTE, 'another boot');
     expect(freshness(obtained(60 * MINUTE), later)).toBe('early');
     expect(freshness(obtained(60 * MINUTE), moment(0, OBTAINED + 10 * MINUTE, 'another boot'))).toBe('fresh');
   });
 
-  test('a token from the future is refreshed at once, and serves until that has succeeded', () => {
+  test('refreshes a token from the future at once, and serves it until that succeeds', () => {
     const before = at(OBTAINED - 365 * 24 * 60 * MINUTE);
     expect(freshness(lasting(60 * MINUTE), before)).toBe('early');
     expect(freshFor(lasting(60 * MINUTE), before)).toBe(0);
