@@ -17,7 +17,7 @@ test.each(TARGETS.map((target) => [target.name, target.title, target] as const))
   },
 );
 
-test('no two targets of the fuzzer have one name', () => {
+test('every target of the fuzzer has a different name', () => {
   const names = TARGETS.map(({ name }) => name);
   expect(new Set(names).size).toBe(names.length);
 });
