@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import { bundled } from './homes/bundle.ts';
 
 /**
- * Builds `holdfast` as one file before the tests, which start it a thousand times: from its sources each start would wait for
- * the compiler, a second and more. Tests find it by `HOLDFAST_TEST_PROGRAM`, which no program that they start inherits.
+ * Builds `holdfast` as one file before the tests, which start it a thousand times. A start from the sources would wait
+ * a second or more for the compiler. Tests find the file by `HOLDFAST_TEST_PROGRAM`, which no program they start
+ * inherits.
  */
 export default async function buildOnce(): Promise<() => Promise<void>> {
   const directory = await mkdtemp(join(tmpdir(), 'holdfast-test-'));

@@ -1,4 +1,4 @@
-/** Adds one to a record, as many times as the second argument says, through the directory store. */
+/** Adds one to a record through the directory store. The second argument says how many times. */
 import { DirectoryStore } from '../../src/store/directory.ts';
 import { processEnvironment } from '../../src/system/environment.ts';
 import { layoutOf } from '../../src/system/files/paths.ts';

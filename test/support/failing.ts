@@ -1,6 +1,6 @@
 import type { HoldfastError } from '../../src/errors.ts';
 
-/** What the work fails with; it is an error if it does not. */
+/** Returns the error that the work fails with, and throws if it succeeds. */
 export async function failing(work: Promise<unknown> | (() => unknown)): Promise<HoldfastError> {
   try {
     await (typeof work === 'function' ? work() : work);

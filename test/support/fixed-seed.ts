@@ -1,4 +1,7 @@
 import fc from 'fast-check';
 
-/* The same inputs each time, so that a test says the same of the same code. `npm run fuzz` looks for new ones. */
+/*
+ * A fixed seed gives the same inputs each time, so a test says the same about the same code. `npm run fuzz` looks for
+ * new inputs.
+ */
 fc.configureGlobal({ seed: 20_261_130 });

@@ -1,4 +1,4 @@
-/** What makes a terminal act, hides text, or turns its order around, by name. */
+/** Texts that control a terminal, hide text, or reverse its order, by name. */
 export const HOSTILE_TEXTS: readonly (readonly [name: string, text: string])[] = [
   ['a window title by OSC', 'x\u001b]0;PWNED\u0007y'],
   ['a cleared screen by CSI', 'x\u001b[2J\u001b[Hy'],
@@ -28,7 +28,7 @@ export const HOSTILE_TEXTS: readonly (readonly [name: string, text: string])[] =
   ['a private-use character', 'x\ue000y'],
 ];
 
-/** The characters of an output that are no printable text, line feeds aside. */
+/** The unprintable characters of an output, except line feeds. */
 export function unprintableIn(text: string): string[] {
   const found =
     text.match(/(?!\n)[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu) ?? [];

@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
 
-/** Everything that could be seen of an error, wherever it ends up: message, hint, stack, causes, hidden properties. */
+/** Everything visible in an error: message, hint, stack, causes and hidden properties. */
 function visible(error: unknown): string {
   let text = inspect(error, { depth: 10, showHidden: true, maxStringLength: null, maxArrayLength: null });
   for (let at = error, depth = 0; at instanceof Error && depth < 10; at = at.cause, depth += 1) {
@@ -9,7 +9,9 @@ function visible(error: unknown): string {
   return `${text}\n${everything(error)}`;
 }
 
-/** The text of all that can be reached from a value by its own properties, those that are not enumerable too, and of all bytes. */
+/**
+ * The text of everything reachable from a value by its own properties, non-enumerable ones included, and of all bytes.
+ */
 function everything(value: unknown, seen = new Set<unknown>()): string {
   if (typeof value === 'string') return `${value}\n`;
   if (typeof value !== 'object' || value === null || seen.has(value)) return '';
@@ -23,7 +25,7 @@ function everything(value: unknown, seen = new Set<unknown>()): string {
     .join('');
 }
 
-/** How many of the secrets can be seen in an error, as they are or encoded. A count, so that no failing test prints one. */
+/** Counts the secrets visible in an error, plain or encoded. It is a count so that a failing test prints no secret. */
 export function secretsSeen(error: unknown, secrets: readonly string[]): number {
   const text = visible(error);
   return secrets.filter((secret) =>

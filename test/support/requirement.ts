@@ -1,11 +1,12 @@
 import { spawnSync } from 'node:child_process';
 
 /**
- * Something that a test needs and a plain machine may lack. Answers why it is missing, for `skipIf`, and throws where
- * the run promised to skip nothing (`HOLDFAST_TEST_REQUIRE_ALL=1`).
+ * Checks something that a test needs and a plain machine may lack.
  *
  * @param what a sentence such as "gnome-keyring-daemon is not installed"
- * @param met whether the requirement holds here
+ * @param met whether this machine meets the requirement
+ * @returns for `skipIf`, why it is missing
+ * @throws if it is missing and the run promised to skip nothing (`HOLDFAST_TEST_REQUIRE_ALL=1`)
  */
 export function requirement(what: string, met: boolean): string | undefined {
   if (met) return undefined;
@@ -15,7 +16,7 @@ export function requirement(what: string, met: boolean): string | undefined {
   return what;
 }
 
-/** Whether a program of that name is on the PATH. */
+/** Whether a program with that name is on the PATH. */
 export function installed(program: string): boolean {
   return spawnSync('sh', ['-c', `command -v "${program}"`], { stdio: 'ignore' }).status === 0;
 }

@@ -1,4 +1,4 @@
-/** Listens on every IPv4 address, and says who its first client is. */
+/** Listens on every IPv4 address, and prints who its first client is. */
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { tcpClientOf } from '../../src/system/network/tcp-peer.ts';

@@ -1,6 +1,6 @@
 import type { Vault } from '../../src/vault/vault.ts';
 
-/** What the MCP server answered. */
+/** The answer of the MCP server. */
 export interface ToolAnswer {
   readonly status: number;
   readonly challenge: string | undefined;
@@ -8,7 +8,7 @@ export interface ToolAnswer {
   readonly text: string;
 }
 
-/** Calls a tool of the MCP server with those headers, as one request of its own (MCP 2026-07-28). */
+/** Calls a tool of the MCP server with those headers, as a single request (MCP 2026-07-28). */
 export async function toolCall(
   resource: string,
   headers: Readonly<Record<string, string | undefined>>,
@@ -36,7 +36,7 @@ export async function toolCall(
   };
 }
 
-/** The same with what the vault has for it, bound to a key or not. */
+/** Calls a tool with the vault's token, whether it is bound to a key or not. */
 export async function toolCallBy(
   vault: Vault,
   resource: string,

@@ -3,7 +3,7 @@ import { onTestFinished } from 'vitest';
 import type { Lease, RecordStore } from '../../src/store/record-store.ts';
 import type { StepMessage } from '../../src/system/checkpoints.ts';
 
-/** What happens to a login, in order: each call of a store, each step of a refresh, each request at the server. */
+/** Records what happens to a login, in order: each store call, each refresh step, each request at the server. */
 export class Trace {
   readonly #lines: string[] = [];
 
@@ -21,7 +21,7 @@ export class Trace {
     return `${this.#lines.join('\n')}\n`;
   }
 
-  /** The same store, each of whose calls is written down, with those of the leases that it gives. */
+  /** Wraps a store, and records its calls and those of its leases. */
   store<S extends RecordStore>(who: string, store: S): S {
     return this.#watched(who, store);
   }
@@ -45,5 +45,5 @@ export class Trace {
 
 const LEASES = new Set(['lock', 'claim']);
 
-/** What is asked at no fixed moment, or costs nothing. */
+/** Calls without a fixed moment or a cost, which are not recorded. */
 const SILENT = new Set(['durability', 'engine', 'now', 'close', 'locked']);

@@ -6,27 +6,29 @@ import type { Servers } from './servers/servers.ts';
 /** The scripted browser, as `BROWSER`. */
 export const SCRIPTED_BROWSER = fileURLToPath(new URL('./browser/scripted-browser.mjs', import.meta.url));
 
-/** The report of a native keyring: these have tests of their own, and which there are is a matter of the platform. */
+/** Hides the reports of native keyrings, which depend on the platform and have their own tests. */
 const OTHER_KEYRINGS =
   /^(\w* +keyring +| +)(wincred|keychain|kwallet|keyctl[:\w]*) (is|was) passed over.*(\n +→ .*)?(\n|$)/gm;
 
-/** That the home lies on a memory or container file system is a matter of the machine. */
+/** Hides the warning about a memory or container file system, which depends on the machine. */
 const PASSING_HOME = /^warning: .* lies on .*: the login is gone .*\n {2}To keep it, .*(\n|$)/gm;
 
-/** Somebody at a terminal, with one home and nothing else: no D-Bus, no display, no HOME that can be written. */
+/** A user at a terminal with one home and nothing else: no D-Bus, no display, no writable HOME. */
 export interface CommandLine {
   readonly home: string;
   start(args: readonly string[], variables?: Readonly<Record<string, string>>): Running;
   run(args: readonly string[], variables?: Readonly<Record<string, string>>): Promise<Ended>;
-  /** What the command printed and its exit code, with what varies replaced. */
+  /** The output and exit code of the command, with variable parts replaced. */
   transcript(ended: Ended): string;
-  /** Runs a command and answers its transcript. */
+  /** Runs a command. @returns its transcript */
   told(args: readonly string[], variables?: Readonly<Record<string, string>>): Promise<string>;
 }
 
 /**
- * @param servers their ports are shown as `MCP-1` and `AUTH1`, `MCP-2` and `AUTH2`, in that order
- * @param replacements texts to show as others, before anything else
+ * Opens a command line.
+ *
+ * @param servers shown as `MCP-1` and `AUTH1`, `MCP-2` and `AUTH2`, in that order
+ * @param replacements texts to replace before all others
  */
 export function commandLine(
   home: string,
@@ -56,7 +58,7 @@ function labelled(stream: string, text: string): string[] {
   return text === '' ? [] : [`--- ${stream}`, text.replace(/\n$/, '')];
 }
 
-/** Replacements are as wide as what they replace where that can be, so that columns stay columns. */
+/** Replacements keep the width of the original if possible, so that columns stay aligned. */
 function normalised(
   text: string,
   home: string,

@@ -3,12 +3,12 @@ import { type Browser, chromium } from 'playwright-core';
 
 const PLACES = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
 
-/** Where a real Chromium is; `undefined` where there is none. */
+/** Path of a real Chromium, or `undefined` without one. */
 export function chromiumPath(): string | undefined {
   return PLACES.find((path) => existsSync(path));
 }
 
-/** A real Chromium, without a window. The caller closes it. */
+/** Starts a real Chromium without a window. The caller closes it. */
 export async function openChromium(): Promise<Browser> {
   const executablePath = chromiumPath();
   if (executablePath === undefined) throw new Error('Chromium is not installed.');

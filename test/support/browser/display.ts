@@ -6,13 +6,13 @@ import { installed, requirement } from '../requirement.ts';
 
 export const NO_DISPLAY = requirement('Xvfb is not installed', installed('Xvfb'));
 
-/** A display of its own, that nobody looks at; its name, such as `:7`. It ends with the test. */
+/** Starts a virtual display, which ends with the test. @returns its name, such as `:7` */
 export async function startDisplay(): Promise<string> {
-  // It picks a free number and writes it to descriptor 3.
+  // Xvfb picks a free number and writes it to descriptor 3.
   const server = spawn('Xvfb', ['-displayfd', '3', '-nolisten', 'tcp'], {
     stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
   });
-  // Killed at once it would leave its lock file behind.
+  // SIGKILL would leave its lock file behind.
   onTestFinished(() => end(server, 'SIGTERM'));
   const [, , , numbers] = server.stdio;
   if (numbers === null || numbers === undefined || !('readable' in numbers)) throw new Error('no descriptor');

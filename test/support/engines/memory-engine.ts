@@ -4,9 +4,9 @@ import type { Engine } from '../../../src/store/engine/engine.ts';
 
 export { SharedMemory } from '../../../examples/engine-of-your-own.ts';
 
-/** One process’s way to the engine of the example, watched, and cut where a test wants it. */
+/** One process’s connection to the example engine. A test can watch its calls and make them fail. */
 export interface WatchedEngine extends Engine {
-  /** What does not come through any more: those calls fail, as on a network that is down. */
+  /** Calls that fail, as on a network that is down. */
   readonly cut: Set<keyof Engine>;
   /** Each call, in order. */
   readonly calls: (keyof Engine)[];

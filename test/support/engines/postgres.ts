@@ -8,9 +8,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { installed, requirement } from '../requirement.ts';
 
-/*
- * A PostgreSQL server of its own, in a directory of its own. It refuses to run as root, so there it runs as nobody.
- */
+/* A PostgreSQL server in its own directory. PostgreSQL refuses to run as root, so as root it runs as nobody. */
 
 const BIN = programs();
 export const NO_POSTGRES = requirement('PostgreSQL is not installed', BIN !== undefined);
@@ -27,18 +25,18 @@ export interface Postgres {
   /** @param user default the superuser `owner` */
   url(parameters?: string, user?: string): string;
   start(): Promise<void>;
-  /** As after a failure of the power: nothing is written down first. */
+  /** Stops it as a power failure would: it writes nothing to disk first. */
   crash(): Promise<void>;
-  /** From now on nobody is let in; who is in may finish (`smart`), or is put out (`fast`). Waits for neither. */
+  /** Admits nobody from now on. Open connections may finish (`smart`) or are ended (`fast`). Does not wait. */
   shutDown(how: 'smart' | 'fast'): void;
   configure(lines: string): void;
   dispose(): Promise<void>;
 }
 
 export interface PostgresSettings {
-  /** Lines of pg_hba.conf that go before those which let everybody in. */
+  /** Lines of pg_hba.conf before the ones that let everybody in. */
   readonly admission?: string;
-  /** Files in PEM. It speaks TLS with them, also. */
+  /** PEM files. With them the server also speaks TLS. */
   readonly tls?: { readonly cert: string; readonly key: string } | undefined;
 }
 
@@ -66,13 +64,13 @@ export async function startPostgres({ admission = '', tls }: PostgresSettings = 
 }
 
 export interface ReplicaSettings {
-  /** Of its data, in the directory of the primary. */
+  /** Name of its data directory, in the directory of the primary. */
   readonly name?: string;
-  /** The port that it reaches the primary at, if not its own. */
+  /** Port by which it reaches the primary, if not the primary’s own. */
   readonly through?: number;
 }
 
-/** A server that repeats what that one writes, and takes no writes of its own. */
+/** Starts a replica, which repeats the writes of that server and is read-only. */
 export async function startReplica(
   primary: Postgres,
   { name = 'replica', through = primary.port }: ReplicaSettings = {},
@@ -87,7 +85,7 @@ export async function startReplica(
   return replica;
 }
 
-/** That cluster, as a server at a port of its own which is not started yet. Disposing of it removes the directory. */
+/** The cluster in `data` as a server with its own port, not yet started. `dispose` removes the directory. */
 async function serverIn(directory: string, data: string): Promise<Postgres> {
   const port = await freePort();
   const configure = (lines: string) => appendFileSync(join(data, 'postgresql.conf'), `${lines}\n`);
@@ -123,9 +121,9 @@ export interface PgBouncer {
 }
 
 /**
- * A PgBouncer in transaction mode, with fewer connections than it is asked for.
+ * Starts PgBouncer in transaction mode, with fewer connections than clients ask for.
  *
- * @param to the port that it finds the server at
+ * @param to the port by which PgBouncer reaches the server
  */
 export async function startPgBouncer(postgres: Postgres, to = postgres.port): Promise<PgBouncer> {
   const port = await freePort();
@@ -149,7 +147,7 @@ auth_type = trust\nauth_file = ${users}\npool_mode = transaction\nserver_login_r
   };
 }
 
-/** An authority of its own, and a certificate that it gave to 127.0.0.1, as files in PEM. */
+/** Creates a certificate authority and a certificate for 127.0.0.1, as PEM files. */
 export function certificates(directory: string): {
   readonly ca: string;
   readonly cert: string;
@@ -179,18 +177,18 @@ export function certificates(directory: string): {
 
 export interface Wire {
   readonly port: number;
-  /** The port that new connections lead to. */
+  /** Port that new connections lead to. */
   to: number;
-  /** What the server answers is thrown away from now on, and the connection cut with it: it has done what was asked. */
+  /** While true: drops the server’s answer and cuts the connection, although the server has done its work. */
   swallow: boolean;
-  /** Nothing is passed on from now on, and nothing is closed. */
+  /** While true: forwards nothing and closes nothing. */
   silent: boolean;
-  /** Ends every connection that stands. */
+  /** Ends every open connection. */
   cut(): void;
   stop(): Promise<void>;
 }
 
-/** A TCP proxy before that port. */
+/** Starts a TCP proxy in front of that port. */
 export async function startWire(to: number): Promise<Wire> {
   const sockets = new Set<Socket>();
   const server = createServer((near) => {
@@ -255,7 +253,7 @@ async function untilListening(port: number): Promise<void> {
   throw new Error(`nothing listens on port ${port}`);
 }
 
-/** It listens before it lets anyone in. */
+/** The server listens before it admits anyone. */
 async function untilReady(port: number): Promise<void> {
   await untilListening(port);
   const ready = ['-h', '127.0.0.1', '-p', String(port), '-q'];

@@ -12,8 +12,8 @@ import { installed, requirement } from '../requirement.ts';
 export const noRedis = requirement('redis-server is not installed', installed('redis-server'));
 
 /**
- * A Redis or Valkey that has WAITAOF: the one of `HOLDFAST_TEST_VALKEY`, or of the PATH. No Debian 12 package has it, so that
- * it is not among what a run can promise.
+ * A Redis or Valkey with WAITAOF: the program in `HOLDFAST_TEST_VALKEY`, or valkey-server on the PATH. Debian 12 has no
+ * such package, so a run cannot promise to test it.
  */
 export const valkey = [process.env['HOLDFAST_TEST_VALKEY'] ?? '', 'valkey-server'].find(
   (program) => program !== '' && installed(program),
@@ -22,22 +22,25 @@ export const valkey = [process.env['HOLDFAST_TEST_VALKEY'] ?? '', 'valkey-server
 export interface RedisServer {
   readonly port: number;
   readonly url: string;
-  /** A client of the test’s own, closed with the test. */
+  /** A client that is closed with the test. */
   client(): Redis;
-  /** Ends it as a crash would, and starts it on what it left. */
+  /** Kills the server as a crash would, and starts it again on its old data. */
   restart(): Promise<void>;
-  /** Ends it as a crash would. */
+  /** Kills the server as a crash would. */
   kill(): Promise<void>;
   stop(): Promise<void>;
 }
 
 export interface RedisSettings {
   readonly program?: string | undefined;
-  /** Lines of its configuration, `""` for an empty word and `{port}` for the port, after `appendonly yes` and `appendfsync always`. */
+  /**
+   * Lines of its configuration after `appendonly yes` and `appendfsync always`. `""` is an empty word and `{port}` the
+   * port.
+   */
   readonly settings?: Readonly<Record<string, string>>;
 }
 
-/** A real server in a directory of its own. The caller stops it; `redisServer` does so with the test. */
+/** Starts a real server in its own directory. The caller stops it; `redisServer` stops it with the test. */
 export async function startRedis({
   program = 'redis-server',
   settings = {},
@@ -110,14 +113,14 @@ export async function startRedis({
   };
 }
 
-/** The same, for one test. */
+/** A real server that ends with the test. */
 export async function redisServer(options: RedisSettings = {}): Promise<RedisServer> {
   const server = await startRedis(options);
   onTestFinished(() => server.stop());
   return server;
 }
 
-/** Three masters that make one cluster, for one test. */
+/** Starts three masters that form one cluster and end with the test. */
 export async function redisCluster(): Promise<readonly RedisServer[]> {
   const settings = { 'cluster-enabled': 'yes', 'cluster-node-timeout': '2000' };
   const servers = await Promise.all([0, 1, 2].map(() => redisServer({ settings })));
@@ -125,7 +128,7 @@ export async function redisCluster(): Promise<readonly RedisServer[]> {
   return servers;
 }
 
-/** Makes one cluster of servers that have `cluster-enabled`, each with a share of the slots. */
+/** Joins servers with `cluster-enabled` to one cluster, each with a share of the slots. */
 export async function joinCluster(servers: readonly RedisServer[]): Promise<void> {
   for (const [at, server] of servers.entries()) {
     const client = server.client();
@@ -153,7 +156,10 @@ async function answering(port: number, tls: boolean, ended: Promise<unknown>): P
   throw new Error('redis-server did not come to answer');
 }
 
-/** Any answer to PING but one that says that it is loading, be it that it wants a password; of TLS, the connection alone. */
+/**
+ * Whether the server is ready. Any answer but LOADING counts, even a demand for a password. With TLS, the connection
+ * alone counts.
+ */
 async function pong(port: number, tls: boolean): Promise<boolean> {
   const socket = createConnection({ port, host: '127.0.0.1' });
   try {
@@ -169,7 +175,7 @@ async function pong(port: number, tls: boolean): Promise<boolean> {
   }
 }
 
-/** One of which Redis can have its cluster’s port too, which is 10,000 higher. */
+/** A port whose cluster port, 10,000 higher, is also free. */
 async function freePort(): Promise<number> {
   for (;;) {
     const server = createServer();

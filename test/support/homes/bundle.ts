@@ -6,7 +6,10 @@ import { build } from 'esbuild';
 const installed = createRequire(import.meta.url);
 const INSTALLED = /^(koffi|jsonc-parser|pg|ioredis|@aws-sdk\/client-kms|google-auth-library)$/;
 
-/** A program as one file of plain JavaScript: 64 processes that each load TypeScript would wait for the compiler. */
+/**
+ * Bundles a program as one file of plain JavaScript, since 64 processes that load TypeScript would wait for the
+ * compiler.
+ */
 export async function bundled(directory: string, name: string, source: URL): Promise<string> {
   const outfile = join(directory, `${name}.cjs`);
   await build({

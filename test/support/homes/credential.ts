@@ -1,7 +1,7 @@
 import type { Credential } from '../../../src/credential.ts';
 import { Secret } from '../../../src/secret.ts';
 
-/** A credential with every field, as a login would yield it: an hour of life ahead. */
+/** A credential with every field set, as after a login, with an hour of life left. */
 export function sampleCredential(resource: string, changes: Partial<Credential> = {}): Credential {
   const now = Date.now();
   return {

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { cp, lstat, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-/** What lies below a directory: a line for each name, with its kind, mode and a hash of its bytes. */
+/** Lists everything below a directory: one line per name, with its kind, mode and a hash of its bytes. */
 export async function contentsOf(directory: string): Promise<string[]> {
   const lines: string[] = [];
   const visit = async (path: string, name: string): Promise<void> => {
@@ -23,7 +23,7 @@ export async function contentsOf(directory: string): Promise<string[]> {
   return lines;
 }
 
-/** A copy with the same modes: a login that took a browser once serves many tests. */
+/** Copies a directory with its modes, so that one login with a browser serves many tests. */
 export async function copyDirectory(from: string, to: string): Promise<void> {
   await cp(from, to, { recursive: true });
 }

@@ -22,7 +22,7 @@ import { requirement } from '../requirement.ts';
 const FIXTURE = fileURLToPath(new URL('../../fixtures/docker-agent', import.meta.url));
 const WITNESS = fileURLToPath(new URL('../../interop/witness.go', import.meta.url));
 
-/** What Go needs to find Debian's libraries. */
+/** Variables by which Go finds Debian's libraries. */
 const GO = {
   ...process.env,
   GO111MODULE: 'off',
@@ -34,22 +34,25 @@ export const NO_WITNESS = requirement(
   spawnSync('go', ['list', 'github.com/dvsekhvalnov/jose2go'], { env: GO, stdio: 'ignore' }).status === 0,
 );
 
-/** For a test or hook that builds the witness, in milliseconds: the first time, Go compiles its own library too. */
+/**
+ * Time limit for a test or hook that builds the witness, in milliseconds. The first time, Go compiles its own library
+ * too.
+ */
 export const BUILD_MS = 300_000;
 
-/** Builds the witness there. Answers its path. */
+/** Builds the witness in that directory. @returns its path */
 export async function buildWitness(directory: string): Promise<string> {
   const program = join(directory, 'witness');
   await promisify(execFile)('go', ['build', '-o', program, WITNESS], { env: GO });
   return program;
 }
 
-/** Runs one operation of the witness; throws what it says when it fails. */
+/** Runs one operation of the witness. @throws its error text when it fails */
 export function witness(program: string, directory: string, ...args: readonly string[]): string {
   return witnessWith(undefined, program, directory, ...args);
 }
 
-/** The same with docker-agent's key from a keyring of the desktop: its item, as that keeps it. */
+/** Runs the witness with docker-agent's key from a desktop keyring: `item`, as that keyring stores it. */
 export function witnessWith(
   item: string | undefined,
   program: string,
@@ -62,14 +65,14 @@ export function witnessWith(
   return stdout.trim();
 }
 
-/** A docker-agent directory as docker-agent itself left it, with three logins. */
+/** Writes a docker-agent directory with three logins, as docker-agent itself left it. */
 export async function fixtureAt(directory: string): Promise<void> {
   const keyring = join(directory, 'mcp-oauth-keyring');
   await mkdir(keyring, { recursive: true, mode: 0o700 });
   const files: Readonly<Record<string, string>> = {
     'mcp-oauth-tokens.enc': join(directory, 'mcp-oauth-tokens.enc'),
     passphrase: join(keyring, 'passphrase'),
-    // Git on Windows cannot check a colon out.
+    // Git on Windows cannot check out a name with a colon.
     'encryption-key': join(keyring, 'oauth:encryption-key'),
   };
   for (const [from, to] of Object.entries(files)) {
@@ -78,7 +81,7 @@ export async function fixtureAt(directory: string): Promise<void> {
   }
 }
 
-/** The vault's own parts over that docker-agent directory and its file keyring, all new. */
+/** New parts of a vault over that docker-agent directory and its file keyring. */
 export function dockerAgentParts(
   directory: string,
   environment: Environment,
@@ -106,7 +109,7 @@ export function dockerAgentParts(
   };
 }
 
-/** What docker-agent's token file holds now. */
+/** Reads docker-agent's token file. */
 export async function bundleAt(directory: string, environment: Environment): Promise<Bundle> {
   const { files, keys } = dockerAgentParts(directory, environment);
   const key = await keys.strongest();
@@ -116,7 +119,7 @@ export async function bundleAt(directory: string, environment: Environment): Pro
   return bundle;
 }
 
-/** Writes docker-agent's token file as docker-agent would, under the key that is there. */
+/** Writes docker-agent's token file as docker-agent would, under the existing key. */
 export async function writeBundle(
   directory: string,
   environment: Environment,
@@ -127,7 +130,7 @@ export async function writeBundle(
   await writeFileAtomically(files.bundle, sealBundle(bundle, key.key), { temporary: directory });
 }
 
-/** The names in that directory that are docker-agent's: all but the one of ours. */
+/** Names of docker-agent's files in that directory, without the one of Holdfast. */
 export async function theirNames(directory: string): Promise<string[]> {
   return (await readdir(directory)).filter((name) => name !== 'holdfast').sort();
 }

@@ -9,21 +9,21 @@ import { contentsOf, copyDirectory } from './disk.ts';
 import { temporaryHome } from './home.ts';
 
 /*
- * What goes wrong, one at a time, in a home that holds a good login: each has its own error and exit code, nothing on
- * disk changes, and the good login goes on working.
+ * Things that go wrong, one at a time, in a home with a good login. Each has its own error and exit code, changes
+ * nothing on disk, and leaves the login usable.
  */
 
 export interface GoodLogin {
   readonly servers: Servers;
-  /** A home with the login, for one test; at that path, if given. */
+  /** A home with the login, for one test, at that path if one is given. */
   home(path?: string): Promise<CommandLine>;
-  /** Whether the login still gives the token that it gave at first, and says nothing else. */
+  /** Whether the login still gives its first token and prints nothing else. */
   works(at: CommandLine): Promise<boolean>;
-  /** Does the bad thing and checks that nothing came of it. Answers what was said, without the progress before it. */
+  /** Runs `bad` and checks that it changed nothing. @returns its output, without the progress before the error */
   unharmed(at: CommandLine, bad: () => Promise<Ended>): Promise<string>;
 }
 
-/** Logs in once for all the tests of a file, which call this at its top. */
+/** Logs in once for all tests of a file, which calls this at its top. */
 export function goodLogin(): GoodLogin {
   let servers: Servers;
   let template: string;
@@ -65,13 +65,13 @@ export function goodLogin(): GoodLogin {
   };
 }
 
-/** The transcript of a command that failed, from its error on. */
+/** Transcript of a failed command, from its error on. */
 export function failureOf(at: CommandLine, ended: Ended): string {
   const { err } = ended;
   return at.transcript({ ...ended, err: err.slice(Math.max(0, err.lastIndexOf('error: '))) });
 }
 
-/** The same, as it should be. */
+/** The transcript that a failed command should have. */
 export function failed(code: number, message: string, hint: string): string {
   return `exit ${code}\n--- stderr\nerror: ${message}\n  ${hint}`;
 }

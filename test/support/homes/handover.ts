@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { temporaryDirectory } from './home.ts';
 
-/** The text with what a hand-over draws at random replaced. */
+/** Replaces everything that a hand-over draws at random. */
 export function withoutSecrets(text: string): string {
   return text
     .replaceAll(/([0-9A-Z]{7}-){7}[0-9A-Z]{7}/g, 'CODE')
@@ -11,14 +11,14 @@ export function withoutSecrets(text: string): string {
     .replaceAll(/(words[^:\n]*: |words": ?"|Its words: )[a-z]+( [a-z]+){3}/gi, '$1WORDS');
 }
 
-/** The code in what `receive` has said. */
+/** Finds the code in the output of `receive`. */
 export function codeIn(text: string): string {
   const code = /([0-9A-Z]{7}-){7}[0-9A-Z]{7}/.exec(text)?.[0];
   if (code === undefined) throw new Error('No code was shown.');
   return code;
 }
 
-/** A file with that text, for one test. */
+/** Writes the text to a file for one test. */
 export async function fileWith(text: string): Promise<string> {
   const path = join(await temporaryDirectory(), 'blob');
   await writeFile(path, text);

@@ -11,14 +11,14 @@ export interface Home {
   readonly environment: Environment;
 }
 
-/** A directory of its own for one test, removed when the test ends. */
+/** Creates a directory for one test, and removes it when the test ends. */
 export async function temporaryDirectory(): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), 'holdfast-test-'));
   onTestFinished(() => rm(path, { recursive: true, force: true }));
   return path;
 }
 
-/** A home of its own for one test, which is not made yet, and is removed when the test ends. */
+/** Names a home for one test. It does not exist yet, and is removed when the test ends. */
 export async function temporaryHome(): Promise<Home> {
   const path = join(await temporaryDirectory(), 'home');
   const environment: Environment = { ...processEnvironment(), variables: { HOLDFAST_HOME: path } };

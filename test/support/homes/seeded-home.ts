@@ -13,7 +13,7 @@ export interface SeededHome extends Home {
   readonly token: string;
 }
 
-/** A home that holds one login, fresh for an hour, sealed under the file keyring; no server was asked. */
+/** A home with one login, fresh for an hour, sealed under the file keyring. No server took part. */
 export async function seededHome(resource = 'https://mcp.example.com/mcp'): Promise<SeededHome> {
   const home = await temporaryHome();
   const { layout, environment } = home;

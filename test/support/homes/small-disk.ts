@@ -11,7 +11,7 @@ export const NO_SMALL_DISK = requirement(
   process.platform === 'linux' && process.geteuid?.() === 0,
 );
 
-/** A file system of its own, 512 KiB small, with a home on it. */
+/** A separate file system of 512 KiB with a home on it. */
 export interface SmallDisk {
   readonly home: Home;
   fill(): Promise<void>;
@@ -27,7 +27,7 @@ export async function smallDisk(): Promise<SmallDisk> {
     spawnSync('umount', ['--lazy', path]);
   });
   const place = join(path, 'home');
-  // Spilled records go nowhere but here: the shared places of this machine are not the test's.
+  // Records are spilled to this test's directory only, not to the shared directories of this machine.
   const variables = { HOLDFAST_HOME: place, XDG_RUNTIME_DIR: join(path, '..', 'runtime') };
   const home = { path: place, environment: { ...environment, variables } };
   const filler = join(path, 'filler');
@@ -38,7 +38,7 @@ export async function smallDisk(): Promise<SmallDisk> {
       await writeFile(filler, Buffer.alloc(bavail * bsize));
     },
     empty: () => rm(filler),
-    // Of the mount, not of the file system, which refuses while someone has a file open that has no name any more.
+    // Remounts the mount, not the file system, which refuses while a process has a deleted file open.
     readOnly: (yes) => mount('-o', `remount,bind,${yes ? 'ro' : 'rw'}`, path),
   };
 }

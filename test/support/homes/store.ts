@@ -22,7 +22,7 @@ export function storeAround(store: RecordStore, changes: Partial<RecordStore>): 
   };
 }
 
-/** Something that others wait for until it is opened. */
+/** A gate that others wait at until it is opened. */
 export function gate(): { readonly opened: Promise<void>; open(): void } {
   let open = () => {};
   const opened = new Promise<void>((resolve) => {

@@ -18,7 +18,9 @@ import { openVault, type Vault, type VaultOptions } from '../../../src/vault/vau
 import { browse } from '../browser/scripted-browser.mjs';
 import type { Home } from './home.ts';
 
-/** A vault over that home, with the file keyring unless told otherwise, and what it reported. Closed with the test. */
+/**
+ * Opens a vault over that home, by default with the file keyring, and collects its events. It is closed with the test.
+ */
 export function vaultAt(home: Home, options: VaultOptions = {}): { vault: Vault; events: VaultEvent[] } {
   const events: VaultEvent[] = [];
   const vault = openVault({
@@ -31,16 +33,16 @@ export function vaultAt(home: Home, options: VaultOptions = {}): { vault: Vault;
   return { vault, events };
 }
 
-/** Opens the URL in the scripted browser, which nobody waits for. */
+/** Opens the URL in the scripted browser, without waiting for it. */
 export const scripted: LoginOptions['interaction'] = {
   authorize: async (url) => {
     browse(url).catch(() => {
-      // The login ends by itself when its browser does not come back.
+      // The login ends with an error if the browser never comes back.
     });
   },
 };
 
-/** The vault's own parts over that home and the file keyring, all new. */
+/** New parts of a vault over that home and the file keyring. */
 export function partsAt(home: Home, store: RecordStore = new DirectoryStore(home.layout, home.environment)) {
   const openers = defaultOpeners(home.environment, home.layout);
   const resolution = new KeyringResolution({ openers, choice: 'file' });
@@ -57,14 +59,14 @@ export function refreshOf(store: CredentialStore, { environment }: Home): Refres
   return new Refresh({ store, environment, policy: new ReusePolicy(), report: () => {} });
 }
 
-/** What is stored for that resource, read anew. */
+/** Reads the stored credential of that resource from the disk. */
 export async function stored(home: Home, resource: string, account?: string): Promise<StoredCredential> {
   const found = await partsAt(home).credentialStore.find(CredentialId.of(resource, account));
   if (found === undefined) throw new Error('Nothing is stored for that resource.');
   return found.held;
 }
 
-/** Changes what is stored, as another process would. */
+/** Changes the stored credential as another process would. */
 export async function change(
   home: Home,
   resource: string,
@@ -79,25 +81,25 @@ export async function change(
   return after;
 }
 
-/** Ages the stored access token: an hour of life, of which so many milliseconds are left. */
+/** Ages the stored access token: of its hour of life, `leftMs` milliseconds are left. */
 export function leave(home: Home, resource: string, leftMs: number): Promise<StoredCredential> {
   return change(home, resource, ({ tokens }) => ({
     tokens: {
       ...tokens,
       obtainedAt: Date.now() + leftMs - 3_600_000,
-      // By the wall clock alone, which tests may set.
+      // Dated by the wall clock only, which tests may set.
       obtainedBoot: undefined,
       expiresAt: Date.now() + leftMs,
     },
   }));
 }
 
-/** Ages the stored access token beyond its end. */
+/** Ages the stored access token past its end. */
 export function expire(home: Home, resource: string): Promise<StoredCredential> {
   return leave(home, resource, -1000);
 }
 
-/** Tells secrets apart without showing them. */
+/** A fingerprint that tells secrets apart without showing them. */
 export function fingerprint(secret: Secret | undefined): string {
   return createHash('sha256')
     .update(secret?.reveal() ?? '')
@@ -105,7 +107,7 @@ export function fingerprint(secret: Secret | undefined): string {
     .slice(0, 16);
 }
 
-/** Calls the MCP server with that token; whether it was let in. */
+/** Calls the MCP server with that token. @returns whether the server accepted it */
 export async function accepted(resource: string, token: Secret): Promise<boolean> {
   const response = await fetch(resource, {
     method: 'POST',
@@ -120,7 +122,7 @@ export async function accepted(resource: string, token: Secret): Promise<boolean
   return response.status !== 401;
 }
 
-/** A home with a login at that resource, and the token of its first generation. */
+/** A home with a login at that resource, and the first tokens. */
 export async function loggedIn(home: Home, resource: string, options: VaultOptions = {}) {
   const { vault, events } = vaultAt(home, options);
   await vault.login(resource, { interaction: scripted });

@@ -1,6 +1,6 @@
 /**
- * Does everything that a vault can do, closes it, and says so. It must then end by itself. The second argument names a
- * browser: then it logs in first, and out at the end.
+ * Uses every function of a vault, closes it, and says so. The process must then end without help. With a browser as the
+ * second argument it logs in first and out at the end.
  */
 import { spawn } from 'node:child_process';
 import { openVault } from '../../../src/index.ts';
@@ -18,7 +18,7 @@ if (browser !== undefined) {
 }
 const { generation } = await vault.token(resource);
 await vault.headers(resource);
-// The server of a seeded login is not there; that of a real one answers.
+// The server of a seeded login does not exist; that of a real login answers.
 await vault.token(resource, { rejectedGeneration: generation, timeoutMs: 500 }).catch(() => {});
 await vault.token(resource, { timeoutMs: 500, signal: AbortSignal.timeout(60_000) }).catch(() => {});
 await vault.list();

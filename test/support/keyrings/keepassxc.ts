@@ -19,17 +19,17 @@ const PASSWORD = 'a password';
 
 export interface KeePassXC {
   readonly variables: Readonly<Record<string, string>>;
-  /** As any program stores a secret there, by libsecret, which answers the questions that show no window. */
+  /** Stores a secret as any program does by libsecret, which answers prompts that show no window. */
   store(attributes: Readonly<Record<string, string>>, secret: string): void;
-  /** The titles of all entries of its database, once it has ended. */
+  /** Titles of all entries in its database, read after it has ended. */
   entries(): Promise<string[]>;
 }
 
 /**
- * A real KeePassXC as the Secret Service of a bus of its own, with a database that is unlocked.
+ * Starts a real KeePassXC as the Secret Service of its own bus, with an unlocked database.
  *
- * @param options.confirms whether it asks a person before it shows an item to a program that did not make it, as it does by
- *   default
+ * @param options.confirms whether it asks a person before it shows an item to a program that did not create it, as it
+ *   does by default
  */
 export async function keepassxc({ confirms }: { confirms: boolean }): Promise<KeePassXC> {
   const bus = await privateBus({ services: {} });
@@ -96,7 +96,7 @@ async function untilUnlocked(variables: Readonly<Record<string, string>>): Promi
   throw new Error('KeePassXC did not unlock its database.');
 }
 
-/** With its root group shown as the collection: a setting that only the program's own window can make. */
+/** Shows the root group as the collection, a setting that only the program's own window can change. */
 function emptyDatabase(): string {
   const bytes = randomBytes(16);
   const hex = bytes.toString('hex');

@@ -1,17 +1,17 @@
 import type { KeychainLibrary } from '../../../src/keyring/native/keychain.ts';
 import type { DefaultKeychain, KeychainStatus } from '../../../src/system/os/macos-keychain.ts';
 
-/** In the place of a failure: the call never ends. */
+/** Used as a failure: the call never ends. */
 export const HANGS = Symbol('hangs');
 
 /*
- * Stand-ins for what exists on a Mac only. The library behaves as the declarations and the README of
- * @napi-rs/keyring 2.1.2 say: `null` for what is not there, `false` for a removal of nothing, a rejection whose message
- * holds the system's text, and not its number, for everything else; a call that has begun ends in its own time.
+ * Stand-ins for things that exist only on a Mac. The library behaves as the declarations and the README of
+ * @napi-rs/keyring 2.1.2 say: `null` for a missing item, `false` for the removal of a missing item, and for everything
+ * else a rejection whose message has the system's text, but not its number. A call that has begun cannot be cancelled.
  */
 export class MacStandIn {
   status: KeychainStatus | Error = 'unlocked';
-  /** What the library's next calls fail with, first to last. */
+  /** Failures of the library's next calls, in order. */
   readonly failures: (string | typeof HANGS)[] = [];
   readonly calls: string[] = [];
   dialogs = true;

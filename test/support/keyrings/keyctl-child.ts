@@ -1,7 +1,7 @@
 /**
- * The kernel keyring, as a process of its own, since what a process may read there hangs on its user and its session:
- * `probe SCOPE`, `get SCOPE NAME`, `set SCOPE NAME VALUE`, `delete SCOPE NAME`, `contract SCOPE`, `fill`.
- * HOLDFAST_TEST_SERVICE chooses the layout of 99designs/keyring.
+ * Runs the kernel keyring in its own process, since its user and session decide what a process may read: `probe SCOPE`,
+ * `get SCOPE NAME`, `set SCOPE NAME VALUE`, `delete SCOPE NAME`, `contract SCOPE`, `fill`. HOLDFAST_TEST_SERVICE
+ * chooses the layout of 99designs/keyring.
  */
 import { openKernelKeyring } from '../../../src/keyring/native/keyctl.ts';
 import { KEYCTL_SCOPES } from '../../../src/keyring/native/keyctl-scope.ts';
@@ -41,7 +41,7 @@ switch (command) {
     break;
   }
   case 'fill': {
-    // As many keys as the user may have; then probes, and removes them.
+    // Adds as many keys as the user may have, probes, and removes them.
     const kernel = await loadKernelKeyring();
     const keys: number[] = [];
     try {

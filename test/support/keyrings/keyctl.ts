@@ -15,7 +15,7 @@ export const NOT_ROOT = requirement(
   process.getuid?.() === 0 && installed('setpriv'),
 );
 
-/** The child runs from the sources, with the loader beside them. */
+/** For `skipIf`: other users cannot start the child, which runs from the sources, with the loader beside them. */
 export const CLOSED_CHECKOUT = requirement(
   'this checkout lies where other users may not go (as below mktemp -d)',
   NOT_ROOT !== undefined || isOpenToOthers(),
@@ -25,17 +25,17 @@ const CHILD = fileURLToPath(new URL('keyctl-child.ts', import.meta.url));
 const REFUSE = new URL('../preload/refuse-syscalls.mjs', import.meta.url).href;
 
 export interface Surroundings {
-  /** Another user, of that number. */
+  /** Runs as another user, with that number. */
   readonly uid?: number;
-  /** A new session, whose ring leads to no other; a text is the ring's name. */
+  /** Starts a new session, whose keyring links to no other. A string names the keyring. */
   readonly session?: boolean | string;
-  /** Such as `add_key=1`: which calls the kernel refuses, and with which error number. */
+  /** Calls that the kernel refuses, and with which error number, such as `add_key=1`. */
   readonly refuse?: string;
-  /** The service whose layout of 99designs/keyring is used. */
+  /** Uses the layout of 99designs/keyring for that service. */
   readonly service?: string;
 }
 
-/** A user whom nobody else is: what is done to its rings concerns nothing else here. They end empty. */
+/** A user id that nothing else uses, so that tests share no kernel keyring. Its keyrings are emptied at the end. */
 export function freshUser(): number {
   const uid = 100_000 + Math.floor(Math.random() * 900_000);
   onTestFinished(async () => {
@@ -44,7 +44,7 @@ export function freshUser(): number {
   return uid;
 }
 
-/** The command line of `keyctl-child.ts` in those surroundings. */
+/** The command line that runs `keyctl-child.ts` in those surroundings. */
 export function keyctlCommand(args: readonly string[], surroundings: Surroundings = {}): string[] {
   const { session = false } = surroundings;
   const refuse = surroundings.refuse === undefined ? [] : ['--import', REFUSE];
@@ -62,21 +62,21 @@ export function keyctlCommand(args: readonly string[], surroundings: Surrounding
 export function run(command: readonly string[], surroundings: Surroundings = {}): Promise<Ended> {
   const [program = '', ...args] = command;
   return start(program, args, {
-    // The loader's cache would stay behind, one for each user.
+    // The loader would leave one cache directory for each user.
     TSX_DISABLE_CACHE: '1',
     HOLDFAST_TEST_REFUSE: surroundings.refuse ?? '',
     ...(surroundings.service === undefined ? {} : { HOLDFAST_TEST_SERVICE: surroundings.service }),
   }).ended;
 }
 
-/** What the child prints; throws if it fails. */
+/** Runs the child. @returns its output @throws if it fails */
 export async function keyctlChild(args: readonly string[], surroundings: Surroundings = {}): Promise<string> {
   const { code, out, err } = await run(keyctlCommand(args, surroundings), surroundings);
   if (code !== 0) throw new Error(`${args.join(' ')} exited with ${code}:\n${err}`);
   return out.trim();
 }
 
-/** The tool of keyutils, as that user, in a session whose ring leads to the user's. */
+/** Runs a script with keyctl of keyutils as that user, in a session whose keyring links to the user's. */
 export async function keyctlTool(script: string, { uid }: Surroundings = {}): Promise<string> {
   const session = ['keyctl', 'session', '-', 'sh', '-c', `keyctl link @u @s; ${script}`];
   const { code, out, err } = await run([...asUser(uid), ...session]);

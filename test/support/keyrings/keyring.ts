@@ -2,7 +2,7 @@ import type { HoldfastError } from '../../../src/errors.ts';
 import type { Keyring, KeyringOpener, KeyringProbe } from '../../../src/keyring/keyring.ts';
 import { MemoryKeyring } from '../../../src/keyring/memory.ts';
 
-/** What a desktop's keyring would be: it outlives the vaults that open it, counts its visits, and can be locked. */
+/** Stands in for a desktop's keyring: it outlives the vaults that open it, counts its calls, and can be locked. */
 export class DesktopKeyring implements Keyring {
   readonly id = 'desktop';
   readonly tier = 'native';
@@ -35,7 +35,7 @@ export class DesktopKeyring implements Keyring {
   }
 
   async close() {
-    // What it holds is the desktop's, and stays.
+    // Closing keeps the items, which belong to the desktop.
   }
 }
 

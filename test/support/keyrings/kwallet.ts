@@ -11,10 +11,10 @@ export const NO_KWALLET = requirement(
   installed('kwalletd5') && installed('kwallet-query') && installed('dbus-daemon'),
 );
 
-/** Where Qt draws, on a machine without a display. */
+/** Makes Qt draw off screen, on a machine without a display. */
 const OFFSCREEN = { QT_QPA_PLATFORM: 'offscreen' };
 
-/** What nothing must ask: which wallet to make, whether a program may use it. */
+/** Settings under which KWallet never asks which wallet to create or whether a program may use one. */
 const SETTINGS = {
   'First Use': 'false',
   'Prompt on Open': 'false',
@@ -37,7 +37,7 @@ export async function writeKWalletSettings(
   );
 }
 
-/** Starts a real kwalletd5 on the bus, and opens the wallets as the login to a desktop does. */
+/** Starts a real kwalletd5 on the bus, and opens the wallets as a desktop login does. */
 export async function startKWallet(bus: Bus, wallets: readonly string[]): Promise<ChildProcess> {
   const daemon = spawn('kwalletd5', [], { env: { ...bus.variables, ...OFFSCREEN }, stdio: 'ignore' });
   onTestFinished(() => end(daemon));
@@ -61,7 +61,7 @@ export async function callKWallet(
   }
 }
 
-/** KDE's own tool, in the folder of Holdfast. */
+/** Runs KDE's own tool in Holdfast's folder. */
 export function kwalletQuery(bus: Bus, args: readonly string[], input = ''): string {
   return execFileSync('kwallet-query', ['--folder', 'Holdfast', ...args, 'kdewallet'], {
     env: { ...bus.variables, ...OFFSCREEN },

@@ -19,14 +19,14 @@ export interface Bus {
   readonly variables: Readonly<Record<string, string>>;
   /** Starts a real gnome-keyring on the bus, over the keyrings of the bus's home. */
   keyring(options: { unlock: boolean }): Promise<ChildProcess>;
-  /** Stops the bus daemon itself from answering, or lets it go on. */
+  /** Stops the bus daemon, or lets it continue. */
   signal(signal: NodeJS.Signals): void;
 }
 
 /**
- * A session bus of its own, with a home of its own; both end with the test.
+ * Starts a session bus with its own home; both end with the test.
  *
- * @param options.services what the bus may start: by bus name the command; the services of this machine otherwise
+ * @param options.services services the bus may start: the command by bus name. By default, this machine's services.
  */
 export async function privateBus(
   options: {
@@ -91,7 +91,7 @@ export async function untilOwned(name: string, env: Readonly<Record<string, stri
       );
       if (answer.includes('string')) return;
     } catch {
-      // Not yet.
+      // Nobody owns the name yet.
     }
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
@@ -99,8 +99,8 @@ export async function untilOwned(name: string, env: Readonly<Record<string, stri
 }
 
 /**
- * Makes a collection with that password in the gnome-keyring of the bus, and the default of it. A blank one is what an
- * automatic login to the desktop has.
+ * Creates a collection with that password in the bus's gnome-keyring, and makes it the default. An automatic desktop
+ * login has a blank password.
  */
 export async function makeCollection(
   variables: Readonly<Record<string, string>>,
@@ -134,7 +134,9 @@ export async function makeCollection(
   bus.close();
 }
 
-/** As the session's own, but for its socket, which the daemon would leave in the directory for temporary files. */
+/**
+ * Configures the bus like a session's, except for its socket, which the daemon would leave in the temporary directory.
+ */
 async function busConfig(
   directory: string,
   services: Readonly<Record<string, string>> | undefined,

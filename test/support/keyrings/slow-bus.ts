@@ -3,14 +3,14 @@ import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import { temporaryDirectory } from '../homes/home.ts';
 
-/** Listens where a bus would. */
+/** Listens at the address of a bus. */
 async function listenAsBus(serve: (client: Socket) => void): Promise<string> {
   const path = join(await temporaryDirectory(), 'bus');
   const clients = new Set<Socket>();
   const server = createServer((client) => {
     clients.add(client);
     client.on('error', () => {
-      // The other end may go at any time.
+      // The other end may close the connection at any time.
     });
     serve(client);
   });
@@ -25,13 +25,13 @@ async function listenAsBus(serve: (client: Socket) => void): Promise<string> {
   return `unix:path=${path}`;
 }
 
-/** In front of a real bus: each answer comes that much later. */
+/** Puts a proxy in front of a real bus that delays each answer by `delayMs` milliseconds. */
 export function slowBus(address: string, delayMs: number): Promise<string> {
   const path = /path=([^,]*)/.exec(address)?.[1] ?? '';
   return listenAsBus((client) => {
     const bus = connectTo(path);
     bus.on('error', () => {
-      // As above.
+      // The bus may close the connection at any time.
     });
     client.pipe(bus);
     bus.on('data', (chunk) => void setTimeout(() => client.write(chunk), delayMs).unref());
@@ -39,7 +39,7 @@ export function slowBus(address: string, delayMs: number): Promise<string> {
   });
 }
 
-/** Lets everyone in, unless the greeting is another, and then answers everything with these bytes. */
+/** Starts a bus that admits everyone, unless `greeting` says otherwise, and answers everything with these bytes. */
 export function babblingBus(bytes: Buffer, greeting = 'DATA\r\nOK 0123456789abcdef\r\n'): Promise<string> {
   return listenAsBus((client) => {
     client.on('data', (chunk) => {

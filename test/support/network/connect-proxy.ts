@@ -8,25 +8,25 @@ import { onTestFinished } from 'vitest';
 
 export interface ConnectProxy {
   readonly port: number;
-  /** What it was asked to connect to, such as `mcp.example.com:443`. */
+  /** Targets of the CONNECT requests, such as `mcp.example.com:443`. */
   readonly targets: readonly string[];
-  /** The headers that came with that, and everything that is no CONNECT as `GET /path`. */
+  /** Headers of those requests. `others` lists all other requests, as `GET /path`. */
   readonly headers: readonly IncomingHttpHeaders[];
   readonly others: readonly string[];
-  /** Resolves when no connection to it is left. */
+  /** Resolves when no connection to the proxy is open. */
   idle(): Promise<void>;
 }
 
 export interface ConnectProxyOptions {
-  /** Asked for by 407, as `user:password`. */
+  /** Demands this login with a 407, as `user:password`. */
   readonly login?: string;
-  /** Answers every CONNECT with that status. */
+  /** Answers every CONNECT with this status. */
   readonly status?: number;
   /** Makes it an https proxy. */
   readonly tls?: { readonly key: string; readonly cert: string };
 }
 
-/** Names and addresses of the outside lead to this machine, on the port that was asked for. */
+/** Starts a proxy that connects every outside name and address to this machine, on the requested port. */
 export async function connectProxy(options: ConnectProxyOptions = {}): Promise<ConnectProxy> {
   const targets: string[] = [];
   const headers: IncomingHttpHeaders[] = [];

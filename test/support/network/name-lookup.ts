@@ -3,9 +3,9 @@ import { isIP } from 'node:net';
 import { onTestFinished } from 'vitest';
 
 /**
- * Makes names lead to other addresses, for one test and for node:https in this process only.
+ * Makes names resolve to other addresses, for one test and for node:https in this process only.
  *
- * @param answer the addresses of a name
+ * @param answer returns the addresses of a name
  * @returns the names that were looked up, in order
  */
 export function namesLeadTo(

@@ -3,8 +3,8 @@ import { onTestFinished } from 'vitest';
 import { selfSigned } from './self-signed.ts';
 
 /*
- * A host that is not this machine, as far as Holdfast can tell: its name leads to 127.0.0.1 and its certificate is
- * trusted, both for one test and for node:https in this process only.
+ * A host that looks remote to Holdfast: its name leads to 127.0.0.1 and its certificate is trusted. Both hold for one
+ * test and for node:https in this process only.
  */
 
 export interface RemoteHost {
@@ -13,7 +13,7 @@ export interface RemoteHost {
   readonly cert: string;
 }
 
-/** Give the result to `hostileServer` as `tls`. Several names may be made in one test. */
+/** Creates a remote host. Pass the result to `hostileServer` as `tls`. One test may create several names. */
 export function remoteHost(host: string, options: { trusted?: boolean } = {}): RemoteHost {
   const { key, cert } = selfSigned(host);
   if (options.trusted !== false) {

@@ -1,6 +1,6 @@
 import { generateKeyPairSync, randomBytes, sign } from 'node:crypto';
 
-/** An X.509 certificate for one DNS name, signed by itself (RFC 5280 section 4.1). */
+/** A self-signed X.509 certificate for one DNS name (RFC 5280 section 4.1). */
 export function selfSigned(host: string): { key: string; cert: string } {
   const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const algorithm = sequence(der(0x06, Buffer.from('2a8648ce3d040302', 'hex'))); // ecdsa-with-SHA256
@@ -38,7 +38,7 @@ function sequence(...parts: Uint8Array[]): Buffer {
   return der(0x30, ...parts);
 }
 
-/** Tag, length, value (X.690). */
+/** Encodes tag, length and value (X.690). */
 function der(tag: number, ...parts: Uint8Array[]): Buffer {
   const value = Buffer.concat(parts);
   const length =

@@ -21,7 +21,7 @@ const plan = JSON.parse(await readFile(process.argv[2] ?? '', 'utf8')) as Plan;
 const lookups: Record<string, number> = {};
 const connections: Record<string, number> = {};
 
-/** A DNS server for A and AAAA (RFC 1035 section 4.1); its answers hold for no time at all. */
+/** A DNS server for A and AAAA (RFC 1035 section 4.1). Its answers have a TTL of zero. */
 const dns = createSocket('udp4');
 dns.on('message', (query, { address, port }) => {
   const labels: string[] = [];
@@ -32,7 +32,7 @@ dns.on('message', (query, { address, port }) => {
   }
   const name = labels.join('.');
   const type = query.readUInt16BE(at + 1);
-  // The system asks for both kinds at each lookup; the first kind counts it.
+  // The system asks for both types at each lookup; only A is counted.
   if (type === 1) lookups[name] = (lookups[name] ?? 0) + 1;
   const turns = plan.names[name] ?? [];
   const turn = turns[Math.min((lookups[name] ?? 1) - 1, turns.length - 1)] ?? [];
@@ -49,7 +49,7 @@ dns.on('message', (query, { address, port }) => {
 dns.bind(53, '127.0.0.1');
 await once(dns, 'listening');
 
-/** Of an IPv6 address that is written with `::`. */
+/** The bytes of an IPv6 address, which may contain `::`. */
 function bytesOf(address: string): number[] {
   const [head = [], tail = []] = address
     .split('::')

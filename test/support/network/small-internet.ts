@@ -9,8 +9,8 @@ import { requirement } from '../requirement.ts';
 import { remoteHost } from './remote-host.ts';
 
 /*
- * An internet of one machine: a network namespace whose loopback device also has public addresses, one of a private network
- * and that of a cloud's metadata service, with a DNS server of its own as the system's. What runs in it sees real name
+ * An internet on one machine: a network namespace with its own DNS server. Its loopback device also has public
+ * addresses, an address of a private network and that of a cloud's metadata service. Programs in it make real name
  * lookups and real connections, and nothing leaves it.
  */
 
@@ -24,20 +24,20 @@ const NAMESPACES = ['--user', '--map-root-user', '--mount', '--net', '--fork', '
 const NETWORK = `ip link set lo up
   for address in ${PUBLIC}/32 ${PRIVATE}/32 ${METADATA}/32 ${PUBLIC_6}/128; do ip address add "$address" dev lo; done`;
 
-/** For `skipIf`: why there can be none here. */
+/** For `skipIf`: the reason why the namespace cannot be created here. */
 export const NO_SMALL_INTERNET = requirement(
   'users may have no network namespaces here (Linux, with unshare and ip)',
   spawnSync('unshare', [...NAMESPACES, `${NETWORK}\nmount --bind /dev/null /etc/resolv.conf`]).status === 0,
 );
 
 export interface Visit {
-  /** The host's name; it ends in `.example.com`. */
+  /** Name of the host, which ends in `.example.com`. */
   readonly host: string;
   readonly path?: string;
   readonly reach?: Reach;
 }
 
-/** What came of a visit: `status` and `reached`, or the error's `code` and `message`. */
+/** The result of a visit: `status` and `reached`, or `code` and `message` of the error. */
 export interface Visited {
   readonly status?: number;
   readonly reached?: Reach;
@@ -47,17 +47,18 @@ export interface Visited {
 
 export interface Journey {
   readonly visited: readonly Visited[];
-  /** How many connections each address has seen. */
+  /** Number of connections to each address. */
   readonly connections: Readonly<Record<string, number>>;
-  /** How often each name was asked for at the DNS server. */
+  /** Number of DNS lookups of each name. */
   readonly lookups: Readonly<Record<string, number>>;
 }
 
 /**
- * Sends requests, one after the other, in an internet of its own. At each address is an https server that every name in it
- * may have a certificate for; `/to/<host>` redirects there.
+ * Sends requests, one after another, in a small internet. Each address has an https server with certificates for any of
+ * the names; `/to/<host>` redirects to that host.
  *
- * @param names what DNS answers to each name: the addresses at the first lookup, at the second, and so on; the last stay
+ * @param names the addresses that DNS answers for each name at the first lookup, at the second, and so on; the last
+ *   ones stay
  */
 export async function journey(
   names: Readonly<Record<string, readonly (readonly string[])[]>>,

@@ -5,10 +5,10 @@ import type { Readable, Writable } from 'node:stream';
 import { onTestFinished } from 'vitest';
 import { requirement } from '../requirement.ts';
 
-/** A user of this machine that is neither root nor the one that tests run as. */
+/** A user who is neither root nor the user that runs the tests. */
 export const OTHER_USER = 65_534;
 
-/** For `skipIf`: why a test cannot be two users here, whose connections are told apart. */
+/** For `skipIf`: the reason why a test cannot run as two users whose connections are told apart. */
 export const NO_OTHER_USER = requirement(
   'only root on Linux can be two users, whose TCP connections the kernel tells apart',
   process.platform === 'linux' && process.geteuid?.() === 0,
@@ -17,8 +17,8 @@ export const NO_OTHER_USER = requirement(
 export type TcpEnd = ChildProcessByStdio<Writable, Readable, null>;
 
 /**
- * Starts `tcp-end.mjs`, as that user where one is given; the end of the test ends it. It gets the script's text, because the
- * checkout may be closed to that user.
+ * Starts `tcp-end.mjs`, as that user if one is given, until the test ends. It is passed the script's text, since that
+ * user may not be allowed to read the checkout.
  */
 export async function tcpEnd(args: readonly string[], uid?: number): Promise<TcpEnd> {
   const code = await readFile(new URL('tcp-end.mjs', import.meta.url), 'utf8');
@@ -31,7 +31,7 @@ export async function tcpEnd(args: readonly string[], uid?: number): Promise<Tcp
   return child;
 }
 
-/** What it says next, as one line. */
+/** Its next line of output. */
 export async function said(child: TcpEnd): Promise<string> {
   const [chunk] = (await once(child.stdout, 'data')) as [Buffer];
   return chunk.toString().trim();

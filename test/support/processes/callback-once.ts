@@ -1,6 +1,6 @@
 /**
- * Opens a callback server, leaves one connection half-open, one request half-sent and one browser waiting, gives the
- * login up, and closes. It ends by itself when nothing keeps it alive.
+ * Opens a callback server, leaves one connection half-open, one request half-sent and one browser waiting, cancels the
+ * login, and closes. The process ends if nothing keeps it alive.
  */
 import { connect, type Socket } from 'node:net';
 import { openCallbackServer } from '../../../src/oauth/authorization/callback-server.ts';
@@ -13,7 +13,7 @@ const open = (text: string) =>
     socket.on('error', () => {});
   });
 const sockets = [await open(''), await open('GET /callback?state=x HTTP/1.1\r\nHost: ')];
-// What waits for its page must not keep the process alive either.
+// A browser that waits for its page must not keep the process alive either.
 sockets.push(await open(`GET /callback?state=x HTTP/1.1\r\nHost: ${host}\r\n\r\n`));
 await server.next({ timeoutMs: 60_000 });
 const ended = sockets.map((socket) => new Promise((resolve) => socket.once('close', resolve)));

@@ -1,6 +1,6 @@
 import { start } from './process.ts';
 
-/** The number of a process that has ended. */
+/** The id of a process that has ended. */
 export async function deadProcess(): Promise<number> {
   const { pid, ended } = start(process.execPath, ['--version']);
   await ended;

@@ -1,6 +1,7 @@
 /**
- * In the docker-agent directory that the first argument names: `keep PREFIX COUNT` keeps so many logins, one after the
- * other; `refresh RESOURCE STEP COUNT` gives a login its next tokens and dies at that step, the so-manieth time.
+ * Works in the docker-agent directory of the first argument. `keep PREFIX COUNT` stores that number of logins, one
+ * after another. `refresh RESOURCE STEP COUNT` stores new tokens of a login and dies when it reaches that step for the
+ * COUNTth time.
  */
 import { subscribe } from 'node:diagnostics_channel';
 import { CredentialId } from '../../../src/credential.ts';

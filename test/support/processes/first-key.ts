@@ -1,4 +1,4 @@
-/** Makes, or finds, the sealing key of the file keyring, and prints its kid. */
+/** Creates or finds the sealing key of the file keyring, and prints its kid. */
 import { defaultOpeners, KeyringResolution } from '../../../src/keyring/resolve.ts';
 import { SealingKeys } from '../../../src/keyring/sealing-key.ts';
 import { processEnvironment } from '../../../src/system/environment.ts';

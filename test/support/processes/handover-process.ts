@@ -1,7 +1,7 @@
 /**
- * One end of a hand-over in the home of HOLDFAST_HOME: `move RESOURCE CODE` or `receive BLOB`. Kills itself at the step of
- * the number in DIE_AT, if it gets so far; starts when the file named by GO is there, if one is named. Prints
- * `{ blob, steps }`, or `{ code }` of the error.
+ * One side of a hand-over in HOLDFAST_HOME: `move RESOURCE CODE` or `receive BLOB`. Kills itself at the step numbered
+ * DIE_AT, if it gets that far. Waits for the file GO first, if it is set. Prints `{ blob, steps }`, or `{ code }` of
+ * the error.
  */
 import { subscribe } from 'node:diagnostics_channel';
 import { existsSync } from 'node:fs';

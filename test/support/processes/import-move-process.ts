@@ -1,6 +1,6 @@
 /**
- * Imports the login to URL of a peer, HOME being the person's home, and dies at the step `DIE_AT` of it; says how many steps
- * there were. HOME PEER URL.
+ * Imports the login to URL from another program and dies at step `DIE_AT`. HOME is the user's home. Prints the number
+ * of steps. Arguments: HOME PEER URL.
  */
 import { subscribe } from 'node:diagnostics_channel';
 import { findLogins, moveLogin } from '../../../src/import/move.ts';

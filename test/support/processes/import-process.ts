@@ -1,6 +1,6 @@
 /**
- * Imports the logins of a peer, in the home that the first argument names, into the docker-agent directory that the second
- * names, and dies at a step, the so-manieth time: HOME DIR PEER URL ISSUER STEP COUNT.
+ * Imports the logins of another program, from the home in the first argument, into the docker-agent directory in the
+ * second. Dies when it reaches STEP for the COUNTth time. Arguments: HOME DIR PEER URL ISSUER STEP COUNT.
  */
 import { subscribe } from 'node:diagnostics_channel';
 import { findLogins, moveLogin } from '../../../src/import/move.ts';

@@ -1,4 +1,4 @@
-/** Keeps a credential for the resource that the first argument names, as a login would, under the file keyring. */
+/** Stores a credential for the resource in the first argument, as a login would, under the file keyring. */
 
 import { CredentialId } from '../../../src/credential.ts';
 import { SealedCredentialStore } from '../../../src/credentials/sealed/sealed-credential-store.ts';

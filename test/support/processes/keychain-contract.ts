@@ -1,6 +1,6 @@
 /**
- * Runs the contract on the keychain keyring over the real @napi-rs/keyring, which on Linux keeps its items in the Secret
- * Service of the session bus. Prints the duties that held, one a line.
+ * Runs the keyring contract on the Keychain keyring over the real @napi-rs/keyring, which on Linux stores its items in
+ * the session bus's Secret Service. Prints the duties that held, one per line.
  */
 import { openKeychain } from '../../../src/keyring/native/keychain.ts';
 import { processEnvironment } from '../../../src/system/environment.ts';

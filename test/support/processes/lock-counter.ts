@@ -1,6 +1,6 @@
 /**
- * Adds one to the number in a file, under a lock and in two steps, as often as it is told; a lost turn shows in the sum.
- * With a fourth argument it kills itself while it holds the lock for that turn, before it has written.
+ * Adds one to the number in a file, under a lock and in two steps, as many times as an argument says. A lost turn shows
+ * in the sum. In the turn numbered by a fourth argument it kills itself, with the lock held and before the write.
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { acquireLock, lockKindOf } from '../../../src/system/locks/lock.ts';

@@ -1,4 +1,4 @@
-/** Takes the lock that the first argument names, of the kind that the second does, and holds it until it is killed. */
+/** Takes the lock in the first argument, of the kind in the second, and holds it until it is killed. */
 import { acquireLock, lockKindOf } from '../../../src/system/locks/lock.ts';
 
 const [path, kind] = process.argv.slice(2);

@@ -12,12 +12,12 @@ export interface Running {
   readonly ended: Promise<Ended>;
   /** Resolves when stdout or stderr holds the text. */
   says(text: string): Promise<void>;
-  /** What it has printed so far. */
+  /** Its output so far. */
   said(): { readonly out: string; readonly err: string };
   kill(signal: NodeJS.Signals): void;
 }
 
-/** Starts a program. `variables` is its whole environment, but for PATH; it runs in our directory unless another is given. */
+/** Starts a program. `variables` is its whole environment, except PATH. It runs in the current directory by default. */
 export function start(
   program: string,
   args: readonly string[],
@@ -70,7 +70,7 @@ export function start(
   };
 }
 
-/** Runs one of the scripts beside this file to its end; throws if it fails. */
+/** Runs one of the scripts in this directory to its end. @throws if it fails */
 export async function runScript(
   name: string,
   args: readonly string[],
@@ -82,17 +82,17 @@ export async function runScript(
   return ended;
 }
 
-/** The arguments that make Node run TypeScript. */
+/** Arguments that make Node run TypeScript. */
 export const TYPESCRIPT = ['--no-warnings', '--import', import.meta.resolve('tsx')];
 
-/** The command as one file, which built-once.ts makes before the tests; elsewhere its sources. */
+/** The command as one file, which built-once.ts builds before the tests; without it, the sources. */
 const built = process.env['HOLDFAST_TEST_PROGRAM'];
 const HOLDFAST =
   built === undefined
     ? [...TYPESCRIPT, fileURLToPath(new URL('../../../src/cli/bin.ts', import.meta.url))]
     : ['--enable-source-maps', built];
 
-/** `holdfast`, with nothing of this machine's environment but what is given. */
+/** Starts `holdfast` with the given environment only. */
 export function holdfast(
   args: readonly string[],
   variables: Readonly<Record<string, string>> = {},

@@ -1,4 +1,4 @@
-/** Rekeys the home of HOLDFAST_HOME, and kills itself at the step of that number, if it gets so far. */
+/** Rekeys HOLDFAST_HOME, and kills itself at the step with that number, if it gets that far. */
 import { subscribe } from 'node:diagnostics_channel';
 import { openVault } from '../../../src/vault/vault.ts';
 

@@ -1,7 +1,7 @@
 import { HoldfastError, NetworkError } from '../../../src/errors.ts';
 import { send } from '../../../src/http/request.ts';
 
-/** Sends one request to the URL in its arguments, within the milliseconds there, and says as JSON how that went. */
+/** Sends one request to a URL, with a timeout in milliseconds, and prints the result as JSON. */
 const [url = '', timeoutMs] = process.argv.slice(2);
 try {
   const { status, reached } = await send(url, {

@@ -1,4 +1,4 @@
-/** Logs in again, or out, at the home of HOLDFAST_HOME, and kills itself at the step of that number, if it gets so far. */
+/** Logs in again or out in HOLDFAST_HOME, and kills itself at the step with that number, if it gets that far. */
 import { subscribe } from 'node:diagnostics_channel';
 import { CredentialId } from '../../../src/credential.ts';
 import { SealedCredentialStore } from '../../../src/credentials/sealed/sealed-credential-store.ts';
@@ -21,7 +21,7 @@ subscribe('holdfast:step', step);
 const environment = processEnvironment();
 const layout = layoutOf(environment);
 const lasting = new DirectoryStore(layout, environment);
-// A removal is one call of the system: death comes before it or after it.
+// A removal is one system call, so the process dies before it or after it.
 const remove = lasting.remove.bind(lasting);
 lasting.remove = async (...given) => {
   step();

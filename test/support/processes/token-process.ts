@@ -1,6 +1,6 @@
 /**
- * Asks a vault for the token of the first argument's resource, once the file named by the second is there, if one is
- * named. Prints which token it is, never the token: `{ generation, fingerprint }`, or `{ code }` of the error.
+ * Asks a vault for a token of the resource in the first argument, once the file in the second exists, if given. Prints
+ * `{ generation, fingerprint }`, never the token, or `{ code }` of the error.
  */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';

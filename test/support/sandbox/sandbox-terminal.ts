@@ -4,9 +4,7 @@ import { onTestFinished } from 'vitest';
 import { TYPESCRIPT } from '../processes/process.ts';
 import { installed, requirement } from '../requirement.ts';
 
-/*
- * A person at a terminal (a real one: pty(7), made by script of util-linux), who reads what it shows and types.
- */
+/* A person who reads and types at a real terminal: a pty(7), created by script of util-linux. */
 
 export const NO_TERMINAL = requirement(
   'script (util-linux) or stty is not installed',
@@ -15,17 +13,17 @@ export const NO_TERMINAL = requirement(
 
 const BIN = fileURLToPath(new URL('../../../src/cli/bin.ts', import.meta.url));
 
-/** `holdfast` from its sources, as words of a shell. */
+/** `holdfast` from its sources, as shell words. */
 export const HOLDFAST = [process.execPath, ...TYPESCRIPT, BIN].map(shellWord).join(' ');
 
 export interface Terminal {
   readonly pid: number;
-  /** All that it has shown, typed text included, with lines ended by a line feed. */
+  /** Everything it has shown, including typed text, with lines ended by line feeds. */
   shown(): string;
-  /** Resolves when it shows that, from the given position of `shown` on. */
+  /** Resolves when it shows the text, after position `from` of `shown`. */
   shows(text: string, from?: number): Promise<void>;
   type(text: string): void;
-  /** The exit code of the command, once the terminal is closed. */
+  /** Exit code of the command, once the terminal is closed. */
   readonly ended: Promise<number | null>;
 }
 
@@ -34,7 +32,7 @@ export const CTRL_C = '\u0003';
 export const CTRL_D = '\u0004';
 export const CTRL_Z = '\u001a';
 
-/** Runs a command of the shell on a terminal, until the test ends. `variables` is its whole environment, but for PATH. */
+/** Runs a shell command on a terminal until the test ends. `variables` is its whole environment, except PATH. */
 export function terminal(
   command: string,
   variables: Readonly<Record<string, string>>,
@@ -48,7 +46,7 @@ export function terminal(
       stdio: ['pipe', 'pipe', 'inherit'],
     },
   );
-  // The command may end before it has read all.
+  // The command may end before it has read everything.
   child.stdin.on('error', () => {});
   let output = '';
   const listeners = new Set<() => void>();
@@ -61,7 +59,7 @@ export function terminal(
     child.once('close', resolve);
   });
   onTestFinished(async () => {
-    // The terminal hangs up, and what is left on it ends (SIGHUP).
+    // The terminal hangs up, which ends its remaining programs (SIGHUP).
     child.kill('SIGKILL');
     await ended;
   });
@@ -84,12 +82,12 @@ export function terminal(
   return { pid: child.pid ?? -1, shown, shows, type: (text) => void child.stdin.write(text), ended };
 }
 
-/** The command, and a complaint where it leaves the terminal in another state than it found it in. */
+/** Wraps the command, and complains if it leaves the terminal in another state. */
 function sane(command: string, columns: number): string {
   return [
     `stty cols ${columns} rows 50`,
     'before=$(stty -g)',
-    // The shell is to outlive a Ctrl-C.
+    // The shell must survive a Ctrl-C.
     'trap : INT',
     `(trap - INT; ${command})`,
     'code=$?',

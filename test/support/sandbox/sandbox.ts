@@ -17,12 +17,12 @@ import { connecting } from './sandbox-bridge.mjs';
 import { shellWord, type Terminal, terminal } from './sandbox-terminal.ts';
 
 /*
- * A place as sandboxes are (bubblewrap): an ordinary user of a namespace of its own, whom no user database knows; a root that
- * cannot be written; PID, IPC and network namespaces of its own; no display, no D-Bus, no environment, no /tmp; and one
- * volume that can be written, at /volume. The servers of the test are reached through a bridge.
+ * A typical sandbox (bubblewrap): an ordinary user without an entry in passwd, in its own user, PID, IPC and network
+ * namespaces; a read-only root; no display, no D-Bus, no environment, no /tmp; and one writable volume at /volume. It
+ * reaches the test's servers through a bridge.
  */
 
-/** What a root needs to run Node, and nothing else. */
+/** The files that Node needs below a root, and nothing else. */
 const SYSTEM = ['/bin', '/lib', '/lib64'].flatMap((path) => {
   const entry = lstatSync(path, { throwIfNoEntry: false });
   if (entry === undefined) return [];
@@ -31,7 +31,7 @@ const SYSTEM = ['/bin', '/lib', '/lib64'].flatMap((path) => {
 
 const NAMESPACES = ['--unshare-all', '--unshare-user', '--uid', '1000', '--gid', '1000', '--die-with-parent'];
 
-/** A sandbox with nothing but the programs of this machine in it, with what its command is to be after. */
+/** bwrap arguments for a sandbox with only this machine's programs. The command follows. */
 export const BARE = ['bwrap', '--ro-bind', '/usr', '/usr', ...SYSTEM, ...NAMESPACES] as const;
 
 export const NO_SANDBOX = requirement(
@@ -40,15 +40,15 @@ export const NO_SANDBOX = requirement(
     spawnSync(BARE[0], [...BARE.slice(1), 'sh', '-c', ':'], { stdio: 'ignore' }).status === 0,
 );
 
-/** The bundle names the native library by its path here. */
+/** The bundle names the native library by this path. */
 export const MODULES = realpath(fileURLToPath(new URL('../../../node_modules', import.meta.url)));
 
 const NODE_INSIDE = '/node/bin/node';
 const HOLDFAST_INSIDE = '/holdfast/holdfast.cjs';
-/** The command inside, as words of a shell. */
+/** The command inside the sandbox, as shell words. */
 export const HOLDFAST_THERE = `${NODE_INSIDE} ${HOLDFAST_INSIDE}`;
 
-/** What every sandbox of a test file runs. */
+/** The program that every sandbox of a test file runs. */
 export interface Image {
   readonly directory: string;
   remove(): Promise<void>;
@@ -61,28 +61,28 @@ export async function buildImage(): Promise<Image> {
   return { directory, remove: () => rm(directory, { recursive: true }) };
 }
 
-/** A volume, and the bridge to some servers; both outlive the sandboxes that use them, and end with the test. */
+/** A volume and a bridge to some servers. Both outlive the sandboxes that use them, and end with the test. */
 export interface Place {
-  /** The volume as it is seen from outside; `HOLDFAST_HOME` of a sandbox is `/volume/holdfast`. */
+  /** The volume seen from outside; HOLDFAST_HOME in the sandbox is `/volume/holdfast`. */
   readonly home: Home;
   /** Starts `holdfast` in a new sandbox. */
   start(args: readonly string[], options?: SandboxOptions): Running;
-  /** The same for any program. */
+  /** Starts any program in a new sandbox. */
   startProgram(command: readonly string[], options?: SandboxOptions): Running;
-  /** Starts a command of the shell in a new sandbox, on a terminal. `pid` is the sandbox’s. */
+  /** Starts a shell command in a new sandbox, on a terminal. `pid` is the sandbox’s. */
   open(command: string, options?: SandboxOptions): Promise<Terminal>;
-  /** From outside to a port of 127.0.0.1 inside, until the test ends: what `ssh -L` does. */
+  /** Forwards a port of 127.0.0.1 into the sandbox until the test ends, as `ssh -L` does. */
   forward(port: number): Promise<void>;
 }
 
 export interface SandboxOptions {
   readonly variables?: Readonly<Record<string, string>>;
-  /** More arguments of bwrap. */
+  /** More arguments for bwrap. */
   readonly mounts?: readonly string[];
   readonly columns?: number;
 }
 
-/** @param others ports of 127.0.0.1 outside that the sandboxes reach, besides those of the servers */
+/** Creates a place. @param others more ports of 127.0.0.1 that the sandboxes reach */
 export async function place(
   image: Image,
   servers: readonly Servers[] = [],
@@ -125,7 +125,7 @@ export async function place(
       const variables = { TERM: 'xterm', NO_COLOR: '1', ...options?.variables };
       const argv = ['bwrap', ...inside(['sh', '-c', command], { ...options, variables })];
       const words = argv.map(shellWord).join(' ');
-      // The shell becomes the sandbox, so that its id is known.
+      // The shell becomes the sandbox, so that its process id is known.
       const opened = terminal(`sh -c 'echo "pid $$"; exec "$@"' sh ${words}`, {}, options);
       await opened.shows('pid ');
       const pid = Number(/^pid (\d+)$/m.exec(opened.shown())?.[1]);
@@ -142,7 +142,7 @@ export async function place(
 async function rootOf(image: string, volume: string, bridge: string): Promise<string[]> {
   const modules = await MODULES;
   const script = fileURLToPath(new URL('sandbox-bridge.mjs', import.meta.url));
-  // Others than the owner may pass on the way to it; a mount point below it needs no more.
+  // Other users must be able to pass through it; a mount point below it needs no more.
   await chmod(image, 0o755);
   const binds = [
     ['--ro-bind', '/usr', '/usr'],
@@ -161,7 +161,7 @@ function homeAt(path: string): Home {
   return { path, layout: layoutOf(environment), environment };
 }
 
-/** Until the test ends. */
+/** Waits for the port until the test ends. */
 async function listening(
   server: ReturnType<typeof connecting>,
   where: { path: string } | { port: number; host: string },

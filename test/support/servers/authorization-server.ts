@@ -1,10 +1,10 @@
 /**
- * A real authorization server (oidc-provider) in a process of its own: dynamic registration, PKCE, rotating refresh
- * tokens with reuse detection, resource indicators, revocation, DPoP; more by its settings. It ends with its parent.
+ * A real authorization server (oidc-provider) in its own process: dynamic registration, PKCE, rotating refresh tokens
+ * with reuse detection, resource indicators, revocation, DPoP, and more by its settings. It ends with its parent.
  *
- * The first argument is JSON: `OidcSettings` (oidc-configuration.ts, published-metadata.ts). The first line of output is
- * JSON: `{ issuer, control, introspection: { endpoint, clientId, clientSecret } }`. The control server counts, and makes it
- * misbehave.
+ * The first argument is JSON: `OidcSettings` (oidc-configuration.ts, published-metadata.ts). The first line of output
+ * is JSON: `{ issuer, control, introspection: { endpoint, clientId, clientSecret } }`. The control server reports
+ * counters and makes this server misbehave.
  */
 import { randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
@@ -12,11 +12,11 @@ import { type OidcSettings, oidcConfiguration } from './oidc-configuration.ts';
 import { announce, listen, openControl, settingsOf } from './process.ts';
 import { mounted, type PublishedSettings, publishing, withIssParameter } from './published-metadata.ts';
 
-// The library tells its users about development keys and Node versions; here both are known.
+// The library warns about development keys and Node versions; the tests know about both.
 for (const name of ['info', 'warn', 'error'] as const) console[name] = () => {};
 const { default: Provider } = await import('oidc-provider');
 
-/** How the next token requests go wrong; `times` of them. */
+/** The failure of the next `times` token requests. */
 interface Behaviour {
   token?:
     | '500'

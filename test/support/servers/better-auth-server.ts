@@ -1,7 +1,7 @@
 /**
- * A second real authorization server (better-auth with its OAuth provider plugin) in a process of its own: an issuer with
- * a path, access tokens that are JWTs, refresh tokens for `offline_access` only, rotated, with reuse detection. It ends
- * with its parent. The people are alice and bob, `<name>@example.com`; their password is "any".
+ * A second real authorization server (better-auth with its OAuth provider plugin) in its own process: an issuer with a
+ * path, access tokens that are JWTs, and refresh tokens for `offline_access` only, rotated, with reuse detection. It
+ * ends with its parent. The users are alice and bob, `<name>@example.com`; their password is "any".
  *
  * The first argument is JSON: `BetterAuthSettings`. The first line of output is JSON: `{ issuer, control, jwksUri }`.
  */
@@ -15,7 +15,7 @@ import { jwt } from 'better-auth/plugins';
 import { announce, bodyOf, listen, openControl, settingsOf } from './process.ts';
 
 interface BetterAuthSettings {
-  /** The resources that there are: this server issues tokens for no other. */
+  /** The only resources this server issues tokens for. */
   resources: string[];
   accessTokenTtlSeconds?: number;
   resourceScopes?: string[];
@@ -64,7 +64,7 @@ const auth = betterAuth({
       allowDynamicClientRegistration: true,
       allowUnauthenticatedClientRegistration: true,
       silenceWarnings: { oauthAuthServerConfig: true, openidConfig: true },
-      // Its types are not written for exactOptionalPropertyTypes.
+      // The plugin's types do not fit exactOptionalPropertyTypes.
     }) as unknown as BetterAuthPlugin,
   ],
 });
@@ -104,14 +104,14 @@ async function count(path: string, request: IncomingMessage, response: ServerRes
   else if (grantType === 'authorization_code') counters.codeGrants += 1;
 }
 
-/** Reads the body, and leaves it where the library takes one that was read already. */
+/** Reads the body, and stores it where the library expects a body that was already read. */
 async function bodyAhead(request: IncomingMessage): Promise<string> {
   const body = await bodyOf(request);
   Object.assign(request, { body });
   return body;
 }
 
-/* The pages, which better-auth leaves to the application. Their forms hand on to its endpoints. */
+/* The pages that better-auth leaves to the application. Their forms call its endpoints. */
 
 async function signIn(request: IncomingMessage, response: ServerResponse): Promise<void> {
   if (request.method === 'GET') {
@@ -151,7 +151,7 @@ async function refuse(request: IncomingMessage, response: ServerResponse): Promi
   });
 }
 
-/** The page's own query is what the server signed; it goes along with the form. */
+/** The server signed the page's query, so the form sends it along. */
 function form(request: IncomingMessage, response: ServerResponse, title: string, inputs: string): void {
   const { pathname, search } = new URL(request.url ?? '', origin);
   response
@@ -166,7 +166,7 @@ function escaped(query: string): string {
   return query.replaceAll('&', '&amp;').replaceAll('"', '&quot;');
 }
 
-/** Calls better-auth as the page's script would, and sends the browser where the answer says. */
+/** Calls better-auth as the page's script would, and redirects the browser to the URL in the answer. */
 async function handOn(
   request: IncomingMessage,
   response: ServerResponse,

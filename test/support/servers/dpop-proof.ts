@@ -1,18 +1,18 @@
 import { createHash } from 'node:crypto';
 import { calculateJwkThumbprint, EmbeddedJWK, errors, type JWTPayload, jwtVerify } from 'jose';
 
-/** What a proof must be for (RFC 9449 section 4.3). */
+/** The values that a proof must match (RFC 9449 section 4.3). */
 export interface ProofRules {
   readonly method: string;
   readonly url: string;
   readonly token: string;
-  /** Of the key that the token is bound to. */
+  /** Thumbprint of the key that the token is bound to. */
   readonly thumbprint: string;
-  /** The one nonce that is good now, where one is asked for. */
+  /** The only valid nonce, if one is required. */
   readonly nonce: string | undefined;
 }
 
-/** The proof does not do; `code` goes into the challenge (RFC 9449 section 7.1). */
+/** The proof is not valid; `code` goes into the challenge (RFC 9449 section 7.1). */
 export class ProofRefused extends Error {
   readonly code: 'invalid_dpop_proof' | 'use_dpop_nonce';
   constructor(code: ProofRefused['code']) {
@@ -35,7 +35,7 @@ export async function checkProof(
   const good =
     thumbprint === rules.thumbprint &&
     htm === rules.method &&
-    // Without query and fragment; the requests of these servers have none.
+    // Query and fragment are not part of it; these servers' requests have none.
     target?.href === rules.url &&
     ath === createHash('sha256').update(rules.token).digest('base64url') &&
     typeof jti === 'string' &&

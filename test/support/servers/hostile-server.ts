@@ -22,28 +22,31 @@ export interface LoggedRequest {
   readonly body: string;
 }
 
-/** Answers a request; its body has been read already. The socket is at `response.socket`, for what is not even HTTP. */
+/** Answers a request whose body has been read. `response.socket` allows answers that are not HTTP. */
 export type Handler = (request: LoggedRequest, response: ServerResponse) => void | Promise<void>;
 
-/** By path with query, else by path, else by `*`; else 404. What is no function is sent as JSON with status 200. */
+/**
+ * Looked up by path with query, then by path, then by `*`; otherwise 404. A value that is no function is sent as JSON
+ * with 200.
+ */
 export type Routes = Record<string, Handler | object>;
 
 export interface HostileServer {
-  /** Such as `http://127.0.0.1:43210`. */
+  /** Origin, such as `http://127.0.0.1:43210`. */
   readonly origin: string;
   readonly port: number;
-  /** May be changed at any time. */
+  /** Routes, which may be changed at any time. */
   readonly routes: Routes;
-  /** Every request in full, in the order of arrival. */
+  /** Every request in full, in order of arrival. */
   readonly log: readonly LoggedRequest[];
-  /** The same as `GET /path?query`. */
+  /** The same requests as `GET /path?query`. */
   readonly requests: readonly string[];
 }
 
 /**
- * Starts one on 127.0.0.1.
+ * Starts a server on 127.0.0.1.
  *
- * @param routes may be a function of the server's own origin
+ * @param routes the routes, or a function of the server's origin that returns them
  * @param tls key and certificate, for https at the given host name
  */
 export async function hostileServer(
@@ -53,7 +56,7 @@ export async function hostileServer(
   const log: LoggedRequest[] = [];
   const sockets = new Set<Socket>();
   const listener = (request: IncomingMessage, response: ServerResponse) => {
-    // The client may break off at any time; that is no failure of the test.
+    // The client may close the connection at any time, which does not fail the test.
     serve(request, response).catch(() => response.destroy());
   };
   const server = tls === undefined ? createServer(listener) : createTlsServer(tls, listener);
@@ -91,12 +94,12 @@ export async function hostileServer(
   }
 }
 
-/** A JSON document. */
+/** Answers with a JSON document. */
 export function json(document: unknown, status = 200, headers: Record<string, string> = {}): Handler {
   return answer(status, JSON.stringify(document), { 'content-type': 'application/json', ...headers });
 }
 
-/** One whole answer. */
+/** Answers with one whole body. */
 export function answer(
   status: number,
   body: string | Uint8Array = '',
@@ -105,7 +108,7 @@ export function answer(
   return (_request, response) => void response.writeHead(status, headers).end(body);
 }
 
-/** Raw bytes in place of an HTTP response; the connection is closed after them unless `keep` is true. */
+/** Sends raw bytes in place of an HTTP response, then closes the connection unless `keep` is true. */
 export function raw(bytes: string, keep = false): Handler {
   return (_request, { socket }) => {
     socket?.write(bytes);
@@ -118,7 +121,7 @@ export function hang(): Handler {
   return () => {};
 }
 
-/** A body that goes on until the client closes the connection; `closed` then yields how many bytes were taken. */
+/** Sends a body until the client closes the connection. `closed` then yields the number of bytes sent. */
 export function stream(
   chunk: string | Uint8Array,
   options: { everyMs?: number; limit?: number; headers?: Record<string, string> } = {},

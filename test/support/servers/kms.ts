@@ -3,23 +3,21 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { onTestFinished } from 'vitest';
 
-/*
- * Stand-ins of three key management services: real HTTP servers, real AES-256-GCM, on the wire that the services document.
- */
+/* Stand-ins for three key management services: real HTTP servers with real AES-256-GCM and the documented protocols. */
 
 export interface KmsServer {
   readonly host: string;
-  /** What it was asked, in order, without what is secret. */
+  /** Its requests, in order, without secrets. */
   readonly asked: string[];
-  /** The names of the keys that it has. */
+  /** Names of its keys. */
   readonly keys: Set<string>;
-  /** What it answers in place of working, while this is set. */
+  /** The answer in place of working, while it is set. */
   fails:
     | { readonly status: number; readonly body?: unknown; readonly type?: string }
     | 'silence'
     | 'endless'
     | undefined;
-  /** Whom it lets in: a bearer or Vault token; everybody when not set. */
+  /** The only accepted bearer or Vault token. Without one, everybody is accepted. */
   token: string | undefined;
   stop(): Promise<void>;
 }
@@ -98,7 +96,7 @@ class Vaulted {
     return Buffer.concat([iv, cipher.update(plaintext), cipher.final(), cipher.getAuthTag()]);
   }
 
-  /** `undefined` when it does not open. */
+  /** Returns `undefined` if the text does not open. */
   unwrap(wrapped: Buffer, bound: string): Buffer | undefined {
     try {
       const decipher = createDecipheriv('aes-256-gcm', this.#key, wrapped.subarray(0, 12));
@@ -112,9 +110,9 @@ class Vaulted {
 }
 
 /**
- * Vault's transit engine at `/transit`, with a key `holdfast`, and its Kubernetes login for the role `agents`.
+ * Vault's transit engine at `/transit` with the key `holdfast`, and its Kubernetes login for the role `agents`.
  *
- * @param options.bindsNothing as a version of before `associated_data` was known
+ * @param options.bindsNothing ignores `associated_data`, as versions of Vault before that parameter do
  */
 export function startVaultKms(options: { bindsNothing?: boolean } = {}): Promise<KmsServer> {
   const vaulted = new Vaulted();
@@ -153,7 +151,7 @@ export function startVaultKms(options: { bindsNothing?: boolean } = {}): Promise
   );
 }
 
-/** AWS KMS over JSON 1.1, with the key `alias/holdfast`. It asks for a signature, and does not check it. */
+/** AWS KMS over JSON 1.1 with the key `alias/holdfast`. It demands a signature but does not check it. */
 export function startAwsKms(): Promise<KmsServer> {
   const vaulted = new Vaulted();
   const refusal = (type: string) => ({ status: 400, body: { __type: type, message: 'a message' } });
@@ -163,7 +161,7 @@ export function startAwsKms(): Promise<KmsServer> {
         return refusal('MissingAuthenticationTokenException');
       }
       if (!kms.keys.has(json['KeyId'] ?? '')) return refusal('NotFoundException');
-      // The client sends them in one order.
+      // The client always sends the members in the same order.
       const context = JSON.stringify(json['EncryptionContext'] ?? {});
       if (headers['x-amz-target'] === 'TrentService.Encrypt') {
         const wrapped = vaulted.wrap(Buffer.from(json['Plaintext'] ?? '', 'base64'), context);
@@ -180,7 +178,7 @@ export function startAwsKms(): Promise<KmsServer> {
 
 export const GCP_KEY = 'projects/p/locations/global/keyRings/r/cryptoKeys/holdfast';
 
-/** Google Cloud KMS over REST, and the metadata server of a machine that gives out its access token. */
+/** Google Cloud KMS over REST, and the metadata server of a machine, which issues its access token. */
 export function startGcpKms(): Promise<KmsServer> {
   const vaulted = new Vaulted();
   const refusal = (status: number, message: string) => ({

@@ -22,8 +22,8 @@ import { memoryEngine, type SharedMemory, type WatchedEngine } from '../engines/
 import { temporaryDirectory } from '../homes/home.ts';
 
 /*
- * Machines, processes and an authorization server for one login that several processes share. Every process is a vault of its
- * own; the server is a real one on loopback, and its hooks hold a request up at will.
+ * Machines, processes and an authorization server for one login that several processes share. Every process is a
+ * separate vault. The server is a real one on loopback, and its hooks can hold a request.
  */
 
 export const RESOURCE = 'https://mcp.example.com/mcp';
@@ -31,24 +31,24 @@ export const RESOURCE = 'https://mcp.example.com/mcp';
 /** How long a claim lasts, in milliseconds. */
 export const LEASE_MS = 400;
 
-/** How much longer a silent holder is waited for, in milliseconds. */
+/** How much longer others wait for a silent holder, in milliseconds. */
 export const PATIENCE_MS = 5000;
 
 type Mode = ConstructorParameters<typeof OwnIssuer>[0];
 
-/** What a test does with the nth request. Each may answer by itself, and returns `true` then. */
+/** Hooks for the nth request. A hook that answers the request itself returns `true`. */
 export interface Hooks {
   before?: ((n: number, response: ServerResponse) => Promise<boolean | void> | boolean | void) | undefined;
   after?:
     | ((n: number, response: ServerResponse, answer: Answer) => Promise<boolean | void> | boolean | void)
     | undefined;
-  /** The server has refused it, and has not answered yet. */
+  /** Called when the server has refused the token, before it answers. */
   refused?: ((n: number) => Promise<void>) | undefined;
-  /** Changes the body of a good answer. */
+  /** Changes the body of a successful answer. */
   shape?: ((body: Record<string, unknown>, n: number) => Record<string, unknown>) | undefined;
 }
 
-/** A token endpoint of that kind, on loopback. */
+/** Starts a token endpoint of that kind on loopback. */
 export async function authorizationServer(mode: Mode, { windowMs = 600_000, livesS = 3600 } = {}) {
   const issuer = new OwnIssuer(mode, `c${randomBytes(4).toString('hex')}`, windowMs);
   const hooks: Hooks = {};
@@ -98,9 +98,9 @@ export async function authorizationServer(mode: Mode, { windowMs = 600_000, live
   const origin = `http://127.0.0.1:${port}`;
   return {
     hooks,
-    /** Each refresh token that was presented, as `generation/sibling`, and what came of it. */
+    /** Each refresh token that was sent, as `generation/sibling`, and the result. */
     presented,
-    /** What was revoked, in order. */
+    /** The revoked tokens, in order. */
     revoked,
     tokenEndpoint: `${origin}/token`,
     revocationEndpoint: `${origin}/revoke`,
@@ -110,7 +110,7 @@ export async function authorizationServer(mode: Mode, { windowMs = 600_000, live
   };
 }
 
-/** A machine: a home, a sealing key that others may share, and what `config.json` says of the server. */
+/** A machine: a home, a sealing key that others may share, and the server's settings in `config.json`. */
 export async function machine({
   replay,
   key,
@@ -145,7 +145,7 @@ export async function machine({
     keyFile,
     environment,
     layout: layoutOf(environment),
-    /** Puts a new sealing key before the one that is there. */
+    /** Puts a new sealing key before the existing one. */
     renewKey: async () => {
       const old = await readFile(keyFile, 'utf8');
       await writeFile(keyFile, `${randomBytes(32).toString('base64url')}\n${old}`);
@@ -154,7 +154,7 @@ export async function machine({
 }
 export type Machine = Awaited<ReturnType<typeof machine>>;
 
-/** The credentials of that store, opened with the key of that machine. */
+/** The credentials of that store, opened with that machine's key. */
 export function credentialsAt(store: RecordStore, { environment, layout }: Machine) {
   const resolution = resolveKeyrings(environment, layout, { keyring: 'key-file' });
   const keys = new SealingKeys(resolution, layout, environment);
@@ -170,7 +170,7 @@ export function credentialsAt(store: RecordStore, { environment, layout }: Machi
   };
 }
 
-/** Puts a login there whose access token lapsed a second ago, or lives for so long yet, in milliseconds. */
+/** Stores a login whose access token has `leftMs` milliseconds left; by default it expired a second ago. */
 export async function putLogin(
   store: RecordStore,
   at: Machine,
@@ -215,7 +215,7 @@ export async function putLogin(
   );
 }
 
-/** What is stored, opened with the key of that machine. */
+/** Reads the stored credential with that machine's key. */
 export async function storedAt(store: RecordStore, at: Machine, resource = RESOURCE) {
   const found = await credentialsAt(store, at).credentialStore.find(CredentialId.of(resource, undefined));
   const credential = found?.held.credential;
@@ -230,7 +230,7 @@ export async function storedAt(store: RecordStore, at: Machine, resource = RESOU
   );
 }
 
-/** A process at an engine: its own way there, its own vault. */
+/** A process at an engine, with its own connection and its own vault. */
 export function engineProcess(
   shared: SharedMemory,
   at: Machine,
@@ -242,7 +242,7 @@ export function engineProcess(
   return { engine, ...processAt(store, at, () => engine.cut.clear()) };
 }
 
-/** A process at a directory. */
+/** A process at a directory store. */
 export function directoryProcess(
   at: Machine,
   store: RecordStore = new DirectoryStore(at.layout, at.environment),
@@ -260,20 +260,20 @@ function processAt(store: RecordStore, at: Machine, heal: () => void) {
   });
   onTestFinished(async () => {
     heal();
-    // One whose server never answers does not end.
+    // A vault whose server never answers does not close.
     await Promise.race([vault.close(), new Promise((resolve) => setTimeout(resolve, 1500).unref())]);
   });
   return { store, vault, events };
 }
 
-/** As kill -9 does: nothing of it is heard again. */
+/** Ends a process as kill -9 does: none of its calls reach the engine any more. */
 export function kill({ engine }: { engine: WatchedEngine }): void {
   for (const name of Object.getOwnPropertyNames(Object.getPrototypeOf(engine))) {
     engine.cut.add(name as keyof WatchedEngine & 'read');
   }
 }
 
-/** How a call ended, in words. */
+/** Describes in words how a call ended. */
 export function ended(call: Promise<{ readonly generation: number }>): Promise<string> {
   return call.then(
     ({ generation }) => `generation ${generation}`,

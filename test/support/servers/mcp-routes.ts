@@ -3,7 +3,7 @@ import { AbortedError, type HoldfastError } from '../../../src/errors.ts';
 import { discover } from '../../../src/oauth/discovery/discovery.ts';
 import { answer, type HostileServer, hostileServer, type Routes } from './hostile-server.ts';
 
-/* An MCP server that publishes what a test wants it to. */
+/* An MCP server that publishes whatever a test wants. */
 
 export const RESOURCE = '/.well-known/oauth-protected-resource';
 export const OAUTH = '/.well-known/oauth-authorization-server';
@@ -26,7 +26,7 @@ export function metadata(issuer: string, changes: Record<string, unknown> = {}) 
   };
 }
 
-/** A server at /mcp that is well in every respect but the changes, and its own authorization server. */
+/** A correct server at /mcp with its own authorization server, except for the changes. */
 export function server(
   changes: (origin: string) => Routes = () => ({}),
   tls?: Parameters<typeof hostileServer>[1],
@@ -42,18 +42,18 @@ export function server(
   );
 }
 
-/** The same, with changes to what the authorization server publishes. */
+/** The same server, with changes to the authorization server's metadata. */
 export function publishing(changes: (origin: string) => Record<string, unknown>) {
   return server((origin) => ({ [OAUTH]: metadata(origin, changes(origin)) }));
 }
 
-/** What the discovery at /mcp, or at that URL, fails with. */
+/** The error of discovery at /mcp, or at that URL. */
 export async function failure(target: HostileServer | string, options = {}): Promise<HoldfastError> {
   try {
     await discover(typeof target === 'string' ? target : `${target.origin}/mcp`, options);
   } catch (error) {
     const found = error as HoldfastError;
-    // Whatever goes wrong, a person is told what to do, and nothing in the text can move the terminal's cursor.
+    // Every error tells a person what to do, and its text cannot move the terminal's cursor.
     expect(found.message).not.toMatch(/\p{Cc}/u);
     if (!(found instanceof AbortedError)) expect(found.hint).toBeTruthy();
     return found;

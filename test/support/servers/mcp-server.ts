@@ -1,6 +1,6 @@
 /**
- * A real MCP server (the SDK's) in a process of its own, over streamable HTTP, protected as MCP prescribes. Tokens are
- * checked at the authorization servers that it was told to trust; it names them in its metadata. It ends with its parent.
+ * A real MCP server (the SDK's) in its own process, over streamable HTTP, protected as MCP requires. It checks tokens
+ * at the authorization servers that it was told to trust, and names those in its metadata. It ends with its parent.
  *
  * The first argument is JSON: `McpSettings`. The first line of output is JSON: `{ resource, control }`.
  */
@@ -12,20 +12,20 @@ import { announce, bodyOf, listen, openControl, settingsOf } from './process.ts'
 import { type Claims, type TokenSource, tokenClaims } from './token-claims.ts';
 
 interface McpSettings {
-  /** Where the metadata is published. */
+  /** Where it publishes the metadata. */
   metadata?: 'header' | 'path' | 'root' | 'none';
-  /** The metadata's `scopes_supported`; otherwise `tools:call` and what the tools need. */
+  /** `scopes_supported` of the metadata; by default `tools:call` and the scopes of the tools. */
   scopesSupported?: string[];
-  /** The tools besides `whoami`, and the scope that each needs. Without it, they are answered 403 `insufficient_scope`. */
+  /** Tools besides `whoami`, and the scope of each. A call without the scope is answered 403 `insufficient_scope`. */
   toolScopes?: Record<string, string>;
-  /** Only tokens that are bound to a key (RFC 9449) are taken. One that is bound needs its proof in any case. */
+  /** Accepts only tokens bound to a key (RFC 9449). A bound token always needs its proof. */
   dpop?: boolean;
-  /** A proof needs a nonce of this server's (RFC 9449 section 9). */
+  /** Demands a nonce of this server in each proof (RFC 9449 section 9). */
   dpopNonce?: boolean;
 }
 
 const PATH = '/mcp';
-/** `/mcp/1`, `/mcp/2` … are servers of their own: other resources, other tokens. */
+/** `/mcp/1`, `/mcp/2` … are separate servers, with other resources and tokens. */
 const SERVER = /^\/mcp(?:\/\d+)?$/;
 const WELL_KNOWN = '/.well-known/oauth-protected-resource';
 const { metadata = 'header', toolScopes = {}, ...settings } = settingsOf<McpSettings>();
@@ -83,7 +83,7 @@ async function answer(request: IncomingMessage, response: ServerResponse): Promi
   if (token === undefined) return refuse(response, 401, path, { scope: 'tools:call' });
   const claims = await tokenClaims(token, url, trusted);
   const bound = claims?.cnf?.jkt;
-  // A bound token without its proof is a stolen one, and a proof makes no other token better (RFC 9449 section 7.1).
+  // A bound token without a proof may be stolen, and a proof does not improve another token (RFC 9449 section 7.1).
   if (claims === undefined || (bound !== undefined) !== (scheme?.toLowerCase() === 'dpop')) {
     return refuse(response, 401, path, { error: 'invalid_token' });
   }
@@ -138,7 +138,8 @@ async function handOn(
     },
   );
   response.writeHead(served.status, Object.fromEntries(served.headers));
-  // As it comes: the stream of what the client listens to (revision 2026-07-28) ends with the client.
+  // Sends the headers at once, since a stream that the client listens to ends only with the client (revision
+  // 2026-07-28).
   response.flushHeaders();
   try {
     for await (const chunk of served.body ?? []) response.write(chunk);
@@ -148,7 +149,7 @@ async function handOn(
   response.end();
 }
 
-/** RFC 6750 section 3, RFC 9449 section 7.1; `resource_metadata` as RFC 9728 section 5.1 has it. */
+/** Challenge by RFC 6750 section 3 and RFC 9449 section 7.1; `resource_metadata` by RFC 9728 section 5.1. */
 function refuse(
   response: ServerResponse,
   status: 401 | 403,
@@ -170,7 +171,7 @@ function refuse(
     .end();
 }
 
-/** The resource whose metadata lies at that path, if it is published there. */
+/** The resource whose metadata is published at that path, if any. */
 function publishedAt(path: string): string | undefined {
   if (metadata === 'none' || !path.startsWith(WELL_KNOWN)) return undefined;
   const server = path.slice(WELL_KNOWN.length);
@@ -178,7 +179,7 @@ function publishedAt(path: string): string | undefined {
   return SERVER.test(server) ? `${origin}${server}` : undefined;
 }
 
-/** RFC 9728 section 2. */
+/** Resource metadata (RFC 9728 section 2). */
 function resourceMetadata(resource: string): Readonly<Record<string, unknown>> {
   return {
     resource,
@@ -190,7 +191,7 @@ function resourceMetadata(resource: string): Readonly<Record<string, unknown>> {
   };
 }
 
-/** The scope that the tool in the request needs and the token has not. */
+/** The scope that the tool in the request needs and the token lacks. */
 function missingScope(body: string, claims: Claims): string | undefined {
   if (body === '' || Object.keys(toolScopes).length === 0) return undefined;
   const { method, params } = JSON.parse(body) as { method?: string; params?: { name?: string } };

@@ -1,7 +1,7 @@
 import type { Discovery } from '../../../src/oauth/discovery/discovery.ts';
 import type { ServerMetadata } from '../../../src/oauth/discovery/server-metadata.ts';
 
-/** What a plain authorization server at that origin would publish, as read. */
+/** The parsed metadata of a plain authorization server at that origin. */
 export function metadataOf(origin: string, changes: Partial<ServerMetadata> = {}): ServerMetadata {
   return {
     issuer: origin,
@@ -18,7 +18,7 @@ export function metadataOf(origin: string, changes: Partial<ServerMetadata> = {}
   };
 }
 
-/** What discovery finds at an MCP server with that authorization server. */
+/** The result of discovery at an MCP server with that authorization server. */
 export function discoveryOf(server: ServerMetadata, changes: Partial<Discovery> = {}): Discovery {
   return {
     resource: 'https://mcp.example/mcp',

@@ -2,29 +2,29 @@ import { randomBytes } from 'node:crypto';
 import type { ClientMetadata, Configuration } from 'oidc-provider';
 import type { PublishedSettings } from './published-metadata.ts';
 
-/** What oidc-provider is to do. All of it is off unless it is set. */
+/** Settings of oidc-provider. All are off by default. */
 export interface OidcSettings extends PublishedSettings {
   readonly accessTokenTtlSeconds?: number | undefined;
-  /** Scopes that resources have, over and above `tools:call`. */
+  /** Scopes of the resources in addition to `tools:call`. */
   readonly resourceScopes?: readonly string[] | undefined;
-  /** Clients that are registered beforehand (RFC 7591 section 2, with `client_id`), for every grant that they name. */
+  /** Clients registered in advance (RFC 7591 section 2, with `client_id`), for every grant they name. */
   readonly clients?: readonly Readonly<Record<string, unknown>>[] | undefined;
-  /** No dynamic registration. */
+  /** `false` turns dynamic registration off. */
   readonly registration?: false | undefined;
   /**
-   * Client ID Metadata Documents, each under its URL. The server reads them from here: a document's URL is https, and a
-   * server on loopback has no certificate that it would trust.
+   * Client ID Metadata Documents, each under its URL. The server reads them from here, since their URLs are https and a
+   * server on loopback has no certificate it would trust.
    */
   readonly clientIdMetadataDocuments?: Readonly<Record<string, unknown>> | undefined;
-  /** A refresh token only for who asked for `offline_access`, and with `prompt=consent` (OpenID Connect Core section 11). */
+  /** Issues a refresh token only for `offline_access` with `prompt=consent` (OpenID Connect Core section 11). */
   readonly refreshTokens?: 'offline_access' | undefined;
-  /** A DPoP proof without a nonce of the server's is refused (RFC 9449 section 8). */
+  /** Refuses a DPoP proof without a nonce of the server (RFC 9449 section 8). */
   readonly dpopNonce?: boolean | undefined;
-  /** The device authorization grant (RFC 8628), with pages for the user code. */
+  /** Offers the device authorization grant (RFC 8628), with pages for the user code. */
   readonly deviceFlow?: boolean | undefined;
 }
 
-/** The configuration for those settings. `resourceServer` may introspect every token. */
+/** The configuration for those settings. The client `resourceServer` may introspect every token. */
 export function oidcConfiguration(
   settings: OidcSettings,
   resourceServer: { clientId: string; clientSecret: string },

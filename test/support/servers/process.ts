@@ -1,28 +1,30 @@
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
-/* What every test server does as a process of its own: says where it listens, can be told things, ends with its parent. */
+/*
+ * Shared by all test servers that run as processes: each prints its address, takes commands, and ends with its parent.
+ */
 
-/** The settings that the parent gave, as JSON, in the first argument. */
+/** The parent's settings, as JSON in the first argument. */
 export function settingsOf<Settings>(): Settings {
   return JSON.parse(process.argv[2] ?? '{}') as Settings;
 }
 
-/** Listens on a free port of loopback. Answers the origin. */
+/** Listens on a free loopback port. @returns the origin */
 export async function listen(server: Server): Promise<string> {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
-/** Says the one line that the parent waits for, and ends when the parent does, however it went. */
+/** Prints the line that the parent waits for, and ends this process when the parent ends for any reason. */
 export function announce(says: Readonly<Record<string, unknown>>): void {
   process.stdout.write(`${JSON.stringify(says)}\n`);
   process.stdin.resume().on('end', () => process.exit());
 }
 
 /**
- * Another port, by which the parent counts and directs. The answer is that of the action with the request's path, or of
- * `/counters` where the action has none. A path without an action is answered 404.
+ * Opens a second port, by which the parent reads counters and gives commands. The answer is the result of the action
+ * with the request's path, or else that of `/counters`. A path without an action is answered 404.
  */
 export async function openControl(
   counters: () => unknown,

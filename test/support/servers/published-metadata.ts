@@ -1,20 +1,23 @@
 import type { IncomingMessage } from 'node:http';
 import type { KoaContextWithOIDC } from 'oidc-provider';
 
-/** What the authorization server says of itself, where, and how it names itself in a redirect. */
+/** How the authorization server publishes its metadata and names itself in a redirect. */
 export interface PublishedSettings {
-  /** The issuer has this path, such as `/tenant1`; everything lies under it, the metadata where MCP looks for it. */
+  /** Path of the issuer, such as `/tenant1`. Everything is below it; the metadata is where MCP looks for it. */
   readonly issuerPath?: string | undefined;
-  /** The one place that has the metadata (RFC 8414 section 3.1, OpenID Connect Discovery section 4); all of them otherwise. */
+  /**
+   * The only location of the metadata (RFC 8414 section 3.1, OpenID Connect Discovery section 4). By default, all of
+   * them.
+   */
   readonly publishedAt?: 'oauth' | 'openid' | 'openid-appended' | undefined;
   /**
-   * Changes to the metadata document; `null` takes a member away: `{ code_challenge_methods_supported: null }` is a server
-   * that does not say that it does PKCE.
+   * Changes to the metadata document; `null` removes a member. `{ code_challenge_methods_supported: null }` is a server
+   * that does not advertise PKCE.
    */
   readonly publishes?: Readonly<Record<string, unknown>> | undefined;
   /**
-   * The `iss` parameter of the redirect (RFC 9207). `unsupported`: neither promised nor sent. `unannounced`: sent without a
-   * promise. `broken`: promised and not sent. `foreign`: promised, and another issuer's is sent.
+   * The `iss` parameter of the redirect (RFC 9207). `unsupported`: neither promised nor sent. `unannounced`: sent
+   * without a promise. `broken`: promised and not sent. `foreign`: promised, but another issuer's is sent.
    */
   readonly issParameter?: 'unsupported' | 'unannounced' | 'broken' | 'foreign' | undefined;
 }
@@ -22,7 +25,7 @@ export interface PublishedSettings {
 const OAUTH = '/.well-known/oauth-authorization-server';
 const OPENID = '/.well-known/openid-configuration';
 
-/** Brings a request under the issuer's path to where oidc-provider expects it. False: nothing lies there. */
+/** Maps a request under the issuer's path to the path oidc-provider expects. @returns false if nothing is there */
 export function mounted(
   request: IncomingMessage,
   { issuerPath = '', publishedAt }: PublishedSettings,
@@ -45,14 +48,14 @@ export function mounted(
 
 function move(request: IncomingMessage, mount: string, url: string): true {
   request.url = url;
-  // By this the library tells where it is mounted, as Express does.
+  // The library learns its mount point from this, as with Express.
   Object.assign(request, { originalUrl: `${mount}${url}` });
   return true;
 }
 
 type Middleware = (context: KoaContextWithOIDC, next: () => Promise<void>) => Promise<void>;
 
-/** Publishes what the settings of the moment say in place of the truth. */
+/** Publishes the current settings in place of the true metadata. */
 export function publishing(settings: () => PublishedSettings): Middleware {
   return async (context, next) => {
     await next();
@@ -69,7 +72,7 @@ export function publishing(settings: () => PublishedSettings): Middleware {
   };
 }
 
-/** Sends the redirects on with another `iss`, or without one. */
+/** Rewrites `iss` in the redirects, or removes it. */
 export function withIssParameter(settings: () => PublishedSettings): Middleware {
   return async (context, next) => {
     await next();

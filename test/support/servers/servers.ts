@@ -6,24 +6,27 @@ import type { OidcSettings } from './oidc-configuration.ts';
 import type { PublishedSettings } from './published-metadata.ts';
 import type { TokenSource } from './token-claims.ts';
 
-/** What the authorization server is and does; see oidc-configuration.ts and published-metadata.ts. */
+/** Settings of the authorization server; see oidc-configuration.ts and published-metadata.ts. */
 export interface AuthorizationServerOptions extends OidcSettings {
-  /** Default `oidc-provider`. `better-auth` takes only `accessTokenTtlSeconds` and `resourceScopes`; it never misbehaves. */
+  /**
+   * Default: `oidc-provider`. `better-auth` accepts only `accessTokenTtlSeconds` and `resourceScopes`, and never
+   * misbehaves.
+   */
   readonly authorizationServer?: 'oidc-provider' | 'better-auth' | undefined;
 }
 
-/** The same with what the MCP server is and does. */
+/** Settings of both servers. */
 export interface ServerOptions extends AuthorizationServerOptions {
   /** Where the MCP server publishes its metadata. */
   readonly metadata?: 'header' | 'path' | 'root' | 'none' | undefined;
-  /** `scopes_supported` of its metadata; otherwise `tools:call` and the scopes of `toolScopes`. */
+  /** `scopes_supported` of its metadata; by default `tools:call` and the scopes of `toolScopes`. */
   readonly scopesSupported?: readonly string[] | undefined;
   /**
-   * Tools besides `whoami`, and the scope that each needs: called without it, they are answered 403 `insufficient_scope`.
-   * The authorization server has these scopes too.
+   * Tools besides `whoami`, and the scope of each. A call without the scope is answered 403 `insufficient_scope`. The
+   * authorization server has these scopes too.
    */
   readonly toolScopes?: Readonly<Record<string, string>> | undefined;
-  /** The MCP server takes only tokens that are bound to a key (RFC 9449), and says so. */
+  /** The MCP server accepts only tokens bound to a key (RFC 9449), and advertises that. */
   readonly dpop?: boolean | undefined;
 }
 
@@ -39,7 +42,7 @@ export interface Counters {
   readonly revocations: number;
 }
 
-/** What the MCP server counts: tool calls, requests that it refused, and those of them that lacked a scope. */
+/** Counters of the MCP server: tool calls, refused requests, and refused requests that lacked a scope. */
 export interface ResourceCounters {
   readonly calls: number;
   readonly refused: number;
@@ -48,32 +51,32 @@ export interface ResourceCounters {
 
 export interface AuthorizationServer {
   readonly issuer: string;
-  /** How a resource server checks its tokens. */
+  /** How a resource server checks tokens of this server. */
   readonly tokens: TokenSource;
   counters(): Promise<Counters>;
-  /** How the next token requests go wrong; see authorization-server.ts. */
+  /** Makes the next token requests fail; see authorization-server.ts. */
   behave(behaviour: Readonly<Record<string, unknown>>): Promise<void>;
-  /** From now on it publishes itself so; what is not given is as the server was started. */
+  /** Publishes other metadata from now on. Omitted settings are those the server was started with. */
   publish(changes: Omit<PublishedSettings, 'issuerPath'>): Promise<void>;
   /** Ends every grant at the server, as an administrator would. */
   revokeGrants(): Promise<void>;
   stop(): Promise<void>;
 }
 
-/** The MCP server and the authorization server that it names at first. */
+/** The MCP server and the first authorization server that it names. */
 export interface Servers extends AuthorizationServer {
   /** The MCP server's URL. */
   readonly resource: string;
   resourceCounters(): Promise<ResourceCounters>;
-  /** The MCP server asks for another DPoP nonce from now on. */
+  /** Makes the MCP server demand another DPoP nonce. */
   renewNonce(): Promise<void>;
   /** Starts one more authorization server, which the MCP server does not name yet. It ends with the others. */
   another(options?: AuthorizationServerOptions): Promise<AuthorizationServer>;
-  /** From now on the MCP server names these, in that order, and takes tokens of no other. */
+  /** Makes the MCP server name these servers in that order, and accept only their tokens. */
   name(servers: readonly AuthorizationServer[]): Promise<void>;
 }
 
-/** A real authorization server and a real MCP server on loopback, each a process of its own. */
+/** Starts a real authorization server and a real MCP server on loopback, each in its own process. */
 export async function startServers(options: ServerOptions = {}): Promise<Servers> {
   const { metadata, scopesSupported, toolScopes, dpop, ...asOptions } = options;
   const { dpopNonce } = asOptions;
@@ -142,7 +145,7 @@ async function startAuthorizationServer(
   };
 }
 
-/** A setting that would do nothing there would make a test pass for the wrong reason. */
+/** Refuses settings that the server would ignore, since a test would then pass for the wrong reason. */
 function refuseUnknown(settings: OidcSettings): void {
   const known = ['accessTokenTtlSeconds', 'resourceScopes'];
   for (const [name, value] of Object.entries(settings)) {
@@ -166,7 +169,7 @@ async function tell({ says }: Started, path: string, body: unknown = {}): Promis
 
 async function start(name: string, settings: unknown): Promise<Started> {
   const script = fileURLToPath(new URL(`./${name}.ts`, import.meta.url));
-  // Its standard input is how it notices that we are gone, however we went.
+  // Its standard input closes when this process ends for any reason.
   const child = spawn(
     process.execPath,
     ['--no-warnings', '--import', 'tsx', script, JSON.stringify(settings)],

@@ -1,30 +1,30 @@
 import { createRemoteJWKSet, errors, jwtVerify } from 'jose';
 
-/** An authorization server whose tokens are good, and how it says that one is. */
+/** An authorization server whose tokens are accepted, and how to check them. */
 export interface TokenSource {
   readonly issuer: string;
-  /** RFC 7662. */
+  /** Introspection (RFC 7662). */
   readonly introspection?: {
     readonly endpoint: string;
     readonly clientId: string;
     readonly clientSecret: string;
   };
-  /** The tokens are JWTs, signed by a key from there (RFC 9068). */
+  /** URL of the keys that sign its JWT access tokens (RFC 9068). */
   readonly jwksUri?: string;
 }
 
-/** What a token says (RFC 7662 section 2.2, RFC 9068 section 2.2). */
+/** Claims of a token (RFC 7662 section 2.2, RFC 9068 section 2.2). */
 export interface Claims {
   readonly sub?: string;
   readonly client_id?: string;
   readonly scope?: string;
-  /** The thumbprint of the key that it is bound to (RFC 9449 section 6). */
+  /** Thumbprint of the key that the token is bound to (RFC 9449 section 6). */
   readonly cnf?: { readonly jkt?: string };
 }
 
 const keys = new Map<string, ReturnType<typeof createRemoteJWKSet>>();
 
-/** The claims of a token that is alive, of one of these servers, and meant for that resource (RFC 8707); otherwise nothing. */
+/** The claims of a live token of one of these servers for that resource (RFC 8707), or `undefined`. */
 export async function tokenClaims(
   token: string,
   resource: string,
@@ -40,7 +40,7 @@ export async function tokenClaims(
   for (const answer of answers) {
     if (answer.status === 'fulfilled' && answer.value !== undefined) return answer.value;
   }
-  // Who cannot ask does not know the token, which is not the same as a token that is no good.
+  // A failed check is not the same as an invalid token.
   for (const answer of answers) if (answer.status === 'rejected') throw answer.reason;
   return undefined;
 }
@@ -72,7 +72,7 @@ async function verified(
   try {
     return (await jwtVerify(token, set, { issuer, audience: resource })).payload as Claims;
   } catch (error) {
-    // A token of another server, or of this one and too old.
+    // The token belongs to another server, or has expired.
     if (error instanceof errors.JOSEError) return undefined;
     throw error;
   }

@@ -3,7 +3,7 @@ import { gate } from '../homes/store.ts';
 import { change } from '../homes/vault.ts';
 import { type Handler, type HostileServer, hostileServer } from './hostile-server.ts';
 
-/** Puts a token endpoint of the test's own into the stored credential. */
+/** Stores another token endpoint in the credential. */
 export async function useTokenEndpoint(
   home: Home,
   resource: string,
@@ -16,7 +16,7 @@ export async function useTokenEndpoint(
   return server;
 }
 
-/** Passes token requests on to the real authorization server, when the test opens the gate. */
+/** A token endpoint that holds requests until the test opens the gate, then forwards them to the real server. */
 export function gatedTokenEndpoint(issuer: string) {
   const [reached, may] = [gate(), gate()];
   const handler: Handler = async (request, response) => {

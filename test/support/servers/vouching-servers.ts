@@ -18,9 +18,10 @@ import { listen } from './process.ts';
 import type { TokenSource } from './token-claims.ts';
 
 /*
- * Who vouches for whom: a platform that gives its workloads tokens, an enterprise's identity provider that exchanges ID tokens
- * for ID-JAGs (RFC 8693), and an authorization server that takes both as a grant (RFC 7523). The last two are oidc-provider
- * with a grant of their own; signatures, issuers, audiences and expiries are really checked, by jose. All end with the test.
+ * Parties that vouch for others: a platform that issues tokens to its workloads, an enterprise identity provider that
+ * exchanges ID tokens for ID-JAGs (RFC 8693), and an authorization server that accepts both as a grant (RFC 7523). The
+ * last two are oidc-provider with their own grant. jose really checks signatures, issuers, audiences and expiries. All
+ * end with the test.
  */
 
 const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
@@ -28,15 +29,15 @@ const TOKEN_EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
 const ID_JAG = 'urn:ietf:params:oauth:token-type:id-jag';
 const ID_TOKEN = 'urn:ietf:params:oauth:token-type:id_token';
 
-/** Of a token that is made for a test. */
+/** Claims of a token made for a test. */
 export interface Claims {
   readonly audience: string;
   readonly subject?: string | undefined;
-  /** From now on, in seconds; negative for one that has expired. Default 300. */
+  /** Life in seconds from now; negative for an expired token. Default: 300. */
   readonly lifeSeconds?: number | undefined;
 }
 
-/** A platform that its workloads need not log in at. */
+/** A platform whose workloads need no login. */
 export interface Platform {
   readonly issuer: string;
   readonly publicKey: CryptoKey;
@@ -47,22 +48,22 @@ export interface IdentityProvider {
   readonly issuer: string;
   readonly tokenEndpoint: string;
   readonly jwksUri: string;
-  /** What became of each token request so far: its grant type and status. */
+  /** Grant type and status of each token request so far. */
   readonly asked: readonly string[];
-  /** What a person who logged in there holds; the audience is the client's id. */
+  /** The ID token of a person who logged in there. Its audience is the client id. */
   idToken(claims: Claims): Promise<string>;
-  /** What the next exchanges give in place of an ID-JAG. */
+  /** The answer to the next exchanges in place of an ID-JAG. */
   gives(answer: Readonly<Record<string, unknown>> | undefined): void;
 }
 
 export interface AssertionServer {
   readonly issuer: string;
   readonly tokens: TokenSource;
-  /** What became of each token request so far: its grant type and status. */
+  /** Grant type and status of each token request so far. */
   readonly asked: readonly string[];
-  /** Every other request that was not for metadata, by its path. */
+  /** Paths of all other requests, except those for metadata. */
   readonly others: readonly string[];
-  /** The claims of each assertion that was taken. */
+  /** Claims of each accepted assertion. */
   readonly taken: readonly JWTPayload[];
 }
 
@@ -77,8 +78,10 @@ export async function platform(): Promise<Platform> {
 }
 
 /**
- * @param client the one that ID tokens are given to
- * @param clientElsewhere who the same client is at the servers that ID-JAGs are for
+ * Starts the identity provider.
+ *
+ * @param client the client that gets ID tokens
+ * @param clientElsewhere the id of the same client at the servers that accept ID-JAGs
  */
 export async function identityProvider(
   client: { readonly id: string; readonly secret: string },
@@ -142,13 +145,13 @@ export async function identityProvider(
   };
 }
 
-/** Takes the word of those that it trusts for the client, which proves itself by its secret, or not at all without one. */
+/** Accepts assertions of the parties it trusts. The client authenticates with its secret, or not at all without one. */
 export async function assertionServer(
   client: { readonly id: string; readonly secret?: string },
   options: {
     readonly platform?: Platform | undefined;
     readonly identityProvider?: IdentityProvider | undefined;
-    /** Gives refresh tokens, which rotate. */
+    /** Whether it issues refresh tokens, which rotate. */
     readonly refreshTokens?: boolean | undefined;
   },
 ): Promise<AssertionServer> {
@@ -188,7 +191,7 @@ export async function assertionServer(
           });
         });
         if (claims['client_id'] !== undefined) {
-          // An ID-JAG is for one client, one resource, one time.
+          // An ID-JAG is good for one client, one resource and one use.
           const again = taken.some(({ jti }) => jti === claims.jti);
           if (claims['client_id'] !== who.clientId || claims['resource'] !== resource || again) {
             throw new errors.InvalidGrant('the ID-JAG is for another client or resource, or was used before');
@@ -226,7 +229,7 @@ export async function assertionServer(
   return { issuer, tokens, asked, others, taken };
 }
 
-/** Whatever is wrong with what was presented, a server says so in one way (RFC 7521 section 4.1.1). */
+/** The server reports every invalid assertion in the same way (RFC 7521 section 4.1.1). */
 async function verified(
   { InvalidGrant }: typeof import('oidc-provider')['errors'],
   verify: () => Promise<{ payload: JWTPayload }>,
@@ -274,7 +277,7 @@ async function provider(
   configuration: () => Configuration,
   settle: (parts: { provider: Provider; errors: Library['errors']; issuer: string }) => void,
 ): Promise<{ issuer: string; asked: string[]; others: string[] }> {
-  // The library tells its users about development keys; here they are known.
+  // The library warns about development keys; the tests know about them.
   for (const name of ['info', 'warn', 'error'] as const) vi.spyOn(console, name).mockReturnValue();
   const { default: Oidc, errors } = await import('oidc-provider');
   const [asked, others]: [string[], string[]] = [[], []];
