@@ -14,18 +14,18 @@ import {
 } from '../support/servers/lab.ts';
 
 /*
- * Between its claim and its first byte a process says in the engine that it is about to send, while the record is the one it
- * claimed. An answer that comes late and this announcement find each other, whichever comes first.
+ * Between its claim and its first byte, a process announces in the engine that it is about to send, if the record is
+ * still the one it claimed. A late answer and this announcement detect each other, whichever comes first.
  */
 
-/** A strict server answers nobody twice, so there nobody asks who else has sent. */
+/** A strict server answers no token twice, so nobody announces a request there. */
 const KINDS = [
   { mode: 'grace', replay: 'window' },
   { mode: 'replay', replay: undefined },
   { mode: 'successor-used', replay: 'window' },
 ] as const;
 
-/** A process that has an answer in hand and has lost its lease, and one that may claim in its place. */
+/** A process that has an answer and has lost its lease, and a process that may claim next. */
 async function lateAnswer({ mode, replay }: (typeof KINDS)[number]) {
   const server = await authorizationServer(mode);
   const at = await machine({ replay });

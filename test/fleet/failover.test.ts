@@ -16,17 +16,15 @@ import {
   storedAt,
 } from '../support/servers/lab.ts';
 
-/*
- * A real replica takes over that lacks the last writes. Who made them is asked for nothing meanwhile.
- */
+/* A real replica without the last writes takes over. Nobody asks the process that made those writes for a token. */
 
 interface Pair {
   open(): RecordStore;
   /** Whether the replica has the login. */
   isReplicated(): Promise<boolean>;
-  /** From now on the replica hears nothing of the primary. */
+  /** Cuts the replica off from the primary. */
   lag(): Promise<void>;
-  /** The primary dies, and the replica takes over under the same address. */
+  /** Kills the primary, and the replica takes over under the same address. */
   takeOver(): Promise<void>;
 }
 
@@ -95,7 +93,7 @@ function vaultOf(store: RecordStore, at: Machine) {
   return vault;
 }
 
-/** Until the replica has the login: what comes after this is what it lacks. */
+/** Waits until the replica has the login, so that it lacks only what comes after this. */
 async function replicated(pair: Pair, at: Machine): Promise<void> {
   await expect.poll(() => pair.isReplicated(), { timeout: 20_000 }).toBe(true);
   await pair.lag();

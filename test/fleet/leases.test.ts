@@ -26,7 +26,7 @@ async function login() {
 test('claims by name if the engine reports another version but returns the same one', async () => {
   const { server, one } = await login();
   const claim = one.engine.claim.bind(one.engine);
-  // Its row of the lease is gone, or behind that of the record.
+  // The row of its lease is gone, or older than the record.
   one.engine.claim = async (request) =>
     request.only === undefined ? claim(request) : { outcome: 'superseded' };
   expect(await ended(one.vault.token(RESOURCE))).toBe('generation 2');
@@ -76,7 +76,7 @@ test('counts the leases of a directory upward, even if the count was lost', asyn
   const path = join(at.layout.locks, 'record.epoch');
   expect(Number(await readFile(path, 'ascii'))).toBe(epochs[1]);
   await writeFile(path, 'not a number');
-  // It begins again at the milliseconds of the clock.
+  // The count restarts at the milliseconds of the clock.
   await expect.poll(() => Date.now()).toBeGreaterThan(epochs[1] ?? 0);
   await lease('record');
   expect(epochs.every((epoch, index) => index === 0 || epoch > (epochs[index - 1] ?? epoch))).toBe(true);

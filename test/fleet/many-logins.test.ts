@@ -5,7 +5,7 @@ import { SharedMemory } from '../support/engines/memory-engine.ts';
 import { gate } from '../support/homes/store.ts';
 import { credentialsAt, engineProcess, machine, putLogin } from '../support/servers/lab.ts';
 
-/* Many logins at one engine: what is done for each of them is not done one after the other, and not for all at once. */
+/* Many logins at one engine are handled several at a time: neither one after another nor all at once. */
 
 const LOGINS = 40;
 const AT_ONCE = 16;
@@ -22,7 +22,7 @@ async function manyLogins() {
   return { at, shared, ...one };
 }
 
-/** Holds those calls until `most` are under way; answers how many ever were at once. */
+/** Holds those calls until `most` are in progress. @returns the highest number of calls at once */
 function counted(engine: WatchedEngine, name: 'read' | 'leased' | 'move', most: number) {
   const all = gate();
   const seen = { most: 0, now: 0 };
@@ -74,7 +74,7 @@ test('rekeys sixteen logins at a time', async () => {
 test('begins to refresh before the refresher has read all records', async () => {
   const { at, shared, store } = await manyLogins();
   const { credentialStore, keys } = credentialsAt(store, at);
-  // More of them than are read at once, without a file for each.
+  // More logins than are read at once, without a file for each.
   const found = (await credentialStore.find(CredentialId.of('https://mcp.example.com/0', undefined)))?.held;
   if (found === undefined) throw new Error('It is gone.');
   const key = await keys.strongest();
@@ -93,7 +93,7 @@ test('begins to refresh before the refresher has read all records', async () => 
   let reads = 0;
   engine.read = async (address) => {
     reads += 1;
-    // The last of them is answered only once a refresh has begun.
+    // The engine answers the last read only once a refresh has begun.
     if (reads === 450) await begun.opened;
     const answer = await read(address);
     const isDue = first.includes(`${address.kid}/${address.id}`);

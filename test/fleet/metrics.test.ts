@@ -22,7 +22,7 @@ beforeAll(async () => {
 });
 afterAll(() => servers.stop());
 
-/** What is in the text format, by series; throws for a line that is not of that format. */
+/** Parses the text format into series. @throws for a line that is not of that format */
 function parsed(text: string): Map<string, number> {
   const series = new Map<string, number>();
   for (const line of text.trimEnd().split('\n')) {
@@ -288,7 +288,7 @@ describe('OpenTelemetry', () => {
     ended: boolean;
   }
 
-  /** A program that has registered providers of its own, in memory. */
+  /** A program that has registered its own providers, in memory. */
   function program() {
     const spans: Told[] = [];
     const values: [string, number, unknown][] = [];

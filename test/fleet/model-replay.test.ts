@@ -6,10 +6,11 @@ import type { State } from './model/state.ts';
 import type { Configuration } from './model/steps.ts';
 
 /*
- * Traces of the model, taken step by step by the real code at one engine and one token server; then both must have the same
- * stored, and the server must have seen the same requests. Of each world: a shortest trace to each kind of end, and some at random.
+ * The real code takes traces of the model step by step, at one engine and one token server. Both must then have stored
+ * the same, and the server must have seen the same requests. Each world gives a shortest trace to each kind of end, and
+ * some random ones.
  *
- * HOLDFAST_TEST_MODEL=long takes more of them, HOLDFAST_TEST_SEED other ones.
+ * HOLDFAST_TEST_MODEL=long takes more traces, and HOLDFAST_TEST_SEED others.
  */
 
 const isLong = process.env['HOLDFAST_TEST_MODEL'] === 'long';
@@ -26,7 +27,7 @@ describe(`the code and the model take the same steps to the same end (seed ${see
     '$title, at a $mode server',
     async (world) => {
       const ends = chosen(world);
-      // None would mean that the harness skips what it should try.
+      // Zero would mean that the harness skips the traces it should try.
       expect(ends.length).toBeGreaterThan(0);
       for (const end of ends) {
         await replay(world, end);
@@ -40,14 +41,14 @@ function chosen(world: Configuration): readonly End[] {
   const ends = explore(world).ends.filter((end) => isReplayable(world, end));
   const kinds = new Map<string, End>();
   for (const end of ends) if (!kinds.has(kindOf(end))) kinds.set(kindOf(end), end);
-  // From the longest of the shortest ways on: more happens there.
+  // The longest of the shortest traces come first, since more happens in them.
   const first = [...kinds.values()].sort((a, b) => b.trace.length - a.trace.length).slice(0, MOST_ENDS);
   const random = numbersFrom(seed);
   const walks = Array.from({ length: 20 * WALKS }, () => walk(world, random));
   return [...first, ...walks.filter((end) => isReplayable(world, end)).slice(0, WALKS)];
 }
 
-/** What is stored, what the server says of it, and by which calls it came there. */
+/** The stored state, the server's view of it, and the calls that led to it. */
 function kindOf({ state, trace }: End): string {
   const { record, families, loggedOut, rows, files }: State = state;
   const calls = [...new Set(trace.map(({ call }) => call))].sort();
@@ -62,7 +63,7 @@ function kindOf({ state, trace }: End): string {
   return JSON.stringify([what, families, loggedOut, rows.length, files.length, calls]);
 }
 
-/** The same numbers for the same seed (mulberry32). */
+/** Random numbers that are the same for the same seed (mulberry32). */
 function numbersFrom(start: number): () => number {
   let at = start;
   return () => {

@@ -9,13 +9,13 @@ import { MODES } from './model/server.ts';
 import { CAUSES } from './model/state.ts';
 
 /*
- * The protocol as a state machine, and every order in which a few processes, the network, the server and the engine can take
- * their steps, in several small worlds: refresh, rekey, logout, export and login, one outbox, windows that close, fail-over,
- * clocks that jump, refusals that pass.
+ * The protocol as a state machine. It explores every order in which a few processes, the network, the server and the
+ * engine can take their steps, in several small worlds: refresh, rekey, logout, export and login, one outbox, windows
+ * that close, failover, clocks that jump, refusals that pass.
  *
- * Left out: more than three processes, three kinds of faults at once (HOLDFAST_TEST_MODEL=long explores some), windows and old
- * access tokens that expire at different moments on different machines, a refresher that asks again hours after a refusal, an
- * outbox that is full, and keys that not everybody has.
+ * Left out: more than three processes, three kinds of faults at once (HOLDFAST_TEST_MODEL=long explores some), windows
+ * and old access tokens that expire at different moments on different machines, a refresher that asks again hours after
+ * a refusal, a full outbox, and keys that only some machines have.
  */
 
 const isLong = process.env['HOLDFAST_TEST_MODEL'] === 'long';
@@ -28,7 +28,7 @@ describe('a login is lost only for the listed causes, and nobody waits forever',
     (world) => {
       const { counterexample, states } = explore(world);
       expect(counterexample, told(counterexample)).toBeUndefined();
-      // Fewer would mean that something is not looked at any more.
+      // Fewer states would mean that something is no longer explored.
       expect(states).toBeGreaterThan(150);
     },
     900_000,
@@ -76,7 +76,7 @@ function worldOf(title: string): World {
   return world;
 }
 
-/** For who has broken it: what is wrong, and the shortest way there. */
+/** Shows the violation and the shortest trace to it. */
 function told(counterexample: Counterexample | undefined): string {
   return counterexample === undefined
     ? 'Nothing is broken.'

@@ -21,7 +21,7 @@ describe('holdfast store, on the directory of one machine', () => {
     const { code, out } = await at.run(['store', 'status', '--json']);
     expect(code).toBe(0);
     const { spilled, ...rest } = JSON.parse(out);
-    // Other places of this machine may hold some of other tests.
+    // Other directories of this machine may hold entries of other tests.
     expect(spilled).toBeGreaterThanOrEqual(1);
     expect(rest).toEqual({
       store: 'directory',
@@ -216,7 +216,7 @@ for (const { name, missing, start } of ENGINES) {
       const after = await servers.counters();
       expect(after.refreshGrants - before.refreshGrants).toBe(refreshes);
       expect(after.tokenErrors).toBe(0);
-      // A claim that was open when the engine went is followed a lease after its start.
+      // A claim that was open when the engine stopped is followed one lease after the engine's start.
     }, 300_000);
 
     test('reports an engine that is down with exit code 5, and does not show the URL’s password', async () => {

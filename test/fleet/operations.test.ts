@@ -21,9 +21,9 @@ import {
   storedAt,
 } from '../support/servers/lab.ts';
 
-/* Whatever moves or ends a record, beside answers that are under way or wait in the outbox: nothing may be lost. */
+/* Operations that move or end a record while answers are on their way or wait in the outbox. Nothing may be lost. */
 
-/** A login at a strict server, at one engine, and a second sealing key where `rekey` is to use it. */
+/** A login at a strict server and one engine, with a second sealing key if `rekey` uses one. */
 async function strictFleet(leftMs = -1000) {
   const server = await authorizationServer('strict');
   const at = await machine({ replay: 'strict' });
@@ -32,7 +32,7 @@ async function strictFleet(leftMs = -1000) {
   const first = engineProcess(shared, at);
   await putLogin(first.store, at, { server, refreshToken, leftMs });
   const open = () => engineProcess(shared, at);
-  /** A process that has been given new tokens, which are still on their way to it. */
+  /** A process whose new tokens are still on their way to it. */
   const stoppedWithAnswer = async () => {
     const [answered, go] = [gate(), gate()];
     server.hooks.after = async () => {
@@ -97,7 +97,7 @@ describe('an answer whose record has moved in the meantime', () => {
   test('a rekey does not replace a later login with the one before', async () => {
     const { server, at, shared, open, stored } = await strictFleet();
     await at.renewKey();
-    // It has the key in between, and not yet the newest one.
+    // It has the middle key, but not the newest one.
     const other = await machine({ key: await readFile(at.keyFile, 'utf8') });
     await at.renewKey();
     const [claiming, go] = [gate(), gate()];
@@ -120,7 +120,7 @@ describe('an answer whose record has moved in the meantime', () => {
   });
 
   describe('a rekey of the newest of two logins', () => {
-    /** A process whose look at what is there is overtaken by that. */
+    /** A process that reads the store while that rekey changes it. */
     async function overtaken() {
       const fleet = await strictFleet(60_000);
       const { server, at, shared, open } = fleet;
@@ -133,7 +133,7 @@ describe('an answer whose record has moved in the meantime', () => {
         obtainedAt: Date.now(),
       };
       const login = { server, refreshToken, more: { tokens } };
-      // It dies before it removes the record of the login before, and so does the rekey.
+      // It dies before it removes the record of the earlier login, and so does the rekey.
       const dies = engineProcess(shared, at);
       dies.engine.cut.add('remove');
       await putLogin(dies.store, at, login);
@@ -208,7 +208,7 @@ describe('an answer whose record has moved in the meantime', () => {
     await away.vault.token(RESOURCE);
     away.engine.cut.add('renew').add('read').add('kidsOf');
     shared.advance(LEASE_MS + PATIENCE_MS + 100);
-    // Another machine, which knows nothing of what waits on this one.
+    // Another machine, which does not see the unsaved tokens on this one.
     const { at } = { at: await machine() };
     const elsewhere = engineProcess(shared, at);
     await elsewhere.engine.remove(
@@ -279,7 +279,7 @@ describe('tokens in the outbox of a dead process', () => {
       expect(server.revoked[0] === live).toBe(true);
       return;
     }
-    // The first holder is known to be dead only by the next refresh.
+    // Only the next refresh finds out that the first holder is dead.
     expect(await ended(open().vault.token(RESOURCE))).toBe('generation 2');
     let exported = '';
     await open().vault.export(RESOURCE, {
@@ -299,7 +299,7 @@ describe('tokens that a dead process saved in the outbox after a logout', () => 
     holder.engine.cut.add('renew').add('write');
     if (where === 'a file') holder.engine.cut.add('putOutbox');
     const removed = gate();
-    // It goes on before the logout, and its entry comes after it.
+    // Its refresh begins before the logout, and its entry comes after it.
     const put = holder.engine.putOutbox.bind(holder.engine);
     holder.engine.putOutbox = async (...given) => {
       await removed.opened;
@@ -345,7 +345,7 @@ test.each([
   const client = { clientId, authMethod: 'none', redirectUris: [], source: 'dynamic' } as const;
   await putLogin(open().store, at, { server, refreshToken, leftMs: 60_000, more: { client } });
   goOn();
-  // Its caller had refused generation 1, whichever login that is of, so the new login is refreshed.
+  // The caller had refused generation 1 of any login, so the new login is refreshed.
   expect(await token).toBe('generation 2');
   expect(server.revoked.includes(server.live(family) ?? '')).toBe(isRevoked);
   expect((await stored())?.refreshToken === server.live(next)).toBe(true);

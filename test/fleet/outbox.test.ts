@@ -55,19 +55,19 @@ describe('answers that no store accepted', () => {
     const { family, refreshToken } = await server.begin();
     const first = engineProcess(shared, at);
     await putLogin(first.store, at, { server, refreshToken });
-    // It is given generation 2, cannot store it, and is stopped.
+    // It gets generation 2, cannot store it, and is stopped.
     const early = engineProcess(shared, at);
     early.engine.cut.add('write').add('putOutbox').add('renew').add('version');
     await early.vault.token(RESOURCE);
     early.engine.cut.add('read').add('claim').add('release').add('quarantine').add('kidsOf');
     shared.advance(LEASE_MS + PATIENCE_MS + 100);
-    // The next one brings that home, is given generation 3, cannot store it, and dies.
+    // The next process stores generation 2, gets generation 3, cannot store it, and dies.
     const later = engineProcess(shared, at);
     const home = await later.vault.token(RESOURCE);
     later.engine.cut.add('write').add('putOutbox');
     await later.vault.token(RESOURCE, { rejectedGeneration: home.generation });
     kill(later);
-    // The early one goes on, finds its answer stored, and clears up after itself.
+    // The early process continues, finds its answer stored, and cleans up.
     early.engine.cut.clear();
     await expect.poll(() => early.engine.calls.filter((call) => call === 'read').length).toBeGreaterThan(1);
     await early.vault.close();
@@ -109,7 +109,7 @@ describe('answers that no store accepted', () => {
           throw new StorageFullError('No space is left.');
         },
       });
-      // No room in the home either.
+      // The home has no space either.
       const { credentialStore } = credentialsAt(full, at);
       const found = (await credentialStore.find(CredentialId.of(RESOURCE, undefined)))?.held;
       if (found === undefined) throw new Error('It is gone.');
@@ -143,7 +143,7 @@ test('uses an answer that another process stores just after a claim, and does no
   await dies.vault.token(RESOURCE);
   kill(dies);
   shared.advance(LEASE_MS + PATIENCE_MS + 100);
-  // One that has found the answer in the outbox, and is stopped before it writes it.
+  // A process that has found the answer in the outbox, and is stopped before it writes it.
   const stopped = engineProcess(shared, at);
   const { credentialStore } = credentialsAt(stopped.store, at);
   const found = (await credentialStore.find(CredentialId.of(RESOURCE, undefined)))?.held;
@@ -159,7 +159,7 @@ test('uses an answer that another process stores just after a claim, and does no
   const home = credentialStore.lease(found).begin({ waitMs: 1000 });
   await writing.opened;
   shared.advance(LEASE_MS + PATIENCE_MS + 100);
-  // It goes on between the claim of the next one and that one's look into the outbox.
+  // It continues after the next process has claimed and before that process reads the outbox.
   const next = engineProcess(shared, at);
   const list = next.engine.listOutbox.bind(next.engine);
   next.engine.listOutbox = async (id) => {
@@ -251,7 +251,7 @@ describe('a late answer, at a server that honours the newest answer', () => {
   });
 });
 
-/** A holder with an answer, stopped for longer than its lease, and another one that has claimed since, and died. */
+/** A holder that was stopped with its answer for longer than its lease, and another that claimed since and died. */
 async function followedBy(
   server: Awaited<ReturnType<typeof authorizationServer>>,
   shared: SharedMemory,

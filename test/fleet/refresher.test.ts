@@ -16,12 +16,12 @@ beforeAll(async () => {
 });
 afterAll(() => servers.stop());
 
-/** Logs in so often, as accounts of these names. */
+/** Logs in once for each of these account names. */
 async function logIn(vault: Vault, accounts: readonly string[]): Promise<void> {
   for (const account of accounts) await vault.login(servers.resource, { account, interaction: scripted });
 }
 
-/** Leaves the stored token so many milliseconds of an hour. */
+/** Leaves the stored token `leftMs` milliseconds of its hour. */
 async function leave(home: Home, account: string, leftMs: number): Promise<void> {
   const { credentialStore } = partsAt(home);
   const { credential, ...held } = await stored(home, servers.resource, account);

@@ -18,13 +18,13 @@ import { buildImage, type Image, NO_SANDBOX, place } from '../support/sandbox/sa
 import { type Servers, startServers } from '../support/servers/servers.ts';
 
 /*
- * Sandboxes that have nothing: no volume, no home, no keyring; a root that cannot be written, and of the environment the URL
- * of the store and the file of the sealing key. One gets a token and is killed; the next one starts.
+ * Sandboxes without a volume, a home or a keyring. Their root is read-only, and their environment has only the store's
+ * URL and the file of the sealing key. One gets a token and is killed; the next one starts.
  */
 
 const MISSING = NO_SANDBOX ?? NO_POSTGRES;
 const ROUNDS = 24;
-/** Before these rounds the access token comes to its end. */
+/** The access token expires before these rounds. */
 const LAPSES = [8, 16];
 
 let image: Image;
@@ -85,7 +85,7 @@ test.skipIf(MISSING)(
   },
 );
 
-/** Ages the stored token beyond its end, as time would. */
+/** Ages the stored token past its end, as time would. */
 async function lapse(environment: ReturnType<typeof processEnvironment>): Promise<void> {
   const store: RecordStore = postgresStore({ connectionString: postgres.url() });
   const { keys } = openParts({ store }, environment, (await temporaryHome()).layout);

@@ -7,11 +7,11 @@ import type { Issued, Presentation } from '../../bench/torture/server.ts';
 import type { Operation, Span } from '../../bench/torture/troubles.ts';
 
 /*
- * The judge of the storm (`npm run torture`), given histories in which a login is lost: it must see each kind, and excuse
- * one only with the evidence of its cause.
+ * The judge of the storm (`npm run torture`) gets histories in which a login is lost. It must detect each kind of loss,
+ * and excuse one only with evidence of its cause.
  */
 
-/** When the first request of each history is sent, in milliseconds. */
+/** Time of the first request of each history, in milliseconds. */
 const BEGIN = 10_000;
 const LIFE_MS = 900;
 const WINDOW_MS = 30_000;
@@ -33,7 +33,7 @@ interface Told {
   leaks?: string[];
 }
 
-/** One login, and what became of it. */
+/** One login and its history. */
 function judged(told: Told): Verdict {
   const {
     log = [],
@@ -92,7 +92,7 @@ function worker(
   };
 }
 
-/** A presentation of `generation/sibling`; given the tokens of `gave`, or refused. */
+/** A request with the token `generation/sibling`, which got the tokens `gave` or was refused. */
 function presents(
   tag: string,
   [shown, gave]: readonly [string, string | undefined],
@@ -120,22 +120,22 @@ function presents(
   };
 }
 
-/** A call of that worker which was given that token so long after the first request. */
+/** A call of a worker that got that token some milliseconds after the first request. */
 function given(access: string, after: number) {
   return { credential: 0, begin: BEGIN + after - 5, end: BEGIN + after, access };
 }
 
-/** A token presented twice at a strict server, by two workers that nothing happened to. */
+/** A token sent twice to a strict server by two workers, without any fault. */
 const TWICE = [presents('0.1', ['0/0', '1/0'], 0), presents('1.1', ['0/0', undefined], 500)];
 
-/** Two answers to one token where the newest counts; the older one is presented. */
+/** Two answers to one token at a server where the newest counts. The older one is sent. */
 const SIBLING = [
   presents('1.1', ['0/0', '1/0'], 100),
   presents('0.1', ['0/0', '1/1'], 0, { receivedAt: BEGIN + 1500, at: BEGIN + 1505 }),
   presents('1.1', ['1/0', undefined], 2000),
 ];
 
-/** As a worker writes down when a request left it: from that port. */
+/** A worker's note of the time and port at which a request left. */
 const sent = (after: number, at = after) => ({ sent: BEGIN + at, port: 1000 + after });
 
 describe('a login that could have been saved', () => {

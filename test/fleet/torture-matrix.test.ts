@@ -27,7 +27,7 @@ function finished(more: Partial<Result> = {}): Result {
   };
 }
 
-/** With these results in its file, and the signal raised, so that no run begins. */
+/** Starts with these results in its file and the signal aborted, so that no run begins. */
 async function resumed(file: string, seeds: readonly number[]) {
   const said: string[] = [];
   const options = { engines: ['directory'], modes: ['grace'], seeds, base: DEFAULTS, file } as const;

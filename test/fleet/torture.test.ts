@@ -12,24 +12,24 @@ import { NO_PGBOUNCER, NO_POSTGRES } from '../support/engines/postgres.ts';
 import { noRedis } from '../support/engines/redis.ts';
 
 /*
- * The storm of `npm run torture`, short, with seeds that never change. What is asserted is the verdict, which goes by the
- * authorization server's own log, and no time: a machine that is slow makes a run longer, and its processes starve, which
- * the judge knows of.
+ * A short storm of `npm run torture` with fixed seeds. The tests assert the verdict, which follows the authorization
+ * server's log, and no times. A slow machine makes a run longer and starves its processes, which the judge takes into
+ * account.
  */
 
 const FAULTS = 150;
 const LONGEST_MS = 420_000;
 
-/** What can end a login that is not to be saved at a server with a replay window, too. */
+/** Faults that can end a login for good even at a server with a replay window. */
 const BY_THE_MACHINE = new Set([
   'a fail-over lost its write',
   'a request was held back after its fence',
   'the window closed while the machine stood still',
 ]);
 
-/** @param operations what is found with them differs from run to run, and some of it is open: `npm run torture` has it. */
+/** @param operations their findings differ from run to run, and some are open issues: see `npm run torture` */
 function storm(engine: EngineName, mode: Mode, seed: number, operations: boolean): Promise<Report> {
-  // Twice the lease of the long runs: beside other tests a process may not run for as long as one of those.
+  // Twice the lease of the long runs, since other tests can keep a process from running for one such lease.
   const options = {
     ...DEFAULTS,
     engine,

@@ -18,8 +18,8 @@ import {
 import { Trace } from '../support/trace.ts';
 
 /*
- * The order in which a refresh touches its store, its lease and its server, frozen. Whoever changes it changes these files, and
- * says why in the commit.
+ * The frozen order in which a refresh uses its store, its lease and its server. A commit that changes the order changes
+ * these files and says why.
  */
 
 const WHERE = ['directory', 'engine'] as const;
@@ -33,7 +33,7 @@ async function scene(where: (typeof WHERE)[number], leftMs = -1000) {
   server.hooks.before = () => trace.say('server', 'request');
   server.hooks.after = () => trace.say('server', 'answer');
   const disk = () => new DirectoryStore(at.layout, at.environment);
-  /** A process; `change` is what is wrong with its store. */
+  /** A process; `change` replaces methods of its store. */
   const open = (who: string, change: Partial<RecordStore> = {}) => {
     if (where === 'directory') {
       return { ...directoryProcess(at, trace.store(who, storeAround(disk(), change))), cut: () => {} };
@@ -126,7 +126,7 @@ describe.each(WHERE)('the order of steps at a %s store', (where) => {
     await at.renewKey();
     const token = ended(open('one').vault.token(RESOURCE));
     await asked.opened;
-    // Its own polls come at no fixed number, so they are not written down.
+    // The number of its polls varies, so they are not recorded.
     const rekeyed = (where === 'directory' ? directoryProcess(at) : engineProcess(shared, at)).vault.rekey();
     go.open();
     trace.say('caller', await token);

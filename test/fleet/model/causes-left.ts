@@ -1,7 +1,10 @@
 import type { Mode } from './server.ts';
 import type { CAUSES } from './state.ts';
 
-/* Of each cause that is excused (invariants.ts): a world in which a login is lost by it, so that no excuse stays without need. */
+/*
+ * A world for each excused cause (invariants.ts) in which that cause loses a login. An excuse without a world is not
+ * needed.
+ */
 
 export const CAUSES_LEFT: readonly {
   readonly cause: keyof typeof CAUSES;

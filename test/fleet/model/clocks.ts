@@ -1,4 +1,4 @@
-/* The clocks of this process, which a replay sets ahead: time that passes for everybody at once. */
+/* The clocks of this process. A replay sets them ahead, so that time passes for all at once. */
 
 export class Clocks {
   readonly #performance = performance.now.bind(performance);
@@ -14,17 +14,17 @@ export class Clocks {
     process.hrtime.bigint = () => this.#hrtime() + this.#atServer;
   }
 
-  /** By the monotonic clock, which leases go by. */
+  /** Moves the monotonic clock, which times leases. */
   pass(ms: number): void {
     this.#passed += ms;
   }
 
-  /** By the clock of the authorization server. */
+  /** Moves the clock of the authorization server. */
   passAtServer(ms: number): void {
     this.#atServer += BigInt(ms) * 1_000_000n;
   }
 
-  /** By the wall clock, which the age of tokens goes by. */
+  /** Moves the wall clock, which dates tokens. */
   passByWall(ms: number): void {
     this.#byWall += ms;
   }

@@ -10,9 +10,12 @@ import {
   type Stored,
 } from './state.ts';
 
-/* A state as a short text, the same for the same state: the key by which the search knows where it has been. */
+/*
+ * Encodes a state as a short text. Equal states have equal texts, which are the keys of the states the search has
+ * visited.
+ */
 
-/** Forgets what can make no difference any more. */
+/** Removes details that can make no difference any more. */
 export function normalize(state: State): void {
   for (const [index, one] of state.processes.entries()) {
     if (one.run === 'crashed' && one.message !== 'request' && one.point !== 'idle') {
@@ -112,7 +115,7 @@ function flags(...of: boolean[]): number {
   return of.reduce((sum, one, index) => sum + (one ? 2 ** index : 0), 0);
 }
 
-/** Only their order matters. */
+/** Replaces numbers by their ranks, since only their order matters. */
 function ranks(of: readonly number[]): Map<number, number> {
   return new Map([...new Set([0, ...of])].sort((a, b) => a - b).map((value, rank) => [value, rank]));
 }

@@ -3,17 +3,17 @@ import { StoreUnreachableError } from '../../../src/errors.ts';
 import type { ClaimEnd, Engine } from '../../../src/store/engine/engine.ts';
 
 /*
- * Makes a real process take its steps in a given order. Each call to the engine stops before it is made. A step lets the process
- * run to the next call that it names, makes that call and keeps the answer back until the process takes its next step.
+ * Makes a real process take its steps in a given order. The process stops before each call to the engine. A step lets
+ * it run to the next call of that step, makes the call, and keeps the answer until the process takes its next step.
  */
 
-/** The code did something else than the trace says. */
+/** The code does not do what the trace says. */
 export class Differs extends Error {}
 
-/** How long a process may take to come to its next call, in milliseconds. */
+/** Time limit for a process to reach its next call, in milliseconds. */
 const PATIENCE_MS = 8_000;
 
-/** Calls that change something: they are never made unless the trace says so. */
+/** Calls that change something. They are made only if the trace says so. */
 const CHANGES = new Set(['claim', 'announce', 'write', 'move', 'remove', 'putOutbox', 'deliver']);
 
 interface Waiting {
@@ -39,7 +39,7 @@ export class Conductor {
     this.name = name;
   }
 
-  /** That process's way to the engine. */
+  /** The engine as that process sees it. */
   engine(shared: SharedMemory): Engine {
     return new Proxy<Engine>(new MemoryEngine(shared), {
       get: (target, name) => {
@@ -58,7 +58,7 @@ export class Conductor {
     if (this.isDead || (this.isStopped && name === 'renew')) return new Promise(() => {});
     if (this.broken.has(name))
       return Promise.reject(new StoreUnreachableError('The network to the engine is down.'));
-    // A claim that was let through is given back likewise.
+    // The release of a claim that was let through is let through too.
     if (this.#letsClaim && name === 'release') return make();
     const passes = !isChange && !this.#expected.has(name);
     if (passes || (name === 'claim' && this.#letsClaim)) return make();
@@ -68,7 +68,7 @@ export class Conductor {
     });
   }
 
-  /** Gives the process the answer that was kept back, and runs it on. */
+  /** Gives the process the answer that was kept back, and lets it run. */
   goOn(): void {
     this.#kept?.();
     this.#kept = undefined;
@@ -78,7 +78,7 @@ export class Conductor {
     this.#kept = answer;
   }
 
-  /** Lets the process come to one of these calls, makes it and keeps its answer back. */
+  /** Waits until the process makes one of these calls, makes the call, and keeps the answer back. */
   async to(expected: readonly string[], { isLost = false } = {}): Promise<unknown> {
     const call = await this.arrival(expected);
     const made = await call.make();
@@ -87,13 +87,13 @@ export class Conductor {
     return made;
   }
 
-  /** Lets the process come to that call, which does not reach the engine. */
+  /** Waits until the process makes that call, and loses the call on the way to the engine. */
   async loses(name: string): Promise<void> {
     const { fail } = await this.arrival([name]);
     this.keep(() => fail(new StoreUnreachableError('The network to the engine is down.')));
   }
 
-  /** Lets the process come to one of these calls, which is then still to be made. */
+  /** Waits until the process makes one of these calls, which is not made yet. */
   async arrival(expected: readonly string[], isLeft = false): Promise<Waiting> {
     this.#expected = new Set(expected);
     this.goOn();
@@ -117,7 +117,7 @@ export class Conductor {
     }
   }
 
-  /** Claims are made as they come, also those that wait already. */
+  /** Lets claims through as they come, including those that already wait. */
   letClaim(may: boolean): void {
     this.#letsClaim = may;
     if (!may) return;
@@ -133,12 +133,12 @@ export class Conductor {
   }
 }
 
-/** The renewal that demands a version; later ones of the same claim do not. */
+/** Whether this is the first renewal of a claim, which demands a version; later ones do not. */
 function isAnnouncement(name: string | symbol, [, , , , only]: unknown[]): boolean {
   return name === 'renew' && only !== undefined;
 }
 
-/** Whether that release would end the last claim. */
+/** Whether that release would end the latest claim. */
 function isLast({ claims }: SharedMemory, [id, end]: unknown[]): boolean {
   const claim = claims.get(String(id));
   return claim?.released === false && claim.epoch === (end as ClaimEnd).epoch;

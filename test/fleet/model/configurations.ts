@@ -3,14 +3,14 @@ import type { Operation } from './state.ts';
 import type { Configuration } from './steps.ts';
 
 /*
- * The worlds that are explored: few processes each, and the operations and faults that can meet. Together they cover what one
- * world with everything in it would, but for faults of three kinds at once.
+ * The worlds that the search explores: a few processes each, and the operations and faults that can meet. Together they
+ * cover what one world with everything in it would cover, except for faults of three kinds at once.
  */
 
 export interface World extends Omit<Configuration, 'mode' | 'rules'> {
   readonly title: string;
   readonly modes: readonly Mode[];
-  /** It takes minutes: explored where HOLDFAST_TEST_MODEL=long is set. */
+  /** The search takes minutes, so it runs only with HOLDFAST_TEST_MODEL=long. */
   readonly isLong?: true;
 }
 

@@ -7,9 +7,9 @@ import { type Configuration, faultsIn, NAMES, type Step, steps } from './steps.t
 export interface Explored {
   readonly states: number;
   readonly transitions: number;
-  /** What is broken, and the fewest steps that lead there. */
+  /** The violation, and the shortest trace to it. */
   readonly counterexample: Counterexample | undefined;
-  /** The shortest way to each state in which nothing is left to do. */
+  /** The shortest trace to each state in which nothing is left to do. */
   readonly ends: readonly End[];
 }
 
@@ -31,9 +31,9 @@ interface Node {
 }
 
 /**
- * Every state that can be reached, breadth first, so that the first counterexample is a shortest one.
+ * Explores every reachable state, breadth first, so that the first counterexample is a shortest one.
  *
- * @param options.depth the longest way that is looked at; by default there is no limit
+ * @param options.depth the maximum length of a trace; unlimited by default
  */
 export function explore(
   configuration: Configuration,
@@ -87,7 +87,7 @@ export function explore(
   return result();
 }
 
-/** Who waits for something that will not come. */
+/** Names a process that waits for something that will never come. */
 function unfinished({ processes }: State, { programs }: Configuration): string | undefined {
   const stuck = processes.findIndex(
     ({ run, done }, index) => run !== 'crashed' && done < (programs[index]?.length ?? 0),
@@ -105,7 +105,7 @@ function labelsTo(node: Node): string[] {
   return stepsTo(node).map(({ label }) => label);
 }
 
-/** One way to an end, chosen by those random numbers, without what is broken on it. */
+/** Walks to an end by those random numbers, and ignores violations on the way. */
 export function walk(configuration: Configuration, random: () => number): End {
   countRefusals(configuration.faults ?? {});
   let state = initial(configuration.programs.length, faultsIn(configuration));

@@ -14,7 +14,7 @@ import {
   type State,
 } from './state.ts';
 
-/* What can go wrong, and when. Each kind may happen as often as `left` says. */
+/* The faults, and when they can occur. `left` limits the number of each kind. */
 
 export type AddFault = (
   label: string,
@@ -39,11 +39,11 @@ function take(state: State, kind: keyof Faults): void {
   state.left = { ...state.left, [kind]: state.left[kind] - 1 };
 }
 
-/** What can befall a process, and what is on the way to it. */
+/** The faults of a process and of its messages. */
 export function faultsOf(before: State, process: Process, actor: Actor, add: AddFault): void {
   const { point, run, message } = process;
   const { left } = before;
-  // Without a claim, a stop or a crash differs in nothing from a process that takes no step.
+  // Without a claim, a stopped or killed process is the same as one that takes no step.
   const isAtRisk = run !== 'crashed' && (process.epoch > 0 || process.repairs);
   if (isAtRisk && left.crashes > 0) add(`is killed while it ${point}`, 'crash', crash);
   if (isAtRisk && run === 'running' && left.stops > 0) {
@@ -71,7 +71,7 @@ export function faultsOf(before: State, process: Process, actor: Actor, add: Add
   ownFaults(before, process, actor, add);
 }
 
-/** Set by the configuration: the last of its refusals is the second one. */
+/** Set by the configuration: its last refusal is the second one of a good token. */
 let isTwice = false;
 export function countRefusals({ refusals = 0 }: Partial<Faults>): void {
   isTwice = refusals > 1;
@@ -157,7 +157,7 @@ function crash(state: State, own: Process): void {
   Object.assign(own, IDLE, { run: 'crashed', done, ...goesOn });
 }
 
-/** Time, the engine and the windows: what happens to no process alone. */
+/** Events of time, the engine and the windows, which concern no single process. */
 export function events(
   before: State,
   { mode, rules, store }: Pick<Actor, 'mode' | 'rules' | 'store'>,
@@ -221,7 +221,7 @@ function closeWindow(state: State, isEarly: boolean): void {
   const isSpent = state.families.some(({ parent }) => parent !== 0 && parent === record?.token);
   if (isEarly) return;
   if (isSpent) state.causes |= CAUSES.windowOver;
-  // The network has kept it for as long as a window.
+  // The network has kept the request for as long as a window.
   if (state.processes.some(({ message }) => message === 'request')) state.causes |= CAUSES.overtaken;
   state.processes = state.processes.map((one) => ({ ...one, young: false }));
   state.rows = state.rows.map((entry) => ({ ...entry, young: false }));

@@ -1,25 +1,25 @@
 import { isGood, isStrict, type Mode } from './server.ts';
 import { CAUSES, isBusy, isInDoubt, isNewer, type Login, type State } from './state.ts';
 
-/* What must hold, and what no client can avoid. */
+/* What must always hold, and the losses that no client can avoid. */
 
-/** Whether something went wrong of which a lost login may come. */
+/** Whether a fault has occurred that can lose a login. */
 export type Excuse = (state: State, mode: Mode) => boolean;
 
 export const never: Excuse = () => false;
 
 /**
- * The causes of a lost login, and there are no others:
+ * The only causes of a lost login:
  *
- * - any server: the network kept the request of a silent process until the server had answered the next one, or for as long as a
- *   window; the server refused good tokens twice; a replica took over without what had been acknowledged, and nobody who knows
- *   it has looked yet; the engine's clock jumped over the lease of a process that was well.
- * - strict: a process died, or a message was lost, between the first byte and the write; or a process was stopped there for
- *   longer than lease and patience (where nobody knows that the server is strict: than its lease).
- * - `grace`, window known: it closed earlier than processes count with, or before anybody asked again after an answer had been
- *   lost or set aside.
- * - `grace`, window not known: two faults at once. The follower of a silent process lost the newer answer, and the silent one,
- *   or its entry in the outbox, came back with the older one.
+ * - any server: the network kept the request of a silent process until the server had answered the next one, or for as
+ *   long as a window; the server refused good tokens twice; a replica took over without acknowledged writes, and no
+ *   process that knows them has looked yet; the engine's clock jumped over the lease of a process that was well.
+ * - strict: a process died, or a message was lost, between the first byte and the write; or a process was stopped there
+ *   for longer than lease and patience (if nobody knows that the server is strict: longer than its lease).
+ * - `grace`, window known: the window closed earlier than processes expect, or before anybody asked again after an
+ *   answer had been lost or set aside.
+ * - `grace`, window not known: two faults at once. The follower of a silent process lost the newer answer, and the
+ *   silent process, or its entry in the outbox, came back with the older one.
  */
 export function excused({ causes }: State, mode: Mode): boolean {
   const has = (cause: keyof typeof CAUSES) => (causes & CAUSES[cause]) !== 0;
@@ -35,21 +35,24 @@ export function excused({ causes }: State, mode: Mode): boolean {
   return false;
 }
 
-/** The newest state that the next process finds: a refresh looks into the engine's outbox only where a claim was never given back. */
+/**
+ * The newest state that the next process finds. A refresh reads the engine's outbox only if a claim was never given
+ * back.
+ */
 export function found({ record, rows, files, lease }: State): Login | undefined {
   if (record === undefined) return undefined;
   const entries = [...(lease.open ? rows : []), ...files].filter(({ login }) => login === record.login);
   return entries.reduce<Login>((a, b) => (isNewer(b, a) ? b : a), record);
 }
 
-/** What is wrong with a state in which nothing is under way any more. */
+/** The violation in a state at rest, in which nothing is in progress any more. */
 export function brokenAtRest(state: State, mode: Mode, excuse: Excuse): string | undefined {
   const { record, families, newestLogin, loggedOut, exported, causes } = state;
   if (loggedOut) {
-    // Nobody has them: else whoever has them revokes them.
+    // No process has these tokens; a process that had them would revoke them.
     if ((causes & (CAUSES.crashed | CAUSES.lost | CAUSES.forgotten | CAUSES.overtaken)) !== 0)
       return undefined;
-    // What waits in the outbox is revoked by nobody when its login is gone.
+    // Nobody revokes tokens in the outbox once their login is gone.
     if (state.rows.length + state.files.length > 0) return undefined;
     const isAlive = families[newestLogin - 1]?.ended === false;
     return isAlive ? 'Tokens of a login that was removed are left at the server.' : undefined;
@@ -66,7 +69,7 @@ export function brokenAtRest(state: State, mode: Mode, excuse: Excuse): string |
   return undefined;
 }
 
-/** The newest tokens are stored, and nothing older is under way: whatever went wrong before is over. */
+/** Whether the newest tokens are stored and nothing older is in progress, so that earlier faults no longer matter. */
 export function isWhole(state: State): boolean {
   const { record, lease, families, processes, rows, files, replica } = state;
   if (record === undefined || record.marked || record.moved || replica !== undefined) return false;

@@ -11,7 +11,7 @@ import {
   type State,
 } from './state.ts';
 
-/* How an answer comes to where it belongs: src/credentials/outbox/outbox.ts. */
+/* How an answer gets into the store (src/credentials/outbox/outbox.ts). */
 
 export interface World {
   readonly mode: Mode;
@@ -23,13 +23,13 @@ export type Write = 'written' | 'changed' | 'followed';
 
 let versions = 1;
 
-/** A version that nobody has seen; normalising numbers them anew. */
+/** A version that no process has seen. `normalize` renumbers versions. */
 export function newVersion(): number {
   versions += 1;
   return versions;
 }
 
-/** One write of that answer over the record that the process has read, with its condition. */
+/** Writes the answer over the record that the process has read, under the condition of that write. */
 export function write(
   state: State,
   own: Process,
@@ -64,7 +64,7 @@ export function counts(answer: Login, stored: Login, rules: Rules): boolean {
   return isNewer(answer, stored);
 }
 
-/** What a look at the record says of an answer that was not written yet. */
+/** Compares an unsaved answer with the record. */
 export function judge(
   state: State,
   own: Process,
@@ -81,7 +81,7 @@ export function judge(
   return 'write';
 }
 
-/** The answer is saved, or something that counts for more. */
+/** The answer is stored, or the store has something newer. */
 export function settled(
   state: State,
   own: Process,
@@ -103,7 +103,10 @@ export function removeOutdated(state: State, stored: Login, entries: readonly En
   state.files = state.files.filter((entry) => !isOutdated(entry));
 }
 
-/** Another one may have a newer answer; what both came of is stored, and good for a third while the window is open. */
+/**
+ * Gives the answer up, since another process may have a newer one. The parent token of both is still stored, and the
+ * server answers it a third time while its window is open.
+ */
 export function setAside(
   state: State,
   own: Process,
@@ -126,7 +129,7 @@ export function removed(state: State, own: Process, answer: Login, { mode, rules
   removeOutdated(state, answer, [...state.rows, ...state.files], rules);
 }
 
-/** What the process can see of the outbox. */
+/** The outbox entries that the process can see. */
 export function entriesFor(
   state: State,
   index: number,
@@ -138,7 +141,7 @@ export function entriesFor(
   return [...(rows ? state.rows : []), ...files].filter((entry) => entry.login === login);
 }
 
-/** The newest state that is to be brought home, if the record is older. */
+/** The newest unsaved state, if it is newer than the record. */
 export function toBringHome(
   state: State,
   own: Process,
@@ -159,7 +162,7 @@ export function toBringHome(
   return found;
 }
 
-/** The store does not take it. */
+/** Puts an answer into the outbox when the store does not accept it. */
 export function putEntry(state: State, own: Process, answer: Login, machine: number, { rules }: World): void {
   if (!rules.outbox) {
     own.answer = undefined;
@@ -172,7 +175,7 @@ export function putEntry(state: State, own: Process, answer: Login, machine: num
   own.pending = true;
 }
 
-/** The claim ends, in the step that writes or in one of its own. */
+/** Ends the claim, in the step that writes or in a separate one. */
 export function giveBack(state: State, own: Process, note: State['lease']['note'] = NO_NOTE): void {
   if (!isMine(state, own)) return;
   state.lease = { ...state.lease, open: false, note };

@@ -2,7 +2,7 @@ import type { Actor } from './protocol.ts';
 import { isPatient } from './server.ts';
 import { CAUSES, IDLE, isBusy, isNewer, isSame, NO_NOTE, type Process, type State } from './state.ts';
 
-/* Who may have the lease, and what is left of an operation when it ends. */
+/* Who may have the lease, and what remains of an operation when it ends. */
 
 export function isClaimable(
   { lease, processes }: State,
@@ -45,7 +45,7 @@ export function claim(state: State, own: Process, { rules, store, operation }: A
   state.lease = { ...lease, epoch: own.epoch, open: true, age: 0, note: NO_NOTE };
 }
 
-/** The engine's clock is ahead of every epoch that was given, in whichever history of the engine. */
+/** An epoch above all epochs in any history of the engine, since the engine's clock is ahead of them. */
 function highest({ lease, replica, record, rows, files, processes, latest }: State): number {
   const logins = [record, replica?.record, ...rows, ...files, ...(replica?.rows ?? [])];
   const held = processes.flatMap(({ epoch, ghost, sent, answer, written, home, base }) => [
@@ -67,7 +67,7 @@ function isCurrent({ families }: State, { written }: Pick<Process, 'written'>): 
   return families.some(({ current, ended }) => !ended && current === written?.token);
 }
 
-/** What a replica had forgotten is stored again. */
+/** Checks whether the writes that a replica had forgotten are stored again. */
 export function repaired(state: State, own: Process): void {
   const others = state.processes.filter((one) => one !== own);
   const isNewest = !others.some(
@@ -79,12 +79,12 @@ export function repaired(state: State, own: Process): void {
   if (isThere && isNewest && isCurrent(state, own) && !others.some(isBusy)) state.causes &= ~CAUSES.forgotten;
 }
 
-/** The operation is over. What the process remembers stays. */
+/** Ends the operation. The process keeps what it remembers. */
 export function finish(state: State, own: Process): void {
   const { done, run, written, ghost, repairs, young } = own;
   Object.assign(own, IDLE, { done: done + 1, run, written, ghost, repairs, young: repairs && young });
   repaired(state, own);
-  // It has looked at what a replica brought back, and nobody was under way with it.
+  // The process has looked at what the replica restored, and no process was busy with it.
   const others = state.processes.flatMap((one) => one.written ?? []);
   const isNewest = written !== undefined && !others.some((other) => isNewer(other, written));
   const knows = isNewest && state.record !== undefined && isNewer(written, state.record);

@@ -3,12 +3,12 @@ import type { Mode } from './server.ts';
 import type { Operation } from './state.ts';
 import type { Configuration } from './steps.ts';
 
-/* What each rule of the protocol is there for: a world in which something is lost without it. */
+/* The purpose of each rule of the protocol: a world in which something is lost without it. */
 
 export interface Mutant {
   readonly rule: Rule;
   readonly title: string;
-  /** One of configurations.ts, or one of its own. */
+  /** The name of a world in configurations.ts, or another world. */
   readonly world: string | Omit<Configuration, 'mode' | 'rules'>;
   readonly mode: Mode;
   readonly broken: string;

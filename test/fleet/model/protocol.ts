@@ -29,11 +29,11 @@ import {
 } from './state.ts';
 
 /*
- * What a process does next (src/refresh/refresh.ts, src/credentials/, src/vault/): each step is one statement at the store, or
- * one message to the server, with what the process does before and after by itself.
+ * The next step of a process (src/refresh/refresh.ts, src/credentials/, src/vault/). Each step is one statement at the
+ * store or one message to the server, with the local work before and after it.
  */
 
-/** The call at which the step ends, by which a replay knows it. */
+/** The call at the end of the step, by which a replay recognises the step. */
 export type Call =
   | 'read'
   | 'claim'
@@ -130,7 +130,7 @@ export function ownSteps(before: State, process: Process, actor: Actor, add: Add
             version: newVersion(),
           };
         } else {
-          // Its caller is told that what was exported is of no use.
+          // The caller is told that the exported tokens are of no use.
           state.exported = 0;
         }
         own.point = 'gives back';
@@ -156,7 +156,7 @@ function begin({ operation, rules }: Actor, add: Add): void {
   add(`begins to ${operation}, and reads`, 'read', (state, own) => {
     const { record } = state;
     own.base = record;
-    // The note in place of an exported login is sealed, too.
+    // A rekey also moves the note that replaces an exported login, since the note is sealed.
     const isMoved = record?.moved === true && operation !== 'rekey';
     if (record === undefined || (record.marked && operation === 'refresh') || isMoved) {
       finish(state, own);
@@ -197,7 +197,7 @@ function want(before: State, process: Process, actor: Actor, add: Add): void {
   }
 }
 
-/** Reads the record under the lease, wherever it is now. */
+/** Reads the record under the lease, under whichever key it is stored now. */
 function look(state: State, own: Process, { operation }: Actor): void {
   const { record } = state;
   own.base = record;
@@ -292,7 +292,7 @@ function hasOthers({ base, asked }: Process): boolean {
   return base?.token !== asked || base.marked || base.moved;
 }
 
-/** After a claim that was never given back: its entries may have come home while they were looked for. */
+/** After a claim that was never given back, its entries may have been stored while the process read the outbox. */
 function mustLook({ abandoned, sent, point }: Process, { rules, store }: Actor): boolean {
   const isFirst = point === 'holds the lease' && sent.token === 0;
   return store === 'engine' && abandoned && isFirst && rules.lookAfterAbandoned;
@@ -316,13 +316,13 @@ function exportIt(process: Process, { rules, mode }: Actor, add: Add): void {
   });
 }
 
-/** Where a lock is free at once, the request of a killed holder may not have been processed yet. */
+/** A lock is free at once, while the server may not have processed the request of the killed holder yet. */
 function mustLetPass(before: State, process: Process, { store, rules, mode }: Actor): boolean {
   if (store !== 'lock' || !process.abandoned || !rules.letPass || mode === 'strict') return false;
   return before.processes.some(({ run, message }) => run === 'crashed' && message === 'request');
 }
 
-/** It has the lease, and nothing is left to do before its request. */
+/** Whether the process has the lease and has nothing left to do before its request. */
 export function isAboutToSend(before: State, process: Process, actor: Actor): boolean {
   if (process.point === 'has looked once more') return true;
   if (process.point !== 'holds the lease' || actor.operation !== 'refresh') return false;
@@ -337,7 +337,7 @@ function send(before: State, process: Process, actor: Actor, add: Add): void {
   add(`${label} its request`, 'announce', (state, own) => announce(state, own, actor, true));
 }
 
-/** A strict server answers nobody twice, so there nobody asks who else has sent the token. */
+/** A strict server answers no token twice, so nobody needs to announce a request there. */
 export function announces({ store, mode }: Actor): boolean {
   return store === 'engine' && mode !== 'strict';
 }
@@ -346,7 +346,7 @@ function mayAnnounce(state: State, own: Process, { announceVersion }: Actor['rul
   return isMine(state, own) && (state.record?.version === own.base?.version || !announceVersion);
 }
 
-/** Tells the engine that it is about to send, which also renews its lease. */
+/** Tells the engine that the process is about to send, which also renews its lease. */
 export function announce(state: State, own: Process, { rules }: Actor, isAnswered: boolean): void {
   const counts = mayAnnounce(state, own, rules);
   if (counts) state.lease = { ...state.lease, sent: own.epoch, age: 0 };
@@ -365,7 +365,7 @@ function passFence({ stale }: Process, { rules }: Actor, add: Add): void {
   add('passes the fence', 'send', (_state, own) => void (own.point = 'has passed the fence'));
 }
 
-/** Causes for which a token is sent while its first sender seems well. */
+/** Causes for which a token is sent again while its first sender seems well. */
 const TWICE = CAUSES.gap | CAUSES.clock | CAUSES.forgotten;
 
 function firstByte(state: State, own: Process, index: number): string | undefined {
@@ -408,7 +408,7 @@ function hear({ message, refused }: Process, actor: Actor, add: Add): void {
       const { base } = own;
       const record = newest(state, own, rules);
       Object.assign(own, { message: 'none', refused: true, base: record });
-      // It asks the engine, since it last did so before that wait.
+      // The process asks the engine again, since its last call was before that wait.
       if (actor.store === 'engine' && !isMine(state, own)) own.stale = true;
       const isSameLogin =
         record !== undefined && record.token === base?.token && !record.marked && !record.moved;
@@ -430,7 +430,7 @@ function hear({ message, refused }: Process, actor: Actor, add: Add): void {
   }
 }
 
-/** Writes what the server answered. */
+/** Writes the server's answer. */
 export function land(state: State, own: Process, actor: Actor): string | undefined {
   const { answer } = own;
   if (answer === undefined) return undefined;
@@ -450,7 +450,7 @@ export function land(state: State, own: Process, actor: Actor): string | undefin
   return undefined;
 }
 
-/** An answer is given up for another one only where somebody can have one. */
+/** An answer may be given up for another one only if another process can have one. */
 function asideInVain({ lease }: State, { epoch }: Login, young: boolean): string | undefined {
   if (lease.sent <= epoch) return 'An answer was set aside, and nobody else had asked.';
   return young ? undefined : 'An answer was set aside after the window.';
@@ -479,7 +479,7 @@ function lookAgain(state: State, own: Process, actor: Actor): void {
   afterHome(state, own, actor);
 }
 
-/** After an answer is home, or is not wanted there, the operation goes on with what is there. */
+/** Continues the operation with the stored record, once the unsaved answer is stored or no longer wanted. */
 function afterHome(state: State, own: Process, { operation }: Actor): void {
   const wasHome = own.home !== undefined;
   const { record } = state;
@@ -492,7 +492,7 @@ function afterHome(state: State, own: Process, { operation }: Actor): void {
   if (!wasHome) own.answer = undefined;
 }
 
-/** What is stored, or what this process saw written after that, which it then writes again. */
+/** The stored state, or a newer one that this process saw written. It then writes that one again. */
 function newest({ record }: State, own: Process, rules: Actor['rules']): Stored | undefined {
   if (record === undefined || own.written === undefined || !rules.repair || !isNewer(own.written, record))
     return record;
@@ -524,7 +524,7 @@ function mark(state: State, own: Process, { mode, rules }: Actor): string | unde
     : undefined;
 }
 
-/** Tries again, while nobody waits, what the store did not take, or has forgotten. */
+/** Retries in the background what the store did not accept, or has forgotten. */
 function flush(state: State, own: Process, actor: Actor): string | undefined {
   const answer = own.pending ? own.answer : own.written;
   if (answer === undefined) return undefined;

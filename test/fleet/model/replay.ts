@@ -23,8 +23,8 @@ import { initial, isMine, type Operation, type State, token } from './state.ts';
 import { type Configuration, faultsIn, NAMES, type Step } from './steps.ts';
 
 /*
- * A trace of the model, replayed: real processes (SealedCredentialStore, Refresh, rekey, logout, export) at one engine and one
- * token server take the same steps in the same order, and then the same must be stored.
+ * Replays a trace of the model. Real processes (SealedCredentialStore, Refresh, rekey, logout, export) at one engine
+ * and one token server take the same steps in the same order. Both must then have stored the same.
  */
 
 const LEASE_MS = 60_000;
@@ -32,7 +32,7 @@ const PATIENCE_MS = 120_000;
 const LONG_MS = 2 ** 31 - 1;
 const SESSION = CredentialId.of(RESOURCE, undefined);
 
-/** Whether the harness can make the real code take these steps, and no others. */
+/** Whether the harness can make the real code take exactly these steps. */
 export function isReplayable(
   { mode, programs, store }: Configuration,
   { trace }: Pick<End, 'trace'>,
@@ -42,12 +42,12 @@ export function isReplayable(
   for (const { call, label, who, state } of trace) {
     const own = before.processes[who];
     const isFlush = label.endsWith('writes what the store has not');
-    // Its tries come by a timer, beside an operation.
+    // The background retries run on a timer, beside an operation.
     if (isFlush && (state.record?.version === before.record?.version || own?.point !== 'idle')) return false;
     if (call === 'lose' || label.endsWith('renews its lease')) return false;
-    // It renews its lease and sends, at a moment that nobody can fix.
+    // The process renews its lease and sends, at a moment that the harness cannot control.
     if (label.includes('sends nothing') && own !== undefined && isMine(before, own)) return false;
-    // The server of the harness forgets no login that is revoked.
+    // The harness's server does not forget a revoked login.
     if (call === 'serve' && own !== undefined && before.loggedOut) return false;
     before = state;
   }
@@ -115,7 +115,7 @@ class Replay {
     await this.#compare(state, trace, { first, home, kid });
   }
 
-  /** Requests wait at the server until the trace says that it comes to them; answers, until they are received. */
+  /** Holds requests at the server until the trace processes them, and answers until the trace delivers them. */
   #hold(): void {
     const requests = new Map<
       number,
@@ -153,7 +153,7 @@ class Replay {
       await real.ended();
       await real.begin(operation, this.#server);
       if (call === 'begin') return;
-      // Who finds no key of such a record reads none.
+      // A process that finds no key for such a record does not read it.
       if (before.record === undefined) return real.ended();
     }
     switch (call) {
@@ -457,18 +457,18 @@ class Real {
               obtainedAt: now,
               expiresAt: now + 3_600_000,
             },
-            // Never that of the login before, however fast this is.
+            // Never the time of the previous login, even if both take less than a millisecond.
             loggedInAt: now + 1,
           }));
       }
     }
   }
 
-  /** Gives it what was kept back, and waits until its operation is over. */
+  /** Gives the process the answer that was kept back, and waits for the end of its operation. */
   async ended(): Promise<void> {
     if (this.conductor.isDead) return;
     this.conductor.goOn();
-    // An operation that has nothing to do may claim only to see that; in the model it ends before.
+    // The real code may claim before it sees that it has nothing to do; the model ends earlier.
     if (this.#claimsAnyway) this.conductor.letClaim(true);
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_resolve, reject) => {

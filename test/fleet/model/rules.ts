@@ -1,66 +1,68 @@
 /*
- * What the protocol consists of (docs/refresh.md, docs/fleet.md). Each rule can be taken away, to see what it is there for
+ * The rules of the protocol (docs/refresh.md, docs/fleet.md). A rule can be switched off to see what it prevents
  * (mutants.ts).
  */
 
 export const FULL = {
-  /** The claim is checked right before the first byte. */
+  /** A process checks its claim right before the first byte. */
   fence: true,
-  /** At a strict server a silent claim is followed only after a further rest; by every operation. */
+  /** At a strict server every operation waits a further time before it follows a silent claim. */
   patience: true,
   operationsPatience: true,
   leaseLapses: true,
-  /** After an engine's start each open claim has a whole lease. */
+  /** Each open claim has a whole lease after the engine starts. */
   startFloor: true,
   /** A claim is durable before anything is sent. */
   intent: true,
-  /** An answer is written by version, whoever has the lease. */
+  /** A process writes an answer by version, whoever has the lease. */
   writeByVersion: true,
-  /** What the store does not take is put into the outbox, and written again. */
+  /** A process puts an answer that the store does not accept into the outbox, and retries. */
   outbox: true,
-  /** Only what the record supersedes is removed from there. */
+  /** Only outbox entries that the record supersedes are removed. */
   removeOnlySuperseded: true,
-  /** Every operation brings home what waits there, under its lease. */
+  /** Every operation recovers the outbox under its lease. */
   operationsBringHome: true,
-  /** Who follows a claim that was never given back reads the record after the outbox: its entries may be home by then. */
+  /**
+   * After a claim that was never given back, the record is read after the outbox, whose entries may be stored by then.
+   */
   lookAfterAbandoned: true,
-  /** Of two answers to one refresh token that of the later claim stays. */
+  /** Of two answers to one refresh token, that of the later claim stays. */
   siblingOrder: true,
-  /** An older generation never takes the place of a later one. */
+  /** An older generation never replaces a later one. */
   generationOrder: true,
-  /** Another login is no older state of this one. */
+  /** Another login is not an older state of this login. */
   loginOrder: true,
-  /** A request is announced only while the record is the one that was claimed. */
+  /** A process announces a request only while the record has the claimed version. */
   announceVersion: true,
-  /** Nothing is sent before the engine has answered that the announcement counts. */
+  /** A process sends nothing before the engine has confirmed its announcement. */
   announceAwaited: true,
-  /** Where the newest answer counts, the write demands that no later claim has announced a request. */
+  /** If the newest answer counts, a write demands that no later claim has announced a request. */
   conditionalWrite: true,
-  /** A later claim that has announced none does not count. */
+  /** A later claim without an announcement does not count. */
   unlessUnsent: true,
-  /** It is made only inside the window. */
+  /** The demand applies only inside the window. */
   onlyInWindow: true,
-  /** Who finds its record gone looks for it by name. */
+  /** A process whose record is gone looks for the login by name. */
   findByName: true,
-  /** Who finds its login removed revokes what it holds. */
+  /** A process whose login was removed revokes its tokens. */
   revokeWhenRemoved: true,
-  /** An export, too, ends only while its claim is the last. */
+  /** An export ends only while its claim is the latest. */
   exportIfLast: true,
-  /** Nothing is exported while its last holder is silent, or got no answer. */
+  /** Nothing is exported while its last holder is silent or got no answer. */
   nothingInDoubt: true,
-  /** A refusal counts when it was given twice. */
+  /** A refusal counts only when it was given twice. */
   refusedTwice: true,
-  /** Who was refused looks again before it marks the record. */
+  /** A refused process reads the record again before it marks it. */
   lookBeforeMark: true,
-  /** A request without an answer is not sent again while the server may still process it. */
+  /** A request without an answer is not repeated while the server may still process it. */
   pauseInDoubt: true,
-  /** Epochs are those of the engine's clock, so that they go up through a fail-over. */
+  /** Epochs follow the engine's clock, so they also rise through a failover. */
   epochByClock: true,
-  /** A process that saw something written that is not there any more writes it again, at once. */
+  /** A process at once repeats a write that it saw and that the store has forgotten. */
   repair: true,
-  /** A lost claim is a process's own only while it is the last, and open. */
+  /** A process may use a claim whose answer was lost only while that claim is the latest and open. */
   ghostOnlyWhileLast: true,
-  /** Where a lock is free at once, the next holder lets the request of a killed one pass. */
+  /** A lock is free at once, so the next holder waits for the request of a killed one to pass. */
   letPass: true,
 } as const;
 

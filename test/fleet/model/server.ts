@@ -1,11 +1,11 @@
 import { CAUSES, type Family, familyOf, type Process, type State, type Token, token } from './state.ts';
 
-/* What an authorization server does with a refresh token (RFC 9700 section 4.14.2, and what servers were seen to do). */
+/* How an authorization server treats a refresh token (RFC 9700 section 4.14.2, and observed servers). */
 
 /**
- * `strict`: a token is good once; a second time ends the login. `grace`: inside a window the parent of the newest token is
- * answered again with other tokens, and only the newest count. `replay`: with the same ones. Processes know which it is;
- * where the name ends with `-unknown` they do not, and the old access token has expired.
+ * `strict`: a token works once, and a second use ends the login. `grace`: inside a window the server answers the parent
+ * of the newest token again with other tokens, and only the newest count. `replay`: it answers with the same tokens.
+ * Processes know the mode, unless its name ends with `-unknown`; the old access token has then expired.
  */
 export const MODES = ['strict', 'grace', 'replay', 'strict-unknown', 'grace-unknown'] as const;
 export type Mode = (typeof MODES)[number];
@@ -14,27 +14,27 @@ export function isStrict(mode: Mode): boolean {
   return mode.startsWith('strict');
 }
 
-/** Processes wait for a silent holder. */
+/** Whether processes wait for a silent holder. */
 export function isPatient(mode: Mode): boolean {
   return mode === 'strict';
 }
 
-/** Processes know of a window. */
+/** Whether processes know of a window. */
 export function hasKnownWindow(mode: Mode): boolean {
   return mode === 'grace' || mode === 'replay';
 }
 
-/** Whether the server would take that token. */
+/** Whether the server would accept that token. */
 export function isGood({ families }: State, of: Token, mode: Mode): boolean {
   const family = families[familyOf(of) - 1];
   if (family === undefined || family.ended) return false;
   return of === family.current || (of === family.parent && family.window && !isStrict(mode));
 }
 
-/** Processes the request of that process, which need not be alive any more. */
+/** Processes the request of a process, which may be dead by now. */
 export function answer(state: State, own: Process, mode: Mode, isLock: boolean): void {
   const { sent } = own;
-  // Where a lock is free at once, the next holder lets it pass.
+  // The next holder waits for such a request, since a lock is free at once.
   if (sent.late && sent.epoch < state.latest && (!isLock || isStrict(mode))) state.causes |= CAUSES.overtaken;
   state.latest = Math.max(state.latest, sent.epoch);
   own.sent = { ...sent, late: false };
@@ -53,7 +53,7 @@ export function answer(state: State, own: Process, mode: Mode, isLock: boolean):
   own.message = 'answer';
 }
 
-/** RFC 7009: the token, and with it the login; of a token that is spent the server knows nothing any more. */
+/** Revokes the token and its login (RFC 7009). The server no longer knows a spent token. */
 export function revoke(state: State, of: Token, mode: Mode): boolean {
   if (!isGood(state, of, mode)) return false;
   change(state, of, { ended: true });
@@ -69,7 +69,7 @@ function successor(current: Token): Token {
   return token(familyOf(current), Math.floor((current % 100) / 10) + 1);
 }
 
-/** What the newest answer to the request of that process gave. */
+/** The tokens of the newest answer to the request of that process. */
 export function givenTo({ families }: State, { sent }: Process): Token {
   return families[familyOf(sent.token) - 1]?.current ?? 0;
 }

@@ -1,9 +1,12 @@
 /*
- * The state of the model: one login in one store, its lease, the outbox, an authorization server, a few processes and the
- * messages under way. There is no clock. Everything that time does is a step: a lease lapses, a window closes.
+ * The state of the model: one login in one store, its lease, the outbox, an authorization server, a few processes and
+ * the messages on their way. There is no clock. All effects of time are steps: a lease lapses, a window closes.
  */
 
-/** A refresh token: family, generation at the server, and which answer to the same request. 0 is none. */
+/**
+ * A refresh token: its family, its generation at the server, and which answer to the same request it is. 0 means no
+ * token.
+ */
 export type Token = number;
 
 export function token(family: number, generation: number, sibling = 0): Token {
@@ -14,9 +17,9 @@ export function familyOf(of: Token): number {
   return Math.floor(of / 100);
 }
 
-/** What src/credential.ts says of the order of two states of a login. */
+/** The values by which src/credentials/versions.ts orders two states of a login. */
 export interface Login {
-  /** Which login: stands for `loggedInAt`. */
+  /** The login, in place of `loggedInAt`. */
   readonly login: number;
   readonly generation: number;
   /** The claim under which the tokens were requested. */
@@ -26,30 +29,30 @@ export interface Login {
 
 export interface Stored extends Login {
   readonly version: number;
-  /** The sealing key: 0 the old one, 1 the new one. */
+  /** The sealing key: 0 is the old one, 1 the new one. */
   readonly kid: number;
-  /** `login-required`. */
+  /** Marked as `login-required`. */
   readonly marked: boolean;
-  /** Only a note is left that it went to another machine. */
+  /** The login was moved to another machine, and only a note is left. */
   readonly moved: boolean;
 }
 
 /** An answer in the outbox: a row that every machine sees (`machine` -1), or a file on one machine. */
 export interface Entry extends Login {
   readonly machine: number;
-  /** It is younger than the window that its process counts with. */
+  /** Younger than the window that its process expects. */
   readonly young: boolean;
 }
 
-/** The last claim, or the lock. */
+/** The latest claim, or the lock. */
 export interface Lease {
   readonly epoch: number;
   readonly open: boolean;
-  /** 0 in force, 1 lapsed, 2 lapsed and rested for the patience. */
+  /** 0: in force. 1: lapsed. 2: lapsed, and the patience is over too. */
   readonly age: number;
-  /** The last claim whose holder has announced a request. */
+  /** The latest claim whose holder has announced a request. */
   readonly sent: number;
-  /** The note: a refusal was received for that generation of that login, or no answer, or its holder went silent. */
+  /** The note about a generation of a login: it was refused, it got no answer, or its holder went silent. */
   readonly note: {
     readonly login: number;
     readonly generation: number;
@@ -58,20 +61,20 @@ export interface Lease {
   };
 }
 
-/** One login at the server. */
+/** A login at the server. */
 export interface Family {
   readonly current: Token;
   readonly parent: Token;
-  /** The server still answers the parent. */
+  /** Whether the server still answers the parent token. */
   readonly window: boolean;
   readonly ended: boolean;
 }
 
-/** `refresh`, `serve` (a call that only looks), `rekey`, `logout`, `export` (with --move), `login`. */
+/** The operations. `serve` only looks, and `export` moves the login. */
 export const OPERATIONS = ['refresh', 'serve', 'rekey', 'logout', 'export', 'login'] as const;
 export type Operation = (typeof OPERATIONS)[number];
 
-/** Where a process is in its operation. A stop or crash at one of them stands for every place up to the next step. */
+/** The point of a process in its operation. A stop or crash there stands for any place before the next step. */
 export const POINTS = [
   'idle',
   'wants the lease',
@@ -99,38 +102,38 @@ export interface Process {
   done: number;
   point: Point;
   run: Run;
-  /** The record as it was read last. */
+  /** The record as the process read it last. */
   base: Stored | undefined;
-  /** The tokens that the caller had; an operation that finds others is over. */
+  /** The tokens that the caller had. An operation that finds others is over. */
   asked: Token;
-  /** Its claim; 0 without one. */
+  /** Its claim, or 0. */
   epoch: number;
-  /** The claim before its own was never given back. */
+  /** Whether the claim before its own was never given back. */
   abandoned: boolean;
-  /** The note says so of an earlier one, or that one, or this process itself, got no answer. */
+  /** Whether an earlier holder (by the note), the holder before, or this process got no answer. */
   silent: boolean;
-  /** By its own clock the lease may have passed on. */
+  /** Whether another process may have the lease by now, judged by its own clock. */
   stale: boolean;
-  /** Earlier holders, or this one, were refused with this generation. */
+  /** Whether earlier holders, or this process, were refused with this generation. */
   refused: boolean;
   message: Message;
-  /** What its request, which goes on without it, sends. */
+  /** What its request sends, which continues without the process. */
   sent: { readonly token: Token; readonly epoch: number; readonly late: boolean };
   answer: Login | undefined;
   young: boolean;
-  /** It brings that home, from the outbox or from its memory. */
+  /** The unsaved state that it recovers, from the outbox or from its memory. */
   home: Login | undefined;
-  /** Its answer is in no record yet: it writes it again. */
+  /** Whether its answer is in no record yet, so that it retries the write. */
   pending: boolean;
-  /** What it last saw written, or brought home. */
+  /** The newest state that it saw stored. */
   written: Login | undefined;
-  /** The store forgot that: it is written again. */
+  /** Whether the store forgot that state, so that the process writes it again. */
   repairs: boolean;
-  /** A claim of its own whose answer was lost. */
+  /** A claim of this process whose answer was lost. */
   ghost: number;
 }
 
-/** What can have gone wrong of which a lost login may come; a set of bits. */
+/** Faults that can lose a login; a set of bits. */
 export const CAUSES = {
   /** A process died between its first byte and the write. */
   crashed: 1,
@@ -138,17 +141,17 @@ export const CAUSES = {
   lost: 2,
   /** A process was stopped for longer than its lease, between its fence and its write. */
   lapsed: 4,
-  /** A second one was. */
+  /** A second process was stopped so. */
   lapsedAgain: 8,
-  /** And for the patience, too. */
+  /** A process was stopped for longer than lease and patience. */
   overslept: 16,
   /** The server processed the request of an earlier claim after that of a later one. */
   overtaken: 32,
-  /** The server closed its window earlier than processes count with. */
+  /** The server closed its window earlier than processes expect. */
   shortWindow: 64,
-  /** The engine's clock was set forwards while a process held its lease. */
+  /** The engine's clock was set forward while a process held its lease. */
   clock: 128,
-  /** A replica took over without writes that had been acknowledged, and no process that knows them has looked yet. */
+  /** A replica took over without acknowledged writes, and no process that knows them has looked yet. */
   forgotten: 256,
   /** The server refused good tokens twice. */
   refusedTwice: 512,
@@ -158,27 +161,27 @@ export const CAUSES = {
   gap: 2048,
 } as const;
 
-/** How many of each fault may still happen. */
+/** The remaining number of faults of each kind. */
 export interface Faults {
   readonly crashes: number;
   readonly stops: number;
   /** Messages lost between process and server. */
   readonly losses: number;
-  /** Writes that the store does not take. */
+  /** Writes that the store does not accept. */
   readonly full: number;
-  /** Answers to a claim that are lost. */
+  /** Claims whose answers are lost. */
   readonly claims: number;
-  /** Announcements of a request, or the engine's answers to them, that are lost on the way. */
+  /** Announcements of a request, or the engine's answers to them, that are lost. */
   readonly announcements: number;
   /** Crashes of the engine. */
   readonly restarts: number;
-  /** Fail-overs to a replica without the last writes. */
+  /** Failovers to a replica without the last writes. */
   readonly failovers: number;
-  /** The engine's clock jumps forwards. */
+  /** Forward jumps of the engine's clock. */
   readonly jumps: number;
-  /** Refusals of a server that would take the token. */
+  /** Refusals by a server that would accept the token. */
   readonly refusals: number;
-  /** The window closes: first at the server, then by the clocks of the processes. */
+  /** Ends of the window: first at the server, then by the clocks of the processes. */
   readonly windows: number;
 }
 
@@ -203,18 +206,18 @@ export interface Engine {
 }
 
 export interface State extends Engine {
-  /** Of each machine. */
+  /** Outbox files of all machines. */
   files: readonly Entry[];
-  /** What a replica has, from the moment at which it fell behind. */
+  /** The state of a replica, from the moment when it fell behind. */
   replica: Engine | undefined;
   /** The latest claim whose request the server has processed. */
   latest: number;
   families: readonly Family[];
-  /** The token that another program was given, and whether it is the only copy. */
+  /** The token that another program got, and whether it is the only copy. */
   exported: Token;
-  /** The newest login that was made. */
+  /** The newest login. */
   newestLogin: number;
-  /** A logout removed the record. */
+  /** Whether a logout removed the record. */
   loggedOut: boolean;
   causes: number;
   left: Faults;
@@ -246,7 +249,7 @@ export const IDLE: Process = {
   ghost: 0,
 };
 
-/** A login has just been saved, under the old key. */
+/** The state after a login was saved under the old key. */
 export function initial(processes: number, left: Faults): State {
   const first = token(1, 0);
   return {
@@ -275,7 +278,7 @@ export function initial(processes: number, left: Faults): State {
   };
 }
 
-/** src/credentials/versions.ts: `isNewer`. */
+/** As `isNewer` in src/credentials/versions.ts. */
 export function isNewer(answer: Login, stored: Login): boolean {
   if (answer.login !== stored.login) return false;
   if (answer.generation !== stored.generation) return answer.generation > stored.generation;
@@ -286,12 +289,12 @@ export function isSame(a: Login, b: Login): boolean {
   return a.login === b.login && a.generation === b.generation && a.epoch === b.epoch && a.token === b.token;
 }
 
-/** Has the last claim, and it is open. */
+/** Whether the process has the latest claim, and it is open. */
 export function isMine({ lease }: State, { epoch }: Process): boolean {
   return lease.open && epoch !== 0 && epoch === lease.epoch;
 }
 
-/** Has sent, or is about to, and no store has what came of it. */
+/** Whether the process has sent, or is about to, and no store has the result. */
 export function isInDoubt({ point, message, pending, answer, run }: Process): boolean {
   if (message === 'request' || message === 'answer') return true;
   if (run === 'crashed') return false;

@@ -6,13 +6,13 @@ import { FULL, type Rules } from './rules.ts';
 import { answer, givenTo, type Mode } from './server.ts';
 import { type Faults, NO_FAULTS, type Operation, type Process, type State } from './state.ts';
 
-/** A small world: which processes do what, one after the other, at which server, and what may go wrong. */
+/** A small world: the operations of each process in order, the server, and the possible faults. */
 export interface Configuration {
   readonly mode: Mode;
-  /** By default a claim in an engine; `lock`: of the kernel. */
+  /** By default a claim in an engine; `lock` is a lock of the kernel. */
   readonly store?: 'engine' | 'lock';
   readonly programs: readonly (readonly Operation[])[];
-  /** Of each process; by default all are on one. */
+  /** The machine of each process. By default all are on one. */
   readonly machines?: readonly number[];
   readonly faults?: Partial<Faults>;
   readonly rules?: Partial<Record<keyof Rules, boolean>>;
@@ -20,7 +20,7 @@ export interface Configuration {
 
 export interface Step {
   readonly label: string;
-  /** The process; -1 for what happens to none alone. */
+  /** The process, or -1 for an event of no single process. */
   readonly who: number;
   readonly call: Call | FaultCall | EventCall | 'serve';
   readonly isFault: boolean;
@@ -28,7 +28,7 @@ export interface Step {
   readonly broken: string | undefined;
 }
 
-/** What the protocol itself decides, whatever went wrong before. */
+/** Violations of the protocol itself, whatever failed before. */
 const ALWAYS = new Set([
   'Spent tokens were exported.',
   'Tokens were marked as refused that nobody had sent.',
@@ -42,7 +42,7 @@ export function faultsIn({ faults }: Configuration): Faults {
   return { ...NO_FAULTS, ...faults };
 }
 
-/** Every step that can be taken from that state. */
+/** Returns every step that is possible in that state. */
 export function steps(before: State, configuration: Configuration, excuse: Excuse): Step[] {
   const { mode, store = 'engine', programs } = configuration;
   const rules: Rules = { ...FULL, ...configuration.rules };
