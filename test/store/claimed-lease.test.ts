@@ -4,7 +4,7 @@ import { EngineStore } from '../../src/store/engine/engine-store.ts';
 import { memoryEngine, SharedMemory } from '../support/engines/memory-engine.ts';
 
 /*
- * When the holder of a claim may send, by the clock of its own process: which stands still here, and is moved on by hand.
+ * When the holder of a claim may send, by the clock of its own process. The tests stop that clock and move it by hand.
  */
 
 const clock = vi.hoisted(() => ({ now: 0 }));
@@ -16,7 +16,7 @@ vi.mock('../../src/system/clock.ts', async (original) => ({
 
 const ADDRESS = { kid: 'kid', id: 'id' };
 const LEASE_MS = 60_000;
-/** So long before its end nothing is sent any more. */
+/** The time before the end of a lease in which nothing is sent any more. */
 const GUARD_MS = LEASE_MS / 10;
 
 beforeEach(() => {
@@ -26,7 +26,7 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-/** Two processes at one engine, with one record in it. */
+/** Two processes at one engine with one record. */
 async function two() {
   const shared = new SharedMemory();
   const [near, far] = [memoryEngine(shared), memoryEngine(shared)];
@@ -87,7 +87,7 @@ describe('the holder of a claim', () => {
   test('sends nothing once a renewal finds a newer claim, however much of its lease is left', async () => {
     const { shared, near, a, b, version } = await two();
     const lease = await claimed(a, version);
-    // The clock of the engine was set forwards, that of this process was not.
+    // The engine's clock was set forward, but not that of this process.
     shared.advance(LEASE_MS + 1);
     const next = await claimed(b, version);
     lease.check();
@@ -100,7 +100,7 @@ describe('the holder of a claim', () => {
   test('asks the engine before a request when its claim is older than a second', async () => {
     const { shared, near, a, b, version } = await two();
     const lease = await claimed(a, version);
-    // The clock of the engine was set forwards, that of this process was not.
+    // The engine's clock was set forward, but not that of this process.
     shared.advance(LEASE_MS + 1);
     const next = await claimed(b, version);
     await lease.confirm();
@@ -150,7 +150,7 @@ describe('the holder of a claim', () => {
 });
 
 describe('a claim whose answer was lost', () => {
-  /** Lets the next claim land, and its answer be lost. */
+  /** Lets the next claim reach the engine, and loses the answer. */
   function losing(near: ReturnType<typeof memoryEngine>, isLanded = true) {
     const claim = near.claim.bind(near);
     near.claim = async (request) => {

@@ -97,7 +97,7 @@ describe('the directory store', () => {
     async (operation) => {
       const { store, layout } = await freshStore();
       await store.cas(address, undefined, 'a later state');
-      // The move died before it took the record from its place, which was written once more since.
+      // A killed move left this copy; the record was then written once more in its old place.
       await mkdir(layout.moving, { mode: 0o700 });
       await writeFile(join(layout.moving, `${address.id}.${address.kid}.new-key`), 'an earlier state', {
         mode: 0o600,

@@ -16,13 +16,13 @@ import { NO_POSTGRES, startPostgres, startReplica, startWire } from '../support/
 import { noRedis, redisServer } from '../support/engines/redis.ts';
 
 /*
- * Engines that are taken over, restored, full or out of connections, as a store over them meets it. What passes is waited
- * for; what was kept from before is not trusted.
+ * Engines that fail over, are restored, are full, or have no connection left, as a store over them sees it. The store
+ * waits for passing failures, and does not trust facts from before a failover.
  */
 
 const ADDRESS = { kid: 'kid', id: 'id' };
 
-/** Writes the next version until the end of time would come; answers the versions that the store acknowledged. */
+/** Writes the versions one after another. @returns the versions that the store acknowledged */
 async function writeOn(store: EngineStore, versions: readonly string[]): Promise<string[]> {
   const done: string[] = [];
   for (const version of versions) {
@@ -56,7 +56,9 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL', () => {
     return client;
   }
 
-  /** A primary and its replica behind one name, and what makes the replica take over while the connections stay. */
+  /**
+   * A primary and its replica behind one port, and a function that makes the replica take over while connections stay.
+   */
   async function pair() {
     const { postgres, owner } = await migrated();
     const replica = await startReplica(postgres);
@@ -88,7 +90,7 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL', () => {
     const store = postgresStore({ connectionString: url });
     onTestFinished(() => store.close());
     const version = await written(store);
-    // All connections of the pool stand, each of them to the old primary.
+    // All connections of the pool are open, each to the old primary.
     await Promise.all(Array.from({ length: 8 }, () => store.read(ADDRESS)));
     const primary = await takeOver();
     const lease = await store.claim(ADDRESS, version, { waitMs: 10_000 });
@@ -286,7 +288,7 @@ describe.skipIf(noRedis)('Redis', () => {
     const version = await written(store);
     const engine = await store.engine();
     await (await store.claim(ADDRESS, version, { waitMs: 0 }))?.release();
-    // Behind a client that tells nothing of it, another server is there: told by the run that its claims carry.
+    // Another server is behind the same client, which does not report that. The run id in its claims reveals it.
     const other = await redisServer({ settings: { appendonly: 'no' } });
     const wire = await startWire(server.port);
     onTestFinished(() => wire.stop());

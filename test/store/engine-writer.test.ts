@@ -13,7 +13,7 @@ test('a note in the engine cannot stop refreshes for longer than an hour', () =>
   const now = Date.now();
   const credential = sampleCredential('https://mcp.example.com/mcp');
   const { generation, loggedInAt } = credential;
-  // Longer than any that we write: such a note says nothing.
+  // Notes with a longer pause than Holdfast ever writes are ignored.
   for (const [pauseMs, believed] of [
     [3_600_000, 3_600_000],
     [3_600_001, 0],
@@ -32,7 +32,7 @@ test('a note in the engine cannot stop refreshes for longer than an hour', () =>
   }
 });
 
-/** Names that a record of Holdfast's never has. */
+/** Names that no record of Holdfast has. */
 const HOSTILE = ['\x1b]0;title\x07', 'a\nb', '../../etc', '\u202eabc', 'x'.repeat(201), 'a b'];
 const GOOD = { kid: 'kid', id: 'A-good_id' };
 

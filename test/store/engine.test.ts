@@ -15,7 +15,7 @@ describe('the contract of a store over an engine', () => {
 
 const ADDRESS = { kid: 'kid', id: 'id' };
 
-/** Two processes at one engine, with one record in it. */
+/** Two processes at one engine with one record. */
 async function two(leaseMs = 1000) {
   const shared = new SharedMemory();
   const [near, far] = [memoryEngine(shared), memoryEngine(shared)];

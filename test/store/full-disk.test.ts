@@ -11,7 +11,7 @@ import { requirement } from '../support/requirement.ts';
 const root = requirement('it is not Linux as root, which mounts a small tmpfs', process.geteuid?.() === 0);
 const address = { kid: 'key', id: 'record' };
 
-/** A store on a file system of its own, 256 KiB small. */
+/** A store on a separate file system of 256 KiB. */
 async function smallStore() {
   const { path, environment } = await temporaryHome();
   await mkdir(path);

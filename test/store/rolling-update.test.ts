@@ -12,8 +12,8 @@ import { NO_POSTGRES, startPostgres } from '../support/engines/postgres.ts';
 import { noRedis, redisServer } from '../support/engines/redis.ts';
 
 /*
- * A fleet is updated one machine at a time. What a build of version 1 says to an engine is frozen in test/fixtures/version-1;
- * it is said here to the same engine that the build of today uses.
+ * A fleet is updated one machine at a time. test/fixtures/version-1 freezes the statements of a build of version 1. The
+ * tests send them to the engine of the current build.
  */
 
 const ADDRESS = { kid: 'kid', id: 'id' };
@@ -31,12 +31,12 @@ const request = (more: Partial<ClaimRequest> = {}): ClaimRequest => ({
 });
 const content = (version: string, more = {}) => ({ record: `of ${version}`, version, ageMs: 0, ...more });
 
-/** What a build of version 1 does, whatever the engine; each answers whether it did it. */
+/** Operations of a build of version 1 at any engine. Each returns whether it took effect. */
 interface Before {
   write(expected: string | undefined, version: string, releases?: number): Promise<boolean>;
   move(kid: string, to: string, expected: string, version: string): Promise<boolean>;
   remove(kid: string): Promise<boolean>;
-  /** The epoch, or nothing where it is not granted. */
+  /** The epoch, or `undefined` if the claim is refused. */
   claim(version: string, leaseMs?: number): Promise<number | undefined>;
   renew(epoch: number): Promise<boolean>;
   release(epoch: number, note: string): Promise<void>;
@@ -117,7 +117,7 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL', () => {
   const say = postgresStatements('holdfast');
   const migrationOfVersion1 = new URL('../fixtures/version-1/postgres-schema.sql', import.meta.url);
 
-  /** A database of version 1, and what such a build does there. */
+  /** A database of version 1, and the operations of such a build on it. */
   async function database() {
     const postgres = await startPostgres();
     onTestFinished(() => postgres.dispose());

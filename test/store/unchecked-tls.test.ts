@@ -14,8 +14,8 @@ import { noRedis, redisServer } from '../support/engines/redis.ts';
 import { temporaryDirectory } from '../support/homes/home.ts';
 
 /*
- * TLS to an engine that checks no certificate, for whatever reason, is warned of. Real servers, whose certificates nobody here
- * trusts; at 0.0.0.0, which leads to this machine and is not taken for it.
+ * Holdfast warns of TLS to an engine without a check of the certificate, for whatever reason. The servers are real, and
+ * no certificate of theirs is trusted. They are at 0.0.0.0, which leads to this machine but does not count as local.
  */
 
 const SAYS = 'certificate of the server is not checked';
@@ -30,7 +30,7 @@ async function warnings(store: EngineStore): Promise<string> {
     .join('\n');
 }
 
-/** What `store status` and `doctor` say to somebody whose environment is that. */
+/** The output of `store status` and `doctor` under those variables. */
 function told(holdfast: ReturnType<typeof command>) {
   return async (store: string, variables: Readonly<Record<string, string>>) => {
     const home = await userHome();

@@ -26,7 +26,7 @@ const ADDRESS = { kid: 'kid', id: 'id' };
 const PASSWORD = 'correct/horse#battery';
 const WRONG = 'a-wrong-guess';
 
-/** What a store says when it is asked for a record that it cannot give. */
+/** The error of a store that cannot read a record. */
 async function refusal(store: EngineStore): Promise<HoldfastError> {
   return (await store.read(ADDRESS).then(
     () => undefined,
@@ -37,7 +37,7 @@ async function refusal(store: EngineStore): Promise<HoldfastError> {
 describe.skipIf(NO_POSTGRES)('access to PostgreSQL', () => {
   let postgres: Postgres;
   let count = 0;
-  /** A name that no other test has. */
+  /** A name that no other test uses. */
   const fresh = (what: string) => `${what}_${++count}`;
 
   beforeAll(async () => {
@@ -126,7 +126,7 @@ describe.skipIf(NO_POSTGRES)('access to PostgreSQL', () => {
       const wrong = [
         storeAt(trusting(others.ca)),
         storeAt(server.url('?sslmode=verify-full')),
-        // The name that the certificate is for is another one.
+        // The certificate names another host.
         storeAt(trusting(files.ca).replace('127.0.0.1', 'localhost')),
       ];
       for (const store of wrong) {
@@ -213,7 +213,7 @@ describe.skipIf(NO_POSTGRES)('access to PostgreSQL', () => {
     expect(refused).toBeInstanceOf(StoreUnreachableError);
     expect(refused).toMatchObject({ retryable: true, hint: expect.stringContaining('pool_max') });
     await first.end();
-    // The server counts a connection until its process is gone; after that it is another matter that this role lacks.
+    // The server counts a connection until its process has ended. Then the role fails for its missing rights.
     await expect.poll(() => refusal(store)).toBeInstanceOf(StoreDeniedError);
   });
 
@@ -267,7 +267,7 @@ describe.skipIf(NO_POSTGRES)('access to PostgreSQL', () => {
     await expect.poll(() => refusal(late)).toMatchObject({ message: expect.stringContaining('57P03') });
     expect(await refusal(late)).toMatchObject({ code: 'store-unreachable', retryable: true });
     server.shutDown('fast');
-    // It says 57P01, and is asked again until nothing answers there.
+    // The server reports 57P01; the store retries until nothing answers.
     const cause = { code: 'store-unreachable', retryable: true };
     expect(await waiting).toMatchObject({ outcome: 'unknown', cause });
     await server.crash();

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { InvalidArgumentError } from '../../../src/errors.ts';
 import { PostgresEngine, postgresMigration, postgresStore } from '../../../src/postgres.ts';
 
-/* The name of the schema is the one thing that Holdfast puts into SQL as it is: each way to give one is tried here. */
+/* The schema's name is the only text that Holdfast puts into SQL unquoted. Each way to set it is tested. */
 
 const HOSTILE: readonly unknown[] = [
   'x; DROP SCHEMA public CASCADE; --',
@@ -46,7 +46,7 @@ describe.each<[string, (schema: string) => unknown]>([
   ],
 ])('%s', (way, use) => {
   const texts = HOSTILE.filter((name) => typeof name === 'string');
-  // null stands for the default in the options, and a URL can only hold text.
+  // In the options null means the default, and a URL can only hold text.
   const tried =
     way === 'a postgres:// URL' ? texts : way === 'postgresStore' ? HOSTILE.slice(0, -1) : HOSTILE;
   test.each(tried.map((name) => [name]))('refuses the schema %j', (name) => {

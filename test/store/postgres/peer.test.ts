@@ -15,13 +15,13 @@ import { NOT_ROOT } from '../../support/keyrings/keyctl.ts';
 import { start } from '../../support/processes/process.ts';
 
 /*
- * PostgreSQL over its Unix socket, where the caller says which user of this machine runs it. The right server is a real one; the
- * wrong one is a program of another user that listens at the same kind of name and writes down what it is sent.
+ * PostgreSQL over its Unix socket, when the caller names the user who runs it. The right server is a real one. The
+ * impostor is a program of another user that listens at a similar path and records its input.
  */
 
 const ADDRESS = { kid: 'kid', id: 'id' };
 const PASSWORD = 'a-password-for-one-server';
-/** Debian's www-data: a user with a name, who is neither root nor nobody. */
+/** Debian's www-data, a user with a name who is neither root nor nobody. */
 const IMPOSTOR = { uid: 33, name: 'www-data' };
 
 function over(directory: string, port: number, query: string): string {
@@ -97,7 +97,7 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL over its Unix socket', () => {
 });
 
 describe.skipIf(NOT_ROOT)('a socket of another user in place of PostgreSQL', () => {
-  /** It asks for a password as the server does, and writes down every byte that it is sent. */
+  /** Asks for a password as the server does, and records every byte it receives. */
   const LISTENER = `
     const [path, heard] = process.argv.slice(1);
     const { appendFileSync, writeFileSync } = require('node:fs');

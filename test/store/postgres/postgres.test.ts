@@ -44,7 +44,7 @@ describe.skipIf(NO_POSTGRES)('records in PostgreSQL', () => {
   });
   afterAll(() => postgres.dispose());
 
-  /** An engine of a tenant that is new, unless the URL names one. */
+  /** An engine of a new tenant, unless the URL names one. */
   async function opened(url: string, tenant = `tenant-${++tenants}`): Promise<PostgresEngine> {
     const store = postgresStore({ connectionString: url, tenant, timeoutMs: 3000 });
     return (await store.engine()) as PostgresEngine;

@@ -6,14 +6,14 @@ import { type PostgresEngine, postgresMigration, postgresStore } from '../../../
 import { NO_POSTGRES, type Postgres, startPostgres } from '../../support/engines/postgres.ts';
 
 /*
- * A database role that may create objects, and was in the schema before the administrator migrates. Each of these is a way to
- * run code as the administrator, or to stand outside the row-level security.
+ * A database role that may create objects used the schema before the administrator migrates. Each case would run code
+ * as the administrator, or bypass row-level security.
  */
 
 const SCHEMA = 'CREATE SCHEMA holdfast;';
 const VERSIONS = `CREATE TABLE holdfast.schema_version (version integer PRIMARY KEY,
   migrated_at timestamptz NOT NULL DEFAULT clock_timestamp());`;
-/** Makes mallory a superuser when a superuser runs it. */
+/** Makes mallory a superuser if a superuser runs it. */
 const EVIL = `IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN EXECUTE 'ALTER ROLE mallory SUPERUSER'; END IF;`;
 const TRIGGER = `CREATE FUNCTION holdfast.t() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN ${EVIL} RETURN NEW; END $$;`;
 const now = (schema: string) =>
@@ -49,7 +49,7 @@ describe.skipIf(NO_POSTGRES)('a migration in a database where another role was f
     }
   }
 
-  /** A database of admin's in which mallory may create schemas, and nothing else. */
+  /** A database of admin in which mallory may only create schemas. */
   async function database(): Promise<string> {
     const name = `shared_${++databases}`;
     await as('owner', 'postgres', `CREATE DATABASE ${name} OWNER admin`);
@@ -281,7 +281,7 @@ describe.skipIf(NO_POSTGRES)('a migration in a database where another role was f
     await mallory.query('COMMIT');
     await mallory.end();
     await refused;
-    // The connection that was refused can be used again.
+    // The refused connection still works.
     expect((await migrated.examine()).some(({ message }) => message.includes('trigger t'))).toBe(true);
   });
 });

@@ -41,7 +41,7 @@ describe.skipIf(noRedis)('Redis', () => {
   });
   afterAll(() => shared.stop());
 
-  /** One process’s way to a tenant of its own, unless named. */
+  /** A process's store of a new tenant, unless the options name one. */
   async function open(options: Partial<RedisStoreOptions> = {}) {
     const where = options.client === undefined ? { url: shared.url } : {};
     const store = redisStore({ ...where, tenant: newTenant(), ...options });
@@ -163,7 +163,7 @@ describe.skipIf(noRedis)('Redis', () => {
       const client = new Redis({ port: way.port, host: '127.0.0.1', retryStrategy: () => 10 });
       onTestFinished(() => client.disconnect());
       const { engine } = await open({ client, tenant });
-      // What comes before a claim and a write is said once, here, so that it is their own answer that is lost.
+      // Commands that precede a first claim and write are sent here, so that the lost answer below is their own.
       await claim(engine, { id: 'other' });
       await put(engine, 'v1');
       way.swallowNextAnswer();
@@ -507,7 +507,7 @@ describe.skipIf(noRedis)('Redis', () => {
     await engine.quarantine(ADDRESS, 'r', 'late');
     expect(await engine.list()).toEqual([ADDRESS]);
     expect(await engine.status()).toMatchObject({ records: 1, claims: 1 });
-    // It does not tell that it is `appendfsync always`: only CONFIG would, which shows passwords too.
+    // Only CONFIG would tell that it uses `appendfsync always`, and CONFIG shows passwords too.
     expect((await levels(engine))['warning']).toEqual([
       expect.stringContaining('does not tell how soon a write is on its disk'),
     ]);
@@ -529,7 +529,7 @@ describe.skipIf(noRedis)('Redis', () => {
   });
 });
 
-// No package of Debian 12 has one, so where there is none it is no test that was skipped.
+// Debian 12 has no package with it, so its absence does not count as a skipped test.
 const whereValkeyIs = valkey === undefined ? () => {} : describe;
 whereValkeyIs('Valkey, which can say when a write is on its disk', () => {
   test('waits for the disk when Valkey writes to it once a second', async () => {
@@ -540,7 +540,7 @@ whereValkeyIs('Valkey, which can say when a write is on its disk', () => {
     await Promise.all(Array.from({ length: 100 }, (_, at) => put(engine, 'v1', undefined, `id-${at}`)));
     await claim(engine, { id: 'id-0' });
     const [, waited] = /cmdstat_waitaof:calls=(\d+)/.exec(await server.client().info('commandstats')) ?? [];
-    // Those who wait at once share one question; the claim came after them.
+    // Concurrent writes share one WAITAOF; the claim came after them.
     expect(Number(waited)).toBeGreaterThanOrEqual(2);
     expect(Number(waited)).toBeLessThan(50);
     await server.restart();
@@ -593,7 +593,7 @@ const EVICTING = { maxmemory: '100mb', 'maxmemory-policy': 'allkeys-lru' };
 
 let claims = 0;
 
-/** What a claim answers, read without regard to which it is. */
+/** Claims with default values. The result can be read without a check of its outcome. */
 async function claim(engine: Engine, request: Partial<ClaimRequest> = {}) {
   const answer = await engine.claim({
     id: 'id',
@@ -610,7 +610,7 @@ function put(engine: Engine, version: string, expected?: string, id = 'id'): Pro
   return engine.write({ kid: 'kid', id }, expected, { record: `of ${version}`, version, ageMs: 0 });
 }
 
-/** What is answered when it is no longer `held`. */
+/** Repeats the question until the outcome is no longer `held`. */
 async function eventually<T extends { outcome: string }>(ask: () => Promise<T>): Promise<T> {
   for (;;) {
     const answer = await ask();
@@ -641,7 +641,7 @@ function never(): never {
   throw new Error('there is one');
 }
 
-/** A way to a port that can hold answers back, or lose one and the connection with it. */
+/** A proxy that can hold answers back, or lose one together with its connection. */
 async function cuttable(target: number) {
   let held = false;
   let swallow = false;

@@ -10,7 +10,7 @@ import { scripted } from '../../support/homes/vault.ts';
 import { type Servers, startServers } from '../../support/servers/servers.ts';
 import { commandLine } from '../../support/transcript.ts';
 
-/** The lines that docs/redis.md tells the operator to run, as the words of each. */
+/** The commands that docs/redis.md gives to the operator, each as its words. */
 async function documentedRights(): Promise<string[][]> {
   const page = await readFile(new URL('../../../docs/redis.md', import.meta.url), 'utf8');
   return [...page.matchAll(/^ACL (.*)$/gm)].map(([, words = '']) =>
@@ -25,10 +25,10 @@ describe.skipIf(noRedis)('the rights that docs/redis.md gives to a user of Redis
   });
   afterAll(() => servers?.stop());
 
-  /** A server with passwords to protect, and a user with these rights. */
+  /** A server with passwords to protect, and a user with the documented rights. */
   async function guarded() {
     const settings = { masterauth: 'REPLICA-PASSWORD', 'maxmemory-policy': 'noeviction' };
-    // HOLDFAST_TEST_VALKEY may name a newer one, which has WAITAOF.
+    // HOLDFAST_TEST_VALKEY may name a newer server, which has WAITAOF.
     const server = await redisServer({ program: valkey, settings });
     const admin = server.client();
     await admin.config('SET', 'requirepass', 'ADMIN-PASSWORD');
@@ -38,7 +38,7 @@ describe.skipIf(noRedis)('the rights that docs/redis.md gives to a user of Redis
       { durability: undefined, allowEviction: false },
     );
     for (const words of await documentedRights()) {
-      // Before 7.2 there is no such command.
+      // Redis before 7.2 has no such command.
       if (words.includes('+waitaof') && !waits) continue;
       await admin.call('ACL', ...words);
     }
