@@ -13,7 +13,7 @@ interface Asked extends KeyringOpener {
   asked: number;
 }
 
-/** A candidate that says whether it was asked. */
+/** A candidate that counts how often it was asked. */
 function candidate(
   id: string,
   probe: KeyringProbe = { status: 'usable', lifetime: 'disk' },
@@ -76,7 +76,7 @@ describe('the choice of a keyring', () => {
     expect(await choiceIn(inVariable)).toBe('two');
     expect(await choiceIn(home)).toBe('three');
     expect(await choiceIn(await temporaryHome())).toBe('auto');
-    // Said for this one run, over what is configured.
+    // The option for this one run overrides the configuration.
     expect(await choiceIn(home, 'auto')).toBe('auto');
   });
 

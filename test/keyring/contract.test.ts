@@ -22,7 +22,7 @@ describe('the memory keyring', () => {
   for (const { name, run } of contract) test(name, run);
 });
 
-/** The layouts that a keyring of the desktop knows: our own, and that of 99designs/keyring for a service. */
+/** The layouts of a desktop keyring: Holdfast's own, and that of 99designs/keyring for a service. */
 const LAYOUTS = [
   ['its own layout', () => ({})],
   ['the layout of 99designs/keyring', (service: string) => ({ as99designs: service })],

@@ -17,7 +17,7 @@ describe('an item of the file keyring', () => {
     ['plain', 'plain', 'hello'],
     ['with%2Fslash', 'with/slash', 'a<b>&c'],
     ['with%25percent', 'with%percent', 'ünïcode ✓'],
-    // A colon cannot stand in a file name on Windows, so the copy here has another.
+    // Windows allows no colon in a file name, so the copy here has another name.
     ['colon-key', 'colon:key', 'x'],
     ['empty', 'empty', ''],
   ])('opens an item that 99designs/keyring wrote: %s', async (file, key, data) => {

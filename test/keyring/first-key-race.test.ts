@@ -6,7 +6,7 @@ import { SealingKeys } from '../../src/keyring/sealing-key.ts';
 import { temporaryHome } from '../support/homes/home.ts';
 import { DesktopKeyring, opener } from '../support/keyrings/keyring.ts';
 
-/** A keyring that other machines write too, without a lock: what it keeps of a write is theirs. */
+/** A keyring that other machines also write, without a lock. After a write it holds their value. */
 class OverwrittenKeyring extends DesktopKeyring {
   readonly #theirs: Uint8Array | undefined;
 

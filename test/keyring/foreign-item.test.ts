@@ -7,8 +7,8 @@ import { temporaryHome } from '../support/homes/home.ts';
 import { MacStandIn } from '../support/keyrings/keychain.ts';
 
 /*
- * Another program's items where a keyring is asked for each by its name. No Mac has run this; the stand-ins hold what the
- * two systems are documented to hold. The Secret Service is in test/import/keyring-peers.test.ts.
+ * Another program's items in keyrings that are read by item name. No Mac has run this; the stand-ins hold what the two
+ * systems are documented to hold. test/import/keyring-peers.test.ts covers the Secret Service.
  */
 
 /** The Keychain's items of that service. */

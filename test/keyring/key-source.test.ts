@@ -16,7 +16,7 @@ function line(key = randomBytes(32)): string {
   return key.toString('base64url');
 }
 
-/** The home, with these variables besides its own. */
+/** The home with these additional variables. */
 function withVariables(home: Home, variables: Record<string, string>): Home {
   return {
     ...home,
@@ -41,7 +41,7 @@ async function failureIn(home: Home, keyring?: string): Promise<HoldfastError> {
   );
 }
 
-/** A file of keys, and a home that is told of it. */
+/** A file of keys, and a home whose variables name it. */
 async function keyFile(text: string, mode = 0o600): Promise<{ path: string; home: Home }> {
   const path = join(await temporaryDirectory(), 'sealing-key');
   await writeFile(path, text, { mode });

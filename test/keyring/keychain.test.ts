@@ -7,7 +7,7 @@ import { NO_SECRET_SERVICE, privateBus } from '../support/keyrings/secret-servic
 import { runScript } from '../support/processes/process.ts';
 import { requirement } from '../support/requirement.ts';
 
-/* No Mac has run this. The library is real in one test, on another store; the rest stands in for what a Mac says. */
+/* No Mac has run this. One test uses the real library over another store; the rest use stand-ins for a Mac. */
 
 async function mac(options: { variables?: Record<string, string>; timeoutMs?: number } = {}) {
   const { environment } = await temporaryHome();

@@ -27,7 +27,7 @@ import { GCP_KEY, type KmsServer, startAwsKms, startGcpKms, startVaultKms } from
 
 afterEach(() => vi.unstubAllEnvs());
 
-/** A KMS that runs, and the variables that lead to it. */
+/** A KMS that runs, and the variables that name it. */
 interface Here {
   readonly kms: KmsServer;
   readonly variables: Readonly<Record<string, string>>;
@@ -57,7 +57,7 @@ const SERVICES: Readonly<Record<string, (query?: string) => Promise<Here>>> = {
     kms.token = 'token-of-google';
     vi.stubEnv('GCE_METADATA_HOST', kms.host);
     vi.stubEnv('METADATA_SERVER_DETECTION', 'assume-present');
-    // No credentials of the person who runs this test.
+    // Keeps the credentials of the person who runs this test out.
     vi.stubEnv('GOOGLE_APPLICATION_CREDENTIALS', '');
     vi.stubEnv('CLOUDSDK_CONFIG', await temporaryDirectory());
     const endpoint = encodeURIComponent(`http://${kms.host}`);
@@ -68,14 +68,14 @@ const SERVICES: Readonly<Record<string, (query?: string) => Promise<Here>>> = {
   },
 };
 
-/** A keyring over a KMS; every call opens another, as another process would. */
+/** A keyring over a KMS. Each call opens a new one, as another process would. */
 async function keyringOver({ variables }: Here, store: RecordStore): Promise<KmsKeyring> {
   const { environment } = await temporaryHome();
   const named = namedKms(variables['HOLDFAST_SEALING_KMS'] ?? '', { ...environment, variables });
   return new KmsKeyring(await named.open(), new StoreWrappedItems(store), named);
 }
 
-/** The sealing keys of one machine, whose home nobody else has, over a store that all have. */
+/** The sealing keys of one machine with its own home, over a store that all machines share. */
 async function machine({ variables }: Here, store: RecordStore): Promise<SealingKeys> {
   const { environment, layout } = await temporaryHome();
   const here = { ...environment, variables: { ...environment.variables, ...variables } };
@@ -86,7 +86,7 @@ async function machine({ variables }: Here, store: RecordStore): Promise<Sealing
   );
 }
 
-/** The same records, as those of a tenant. */
+/** The same records, seen as a tenant. */
 function ofTenant(store: RecordStore, tenant: string): RecordStore {
   return new Proxy(store, {
     get: (target, name) => {
@@ -203,7 +203,7 @@ describe('a key that a KMS wraps', () => {
     await keys.strongest();
     here.kms.token = 'another-token';
     await expect(keys.strongest()).rejects.toThrow(KeyringDeniedError);
-    // An outage after the refusal brings nothing back.
+    // An outage after the refusal does not make the key usable again.
     here.kms.fails = { status: 500 };
     await expect(keys.strongest()).rejects.toThrow(KeyringBrokenError);
     here.kms.fails = undefined;
@@ -220,7 +220,7 @@ describe('a key that a KMS wraps', () => {
     const { value } = await one.renew(async () => false).next();
     expect(value).toMatchObject({ retired: [{ kid: before }] });
     expect(await kidsIn(one)).toEqual([value?.key.kid, before]);
-    // The other machine remembers the old one, until something is sealed under a key that it has not seen.
+    // The other machine uses the old key until it meets a record under a key it has not seen.
     expect(await kidsIn(two)).toEqual([before]);
     expect(two.lookAgainFor([value?.key.kid ?? ''], performance.now())).toBe(true);
     expect(await kidsIn(two)).toEqual([value?.key.kid, before]);

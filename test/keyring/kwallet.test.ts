@@ -50,7 +50,7 @@ describe.skipIf(NO_KWALLET)('KWallet', () => {
   test('reads an item that kwallet-query wrote', async () => {
     await startKWallet(bus, ['kdewallet']);
     const keyring = await open();
-    // kwallet-query makes neither folder nor entry.
+    // kwallet-query creates neither folder nor entry.
     await keyring.set('theirs', Buffer.from('x'));
     kwalletQuery(bus, ['--write-password', 'theirs'], 'by hand');
     expect(
@@ -92,7 +92,7 @@ describe.skipIf(NO_KWALLET)('KWallet', () => {
     const keys = await keysOf('auto');
     expect(await keys.strongest()).toMatchObject({ keyringId: 'file' });
     await keys.close();
-    // Behind a question that waits for an answer, this would wait too.
+    // If KWallet showed a prompt, this call would wait for it too.
     await callKWallet(bus, 'pamOpen', 'sayi', 'kdewallet', Buffer.alloc(56, 1), 0);
     expect(await callKWallet(bus, 'isOpen', 's', 'kdewallet')).toBe(true);
   });

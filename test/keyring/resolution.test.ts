@@ -16,7 +16,7 @@ import { SealingKeys } from '../../src/keyring/sealing-key.ts';
 import { type Home, temporaryHome } from '../support/homes/home.ts';
 import { runScript } from '../support/processes/process.ts';
 
-/** A real keyring that counts its visits and can be told to fail. */
+/** A real keyring that counts its calls and can be made to fail. */
 class WatchedKeyring implements Keyring {
   readonly id: string;
   readonly tier: Tier;
@@ -37,7 +37,7 @@ class WatchedKeyring implements Keyring {
     this.#fails = fails;
   }
 
-  /** From now on. */
+  /** Changes how it behaves from now on. */
   becomes(probe: KeyringProbe, fails: Partial<Record<'get' | 'set', Error>> = {}): void {
     this.#probe = probe;
     this.#fails = fails;
@@ -195,7 +195,7 @@ describe('the choice among keyrings', () => {
       if (native.calls.length > before) asked.push(second);
       vi.advanceTimersByTime(1_000);
     }
-    // Each try opens, probes and closes it once, whoever waits for it.
+    // However many callers wait, each attempt opens, probes and closes it once.
     expect(native.calls.filter((call) => call === 'probe')).toHaveLength(asked.length);
     expect(asked).toEqual([0, 2, 6, 14, 30, 60, 90]);
     expect(memory.calls).toEqual(['probe']);

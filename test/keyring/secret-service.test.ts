@@ -17,7 +17,7 @@ import { requirement } from '../support/requirement.ts';
 import { startServers } from '../support/servers/servers.ts';
 import { commandLine } from '../support/transcript.ts';
 
-/** Another user's number, in a namespace of its own. */
+/** bwrap arguments that give this user another number, in a user namespace. */
 const NAMESPACE = ['--dev-bind', '/', '/', '--unshare-user', '--uid', '1234', '--gid', '1234'];
 
 const NO_NAMESPACE = requirement(
@@ -33,7 +33,7 @@ describe.skipIf(NO_SECRET_SERVICE)('the Secret Service', () => {
     return { here, keys: new SealingKeys(resolution, layout, here) };
   }
 
-  /** A home whose login keyring was made, with one item, and is locked now. */
+  /** A home with a login keyring that holds one item and is locked. */
   async function lockedHome(): Promise<string> {
     const home = await temporaryDirectory();
     const bus = await privateBus({ home });
@@ -169,7 +169,7 @@ describe.skipIf(NO_SECRET_SERVICE)('the Secret Service', () => {
       reason: 'What it holds lasts until the login session ends.',
       hint: expect.stringContaining('--keyring secret-service'),
     });
-    // What was sealed there still opens.
+    // A record that was sealed under that collection still opens.
     const reachable = [];
     for await (const one of keys.reachable()) reachable.push(one);
     expect(reachable).toMatchObject([{ keyringId: 'file', key }, { keyringId: 'secret-service' }]);
@@ -259,9 +259,9 @@ describe.skipIf(NO_SECRET_SERVICE)('the Secret Service', () => {
     const address = await slowBus(bus.variables['DBUS_SESSION_BUS_ADDRESS'] ?? '', 1_200);
     const { here } = await keysOn({ ...bus.variables, DBUS_SESSION_BUS_ADDRESS: address });
     const keyring = await openSecretService(here);
-    // Two calls, each well within three seconds.
+    // The probe makes two calls, each well within three seconds.
     expect(await keyring.probe()).toMatchObject({ status: 'usable' });
-    // Three: not there, which collection, is it open.
+    // The read makes three calls: is the item there, which collection is it in, is that open.
     await expect(keyring.get('missing')).rejects.toThrow('does not answer');
     await keyring.close();
   });
@@ -290,7 +290,7 @@ describe.skipIf(NO_SECRET_SERVICE)('the Secret Service', () => {
       variables,
     );
     expect(JSON.parse(chosen.err).error).toMatchObject({ code: 'keyring-broken', retryable: true });
-    // No command took the login for lost.
+    // No command treated the login as lost.
     expect((await at.run(['logout', '--forget'], variables)).code).not.toBe(0);
     expect((await at.run(['token', servers.resource], bus.variables)).code).toBe(0);
   });

@@ -21,7 +21,7 @@ async function homeWith(variables: Readonly<Record<string, string>>): Promise<Ho
   return { ...home, environment: { ...home.environment, variables: all } };
 }
 
-/** As many logins, and their tokens by account. */
+/** Logs in to each account. @returns the tokens by account */
 async function loggedIn(home: Home): Promise<Map<string, string>> {
   const { vault } = vaultAt(home, { keyring: undefined });
   const tokens = new Map<string, string>();
@@ -32,7 +32,7 @@ async function loggedIn(home: Home): Promise<Map<string, string>> {
   return tokens;
 }
 
-/** Reads each login as a new process would, over and over, until that is done; answers how often. */
+/** Reads each login in a loop, as a new process would, until `step` settles. @returns the number of rounds */
 async function readingDuring(
   home: Home,
   tokens: Map<string, string>,

@@ -5,8 +5,8 @@ import { WindowsError } from '../../src/system/os/windows-error.ts';
 import { temporaryHome } from '../support/homes/home.ts';
 
 /*
- * What the Credential Manager says when it refuses, which wine's never does: a stand-in for advapi32 fails with Windows'
- * own numbers. That items are kept is shown under wine (`npm run test:windows`).
+ * Errors of the Credential Manager, which wine's never returns. A stand-in for advapi32 fails with Windows' own
+ * numbers. Tests under wine store real items (`npm run test:windows`).
  */
 
 async function refusing(number: number) {
