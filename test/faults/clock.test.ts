@@ -17,7 +17,7 @@ beforeAll(async () => {
 });
 afterAll(() => servers.stop());
 
-/** What `token-process.ts` says in a process whose wall clock is off by so much. */
+/** Runs `token-process.ts` with a wall clock that is off by `offset`. @returns its output */
 async function tokenAt(offset: string, home: string): Promise<string> {
   const script = fileURLToPath(new URL('../support/processes/token-process.ts', import.meta.url));
   const { code, out, err } = await start(
@@ -29,7 +29,7 @@ async function tokenAt(offset: string, home: string): Promise<string> {
   return out;
 }
 
-/** Ages the stored access token beyond its end, by the clock of the boot, which nobody sets. */
+/** Ages the stored access token past its end by the boot clock, which nobody can set. */
 async function expireByBoot(home: Home): Promise<void> {
   await change(home, servers.resource, ({ tokens }) => ({
     tokens: {
@@ -91,7 +91,7 @@ describe.skipIf(NO_FAKETIME)('a process whose wall clock is wrong', () => {
     expect(new Set(told).size).toBe(1);
     expect(JSON.parse(told[0] ?? '')).toMatchObject({ generation: 2 });
     expect((await servers.counters()).tokenRequests).toBe(before + 1);
-    // Nor do they find any fault with it later.
+    // They do not reject the token later either.
     expect(new Set(await Promise.all(offsets.map((offset) => tokenAt(offset, home.path))))).toEqual(
       new Set(told),
     );

@@ -22,10 +22,10 @@ afterAll(async () => {
   await rm(directory, { recursive: true });
 });
 
-/** From the moment that the server may have rotated to that when the answer is in the process’s hands only. */
+/** Steps at which the server may have rotated and only the process has the answer. */
 const ON_THE_WIRE = new Set(['request-sent', 'response-received']);
 
-/** Moments around the request, where there is something to lose. */
+/** Steps around the request at which tokens can be lost. */
 const MOMENTS: readonly (readonly [Step, number])[] = [
   ['lease-held', 1],
   ['intent-noted', 1],

@@ -18,7 +18,7 @@ beforeAll(async () => {
 });
 afterAll(() => servers.stop());
 
-/** Every file of the home whose path ends so, as paths. */
+/** Paths of the files in the home whose names end with `ending`. */
 async function filesOf(home: { path: string }, ending: string): Promise<string[]> {
   const names = await readdir(home.path, { recursive: true });
   return names.filter((name) => name.endsWith(ending)).map((name) => join(home.path, name));
@@ -30,7 +30,7 @@ async function onlyRecord(home: SeededHome): Promise<string> {
   return record;
 }
 
-/** One bit changed at that offset. */
+/** Flips one bit at that offset. */
 function flipped(bytes: Buffer, offset: number): Buffer {
   const damaged = Buffer.from(bytes);
   damaged[offset] = (damaged[offset] ?? 0) ^ (1 << (offset % 7));

@@ -105,7 +105,7 @@ describe.skipIf(NO_SMALL_DISK)('a disk that takes no write', () => {
 
 const RESOURCE = 'https://mcp.example.com/mcp';
 
-/** A strict server, and a process that has its answer in hand, stopped before it stores it. */
+/** A strict server, and a process that is stopped with its answer before it stores it. */
 async function answerInHand() {
   const disk = await smallDisk();
   const runtime = disk.home.environment.variables['XDG_RUNTIME_DIR'] ?? '';
@@ -113,14 +113,14 @@ async function answerInHand() {
   const site = new Site(disk.home.path, worker, { XDG_RUNTIME_DIR: runtime });
   const family = tokenServer.begin('strict');
   await site.keep(RESOURCE, family, -1000);
-  // A lease file, since a file system with a lock file open for writing does not become read-only.
+  // Uses a lease file, since a file system does not become read-only while a lock file is open for writing.
   const holder = site.start({ resource: RESOURCE, stopAt: 'response-received' }, 'lease-file');
   onTestFinished(() => holder.kill('SIGKILL'));
   await untilStopped(holder);
   return { disk, site, family, holder, runtime };
 }
 
-/** The next process gets what the server gave, without asking it, and leaves nothing lying about. */
+/** The next process gets the server's answer without a request, and leaves no files behind. */
 async function comesHome(disk: SmallDisk, site: Site, family: Family): Promise<void> {
   const vault = site.vault('lease-file');
   expect((await vault.token(RESOURCE)).token.reveal() === family.accessToken).toBe(true);
@@ -139,7 +139,7 @@ describe.skipIf(NO_SMALL_DISK)('a disk that fails between the server’s answer 
     expect({ code, told: out.includes('event unpersisted') }).toEqual({ code: 0, told: true });
     const [spilled = '', ...more] = await readdir(join(runtime, 'holdfast'));
     expect({ spilled, more }).toEqual({ spilled: expect.stringMatching(/\.jwe$/), more: [] });
-    // While nothing can be written, the token is served from there.
+    // While nothing can be written, the token is served from the spill.
     const meanwhile = site.vault('lease-file');
     await meanwhile.token(RESOURCE, { timeoutMs: 5_000 }).catch(() => {});
     await meanwhile.close();

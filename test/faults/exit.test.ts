@@ -9,7 +9,7 @@ import { SCRIPTED_BROWSER } from '../support/transcript.ts';
 
 const SCRIPT = fileURLToPath(new URL('../support/homes/whole-life.ts', import.meta.url));
 
-/** Runs the whole life of a vault; it is over within these seconds after the vault was closed, or not by itself. */
+/** Runs the whole life of a vault, and checks that the process ends a few seconds after the vault was closed. */
 async function endsByItself(
   args: readonly string[],
   variables: Readonly<Record<string, string>>,

@@ -14,11 +14,11 @@ import { end, NO_SECRET_SERVICE, untilOwned } from '../support/keyrings/secret-s
 import { type Ended, start } from '../support/processes/process.ts';
 
 /*
- * The session bus of a session that is over: its address is still in the environment, and another user listens there. All of it
- * is real: dbus-daemon and gnome-keyring as that user, and the command as its victim.
+ * The session bus of a session that has ended: its address is still in the environment, and another user listens there.
+ * Everything is real: dbus-daemon and gnome-keyring as that user, and the command as its victim.
  */
 
-/** One that the system knows by name, or gnome-keyring does not run as it: Debian's www-data. */
+/** Debian's www-data. gnome-keyring runs only as a user with a name. */
 const VICTIM = 33;
 const ATTACKER = 65_534;
 
@@ -44,11 +44,11 @@ function asUser(uid: number): string[] {
 
 interface ForeignBus {
   readonly address: string;
-  /** What the Secret Service on that bus has of Holdfast's, as secret-tool tells its owner. */
+  /** The Secret Service's items of Holdfast on that bus, as secret-tool shows them to the bus's owner. */
   has(): string;
 }
 
-/** A bus of that user's which lets everybody in, with an open keyring on it. */
+/** A bus of that user that admits everybody and has an open keyring. */
 async function busOf(uid: number, listen: (home: string) => string): Promise<ForeignBus> {
   const home = await homeOf(uid);
   const config = join(home, 'bus.conf');
@@ -89,7 +89,7 @@ async function busOf(uid: number, listen: (home: string) => string): Promise<For
   };
 }
 
-/** A command that seals something new, so that it needs a sealing key, run by that user with that bus. */
+/** Runs a command as that user with that bus. It seals a new record, so it needs a sealing key. */
 async function seal(uid: number, address: string): Promise<{ sealed: Ended; doctor: Ended }> {
   const variables = { HOME: await homeOf(uid), DBUS_SESSION_BUS_ADDRESS: address };
   const run = (...args: string[]) =>
@@ -107,7 +107,7 @@ describe.skipIf(NOT_ROOT ?? NO_SECRET_SERVICE)('the session bus of another user'
     expect(sealed.code).toBe(0);
     expect(bus.has()).toBe('');
     expect(doctor.out).toMatch(/secret-service.*belongs to user 65534, not to you \(33\)/s);
-    // The control: what was refused works for its owner.
+    // The control: the refused bus works for its owner.
     const owner = await seal(ATTACKER, bus.address);
     expect(owner.sealed.code).toBe(0);
     expect(bus.has()).toContain('Holdfast sealing-key');
@@ -160,7 +160,7 @@ describe.skipIf(NOT_ROOT)('a path that only this user and root can change', () =
     expect(isGuarded('/etc/passwd', VICTIM)).toBe(true);
     const inside = join(await temporaryDirectory(), 'inside');
     await mkdir(inside, { mode: 0o700 });
-    // Everybody may write to the directory for temporary files, far above.
+    // Everybody may write to the temporary directory far above it.
     expect(isGuarded(inside, 0)).toBe(false);
   });
 });

@@ -28,7 +28,7 @@ describe.skipIf(NO_SMALL_DISK)('processes that are killed one after another', ()
   test('killed processes do not fill a small disk with the space they had reserved', async () => {
     const { home } = await smallDisk();
     const site = new Site(home.path, worker);
-    // Otherwise each process gives the request of the one before two seconds to pass.
+    // Without this, each process waits two seconds for the request of the one before.
     const config = { servers: { [RESOURCE]: { replay: 'strict' } } };
     await mkdir(home.path, { recursive: true, mode: 0o700 });
     await writeFile(join(home.path, 'config.json'), JSON.stringify(config), { mode: 0o600 });

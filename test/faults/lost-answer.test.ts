@@ -14,7 +14,9 @@ afterAll(() => servers.stop());
 
 const GOOD = { access_token: 'new', token_type: 'Bearer', expires_in: 3600, refresh_token: 'next' };
 
-/** A server with a replay window: the same refresh token gets the same answer again. How the first one goes wrong is given. */
+/**
+ * A server with a replay window, which repeats its answer to the same refresh token. `lose` spoils the first answer.
+ */
 function losingTheFirst(lose: (response: ServerResponse) => void): Handler {
   let first = true;
   return (request, response) => {
@@ -99,7 +101,7 @@ describe('an answer that makes no sense, at a server with a replay window', () =
   );
 });
 
-/** `HOLDFAST_TEST_SLOW_MS=40000` makes the slow servers as slow as real ones are. */
+/** `HOLDFAST_TEST_SLOW_MS=40000` makes the slow servers as slow as real ones. */
 const SLOW_MS = Number(process.env['HOLDFAST_TEST_SLOW_MS'] ?? 1_500);
 
 describe('a server that answers twice or slowly', () => {

@@ -34,14 +34,15 @@ afterAll(async () => {
 
 type LockName = 'flock' | 'lease-file';
 
-/** A process in a PID namespace of its own, as in a container that shares the directory, stopped in a refresh. */
+/** A process that is stopped in a refresh, in its own PID namespace, as in a container that shares the directory. */
 async function stoppedInside(lock: LockName) {
   const { path } = await temporaryHome();
   const site = new Site(path, worker);
   const family = server.begin('strict');
   await site.keep(RESOURCE, family, -1000);
   const settings = JSON.stringify({ resource: RESOURCE, stopAt: 'intent-noted' });
-  // A shell comes first: the first process of a namespace cannot be stopped from within. It wakes the other when told.
+  // A shell comes first, since the first process of a namespace cannot be stopped from within. It wakes the other on
+  // command.
   const first = '"$@" & echo there; read _; kill -CONT $!; wait $!';
   const inside = spawn(
     'unshare',

@@ -7,12 +7,13 @@ import { openVault } from '../../src/vault/vault.ts';
 import { temporaryDirectory } from '../support/homes/home.ts';
 
 /*
- * A fleet is updated one machine at a time, and a home outlives the program. This one was written by the build of commit a4a2f32:
- * one login whose new tokens its store did not take, and one whose process was killed when its record was staged.
+ * A fleet is updated one machine at a time, and a home outlives the program. The build of commit a4a2f32 wrote this
+ * home: one login whose new tokens its store did not accept, and one whose process was killed when its record was
+ * staged.
  */
 const FIXTURE = fileURLToPath(new URL('../fixtures/home-of-a4a2f32', import.meta.url));
 
-/** Git keeps no modes but one bit. */
+/** Git stores only one bit of a file's mode. */
 async function makePrivate(path: string): Promise<void> {
   for (const entry of await readdir(path, { withFileTypes: true, recursive: true })) {
     await chmod(join(entry.parentPath, entry.name), entry.isDirectory() ? 0o700 : 0o600);

@@ -9,8 +9,8 @@ import { Site } from './crash/site.ts';
 import { closed, listen } from './crash/token-server.ts';
 
 /*
- * A process that is asked to end while a refresh is under way: at a server that rotates refresh tokens the login is lost
- * unless the answer is stored first.
+ * A process that is asked to end during a refresh. At a server that rotates refresh tokens, the login is lost unless
+ * the answer is stored first.
  */
 
 const RESOURCE = 'https://mcp.example.com/mcp';
@@ -36,7 +36,7 @@ function gate(): Gate {
   return { opened, open: () => open() };
 }
 
-/** A token endpoint that answers when it is told to, and a login there whose access token has expired. */
+/** A token endpoint that answers on command, and a login there whose access token has expired. */
 async function expiredLogin() {
   const [arrived, release] = [gate(), gate()];
   let requests = 0;

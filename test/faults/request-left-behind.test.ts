@@ -15,10 +15,14 @@ import {
 
 const PROCESS = fileURLToPath(new URL('../support/processes/token-process.ts', import.meta.url));
 
-/** So late, in milliseconds, the server comes to the request of the process that was killed; or right after the next one. */
+/**
+ * The server processes the killed process's request after this time, in milliseconds, or right after the next request.
+ */
 const DECIDES_AFTER_MS = 1000;
 
-/* A lock of the kernel is free as soon as its holder is dead, while the server may not have come to its request yet. */
+/*
+ * A lock of the kernel is free as soon as its holder is dead, while the server may not have processed its request yet.
+ */
 test.each([
   ['has expired', -1000],
   ['has a minute of life left', 60_000],
@@ -47,7 +51,7 @@ test.each([
     await killed.ended;
     const next = await ended(directoryProcess(at).vault.token(RESOURCE));
     await decided.opened;
-    // A token with life left may be served meanwhile.
+    // A token with life left may be served in the meantime.
     if (next !== 'generation 2')
       await ended(directoryProcess(at).vault.token(RESOURCE, { rejectedGeneration: 1 }));
     expect((await storedAt(disk, at))?.refreshToken === server.live(family)).toBe(true);

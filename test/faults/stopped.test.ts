@@ -9,7 +9,7 @@ import { holdfast, type Running } from '../support/processes/process.ts';
 import { type LockName, Site, untilStopped } from './crash/site.ts';
 import { type Family, startTokenServer, type TokenServer } from './crash/token-server.ts';
 
-/* A holder of the lease that is stopped, for longer than anyone would wait: by a debugger, a frozen container, SIGSTOP. */
+/* A holder of the lease that is stopped for longer than anybody waits: by a debugger, a frozen container or SIGSTOP. */
 
 const RESOURCE = 'https://mcp.example.com/mcp';
 const LOCKS: readonly LockName[] = ['flock', 'lease-file'];
@@ -34,7 +34,7 @@ interface Stopped {
   readonly home: string;
 }
 
-/** A strict server, which takes any second presentation for theft, and a process that is stopped at that step. */
+/** A strict server, which takes a second use of a token for theft, and a process that is stopped at that step. */
 async function stoppedAt(step: Step, lock: LockName, leftMs = -1000): Promise<Stopped> {
   const { path } = await temporaryHome();
   const site = new Site(path, worker);

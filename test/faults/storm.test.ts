@@ -5,7 +5,9 @@ import { Place } from '../../bench/storm/place.ts';
 import type { Result } from '../../bench/storm/storm.ts';
 import { type Servers, startServers } from '../support/servers/servers.ts';
 
-/* The small form of `npm run storm`, by the same code: what the authorization server counts, and who has a token. */
+/*
+ * A small `npm run storm` with the same code: the requests that the server counts, and the processes that get a token.
+ */
 
 let servers: Servers;
 beforeAll(async () => {

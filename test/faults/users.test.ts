@@ -33,7 +33,7 @@ afterAll(async () => {
 /** `holdfast token`, run by an ordinary user. */
 function tokenAs(uid: number, home: string): Promise<Ended> {
   const user = [`--reuid=${uid}`, `--regid=${uid}`, '--clear-groups'];
-  // Nothing is to be spilled where other users of this machine look.
+  // Nothing may be spilled to a directory in which other users of this machine look.
   const variables = { HOLDFAST_HOME: home, HOLDFAST_KEYRING: 'file', HOME: '/nonexistent' };
   return start('setpriv', [...user, process.execPath, cli, 'token', RESOURCE], variables).ended;
 }
@@ -74,7 +74,7 @@ describe.skipIf(NOT_ROOT)('another user of the machine', () => {
 describe.skipIf(NOT_ROOT)('a directory that its owner may no longer use', () => {
   async function ofUser() {
     const made = await login(-1000);
-    // As it is before the first lease: a lock that is there can be taken without a right to write.
+    // The state before the first lease, since an existing lock can be taken without a right to write.
     await rm(made.site.layout.locks, { recursive: true });
     await mkdir(made.site.layout.locks, { mode: 0o700 });
     spawnSync('chown', ['-R', `${USER}:${USER}`, made.home]);

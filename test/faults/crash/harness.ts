@@ -6,11 +6,11 @@ import type { LockName, Site } from './site.ts';
 import { type Family, rotations, startTokenServer, type TokenServer } from './token-server.ts';
 
 /*
- * Kills a process in the middle of a refresh, and looks at what is left: as the next process does, and as the server's own
- * log has it.
+ * Kills a process in the middle of a refresh, and checks the result as the next process sees it and as the server's log
+ * shows it.
  */
 
-/** `window` answers a replay with the same successor; the others end the login. */
+/** `window` answers a repeated token with the same successor; the others end the login. */
 export const SERVERS = ['window', 'strict', 'oidc-provider'] as const;
 export type ServerName = (typeof SERVERS)[number];
 
@@ -21,28 +21,28 @@ export interface Kill {
   readonly place: Place;
   readonly server: ServerName;
   readonly lock: LockName;
-  /** For `at random`: the kill comes so long, in milliseconds, after this step. */
+  /** For `at random`: the kill follows this step by `ms` milliseconds. */
   readonly after?: { readonly step: Step; readonly ms: number };
 }
 
 /**
- * `unhurt`: it ended before it could be killed. `saved`: the next process got the token that is good. `unavoidable`: the
- * server had rotated, no copy of its answer had reached the disk when the process died, and a strict server takes the next
- * try for theft: one clear "login required". Anything else is a defect: `lost`, when the login ended though it could have
- * been saved.
+ * `unhurt`: it ended before it could be killed. `saved`: the next process got the good token. `unavoidable`: the server
+ * had rotated, no copy of its answer had reached the disk when the process died, and a strict server takes the next
+ * attempt for theft, which gives one clear "login required". Anything else is a bug: `lost`, if the login ended
+ * although it could have been saved.
  */
 export type Verdict = 'unhurt' | 'saved' | 'unavoidable' | Defect;
 export interface Defect {
   readonly defect: string;
   readonly lost: boolean;
-  /** What the server saw. */
+  /** The server's log. */
   readonly log: Family['log'];
 }
 
 const RESOURCE = 'https://mcp.example.com/killed';
 const BYSTANDER = 'https://mcp.example.com/bystander';
 
-/** All the servers at once. */
+/** All servers at once. */
 export class Servers {
   readonly #own: TokenServer;
   readonly #oidc: OidcServer;
@@ -65,7 +65,7 @@ export class Servers {
   }
 }
 
-/** Kills one process after the other in one home. */
+/** Kills one process after another in one home. */
 export class CrashSite {
   readonly #site: Site;
   readonly #servers: Servers;
@@ -88,7 +88,7 @@ export class CrashSite {
     return died || verdict !== 'saved' ? verdict : 'unhurt';
   }
 
-  /** Whether the process was killed. */
+  /** Runs a process up to the kill. @returns whether the process was killed */
   async #run({ place, lock, after }: Kill): Promise<boolean> {
     const fate = place === 'at random' ? { tell: after?.step } : { dieAt: place };
     const worker = this.#site.start({ resource: RESOURCE, ...fate }, lock);
@@ -99,7 +99,7 @@ export class CrashSite {
           worker.kill('SIGKILL');
         },
         () => {
-          // It ended before it came to that step.
+          // It ended before that step.
         },
       );
     }
@@ -108,7 +108,7 @@ export class CrashSite {
 
   async #inspect(family: Family, { server, lock }: Kill, bystander: Family): Promise<Verdict> {
     const defect = (what: string, lost = false): Defect => ({ defect: what, lost, log: family.log });
-    // Who died before the server had rotated never had its answer, even if the server is still to come to that request.
+    // If the server had not rotated, the process never had an answer, even if the server still processes that request.
     const onDisk = rotations(family) > 0 ? await this.#site.hasNewest(RESOURCE, family) : undefined;
     const vault = this.#site.vault(lock);
     try {
@@ -121,7 +121,7 @@ export class CrashSite {
       try {
         const { token, generation } = await vault.token(RESOURCE, { timeoutMs: 20_000 });
         if (token.reveal() !== family.accessToken) return defect('an old token was served');
-        // Once more, to the end: nothing that the dead one left stands in the way, and the refresh token is the live one.
+        // One more refresh shows that leftovers of the dead process do no harm, and that the refresh token is live.
         const next = await vault.token(RESOURCE, { timeoutMs: 20_000, rejectedGeneration: generation });
         if (next.token.reveal() !== family.accessToken) return defect('the next refresh got an old token');
       } catch (error) {
@@ -141,7 +141,7 @@ export class CrashSite {
     }
   }
 
-  /** Whether the next caller hears the same, without another question to the server. */
+  /** Whether the next caller gets the same error without another request to the server. */
   async #saysSoAgain(vault: ReturnType<Site['vault']>, family: Family): Promise<boolean> {
     const asked = family.log.length;
     const again = await vault.token(RESOURCE).catch((error: unknown) => error);

@@ -3,12 +3,12 @@ import { createServer } from 'node:http';
 import { closed, type Family, listen } from './token-server.ts';
 
 /*
- * The real oidc-provider: rotating refresh tokens with reuse detection. Its logins are made without a browser, by its own
- * models; what it is shown and what it gives is logged like that of the token endpoint beside this file.
+ * The real oidc-provider: rotating refresh tokens with reuse detection. Its own models create logins without a browser.
+ * Its requests and answers are logged like those of token-server.ts.
  */
 
 export interface OidcServer {
-  /** A new login for that resource. */
+  /** Creates a login for that resource. */
   begin(resource: string): Promise<Family>;
   close(): Promise<void>;
 }
@@ -17,7 +17,7 @@ const CLIENT = 'crash';
 const SCOPE = 'tools:call';
 
 export async function startOidcServer(): Promise<OidcServer> {
-  // The library tells its users about development keys and Node versions as it loads and starts; here both are known.
+  // The library warns about development keys and Node versions when it loads and starts; the tests know about both.
   const { info, warn } = console;
   Object.assign(console, { info: () => {}, warn: () => {} });
   const server = createServer();
@@ -56,7 +56,7 @@ export async function startOidcServer(): Promise<OidcServer> {
   });
   Object.assign(console, { info, warn });
   const begin = performance.now();
-  /** By every refresh token that it ever gave. */
+  /** The login, by every refresh token it ever issued. */
   const families = new Map<string, Family>();
   provider.use(async (context, next) => {
     await next();

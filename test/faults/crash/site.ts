@@ -18,7 +18,7 @@ import type { WorkerSettings } from './worker.ts';
 
 export type LockName = 'flock' | 'lease-file';
 
-/** One home, where logins are put without a browser and processes meet with accidents. */
+/** One home in which logins are stored without a browser and processes are killed. */
 export class Site {
   readonly layout: Layout;
   readonly #variables: Readonly<Record<string, string>>;
@@ -27,7 +27,7 @@ export class Site {
   readonly #keys: SealingKeys;
   #logins = 0;
 
-  /** @param worker worker.ts as one file of plain JavaScript */
+  /** @param worker worker.ts, bundled as one file of plain JavaScript */
   constructor(home: string, worker: string, variables: Readonly<Record<string, string>> = {}) {
     this.#variables = { HOLDFAST_HOME: home, HOME: '/nonexistent', ...variables };
     this.#worker = worker;
@@ -47,7 +47,7 @@ export class Site {
     });
   }
 
-  /** Keeps a login whose access token has so much life left, in milliseconds. */
+  /** Stores a login whose access token has `leftMs` milliseconds of life left. */
   async keep(resource: string, family: Family, leftMs: number): Promise<void> {
     const name = CredentialId.of(resource, undefined);
     const now = Date.now();
@@ -74,18 +74,18 @@ export class Site {
     );
   }
 
-  /** A process that asks for the token. */
+  /** Starts a process that asks for the token. */
   start(settings: WorkerSettings, lock: LockName): Running {
     const variables = { ...this.#variables, HOLDFAST_LOCK: lock };
     return start(process.execPath, [this.#worker, JSON.stringify(settings)], variables);
   }
 
-  /** As the next process would open it. Close it. */
+  /** Opens a vault as the next process would. The caller closes it. */
   vault(lock: LockName): Vault {
     return openVault({ environment: this.#environment({ HOLDFAST_LOCK: lock }), keyring: 'file' });
   }
 
-  /** Whether a sealed copy of that login's newest tokens lies on the disk: as the record, or on its way to become it. */
+  /** Whether the disk has a sealed copy of that login's newest tokens: as the record, or staged to become it. */
   async hasNewest(resource: string, family: Family): Promise<'record' | 'staged' | undefined> {
     const name = CredentialId.of(resource, undefined);
     const holds = ({ tokens }: Credential) => tokens.refreshToken?.reveal() === family.refreshToken;
@@ -99,7 +99,7 @@ export class Site {
         const text = await readFile(join(this.layout.temporary, file), 'latin1');
         if (holds(parseCredential(unseal(text, key, id)))) return 'staged';
       } catch {
-        // Half of it was written.
+        // The process had written half of it.
       }
     }
     return undefined;
@@ -111,8 +111,8 @@ export class Site {
 }
 
 /**
- * Until a worker that says that it is stopping has stopped. It says so before: one that is woken in between stops afterwards,
- * and for ever. Where there is no /proc to see it in, its word is taken.
+ * Waits until a worker that prints `stopping` has stopped. It prints that before it stops: a worker that is woken in
+ * between stops afterwards, and forever. Without /proc, its word is trusted.
  */
 export async function untilStopped(holder: Running): Promise<void> {
   await holder.says('stopping\n');

@@ -3,14 +3,17 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 
 /*
- * A token endpoint that rotates refresh tokens, and remembers everything: what it was shown, what it gave, and what it made
- * of it. Its log is the judge of the fault tests: whether a login could have been saved is read off there.
+ * A token endpoint that rotates refresh tokens, and logs all requests, answers and decisions. The fault tests judge by
+ * its log whether a login could have been saved.
  */
 
-/** `strict` ends the login when a token comes twice. `window` gives the same successor again to the immediate predecessor. */
+/**
+ * `strict` ends the login when a token comes twice. `window` answers the direct predecessor again with the same
+ * successor.
+ */
 export type ReplayPolicy = 'strict' | 'window';
 
-/** One refresh token, shown at the token endpoint. */
+/** A refresh token that was sent to the token endpoint. */
 export interface Presentation {
   /** Milliseconds since the server started. */
   readonly at: number;
@@ -18,31 +21,31 @@ export interface Presentation {
   readonly outcome: 'rotated' | 'repeated' | 'refused';
 }
 
-/** One login, as its server has it. */
+/** A login as its server knows it. */
 export interface Family {
   readonly endpoint: string;
   readonly clientId: string;
   /** The tokens that are good now. */
   accessToken: string;
   refreshToken: string;
-  /** A token came twice, and the login was ended. */
+  /** A token came twice, which ended the login. */
   revoked: boolean;
   readonly log: Presentation[];
 }
 
 export interface TokenServer {
   readonly endpoint: string;
-  /** A new login. */
+  /** Creates a login. */
   begin(policy: ReplayPolicy): Family;
   close(): Promise<void>;
 }
 
-/** How often the server gave new tokens for old ones. */
+/** Number of rotations in that login's log. */
 export function rotations({ log }: Family): number {
   return log.filter(({ outcome }) => outcome === 'rotated').length;
 }
 
-/** @param windowMs for how long `window` repeats its last answer */
+/** @param windowMs time for which `window` repeats its last answer, in milliseconds */
 export async function startTokenServer(windowMs = Number.POSITIVE_INFINITY): Promise<TokenServer> {
   interface Kept extends Family {
     readonly policy: ReplayPolicy;

@@ -1,7 +1,6 @@
 /**
- * Asks for a token, and meets its fate on the way: killed or stopped at a named step, by its own hand; or by its parent's,
- * which is told of each step. The first argument is JSON: `{ resource, dieAt?, stopAt?, tell? }`. Prints `done` if it got
- * so far.
+ * Asks for a token, and is killed or stopped at a named step: by itself, or by its parent, which it tells of a step.
+ * The first argument is JSON: `{ resource, dieAt?, stopAt?, tell? }`. Prints `done` if it gets that far.
  */
 import { subscribe } from 'node:diagnostics_channel';
 import { writeSync } from 'node:fs';
@@ -12,7 +11,7 @@ export interface WorkerSettings {
   readonly resource: string;
   readonly dieAt?: string | undefined;
   readonly stopAt?: string | undefined;
-  /** The step that the parent wants to hear of. */
+  /** The step to tell the parent of. */
   readonly tell?: string | undefined;
 }
 
