@@ -21,8 +21,8 @@ import {
 } from '../support/servers/lab.ts';
 
 /*
- * Several holders of one credential at one engine, each step of theirs held up at will. Real engines, real processes and real
- * crashes are in test/fleet.
+ * Several holders of one credential at one engine. The tests hold each of their steps. Real engines, real processes and
+ * real crashes are in test/fleet.
  */
 
 type Server = Awaited<ReturnType<typeof authorizationServer>>;
@@ -50,7 +50,7 @@ async function fleet(
   };
 }
 
-/** Holds the answers of that server back, each until its gate is opened. */
+/** Holds that server's answers back, each until its gate is opened. */
 function hold({ hooks }: Server, requests: number) {
   const answers = Array.from({ length: requests }, () => ({ made: gate(), go: gate() }));
   hooks.after = async (n) => {
@@ -60,11 +60,11 @@ function hold({ hooks }: Server, requests: number) {
   return answers as [(typeof answers)[0], ...typeof answers];
 }
 
-/** From now on it renews nothing, and its lease is over. */
+/** Stops the renewals of a process, and lets its lease lapse. */
 async function lapse(one: ReturnType<typeof engineProcess>, shared: SharedMemory): Promise<void> {
   one.engine.cut.add('renew');
   shared.advance(LEASE_MS + 100);
-  // By its own clock, too.
+  // The lease also lapses by the process's own clock.
   await new Promise((resolve) => setTimeout(resolve, LEASE_MS));
 }
 
@@ -113,7 +113,7 @@ describe('several holders of one credential at one engine', () => {
   test('a process whose lease others have taken after the clock was set forward sends nothing', async () => {
     const { at, shared, server, open } = await fleet('strict', { replay: 'strict' });
     const [claimed, go] = [gate(), gate()];
-    // Its own clock says that it holds the lease for a minute yet.
+    // By its own clock it holds the lease for one more minute.
     const first = engineProcess(shared, at, { leaseMs: 60_000 });
     const claim = first.engine.claim.bind(first.engine);
     first.engine.claim = async (request) => {
@@ -127,7 +127,7 @@ describe('several holders of one credential at one engine', () => {
     await claimed.opened;
     shared.advance(3_600_000);
     const got = await open().vault.token(RESOURCE);
-    // A claim of the last second is believed: a clock is not set while a request is on its way.
+    // A process trusts a claim of the last second, since nobody sets a clock while a request is on its way.
     await new Promise((resolve) => setTimeout(resolve, 1001));
     go.open();
     expect((await waiting).token.equals(got.token)).toBe(true);
@@ -214,7 +214,7 @@ describe('several holders of one credential at one engine', () => {
       const written = await write(...arguments_);
       if (lost) return written;
       lost = true;
-      // The record cannot be read again at first, either.
+      // At first the record cannot be read again either.
       one.engine.cut.add('read');
       setTimeout(() => one.engine.cut.delete('read'), 10);
       throw new StoreUnreachableError('The connection was cut.');
@@ -252,7 +252,7 @@ describe('several holders of one credential at one engine', () => {
     const pausing = open();
     const waiting = pausing.vault.token(RESOURCE);
     await failed.opened;
-    // The answer of a holder that was given up comes after all.
+    // The answer of a holder that was given up arrives after all.
     const late = credentialsAt(open().store, at).credentialStore;
     const held = (await late.find(CredentialId.of(RESOURCE, undefined)))?.held;
     if (held === undefined) throw new Error('It is gone.');
@@ -311,7 +311,7 @@ describe('several holders of one credential at one engine', () => {
     const one = open();
     const before = new Map(shared.rows);
     const got = await one.vault.token(RESOURCE);
-    // An asynchronous replica was promoted.
+    // A replica without the last write was promoted.
     for (const [key, row] of before) shared.rows.set(key, row);
     const again = await one.vault.token(RESOURCE, { rejectedGeneration: -1 });
     expect(again.token.equals(got.token)).toBe(true);
@@ -326,7 +326,7 @@ describe('several holders of one credential at one engine', () => {
     const got = await one.vault.token(RESOURCE);
     await other.vault.token(RESOURCE);
     await one.vault.close();
-    // An asynchronous replica was promoted, and the process that wrote is gone.
+    // A replica without the last write was promoted, and the process that wrote it has ended.
     for (const [key, row] of before) shared.rows.set(key, row);
     const again = await other.vault.token(RESOURCE, { rejectedGeneration: -1 });
     expect(again.token.equals(got.token)).toBe(true);

@@ -12,9 +12,9 @@ import {
   RESOURCE,
 } from '../support/servers/lab.ts';
 
-/* A request that got no answer may still be processed: nobody sends the same refresh token meanwhile. */
+/* The server may still process a request that got no answer, so nobody sends the same refresh token in the meantime. */
 
-/** A login whose last refresh ended so, that many milliseconds ago, as its lease's note tells. */
+/** A login whose last refresh ended with this error `agoMs` milliseconds ago, by the note of its lease. */
 async function afterFailure(error: TimeoutError | NetworkError, agoMs: number) {
   const server = await authorizationServer('strict');
   const at = await machine({ replay: 'strict' });

@@ -1,6 +1,6 @@
 /**
- * Asks for the token of the resource in the first argument, at the Redis of the second, and stops itself between the fence
- * and the first byte of its first request to a token endpoint. Prints the generation that it was given.
+ * Asks for the token of the resource in the first argument, at the Redis in the second. Stops itself between the fence
+ * and the first byte of its first request to a token endpoint. Prints the generation that it got.
  */
 import { writeSync } from 'node:fs';
 import { Socket } from 'node:net';
@@ -10,7 +10,7 @@ import { openVault } from '../../src/vault/vault.ts';
 const [resource = '', url = '', leaseMs = ''] = process.argv.slice(2);
 const write = Reflect.get(Socket.prototype, 'write') as (...given: unknown[]) => boolean;
 let isFirst = true;
-// What the fence let go is written by the prototype's method.
+// Requests that passed the fence are written by the prototype's method.
 Socket.prototype.write = function (this: Socket, ...given: unknown[]) {
   if (isFirst && String(given[0]).startsWith('POST ')) {
     isFirst = false;

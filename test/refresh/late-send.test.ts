@@ -25,11 +25,11 @@ import {
 } from '../support/servers/lab.ts';
 
 /*
- * A holder that is stopped after the last look at its lease, and before its first byte: so its request comes to the server
+ * A holder that is stopped after its last look at the lease and before its first byte. Its request reaches the server
  * after that of the next holder, whose claim is the later one.
  */
 
-/** One login at one engine, and leases on it. */
+/** A login at an engine, and functions that take leases on it. */
 async function leases() {
   const at = await machine();
   const shared = new SharedMemory();
@@ -47,7 +47,7 @@ async function leases() {
     onTestFinished(() => held.release());
     return { held, engine: process.engine, base };
   };
-  /** It renews nothing, and its lease is over, when `meanwhile` is done. */
+  /** Stops the renewals of a holder and lets its lease lapse, then runs `meanwhile`. */
   const lapsed = async <T>({ engine }: Awaited<ReturnType<typeof lease>>, meanwhile: () => Promise<T>) => {
     engine.cut.add('renew');
     shared.advance(LEASE_MS + 100);
@@ -187,7 +187,7 @@ test('dates a token by its request, not by the start of the connection', async (
   const { tokens } = await requestTokens(found.held.credential, at.environment, {
     timeoutMs: 10_000,
     onConnected: async () => {
-      // Until the clock that dates tokens has moved on.
+      // Waits until the clock that dates tokens has moved on.
       const connectedAt = Date.now();
       while (Date.now() - connectedAt < 5) await new Promise(setImmediate);
     },

@@ -26,7 +26,7 @@ afterEach(async () => {
   await servers.behave({});
 });
 
-/** The record as it lies in the store: the same text is the same credential. */
+/** The stored text of the record. The same text means the same credential. */
 async function recordText(home: Home): Promise<string> {
   const { address } = await stored(home, servers.resource);
   const found = await new DirectoryStore(home.layout, home.environment).read(address);
@@ -330,7 +330,7 @@ describe('a token that the MCP server refuses', () => {
   test('refreshes a token each time if it is refused late in its life, since it has served until then', async () => {
     const { home } = await loggedIn(await temporaryHome(), servers.resource);
     for (let refused = 1; refused <= 8; refused += 1) {
-      // Twenty of its sixty minutes are left.
+      // Leaves twenty of its sixty minutes.
       await leave(home, servers.resource, 20 * 60_000);
       const { generation } = await vaultAt(home).vault.token(servers.resource, {
         rejectedGeneration: refused,
@@ -363,7 +363,7 @@ describe('a token that the MCP server refuses', () => {
       hint: expect.stringContaining(`tell who runs "${servers.issuer}"`),
     });
     expect(await tokenRequests()).toBe(before + 4);
-    // What it has is still handed out to who does not complain of it.
+    // A caller that does not complain still gets the stored token.
     expect(await vaultAt(home).vault.token(servers.resource)).toMatchObject({ generation: refused });
   });
 

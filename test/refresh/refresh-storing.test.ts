@@ -29,7 +29,7 @@ beforeAll(async () => {
 afterAll(() => servers.stop());
 afterEach(() => void vi.restoreAllMocks());
 
-/** From now on each call of the vault looks at the store. */
+/** Makes each call of the vault read the store from now on. */
 function lookEachTime(): void {
   let clock = performance.now();
   vi.spyOn(performance, 'now').mockImplementation(() => (clock += 1000));
@@ -39,7 +39,7 @@ async function storedGeneration(home: Parameters<typeof stored>[0]): Promise<num
   return (await stored(home, servers.resource)).credential.generation;
 }
 
-/** A login whose token has expired, over a real store that takes no record while `broken`. */
+/** A login whose token has expired, over a real store that accepts no record while `broken`. */
 async function overFailingStore(error: Error = new StorageFullError('No space is left.')) {
   const home = await temporaryHome();
   await loggedIn(home, servers.resource);

@@ -33,7 +33,7 @@ afterEach(async () => {
   await servers.behave({ accessTokenTtlSeconds: 3600 });
 });
 
-/** What the server counted since. */
+/** The server's counters since `before`. */
 async function countedSince(before: Counters): Promise<Partial<Counters>> {
   const now = await servers.counters();
   return {
@@ -245,7 +245,7 @@ describe('several processes', () => {
       await endpoint.handler(request, response);
     });
     const stale = await expire(home, servers.resource);
-    // A store whose lease was lost unnoticed: both sides believe that they may refresh.
+    // A store that lost its lease unnoticed, so that both sides believe they may refresh.
     const store = storeAround(new DirectoryStore(home.layout, home.environment), {
       lock: async () => ({ note: async () => undefined, setNote: async () => {}, release: async () => {} }),
     });
@@ -279,7 +279,7 @@ describe('several processes', () => {
     const { log } = await useTokenEndpoint(home, servers.resource, (request, response) => {
       if (!first) return endpoint.handler(request, response);
       first = false;
-      // The one that is killed gets no answer.
+      // The process that is killed gets no answer.
     });
     await expire(home, servers.resource);
     const script = fileURLToPath(new URL('../support/processes/token-process.ts', import.meta.url));

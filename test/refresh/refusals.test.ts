@@ -11,7 +11,7 @@ import {
   storedAt,
 } from '../support/servers/lab.ts';
 
-/* A server that refuses, or answers what is no answer: when that ends a login, and how often it is asked. */
+/* A server that refuses, or gives senseless answers: when that ends a login, and how often the server is asked. */
 
 type Reply = (response: ServerResponse) => void;
 
@@ -109,7 +109,7 @@ test.each<[string, Reply]>([
       reply(response);
       return true;
     };
-    // The first interval is at least 750 ms; none of these 20 callers waits so long, and each asks again at once.
+    // The first interval is at least 750 ms. Each of these 20 callers gives up sooner, and each asks again at once.
     for (const { vault } of [one, other, one, other]) {
       await Promise.all(Array.from({ length: 5 }, () => ended(vault.token(RESOURCE, { timeoutMs: 100 }))));
     }
@@ -155,7 +155,7 @@ test('two refreshers together ask once an hour for a login that stays refused', 
   for (const { vault } of [one, other, one]) {
     expect(await vault.runRefresher({ once: true })).toMatchObject({ refreshed: 0, failures: [] });
   }
-  // The refusal is asked about twice, as any other.
+  // This refusal is asked about twice, like any other.
   expect(as.presented).toHaveLength(2);
 });
 
