@@ -5,7 +5,7 @@ import { requirement } from '../support/requirement.ts';
 
 const NO_PROC = requirement('there is no /proc', process.platform === 'linux');
 
-/* What doctor says of a system without tables of connections, such as macOS and Windows. */
+/* Findings of doctor on a system without tables of connections, such as macOS and Windows. */
 
 describe('doctor', () => {
   test('doctor says in one finding that the system does not tell who sends a redirect, and what to do', async () => {

@@ -1,11 +1,12 @@
 /*
- * The behaviours of the system that Holdfast grew from, by the numbers of its own test list, in Holdfast's form:
+ * The behaviours of the system that Holdfast grew from, in Holdfast's form, with the numbers of that system's test
+ * list:
  *
  * | number | shown in |
  * | --- | --- |
  * | 1-4, 8, 10, 11, 16-19, 23, 29 | this file |
  * | 5, 6, 7, 9, 20, 21, 22, 24-28 | test/keyring/resolution.test.ts |
- * | 12-15 | with the import of older layouts, which is not built yet |
+ * | 12-15 | with the import of older layouts, which does not exist yet |
  */
 import { chmod, lstat, mkdir, readdir, readFile, rename, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -26,7 +27,7 @@ beforeAll(async () => {
 });
 afterAll(() => servers.stop());
 
-/** Seals a credential for that resource through the vault's own parts. */
+/** Seals and stores a credential for that resource with the vault's own parts. */
 async function keep(home: Home, resource: string, account?: string): Promise<void> {
   const { credentialStore, keys } = partsAt(home);
   const name = CredentialId.of(resource, account);
@@ -148,7 +149,7 @@ describe('many credentials', () => {
     const whole = async () => {
       for (const name of names) {
         const found = await credentialStore.find(name);
-        // A reader sees nothing yet, or one whole credential of the right name.
+        // A reader finds nothing yet, or one whole credential with the right name.
         if (found === undefined) continue;
         const { resource, tokens } = found.held.credential;
         expect(resource).toBe(name.resource);

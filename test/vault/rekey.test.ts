@@ -17,7 +17,7 @@ beforeAll(async () => {
 });
 afterAll(() => servers.stop());
 
-/** The records that lie there, as `<kid>/<id>`, and what is on its way. */
+/** The stored records, as `<kid>/<id>`, and the copies that a move has made. */
 async function records({ layout }: Home): Promise<{ records: string[]; moving: string[] }> {
   const names = await readdir(layout.credentials, { recursive: true });
   const moving = await readdir(layout.moving).catch(() => []);

@@ -23,7 +23,7 @@ const run = (what: string, dieAt: number, { home, keyFile }: Machine) =>
     HOLDFAST_SEALING_KEY_FILE: keyFile,
   }).ended;
 
-/** A login whose key has been retired since. */
+/** A login whose key was retired afterwards. */
 async function retired() {
   const at = await machine();
   const disk = new DirectoryStore(at.layout, at.environment);
@@ -34,7 +34,7 @@ async function retired() {
   return { at, disk, token, records };
 }
 
-/** As a process leaves it that logs in under the newer key, and dies before it removes the earlier record. */
+/** The home of a process that logged in under the newer key and died before it removed the earlier record. */
 async function halfSuperseded() {
   const home = await retired();
   const dying = storeAround(home.disk, {
@@ -48,7 +48,7 @@ async function halfSuperseded() {
   return home;
 }
 
-/** Kills one process at each step that it takes, each at a home of its own. */
+/** Kills one process at each of its steps, each in its own home. */
 async function killedAtEach(
   what: string,
   prepare: () => ReturnType<typeof retired>,

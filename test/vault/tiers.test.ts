@@ -8,8 +8,8 @@ import { DesktopKeyring, opener } from '../support/keyrings/keyring.ts';
 import { type Servers, startServers } from '../support/servers/servers.ts';
 
 /*
- * A desktop with a keyring of its own, and sessions on the same machine that cannot reach it: each seals under its own
- * key, in one home.
+ * A desktop with its own keyring, and sessions on the same machine that cannot reach it. Each seals under its own key
+ * in one home.
  */
 
 let servers: Servers;
