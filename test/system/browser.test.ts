@@ -16,14 +16,14 @@ interface Opened {
 
 interface Desk {
   readonly directory: string;
-  /** Puts a program there that writes down how it was started. */
+  /** Writes a program that records how it was started. */
   readonly program: (name: string, ending?: string) => Promise<string>;
-  /** How the program was started; throws when it was not. */
+  /** Reads how the program was started. @throws if it was not */
   readonly opened: () => Promise<Opened>;
   readonly environment: (variables: Record<string, string>, platform?: NodeJS.Platform) => Environment;
 }
 
-/** A directory, with spaces in its name, that is all of the PATH but for the Node that runs the programs in it. */
+/** A directory with spaces in its name that is the whole PATH, except for the Node that runs its programs. */
 async function desk(): Promise<Desk> {
   const directory = join(await mkdtemp(join(tmpdir(), 'holdfast test ')), 'my programs');
   onTestFinished(() => rm(join(directory, '..'), { recursive: true, force: true }));
@@ -88,7 +88,7 @@ describe.skipIf(WINDOWS)('the program that BROWSER names', () => {
 
   test('counts a BROWSER program that keeps running as opened', async () => {
     const { program, environment } = await desk();
-    // It ends by itself, so that the test leaves nothing running.
+    // The program ends after a while, so that the test leaves nothing running.
     const BROWSER = await program('browser', 'setTimeout(() => {}, 3000)');
     expect(await openBrowser(URL_OF_LOGIN, environment({ BROWSER }))).toBe(true);
   });

@@ -4,7 +4,7 @@ import { decodeMessage, encodeCall, HEADER_BYTES, messageLength } from '../../sr
 import { MalformedMessageError, Variant } from '../../src/system/dbus/value.ts';
 import '../support/fixed-seed.ts';
 
-/* The services of the keyring tests read what is written here, and write what is read; these are the odd cases. */
+/* The services of the keyring tests read and write ordinary messages; these are the unusual cases. */
 
 const CALL = { destination: 'org.example', path: '/a', interface: 'org.example.I', member: 'M' };
 

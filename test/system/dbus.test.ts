@@ -11,7 +11,7 @@ import { installed, requirement } from '../support/requirement.ts';
 
 const NO_DBUS = requirement('dbus-daemon is not installed', installed('dbus-daemon'));
 
-/** A real bus that listens where it is told; its address as it prints it. */
+/** Starts a real bus at that address. @returns the address that the bus prints */
 async function busAt(address: string): Promise<string> {
   const args = ['--session', '--nofork', '--print-address=1', `--address=${address}`];
   const daemon = spawn('dbus-daemon', args, { stdio: ['ignore', 'pipe', 'ignore'] });
@@ -75,7 +75,7 @@ describe('a connection to a bus', () => {
   });
 
   test('a closed connection fails the calls that wait, and those that follow', async () => {
-    // Lets in, and answers the greeting only: its serial is 1.
+    // The bus admits the client and answers its greeting only, whose serial is 1.
     const hello = Buffer.from('6c0201000000000001000000080000000501750001000000', 'hex');
     const bus = await connectBus(await babblingBus(hello), deadlineIn(5_000));
     const waiting = canBeStarted(bus, 'org.example.Nothing', deadlineIn(60_000));

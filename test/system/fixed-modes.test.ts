@@ -8,7 +8,10 @@ import { temporaryDirectory } from '../support/homes/home.ts';
 import { installed, requirement } from '../support/requirement.ts';
 import { commandLine } from '../support/transcript.ts';
 
-/* Mounts of Windows disks and shares, vfat, some CIFS: chmod does nothing there, or fails. Debian's bindfs is such a one. */
+/*
+ * Mounts of Windows disks and shares, vfat and some CIFS, where chmod does nothing or fails. Debian's bindfs imitates
+ * them.
+ */
 
 const login = goodLogin();
 const trial = await mkdtemp(join(tmpdir(), 'holdfast-test-'));
@@ -30,7 +33,7 @@ function fuseWorks(): boolean {
 
 const NO_FUSE = requirement('bindfs is not installed, or this is not root with FUSE', fuseWorks());
 
-/** A directory where every file has that mode. */
+/** A directory in which every file has that mode. */
 async function withFixedModes(mode: string, chmod: 'ignore' | 'deny'): Promise<string> {
   const directory = await temporaryDirectory();
   expect(mounted(directory, [`--chmod-${chmod}`, '-p', mode])).toBe(true);

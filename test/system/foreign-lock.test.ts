@@ -16,7 +16,7 @@ async function age(...paths: readonly string[]): Promise<void> {
   for (const path of paths) await utimes(path, LONG_AGO, LONG_AGO);
 }
 
-/** What lies beside the file while the step runs, and what does afterwards. */
+/** Lists the files in the directory while the step runs, and afterwards. */
 async function seen(run: (file: string, step: () => Promise<string[]>) => Promise<string[]>) {
   const directory = await temporaryDirectory();
   const file = join(directory, 'file');

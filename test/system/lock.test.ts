@@ -86,7 +86,7 @@ describe.each<{ kind: LockKind }>([{ kind: 'flock' }, { kind: 'lease-file' }])(
       const codes = (await Promise.all(running.map(({ ended }) => ended))).map(({ code }) => code);
       expect(codes).toEqual([null, null, null, 0, 0, 0]);
       expect(await readFile(path, 'utf8')).toBe(String(10 + 11 + 12 + 3 * 40));
-      // The last holder may be one that was killed: its lease is the next one's to take over and remove.
+      // If the last holder was killed, the next one takes its lease over and removes it.
       await (await acquire(`${path}.lock`, 30_000)).release();
       const left = await readdir(dirname(path));
       expect(left.filter((name) => name.startsWith('a.lock.lock.'))).toEqual([]);

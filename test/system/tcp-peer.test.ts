@@ -31,7 +31,7 @@ const IPV6 = NO_IPV6 === undefined ? ([['::1', '::1']] as const) : [];
 const HOSTS = [
   ...IPV6,
   ['127.0.0.1', '127.0.0.1'],
-  // A server of IPv6 that takes IPv4 as well, and a client of IPv6 that reaches IPv4: mapped addresses.
+  // An IPv6 server that also accepts IPv4, and an IPv6 client that connects to IPv4: mapped addresses.
   ['::', '127.0.0.1'],
   ['127.0.0.1', '::ffff:127.0.0.1'],
 ] as const;
@@ -57,7 +57,7 @@ describe.skipIf(notLinux)('the user at the other end of a TCP connection', () =>
       const [accepted] = await arrival;
       onTestFinished(() => void accepted.destroy());
       await said(child);
-      // A reset reaches our end within the same moment; the kernel is asked only after the other process has said so.
+      // A reset arrives at once; the test asks the kernel only after the other process has reported it.
       expect(await tcpClientOf(accepted), how).toEqual({ kind: 'gone' });
     }
   });
@@ -89,7 +89,7 @@ describe.skipIf(NO_OTHER_USER)('another user of this machine', () => {
   test('recognises another user’s server that has not accepted the connection yet', async () => {
     const child = await tcpEnd(['listen', '127.0.0.1'], OTHER_USER);
     const port = Number(await said(child));
-    // A stopped process accepts nothing, and the kernel completes the connection for it.
+    // A stopped process accepts nothing, but the kernel completes the connection.
     child.kill('SIGSTOP');
     const socket = await connected(port, '127.0.0.1');
     expect(await tcpServerOf(socket)).toEqual({ kind: 'user', uid: OTHER_USER });
