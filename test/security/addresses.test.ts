@@ -5,7 +5,7 @@ import { remoteHost } from '../support/network/remote-host.ts';
 import { hostileServer } from '../support/servers/hostile-server.ts';
 import { challenge, metadata, OAUTH, RESOURCE } from '../support/servers/mcp-routes.ts';
 
-/* The review's list of special addresses, whole. test/oauth/addresses.test.ts says which class each range is of. */
+/* The whole list of special addresses from the review. test/oauth/addresses.test.ts gives the class of each range. */
 
 test.each([
   '127.0.0.1',
@@ -110,7 +110,7 @@ describe('a remote server', () => {
   });
 });
 
-/** An MCP server elsewhere, which publishes that document. */
+/** A remote MCP server that publishes that document. */
 function publishing(document: (origin: string) => object, changes: Record<string, unknown> = {}) {
   return hostileServer(
     (origin) => ({

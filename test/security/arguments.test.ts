@@ -7,8 +7,9 @@ import { SCRIPTED_BROWSER } from '../support/transcript.ts';
 import { command, userHome } from './command.ts';
 
 /*
- * The arguments of the programs that Holdfast starts. Every user of a machine can read them, in `ps` or /proc, so no secret may
- * stand there. One does, and has to: the browser is given the authorization URL, with its `state` (SECURITY.md).
+ * The arguments of the programs that Holdfast starts. Every user of a machine can read them with `ps` or in /proc, so
+ * no secret may be in them. The only exception is necessary: the browser gets the authorization URL with its `state`
+ * (SECURITY.md).
  */
 
 const SOURCES = fileURLToPath(new URL('../../src/', import.meta.url));
@@ -46,7 +47,7 @@ describe('secrets in the arguments of programs that Holdfast starts', () => {
   });
   afterAll(() => servers.stop());
 
-  /** What was started and sent while the commands ran, in one home. */
+  /** Runs the commands in one home. @returns the started programs, the sent forms and the outputs */
   async function recorded(
     commands: readonly (readonly string[])[],
     home: string,
@@ -76,7 +77,7 @@ describe('secrets in the arguments of programs that Holdfast starts', () => {
     };
   }
 
-  /** The value of each secret parameter that went to the authorization server (RFC 6749, RFC 7636, RFC 7009). */
+  /** The values of secret parameters sent to the authorization server (RFC 6749, RFC 7636, RFC 7009). */
   function secretsIn(forms: readonly URLSearchParams[]): string[] {
     const names = ['code', 'code_verifier', 'refresh_token', 'client_secret', 'token'];
     return forms.flatMap((form) => names.flatMap((name) => form.getAll(name)));
@@ -110,7 +111,7 @@ describe('secrets in the arguments of programs that Holdfast starts', () => {
     const state = url.searchParams.get('state') ?? '';
     expect(state.length).toBeGreaterThan(20);
     const secrets = [key, ...(outputs[1] ?? '').trim().split('\n'), ...secretsIn(forms)];
-    // The code, its verifier, the refresh token and the token that is revoked, the access token and the sealing key.
+    // The code, its verifier, the refresh token, the revoked token, the access token and the sealing key.
     expect(new Set(secrets).size).toBeGreaterThanOrEqual(5);
     const holding = (secret: string) => started.filter((args) => args.some((word) => word.includes(secret)));
     expect(secrets.filter((secret) => secret.length < 16 || holding(secret).length > 0)).toEqual([]);

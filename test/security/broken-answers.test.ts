@@ -4,7 +4,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { eventually, program, raw } from '../proxy/through.ts';
 import { command, userHome } from './command.ts';
 
-/* A server that breaks every rule of HTTP and MCP: nobody may crash, hang, or show what it said as it came. */
+/* A server that breaks every rule of HTTP and MCP. Nothing may crash, hang, or print its text unescaped. */
 
 const holdfast = command();
 const proxyProgram = program();
@@ -19,10 +19,10 @@ function empty(status: string, header = 'x: y'): string {
 const EVENTS = 'text/event-stream';
 const deep = (open: string, close: string) => `${open.repeat(20_000)}1${close.repeat(20_000)}`;
 
-/** To a request: its answer may still come on the stream that the proxy listens to, so there is none to wait for. */
+/** After this answer to a request, the real one may still come on the stream, so the test does not wait for it. */
 const NO_ANSWER = '204 with a body';
 
-/** As bytes in latin1. */
+/** Answers, as latin1 bytes. */
 const ANSWERS: readonly [string, string][] = [
   ['nothing', ''],
   ['no HTTP', 'garbage\r\n\r\n'],
@@ -80,7 +80,7 @@ const ANSWERS: readonly [string, string][] = [
   ['a question with one of our ids', answer('{"jsonrpc":"2.0","method":"ping","id":"holdfast-1"}')],
 ];
 
-/** Says that to whatever comes, and ends the connection in one way or the other. */
+/** Sends these bytes to every client, and ends the connection in one way or the other. */
 async function saying(bytes: string) {
   let hits = 0;
   const sockets = new Set<Socket>();
@@ -104,7 +104,7 @@ async function saying(bytes: string) {
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/mcp`, hits: () => hits };
 }
 
-/** The user sees a sentence: no crash, and no character that a terminal acts on. */
+/** The output is a message without a stack trace, and without control characters. */
 function checkSaid(text: string): void {
   expect(text).not.toMatch(/\bat .*\(node:|uncaught|\b(defect|bug) (of|in) Holdfast/i);
   expect(text).not.toMatch(/[^\P{Cc}\n\t]/u);
@@ -145,7 +145,7 @@ async function loggedIn(bytes: string): Promise<void> {
   const { code, out, err } = await holdfast.run(['login', server.url, '--no-browser', '--timeout', '1'], {
     home: await userHome(),
   });
-  // Those of the help's table, failures only.
+  // The exit codes of failures in the help's table.
   expect([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]).toContain(code);
   checkSaid(out + err);
   expect(err).not.toBe('');

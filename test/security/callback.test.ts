@@ -12,9 +12,9 @@ test('the callback server still answers a browser while 1,500 connections are ha
     const socket = connect({ host: hostname, port: Number(port) });
     onTestFinished(() => void socket.destroy());
     socket.on('error', () => {});
-    // Taken or turned away: either is an answer.
+    // Accepted or rejected: both are answers.
     await Promise.race([once(socket, 'connect'), once(socket, 'close')]);
-    // A head that never ends.
+    // A header section that never ends.
     socket.write(`GET /callback HTTP/1.1\r\nhost: a`);
   });
   await Promise.all(settled);

@@ -7,10 +7,10 @@ import { bundled } from '../support/homes/bundle.ts';
 import { temporaryDirectory } from '../support/homes/home.ts';
 import type { Ended } from '../support/processes/process.ts';
 
-/* `holdfast` as a user runs it: one file, in a directory of the user's, with the file keyring. */
+/* `holdfast` as a user runs it: one file, in the user's directory, with the file keyring. */
 
 export interface Where {
-  /** `HOME`, and the working directory unless that is given. */
+  /** `HOME`, and also the working directory unless one is given. */
   readonly home: string;
   readonly directory?: string;
   readonly input?: string;
@@ -22,7 +22,7 @@ export interface Command {
   run(args: readonly string[], where: Where): Promise<Ended>;
 }
 
-/** Built once for the tests of a file, which call this at its top. */
+/** Builds the command once for the tests of a file, which calls this at its top. */
 export function command(): Command {
   let directory = '';
   let file = '';
@@ -39,7 +39,7 @@ export function command(): Command {
       let [out, err] = ['', ''];
       child.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()));
       child.stderr.on('data', (chunk: Buffer) => (err += chunk.toString()));
-      // A command that reads nothing may have ended.
+      // A command that reads no input may have ended.
       child.stdin.on('error', () => {}).end(input);
       return new Promise((resolve, reject) => {
         child.once('error', reject);
@@ -49,7 +49,7 @@ export function command(): Command {
   };
 }
 
-/** A home directory of a user, for one test. */
+/** A user's home directory for one test. */
 export async function userHome(): Promise<string> {
   const home = join(await temporaryDirectory(), 'user');
   await mkdir(home, { mode: 0o700 });
@@ -59,7 +59,7 @@ export async function userHome(): Promise<string> {
 export const RESOURCE = 'https://mcp.example.com/mcp';
 export const TOKEN = 'access-SECRET';
 
-/** A login as `holdfast import -` takes it: an hour of life, and nothing that a server would be asked. */
+/** A login in the format of `holdfast import -`, with an hour of life. No server is needed for it. */
 export function exported(changes: Readonly<Record<string, unknown>> = {}): string {
   const now = Date.now();
   return JSON.stringify({

@@ -13,7 +13,7 @@ import { shellPath } from '../../src/system/files/storage-error.ts';
 import { temporaryDirectory } from '../support/homes/home.ts';
 import { requirement } from '../support/requirement.ts';
 
-/* What Holdfast writes into other programs' files, and into commands that a shell reads. */
+/* The text that Holdfast writes into other programs' files and into shell commands. */
 
 const NO_SH = requirement('there is no sh', process.platform !== 'win32');
 const run = promisify(execFile);
@@ -67,7 +67,7 @@ describe.each([
     'agents:\n  root:\n    model: x\n    toolsets:\n      - type: mcp\n        command: k\n',
   ],
 ] as const)('the %s entry in %s', (id, name, start) => {
-  // 224 of each format.
+  // 224 cases for each format.
   test.each(URLS)(
     'holds exactly the intended words for %j and every hostile label, and leaves the rest',
     async (url) => {
@@ -88,7 +88,7 @@ describe.each([
             program: ['holdfast'],
           });
         } catch (error) {
-          // Refused is as good: nothing was written.
+          // A refusal is as good, if nothing was written.
           expect(error).toBeInstanceOf(InvalidArgumentError);
           expect(await readFile(file, 'utf8')).toBe(start);
           continue;
@@ -98,7 +98,7 @@ describe.each([
         const args = ['proxy', resource, ...(account === DEFAULT_ACCOUNT ? [] : [`--account=${account}`])];
         const [entry, ...others] = entriesIn(values).filter(({ command }) => command === 'holdfast');
         expect([account, entry?.['args'], others]).toEqual([account, args, []]);
-        // Without the entry, what was there before.
+        // Without its entry, the file holds the same values as before.
         const before = JSON.stringify(format.parse(start));
         expect(JSON.stringify(without(values, entry))).toBe(before);
       }
@@ -149,7 +149,7 @@ describe.skipIf(NO_SH)('a command line for a shell', () => {
 
 type Fields = Readonly<Record<string, unknown>>;
 
-/** Every object below that has a `command`. */
+/** Every nested object that has a `command`. */
 function entriesIn(values: unknown): Fields[] {
   if (typeof values !== 'object' || values === null) return [];
   const own = Object.hasOwn(values, 'command') ? [values as Fields] : [];

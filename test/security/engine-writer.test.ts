@@ -6,18 +6,18 @@ import { HOSTILE_TEXTS, unprintableIn } from '../support/hostile-text.ts';
 import { command, exported, RESOURCE, userHome } from './command.ts';
 
 /*
- * Somebody who can write to the engine, and has no key: the names of records, tenants' journals and the notes of leases are theirs.
- * Nothing of it reaches a terminal as it is, whatever command shows it.
+ * An attacker who can write to the engine but has no key. The names of records, the tenants' journals and the notes of
+ * leases are under their control. No command may print that text unescaped to a terminal.
  */
 
 const holdfast = command();
-/** All in one, but for what no engine stores in a text. */
+/** All hostile texts in one, without the characters that no engine stores. */
 const HOSTILE = HOSTILE_TEXTS.map(([, text]) => text)
   .join(' ')
   .replaceAll(/[\0\p{Cs}]/gu, '');
 const NAMES = [HOSTILE.slice(0, 60), ...HOSTILE_TEXTS.map(([, text]) => text.replaceAll(/[\0\p{Cs}]/gu, ''))];
 
-/** The login that is in the engine, its token over: whoever wants one reads the note of the lease. */
+/** A login in the engine whose token has expired, so that each call for a token reads the lease's note. */
 async function person(store: string) {
   const home = await userHome();
   const key = (await holdfast.run(['key', 'new'], { home })).out.trim();
@@ -31,7 +31,7 @@ async function person(store: string) {
   return { home, variables, run };
 }
 
-/** What a note of ours has, so that it is believed; the writer guesses the time of the login. */
+/** A note with all members of a real one, so that it is believed. The writer guesses the time of the login. */
 function noteFor(loggedInAt: number): string {
   return JSON.stringify({
     generation: 1,

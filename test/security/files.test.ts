@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { requirement } from '../support/requirement.ts';
 import { command, exported, RESOURCE, TOKEN, userHome } from './command.ts';
 
-/* What lies on the disk, and what Holdfast says when somebody has been there. */
+/* The files on disk, and Holdfast's errors when somebody has changed them. */
 
 const holdfast = command();
 const NOT_ROOT = requirement('only root can give files away', process.geteuid?.() === 0);

@@ -6,12 +6,15 @@ import { sampleCredential } from '../support/homes/credential.ts';
 import { temporaryHome } from '../support/homes/home.ts';
 import { vaultAt } from '../support/homes/vault.ts';
 
-/* Beside test/core/handover.test.ts (altered and replayed blobs) and test/transfer/transfer.test.ts (a sender who lies). */
+/*
+ * See also test/core/handover.test.ts (altered and replayed blobs) and test/transfer/transfer.test.ts (a sender who
+ * lies).
+ */
 
 const resource = 'https://mcp.example/mcp';
 const about = { resource, account: 'default', mode: 'move', expiresAt: Date.now() + 60_000 } as const;
 
-// The points of small order of Curve25519, as https://cr.yp.to/ecdh.html#validate lists them.
+// The points of small order of Curve25519, from https://cr.yp.to/ecdh.html#validate.
 test.each([
   '0000000000000000000000000000000000000000000000000000000000000000',
   '0100000000000000000000000000000000000000000000000000000000000000',

@@ -3,7 +3,7 @@ import { program, raw } from '../proxy/through.ts';
 import { seededHome } from '../support/homes/seeded-home.ts';
 import { answer, type Handler, hostileServer, type Routes } from '../support/servers/hostile-server.ts';
 
-/* Where `holdfast proxy` sends the token and the user's own headers, and what a server can make of the client's channel. */
+/* Where `holdfast proxy` sends the token and the user's headers, and what a server can do to the client's channel. */
 
 const holdfast = program();
 const HELLO = { protocolVersion: '2025-11-25', capabilities: {}, serverInfo: { name: 'bad', version: '1' } };
@@ -14,7 +14,7 @@ function result(id: unknown, value: object): string {
   return JSON.stringify({ jsonrpc: '2.0', id, result: value });
 }
 
-/** A proxy to a server that answers `initialize` as the test says, with a login to it. */
+/** A proxy with a login, to a server that answers `initialize` as the test says. */
 async function proxied(routes: Routes, ...more: string[]) {
   const server = await hostileServer(routes);
   const url = `${server.origin}/mcp`;
@@ -24,7 +24,7 @@ async function proxied(routes: Routes, ...more: string[]) {
   return { server, proxy, token: home.token };
 }
 
-/** To a POST with a request in it; what else there is, is refused. */
+/** Routes that answer a POST with a request in it, and refuse everything else. */
 function toRequests(
   handler: (id: unknown, response: Parameters<Handler>[1], method: string) => void,
 ): Routes {
@@ -160,7 +160,7 @@ describe('the proxy', () => {
       params: { name: 'n\r\nx-injected: 3', _meta: meta },
     });
     await proxy.next(({ id }) => id === 7);
-    // It lives.
+    // The proxy still runs.
     expect((await proxy.begin()).result).toBeDefined();
     await proxy.end();
     for (const { headers } of server.log) expect(headers).not.toHaveProperty('x-injected');

@@ -13,13 +13,13 @@ import { stored, vaultAt } from '../support/homes/vault.ts';
 import { type Servers, startServers } from '../support/servers/servers.ts';
 
 /*
- * `anyone`: tokens may go to servers that other users of this machine run. Only the person may allow that, by --lenient
- * other-local-users or config.json; whoever makes a blob, an export or another program's file may not.
+ * `anyone`: tokens may go to servers that other users of this machine run. Only the user may allow that, by --lenient
+ * other-local-users or in config.json. The author of a blob, an export or another program's file may not.
  */
 
 const RESOURCE = 'https://mcp.example/mcp';
 
-/** Both ways in which a record says it, with the leniency that a login of the person's would have. */
+/** Both ways to write that permission into a record, with the leniency of a login that the user made. */
 const CLAIMS: readonly [string, object][] = [
   ['reach', { reach: 'anyone' }],
   ['otherLocalUsers', { reach: 'anywhere', otherLocalUsers: true }],
@@ -34,7 +34,7 @@ function claiming(claims: object): string {
   });
 }
 
-/** With a setting of the person's that allows private addresses, which is not this. */
+/** A home whose user allows private addresses, which is another permission. */
 async function home() {
   const made = await temporaryHome();
   const { vault } = vaultAt(made);

@@ -12,7 +12,7 @@ import { secretsSeen } from '../support/leaks.ts';
 import { requirement } from '../support/requirement.ts';
 import { command, exported, RESOURCE, TOKEN, userHome } from './command.ts';
 
-/* Where a secret could show itself: in what is printed, in what other programs see, in errors. */
+/* Places where a secret could appear: output, data that other programs can read, errors. */
 
 const holdfast = command();
 const NO_PROC = requirement('there is no /proc', process.platform === 'linux');
@@ -76,7 +76,7 @@ describe.skipIf(NO_PROC)('the list of processes', () => {
   test('the list of processes holds no token in any argument while a command runs with one', async () => {
     const home = await userHome();
     await holdfast.run(['import', '-'], { home, input: exported() });
-    // What the command sees of all processes of the machine: its parent above all.
+    // The command reads the command lines of all processes on the machine, above all that of its parent.
     const look = `const fs = require('fs');
 for (const pid of fs.readdirSync('/proc')) if (/^\\d+$/.test(pid)) try {
   process.stdout.write(pid + ' ' + fs.readFileSync('/proc/' + pid + '/cmdline', 'utf8').replaceAll('\\0', ' ') + '\\n');

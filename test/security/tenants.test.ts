@@ -4,7 +4,7 @@ import { InvalidArgumentError } from '../../src/errors.ts';
 import { postgresMigration, postgresStore } from '../../src/postgres.ts';
 import { NO_POSTGRES, type Postgres, startPostgres } from '../support/engines/postgres.ts';
 
-/* What a database role that is admitted to one tenant can do to another. */
+/* The powers of a database role of one tenant over another tenant. */
 
 describe.skipIf(NO_POSTGRES)('a database role of one tenant', () => {
   let postgres: Postgres;
