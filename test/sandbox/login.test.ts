@@ -18,15 +18,15 @@ import { type Servers, startServers } from '../support/servers/servers.ts';
 import { commandLine } from '../support/transcript.ts';
 
 /*
- * From end to end where there is nothing: no browser, no display, no D-Bus, no home, a root that cannot be written, a network
- * of one's own. A person logs in; the sandbox is killed; the next one on the same volume is logged in.
+ * End-to-end logins where nothing is available: no browser, no display, no D-Bus, no home, a read-only root, and a
+ * separate network. A person logs in, the sandbox is killed, and the next one on the same volume is logged in.
  */
 
 const MISSING = NO_SANDBOX ?? NO_TERMINAL;
 
 let image: Image;
 let servers: Servers;
-/** The same with device codes. */
+/** Servers that also offer device codes. */
 let devices: Servers;
 beforeAll(async () => {
   if (MISSING !== undefined) return;
@@ -41,7 +41,7 @@ afterAll(() => Promise.all([image?.remove(), servers?.stop(), devices?.stop()]))
 const PROMPT = 'Paste the address here: ';
 const authorizationUrl = (at: Terminal) => /http\S+\/auth\?\S+/.exec(at.shown())?.[0] ?? '';
 
-/** A command that stays when it is done, as an agent does that logs in and works on. */
+/** A command that stays after the login, like an agent that logs in and works on. */
 function staying(command: string): string {
   return `${HOLDFAST_THERE} ${command} && echo still here && exec sleep 1000`;
 }
@@ -53,7 +53,7 @@ async function killed(sandbox: Terminal): Promise<void> {
   while (existsSync(`/proc/${sandbox.pid}`)) await sleep(10);
 }
 
-/** Logs in with a browser outside, whose redirect leads to nowhere of the sandbox’s; the address that it ends at. */
+/** Logs in with a browser outside, where nothing of the sandbox listens at the redirect. @returns the final address */
 async function browsedElsewhere(url: string): Promise<string> {
   const port = Number(new URL(new URL(url).searchParams.get('redirect_uri') ?? '').port);
   const page = createServer((_request, response) => response.end('Something else on this machine.'));
@@ -74,7 +74,7 @@ async function freePort(): Promise<number> {
   return typeof address === 'object' && address !== null ? address.port : 0;
 }
 
-/** That new sandboxes on the volume have the login, and refresh it once between two of them. */
+/** Checks that new sandboxes on the volume have the login, and refresh it once between two of them. */
 async function expectOneRefresh(at: Place, from: Servers): Promise<void> {
   const list = await at.start(['list', '--json']).ended;
   expect(JSON.parse(list.out)).toMatchObject({ credentials: [{ resource: from.resource, state: 'fresh' }] });

@@ -19,7 +19,7 @@ import {
 } from '../support/sandbox/sandbox.ts';
 import { type Servers, startServers } from '../support/servers/servers.ts';
 
-/* Where logins may lie, and who can open them: the recipes of docs/sandboxes.md. */
+/* Where logins can be stored and who can open them: the recipes of docs/sandboxes.md. */
 
 const NO_CHROOT = requirement(
   'it is not Linux as root, which may mount and chroot, with Node in /usr',
@@ -41,14 +41,14 @@ beforeAll(async () => {
 });
 afterAll(() => Promise.all([image.remove(), servers.stop()]));
 
-/** A file as platforms mount secrets: readable, from elsewhere than the volume. */
+/** A file as platforms mount secrets: readable, and not on the volume. */
 async function mounted(text: string, inside: string): Promise<string[]> {
   const path = join(await temporaryDirectory(), 'secret');
   await writeFile(path, `${text}\n`, { mode: 0o400 });
   return ['--ro-bind', path, inside];
 }
 
-/** Logs in as a service does, which needs nobody. */
+/** Logs in as a service, without a person. */
 async function loggedInAsRobot(
   at: Place,
   { variables = {}, mounts = [] }: { variables?: Record<string, string>; mounts?: readonly string[] } = {},
@@ -131,7 +131,7 @@ describe.skipIf(NO_SANDBOX !== undefined)('a home in a sandbox', () => {
     const wrong = { ...options, mounts: await mounted('another one', path) };
     const refused = await at.start(['token', servers.resource], wrong).ended;
     expect({ code: refused.code, out: refused.out }).toEqual({ code: 4, out: '' });
-    // Nothing of that has harmed it.
+    // The failures above have not harmed the login.
     expect((await at.start(['token', servers.resource], options).ended).code).toBe(0);
   });
 
@@ -152,7 +152,7 @@ describe.skipIf(NO_SANDBOX !== undefined)('a home in a sandbox', () => {
   test('refuses a volume whose modes the platform has loosened, and names the command that fixes it', async () => {
     const at = await place(image, [servers]);
     await loggedInAsRobot(at);
-    // What the group of a pod (fsGroup) does to a volume when it is mounted.
+    // The mode that a pod's fsGroup gives a volume when it is mounted.
     await chmod(at.home.path, 0o2770);
     const { code, out, err } = await at.start(['token', servers.resource]).ended;
     expect({ code, out }).toEqual({ code: 6, out: '' });
@@ -174,14 +174,14 @@ describe.skipIf(NO_CHROOT !== undefined)('a bare chroot without /proc, /dev and 
       [await MODULES, await MODULES],
     ];
     for (const [, inside] of binds) await mkdir(join(root, inside), { recursive: true });
-    // As an initialising container leaves it: the volume belongs to root, the directory in it to the user.
+    // As an init container leaves it: the volume belongs to root, and the directory in it to the user.
     const store = join(root, 'volume', 'holdfast');
     await mkdir(store, { recursive: true });
     await chmod(store, 0o700);
     await chown(store, uid, uid);
     const secret = join(root, 'mcp-secret');
     await writeFile(secret, SECRET, { mode: 0o444 });
-    // Docker mounts its secrets read-only: then it decided who may read them.
+    // Docker mounts its secrets read-only, so Docker decides who may read them.
     const closed = `mount --bind '${secret}' '${secret}' && mount -o remount,bind,ro '${secret}'`;
     const mounts = [...binds.map(([from, to]) => `mount --bind '${from}' '${join(root, to)}'`), closed].join(
       ' && ',
