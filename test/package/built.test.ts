@@ -11,7 +11,7 @@ import { start } from '../support/processes/process.ts';
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const DIST = join(ROOT, 'dist');
 
-/** From below to above, as `npm run layers` has them. */
+/** The layers from bottom to top, as in `npm run layers`. */
 const LAYERS = (createRequire(import.meta.url)('../../scripts/layers.cjs') as [string, string][]).map(
   ([, path]) => new RegExp(path.replace(/^\^src\//, '^').replaceAll('\\.ts', '\\.js')),
 );
@@ -47,7 +47,7 @@ async function modules(): Promise<string[]> {
   return names.filter((name) => name.endsWith('.js'));
 }
 
-/** Everything that is loaded with a file, because it is imported and not asked for later. */
+/** All modules that a file loads by static imports. */
 async function loadedWith(entry: string): Promise<Set<string>> {
   const seen = new Set<string>();
   const queue = [entry];
@@ -159,7 +159,7 @@ describe('the package', () => {
       'SECURITY.md',
       'package.json',
     ]);
-    // As npm would lay it out, with the dependencies that package.json names and no others.
+    // The layout that npm would create, with only the dependencies of package.json.
     const modules = join(place, 'node_modules');
     await mkdir(join(modules, 'holdfast'), { recursive: true });
     execFileSync('tar', [
@@ -192,7 +192,7 @@ describe('the package', () => {
 test('no command loads a module, a setting or a variable from the working directory', async () => {
   const directory = await temporaryDirectory();
   const mark = join(directory, 'LOADED');
-  // Every package that is there, or may be.
+  // Every package that Holdfast uses or may use.
   const { dependencies, optionalDependencies, peerDependencies } = JSON.parse(
     await readFile(join(ROOT, 'package.json'), 'utf8'),
   ) as Record<string, Record<string, string>>;

@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 
 const ROOT = new URL('../../', import.meta.url);
 
-/** The rows of the table of requirements: number, level, requirement, where in the code, which test. */
+/** The rows of the table of requirements: number, level, requirement, code, tests. */
 function rows(): string[][] {
   const text = readFileSync(new URL('docs/conformance.md', ROOT), 'utf8');
   return text
@@ -13,7 +13,7 @@ function rows(): string[][] {
     .map((line) => line.split('|').map((cell) => cell.trim()));
 }
 
-/** The paths that a cell names. */
+/** The paths in a cell. */
 function paths(cell = ''): string[] {
   return [...cell.matchAll(/`([^`]+)`/g)].map(([, path = '']) => path);
 }

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 
-/* Documents that promise something: the last column of each table below the heading names what shows it. */
+/* Documents that promise something. The last column of each table below the heading names the proof. */
 
 const ROOT = new URL('../../', import.meta.url);
 
@@ -24,7 +24,7 @@ test.each(TABLES)(
     const text = readFileSync(new URL(document, ROOT), 'utf8');
     const section = text.slice(text.indexOf(heading) + heading.length);
     const [, body = ''] = /^\n(.*?)(?=\n## |$)/s.exec(section) ?? [];
-    // Below the line of hyphens.
+    // The rows below the line of hyphens.
     const [, ...rows] = body.split('\n').filter((line) => /^\| (?!-)/.test(line));
     expect(rows.length).toBeGreaterThan(8);
     for (const row of rows) {

@@ -4,8 +4,8 @@ import ts from 'typescript';
 import { expect, test } from 'vitest';
 
 /*
- * What the package exports, as TypeScript declares it, without comments. A change of it is read here, line by line, in the
- * commit that makes it: `npx vitest run test/package/public-api -u` writes the file again.
+ * The exports of the package as TypeScript declares them, without comments. A commit that changes them shows the change
+ * line by line here: `npx vitest run test/package/public-api -u` writes the file.
  */
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
@@ -14,7 +14,7 @@ interface Manifest {
   readonly exports: Readonly<Record<string, string | { readonly types: string }>>;
 }
 
-/** Entry points by name, as their source files. */
+/** Source files of the entry points, by name. */
 function entryPoints(): ReadonlyMap<string, string> {
   const { exports } = JSON.parse(readFileSync(`${ROOT}package.json`, 'utf8')) as Manifest;
   return new Map(
@@ -31,7 +31,7 @@ function entryPoints(): ReadonlyMap<string, string> {
   );
 }
 
-/** A program over the entry points, and the declarations that it emits, by source file. */
+/** Compiles the entry points. @returns the program and the emitted declarations, by source file */
 function declared(roots: readonly string[]) {
   const { config } = ts.readConfigFile(`${ROOT}tsconfig.build.json`, (path) => ts.sys.readFile(path)) as {
     config: object;
