@@ -19,7 +19,7 @@ function accepted(credential: Credential): Promise<Credential> {
   });
 }
 
-/** Every string in it, secrets too, by its path. */
+/** All strings in a value, secrets included, by path. */
 function stringsIn(value: unknown, path = ''): [path: string, text: string][] {
   if (value instanceof Secret) return [[path, value.reveal()]];
   if (typeof value === 'string') return [[path, value]];
@@ -83,7 +83,7 @@ const TIMES: readonly (readonly string[])[] = [
   ['epoch'],
 ];
 
-/** Refused with a reason, or clean; nothing between. */
+/** Checks that a credential is refused with a reason, or is clean. */
 async function checkOutcome(credential: Credential | undefined): Promise<void> {
   if (credential === undefined) return;
   const result = await accepted(credential).catch((error: unknown) => error);

@@ -27,7 +27,7 @@ function said({ out }: Ended): { blob?: string; code?: string; steps: number } {
   return JSON.parse(out) as { blob?: string; code?: string; steps: number };
 }
 
-/** The refresh token of the login that lies there, if one that can be used does. */
+/** Whether the home has the login with its refresh token. */
 async function holds(home: Home, resource: string): Promise<boolean> {
   const found = await partsAt(home).credentialStore.find(CredentialId.of(resource, undefined));
   return found?.held.credential.tokens.refreshToken?.reveal() === 'the-refresh-token';
@@ -55,7 +55,7 @@ describe('a move that is killed at any step', () => {
       await sandbox.receive(blob, { replace: true });
       expect(await holds(there, home.resource)).toBe(true);
     }
-    // Both happened, or the kills were not where they should be.
+    // Both outcomes occurred; otherwise the kills missed their steps.
     expect(stayed).toBeGreaterThan(0);
     expect(stayed).toBeLessThan(steps);
   });
@@ -103,7 +103,7 @@ describe('a receiver that is killed at any step', () => {
     const whole = await invited();
     const { steps } = said(await run(whole.home, ['receive', whole.blob]).ended);
     const { home, blob } = await invited();
-    // The last write, of three steps, forgets what was opened.
+    // The last write takes three steps, and forgets the opened code.
     await run(home, ['receive', blob], { DIE_AT: String(steps - 2) }).ended;
     const { credentialStore } = partsAt(home);
     const found = await credentialStore.find(CredentialId.of(laptop.resource, undefined));

@@ -30,14 +30,14 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-/** A laptop with a login, and a sandbox with nothing. */
+/** A laptop with a login, and a sandbox without one. */
 async function machines() {
   const laptop = await loggedIn(await temporaryHome(), servers.resource);
   const home = await temporaryHome();
   return { laptop, sandbox: { home, ...vaultAt(home) } };
 }
 
-/** Later, by the wall clock. */
+/** Moves the wall clock forward. */
 function letPass(ms: number): void {
   vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + ms });
 }
@@ -51,7 +51,7 @@ async function handOver(from: Vault, to: Vault, options: Omit<SendOptions, 'to'>
   return { sent, received };
 }
 
-/** What lies in the sandbox for hand-overs. */
+/** The files of hand-overs in that home. */
 async function handoverFiles({ layout }: Home): Promise<string[]> {
   return readdir(layout.handover).catch(() => []);
 }
@@ -73,7 +73,7 @@ describe('an access token that is handed over', () => {
     const { tokens, client, server } = (await stored(sandbox.home, servers.resource)).credential;
     expect(tokens.refreshToken).toBeUndefined();
     expect(client.clientSecret).toBeUndefined();
-    // To revoke it there could end the login here.
+    // Revoking it on the other machine could end the login here.
     expect(server.revocationEndpoint).toBeUndefined();
     expect(await contentsOf(laptop.home.layout.credentials)).toEqual(before);
   });
@@ -334,7 +334,7 @@ describe('a blob that is refused', () => {
     const late = { code: 'handover-expired', message: expect.stringContaining('was good until') };
     await expect(sandbox.vault.receive(blob)).rejects.toMatchObject(late);
     await sandbox.vault.invite();
-    // Even if the clock is set back.
+    // The clock is set back, which must not help.
     letPass(-61_000);
     await expect(sandbox.vault.receive(blob)).rejects.toMatchObject(late);
   });
