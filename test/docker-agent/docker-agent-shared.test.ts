@@ -11,7 +11,7 @@ import { accepted, scripted } from '../support/homes/vault.ts';
 import { holdfast, start, TYPESCRIPT } from '../support/processes/process.ts';
 import { type Servers, startServers } from '../support/servers/servers.ts';
 
-/* docker-agent's store with several processes at it, and over more than one refresh. */
+/* docker-agent's store with several processes, and over several refreshes. */
 
 let servers: Servers;
 beforeAll(async () => {
@@ -36,7 +36,7 @@ function vaultOf({ directory, environment }: Place) {
   return vault;
 }
 
-/** A login at the server of the test that docker-agent alone has made: nothing of ours lies beside it. */
+/** A login at the test's server that docker-agent alone has made, without Holdfast's files. */
 async function theirLogin(changes: Readonly<Record<string, unknown>> = {}): Promise<Place> {
   const at = await place();
   await vaultOf(at).login(servers.resource, { interaction: scripted });
@@ -52,7 +52,7 @@ async function changeEntry(at: Place, changes: Readonly<Record<string, unknown>>
 }
 
 describe('the endpoints of a login that docker-agent alone has made', () => {
-  /** How often the MCP server was asked without a token, as discovery does. */
+  /** Counts requests to the MCP server without a token, which discovery makes. */
   const asked = async (step: () => Promise<unknown>) => {
     const before = (await servers.resourceCounters()).refused;
     await step();

@@ -42,7 +42,7 @@ interface Place {
   readonly home: string;
 }
 
-/** A place for docker-agent's files that is not made yet. */
+/** A directory for docker-agent's files, which does not exist yet. */
 async function place(): Promise<Place> {
   const { path, environment } = await temporaryHome();
   return { directory: join(path, '..', 'cagent'), environment, home: path };
@@ -66,7 +66,7 @@ function vaultOf({ directory, environment }: Place, options: VaultOptions = {}) 
   return vault;
 }
 
-/** docker-agent's tokens, and the key of each, in bytes. */
+/** The bytes of docker-agent's tokens and of their key. */
 async function theirBytes({ directory }: Place): Promise<string> {
   const names = ['mcp-oauth-tokens.enc', 'mcp-oauth-keyring/oauth:encryption-key'];
   return (await Promise.all(names.map((name) => readFile(join(directory, name), 'base64')))).join();
@@ -109,7 +109,7 @@ describe('a store that docker-agent wrote', () => {
       },
       {
         resource: NOTION,
-        // It is dated in 2031, by a clock that was ahead: it has an hour left at most, and is refreshed when it is used.
+        // A clock that was ahead dated it in 2031. It has at most an hour left, and is refreshed at its next use.
         state: 'stale',
         expiresAt: expect.any(Number) as number,
         canRefresh: true,
@@ -171,7 +171,7 @@ describe('a store that docker-agent wrote', () => {
 });
 
 describe('a login in docker-agent’s store', () => {
-  /** As docker-agent would find it: the token lapses at once. */
+  /** Writes an expired token, as docker-agent would find it. */
   async function lapse(at: Place, changes: Readonly<Record<string, unknown>> = {}): Promise<void> {
     const bundle = new Map(await bundleAt(at.directory, at.environment));
     const entry = {
@@ -287,7 +287,7 @@ describe('a login in docker-agent’s store', () => {
 });
 
 describe('a store that does not open', () => {
-  /** Nothing that is tried may change docker-agent's files. */
+  /** Checks that all operations fail and change none of docker-agent's files. */
   async function refused(at: Place, error: new (...args: never[]) => Error): Promise<void> {
     const before = await theirBytes(at);
     const vault = vaultOf(at);
@@ -478,7 +478,7 @@ test('reads, lists and changes a bundle of 10 MB with 5,000 entries', async () =
 
 describe('a crash in the middle of a write', () => {
   const RESOURCE = 'https://ours.example/mcp';
-  // The record, what lies beside, and the bundle are staged in this order; the last two then take their names.
+  // The record, Holdfast's own file and the bundle are staged in this order. The last two then get their names.
   test.each([
     ['file-staged', 1],
     ['file-staged', 2],
@@ -509,7 +509,7 @@ describe('a crash in the middle of a write', () => {
     await lease.release();
     expect(home?.credential.tokens.accessToken.equals(next)).toBe(true);
     expect(home?.credential.generation).toBe(2);
-    // Nothing but whole: the tokens are the old ones or the new ones, and what goes with them.
+    // The login is whole: the old tokens or the new ones, with their own fields.
     expect(
       credential.tokens.accessToken.equals(credential.generation === 2 ? next : first.tokens.accessToken),
     ).toBe(true);
