@@ -13,7 +13,7 @@ import { layoutOf } from '../../src/system/files/paths.ts';
 import { sampleCredential } from '../support/homes/credential.ts';
 import { describe, startNode, test } from './machine.ts';
 
-/** The user's own home and Credential Manager: those of the prefix, which nobody else has. */
+/** Runs in the user's own home and Credential Manager, which belong to the test's wine prefix. */
 describe('holdfast on Windows', () => {
   const environment = processEnvironment();
   const layout = layoutOf(environment);

@@ -103,7 +103,7 @@ describe('the Credential Manager', () => {
   });
 });
 
-/** Read by declarations of our own, so that a mistake in the product's does not hide itself. */
+/** Reads with its own declarations, so that an error in Holdfast's declarations shows. */
 function rawCredential(target: string) {
   const advapi32 = koffi.load('advapi32.dll');
   const read = advapi32.func(

@@ -1,4 +1,4 @@
-/** Makes, or finds, the sealing key of the strongest keyring, and prints which keyring that is and the key's kid. */
+/** Creates or finds the sealing key of the strongest keyring, and prints that keyring's id and the key's kid. */
 import { resolveKeyrings } from '../../src/keyring/resolve.ts';
 import { SealingKeys } from '../../src/keyring/sealing-key.ts';
 import { processEnvironment } from '../../src/system/environment.ts';

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { type Environment, processEnvironment } from '../../src/system/environment.ts';
 import { type Layout, layoutOf } from '../../src/system/files/paths.ts';
 
-/** The runner's own, without the promise: it waits for its tests itself. */
+/** The runner's `describe` without its promise, since the runner waits for its tests itself. */
 export function describe(name: string, body: () => void): void {
   void runner.describe(name, body);
 }
@@ -22,7 +22,7 @@ process.once('exit', () => {
   for (const home of homes) rmSync(home, { recursive: true, force: true, maxRetries: 10 });
 });
 
-/** A home of its own, which is not made yet, and is removed when the suite ends. */
+/** Names a home that does not exist yet. It is removed when the suite ends. */
 export async function temporaryHome(): Promise<{ path: string; layout: Layout; environment: Environment }> {
   const above = await mkdtemp(join(tmpdir(), 'holdfast-'));
   homes.push(above);
@@ -37,11 +37,11 @@ export async function temporaryHome(): Promise<{ path: string; layout: Layout; e
 export interface Started {
   readonly child: ChildProcess;
   readonly ended: Promise<{ code: number | null; out: string; err: string }>;
-  /** Resolves when it has said so much. */
+  /** Resolves when the output contains the text. */
   says(text: string): Promise<void>;
 }
 
-/** Starts Node on a file beside this one, as it lies there when it is bundled. */
+/** Starts Node on a file in this directory, under the file's name after bundling. */
 export function startNode(
   file: string,
   args: readonly string[],

