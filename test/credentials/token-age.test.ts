@@ -21,7 +21,7 @@ const freshUntil = (credential: Credential) => OBTAINED + freshFor(credential, a
 const servedUntil = (credential: Credential, now: number, pause: number) =>
   now + servedFor(credential, at(now), pause);
 
-/** From a second to ten years. */
+/** Lives from a second to ten years. */
 const lives = fc.integer({ min: SECOND, max: 315_360_000 * SECOND });
 const shares = fc.double({ min: 0, max: 1, noNaN: true });
 
@@ -180,9 +180,9 @@ describe('a wall clock that jumps', () => {
     expect(freshFor(lasting(60 * MINUTE), before)).toBe(0);
     expect(alive(lasting(60 * MINUTE), before)).toBe(true);
     expect(servedFor(lasting(60 * MINUTE), before, MINUTE)).toBe(MINUTE);
-    // It has no more than its whole life left, whatever the clock said when it came.
+    // It has at most its whole life left, whatever the clock showed when it came.
     expect(lapsesAt(lasting(60 * MINUTE), before)).toBe(before.wall + 60 * MINUTE);
-    // Two machines with one store differ by seconds, and that is no reason.
+    // Two machines with one store may differ by seconds, which does not make the token early.
     expect(freshness(lasting(60 * MINUTE), at(OBTAINED - 30 * SECOND))).toBe('fresh');
   });
 });
