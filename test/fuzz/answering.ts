@@ -3,15 +3,18 @@ import { createServer as createTlsServer, globalAgent } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { selfSigned } from '../support/network/self-signed.ts';
 
-/* A real server for a target, which also runs outside a test: test/support/servers/hostile-server.ts ends with its test. */
+/*
+ * A real server for targets, which also run outside of tests; test/support/servers/hostile-server.ts ends with its
+ * test.
+ */
 
 export interface Answering {
-  /** Such as `http://127.0.0.1:43210`. */
+  /** Origin, such as `http://127.0.0.1:43210`. */
   readonly origin: string;
   readonly close: () => Promise<void>;
 }
 
-/** @param remote a host name: over https, and as far as Holdfast can tell not on this machine */
+/** @param remote a host name; the server then uses https and looks remote to Holdfast */
 export async function answering(
   answer: (request: IncomingMessage, response: ServerResponse) => void,
   remote?: string,

@@ -2,18 +2,18 @@ import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 
 /*
- * What is fed to the targets: good documents that were damaged, documents made of the words of a grammar, and words repeated
- * until they are as long as the product accepts, which is where anything slower than linear shows. Tokens stand in documents
- * by name only, so that no counterexample prints one.
+ * The inputs of the targets: good documents that were damaged, documents made of the words of a grammar, and words
+ * repeated up to the length that Holdfast accepts, where super-linear work shows. Documents hold tokens by name only,
+ * so that no counterexample prints one.
  */
 
 export const REFRESH = `refresh-${randomBytes(16).toString('hex')}`;
 export const ACCESS = `access-${randomBytes(16).toString('hex')}`;
 
-/** Keys that lead out of an object, and names that objects inherit. */
+/** Keys that lead out of an object, and names that all objects inherit. */
 export const INHERITED = ['__proto__', 'constructor', 'prototype', 'toString', 'hasOwnProperty'] as const;
 
-/** The good document with members changed, removed or added; or no such document at all. */
+/** The good document with members changed, removed or added, or something else altogether. */
 export function mutated(
   names: readonly string[],
   values: fc.Arbitrary<unknown>,
@@ -34,7 +34,7 @@ export function mutated(
   );
 }
 
-/** One place of a text cut, doubled or replaced. */
+/** Cuts, doubles or replaces one place of a text. */
 export const damage = fc.record({
   at: fc.nat(5000),
   length: fc.nat(8),
@@ -53,9 +53,9 @@ export function damaged(text: string, { at, length, by }: Damage): string {
 /**
  * Texts of a format.
  *
- * @param good documents that the product reads
- * @param words of the format's grammar
- * @param most characters that a text may have
+ * @param good documents that Holdfast reads
+ * @param words words of the format's grammar
+ * @param most maximum number of characters in a text
  */
 export function hostileTexts(
   good: readonly string[],
@@ -71,7 +71,7 @@ export function hostileTexts(
   const changed = fc
     .tuple(fc.constantFrom(...good), fc.array(fc.oneof(wordAt, damage), { maxLength: 4 }))
     .map(([text, list]) => list.reduce(damaged, text));
-  // A key, or a value, that is called as what every object inherits.
+  // A key or value with a name that all objects inherit.
   const renamed = fc
     .tuple(fc.constantFrom(...good), fc.nat(30), fc.constantFrom(...INHERITED))
     .map(([text, which, by]) => {
@@ -82,7 +82,7 @@ export function hostileTexts(
         : text.slice(0, name.index) + by + text.slice(name.index + name[0].length);
     });
   const short = fc.array(word, { maxLength: 6 }).map((list) => list.join(''));
-  // Double, and double again, up to the most.
+  // Doubled again and again, up to the maximum.
   const long = fc
     .tuple(short, short, fc.nat(Math.ceil(Math.log2(most))), short)
     .map(([head, unit, doubled, tail]) => {
@@ -98,7 +98,7 @@ export function hostileTexts(
   );
 }
 
-/** Bytes of a binary format: good ones of which some were changed, taken out or put in, and any. */
+/** Bytes of a binary format: good ones with bytes changed, removed or inserted, and random ones. */
 export function hostileBytes(good: readonly Buffer[]): fc.Arbitrary<Buffer> {
   const change = fc.record({
     at: fc.nat(2000),
@@ -125,7 +125,7 @@ function changedBytes(
   return Buffer.concat([bytes.subarray(0, from), by, bytes.subarray(from + length)]);
 }
 
-/** Cuts bytes into pieces, as a socket delivers them. */
+/** Splits bytes into pieces, as a socket delivers them. */
 export function pieces(bytes: Buffer, cuts: readonly number[]): Buffer[] {
   const places = cuts.map((at) => at % (bytes.length + 1)).toSorted((a, b) => a - b);
   return [0, ...places].map((from, index) => bytes.subarray(from, places[index] ?? bytes.length));

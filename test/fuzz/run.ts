@@ -1,6 +1,6 @@
 /*
- * Feeds targets, one after another, in a process of its own: so bench/fuzz.ts can end one that hangs, and bound its memory.
- * Prints a line of JSON for each.
+ * Runs targets one after another in a separate process, so that bench/fuzz.ts can end one that hangs and limit its
+ * memory. Prints a line of JSON for each.
  */
 import { openSync, writeSync } from 'node:fs';
 import { inspect } from 'node:util';
@@ -8,16 +8,16 @@ import fc from 'fast-check';
 import { RUNS, type Target } from './target.ts';
 import { TARGETS } from './targets.ts';
 
-/** Memory of the process, in MiB; it needs some 250 by itself. */
+/** Maximum memory of the process, in MiB. It uses about 250 without any input. */
 const MOST_MIB = 1_000;
 
-/** What came of one target. */
+/** The result of one target. */
 export interface Report {
   readonly name: string;
   readonly inputs: number;
   readonly ms: number;
   readonly mib: number;
-  /** What was found, and how to find it again. */
+  /** The violation, and how to reproduce it. */
   readonly found?: { readonly text: string; readonly seed: number; readonly path: string } | undefined;
 }
 
@@ -34,12 +34,12 @@ async function report(target: Target): Promise<Report> {
   const passed = () => performance.now() - begin;
   let inputs = 0;
   let found: Report['found'];
-  // What can be told of an input that never ends: bench/fuzz.ts reads it.
+  // Records the current input for bench/fuzz.ts, in case the input never ends.
   const note = (of: number, index: number) => writeSync(file, `${of} ${index}`.padEnd(32), 0);
   note(Number(seed), 0);
   const opened = await target.open();
   for (let round = 0; found === undefined && (round === 0 || passed() < Number(seconds) * 1000); round += 1) {
-    // Few of one seed, so that a slow target looks at the clock in time. A 32-bit integer, as fast-check wants it.
+    // Few inputs per seed, so that a slow target checks the time often enough. fast-check takes 32-bit seeds.
     const of = (Number(seed) + round) | 0;
     let index = 0;
     const details = await fc.check(

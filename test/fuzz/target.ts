@@ -5,35 +5,35 @@ import { secretsSeen } from '../support/leaks.ts';
 import { ACCESS, REFRESH } from './inputs.ts';
 
 /*
- * A target of the fuzzer: one way in for foreign bytes, what is fed to it, and what must hold of every input. test/fuzz runs
- * each for a moment; `npm run fuzz` runs them for as long as you like.
+ * A target of the fuzzer: an entry point for foreign bytes, its inputs, and the property of every input. test/fuzz runs
+ * each target briefly; `npm run fuzz` runs them for any time.
  */
 
 export interface Target {
-  /** For `--only`. */
+  /** Name for `--only`. */
   readonly name: string;
-  /** What holds, whatever comes in: a whole sentence. */
+  /** The property of every input, as a whole sentence. */
   readonly title: string;
-  /** Inputs in the test: fewer where each costs more. `RUNS` unless given. */
+  /** Number of inputs in the test; lower if each is expensive. Default: `RUNS`. */
   readonly runs?: number;
   open(): Opened | Promise<Opened>;
 }
 
 export const RUNS = 300;
 
-/** A target that is ready to be fed. */
+/** A target that is ready for inputs. */
 export interface Opened {
   /** @param before called before each input */
   readonly property: (before?: () => void) => fc.IAsyncProperty<[unknown]>;
-  /** Throws when the inputs so far did not reach both sides of the property. Called after `Target.runs` inputs at least. */
+  /** Throws if the inputs reached only one side of the property. Called after at least `Target.runs` inputs. */
   readonly reached?: () => void;
   readonly close?: () => void | Promise<void>;
 }
 
-/** CPU time that one input may take, in milliseconds: a hundred times what the largest of them needs. */
+/** Maximum CPU time for one input, in milliseconds: a hundred times that of the largest input. */
 const INPUT_MS = 1_500;
 
-/** The property, with what holds of every target: bounded time, and nothing that every object inherits. */
+/** The property, and what holds for every target: limited time, and no change to built-in prototypes. */
 export function feed<Input>(
   inputs: fc.Arbitrary<Input>,
   check: (input: Input) => void | Promise<void>,
@@ -56,23 +56,23 @@ export function feed<Input>(
 const PROTOTYPES = [Object.prototype, Array.prototype, Function.prototype, String.prototype];
 const MEMBERS = PROTOTYPES.map((one) => new Set(Reflect.ownKeys(one)));
 
-/** No input adds a member to what every object inherits from. */
+/** Checks that no input adds a member to a built-in prototype. */
 function checkPrototypes(): void {
   for (const [index, one] of PROTOTYPES.entries()) {
     const added = Reflect.ownKeys(one).filter((key) => !MEMBERS[index]?.has(key));
-    // Taken out again, or every later input would fail with it.
+    // Removes the member, since every later input would fail too.
     for (const key of added) Reflect.deleteProperty(one, key);
     if (added.length > 0) throw new Error(`A prototype was polluted with ${inspect(added)}.`);
   }
 }
 
 /**
- * A failure is one of ours, of a kind that the caller knows, and can be shown as it is.
+ * Checks that a failure is an error of Holdfast, of an expected kind, and safe to print.
  *
- * @param codes any, where not given
+ * @param codes expected codes; any by default
  */
 export function checkFailure(error: unknown, codes?: readonly HoldfastErrorCode[]): void {
-  // What the property itself found wrong, or a bug.
+  // A violation found by the property, or a bug.
   if (!(error instanceof HoldfastError)) throw error;
   if (codes !== undefined && !codes.includes(error.code))
     throw new Error(`Not of a known kind: ${error.code}`);
@@ -80,7 +80,7 @@ export function checkFailure(error: unknown, codes?: readonly HoldfastErrorCode[
   if (secretsSeen(error, [REFRESH, ACCESS]) > 0) throw new Error(`${error.name} shows a secret.`);
 }
 
-/** Printable text of a bounded length. */
+/** Printable text of limited length. */
 export function checkShown(text: string): void {
   if (/[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/u.test(text)) {
     throw new Error(`Not printable: ${JSON.stringify(text.slice(0, 300))}`);

@@ -10,7 +10,7 @@ import { SEALED } from './targets/sealed.ts';
 import { STREAMS } from './targets/streams.ts';
 import { TOKEN_RESPONSES } from './targets/token-responses.ts';
 
-/** Every way in for foreign bytes. */
+/** Every entry point for foreign bytes. */
 export const TARGETS: readonly Target[] = [
   ...CHALLENGES,
   ...METADATA,

@@ -35,7 +35,7 @@ const wellFormed = fc
     })),
   );
 
-/** RFC 9110 section 11.6.1, every value as a quoted string. */
+/** Writes challenges by RFC 9110 section 11.6.1, with every value as a quoted string. */
 function written(challenges: readonly Challenge[]): string {
   return challenges
     .map(({ scheme, parameters }) => {
@@ -51,7 +51,7 @@ const GOOD = [
   'Basic realm="x", Negotiate YII==, Bearer',
 ];
 const anything = fc.oneof(
-  // As much as Node takes of headers.
+  // The largest header that Node accepts.
   hostileTexts(GOOD, ['Bearer', ' ', '=', '"', '\\', ',', 'a', '\t', '==', 'é', 'scope="', 'error='], 16_384),
   fc.tuple(wellFormed, damage).map(([challenges, change]) => damaged(written(challenges), change)),
 );
@@ -70,7 +70,7 @@ export const CHALLENGES: readonly Target[] = [
           ...parameters.values(),
         ]);
         assert.ok(sizes.reduce((sum, text) => sum + text.length, 0) <= header.length);
-        // Written out it may be longer than what came, and beyond 16 KiB nothing is read.
+        // The written form may be longer than the input, and nothing beyond 16 KiB is parsed.
         const again = written(found);
         if (again.length <= 16_384) assert.deepEqual(parseChallenges(again), found);
         bearerChallenge(header);
@@ -84,7 +84,7 @@ export const CHALLENGES: readonly Target[] = [
     open: () => ({
       property: feed(fc.tuple(wellFormed, anything), ([challenges, rubbish]) => {
         const found = parseChallenges(`${written(challenges)}, ${rubbish}`);
-        // Rubbish may add parameters to the last challenge, and never change one that is there.
+        // Garbage may add parameters to the last challenge, but never changes an existing one.
         for (const [index, { scheme, parameters }] of challenges.entries()) {
           assert.equal(found[index]?.scheme, scheme);
           for (const [key, text] of parameters) assert.equal(found[index]?.parameters.get(key), text);

@@ -6,12 +6,12 @@ import { formatOf } from '../../../src/configure/open-format.ts';
 import { hostileTexts } from '../inputs.ts';
 import { checkFailure, feed, type Target } from '../target.ts';
 
-/* Clients' configuration files, in the three formats: a cloned repository may bring them. */
+/* Clients' configuration files in the three formats. A cloned repository may contain them. */
 
-/** A file of this many characters is larger than any configuration, and smaller than Claude Code's history. */
+/** More characters than any configuration has, and fewer than Claude Code's history. */
 const MOST = 64 * 1024;
 
-/** In messages alone. */
+/** The path appears only in messages. */
 const PATH = '/home/me/client.conf';
 
 const ENTRY: Entry = { command: 'holdfast', args: ['proxy', 'https://mcp.example/mcp?a="b"\\'] };
@@ -152,7 +152,7 @@ export const CONFIGURATION: readonly Target[] = FORMATS.map(({ name, slot, good,
   },
 }));
 
-/** Anywhere below: the formats keep it in places of their own. */
+/** Searches all levels, since each format has its own place for the entry. */
 function holdsEntry(values: unknown): boolean {
   if (typeof values !== 'object' || values === null) return false;
   const { command, args } = values as Entry;
@@ -160,10 +160,10 @@ function holdsEntry(values: unknown): boolean {
   return Object.values(values).some(holdsEntry);
 }
 
-/** What was read inherits from nothing that the text chose. */
+/** Checks that no parsed value inherits from an object in the text. */
 function checkPlain(values: unknown): void {
   const known: readonly unknown[] = [null, Object.prototype, Array.prototype, Date.prototype];
-  // A loop, so that depth is the parser's business alone.
+  // A loop, so that only the parser depends on the depth.
   const seen = new Set<unknown>();
   for (const left = [values]; left.length > 0; ) {
     const one = left.pop();

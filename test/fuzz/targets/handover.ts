@@ -11,7 +11,7 @@ import { codeOf, parseCode } from '../../../src/handover/code.ts';
 import { hostileTexts } from '../inputs.ts';
 import { checkFailure, feed, type Target } from '../target.ts';
 
-/* Codes and blobs of a hand-over: both come through a chat, a terminal or a mail. */
+/* Codes and blobs of a hand-over, which arrive by chat, terminal or mail. */
 
 const DIGITS = Array.from('0123456789ABCDEFGHJKMNPQRSTVWXYZ');
 
@@ -32,7 +32,7 @@ export const HANDOVER: readonly Target[] = [
           ),
           (code) => {
             try {
-              // What is taken is the very key, or the one code in a thousand million whose checksum fits by chance.
+              // An accepted code has the same key, except one in a thousand million whose checksum matches by chance.
               assert.deepEqual(parseCode(code).publicKey, publicKey);
             } catch (error) {
               checkFailure(error, ['invalid-argument']);
@@ -91,7 +91,7 @@ export const HANDOVER: readonly Target[] = [
           async (text) => {
             try {
               const content = Buffer.from(await openBlob(readBlob(text), keys));
-              // Only what was around it, or its line breaks, can have changed.
+              // Only the surrounding text or its line breaks can have changed.
               assert.ok(content.equals(plaintext) && text.replaceAll(/\s/g, '').includes(lines.join('')));
               opened += 1;
             } catch (error) {

@@ -7,7 +7,7 @@ import { answering } from '../answering.ts';
 import { damage, damaged, mutated } from '../inputs.ts';
 import { checkFailure, feed, type Target } from '../target.ts';
 
-/* Metadata documents: of authorization servers (RFC 8414) and of protected resources (RFC 9728). */
+/* Metadata documents of authorization servers (RFC 8414) and of protected resources (RFC 9728). */
 
 const CODES: HoldfastErrorCode[] = [
   'invalid-response',
@@ -31,7 +31,9 @@ function good(issuer: string) {
   };
 }
 
-/** No name is looked up, whatever is believed: reserved hosts (RFC 6761), addresses for examples (RFC 5737), this machine. */
+/**
+ * No name is looked up, even if it is accepted: reserved hosts (RFC 6761), example addresses (RFC 5737), this machine.
+ */
 const urls = fc
   .tuple(
     fc.constantFrom('https:', 'http:', 'HTTPS:', 'javascript:', 'data:', 'file:', 'ftp:', 'https', ''),
@@ -52,7 +54,7 @@ const urls = fc
   )
   .map((parts) => parts.join(''));
 
-/** The judge's own reading of a URL: none of the parser under test. */
+/** The judge's own reading of a URL, independent of the parser under test. */
 function isSafe(text: string, mayBeHere: boolean): boolean {
   const { protocol, hostname, username, password } = new URL(text);
   const here = /^(127(\.\d+){3}|0\.0\.0\.0|\[::1?\]|(.*\.)?localhost\.?)$/.test(hostname);
@@ -158,7 +160,7 @@ export const METADATA: readonly Target[] = [
           } catch (error) {
             checkFailure(error, CODES);
           }
-          // Whatever it named, nobody was sent a credential.
+          // No server got a credential, whatever the document named.
           assert.deepEqual(authorized, []);
         }),
         close: server.close,

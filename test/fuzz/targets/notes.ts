@@ -13,7 +13,10 @@ import { sampleCredential } from '../../support/homes/credential.ts';
 import { ACCESS, hostileTexts, mutated, REFRESH } from '../inputs.ts';
 import { checkFailure, feed, type Target } from '../target.ts';
 
-/* Notes on a lease, which whoever can write to an engine can write; the settings; and a login for `holdfast import -`. */
+/*
+ * Notes of a lease, which anybody with write access to an engine can write; the settings; and logins for `holdfast
+ * import -`.
+ */
 
 const URL = 'https://mcp.example/mcp';
 const JSON_WORDS = [

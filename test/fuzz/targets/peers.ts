@@ -12,7 +12,7 @@ import { processEnvironment } from '../../../src/system/environment.ts';
 import { ACCESS, hostileTexts, REFRESH } from '../inputs.ts';
 import { checkFailure, feed, type Target } from '../target.ts';
 
-/* The files in which other programs keep their logins. */
+/* The files in which other programs store their logins. */
 
 const FIXTURES = fileURLToPath(new URL('../../fixtures/peers', import.meta.url));
 const RESOURCE = 'https://mcp.example/mcp';
@@ -86,7 +86,7 @@ export const PEER_FILES: readonly Target[] = PEERS.map((id) => ({
   },
 }));
 
-/** The peer's files, with everything in them but the tokens. */
+/** The files of another program, complete except for the tokens. */
 async function fixtures(id: string): Promise<{ path: string; text: string }[]> {
   const values: Readonly<Record<string, string>> = {
     RESOURCE,

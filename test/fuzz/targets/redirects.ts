@@ -7,7 +7,7 @@ import { readPasted } from '../../../src/oauth/authorization/pasted-redirect.ts'
 import { damaged, hostileTexts, pieces } from '../inputs.ts';
 import { checkFailure, checkShown, feed, type Target } from '../target.ts';
 
-/* The redirect at the end of a login: over a raw socket, and pasted by a person. */
+/* The redirect at the end of a login, over a raw socket or pasted by a person. */
 
 const STATE = 'St4te-0123456789';
 const REQUEST = {
@@ -19,7 +19,10 @@ const REQUEST = {
   requestedScope: undefined,
 };
 
-/** Sends the bytes in pieces and answers all that comes back, once either side has ended: this one does, unless it stays. */
+/**
+ * Sends the bytes in pieces. Closes its side after them unless `stays`. @returns all answers, once the connection is
+ * closed
+ */
 async function say(
   server: CallbackServer,
   bytes: Buffer,
@@ -39,7 +42,7 @@ async function say(
     socket.write(piece);
     await new Promise(setImmediate);
   }
-  // The user of who has left is not known, so a good redirect comes from a browser that waits for its page.
+  // The user of a closed connection is unknown, so a good redirect must come from a browser that waits for its page.
   if (!stays) socket.end();
   await closed;
   return heard;
@@ -56,7 +59,7 @@ const wrongState = fc
   .filter((state) => state !== STATE);
 const query = fc.oneof(
   wrongState.map((state) => new URLSearchParams({ code: 'x', state }).toString()),
-  // The first state is the one that counts, and it is wrong.
+  // The first state counts, and it is wrong.
   wrongState.map((state) => `${new URLSearchParams({ state }).toString()}&state=${STATE}`),
   fc.constantFrom(
     `State=${STATE}`,
@@ -80,7 +83,7 @@ const header = fc.oneof(
   fc.string({ maxLength: 20 }).map((text) => `${text}\r\n`),
 );
 
-/** Requests of which each lacks one thing at least: the state, the path, the method, or the host. */
+/** Requests that lack at least one of state, path, method and host. */
 const request = fc.oneof(
   {
     weight: 4,
@@ -142,7 +145,7 @@ export const REDIRECTS: readonly Target[] = [
       });
       const { host } = new URL(server.redirectUri);
       let arrived = false;
-      // As long as the fuzzer runs.
+      // Waits as long as the fuzzer runs.
       const arrival = server.next({ timeoutMs: 86_400_000 }).then((callback) => {
         arrived = true;
         return callback;
@@ -152,11 +155,11 @@ export const REDIRECTS: readonly Target[] = [
       return {
         property: feed(inputs, async ([text, cuts]) => {
           const heard = await say(server, Buffer.from(text), cuts);
-          // Nothing good is answered, if anything.
+          // The answer is an error, or nothing.
           assert.match(heard.replace(/^HTTP\/1\.1 100 Continue\r\n\r\n/, ''), /^(HTTP\/1\.1 [45]\d\d |$)/);
           assert.equal(arrived, false);
         }),
-        // Many came as far as the check of the state.
+        // Many inputs reached the check of the state.
         reached: () => assert.ok(asked > 40),
         async close() {
           try {

@@ -12,7 +12,7 @@ import { sampleCredential } from '../../support/homes/credential.ts';
 import { ACCESS, hostileBytes, hostileTexts, mutated, REFRESH } from '../inputs.ts';
 import { checkFailure, feed, type Target } from '../target.ts';
 
-/* What lies on the disk or in an engine, where others may write: records, key files, docker-agent's bundle. */
+/* Data on the disk or in an engine, where others may write: records, key files, docker-agent's bundle. */
 
 const URL = 'https://mcp.example/mcp';
 const CREDENTIAL = sampleCredential(URL, {
@@ -228,7 +228,7 @@ export const SEALED: readonly Target[] = [
   },
 ];
 
-/** How many PBKDF2 rounds a text asks for, as far as anybody can tell. */
+/** The number of PBKDF2 rounds in a text, as far as it can be read. */
 function roundsIn(text: string): number {
   const header = Buffer.from(text.split('.')[0] ?? '', 'base64url').toString('latin1');
   return Number(/"p2c":\s*(\d+)/.exec(header)?.[1] ?? 0);

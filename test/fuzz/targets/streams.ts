@@ -15,10 +15,10 @@ import { MalformedMessageError, Variant } from '../../../src/system/dbus/value.t
 import { hostileBytes, hostileTexts, pieces } from '../inputs.ts';
 import { checkFailure, feed, type Target } from '../target.ts';
 
-/* What comes over a connection: messages of D-Bus, and of the two sides of the proxy. */
+/* Data from a connection: messages of D-Bus, and of both sides of the proxy. */
 
 const cuts = fc.array(fc.nat(2000), { maxLength: 5 });
-/** Small, so that inputs reach it. */
+/** Small enough for inputs to reach. */
 const LIMIT = 4096;
 
 const EVENTS = [
@@ -176,6 +176,6 @@ function eventsIn(chunks: readonly Buffer[]): unknown {
     isOver = true;
   }
   assert.ok(events.every(({ data }) => data.length <= LIMIT));
-  // How far it came before the limit depends on the pieces.
+  // The position before the limit depends on the pieces.
   return isOver ? 'too large' : { events, id: stream.lastEventId, retryMs: stream.retryMs };
 }

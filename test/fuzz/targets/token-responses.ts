@@ -6,7 +6,7 @@ import { answering } from '../answering.ts';
 import { ACCESS, damage, damaged, mutated, REFRESH } from '../inputs.ts';
 import { checkFailure, feed, type Target } from '../target.ts';
 
-/* Token responses and error responses (RFC 6749 sections 5.1 and 5.2), and `Retry-After` with them (RFC 9110 section 10.2.3). */
+/* Token and error responses (RFC 6749 sections 5.1 and 5.2), with `Retry-After` (RFC 9110 section 10.2.3). */
 
 const GOOD = {
   access_token: '{access}',
@@ -15,7 +15,7 @@ const GOOD = {
   refresh_token: '{access}',
   scope: 'a',
 };
-// What was sent may come back in any member, and must not be shown.
+// Sent secrets may come back in any member, and must not be shown.
 const values = fc.oneof(
   fc.constantFrom(
     '{refresh}',
@@ -42,7 +42,7 @@ const members = [...Object.keys(GOOD), 'error', 'error_description', 'error_uri'
 const grant = { refreshToken: new Secret(REFRESH), resourceParameter: 'https://mcp.example/mcp' };
 const client = { clientId: 'c', authMethod: 'none', redirectUris: [], source: 'dynamic' } as const;
 
-/** What Node lets a server send in a header. */
+/** Texts that Node lets a server send in a header. */
 const headerText = fc.oneof(
   fc.nat().map(String),
   fc.bigInt().map(String),
@@ -108,7 +108,7 @@ export const TOKEN_RESPONSES: readonly Target[] = [
             assert.ok(Number.isSafeInteger(life) && life >= 0 && life <= 315_360_000_000);
             assert.match(scope ?? '', /^([!#-[\]-~]+( [!#-[\]-~]+)*)?$/);
           } catch (error) {
-            // A 401 without an OAuth error may be a gateway's.
+            // A 401 without an OAuth error may come from a gateway.
             const isAway = status === 500 || status === 401;
             if (isAway) checkFailure(error, ['network', 'invalid-response', 'oauth-error']);
             else checkFailure(error, ['invalid-response', 'oauth-error']);
