@@ -1,6 +1,7 @@
 /**
- * Asks for a token, and is killed or stopped at a named step: by itself, or by its parent, which it tells of a step.
- * The first argument is JSON: `{ resource, dieAt?, stopAt?, tell? }`. Prints `done` if it gets that far.
+ * Asks for a token, and is killed or stopped at a named step. It does that itself (`dieAt`, `stopAt`), or tells its
+ * parent of the step (`tell`). The first argument is JSON: `{ resource, dieAt?, stopAt?, tell? }`. Prints `done` if it
+ * gets that far.
  */
 import { subscribe } from 'node:diagnostics_channel';
 import { writeSync } from 'node:fs';
