@@ -14,7 +14,7 @@ export const FULL = {
   startFloor: true,
   /** A claim is durable before anything is sent. */
   intent: true,
-  /** A process writes an answer by version, whoever has the lease. */
+  /** A process writes an answer by version, even if another has the lease. */
   writeByVersion: true,
   /** A process puts an answer that the store does not accept into the outbox, and retries. */
   outbox: true,
