@@ -12,7 +12,7 @@ import { chromium } from 'playwright-core';
 const executablePath = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(
   (path) => existsSync(path),
 );
-// Chromium keeps things in the home directory, and the one of who started it may not be there.
+// Chromium stores files in the home directory, which may not exist for the user that starts it.
 const home = await mkdtemp(join(tmpdir(), 'holdfast-browser-'));
 const browser = await chromium.launch({
   executablePath,

@@ -5,18 +5,18 @@ export interface Measures {
   };
   readonly body: { readonly display: string; readonly marginTop: string; readonly backgroundColor: string };
   readonly texts: readonly {
-    /** Of the element, in lower case. */
+    /** Name of the element, in lower case. */
     readonly name: string;
     /** Contrast between ink and paper (WCAG 2.2). */
     readonly contrast: number;
     readonly onDark: boolean;
     /** In pixels. */
     readonly fontSize: number;
-    /** Whether it lies on the screen, and all that it holds lies in it. */
+    /** Whether it is on the screen, with everything in it. */
     readonly fits: boolean;
   }[];
   readonly scrollWidth: number;
 }
 
-/** What a browser made of a page. Runs in the page, so it may use nothing from outside itself. */
+/** Measures a page in a browser. It runs in the page, so it may use nothing from outside itself. */
 export function measure(): Measures;

@@ -1,4 +1,4 @@
-/** Fills the real forms of the authorization server and follows it to the callback. Answers the last page. */
+/** Fills the real forms of the authorization server and follows it to the callback. @returns the last page */
 export function browse(
   url: string,
   options?: { deny?: boolean; user?: string; userCode?: string },

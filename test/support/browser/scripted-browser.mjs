@@ -18,7 +18,7 @@ import { text } from 'node:stream/consumers';
 export async function browse(url, options = {}) {
   const cookies = new Map();
   const user = options.user ?? 'alice';
-  // What a person types, by the name of the field. Every other field is sent as the page has it.
+  // The input of a person, by field name. Every other field is sent as the page has it.
   const typed = { login: user, email: `${user}@example.com`, password: 'any', user_code: options.userCode };
   let page = await visit(url, { method: 'GET' });
   for (let steps = 0; steps < 20; steps += 1) {
@@ -56,14 +56,14 @@ export async function browse(url, options = {}) {
 }
 
 /**
- * A request as a browser makes it when a person goes somewhere. Not by fetch, which always says of itself that it is a
- * script (`Sec-Fetch-Mode: cors`): some servers then answer with JSON in place of a redirect.
+ * Sends a request as a browser does when a person navigates. fetch always says that it is a script (`Sec-Fetch-Mode:
+ * cors`), and some servers then answer with JSON in place of a redirect.
  */
 async function navigate(url, { method, body, cookie }) {
   const { protocol } = new URL(url);
   const outgoing = (protocol === 'https:' ? https : http).request(url, {
     method,
-    // No connection outlives its request: a server that was killed leaves none that the next one would be asked over.
+    // No connection outlives its request; otherwise one to a server that was killed could be used for the next.
     agent: false,
     headers: {
       accept: 'text/html',

@@ -1,7 +1,8 @@
 /**
- * One end of a TCP connection, for a process that runs as another user. `listen HOST` prints its port, then all that it is
- * sent, and answers with a token; `ask PORT HOST PATH` prints the status of the answer; `leave PORT HOST PATH how` asks as well
- * and then closes (`fin`) or resets (`rst`) the connection at once. Ends when standard input does.
+ * One end of a TCP connection, for a process that runs as another user. `listen HOST` prints its port, then everything
+ * it receives, and answers with a token. `ask PORT HOST PATH` prints the status of the answer. `leave PORT HOST PATH
+ * how` sends the same request and at once closes (`fin`) or resets (`rst`) the connection. Ends when standard input
+ * ends.
  */
 import { connect, createServer } from 'node:net';
 

@@ -1,6 +1,6 @@
 /*
- * Loaded before a program (--require): writes every path that the program opens, lists or asks about to the file that
- * OPENED_FILES names, one to a line. Modules that Node loads by itself do not pass here.
+ * Loaded before a program (--require). Writes every path that the program opens, lists or stats to the file
+ * OPENED_FILES, one per line. Modules that Node itself loads are not recorded.
  */
 const fs = require('node:fs');
 const { resolve } = require('node:path');

@@ -1,6 +1,7 @@
 /*
- * Loaded before a program (`--import`): has the kernel refuse its system calls, as the profile of a container's runtime
- * does. HOLDFAST_TEST_REFUSE is such as `add_key=1,keyctl=38`: by name the error number. seccomp(2), so no root is needed.
+ * Loaded before a program (`--import`). Makes the kernel refuse system calls, as the profile of a container runtime
+ * does. HOLDFAST_TEST_REFUSE gives an error number for each name, such as `add_key=1,keyctl=38`. It uses seccomp(2), so
+ * it needs no root.
  */
 import koffi from 'koffi';
 
@@ -12,7 +13,7 @@ const NUMBERS = {
 const PR_SET_NO_NEW_PRIVS = 38;
 const PR_SET_SECCOMP = 22;
 const SECCOMP_MODE_FILTER = 2;
-/** The first field of what a filter sees is the number of the call. */
+/** The first field of a filter's input is the number of the call. */
 const LOAD_NUMBER = { code: 0x20, jt: 0, jf: 0, k: 0 };
 const answer = (k) => ({ code: 0x06, jt: 0, jf: 0, k });
 const ALLOW = answer(0x7fff0000);
@@ -21,7 +22,7 @@ const ERRNO = 0x00050000;
 const refused = (process.env['HOLDFAST_TEST_REFUSE'] ?? '').split(',').filter((one) => one !== '');
 const rules = refused.flatMap((one) => {
   const [name, errno] = one.split('=');
-  // Where it is another call, the answer is jumped over.
+  // For another call, the filter skips the refusal.
   return [{ code: 0x15, jt: 0, jf: 1, k: NUMBERS[name] }, answer(ERRNO | Number(errno))];
 });
 

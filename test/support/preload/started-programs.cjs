@@ -1,6 +1,7 @@
 /*
- * Loaded before a program (`NODE_OPTIONS=--require`): writes down the arguments of every process that it starts, whichever
- * function of Node starts it, and the body of every request that it sends. A line of JSON each, to HOLDFAST_TEST_JOURNAL.
+ * Loaded before a program (`NODE_OPTIONS=--require`). Records the arguments of every process that the program starts,
+ * by any function of Node, and the body of every request that it sends: one line of JSON each, in
+ * HOLDFAST_TEST_JOURNAL.
  */
 const { appendFileSync } = require('node:fs');
 const childProcess = require('node:child_process');

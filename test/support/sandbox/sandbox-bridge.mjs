@@ -1,9 +1,9 @@
 /*
- * The only way out of a sandbox's network namespace, and into it: sockets in a directory that both sides see (unix(7) sockets
- * with a path belong to no network namespace). `out-PORT`: who connects to 127.0.0.1:PORT inside is connected to the same
- * port outside. `in-PORT`: the other way round, as a forwarded port is.
+ * The only way out of a sandbox's network namespace, and into it: sockets in a directory that both sides see (unix(7)
+ * sockets with a path belong to no network namespace). `out-PORT`: a connection to 127.0.0.1:PORT inside reaches the
+ * same port outside. `in-PORT`: the reverse, like a forwarded port.
  *
- * Inside: node sandbox-bridge.mjs DIRECTORY COMMAND … runs the command with them.
+ * Inside: node sandbox-bridge.mjs DIRECTORY COMMAND … runs the command with these sockets.
  */
 
 import { spawn } from 'node:child_process';
@@ -13,7 +13,7 @@ import net from 'node:net';
 import { join } from 'node:path';
 
 /**
- * Connects each connection to where it says.
+ * Connects each incoming connection to the one that `open` returns.
  *
  * @param {() => net.Socket} open
  */
@@ -45,7 +45,7 @@ if (process.argv[1] !== undefined && import.meta.url === new URL(`file://${proce
     server.listen(join(directory, `in-${forwarded}`));
     await once(server, 'listening');
   }
-  // A terminal sends Ctrl-C to both.
+  // A terminal sends Ctrl-C to both processes.
   process.on('SIGINT', () => {});
   const child = spawn(program, args, { stdio: 'inherit' });
   const [code] = await once(child, 'exit');
