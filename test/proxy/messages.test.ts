@@ -6,6 +6,7 @@ import {
   ToolListChangedNotificationSchema,
 } from '@modelcontextprotocol/sdk/types.js';
 import { describe, expect, test } from 'vitest';
+import { hostileServer } from '../support/servers/hostile-server.ts';
 import type { RealServer } from './real-server.ts';
 import { sseServer, statefulServer } from './sdk1-servers.ts';
 import { statelessServer } from './sdk2-servers.ts';
@@ -256,11 +257,20 @@ describe('raw messages', () => {
     expect(proxy.errors()).toBe('');
   });
 
-  test('reports an HTTP error to the client', async () => {
+  test('passes the error of the server on as it is', async () => {
     const server = await statefulServer();
     const proxy = raw(holdfast, [server.url.replace('/mcp', '/sse'), '--transport', 'http-only']);
     server.forget();
     const answer = await proxy.ask('tools/list');
-    expect(answer.error).toBeDefined();
+    expect(answer.error).toEqual({ code: -32_000, message: 'Bad Request: Server not initialized' });
+  });
+
+  test('reports an HTTP error without a JSON-RPC error with its status and its text', async () => {
+    const server = await hostileServer({
+      '/mcp': (_request, response) => void response.writeHead(422).end('Not on a Tuesday.'),
+    });
+    const proxy = raw(holdfast, [`${server.origin}/mcp`, '--transport', 'http-only']);
+    const answer = await proxy.ask('initialize');
+    expect(answer.error).toMatchObject({ data: { status: 422, body: 'Not on a Tuesday.' } });
   });
 });
