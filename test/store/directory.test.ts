@@ -157,7 +157,7 @@ describe('the directory store', () => {
     },
   );
 
-  test('refuses a directory or record that others may read, and names the command that mends it', async () => {
+  test('refuses a directory or record that others may read, and names the command that fixes it', async () => {
     const { store, layout } = await freshStore();
     await store.cas(address, undefined, 'one');
     const record = join(layout.credentials, 'key', 'record.jwe');

@@ -34,6 +34,6 @@ export const TIMEOUT: Option = {
   type: 'string',
   short: 't',
   value: 'SECONDS',
-  summary: 'how long to wait for a refresh, whoever does it (default: 60)',
+  summary: 'how long to wait for a refresh, by any process (default: 60)',
 };
 export const SERVER = { name: 'URL', required: true } as const;

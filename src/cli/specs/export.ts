@@ -11,7 +11,7 @@ export const EXPORT: Command = {
     account: ACCOUNT,
     ...KEPT,
     timeout: TIMEOUT,
-    reveal: { type: 'boolean', summary: 'needed: the tokens can be read by whoever sees them' },
+    reveal: { type: 'boolean', summary: 'needed: anyone who sees the output can read the tokens' },
     format: {
       type: 'string',
       value: 'NAME',
