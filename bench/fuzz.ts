@@ -1,9 +1,9 @@
 /**
- * `npm run fuzz -- --seconds 600 [--seed N] [--only NAME] [--path P]`: every fuzzer of test/fuzz, each in a process of its
- * own, for an equal share of that time. A finding is an input that breaks what must hold: an error that is none of ours, a
+ * `npm run fuzz -- --seconds 600 [--seed N] [--only NAME] [--path P]`: every fuzzer of test/fuzz, in a few processes, for an
+ * equal share of that time; or `--rounds 20` instead of `--seconds`: a fixed number of inputs, the same on any machine. A finding is an input that breaks what must hold: an error that is none of ours, a
  * secret or an unprintable character in it, a changed prototype, an input that takes more than a bounded time, a process
  * that hangs or takes more memory than it may. Prints the seed, the inputs a second and how to repeat a finding; exits with
- * 1 after one. The same seed gives the same inputs.
+ * 1 after one. The same seed gives the same inputs: with more time, more of them.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
@@ -31,6 +31,7 @@ delete process.env['NODE_EXTRA_CA_CERTS'];
 const { values } = parseArgs({
   options: {
     seconds: { type: 'string', default: '60' },
+    rounds: { type: 'string', default: '' },
     seed: { type: 'string', default: String(randomInt(2 ** 31)) },
     only: { type: 'string' },
     path: { type: 'string', default: '' },
@@ -41,10 +42,11 @@ const names = TARGETS.map(({ name }) => name).filter(
 );
 if (names.length === 0) throw new Error(`--only takes one of: ${TARGETS.map(({ name }) => name).join(', ')}`);
 const processes = Math.min(MOST_PROCESSES, availableParallelism(), names.length);
+/** Seconds for each fuzzer, where no number of rounds is given. */
 const share = (Number(values.seconds) * processes) / names.length;
 
 console.log(
-  `Node ${process.version}, ${names.length} fuzzers, ${processes} at once, ${share.toFixed(1)} s each, --seed ${values.seed}\n`,
+  `Node ${process.version}, ${names.length} fuzzers, ${processes} at once, ${values.rounds === '' ? `${share.toFixed(1)} s` : `${values.rounds} rounds`} each, --seed ${values.seed}\n`,
 );
 const directory = await mkdtemp(join(tmpdir(), 'holdfast-fuzz-'));
 const findings: string[] = [];
@@ -83,7 +85,7 @@ async function run(
   onReport: (report: Report) => void,
 ): Promise<{ how: string; said: string }> {
   const flags = [`--max-old-space-size=${HEAP_MIB}`, '--no-warnings', '--import', 'tsx'];
-  const words = [list.join(','), String(share), values.seed, values.path, journal];
+  const words = [list.join(','), String(share), values.rounds, values.seed, values.path, journal];
   const child = spawn(process.execPath, [...flags, RUN, ...words], { stdio: ['ignore', 'pipe', 'pipe'] });
   let said = '';
   child.stderr.on('data', (chunk: Buffer) => (said = (said + chunk.toString()).slice(-4000)));

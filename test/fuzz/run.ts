@@ -21,7 +21,7 @@ export interface Report {
   readonly found?: { readonly text: string; readonly seed: number; readonly path: string } | undefined;
 }
 
-const [names = '', seconds, seed, path = '', journal = ''] = process.argv.slice(2);
+const [names = '', seconds, rounds, seed, path = '', journal = ''] = process.argv.slice(2);
 const file = openSync(journal, 'w');
 for (const name of names.split(',')) {
   const target = TARGETS.find((one) => one.name === name);
@@ -38,7 +38,9 @@ async function report(target: Target): Promise<Report> {
   const note = (of: number, index: number) => writeSync(file, `${of} ${index}`.padEnd(32), 0);
   note(Number(seed), 0);
   const opened = await target.open();
-  for (let round = 0; found === undefined && (round === 0 || passed() < Number(seconds) * 1000); round += 1) {
+  const goesOn = (round: number) =>
+    round === 0 || (rounds === '' ? passed() < Number(seconds) * 1000 : round < Number(rounds));
+  for (let round = 0; found === undefined && goesOn(round); round += 1) {
     // Few inputs per seed, so that a slow target checks the time often enough. fast-check takes 32-bit seeds.
     const of = (Number(seed) + round) | 0;
     let index = 0;

@@ -89,6 +89,17 @@ describe('an event stream', () => {
     expect(() => read(['data: 0123456789\n'.repeat(200)], 1000)).toThrow('more than');
     expect(read([`${'data: 0123456789\n\n'.repeat(200)}`], 1000).events).toHaveLength(200);
   });
+
+  test.each(['data: a\n\n', ''])(
+    'refuses an event beyond the limit even when it ends in the same chunk: after %j',
+    (before) => {
+      const events: StreamEvent[] = [];
+      const stream = new EventStream((event) => void events.push(event), 1000);
+      const tooLarge = `${before}data: ${'x'.repeat(1000)}\n\ndata: b\n\n`;
+      expect(() => stream.write(Buffer.from(tooLarge))).toThrow('more than');
+      expect(events).toEqual(before === '' ? [] : [message('a')]);
+    },
+  );
 });
 
 describe('line reader', () => {

@@ -1,5 +1,5 @@
 import { StringDecoder } from 'node:string_decoder';
-import { createParser, type ParseError } from 'eventsource-parser';
+import { createParser } from 'eventsource-parser';
 import { ResponseTooLargeError } from '../../errors.ts';
 
 /* Server-sent events (HTML standard, section 9.2.6), read by `eventsource-parser`, with a limit. */
@@ -10,7 +10,7 @@ export interface StreamEvent {
   readonly data: string;
 }
 
-/** Maximum size of one event, in characters. */
+/** Maximum size of one event with all its fields and comments, in characters. */
 const MAX_CHARACTERS = 64 * 1024 * 1024;
 
 /** Maximum length of an event id, in characters: the proxy sends the id back in a header. */
@@ -30,12 +30,13 @@ export class EventStream {
   readonly #parser: ReturnType<typeof createParser>;
   #isFirst = true;
   #isAfterCr = false;
-  #isTooLarge = false;
+  /** Number of characters of the event that has not ended, and of its last line. */
+  #length = 0;
+  #lineLength = 0;
 
   constructor(onEvent: (event: StreamEvent) => void, limit = MAX_CHARACTERS) {
     this.#limit = limit;
     this.#parser = createParser({
-      maxBufferSize: limit,
       onEvent: ({ id, event = 'message', data }) => {
         if (id !== undefined && id.length <= MAX_ID_LENGTH) this.lastEventId = id === '' ? undefined : id;
         if (data !== '') onEvent({ type: event, data });
@@ -43,21 +44,41 @@ export class EventStream {
       onRetry: (ms) => {
         if (ms <= MAX_RETRY_MS) this.retryMs = ms;
       },
-      onError: ({ type }: ParseError) => {
-        this.#isTooLarge ||= type === 'max-buffer-size-exceeded';
-      },
     });
   }
 
-  /** @throws ResponseTooLargeError when an event exceeds the limit */
+  /** @throws ResponseTooLargeError when an event exceeds the limit, after the events before it were passed on */
   write(chunk: Buffer): void {
     const text = this.#lines(this.#decoder.write(chunk));
-    if (text !== '') this.#parser.feed(text);
-    if (!this.#isTooLarge) return;
+    const end = this.#withinLimit(text);
+    if (end > 0) this.#parser.feed(text.slice(0, end));
+    if (end === text.length) return;
     throw new ResponseTooLargeError(
       `The server sent an event of more than ${Math.floor(this.#limit / (1024 * 1024))} MiB; reading stopped there.`,
       { hint: 'Ask for less at a time, or tell who runs the server.' },
     );
+  }
+
+  /**
+   * Counts the characters of each event. The parser's own limit depends on how the stream was cut into chunks.
+   *
+   * @returns the end of the text that may be read: its length, or the start of the event that exceeds the limit
+   */
+  #withinLimit(text: string): number {
+    let eventStart = 0;
+    for (let start = 0; start < text.length; ) {
+      const end = text.indexOf('\n', start);
+      const length = (end === -1 ? text.length : end) - start;
+      this.#lineLength += length;
+      this.#length += length;
+      if (this.#length > this.#limit) return eventStart;
+      if (end === -1) break;
+      start = end + 1;
+      if (this.#lineLength === 0) [this.#length, eventStart] = [0, start];
+      else this.#length += 1;
+      this.#lineLength = 0;
+    }
+    return text.length;
   }
 
   /**

@@ -176,6 +176,6 @@ function eventsIn(chunks: readonly Buffer[]): unknown {
     isOver = true;
   }
   assert.ok(events.every(({ data }) => data.length <= LIMIT));
-  // The position before the limit depends on the pieces.
-  return isOver ? 'too large' : { events, id: stream.lastEventId, retryMs: stream.retryMs };
+  // The parser takes `retry` before the event ends, so after the limit it depends on the pieces.
+  return { events, isOver, id: stream.lastEventId, retryMs: isOver ? undefined : stream.retryMs };
 }
