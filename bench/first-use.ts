@@ -10,7 +10,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { processEnvironment } from '../src/system/environment.ts';
-import { openVault } from '../src/vault/vault.ts';
+import { openVault } from '../src/vault/open.ts';
 import { bundled } from '../test/support/homes/bundle.ts';
 import { startServers } from '../test/support/servers/servers.ts';
 import { desktop, noSecretService } from './storm/desktop.ts';

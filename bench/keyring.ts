@@ -18,7 +18,7 @@ import { openSecretService } from '../src/keyring/native/secret-service.ts';
 import { connectBus, deadlineIn } from '../src/system/dbus/connection.ts';
 import { type Environment, processEnvironment } from '../src/system/environment.ts';
 import { layoutOf } from '../src/system/files/paths.ts';
-import { openVault } from '../src/vault/vault.ts';
+import { openVault } from '../src/vault/open.ts';
 import { browse } from '../test/support/browser/scripted-browser.mjs';
 import { installed } from '../test/support/requirement.ts';
 import { startServers } from '../test/support/servers/servers.ts';

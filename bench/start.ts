@@ -7,7 +7,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { openVault } from '../src/vault/vault.ts';
+import { openVault } from '../src/vault/open.ts';
 import { browse } from '../test/support/browser/scripted-browser.mjs';
 import { startServers } from '../test/support/servers/servers.ts';
 

@@ -14,7 +14,7 @@ import { Bench } from 'tinybench';
 import { DirectoryStore } from '../src/store/directory.ts';
 import { processEnvironment } from '../src/system/environment.ts';
 import { layoutOf } from '../src/system/files/paths.ts';
-import { openVault } from '../src/vault/vault.ts';
+import { openVault } from '../src/vault/open.ts';
 import { browse } from '../test/support/browser/scripted-browser.mjs';
 import { startServers } from '../test/support/servers/servers.ts';
 

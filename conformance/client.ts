@@ -8,11 +8,13 @@
  *
  * Exits with 0 if it could use the server, else with 1 and the reason on stderr.
  */
+
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
+import { defined } from '../src/defined.ts';
 import { HoldfastError, type LoginOptions, openVault, Secret } from '../src/index.ts';
 import { authorizedFetch } from '../src/mcp/index.ts';
 import { CLIENT_METADATA_URL, context, scenario, use } from './use.ts';
@@ -93,12 +95,12 @@ const interaction = {
 async function chosenGrant(home: string): Promise<LoginOptions> {
   const { client_id: id, client_secret: secret, private_key_pem: privateKey, issuer } = context;
   if (id === undefined) return scenario.startsWith('auth/dpop') ? { dpop: true } : {};
-  const client = {
+  const client = defined({
     id,
     issuer,
     secret: secret === undefined ? undefined : new Secret(secret),
     privateKey: privateKey === undefined ? undefined : new Secret(privateKey),
-  };
+  });
   if (context.valid_jwt !== undefined) {
     const assertion = await assertionFile(home, context.valid_jwt);
     return { client, grant: { type: 'workload-identity', assertion } };
@@ -127,6 +129,9 @@ async function assertionFile(home: string, assertion: string): Promise<{ file: s
 function leniencies(): Pick<LoginOptions, 'lenient'> {
   const has = (name: string) => values.lenient.includes(name) || undefined;
   return {
-    lenient: { pkceNotAdvertised: has('pkce-not-advertised'), legacyEndpoints: has('legacy-endpoints') },
+    lenient: defined({
+      pkceNotAdvertised: has('pkce-not-advertised'),
+      legacyEndpoints: has('legacy-endpoints'),
+    }),
   };
 }

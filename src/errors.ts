@@ -7,51 +7,6 @@ import { withDisplayUrls } from './display-url.ts';
  * from a server is quoted before it is inserted.
  */
 
-export type HoldfastErrorCode =
-  | 'invalid-argument'
-  | 'login-required'
-  | 'insufficient-scope'
-  | 'token-renewed'
-  | 'login-cancelled'
-  | 'login-denied'
-  | 'login-timeout'
-  | 'callback-rejected'
-  | 'handover-wrong-key'
-  | 'handover-opened'
-  | 'handover-expired'
-  | 'handover-damaged'
-  | 'handover-mismatch'
-  | 'handover-newer'
-  | 'keyring-absent'
-  | 'keyring-locked'
-  | 'keyring-denied'
-  | 'keyring-broken'
-  | 'key-unavailable'
-  | 'network'
-  | 'timeout'
-  | 'refresh-limited'
-  | 'unsafe-url'
-  | 'response-too-large'
-  | 'invalid-response'
-  | 'not-an-mcp-server'
-  | 'issuer-mismatch'
-  | 'server-unsupported'
-  | 'oauth-error'
-  | 'record-damaged'
-  | 'record-newer'
-  | 'storage-unsafe'
-  | 'storage-unreadable'
-  | 'storage-unwritable'
-  | 'storage-full'
-  | 'lock-timeout'
-  | 'lock-unsupported'
-  | 'lease-lost'
-  | 'store-unreachable'
-  | 'store-denied'
-  | 'store-unsuitable'
-  | 'vault-closed'
-  | 'aborted';
-
 export interface HoldfastErrorOptions {
   /** What to do next, as a sentence or a command. */
   hint?: string;
@@ -59,9 +14,11 @@ export interface HoldfastErrorOptions {
   cause?: unknown;
 }
 
+const BRAND = Symbol.for('holdfast.error');
+
 /** The base class of every error that Holdfast throws on purpose. */
 export abstract class HoldfastError extends Error {
-  /** Stable: programs branch on it. */
+  /** Stable: programs branch on it. `AnyHoldfastError` says which class has which code. */
   abstract readonly code: HoldfastErrorCode;
   /** What to do next. */
   readonly hint: string | undefined;
@@ -74,6 +31,18 @@ export abstract class HoldfastError extends Error {
     this.name = new.target.name;
     this.hint = options.hint === undefined ? undefined : withDisplayUrls(options.hint);
   }
+
+  get [BRAND](): true {
+    return true;
+  }
+}
+
+/**
+ * Whether a value is an error of Holdfast. It recognizes errors of another copy of this package too, which `instanceof`
+ * does not. A switch over `code` then knows the class.
+ */
+export function isHoldfastError(value: unknown): value is AnyHoldfastError {
+  return value instanceof Error && BRAND in value;
 }
 
 /** Marks an error as retryable although its class is not. */
@@ -342,3 +311,52 @@ export class VaultClosedError extends HoldfastError {
 export class AbortedError extends HoldfastError {
   override readonly code = 'aborted';
 }
+
+/** Every class of error, each with its own `code`. */
+export type AnyHoldfastError =
+  | InvalidArgumentError
+  | LoginRequiredError
+  | InsufficientScopeError
+  | TokenRenewedError
+  | LoginCancelledError
+  | LoginDeniedError
+  | LoginTimeoutError
+  | CallbackRejectedError
+  | HandoverWrongKeyError
+  | HandoverOpenedError
+  | HandoverExpiredError
+  | HandoverDamagedError
+  | HandoverMismatchError
+  | HandoverNewerError
+  | KeyringAbsentError
+  | KeyringLockedError
+  | KeyringDeniedError
+  | KeyringBrokenError
+  | KeyUnavailableError
+  | NetworkError
+  | TimeoutError
+  | RefreshLimitedError
+  | UnsafeUrlError
+  | ResponseTooLargeError
+  | InvalidResponseError
+  | NotAnMcpServerError
+  | IssuerMismatchError
+  | ServerUnsupportedError
+  | OAuthError
+  | RecordDamagedError
+  | RecordNewerError
+  | StorageUnsafeError
+  | StorageUnreadableError
+  | StorageUnwritableError
+  | StorageFullError
+  | LockTimeoutError
+  | LockUnsupportedError
+  | LeaseLostError
+  | StoreUnreachableError
+  | StoreDeniedError
+  | StoreUnsuitableError
+  | VaultClosedError
+  | AbortedError;
+
+/** The stable codes. */
+export type HoldfastErrorCode = AnyHoldfastError['code'];

@@ -108,7 +108,8 @@ export type {
   SendOptions,
   SendResult,
 } from './transfer/types.ts';
-export type { StoreName } from './vault/open-parts.ts';
+export { openVault } from './vault/open.ts';
+export type { StoreName } from './vault/storage.ts';
 export type {
   ForgetOptions,
   ForgetResult,
@@ -119,5 +120,4 @@ export type {
   RekeyResult,
   UndecryptableRecord,
 } from './vault/types.ts';
-export type { Vault, VaultOptions } from './vault/vault.ts';
-export { openVault } from './vault/vault.ts';
+export type { Vault, VaultAdmin, VaultOptions, VaultTransfer } from './vault/vault.ts';

@@ -2,8 +2,10 @@
  * Many holders of one credential in one process, each with a vault of its own. The first argument is JSON
  * (`HoldersSettings`). Prints, as JSON, what came of their calls.
  */
+
 import { setTimeout as sleep } from 'node:timers/promises';
-import { openVault } from '../../src/vault/vault.ts';
+import { defined } from '../../src/defined.ts';
+import { openVault } from '../../src/vault/open.ts';
 import { openStore } from '../torture/open-store.ts';
 
 export interface HoldersSettings {
@@ -35,7 +37,7 @@ async function work(): Promise<void> {
   const took: number[] = [];
   const failures: Record<string, number> = {};
   const hold = async () => {
-    const vault = openVault({ store, keyring: 'key-file' });
+    const vault = openVault(defined({ store, keyring: 'key-file' }));
     await sleep(Math.random() * everyMs);
     while (performance.now() - begin < forMs) {
       const start = performance.now();

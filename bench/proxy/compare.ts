@@ -5,7 +5,8 @@ import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 import type { Transport } from '@modelcontextprotocol/sdk/shared/transport.js';
-import { openVault } from '../../src/vault/vault.ts';
+import { defined } from '../../src/defined.ts';
+import { openVault } from '../../src/vault/open.ts';
 import { openSite, type Site } from './site.ts';
 
 const NAMES = ['direct', 'holdfast', 'mcp-remote'] as const;
@@ -30,7 +31,7 @@ export async function compare(rounds: number): Promise<void> {
   if (!existsSync(MCP_REMOTE)) throw new Error(`mcp-remote is not installed: npm ci --prefix ${PEERS}`);
   const site = await openSite();
   try {
-    const vault = openVault({ home: site.env['HOLDFAST_HOME'], keyring: 'file' });
+    const vault = openVault(defined({ home: site.env['HOLDFAST_HOME'], keyring: 'file' }));
     const token = (await vault.token(site.resource)).token.reveal();
     await vault.close();
     const connect = connector(site, token);

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { openVault } from '../../src/vault/vault.ts';
+import { openVault } from '../../src/vault/open.ts';
 import { browse } from '../../test/support/browser/scripted-browser.mjs';
 import { bundled } from '../../test/support/homes/bundle.ts';
 import { type Servers, startServers } from '../../test/support/servers/servers.ts';

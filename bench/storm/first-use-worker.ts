@@ -2,7 +2,7 @@
  * A process that logs in for the first time: the argument is the server, where to keep it is in the environment. It says
  * `ready`, waits for a line, logs in, and ends.
  */
-import { openVault } from '../../src/vault/vault.ts';
+import { openVault } from '../../src/vault/open.ts';
 import { browse } from '../../test/support/browser/scripted-browser.mjs';
 
 const [resource = ''] = process.argv.slice(2);

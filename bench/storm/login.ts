@@ -8,7 +8,7 @@ import { DirectoryStore } from '../../src/store/directory.ts';
 import { MemoryStore } from '../../src/store/memory.ts';
 import { type Environment, processEnvironment } from '../../src/system/environment.ts';
 import { layoutOf } from '../../src/system/files/paths.ts';
-import { openVault } from '../../src/vault/vault.ts';
+import { openVault } from '../../src/vault/open.ts';
 import { browse } from '../../test/support/browser/scripted-browser.mjs';
 import { accepted } from './barrier.ts';
 

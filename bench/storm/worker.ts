@@ -2,7 +2,8 @@
  * A process that keeps a login in use. The first argument is JSON: `{ resource, callers, timeoutMs }`; where the login
  * lies is in the environment. The vault is opened anew in each round, so nothing is in memory when the barrier opens.
  */
-import { openVault, type Vault } from '../../src/vault/vault.ts';
+import { openVault } from '../../src/vault/open.ts';
+import type { Vault } from '../../src/vault/vault.ts';
 import { obey } from './barrier.ts';
 
 interface Settings {

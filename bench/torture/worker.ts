@@ -3,13 +3,16 @@
  * (`WorkerSettings`). What came of each call goes to a file, one JSON a line; no token is in it. What else it is to do, such as
  * to log out, it is told over its channel to the parent process.
  */
+
 import { createHash } from 'node:crypto';
 import { openSync, writeSync } from 'node:fs';
 import http from 'node:http';
 import type { Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { defined } from '../../src/defined.ts';
 import { Secret } from '../../src/secret.ts';
-import { openVault, type Vault } from '../../src/vault/vault.ts';
+import { openVault } from '../../src/vault/open.ts';
+import type { Vault } from '../../src/vault/vault.ts';
 import { Dice } from './dice.ts';
 import { openStore } from './open-store.ts';
 import { sharedNow } from './shared-clock.ts';
@@ -113,7 +116,7 @@ async function open(): Promise<TokenSource> {
   if (isProtocol(protocol)) return standIn(protocol, store, leaseMs);
   // A look at the store with each call: an access token that lives for less than a second is soon another’s.
   const options = { leaseMs, lookEveryMs: 100 };
-  const vault = openVault({ keyring: 'key-file', store: await openStore(store, options) });
+  const vault = openVault(defined({ keyring: 'key-file', store: await openStore(store, options) }));
   const tasks = new Set<Promise<void>>();
   process.on('message', (command: Command) => {
     const task = carryOut(vault, command).finally(() => tasks.delete(task));
@@ -122,10 +125,13 @@ async function open(): Promise<TokenSource> {
   process.on('disconnect', () => process.exit());
   return {
     token: async (resource, refused) => {
-      const { token, generation } = await vault.token(resource, {
-        timeoutMs: DEADLINE_MS,
-        rejectedGeneration: refused,
-      });
+      const { token, generation } = await vault.token(
+        resource,
+        defined({
+          timeoutMs: DEADLINE_MS,
+          rejectedGeneration: refused,
+        }),
+      );
       return { token: token.reveal(), generation };
     },
     close: async () => {
@@ -152,7 +158,7 @@ async function operate(
 ): Promise<string> {
   const signal = AbortSignal.timeout(OPERATION_MS);
   if (command.kind === 'rekey') {
-    const { left } = await vault.rekey({ signal });
+    const { left } = await vault.admin.rekey({ signal });
     return left.length === 0 ? 'moved' : 'left some';
   }
   const resource = settings.resources[command.credential] ?? '';
@@ -160,10 +166,14 @@ async function operate(
     case 'logout':
       return (await vault.logout(resource, { signal })).revocation;
     case 'export':
-      await vault.export(resource, { mode: 'move', signal, deliver: ({ json }) => deliver(json.reveal()) });
+      await vault.transfer.export(resource, {
+        mode: 'move',
+        signal,
+        deliver: ({ json }) => deliver(json.reveal()),
+      });
       return 'moved';
     case 'import':
-      await vault.importExported(new Secret(command.login), { signal });
+      await vault.transfer.importExported(new Secret(command.login), { signal });
       return 'kept';
   }
 }

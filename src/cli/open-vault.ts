@@ -1,8 +1,11 @@
+import type { VaultEvent } from '../credentials/vault-event.ts';
+import { defined } from '../defined.ts';
 import { InvalidArgumentError } from '../errors.ts';
 import type { SourceContext } from '../import/source.ts';
 import { dockerAgentLayoutOf } from '../system/files/paths.ts';
-import { chosenStore, type StoreName, storeNamed } from '../vault/open-parts.ts';
-import { openVault, type Vault } from '../vault/vault.ts';
+import { openVault } from '../vault/open.ts';
+import { chosenStore, type StoreName, storeNamed } from '../vault/storage.ts';
+import type { Vault } from '../vault/vault.ts';
 import type { Invocation } from './command.ts';
 
 /** The command's store, from the options or the environment. Only this function reads `--store`. */
@@ -52,12 +55,14 @@ export async function warnOfHiddenKey(invocation: Invocation, keyringId: string)
 
 /** Opens the vault with the command's options, runs the step, and always closes the vault. */
 export async function withVault<T>(invocation: Invocation, step: (vault: Vault) => Promise<T>): Promise<T> {
-  const vault = openVault({
-    environment: invocation.environment,
-    keyring: invocation.text('keyring'),
-    ...chosenPlace(invocation),
-    onEvent: ({ type, message, hint }) => invocation.ui.warn(message, hint, { event: type }),
-  });
+  const vault = openVault(
+    defined({
+      environment: invocation.environment,
+      keyring: invocation.text('keyring'),
+      ...chosenPlace(invocation),
+      onEvent: ({ type, message, hint }: VaultEvent) => invocation.ui.warn(message, hint, { event: type }),
+    }),
+  );
   try {
     return await step(vault);
   } finally {

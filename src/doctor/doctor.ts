@@ -15,7 +15,7 @@ import { acquireLock, lockKindOf } from '../system/locks/lock.ts';
 import { tellsUsers } from '../system/network/tcp-peer.ts';
 import { copiesAmong, copiesWarning } from '../vault/copies.ts';
 import { isGone } from '../vault/forget.ts';
-import { homeOf, openParts, type StoreName } from '../vault/open-parts.ts';
+import { homeOf, openParts, type StoreName } from '../vault/storage.ts';
 import { unseenLeaseWarning } from '../vault/unseen-lease.ts';
 import { VERSION } from '../version.ts';
 import { dockerAgentBundle, dockerAgentKey, dockerAgentLock } from './docker-agent.ts';
@@ -45,12 +45,7 @@ const WRITTEN_AT = Date.UTC(2026, 10, 1);
 
 export async function diagnose(
   environment: Environment,
-  options: {
-    home?: string | undefined;
-    keyring?: string | undefined;
-    store?: StoreName | undefined;
-    dockerAgentDir?: string | undefined;
-  } = {},
+  options: { home?: string; keyring?: string; store?: StoreName; dockerAgentDir?: string } = {},
 ): Promise<Diagnosis> {
   const own = homeOf(options, environment);
   const context = openParts(options, environment, own);

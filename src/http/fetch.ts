@@ -3,6 +3,7 @@ import type { Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import type { Reach } from '../credential.ts';
 import { InvalidArgumentError, ResponseTooLargeError } from '../errors.ts';
+import type { Environment } from '../system/environment.ts';
 import { VERSION } from '../version.ts';
 import { beginning, decoded, discard, pump, whole } from './body.ts';
 import { connect } from './connection.ts';
@@ -148,7 +149,11 @@ interface Line {
  * @param ownHeaders headers for every request to their origin
  * @param reach how far the requests may go
  */
-export function createHttpFetch(ownHeaders: OwnHeaders, reach: Reach = 'anywhere'): HttpFetch {
+export function createHttpFetch(
+  ownHeaders: OwnHeaders,
+  reach: Reach = 'anywhere',
+  environment?: Environment,
+): HttpFetch {
   const lines = new Map<string, Line>();
   return {
     fetch: (async (input, init = {}) => {
@@ -156,7 +161,7 @@ export function createHttpFetch(ownHeaders: OwnHeaders, reach: Reach = 'anywhere
       const { body = null, signal } = init;
       if (body !== null && typeof body !== 'string')
         throw new InvalidArgumentError('Only text is sent from here.');
-      const line = lines.get(url.origin) ?? lineTo(url, reach);
+      const line = lines.get(url.origin) ?? lineTo(url, reach, environment);
       lines.set(url.origin, line);
       await dropEnded(line.agent);
       signal?.throwIfAborted();
@@ -189,10 +194,10 @@ export function createHttpFetch(ownHeaders: OwnHeaders, reach: Reach = 'anywhere
   };
 }
 
-function lineTo(url: URL, reach: Reach): Line {
+function lineTo(url: URL, reach: Reach, environment: Environment | undefined): Line {
   const line: Line = {
     agent: agentOver(url, { keepAlive: true, timeout: IDLE_MS }, async () => {
-      line.proxy = await proxyFor(url);
+      line.proxy = proxyFor(url, environment);
       // The connection has its own time limit, since the request's signal does not cover it.
       const signal = AbortSignal.timeout(CONNECT_MS);
       try {

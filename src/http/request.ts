@@ -9,6 +9,7 @@ import {
 } from '../errors.ts';
 import { quote } from '../quote.ts';
 import { step } from '../system/checkpoints.ts';
+import type { Environment } from '../system/environment.ts';
 import { VERSION } from '../version.ts';
 import { classify } from './addresses.ts';
 import { decoded, whole } from './body.ts';
@@ -35,6 +36,8 @@ export interface RequestOptions extends Fence {
   readonly reach?: Reach | undefined;
   /** Sent to their origin only, and dropped when a redirect leads elsewhere. */
   readonly ownHeaders?: OwnHeaders | undefined;
+  /** Its variables name the proxy. Default: this process's environment. */
+  readonly environment?: Environment | undefined;
 }
 
 export interface Request extends RequestOptions {
@@ -124,8 +127,7 @@ async function exchange(url: URL, request: Request, ended: AbortSignal): Promise
   };
   ended.addEventListener('abort', close, { once: true });
   try {
-    proxy = await proxyFor(url);
-    ended.throwIfAborted();
+    proxy = proxyFor(url, request.environment);
     const connecting = { reach, proxy, signal: ended };
     agent = agentOver(url, {}, async () => {
       const socket = await connect(url, connecting);

@@ -4,6 +4,7 @@ import type { Socket } from 'node:net';
 import { InvalidArgumentError, NetworkError } from '../errors.ts';
 import { quote } from '../quote.ts';
 import { Secret } from '../secret.ts';
+import type { Environment } from '../system/environment.ts';
 import { type ProxyVariable, proxyVariable } from '../system/network/proxy-environment.ts';
 import { VERSION } from '../version.ts';
 import { certificateHint, whyOf } from './failure.ts';
@@ -34,11 +35,12 @@ const MAX_HEADER_BYTES = 16 * 1024;
  * The proxy of the environment for a URL, if any. URLs on this machine never use a proxy, since the proxy would reach
  * its own machine instead.
  *
+ * @param environment its proxy variables decide; this process's by default
  * @throws InvalidArgumentError when the variable holds something else
  */
-export async function proxyFor(url: URL): Promise<Proxy | undefined> {
+export function proxyFor(url: URL, environment?: Environment): Proxy | undefined {
   if (pointsHere(url)) return undefined;
-  const variable = await proxyVariable(url);
+  const variable = proxyVariable(url, environment);
   return variable === undefined ? undefined : parse(variable);
 }
 

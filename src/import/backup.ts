@@ -3,7 +3,7 @@ import { Secret } from '../secret.ts';
 import { readClientFile, replaceClientFile } from '../system/files/client-file.ts';
 import { shellPath } from '../system/files/storage-error.ts';
 import type { Backup, Backups } from '../transfer/backups.ts';
-import type { Vault } from '../vault/vault.ts';
+import type { Vault, VaultTransfer } from '../vault/vault.ts';
 import type { KeepBackup, Source, SourceContext } from './source.ts';
 
 /*
@@ -18,17 +18,17 @@ const ATTEMPTS = 5;
  * Saves the source's files in the vault. A file that an earlier edit left, unchanged since, is not saved again: that
  * edit's backup holds all of it and more.
  */
-export function backupKeeper({ id }: Source, vault: Pick<Vault, 'keepBackup'>): KeepBackup {
+export function backupKeeper({ id }: Source, transfer: Pick<VaultTransfer, 'saveBackup'>): KeepBackup {
   const left = new Map<string, string | undefined>();
   return async ({ path, text, next }) => {
-    if (left.get(path) !== text) await vault.keepBackup({ from: id, path, text: new Secret(text) });
+    if (left.get(path) !== text) await transfer.saveBackup({ from: id, path, text: new Secret(text) });
     left.set(path, next);
   };
 }
 
 /** The backups of the source's files, newest first; with `--file`, only those of that file. */
 export async function backupsOf(peer: Source, { file }: SourceContext, vault: Vault): Promise<Backups> {
-  const { backups, undecryptable } = await vault.backups();
+  const { backups, undecryptable } = await vault.transfer.listBackups();
   const isWanted = ({ from, path }: Backup) => from === peer.id && (file === undefined || path === file);
   return { backups: backups.filter(isWanted), undecryptable };
 }
@@ -44,7 +44,7 @@ export async function restoreBackup(
   from: { readonly peer: Source; readonly context: SourceContext },
   vault: Vault,
 ): Promise<void> {
-  const keep = backupKeeper(from.peer, vault);
+  const keep = backupKeeper(from.peer, vault.transfer);
   const write = async () => {
     for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
       const file = await readClientFile(path);

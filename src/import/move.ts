@@ -101,10 +101,10 @@ export async function moveLogin(
   from: { readonly peer: Source; readonly context: SourceContext },
   vault: Vault,
   options: ImportOptions,
-  keep: KeepBackup = backupKeeper(from.peer, vault),
+  keep: KeepBackup = backupKeeper(from.peer, vault.transfer),
 ): Promise<Moved> {
   let current = found;
-  let result = await vault.importLogin(current.login, options);
+  let result = await vault.transfer.import(current.login, options);
   if (options.accessTokenOnly === true || result.unconfirmed !== undefined) {
     return { result, outcome: 'access-token' };
   }
@@ -122,7 +122,7 @@ export async function moveLogin(
           );
     if (again === undefined) return { result, outcome: 'kept-there' };
     current = again;
-    result = await vault.importLogin(current.login, { ...options, replace: true });
+    result = await vault.transfer.import(current.login, { ...options, replace: true });
   }
 }
 

@@ -4,6 +4,7 @@ import type { VaultEvent } from '../credentials/vault-event.ts';
 import type { Discovery } from '../oauth/discovery/discovery.ts';
 import type { TokenResponse } from '../oauth/tokens/token.ts';
 import type { Secret } from '../secret.ts';
+import type { Environment } from '../system/environment.ts';
 import type { ClientPlan } from './client.ts';
 import type { LoginInteraction, LoginOptions } from './types.ts';
 
@@ -18,6 +19,7 @@ export interface Attempt {
   /** The scope that the stored login requested, if it was made at the same authorization server. */
   readonly formerScope: string | undefined;
   readonly dpop: { readonly secret: Secret; readonly thumbprint: string } | undefined;
+  readonly environment: Environment;
   readonly report: (event: VaultEvent) => void;
   /** Seals and saves the tokens that the server granted. */
   readonly keep: (granted: Granted) => Promise<StoredCredential>;

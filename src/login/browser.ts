@@ -29,7 +29,7 @@ interface Arrival {
 }
 
 export async function logInByBrowser(attempt: Attempt): Promise<StoredCredential> {
-  const { name, options, discovery, interaction, plan, dpop, report } = attempt;
+  const { name, options, discovery, interaction, plan, dpop, environment, report } = attempt;
   let request: AuthorizationRequest | undefined;
   const belongs = (parameters: URLSearchParams) => request !== undefined && belongsTo(request, parameters);
   const server = await openServerFor(plan, openCallbackServer, options, {
@@ -44,7 +44,7 @@ export async function logInByBrowser(attempt: Attempt): Promise<StoredCredential
   });
   try {
     const back = redirectUriOf(server.redirectUri, options.callbackUrl);
-    const { client, redirectUri } = await clientFor(plan, back, discovery, options);
+    const { client, redirectUri } = await clientFor(plan, back, discovery, { ...options, environment });
     request = createAuthorizationRequest(discovery, client, redirectUri, {
       scopes: options.scopes,
       stepUp: options.challenge !== undefined,
@@ -61,7 +61,7 @@ export async function logInByBrowser(attempt: Attempt): Promise<StoredCredential
         client,
         { code, codeVerifier, redirectUri, resourceParameter: discovery.resourceParameter },
         // The first request uses up the code, so the caller's signal no longer aborts it.
-        { dpopKey: dpop?.secret },
+        { dpopKey: dpop?.secret, environment },
       );
       const held = await attempt.keep({ answer, client, requestedScope });
       await page?.succeed({ resource: name.resource, account: name.account });

@@ -5,6 +5,7 @@ import type { Discovery } from '../oauth/discovery/discovery.ts';
 import { scopesToAskFor } from '../oauth/discovery/scope-choice.ts';
 import { signingAlgorithmOf } from '../oauth/tokens/jwt.ts';
 import { quote } from '../quote.ts';
+import type { Environment } from '../system/environment.ts';
 import type { ClientOptions, LoginOptions } from './types.ts';
 
 /*
@@ -66,6 +67,11 @@ export async function openServerFor(
   return open(options);
 }
 
+/** What the choice or registration of a client depends on. */
+type ClientLoginOptions = Pick<LoginOptions, 'interaction' | 'signal' | 'scopes'> & {
+  readonly environment: Environment;
+};
+
 /**
  * Returns the client with a redirect URI that its server accepts. Registers a client if the plan says so, or if the
  * registered port is taken.
@@ -74,7 +80,7 @@ export async function clientFor(
   plan: ClientPlan,
   redirectUri: string,
   discovery: Discovery,
-  options: Pick<LoginOptions, 'interaction' | 'signal' | 'scopes'>,
+  options: ClientLoginOptions,
 ): Promise<{ client: ClientRegistration; redirectUri: string }> {
   const { server, reach } = discovery;
   if (plan.by === 'document') return { client: documentClient(plan.url, redirectUri), redirectUri };
@@ -89,7 +95,8 @@ export async function clientFor(
   }
   options.interaction?.progress?.(`Registering with ${quote(server.issuer)}`);
   const { registerClient } = await import('../oauth/registration/registration.ts');
-  const limits = { signal: options.signal, scope: scopeToRegister(discovery, options), reach };
+  const { signal, environment } = options;
+  const limits = { signal, environment, scope: scopeToRegister(discovery, options), reach };
   try {
     return { client: await registerClient(server, redirectUri, limits), redirectUri };
   } catch (error) {
@@ -104,7 +111,7 @@ export async function clientFor(
 export async function deviceClientFor(
   plan: ClientPlan,
   discovery: Discovery,
-  options: Pick<LoginOptions, 'interaction' | 'signal' | 'scopes'>,
+  options: ClientLoginOptions,
 ): Promise<ClientRegistration> {
   const { server, reach } = discovery;
   if (
@@ -121,6 +128,7 @@ export async function deviceClientFor(
   const { registerClient } = await import('../oauth/registration/registration.ts');
   return registerClient(server, undefined, {
     signal: options.signal,
+    environment: options.environment,
     scope: scopeToRegister(discovery, options),
     reach,
   });

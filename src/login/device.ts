@@ -7,12 +7,12 @@ import { hostsOf } from './hosts.ts';
 
 /** Logs in by the device authorization grant (RFC 8628): needs no browser here, and no redirect to this machine. */
 export async function logInByDevice(attempt: Attempt): Promise<StoredCredential> {
-  const { discovery, interaction, options, dpop, timeoutMs } = attempt;
+  const { discovery, interaction, options, dpop, timeoutMs, environment } = attempt;
   const { signal } = options;
   const { resourceParameter } = discovery;
   const { deviceAuthorizationEndpoint = '' } = discovery.server;
   const server = { ...discovery.server, deviceAuthorizationEndpoint, reach: discovery.reach };
-  const client = await deviceClientFor(attempt.plan, discovery, options);
+  const client = await deviceClientFor(attempt.plan, discovery, { ...options, environment });
   const scopes = scopesToAskFor(discovery, {
     scopes: options.scopes,
     stepUp: options.challenge !== undefined,
@@ -23,7 +23,7 @@ export async function logInByDevice(attempt: Attempt): Promise<StoredCredential>
     server,
     client,
     { scope: requestedScope, resourceParameter },
-    { signal },
+    { signal, environment },
   );
   await interaction.device?.({
     issuerHost: hostsOf(discovery, 'device').issuer,
@@ -39,7 +39,7 @@ export async function logInByDevice(attempt: Attempt): Promise<StoredCredential>
     client,
     device,
     { resourceParameter },
-    { dpopKey: dpop?.secret, timeoutMs, signal },
+    { dpopKey: dpop?.secret, timeoutMs, signal, environment },
   );
   return attempt.keep({ answer, client, requestedScope });
 }

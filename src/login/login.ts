@@ -53,6 +53,7 @@ export async function logIn(
     plan,
     formerScope: former?.server.issuer === discovery.server.issuer ? former.requestedScope : undefined,
     dpop,
+    environment: context.environment,
     report: context.report,
     keep: ({ answer, client, requestedScope }) =>
       saveLogin(context, name, options, (generation) => ({
@@ -86,12 +87,12 @@ function wayOf(
 export async function discoverFor(
   { resource }: CredentialId,
   { interaction, signal, challenge, headers, lenient }: LoginOptions,
-  { report }: LoginContext,
+  { report, environment }: LoginContext,
   browser: boolean,
 ): Promise<Discovery> {
   const { discover } = await import('../oauth/discovery/discovery.ts');
   interaction?.progress?.(`Asking ${resource} how to log in`);
-  const discovery = await discover(resource, { signal, challenge, headers, lenient, browser });
+  const discovery = await discover(resource, { signal, challenge, headers, lenient, browser, environment });
   for (const { name, message } of discovery.leniencies) {
     report({ type: 'leniency', message: `${message} (lenient: ${name})` });
   }

@@ -7,7 +7,9 @@ import type {
   Grant,
 } from '../credential.ts';
 import type { StoredCredential } from '../credentials/credential-store.ts';
+import { defined } from '../defined.ts';
 import { InvalidArgumentError, ServerUnsupportedError } from '../errors.ts';
+import type { RequestOptions } from '../http/request.ts';
 import { quote } from '../quote.ts';
 import { readAssertion, requestByGrant } from '../refresh/request-by-grant.ts';
 import { givenClient, planClient } from './client.ts';
@@ -38,11 +40,12 @@ export async function logInNonInteractively(
   const former = await formerLogin(context.credentialStore, name);
   const given = options.client && givenClient(options.client, undefined);
   checkClient(given ?? former?.client, wanted);
-  const grant = await grantOf(wanted, signal);
+  const wait = { signal, environment: context.environment };
+  const grant = await grantOf(wanted, wait);
 
   const discovery = await discoverFor(name, options, context, false);
   await checkWritable(context, name, options);
-  const plan = planClient(discovery, former, { client: options.client });
+  const plan = planClient(discovery, former, defined({ client: options.client }));
   const client = checkClient(plan.by === 'known' ? plan.client : undefined, wanted);
   const { scopesToAskFor } = await import('../oauth/discovery/scope-choice.ts');
   // The server may refuse to this grant the scopes that a user or another grant got.
@@ -62,7 +65,7 @@ export async function logInNonInteractively(
   const answer = await requestByGrant(
     { server, client, grant, resourceParameter, requestedScope, dpopKey },
     context.environment,
-    { signal },
+    wait,
   );
   return saveLogin(context, name, options, (generation) => ({
     ...credentialOf(name, discovery, answer, { generation, requestedScope, client }),
@@ -92,11 +95,11 @@ function checkClient(client: ClientRegistration | undefined, { type }: GrantOpti
 }
 
 /** Completes the grant for storage, so that no renewal has to look anything up. */
-async function grantOf(wanted: GrantOptions, signal: AbortSignal | undefined): Promise<Grant> {
+async function grantOf(wanted: GrantOptions, wait: RequestOptions): Promise<Grant> {
   if (wanted.type === 'client_credentials') return wanted;
   const assertion = absoluteSource(wanted.assertion);
   if (wanted.type === 'workload-identity') return { type: wanted.type, assertion };
-  const { server, client } = await identityProviderOf(wanted.identityProvider, wanted.identityClient, signal);
+  const { server, client } = await identityProviderOf(wanted.identityProvider, wanted.identityClient, wait);
   return { type: wanted.type, assertion, identityProvider: server, identityClient: client };
 }
 
@@ -104,7 +107,7 @@ async function grantOf(wanted: GrantOptions, signal: AbortSignal | undefined): P
 async function identityProviderOf(
   { issuer, tokenEndpoint }: { issuer: string; tokenEndpoint?: string | undefined },
   client: ClientOptions,
-  signal: AbortSignal | undefined,
+  wait: RequestOptions,
 ): Promise<{ server: AuthorizationServer; client: ClientRegistration }> {
   const { checkUrl } = await import('../http/safe-url.ts');
   const url = checkUrl(issuer);
@@ -118,7 +121,7 @@ async function identityProviderOf(
     return { server: { issuer, tokenEndpoint }, client: givenClient(client, undefined) };
   }
   const { serverMetadata } = await import('../oauth/discovery/server-metadata.ts');
-  const found = await serverMetadata(issuer, url, { signal, browser: false });
+  const found = await serverMetadata(issuer, url, { ...wait, browser: false });
   if (found === undefined) {
     throw new ServerUnsupportedError(`The identity provider ${quote(issuer)} publishes no metadata.`, {
       hint: 'Check its issuer: it is the "iss" of the ID tokens that it gives out, such as https://login.example.com',

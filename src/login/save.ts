@@ -2,6 +2,7 @@ import type { Credential, CredentialId } from '../credential.ts';
 import type { StoredCredential } from '../credentials/credential-store.ts';
 import type { SealedCredentialStore } from '../credentials/sealed/sealed-credential-store.ts';
 import type { VaultEvent } from '../credentials/vault-event.ts';
+import { defined } from '../defined.ts';
 import {
   InvalidArgumentError,
   KeyringAbsentError,
@@ -73,7 +74,7 @@ function allowMemory({ keys, report }: LoginContext, { requirePersistence }: Log
       hint: 'holdfast doctor says what each keyring lacks. To log in all the same, until this process ends: --allow-memory',
     });
   }
-  report({ type: 'memory-only', message, hint: reasons.join(' ') || undefined });
+  report(defined({ type: 'memory-only', message, hint: reasons.join(' ') || undefined }));
 }
 
 /** Seals a new login with the strongest keyring, and replaces the stored login of that name. */

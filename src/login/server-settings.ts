@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { canonicalResource } from '../credential.ts';
+import { defined } from '../defined.ts';
 import { HoldfastError, InvalidArgumentError } from '../errors.ts';
 import type { Leniency } from '../oauth/leniency.ts';
 import { printable, quote } from '../quote.ts';
@@ -47,14 +48,14 @@ const Server = v.strictObject({
   replay: v.optional(v.picklist(['window', 'strict'])),
   lenient: v.optional(
     v.strictObject({
-      trustedIssuer: v.optional(text),
-      metadataUrl: v.optional(text),
-      pkceNotAdvertised: v.optional(v.boolean()),
-      resourceOmitted: v.optional(v.boolean()),
-      legacyEndpoints: v.optional(v.boolean()),
-      privateAddresses: v.optional(v.boolean()),
-      splitEndpoints: v.optional(v.boolean()),
-      otherLocalUsers: v.optional(v.boolean()),
+      trustedIssuer: v.exactOptional(text),
+      metadataUrl: v.exactOptional(text),
+      pkceNotAdvertised: v.exactOptional(v.boolean()),
+      resourceOmitted: v.exactOptional(v.boolean()),
+      legacyEndpoints: v.exactOptional(v.boolean()),
+      privateAddresses: v.exactOptional(v.boolean()),
+      splitEndpoints: v.exactOptional(v.boolean()),
+      otherLocalUsers: v.exactOptional(v.boolean()),
     }),
   ),
 });
@@ -92,14 +93,14 @@ export async function serverSettings(
     client:
       id === undefined
         ? undefined
-        : {
+        : defined({
             id,
             secret,
             privateKey,
             keyId: fromEnvironment ? undefined : server.clientKeyId,
             authMethod: fromEnvironment ? undefined : server.clientAuth,
             issuer: fromEnvironment ? undefined : server.clientIssuer,
-          },
+          }),
     clientMetadataUrl: variables['HOLDFAST_CLIENT_METADATA_URL'] || server.clientMetadataUrl || common,
     scopes: server.scopes,
     dpop: server.dpop,

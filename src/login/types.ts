@@ -6,21 +6,21 @@ import type { Secret } from '../secret.ts';
 /** A client that was registered beforehand, by hand or by configuration. */
 export interface ClientOptions {
   readonly id: string;
-  readonly secret?: Secret | undefined;
+  readonly secret?: Secret;
   /** PKCS #8 in PEM, for `private_key_jwt`. */
-  readonly privateKey?: Secret | undefined;
+  readonly privateKey?: Secret;
   /** The `kid` of the public key at the server. */
-  readonly keyId?: string | undefined;
+  readonly keyId?: string;
   /**
    * Default: `private_key_jwt` with a key; with a secret `client_secret_basic`, or `_post` if the server lists only
    * that; else `none`.
    */
-  readonly authMethod?: ClientAuthMethod | undefined;
+  readonly authMethod?: ClientAuthMethod;
   /**
    * The issuer that the client is registered at, and the only one it is used at. Default: the first issuer that it is
    * used at.
    */
-  readonly issuer?: string | undefined;
+  readonly issuer?: string;
 }
 
 /** How to get tokens without a user. */
@@ -89,48 +89,48 @@ export interface LoginInteraction {
 }
 
 export interface LoginOptions {
-  readonly account?: string | undefined;
+  readonly account?: string;
   /** A client that the authorization server knows. Overrides the settings, and no client is registered. */
-  readonly client?: ClientOptions | undefined;
+  readonly client?: ClientOptions;
   /** URL of a Client ID Metadata Document, for servers that accept one in place of a registration. */
-  readonly clientMetadataUrl?: string | undefined;
+  readonly clientMetadataUrl?: string;
   /** Log in without a user. Default: the authorization code grant with a browser. */
-  readonly grant?: GrantOptions | undefined;
+  readonly grant?: GrantOptions;
   /** Bind the tokens to a key (RFC 9449). Default: only if the resource requires it. */
-  readonly dpop?: boolean | undefined;
-  readonly lenient?: Leniency | undefined;
+  readonly dpop?: boolean;
+  readonly lenient?: Leniency;
   /** Sent only to the MCP server's own origin. */
-  readonly headers?: Readonly<Record<string, string>> | undefined;
+  readonly headers?: Readonly<Record<string, string>>;
   /**
    * The `WWW-Authenticate` header of the MCP server's last response. The login requests its scopes together with those
    * of the stored login (step-up).
    */
-  readonly challenge?: string | undefined;
+  readonly challenge?: string;
   /** Scopes to request in place of those that the server suggests. */
-  readonly scopes?: readonly string[] | undefined;
+  readonly scopes?: readonly string[];
   /**
    * `browser` (the default): the authorization code grant. `device`: a device code (RFC 8628), or an error if the
    * server offers none. `no-browser`: a device code if the server offers them, else the authorization code grant with
    * the methods of the interaction.
    */
-  readonly flow?: 'browser' | 'device' | 'no-browser' | undefined;
+  readonly flow?: 'browser' | 'device' | 'no-browser';
   /**
    * Sent as redirect URI in place of the listener's own, for a redirector or a forwarded port: https, or http to the
    * user's machine. `${callbackPort}` stands for the port that Holdfast listens on.
    */
-  readonly callbackUrl?: string | undefined;
+  readonly callbackUrl?: string;
   /** A fixed port for the redirect to 127.0.0.1. Default: a free port. */
-  readonly callbackPort?: number | undefined;
+  readonly callbackPort?: number;
   /** Time limit for the user, in milliseconds. Default 300,000. */
-  readonly timeoutMs?: number | undefined;
-  readonly signal?: AbortSignal | undefined;
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
   /**
    * Refuse, before any prompt, a login that only this process's memory could hold. Default `false`: the login stays in
    * memory, and a `memory-only` event reports it.
    */
-  readonly requirePersistence?: boolean | undefined;
+  readonly requirePersistence?: boolean;
   /** Required for every login with a user. */
-  readonly interaction?: LoginInteraction | undefined;
+  readonly interaction?: LoginInteraction;
 }
 
 export interface LoginResult {

@@ -1,4 +1,5 @@
 import type { CredentialId } from '../credential.ts';
+import { defined } from '../defined.ts';
 import { InvalidArgumentError } from '../errors.ts';
 import { bearerChallenge, parseChallenges } from '../oauth/discovery/challenge.ts';
 import { DpopNonces } from '../oauth/tokens/dpop.ts';
@@ -15,9 +16,9 @@ export interface AuthorizedFetchOptions extends SessionOptions {
    * The reaction when the server asks for more scopes and the login cannot get them. `respond` returns the 403
    * unchanged; `throw` throws an error that names the command to add them.
    */
-  readonly onInsufficientScope?: 'respond' | 'throw' | undefined;
+  readonly onInsufficientScope?: 'respond' | 'throw';
   /** Sends the requests; by default the global `fetch`, which ignores the environment's proxy on Node 20. */
-  readonly fetch?: Fetch | undefined;
+  readonly fetch?: Fetch;
 }
 
 /** Maximum number of tries for one request, for a server whose every answer asks for another try. */
@@ -118,7 +119,7 @@ async function send(
     if (access !== undefined) {
       headers.set('authorization', `${access.proof ? 'DPoP' : 'Bearer'} ${access.token.reveal()}`);
       if (access.proof)
-        headers.set('dpop', access.proof({ method, url: url.href, nonce: nonces.of(url.href) }));
+        headers.set('dpop', access.proof(defined({ method, url: url.href, nonce: nonces.of(url.href) })));
     }
     return fetch(url, { ...init, headers });
   };

@@ -1,4 +1,5 @@
 import { CredentialId } from '../credential.ts';
+import { defined } from '../defined.ts';
 import { LoginRequiredError } from '../errors.ts';
 import type { LoginInteraction, LoginOptions } from '../login/types.ts';
 import type { AccessToken } from '../tokens/access-token.ts';
@@ -7,11 +8,11 @@ import { type SharedLogin, sharedLogin } from './shared-login.ts';
 
 /** Selects a login, and says how to make one. */
 export interface SessionOptions {
-  readonly account?: string | undefined;
+  readonly account?: string;
   /** How to reach a person when a login is needed. Without it, no prompt appears and no browser opens. */
-  readonly interaction?: LoginInteraction | undefined;
+  readonly interaction?: LoginInteraction;
   /** How to log in. With a `grant` that needs no person, logins work without an `interaction`, too. */
-  readonly login?: Omit<LoginOptions, 'account' | 'challenge' | 'interaction'> | undefined;
+  readonly login?: Omit<LoginOptions, 'account' | 'challenge' | 'interaction'>;
 }
 
 /** One login of a vault, with the methods that requests to its server need. */
@@ -44,7 +45,7 @@ export class Session {
   async token(signal: AbortSignal | undefined, refused?: number): Promise<AccessToken | undefined> {
     const { resource, account } = this.name;
     try {
-      return await this.#vault.token(resource, { account, signal, rejectedGeneration: refused });
+      return await this.#vault.token(resource, defined({ account, signal, rejectedGeneration: refused }));
     } catch (error) {
       if (error instanceof LoginRequiredError && this.mayLogIn) return undefined;
       throw error;
@@ -61,10 +62,10 @@ export class Session {
     const { resource, account } = this.name;
     const { interaction, login } = this.#options;
     const running = this.shared.run(() =>
-      this.#vault.login(resource, { ...login, account, interaction, challenge }),
+      this.#vault.login(resource, defined({ ...login, account, interaction, challenge })),
     );
     await until(running, signal);
-    return this.#vault.token(resource, { account, signal });
+    return this.#vault.token(resource, defined({ account, signal }));
   }
 
   /** Waits for the current login, if there is one. */

@@ -1,6 +1,7 @@
 import { setMaxListeners } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
 import { CredentialId, canonicalResource, isLoopback } from '../credential.ts';
+import { defined } from '../defined.ts';
 import { createHttpFetch } from '../http/fetch.ts';
 import { serverSettings } from '../login/server-settings.ts';
 import type { Fetch } from '../mcp/outgoing.ts';
@@ -55,7 +56,7 @@ async function reachOf({ url, environment }: ServeOptions): Promise<'anywhere' |
 export async function serve(options: ServeOptions): Promise<void> {
   const { url, headers, input, output, signal, warn, debug } = options;
   const { origin } = new URL(url);
-  const http = createHttpFetch({ origin, headers }, await reachOf(options));
+  const http = createHttpFetch({ origin, headers }, await reachOf(options), options.environment);
   const requestHeaders = new RequestHeaders();
   const gone = new AbortController();
   const over = new AbortController();
@@ -108,7 +109,7 @@ function reach(options: ServeOptions, fetch: Fetch, over: AbortSignal): { send: 
     name,
     fetch,
     desk,
-    login: { callbackPort, headers, signal: over },
+    login: defined({ callbackPort, headers, signal: over }),
   });
   return { send: access.send, login: { desk, account: name.account, generation: () => access.generation() } };
 }

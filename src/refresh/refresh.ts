@@ -5,6 +5,7 @@ import { cannotRefresh, loggedOut, MOVED, refused } from '../credentials/login-r
 import { alive, freshness, wasIneffective } from '../credentials/token-age.ts';
 import type { VaultEvent } from '../credentials/vault-event.ts';
 import { hasMoved } from '../credentials/versions.ts';
+import { defined } from '../defined.ts';
 import {
   HoldfastError,
   InvalidArgumentError,
@@ -179,7 +180,7 @@ export class Refresh {
         retry = afterFailure(retry, error, isRefusal, credential, lease.now());
         await lease.leave(retry.noteText);
         step('outcome-noted');
-        if (!this.#mayTryAgain(error, isRefusal, retry, tries, lease, run)) throw error;
+        if (!this.#mayTryAgain(credential, error, isRefusal, retry, tries, lease, run)) throw error;
       }
     } catch (error) {
       span?.failed(error);
@@ -211,8 +212,9 @@ export class Refresh {
     try {
       const onConnected = () => lease.confirm();
       const afterSend = () => lease.sent();
-      const options = { timeoutMs: REQUEST_TIMEOUT_MS, onConnected, beforeSend, afterSend };
-      return { answer: await requestTokens(credential, this.#environment, options) };
+      const environment = this.#environment;
+      const options = { timeoutMs: REQUEST_TIMEOUT_MS, environment, onConnected, beforeSend, afterSend };
+      return { answer: await requestTokens(credential, environment, options) };
     } catch (error) {
       return { error };
     }
@@ -260,6 +262,7 @@ export class Refresh {
   }
 
   #mayTryAgain(
+    { resource, account }: Credential,
     error: unknown,
     isRefusal: boolean,
     retry: RetryState,
@@ -274,8 +277,19 @@ export class Refresh {
     const mayPass = isRefusal || (error instanceof HoldfastError && error.retryable && leaseMs > 0);
     if (!mayPass || over || tries === TRIES_A_RUN || !(error instanceof HoldfastError)) return false;
     // The first refusal is not reported yet; the server is asked a second time.
-    if (!isRefusal)
-      this.#report({ type: 'refresh-retry', message: `${error.message} Trying again.`, hint: error.hint });
+    if (!isRefusal) {
+      const { message, hint, code } = error;
+      this.#report(
+        defined({
+          type: 'refresh-retry',
+          message: `${message} Trying again.`,
+          hint,
+          resource,
+          account,
+          code,
+        }),
+      );
+    }
     return true;
   }
 }

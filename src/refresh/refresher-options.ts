@@ -18,16 +18,16 @@ export interface RefresherOptions {
    * How often to look for new logins, in milliseconds. Default 30,000. The refresher looks at a known login when it is
    * due.
    */
-  readonly everyMs?: number | undefined;
+  readonly everyMs?: number;
   /** Maximum number of refreshes per minute at one authorization server. Default 600. */
-  readonly ratePerMinute?: number | undefined;
+  readonly ratePerMinute?: number;
   /** End after one try at every login that is due. */
-  readonly once?: boolean | undefined;
-  readonly signal?: AbortSignal | undefined;
+  readonly once?: boolean;
+  readonly signal?: AbortSignal;
   /** Receives the counts after each look; must not throw. */
-  readonly onLook?: ((states: RefresherStates) => void) | undefined;
+  readonly onLook?: (states: RefresherStates) => void;
   /** Receives the outcome of each refresh; must not throw. */
-  readonly onRefresh?: ((login: RefreshedLogin) => void) | undefined;
+  readonly onRefresh?: (login: RefreshedLogin) => void;
 }
 
 export interface RefresherResult {

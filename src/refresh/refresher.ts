@@ -3,6 +3,7 @@ import type { CredentialStore, StoredCredential } from '../credentials/credentia
 import { MOVED } from '../credentials/login-required.ts';
 import { freshFor, freshness, lapsesAt } from '../credentials/token-age.ts';
 import type { VaultEvent } from '../credentials/vault-event.ts';
+import { defined } from '../defined.ts';
 import {
   AbortedError,
   HoldfastError,
@@ -340,20 +341,21 @@ export class Refresher {
   }
 
   /** Reports each reason once. Nobody else would notice that this machine has a different key than the store needs. */
-  #doesNotOpen({ message, hint }: HoldfastError): void {
+  #doesNotOpen({ message, hint, code }: HoldfastError): void {
     if (this.#told.has(message) || this.#told.size >= MOST_REASONS) return;
     this.#told.add(message);
-    this.#report({ type: 'undecryptable', message: `A record is not kept warm. ${message}`, hint });
+    this.#report(
+      defined({ type: 'undecryptable', message: `A record is not kept warm. ${message}`, hint, code }),
+    );
   }
 
   #away(error: HoldfastError): void {
     if (this.#isAway) return;
     this.#isAway = true;
-    this.#report({
-      type: 'store-away',
-      message: `${error.message} Trying again until it is back.`,
-      hint: error.hint,
-    });
+    const { message, hint, code } = error;
+    this.#report(
+      defined({ type: 'store-away', message: `${message} Trying again until it is back.`, hint, code }),
+    );
   }
 
   #back(): void {

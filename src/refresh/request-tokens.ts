@@ -72,6 +72,7 @@ export async function withEndpoints(credential: Credential, options: RequestOpti
   const { server, reach, resourceParameter } = await discover(resource, {
     signal: options.signal,
     timeoutMs: options.timeoutMs,
+    environment: options.environment,
   });
   const hint = `The tokens were not sent there. Log in again: ${loginCommand(resource, credential.account)}`;
   if (known.issuer === '') {

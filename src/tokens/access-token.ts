@@ -1,16 +1,16 @@
 import type { Secret } from '../secret.ts';
 
 export interface TokenOptions {
-  readonly account?: string | undefined;
+  readonly account?: string;
   /** Time limit for another process's refresh and for the network, in milliseconds. Default 60,000. */
-  readonly timeoutMs?: number | undefined;
+  readonly timeoutMs?: number;
   /** Aborts this caller's wait. A running refresh continues for its other callers. */
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: AbortSignal;
   /**
    * The `generation` of a token that the MCP server has just answered with 401 (RFC 6750 section 3.1). If it is still
    * the newest, it is refreshed early. Limit: after five ineffective refreshes within a minute, the call fails.
    */
-  readonly rejectedGeneration?: number | undefined;
+  readonly rejectedGeneration?: number;
 }
 
 /** The request that a DPoP proof is for (RFC 9449 section 4.2). */
@@ -18,7 +18,7 @@ export interface ProofRequest {
   readonly method: string;
   readonly url: string;
   /** The nonce of the server's last `DPoP-Nonce` header. */
-  readonly nonce?: string | undefined;
+  readonly nonce?: string;
 }
 
 export interface AccessToken {
@@ -39,7 +39,7 @@ export interface AccessToken {
 
 export interface HeadersOptions extends TokenOptions {
   /** Required if the token is bound to a key (DPoP): its proof is valid for this request only. */
-  readonly request?: ProofRequest | undefined;
+  readonly request?: ProofRequest;
 }
 
 /** The headers that carry a token: `Bearer` (RFC 6750 section 2.1), or `DPoP` with its proof (RFC 9449 section 7.1). */

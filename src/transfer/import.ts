@@ -9,6 +9,7 @@ import {
   type Tokens,
 } from '../credential.ts';
 import type { StoredCredential } from '../credentials/credential-store.ts';
+import { defined } from '../defined.ts';
 import { HoldfastError, InvalidArgumentError, IssuerMismatchError } from '../errors.ts';
 import { givenClient } from '../login/client.ts';
 import { credentialOf, discoverFor } from '../login/login.ts';
@@ -53,7 +54,12 @@ export async function importLogin(
   checkUsable(foreign, options);
   await checkWritable(context, name, options);
   const { lenient, headers } = context.settings;
-  const discovery = await discoverFor(name, { lenient, headers, signal: options.signal }, context, false);
+  const discovery = await discoverFor(
+    name,
+    defined({ lenient, headers, signal: options.signal }),
+    context,
+    false,
+  );
   checkIssuer(foreign, discovery, options.issuer);
   const unconfirmed = wanted === 'move' ? unconfirmedIssuer(foreign, options, discovery) : undefined;
   const mode = unconfirmed === undefined ? wanted : 'access-token';
@@ -89,7 +95,7 @@ export async function namedIssuer(
   context: ImportContext,
 ): Promise<NamedIssuer> {
   const { lenient, headers } = context.settings;
-  const { server } = await discoverFor(name, { lenient, headers, signal }, context, false);
+  const { server } = await discoverFor(name, defined({ lenient, headers, signal }), context, false);
   return { issuer: server.issuer, tokenEndpoint: server.tokenEndpoint };
 }
 
@@ -248,7 +254,7 @@ function registrationOf(foreign: ExternalClient | undefined, { server }: Discove
   const fits =
     said !== undefined && AUTH_METHODS.includes(said) && said.startsWith('client_secret') === !!secret;
   const authMethod = fits ? (said as ClientAuthMethod) : undefined;
-  const client = givenClient({ id, secret, authMethod }, server.tokenEndpointAuthMethods);
+  const client = givenClient(defined({ id, secret, authMethod }), server.tokenEndpointAuthMethods);
   return {
     ...client,
     clientSecretExpiresAt: client.clientSecret === undefined ? undefined : secretExpiresAt,

@@ -281,7 +281,7 @@ function declined(): LoginCancelledError {
 /** Compares the resource in any spelling, and the account exactly. */
 function checkExpected(
   { resource, account }: BlobHeader,
-  expected: Pick<ReceiveOptions, 'resource' | 'account'>,
+  expected: Pick<Invitation, 'resource' | 'account'>,
 ): void {
   const wanted = expected.resource && canonicalResource(expected.resource);
   const wantedAccount = expected.account;

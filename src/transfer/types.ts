@@ -3,26 +3,26 @@ import type { LoginOptions, LoginResult } from '../login/types.ts';
 import type { Secret } from '../secret.ts';
 
 export interface SendOptions {
-  readonly account?: string | undefined;
+  readonly account?: string;
   /** The code that the other machine shows, as the user typed it. */
   readonly to: string;
   /**
    * `access-token` (the default): the access token, without refresh token. `fresh`: a new login for the other machine,
    * not stored here. `move`: the login leaves, and `token` then reports where it went.
    */
-  readonly mode?: TransferMode | undefined;
+  readonly mode?: TransferMode;
   /**
    * How long the blob may be opened, in milliseconds. Default 600,000; one day at most; no longer than an access token
    * lives.
    */
-  readonly lifetimeMs?: number | undefined;
+  readonly lifetimeMs?: number;
   /** For `access-token`: time limit for its refresh, in milliseconds. Default 60,000. */
-  readonly timeoutMs?: number | undefined;
+  readonly timeoutMs?: number;
   /** For `fresh`: the options of the new login. */
-  readonly login?: Omit<LoginOptions, 'account' | 'grant' | 'requirePersistence' | 'signal'> | undefined;
+  readonly login?: Omit<LoginOptions, 'account' | 'grant' | 'requirePersistence' | 'signal'>;
   /** Asks whether the other machine shows the same words. If not, nothing is sealed and nothing leaves. */
-  readonly confirm?: ((codeWords: string) => Promise<boolean>) | undefined;
-  readonly signal?: AbortSignal | undefined;
+  readonly confirm?: (codeWords: string) => Promise<boolean>;
+  readonly signal?: AbortSignal;
 }
 
 export interface SendResult {
@@ -46,13 +46,13 @@ export interface SendResult {
 
 export interface InviteOptions {
   /** The only server whose login is accepted. Default: any. */
-  readonly resource?: string | undefined;
+  readonly resource?: string;
   /** The only account that is accepted. */
-  readonly account?: string | undefined;
+  readonly account?: string;
   /** Lifetime of the code, in milliseconds. Default 600,000; one day at most. */
-  readonly lifetimeMs?: number | undefined;
+  readonly lifetimeMs?: number;
   /** Refuse a login that only this process's memory could hold. */
-  readonly requirePersistence?: boolean | undefined;
+  readonly requirePersistence?: boolean;
 }
 
 export interface HandoverInvitation {
@@ -66,16 +66,16 @@ export interface HandoverInvitation {
 
 export interface ReceiveOptions {
   /** Refuse a login to any other server. The limits of the code itself apply too. */
-  readonly resource?: string | undefined;
-  readonly account?: string | undefined;
-  readonly requirePersistence?: boolean | undefined;
+  readonly resource?: string;
+  readonly account?: string;
+  readonly requirePersistence?: boolean;
   /** Replace a login of that name that can be refreshed. An access token alone never replaces one. Default `false`. */
-  readonly replace?: boolean | undefined;
+  readonly replace?: boolean;
   /**
    * Asks, before anything is stored, whether the sender shows the same words, and whether the stored login may be
    * replaced. If the user declines, nothing is stored and the code stays valid.
    */
-  readonly confirm?: ((offer: ReceiveOffer) => Promise<boolean>) | undefined;
+  readonly confirm?: (offer: ReceiveOffer) => Promise<boolean>;
 }
 
 /** The content of a blob. */
@@ -126,19 +126,19 @@ export interface ExternalLogin {
 }
 
 export interface ImportOptions {
-  readonly account?: string | undefined;
+  readonly account?: string;
   /** Leave the refresh token in the program that has it. Default `false`: the login moves. */
-  readonly accessTokenOnly?: boolean | undefined;
+  readonly accessTokenOnly?: boolean;
   /** Replace a working login of that name. Default `false`. */
-  readonly replace?: boolean | undefined;
+  readonly replace?: boolean;
   /**
    * The authorization server that issued the login. It must be the one that the MCP server names. If neither this
    * option nor the program names the issuer, only the access token is imported.
    */
-  readonly issuer?: string | undefined;
+  readonly issuer?: string;
   /** Refuse a login that only this process's memory could hold. */
-  readonly requirePersistence?: boolean | undefined;
-  readonly signal?: AbortSignal | undefined;
+  readonly requirePersistence?: boolean;
+  readonly signal?: AbortSignal;
 }
 
 /** The authorization server that an MCP server names now. */
@@ -156,17 +156,17 @@ export interface ImportResult extends LoginResult {
 }
 
 export interface ExportOptions {
-  readonly account?: string | undefined;
+  readonly account?: string;
   /** `access-token` (the default): without refresh token. `move`: the login leaves, and `token` then reports that. */
-  readonly mode?: 'access-token' | 'move' | undefined;
+  readonly mode?: 'access-token' | 'move';
   /** Time limit for a refresh, in milliseconds. Default 60,000. */
-  readonly timeoutMs?: number | undefined;
+  readonly timeoutMs?: number;
   /**
    * Takes the exported login. A login that moves ends here only after this has resolved; if it throws, everything stays
    * as it was.
    */
   readonly deliver: (exported: ExportedLogin) => Promise<void>;
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: AbortSignal;
 }
 
 export interface ExportedLogin {

@@ -1,8 +1,9 @@
 import { type Credential, isRenewable } from '../credential.ts';
 import type { StoredCredential, Undecryptable } from '../credentials/credential-store.ts';
 import { freshness, lapsesAt, tokenAge } from '../credentials/token-age.ts';
-import type { CredentialState, CredentialSummary } from '../login/types.ts';
-import type { Moment } from '../system/clock.ts';
+import type { SealingKeys } from '../keyring/sealing-key.ts';
+import type { CredentialState, CredentialSummary, LoginResult } from '../login/types.ts';
+import { type Moment, thisMoment } from '../system/clock.ts';
 import type { UndecryptableRecord } from './types.ts';
 
 /**
@@ -51,4 +52,13 @@ function credentialStateOf(credential: Credential, now: Moment, leased: boolean)
   const isDated = tokenAge(credential.tokens, now) !== undefined;
   if (freshness(credential, now) !== 'lapsed' && (isDated || !isRenewable(credential))) return 'fresh';
   return isRenewable(credential) ? 'stale' : 'login-required';
+}
+
+/** The result of a login, for its caller. */
+export function loginResult(held: StoredCredential, keys: Pick<SealingKeys, 'reports'>): LoginResult {
+  return {
+    credential: summaryOf(held, thisMoment(), false),
+    keyring: { id: held.key.keyringId, tier: held.key.tier, lifetime: held.key.lifetime },
+    tiers: keys.reports(),
+  };
 }

@@ -4,6 +4,7 @@ import type { SealedCredentialStore } from '../credentials/sealed/sealed-credent
 import { AbortedError, HoldfastError } from '../errors.ts';
 import type { ReusePolicy } from '../refresh/reuse-policy.ts';
 import { revokeTokens } from '../refresh/revoke.ts';
+import type { Environment } from '../system/environment.ts';
 import { summaryOfUndecryptable } from './listing.ts';
 import type { LogoutOptions, LogoutResult } from './types.ts';
 
@@ -13,6 +14,7 @@ const REVOCATION_TIMEOUT_MS = 10_000;
 export interface LogoutContext {
   readonly credentialStore: SealedCredentialStore;
   readonly policy: ReusePolicy;
+  readonly environment: Environment;
 }
 
 /**
@@ -22,7 +24,7 @@ export interface LogoutContext {
 export async function logOut(
   id: CredentialId,
   { signal }: LogoutOptions,
-  { credentialStore, policy }: LogoutContext,
+  { credentialStore, policy, environment }: LogoutContext,
 ): Promise<LogoutResult> {
   const { held, undecryptable } = await credentialStore.list(id);
   let removed = 0;
@@ -43,7 +45,7 @@ export async function logOut(
         if (current.credential.loginRequired?.error === MOVED) hasMoved = true;
         else alive = true;
         try {
-          const wait = { signal, timeoutMs: REVOCATION_TIMEOUT_MS };
+          const wait = { signal, timeoutMs: REVOCATION_TIMEOUT_MS, environment };
           if ((await revokeTokens(current.credential, wait)) === 'revoked') offered = true;
           ended.push(current.credential);
         } catch (error) {

@@ -21,8 +21,8 @@ export interface Listing {
 }
 
 export interface LogoutOptions {
-  readonly account?: string | undefined;
-  readonly signal?: AbortSignal | undefined;
+  readonly account?: string;
+  readonly signal?: AbortSignal;
 }
 
 export interface LogoutResult {
@@ -39,12 +39,12 @@ export interface LogoutResult {
 }
 
 export interface ForgetOptions {
-  readonly account?: string | undefined;
-  readonly signal?: AbortSignal | undefined;
+  readonly account?: string;
+  readonly signal?: AbortSignal;
   /**
    * Called for one login when a keyring that may have its key is unreachable; `why` is a sentence. The default is no.
    */
-  readonly confirm?: ((why: string) => Promise<boolean>) | undefined;
+  readonly confirm?: (why: string) => Promise<boolean>;
 }
 
 export interface ForgetResult {
@@ -59,8 +59,8 @@ export interface RekeyOptions {
    * The keyring or tier to move every login to: `native`, `file`, or a keyring's id. Without it, the keyrings get new
    * keys.
    */
-  readonly to?: string | undefined;
-  readonly signal?: AbortSignal | undefined;
+  readonly to?: string;
+  readonly signal?: AbortSignal;
 }
 
 export interface RekeyResult {

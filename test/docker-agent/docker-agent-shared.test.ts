@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { CredentialId } from '../../src/credential.ts';
 import type { Environment } from '../../src/system/environment.ts';
-import { openVault } from '../../src/vault/vault.ts';
+import { openVault } from '../../src/vault/open.ts';
 import { sampleCredential } from '../support/homes/credential.ts';
 import { bundleAt, dockerAgentParts, fixtureAt, writeBundle } from '../support/homes/docker-agent.ts';
 import { temporaryHome } from '../support/homes/home.ts';

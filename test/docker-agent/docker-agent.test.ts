@@ -12,7 +12,8 @@ import {
 } from '../../src/errors.ts';
 import { FileKeyring } from '../../src/keyring/file/file.ts';
 import type { Environment } from '../../src/system/environment.ts';
-import { openVault, type VaultOptions } from '../../src/vault/vault.ts';
+import { openVault } from '../../src/vault/open.ts';
+import type { VaultOptions } from '../../src/vault/vault.ts';
 import { sampleCredential } from '../support/homes/credential.ts';
 import {
   bundleAt,
@@ -427,7 +428,7 @@ test('refuses to replace keys in docker-agent’s store', async () => {
   const at = await fixture();
   const before = await theirBytes(at);
   for (const options of [{}, { to: 'file' }]) {
-    await expect(vaultOf(at).rekey(options)).rejects.toMatchObject({ code: 'invalid-argument' });
+    await expect(vaultOf(at).admin.rekey(options)).rejects.toMatchObject({ code: 'invalid-argument' });
   }
   expect(await theirBytes(at)).toBe(before);
 });
@@ -525,6 +526,11 @@ test('refuses a store with an unknown name, and takes docker-agent’s from HOLD
   expect(() => openVault({ environment: environment('vault') })).toThrow(
     expect.objectContaining({ code: 'invalid-argument' }),
   );
-  const vault = vaultOf(at, { environment: environment('docker-agent'), store: undefined });
+  const vault = openVault({
+    environment: environment('docker-agent'),
+    keyring: 'file',
+    dockerAgentDir: at.directory,
+  });
+  onTestFinished(() => vault.close());
   expect((await vault.list()).credentials).toHaveLength(3);
 });

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { processEnvironment } from '../../src/system/environment.ts';
-import { openVault } from '../../src/vault/vault.ts';
+import { openVault } from '../../src/vault/open.ts';
 import { temporaryDirectory } from '../support/homes/home.ts';
 
 /*

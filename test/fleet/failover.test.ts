@@ -3,7 +3,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { postgresMigration, postgresStore } from '../../src/postgres.ts';
 import { redisStore } from '../../src/redis.ts';
 import type { RecordStore } from '../../src/store/record-store.ts';
-import { openVault } from '../../src/vault/vault.ts';
+import { openVault } from '../../src/vault/open.ts';
 import { NO_POSTGRES, startPostgres, startReplica, startWire } from '../support/engines/postgres.ts';
 import { noRedis, redisServer } from '../support/engines/redis.ts';
 import {

@@ -67,7 +67,7 @@ test('rekeys sixteen logins at a time', async () => {
   const { at, engine, vault } = await manyLogins();
   await at.renewKey();
   const moves = counted(engine, 'move', AT_ONCE);
-  expect(await vault.rekey()).toMatchObject({ moved: LOGINS, left: [] });
+  expect(await vault.admin.rekey()).toMatchObject({ moved: LOGINS, left: [] });
   expect(moves.most).toBe(AT_ONCE);
 });
 
@@ -105,7 +105,7 @@ test('begins to refresh before the refresher has read all records', async () => 
     return claim(request);
   };
   onTestFinished(() => end.abort());
-  const result = vault.runRefresher({ signal: end.signal, onLook: () => end.abort() });
+  const result = vault.admin.runRefresher({ signal: end.signal, onLook: () => end.abort() });
   await begun.opened;
   await result;
   expect(reads).toBeGreaterThanOrEqual(450);

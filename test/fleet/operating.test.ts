@@ -3,7 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { EngineStore } from '../../src/store/engine/engine-store.ts';
-import { openVault } from '../../src/vault/vault.ts';
+import { openVault } from '../../src/vault/open.ts';
 import { NO_POSTGRES, startPostgres } from '../support/engines/postgres.ts';
 import { noRedis, startRedis } from '../support/engines/redis.ts';
 import { temporaryHome } from '../support/homes/home.ts';
@@ -157,7 +157,7 @@ for (const { name, missing, start } of ENGINES) {
       const { run, vault } = await machine();
       const opened = vault();
       await opened.login(servers.resource, { account: 'status', interaction: scripted });
-      const { store } = opened;
+      const { store } = opened.admin;
       if (!(store instanceof EngineStore)) throw new Error('The store is no engine.');
       const { code, out } = await run('store', 'status', '--json');
       expect(code).toBe(0);

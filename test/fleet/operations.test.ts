@@ -56,7 +56,7 @@ describe('an answer whose record has moved in the meantime', () => {
     const { holder, token, goOn } = await stoppedWithAnswer();
     holder.engine.cut.add('renew');
     shared.advance(LEASE_MS + PATIENCE_MS + 100);
-    expect(await open().vault.rekey()).toMatchObject({ moved: 1, left: [] });
+    expect(await open().vault.admin.rekey()).toMatchObject({ moved: 1, left: [] });
     goOn();
     expect(await token).toBe('generation 2');
     expect((await stored())?.refreshToken === server.live(family)).toBe(true);
@@ -75,7 +75,7 @@ describe('an answer whose record has moved in the meantime', () => {
       await heal.opened;
       return move(...given);
     };
-    const rekeyed = rekeying.vault.rekey();
+    const rekeyed = rekeying.vault.admin.rekey();
     await moving.opened;
     rekeying.engine.cut.add('renew');
     shared.advance(LEASE_MS + PATIENCE_MS + 1000);
@@ -108,14 +108,14 @@ describe('an answer whose record has moved in the meantime', () => {
       await go.opened;
       return claim(...given);
     };
-    const rekeyed = rekeying.vault.rekey();
+    const rekeyed = rekeying.vault.admin.rekey();
     await claiming.opened;
     const { refreshToken } = await server.begin();
     await putLogin(engineProcess(shared, other).store, other, { server, refreshToken });
     go.open();
     expect(await rekeyed).toMatchObject({ moved: 0, left: [{ resource: RESOURCE }] });
     expect((await stored())?.refreshToken === refreshToken).toBe(true);
-    expect(await open().vault.rekey()).toMatchObject({ moved: 1, left: [] });
+    expect(await open().vault.admin.rekey()).toMatchObject({ moved: 1, left: [] });
     expect((await stored())?.refreshToken === refreshToken).toBe(true);
   });
 
@@ -146,7 +146,10 @@ describe('an answer whose record has moved in the meantime', () => {
           Object.assign(engine, { kidsOf: before });
           const rekeying = open();
           rekeying.engine.cut.add('remove');
-          expect(await rekeying.vault.rekey()).toMatchObject({ moved: 1, left: [{ resource: RESOURCE }] });
+          expect(await rekeying.vault.admin.rekey()).toMatchObject({
+            moved: 1,
+            left: [{ resource: RESOURCE }],
+          });
           return found;
         },
       });
@@ -173,7 +176,7 @@ describe('an answer whose record has moved in the meantime', () => {
     shared.advance(LEASE_MS + PATIENCE_MS + 100);
     let exported = '';
     const give = () =>
-      open().vault.export(RESOURCE, {
+      open().vault.transfer.export(RESOURCE, {
         mode: 'move',
         deliver: async ({ json }) => {
           exported = json.reveal();
@@ -242,7 +245,7 @@ describe('tokens in the outbox of a dead process', () => {
     await one.vault.token(RESOURCE);
     await one.vault.close();
     await at.renewKey();
-    expect(await directoryProcess(at).vault.rekey()).toMatchObject({ moved: 1, left: [] });
+    expect(await directoryProcess(at).vault.admin.rekey()).toMatchObject({ moved: 1, left: [] });
     const next = directoryProcess(at);
     expect(await ended(next.vault.token(RESOURCE, { rejectedGeneration: 1 }))).toBe('generation 2');
     expect((await storedAt(disk, at))?.refreshToken === server.live(family)).toBe(true);
@@ -260,7 +263,7 @@ describe('tokens in the outbox of a dead process', () => {
       kill(one);
       shared.advance(LEASE_MS + PATIENCE_MS + 100);
       await at.renewKey();
-      expect(await open().vault.rekey()).toMatchObject({ moved: 1, left: [] });
+      expect(await open().vault.admin.rekey()).toMatchObject({ moved: 1, left: [] });
       expect((await stored())?.refreshToken === server.live(family)).toBe(true);
       expect(server.hasEnded(family)).toBe(false);
     },
@@ -282,7 +285,7 @@ describe('tokens in the outbox of a dead process', () => {
     // Only the next refresh finds out that the first holder is dead.
     expect(await ended(open().vault.token(RESOURCE))).toBe('generation 2');
     let exported = '';
-    await open().vault.export(RESOURCE, {
+    await open().vault.transfer.export(RESOURCE, {
       mode: 'move',
       deliver: async ({ json }) => {
         exported = json.reveal();
@@ -381,10 +384,11 @@ describe('an operation on one login in a process that serves another', () => {
       await putLogin(one.store, at, { server, refreshToken, leftMs: 60_000, resource: OTHER });
       const before = await one.vault.token(RESOURCE);
       if (what === 'logout') await one.vault.logout(OTHER);
-      if (what === 'export') await one.vault.export(OTHER, { mode: 'move', deliver: async () => {} });
+      if (what === 'export')
+        await one.vault.transfer.export(OTHER, { mode: 'move', deliver: async () => {} });
       if (what === 'rekey') {
         await at.renewKey();
-        await one.vault.rekey();
+        await one.vault.admin.rekey();
       }
       kill(one);
       expect((await one.vault.token(RESOURCE)).token.equals(before.token)).toBe(true);

@@ -2,6 +2,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { CredentialId } from '../../src/credential.ts';
+import { defined } from '../../src/defined.ts';
 import { StorageFullError } from '../../src/errors.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
 import { SharedMemory } from '../support/engines/memory-engine.ts';
@@ -185,7 +186,8 @@ describe('a late answer, at a server that honours the newest answer', () => {
     await late;
     const next = engineProcess(shared, at);
     shared.advance(LEASE_MS + PATIENCE_MS);
-    await next.vault.token(RESOURCE, { rejectedGeneration: (await storedAt(first.store, at))?.generation });
+    const refused = (await storedAt(first.store, at))?.generation;
+    await next.vault.token(RESOURCE, defined({ rejectedGeneration: refused }));
     expect((await storedAt(first.store, at))?.refreshToken === server.live(family)).toBe(true);
     expect(server.hasEnded(family)).toBe(false);
   });
@@ -231,7 +233,8 @@ describe('a late answer, at a server that honours the newest answer', () => {
     await late;
     shared.advance(LEASE_MS + PATIENCE_MS);
     const next = engineProcess(shared, at);
-    await next.vault.token(RESOURCE, { rejectedGeneration: (await storedAt(first.store, at))?.generation });
+    const refused = (await storedAt(first.store, at))?.generation;
+    await next.vault.token(RESOURCE, defined({ rejectedGeneration: refused }));
     expect((await storedAt(first.store, at))?.refreshToken === server.live(family)).toBe(true);
     expect(server.hasEnded(family)).toBe(false);
   });

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vit
 import { CredentialId } from '../../src/credential.ts';
 import type { RefreshedLogin } from '../../src/refresh/refresher-options.ts';
 import { EngineStore } from '../../src/store/engine/engine-store.ts';
-import type { Vault } from '../../src/vault/vault.ts';
+import type { Vault, VaultAdmin } from '../../src/vault/vault.ts';
 import { memoryEngine, SharedMemory } from '../support/engines/memory-engine.ts';
 import { type Home, temporaryHome } from '../support/homes/home.ts';
 import { gate } from '../support/homes/store.ts';
@@ -35,9 +35,9 @@ async function leave(home: Home, account: string, leftMs: number): Promise<void>
   await credentialStore.replace({ ...held, credential }, { ...credential, tokens });
 }
 
-async function warmOnce(vault: Vault, options: Parameters<Vault['runRefresher']>[0] = {}) {
+async function warmOnce(vault: Vault, options: Parameters<VaultAdmin['runRefresher']>[0] = {}) {
   const heard: RefreshedLogin[] = [];
-  const result = await vault.runRefresher({
+  const result = await vault.admin.runRefresher({
     once: true,
     onRefresh: (login) => void heard.push(login),
     ...options,
@@ -76,7 +76,7 @@ describe('the refresher', () => {
     const heard: RefreshedLogin[] = [];
     let looks = 0;
     const stop = new AbortController();
-    await vault.runRefresher({
+    await vault.admin.runRefresher({
       ratePerMinute: 1,
       everyMs: 100,
       signal: stop.signal,
@@ -123,7 +123,7 @@ describe('the refresher', () => {
     await own.behave({ token: '500', times: 1 });
     const stop = new AbortController();
     const heard: string[] = [];
-    await vault.runRefresher({
+    await vault.admin.runRefresher({
       signal: stop.signal,
       onRefresh: ({ outcome }) => {
         heard.push(outcome);
@@ -143,7 +143,11 @@ describe('the refresher', () => {
     engine.cut.add('list');
     const stop = new AbortController();
     const refreshed = gate();
-    const warm = vault.runRefresher({ everyMs: 50, signal: stop.signal, onRefresh: () => refreshed.open() });
+    const warm = vault.admin.runRefresher({
+      everyMs: 50,
+      signal: stop.signal,
+      onRefresh: () => refreshed.open(),
+    });
     while (engine.calls.filter((call) => call === 'list').length < 4)
       await new Promise((go) => setTimeout(go, 10));
     engine.cut.clear();
@@ -156,7 +160,7 @@ describe('the refresher', () => {
   test('ends when its vault is closed', async () => {
     const { vault } = await loggedIn(await temporaryHome(), servers.resource);
     const looked = gate();
-    const warm = vault.runRefresher({ onLook: () => looked.open() });
+    const warm = vault.admin.runRefresher({ onLook: () => looked.open() });
     await looked.opened;
     await vault.close();
     expect((await warm).states.fresh).toBe(1);

@@ -127,7 +127,9 @@ describe.each(WHERE)('the order of steps at a %s store', (where) => {
     const token = ended(open('one').vault.token(RESOURCE));
     await asked.opened;
     // The number of its polls varies, so they are not recorded.
-    const rekeyed = (where === 'directory' ? directoryProcess(at) : engineProcess(shared, at)).vault.rekey();
+    const rekeyed = (
+      where === 'directory' ? directoryProcess(at) : engineProcess(shared, at)
+    ).vault.admin.rekey();
     go.open();
     trace.say('caller', await token);
     trace.say('rekey', `moved ${(await rekeyed).moved}`);

@@ -3,7 +3,7 @@ import { numberOf, parseArguments } from '../../src/cli/arguments.ts';
 import { COMMANDS } from '../../src/cli/commands.ts';
 import { CLIENTS } from '../../src/configure/clients.ts';
 import { peerNamed } from '../../src/import/sources.ts';
-import { storeNamed } from '../../src/vault/open-parts.ts';
+import { storeNamed } from '../../src/vault/storage.ts';
 import { temporaryHome } from '../support/homes/home.ts';
 import { holdfast } from '../support/processes/process.ts';
 

@@ -46,7 +46,7 @@ test('never loses a login or its backup when an import is killed at any step', a
     const here = (await partsAt(at.home).credentialStore.find(name))?.held.credential.tokens.refreshToken;
     const isHere = here?.reveal() === login.tokens.refresh_token;
     const there = (await findLogins(at.peer, at.context)).logins;
-    const kept = (await vault.backups()).backups.map(({ text }) => text.reveal());
+    const kept = (await vault.transfer.listBackups()).backups.map(({ text }) => text.reveal());
     seen.add(`${isHere ? 'here' : ''} ${there.length > 0 ? 'there' : ''} ${kept.length > 0 ? 'kept' : ''}`);
     expect(isHere || there.length > 0).toBe(true);
     if (there.length === 0) expect(kept[0]).toContain(login.tokens.refresh_token);

@@ -75,7 +75,10 @@ describe('the backup of a file', () => {
     expect((await stat(join(backups, name))).mode & 0o777).toBe(0o600);
     const [, time = ''] = name.split('.');
     await writeFile(join(backups, name.replace(time, '1')), text, { mode: 0o600 });
-    expect(await vault.backups()).toMatchObject({ backups: [{ at: Number(time) }], undecryptable: 1 });
+    expect(await vault.transfer.listBackups()).toMatchObject({
+      backups: [{ at: Number(time) }],
+      undecryptable: 1,
+    });
   });
 
   test('backs up what the program had last written, even if it wrote meanwhile', async () => {
@@ -92,7 +95,7 @@ describe('the backup of a file', () => {
       },
     };
     await moveLogin(interrupted, at, vault, { issuer: servers.issuer });
-    const { backups } = await vault.backups();
+    const { backups } = await vault.transfer.listBackups();
     expect(backups[0]?.text.reveal()).toContain('"later": true');
     expect(await readFile(found.file, 'utf8')).toContain('"later": true');
   });
@@ -101,10 +104,10 @@ describe('the backup of a file', () => {
     const at = await peerHome('codex', servers);
     const { vault } = vaultAt(at.home);
     const keep = (path: string, text: string) =>
-      vault.keepBackup({ from: 'codex', path, text: new Secret(text) });
+      vault.transfer.saveBackup({ from: 'codex', path, text: new Secret(text) });
     await keep('/of/another', 'other');
     for (let index = 1; index <= 7; index += 1) await keep('/of/one', `text ${index}`);
-    const { backups } = await vault.backups();
+    const { backups } = await vault.transfer.listBackups();
     const texts = backups.map(({ text }) => text.reveal());
     expect(texts.toSorted()).toEqual(['other', 'text 3', 'text 4', 'text 5', 'text 6', 'text 7']);
     expect(texts[0]).toBe('text 7');
@@ -113,20 +116,23 @@ describe('the backup of a file', () => {
   test('makes one backup for all logins that leave a file in one import', async () => {
     const at = await peerHome('cline', servers);
     const { vault } = vaultAt(at.home);
-    const keep = backupKeeper(at.peer, vault);
+    const keep = backupKeeper(at.peer, vault.transfer);
     await keep({ path: '/file', text: 'a b c', next: 'b c' });
     await keep({ path: '/file', text: 'b c', next: 'c' });
-    expect((await vault.backups()).backups.map(({ text }) => text.reveal())).toEqual(['a b c']);
+    expect((await vault.transfer.listBackups()).backups.map(({ text }) => text.reveal())).toEqual(['a b c']);
     // The program has written to the file in between.
     await keep({ path: '/file', text: 'c d', next: 'd' });
-    expect((await vault.backups()).backups.map(({ text }) => text.reveal())).toEqual(['c d', 'a b c']);
+    expect((await vault.transfer.listBackups()).backups.map(({ text }) => text.reveal())).toEqual([
+      'c d',
+      'a b c',
+    ]);
   });
 
   test('opens a backup after three changes of the sealing key', async () => {
     const at = await peerHome('goose', servers);
     await moved(at);
-    for (let index = 0; index < 3; index += 1) await vaultAt(at.home).vault.rekey();
-    expect(await vaultAt(at.home).vault.backups()).toMatchObject({
+    for (let index = 0; index < 3; index += 1) await vaultAt(at.home).vault.admin.rekey();
+    expect(await vaultAt(at.home).vault.transfer.listBackups()).toMatchObject({
       backups: [{ from: 'goose' }],
       undecryptable: 0,
     });
@@ -136,7 +142,7 @@ describe('the backup of a file', () => {
     const at = await peerHome('codex', servers);
     const { vault } = vaultAt(at.home, { keyring: 'memory' });
     const file = { from: 'codex', path: '/file', text: new Secret('text') };
-    expect(await vault.keepBackup(file)).toBeUndefined();
+    expect(await vault.transfer.saveBackup(file)).toBeUndefined();
     expect(await sealedAt(at)).toEqual({});
   });
 
@@ -179,7 +185,7 @@ describe('restoring a backup', () => {
     const at = await peerHome('cline', servers);
     const { vault, found } = await moved(at);
     const left = await readFile(found.file, 'utf8');
-    const [backup] = (await vault.backups()).backups;
+    const [backup] = (await vault.transfer.listBackups()).backups;
     if (backup === undefined) throw new Error('It was to be kept.');
     const lock = `${found.file}.lock`;
     await mkdir(lock);
@@ -190,7 +196,7 @@ describe('restoring a backup', () => {
     await rm(lock, { recursive: true });
     await restored;
     expect(await readFile(found.file, 'utf8')).toBe(backup.text.reveal());
-    expect((await vault.backups()).backups[0]?.text.reveal()).toBe(left);
+    expect((await vault.transfer.listBackups()).backups[0]?.text.reveal()).toBe(left);
     expect(await readdir(dirname(found.file))).toEqual(['cline_mcp_settings.json']);
   });
 });

@@ -6,7 +6,7 @@ import { findLogins, moveLogin } from '../../src/import/move.ts';
 import type { FoundLogin, SourceContext } from '../../src/import/source.ts';
 import { peerNamed } from '../../src/import/sources.ts';
 import { FileKeyring } from '../../src/keyring/file/file.ts';
-import { openVault } from '../../src/vault/vault.ts';
+import { openVault } from '../../src/vault/open.ts';
 import { bundleAt, dockerAgentParts, writeBundle } from '../support/homes/docker-agent.ts';
 import { temporaryDirectory, temporaryHome } from '../support/homes/home.ts';
 import { accepted, expire, stored, vaultAt } from '../support/homes/vault.ts';

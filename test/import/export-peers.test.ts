@@ -215,13 +215,13 @@ test('exports a login of --store docker-agent like that of any store', async () 
     dockerAgentDir: cagent,
   });
   const { vault: own } = vaultAt(at.home);
-  let given: Parameters<typeof vault.importExported>[0] | undefined;
-  await own.export(servers.resource, {
+  let given: Parameters<typeof vault.transfer.importExported>[0] | undefined;
+  await own.transfer.export(servers.resource, {
     mode: 'move',
     deliver: async ({ json }) => void (given = json),
   });
   if (given === undefined) throw new Error('Nothing was handed out.');
-  await vault.importExported(given);
+  await vault.transfer.importExported(given);
   const out = join(at.directory, 'login.json');
   const args = ['--store', 'docker-agent', '--docker-agent-dir', cagent, '--move', '--out', out];
   expect((await at.run(args)).code).toBe(0);

@@ -14,7 +14,9 @@ describe('a login that is exported', () => {
   test('keeps the login when the delivery fails', async () => {
     const { home, vault, first } = await loggedIn(await temporaryHome(), servers.resource);
     const deliver = () => Promise.reject(new Error('The pipe is closed.'));
-    await expect(vault.export(servers.resource, { mode: 'move', deliver })).rejects.toThrow('The pipe');
+    await expect(vault.transfer.export(servers.resource, { mode: 'move', deliver })).rejects.toThrow(
+      'The pipe',
+    );
     const { credential } = await stored(home, servers.resource);
     expect(credential.generation).toBe(first.generation);
     expect(credential.loginRequired).toBeUndefined();
@@ -26,7 +28,7 @@ describe('a login that is exported', () => {
     const deliver = async () => {
       await vaultAt(home).vault.login(servers.resource, { interaction: scripted });
     };
-    await expect(vault.export(servers.resource, { mode: 'move', deliver })).rejects.toMatchObject({
+    await expect(vault.transfer.export(servers.resource, { mode: 'move', deliver })).rejects.toMatchObject({
       code: 'storage-unwritable',
       message: expect.stringContaining('the new login stays here'),
     });
@@ -37,21 +39,23 @@ describe('a login that is exported', () => {
     const { home, vault, first } = await loggedIn(await temporaryHome(), servers.resource);
     const given: ExportedLogin[] = [];
     const deliver = async (login: ExportedLogin) => void given.push(login);
-    await vault.export(servers.resource, { mode: 'move', deliver });
+    await vault.transfer.export(servers.resource, { mode: 'move', deliver });
     expect(given).toHaveLength(1);
     const [login] = given as [ExportedLogin];
     expect(login.canRefresh).toBe(true);
     expect(JSON.stringify(login)).not.toContain(first.tokens.accessToken.reveal());
-    await expect(vault.export(servers.resource, { mode: 'move', deliver })).rejects.toMatchObject({
+    await expect(vault.transfer.export(servers.resource, { mode: 'move', deliver })).rejects.toMatchObject({
       code: 'login-required',
       message: expect.stringContaining('it was exported from this machine'),
     });
     expect(await vault.logout(servers.resource)).toMatchObject({ removed: 1, revocation: 'nothing' });
 
     const there = vaultAt(await temporaryHome()).vault;
-    await there.importExported(login.json);
+    await there.transfer.importExported(login.json);
     expect((await there.token(servers.resource, { rejectedGeneration: 1 })).generation).toBe(2);
-    await expect(there.importExported(login.json)).rejects.toMatchObject({ code: 'invalid-argument' });
+    await expect(there.transfer.importExported(login.json)).rejects.toMatchObject({
+      code: 'invalid-argument',
+    });
     expect(await stored(home, servers.resource).catch(() => undefined)).toBeUndefined();
   });
 
@@ -60,7 +64,7 @@ describe('a login that is exported', () => {
     const deliver = () => Promise.reject(new Error('It was given away.'));
     await change(home, servers.resource, () => ({ grant: { type: 'client_credentials' } }));
     await expect(
-      vaultAt(home).vault.export(servers.resource, { mode: 'move', deliver }),
+      vaultAt(home).vault.transfer.export(servers.resource, { mode: 'move', deliver }),
     ).rejects.toMatchObject({
       code: 'invalid-argument',
       message: expect.stringContaining('client_credentials'),
@@ -70,7 +74,7 @@ describe('a login that is exported', () => {
       tokens: { ...tokens, tokenType: 'DPoP' },
     }));
     for (const mode of ['move', 'access-token'] as const) {
-      const bound = vaultAt(home).vault.export(servers.resource, { mode, deliver });
+      const bound = vaultAt(home).vault.transfer.export(servers.resource, { mode, deliver });
       await expect(bound).rejects.toMatchObject({ message: expect.stringContaining('bound to a key') });
     }
     await vault.close();

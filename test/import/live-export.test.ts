@@ -30,7 +30,7 @@ async function exported(mode: 'access-token' | 'move') {
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const recipient = mcpRemote(servers.resource, directory, { replace: false });
   await recipient.check();
-  await vault.export(servers.resource, { mode, deliver: (login) => recipient.put(login) });
+  await vault.transfer.export(servers.resource, { mode, deliver: (login) => recipient.put(login) });
   const md5 = createHash('md5').update(servers.resource).digest('hex');
   return { home, first, file: join(directory, `${md5}_tokens.json`) };
 }

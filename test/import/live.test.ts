@@ -264,7 +264,7 @@ describe.each([
       for (const found of again.logins)
         await moveLogin(found, at, vault, { issuer: servers.issuer, replace: true });
       expect(await program.uses(at, 'notion')).toBe(false);
-      const [backup] = (await vault.backups()).backups;
+      const [backup] = (await vault.transfer.listBackups()).backups;
       if (backup === undefined) throw new Error('It was to be kept.');
       await restoreBackup(backup, at, vault);
       expect(await program.uses(at, 'notion')).toBe(true);

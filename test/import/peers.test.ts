@@ -198,7 +198,7 @@ describe('an import', () => {
     const at = await peerHome('codex', servers);
     const found = await only(at);
     const { vault } = vaultAt(at.home);
-    await vault.importLogin(found.login, { issuer: servers.issuer });
+    await vault.transfer.import(found.login, { issuer: servers.issuer });
     await expire(at.home, servers.resource);
     const { generation } = await vault.token(servers.resource);
     expect(await moveLogin(await only(at), at, vault, { issuer: servers.issuer })).toMatchObject({

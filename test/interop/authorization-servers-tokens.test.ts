@@ -1,4 +1,5 @@
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { defined } from '../../src/defined.ts';
 import { temporaryHome } from '../support/homes/home.ts';
 import { expire, loggedIn, scripted, stored, vaultAt } from '../support/homes/vault.ts';
 import { type ServerOptions, startServers } from '../support/servers/servers.ts';
@@ -87,7 +88,7 @@ describe('a step-up', () => {
       const { status, challenge } = await toolCallBy(vault, servers.resource, { tool: 'write' });
       expect(status).toBe(403);
       expect(challenge).toContain('insufficient_scope');
-      await vault.login(servers.resource, { challenge, interaction: scripted });
+      await vault.login(servers.resource, defined({ challenge, interaction: scripted }));
       const { credential } = await stored(home, servers.resource);
       expect(credential.requestedScope?.split(' ')).toEqual(
         expect.arrayContaining(['tools:call', 'tools:write']),

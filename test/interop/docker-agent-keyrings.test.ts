@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vit
 import { connectBus, deadlineIn } from '../../src/system/dbus/connection.ts';
 import { Variant } from '../../src/system/dbus/value.ts';
 import { type Environment, processEnvironment } from '../../src/system/environment.ts';
-import { openVault } from '../../src/vault/vault.ts';
+import { openVault } from '../../src/vault/open.ts';
 import {
   BUILD_MS,
   buildWitness,

@@ -267,7 +267,7 @@ describe('a key that a KMS wraps', () => {
   test('keeps what it wraps in a directory store, where it is not listed as a login', async () => {
     const here = await SERVICES['Vault']!();
     const { environment, layout } = await temporaryHome();
-    const { openVault } = await import('../../src/vault/vault.ts');
+    const { openVault } = await import('../../src/vault/open.ts');
     const there = { ...environment, variables: { ...environment.variables, ...here.variables } };
     const wrapped = () => new StoreWrappedItems(new DirectoryStore(layout, there));
     const resolve = () => resolveKeyrings(there, layout, { wrapped });

@@ -63,10 +63,10 @@ describe('rekey with a key that many machines share', () => {
     const home = await homeWith({ HOLDFAST_SEALING_KEY_FILE: file });
     const tokens = await loggedIn(home);
     const { vault } = vaultAt(home, { keyring: undefined });
-    await expect(vault.rekey()).rejects.toThrow('has one key');
+    await expect(vault.admin.rekey()).rejects.toThrow('has one key');
 
     await writeFile(file, `${after}\n${before}\n`);
-    const rekeyed = vault.rekey();
+    const rekeyed = vault.admin.rekey();
     expect(await readingDuring(home, tokens, rekeyed)).toBeGreaterThan(0);
     expect(await rekeyed).toEqual({
       keyrings: ['key-file'],
@@ -74,7 +74,7 @@ describe('rekey with a key that many machines share', () => {
       left: [],
       undecryptable: [],
     });
-    expect(await vault.rekey()).toMatchObject({ moved: 0, left: [] });
+    expect(await vault.admin.rekey()).toMatchObject({ moved: 0, left: [] });
 
     await writeFile(file, `${after}\n`);
     await readingDuring(home, tokens, vaultAt(home, { keyring: undefined }).vault.list());
@@ -93,7 +93,7 @@ describe('rekey with a key that many machines share', () => {
     const early = vaultAt(home, { keyring: undefined }).vault;
     await early.list();
     const { vault } = vaultAt(home, { keyring: undefined });
-    const rekeyed = vault.rekey();
+    const rekeyed = vault.admin.rekey();
     await readingDuring(home, tokens, rekeyed);
     expect(await rekeyed).toEqual({ keyrings: ['kms'], moved: ACCOUNTS.length, left: [], undecryptable: [] });
     expect(await early.list()).toMatchObject({
@@ -106,7 +106,7 @@ describe('rekey with a key that many machines share', () => {
     const home = await homeWith({ HOLDFAST_SEALING_KEY: randomBytes(32).toString('base64url') });
     const inFile = vaultAt(home).vault;
     await inFile.login(servers.resource, { interaction: scripted });
-    expect(await inFile.rekey({ to: 'key-variable' })).toMatchObject({
+    expect(await inFile.admin.rekey({ to: 'key-variable' })).toMatchObject({
       keyrings: ['key-variable'],
       moved: 1,
     });

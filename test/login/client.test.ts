@@ -7,12 +7,14 @@ import type { LoginOptions } from '../../src/login/types.ts';
 import { openCallbackServer } from '../../src/oauth/authorization/callback-server.ts';
 import { clientMetadataDocument } from '../../src/oauth/registration/client-metadata.ts';
 import { Secret } from '../../src/secret.ts';
+import { processEnvironment } from '../../src/system/environment.ts';
 import { sampleCredential } from '../support/homes/credential.ts';
 import { hostileServer, json } from '../support/servers/hostile-server.ts';
 import { discoveryOf, metadataOf } from '../support/servers/metadata.ts';
 
 const ISSUER = 'https://as.example';
 const DOCUMENT = 'https://app.example/client.json';
+const environment = processEnvironment();
 const REDIRECT = 'http://127.0.0.1:43210/callback';
 
 /** A stored credential of that client at that issuer. */
@@ -169,10 +171,12 @@ describe('the redirect URI', () => {
       tokenEndpointAuthMethods: ['none'],
     });
     const discovery = discoveryOf(server, { reach: 'anywhere' });
-    const first = await clientFor({ by: 'registration' }, REDIRECT, discovery, {});
+    const first = await clientFor({ by: 'registration' }, REDIRECT, discovery, { environment });
     expect(first.redirectUri).toBe('http://localhost:43210/callback');
     // The next login uses the same redirect URI again.
-    const again = await clientFor({ by: 'known', client: first.client }, REDIRECT, discovery, {});
+    const again = await clientFor({ by: 'known', client: first.client }, REDIRECT, discovery, {
+      environment,
+    });
     expect(again).toEqual(first);
     expect(at.requests).toHaveLength(2);
   });

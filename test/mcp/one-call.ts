@@ -5,7 +5,7 @@
  */
 import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { openVault } from '../../src/vault/vault.ts';
+import { openVault } from '../../src/vault/open.ts';
 import { type Connected, v1, v2, WHOLE } from './clients.ts';
 import { fileProvider } from './file-provider.ts';
 

@@ -5,7 +5,7 @@
 import { writeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { redisStore } from '../../src/redis.ts';
-import { openVault } from '../../src/vault/vault.ts';
+import { openVault } from '../../src/vault/open.ts';
 
 const [resource = '', url = '', leaseMs = ''] = process.argv.slice(2);
 const write = Reflect.get(Socket.prototype, 'write') as (...given: unknown[]) => boolean;

@@ -5,7 +5,7 @@ import { LeaseLostError } from '../../src/errors.ts';
 import { redisStore } from '../../src/redis.ts';
 import { requestTokens } from '../../src/refresh/request-tokens.ts';
 import { Secret } from '../../src/secret.ts';
-import { openVault } from '../../src/vault/vault.ts';
+import { openVault } from '../../src/vault/open.ts';
 import { untilStopped } from '../faults/crash/site.ts';
 import { SharedMemory } from '../support/engines/memory-engine.ts';
 import { noRedis, redisServer } from '../support/engines/redis.ts';

@@ -131,7 +131,7 @@ test('the refresher restores a login an hour later if its refusal has passed', a
   await putLogin(store, at, { server: as, refreshToken, more: endedAgo(AN_HOUR_MS + 1000) });
   expect(await ended(vault.token(RESOURCE))).toBe('LoginRequiredError');
   expect(as.presented).toEqual([]);
-  await vault.runRefresher({ once: true });
+  await vault.admin.runRefresher({ once: true });
   expect(await ended(vault.token(RESOURCE))).toBe('generation 2');
 });
 
@@ -141,7 +141,7 @@ test('the refresher leaves a login alone that was refused a moment ago', async (
   const { vault, store } = engineProcess(new SharedMemory(), at);
   const { refreshToken } = await as.begin();
   await putLogin(store, at, { server: as, refreshToken, more: endedAgo(1000) });
-  expect(await vault.runRefresher({ once: true })).toMatchObject({ refreshed: 0, failures: [] });
+  expect(await vault.admin.runRefresher({ once: true })).toMatchObject({ refreshed: 0, failures: [] });
   expect(as.presented).toEqual([]);
 });
 
@@ -153,7 +153,7 @@ test('two refreshers together ask once an hour for a login that stays refused', 
   await as.begin();
   await putLogin(one.store, at, { server: as, refreshToken: 'unknown', more: endedAgo(AN_HOUR_MS + 1000) });
   for (const { vault } of [one, other, one]) {
-    expect(await vault.runRefresher({ once: true })).toMatchObject({ refreshed: 0, failures: [] });
+    expect(await vault.admin.runRefresher({ once: true })).toMatchObject({ refreshed: 0, failures: [] });
   }
   // This refusal is asked about twice, like any other.
   expect(as.presented).toHaveLength(2);

@@ -45,9 +45,9 @@ describe('a blob that is refused', () => {
   ])('refuses a blob and stores nothing %s', async (_, plaintext, changes, code) => {
     const home = await temporaryHome();
     const { vault } = vaultAt(home);
-    const to = parseCode((await vault.invite()).code);
+    const to = parseCode((await vault.transfer.invite()).code);
     const blob = await sealBlob(to, { ...about, ...changes }, Buffer.from(plaintext));
-    await expect(vault.receive(blob)).rejects.toHaveProperty('code', code);
+    await expect(vault.transfer.receive(blob)).rejects.toHaveProperty('code', code);
     expect((await vault.list()).credentials).toEqual([]);
   });
 });

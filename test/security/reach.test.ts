@@ -38,7 +38,7 @@ function claiming(claims: object): string {
 async function home() {
   const made = await temporaryHome();
   const { vault } = vaultAt(made);
-  const code = parseCode((await vault.invite()).code);
+  const code = parseCode((await vault.transfer.invite()).code);
   await writeFile(
     join(made.path, 'config.json'),
     JSON.stringify({ servers: { [RESOURCE]: { lenient: { privateAddresses: true } } } }),
@@ -56,14 +56,14 @@ describe.each(CLAIMS)('a login whose sender writes "%s" into it', (_, claims) =>
       mode: 'move',
       expiresAt: Date.now() + 60_000,
     } as const;
-    await vault.receive(await sealBlob(code, about, Buffer.from(claiming(claims))));
+    await vault.transfer.receive(await sealBlob(code, about, Buffer.from(claiming(claims))));
     expect((await stored(made, RESOURCE)).credential.server.reach).toBe('anywhere');
   });
 
   test('an imported login does not reach other users’ servers', async () => {
     const { made, vault } = await home();
     const exported = JSON.stringify({ format: 'holdfast-login', ...JSON.parse(claiming(claims)) });
-    await vault.importExported(new Secret(exported));
+    await vault.transfer.importExported(new Secret(exported));
     expect((await stored(made, RESOURCE)).credential.server.reach).toBe('anywhere');
   });
 });

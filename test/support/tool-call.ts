@@ -1,3 +1,4 @@
+import { defined } from '../../src/defined.ts';
 import type { Vault } from '../../src/vault/vault.ts';
 
 /** The answer of the MCP server. */
@@ -42,6 +43,6 @@ export async function toolCallBy(
   resource: string,
   { tool, nonce, account }: { tool?: string; nonce?: string | undefined; account?: string } = {},
 ): Promise<ToolAnswer> {
-  const request = { method: 'POST', url: resource, nonce };
-  return toolCall(resource, { ...(await vault.headers(resource, { request, account })) }, tool);
+  const request = defined({ method: 'POST', url: resource, nonce });
+  return toolCall(resource, { ...(await vault.headers(resource, defined({ request, account }))) }, tool);
 }

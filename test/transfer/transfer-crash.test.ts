@@ -37,7 +37,7 @@ describe('a move that is killed at any step', () => {
   test('a killed move leaves the login here or in a blob that the same command repeats, never both', async () => {
     const there = await temporaryHome();
     const { vault: sandbox } = vaultAt(there);
-    const codes = async () => (await sandbox.invite()).code;
+    const codes = async () => (await sandbox.transfer.invite()).code;
     const whole = await seededHome();
     const { steps } = said(await run(whole, ['move', whole.resource, await codes()]).ended);
     expect(steps).toBeGreaterThan(5);
@@ -49,10 +49,13 @@ describe('a move that is killed at any step', () => {
       expect(ended).toMatchObject({ code: null, out: '' });
       const isHere = await holds(home, home.resource);
       if (isHere) stayed += 1;
-      const { blob, again } = await vaultAt(home).vault.send(home.resource, { to: code, mode: 'move' });
+      const { blob, again } = await vaultAt(home).vault.transfer.send(home.resource, {
+        to: code,
+        mode: 'move',
+      });
       expect(again).toBe(!isHere);
       expect(await holds(home, home.resource)).toBe(false);
-      await sandbox.receive(blob, { replace: true });
+      await sandbox.transfer.receive(blob, { replace: true });
       expect(await holds(there, home.resource)).toBe(true);
     }
     // Both outcomes occurred; otherwise the kills missed their steps.
@@ -66,8 +69,8 @@ describe('a receiver that is killed at any step', () => {
     const laptop = await seededHome();
     const whole = await temporaryHome();
     const blobFor = async (home: Home) => {
-      const { code } = await vaultAt(home).vault.invite();
-      return (await vaultAt(laptop).vault.send(laptop.resource, { to: code })).blob;
+      const { code } = await vaultAt(home).vault.transfer.invite();
+      return (await vaultAt(laptop).vault.transfer.send(laptop.resource, { to: code })).blob;
     };
     const { steps } = said(await run(whole, ['receive', await blobFor(whole)]).ended);
     expect(steps).toBeGreaterThan(8);
@@ -81,14 +84,14 @@ describe('a receiver that is killed at any step', () => {
       expect(ended).toMatchObject({ code: null, out: '' });
       const opened = { code: 'handover-opened' };
       try {
-        await vaultAt(home).vault.receive(blob);
+        await vaultAt(home).vault.transfer.receive(blob);
         resumed += 1;
       } catch (error) {
         expect(error).toMatchObject(opened);
       }
       expect(await kept(home)).toBe(true);
       expect((await stored(home, laptop.resource)).credential.generation).toBe(1);
-      await expect(vaultAt(home).vault.receive(blob)).rejects.toMatchObject(opened);
+      await expect(vaultAt(home).vault.transfer.receive(blob)).rejects.toMatchObject(opened);
     }
     expect(resumed).toBeGreaterThan(0);
   });
@@ -97,8 +100,8 @@ describe('a receiver that is killed at any step', () => {
     const laptop = await seededHome();
     const invited = async () => {
       const home = await temporaryHome();
-      const { code } = await vaultAt(home).vault.invite();
-      return { home, blob: (await vaultAt(laptop).vault.send(laptop.resource, { to: code })).blob };
+      const { code } = await vaultAt(home).vault.transfer.invite();
+      return { home, blob: (await vaultAt(laptop).vault.transfer.send(laptop.resource, { to: code })).blob };
     };
     const whole = await invited();
     const { steps } = said(await run(whole.home, ['receive', whole.blob]).ended);
@@ -109,9 +112,11 @@ describe('a receiver that is killed at any step', () => {
     const found = await credentialStore.find(CredentialId.of(laptop.resource, undefined));
     if (found === undefined) throw new Error('It was to have been stored.');
     await credentialStore.replace(found.held, { ...found.held.credential, generation: 7 });
-    await vaultAt(home).vault.receive(blob);
+    await vaultAt(home).vault.transfer.receive(blob);
     expect((await stored(home, laptop.resource)).credential.generation).toBe(7);
-    await expect(vaultAt(home).vault.receive(blob)).rejects.toMatchObject({ code: 'handover-opened' });
+    await expect(vaultAt(home).vault.transfer.receive(blob)).rejects.toMatchObject({
+      code: 'handover-opened',
+    });
   });
 });
 
@@ -125,8 +130,8 @@ describe('several processes at once', () => {
   test('only one of several processes opens a blob', async () => {
     const laptop = await seededHome();
     const home = await temporaryHome();
-    const { code } = await vaultAt(home).vault.invite();
-    const { blob } = await vaultAt(laptop).vault.send(laptop.resource, { to: code });
+    const { code } = await vaultAt(home).vault.transfer.invite();
+    const { blob } = await vaultAt(laptop).vault.transfer.send(laptop.resource, { to: code });
     const go = join(await temporaryDirectory(), 'go');
     const running = Array.from({ length: 4 }, () => run(home, ['receive', blob], { GO: go }));
     await Promise.all(running.map((process) => process.says('ready')));
@@ -143,7 +148,7 @@ describe('several processes at once', () => {
     const go = join(await temporaryDirectory(), 'go');
     const running = await Promise.all(
       Array.from({ length: 3 }, async () =>
-        run(laptop, ['move', laptop.resource, (await sandbox.invite()).code], { GO: go }),
+        run(laptop, ['move', laptop.resource, (await sandbox.transfer.invite()).code], { GO: go }),
       ),
     );
     await Promise.all(running.map((process) => process.says('ready')));
@@ -161,11 +166,11 @@ describe('several processes at once', () => {
     await expire(laptop.home, servers.resource);
     const refreshed = vaultAt(laptop.home).vault.token(servers.resource);
     await endpoint.reached;
-    const { code } = await vaultAt(home).vault.invite();
-    const sent = vaultAt(laptop.home).vault.send(servers.resource, { to: code, mode: 'move' });
+    const { code } = await vaultAt(home).vault.transfer.invite();
+    const sent = vaultAt(laptop.home).vault.transfer.send(servers.resource, { to: code, mode: 'move' });
     endpoint.open();
     const { token } = await refreshed;
-    await vaultAt(home).vault.receive((await sent).blob);
+    await vaultAt(home).vault.transfer.receive((await sent).blob);
     expect((await stored(home, servers.resource)).credential.tokens.accessToken.equals(token)).toBe(true);
     await expire(home, servers.resource);
     const renewed = await vaultAt(home).vault.token(servers.resource);
@@ -188,13 +193,15 @@ describe('a full store', () => {
       },
     });
     const { vault } = vaultAt(laptop, { store });
-    const { code } = await vaultAt(await temporaryHome()).vault.invite();
-    await expect(vault.send(laptop.resource, { to: code, mode: 'move' })).rejects.toMatchObject({
+    const { code } = await vaultAt(await temporaryHome()).vault.transfer.invite();
+    await expect(vault.transfer.send(laptop.resource, { to: code, mode: 'move' })).rejects.toMatchObject({
       code: 'storage-full',
     });
     expect(await holds(laptop, laptop.resource)).toBe(true);
     isFull = false;
-    expect(await vault.send(laptop.resource, { to: code, mode: 'move' })).toMatchObject({ again: false });
+    expect(await vault.transfer.send(laptop.resource, { to: code, mode: 'move' })).toMatchObject({
+      again: false,
+    });
     expect(await holds(laptop, laptop.resource)).toBe(false);
   });
 
@@ -210,13 +217,13 @@ describe('a full store', () => {
       },
     });
     const { vault } = vaultAt(home, { store });
-    const { code } = await vault.invite();
-    const { blob } = await vaultAt(laptop).vault.send(laptop.resource, { to: code, mode: 'move' });
-    await expect(vault.receive(blob)).rejects.toMatchObject({ code: 'storage-full' });
+    const { code } = await vault.transfer.invite();
+    const { blob } = await vaultAt(laptop).vault.transfer.send(laptop.resource, { to: code, mode: 'move' });
+    await expect(vault.transfer.receive(blob)).rejects.toMatchObject({ code: 'storage-full' });
     isFull = false;
-    await vault.receive(blob);
+    await vault.transfer.receive(blob);
     expect(await holds(home, laptop.resource)).toBe(true);
-    await expect(vault.receive(blob)).rejects.toMatchObject({ code: 'handover-opened' });
+    await expect(vault.transfer.receive(blob)).rejects.toMatchObject({ code: 'handover-opened' });
   });
 
   test.skipIf(NO_SMALL_DISK !== undefined)(
@@ -225,13 +232,15 @@ describe('a full store', () => {
       const disk = await smallDisk();
       const { home } = disk;
       const laptop = await seededHome();
-      const { code } = await vaultAt(home).vault.invite();
-      const { blob } = await vaultAt(laptop).vault.send(laptop.resource, { to: code, mode: 'move' });
+      const { code } = await vaultAt(home).vault.transfer.invite();
+      const { blob } = await vaultAt(laptop).vault.transfer.send(laptop.resource, { to: code, mode: 'move' });
       await disk.fill();
-      await expect(vaultAt(home).vault.invite()).rejects.toMatchObject({ code: 'storage-full' });
-      await expect(vaultAt(home).vault.receive(blob)).rejects.toMatchObject({ code: 'storage-full' });
+      await expect(vaultAt(home).vault.transfer.invite()).rejects.toMatchObject({ code: 'storage-full' });
+      await expect(vaultAt(home).vault.transfer.receive(blob)).rejects.toMatchObject({
+        code: 'storage-full',
+      });
       await disk.empty();
-      await vaultAt(home).vault.receive(blob);
+      await vaultAt(home).vault.transfer.receive(blob);
       expect(await holds(home, laptop.resource)).toBe(true);
     },
   );

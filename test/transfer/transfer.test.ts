@@ -43,10 +43,10 @@ function letPass(ms: number): void {
 }
 
 async function handOver(from: Vault, to: Vault, options: Omit<SendOptions, 'to'> = {}) {
-  const { code, words } = await to.invite({ resource: servers.resource });
-  const sent = await from.send(servers.resource, { to: code, ...options });
+  const { code, words } = await to.transfer.invite({ resource: servers.resource });
+  const sent = await from.transfer.send(servers.resource, { to: code, ...options });
   expect(sent.codeWords).toBe(words);
-  const received = await to.receive(sent.blob);
+  const received = await to.transfer.receive(sent.blob);
   expect(received.blobWords).toBe(sent.blobWords);
   return { sent, received };
 }
@@ -106,8 +106,8 @@ describe('an access token that is handed over', () => {
     await change(laptop.home, servers.resource, ({ tokens }) => ({
       tokens: { ...tokens, obtainedBoot: undefined, expiresAt: tokens.obtainedAt + 120_000 },
     }));
-    const { code } = await sandbox.vault.invite();
-    const { expiresAt, tokenExpiresAt } = await laptop.vault.send(servers.resource, { to: code });
+    const { code } = await sandbox.vault.transfer.invite();
+    const { expiresAt, tokenExpiresAt } = await laptop.vault.transfer.send(servers.resource, { to: code });
     expect(expiresAt).toBe(tokenExpiresAt);
   });
 
@@ -117,8 +117,10 @@ describe('an access token that is handed over', () => {
       dpopKey: new Secret('a key'),
       tokens: { ...tokens, tokenType: 'DPoP' },
     }));
-    const { code } = await sandbox.vault.invite();
-    await expect(vaultAt(laptop.home).vault.send(servers.resource, { to: code })).rejects.toMatchObject({
+    const { code } = await sandbox.vault.transfer.invite();
+    await expect(
+      vaultAt(laptop.home).vault.transfer.send(servers.resource, { to: code }),
+    ).rejects.toMatchObject({
       code: 'invalid-argument',
       message: expect.stringContaining('is bound to a key (DPoP, RFC 9449)'),
       hint: expect.stringContaining('--fresh'),
@@ -127,10 +129,10 @@ describe('an access token that is handed over', () => {
 
   test('refuses to send an access token of a login that does not exist', async () => {
     const { sandbox } = await machines();
-    const { code } = await sandbox.vault.invite();
+    const { code } = await sandbox.vault.transfer.invite();
     const { vault } = vaultAt(await temporaryHome());
     for (const mode of ['access-token', 'move'] as const) {
-      await expect(vault.send(servers.resource, { to: code, mode })).rejects.toMatchObject({
+      await expect(vault.transfer.send(servers.resource, { to: code, mode })).rejects.toMatchObject({
         code: 'login-required',
       });
     }
@@ -195,18 +197,25 @@ describe('a login that moves', () => {
 
   test('shows the blob of a moved login again for the same code only, until its time is over', async () => {
     const { laptop, sandbox } = await machines();
-    const [{ code }, other] = [await sandbox.vault.invite(), await sandbox.vault.invite()];
-    const first = await laptop.vault.send(servers.resource, { to: code, mode: 'move' });
-    const again = await vaultAt(laptop.home).vault.send(servers.resource, { to: code, mode: 'move' });
+    const [{ code }, other] = [await sandbox.vault.transfer.invite(), await sandbox.vault.transfer.invite()];
+    const first = await laptop.vault.transfer.send(servers.resource, { to: code, mode: 'move' });
+    const again = await vaultAt(laptop.home).vault.transfer.send(servers.resource, {
+      to: code,
+      mode: 'move',
+    });
     expect(again).toEqual({ ...first, again: true });
     for (const mode of ['move', 'access-token'] as const) {
-      await expect(laptop.vault.send(servers.resource, { to: other.code, mode })).rejects.toMatchObject({
+      await expect(
+        laptop.vault.transfer.send(servers.resource, { to: other.code, mode }),
+      ).rejects.toMatchObject({
         code: 'login-required',
         message: expect.stringContaining('it was moved'),
       });
     }
     letPass(601_000);
-    await expect(laptop.vault.send(servers.resource, { to: code, mode: 'move' })).rejects.toMatchObject({
+    await expect(
+      laptop.vault.transfer.send(servers.resource, { to: code, mode: 'move' }),
+    ).rejects.toMatchObject({
       code: 'login-required',
     });
   });
@@ -224,7 +233,7 @@ describe('a login that moves', () => {
 
   test('a login does not move when the check words differ', async () => {
     const { laptop, sandbox } = await machines();
-    const { code, words } = await sandbox.vault.invite();
+    const { code, words } = await sandbox.vault.transfer.invite();
     const before = await contentsOf(laptop.home.path);
     const asked: string[] = [];
     const confirm = async (shown: string) => {
@@ -232,7 +241,9 @@ describe('a login that moves', () => {
       return false;
     };
     for (const mode of ['access-token', 'fresh', 'move'] as const) {
-      await expect(laptop.vault.send(servers.resource, { to: code, mode, confirm })).rejects.toMatchObject({
+      await expect(
+        laptop.vault.transfer.send(servers.resource, { to: code, mode, confirm }),
+      ).rejects.toMatchObject({
         code: 'login-cancelled',
         message: expect.stringContaining('nothing was sent'),
       });
@@ -247,9 +258,9 @@ describe('a login that moves', () => {
     const laptop = await loggedIn(await temporaryHome(), bound.resource);
     expect((await laptop.vault.token(bound.resource)).tokenType).toBe('DPoP');
     const home = await temporaryHome();
-    const { code } = await vaultAt(home).vault.invite();
-    const { blob } = await laptop.vault.send(bound.resource, { to: code, mode: 'move' });
-    await vaultAt(home).vault.receive(blob);
+    const { code } = await vaultAt(home).vault.transfer.invite();
+    const { blob } = await laptop.vault.transfer.send(bound.resource, { to: code, mode: 'move' });
+    await vaultAt(home).vault.transfer.receive(blob);
     expect((await stored(laptop.home, bound.resource)).credential.dpopKey).toBeUndefined();
     await expire(home, bound.resource);
     const { generation, proof } = await vaultAt(home).vault.token(bound.resource);
@@ -260,8 +271,10 @@ describe('a login that moves', () => {
   test('refuses to move a login that was made without a person', async () => {
     const { laptop, sandbox } = await machines();
     await change(laptop.home, servers.resource, () => ({ grant: { type: 'client_credentials' } }));
-    const { code } = await sandbox.vault.invite();
-    await expect(laptop.vault.send(servers.resource, { to: code, mode: 'move' })).rejects.toMatchObject({
+    const { code } = await sandbox.vault.transfer.invite();
+    await expect(
+      laptop.vault.transfer.send(servers.resource, { to: code, mode: 'move' }),
+    ).rejects.toMatchObject({
       code: 'invalid-argument',
       message: expect.stringContaining('was made without a person (client_credentials)'),
     });
@@ -271,27 +284,27 @@ describe('a login that moves', () => {
 describe('a blob that is refused', () => {
   test('refuses a blob on a machine that showed another code', async () => {
     const { laptop, sandbox } = await machines();
-    const { code } = await sandbox.vault.invite();
-    const { blob } = await laptop.vault.send(servers.resource, { to: code });
+    const { code } = await sandbox.vault.transfer.invite();
+    const { blob } = await laptop.vault.transfer.send(servers.resource, { to: code });
     const elsewhere = vaultAt(await temporaryHome()).vault;
-    await elsewhere.invite();
-    await expect(elsewhere.receive(blob)).rejects.toMatchObject({
+    await elsewhere.transfer.invite();
+    await expect(elsewhere.transfer.receive(blob)).rejects.toMatchObject({
       code: 'handover-wrong-key',
       message: 'The hand-over blob was sealed for another code than those that were made here.',
     });
-    await expect(laptop.vault.receive(blob)).rejects.toMatchObject({ code: 'handover-wrong-key' });
-    await sandbox.vault.receive(blob);
+    await expect(laptop.vault.transfer.receive(blob)).rejects.toMatchObject({ code: 'handover-wrong-key' });
+    await sandbox.vault.transfer.receive(blob);
   });
 
   test('refuses a blob the second time, and keeps what was refreshed in the meantime', async () => {
     const { laptop, sandbox } = await machines();
-    const { code } = await sandbox.vault.invite();
-    const { blob } = await laptop.vault.send(servers.resource, { to: code, mode: 'move' });
-    await sandbox.vault.receive(blob);
+    const { code } = await sandbox.vault.transfer.invite();
+    const { blob } = await laptop.vault.transfer.send(servers.resource, { to: code, mode: 'move' });
+    await sandbox.vault.transfer.receive(blob);
     await expire(sandbox.home, servers.resource);
     await vaultAt(sandbox.home).vault.token(servers.resource);
     for (const { vault } of [sandbox, vaultAt(sandbox.home)]) {
-      await expect(vault.receive(blob)).rejects.toMatchObject({
+      await expect(vault.transfer.receive(blob)).rejects.toMatchObject({
         code: 'handover-opened',
         message: expect.stringMatching(
           /^The hand-over code was used at \d{4}-.*Z, and opens nothing a second time\.$/,
@@ -303,46 +316,48 @@ describe('a blob that is refused', () => {
 
   test('refuses a blob if another one was opened with its code', async () => {
     const { laptop, sandbox } = await machines();
-    const { code } = await sandbox.vault.invite();
+    const { code } = await sandbox.vault.transfer.invite();
     const [first, second] = [
-      await laptop.vault.send(servers.resource, { to: code }),
-      await laptop.vault.send(servers.resource, { to: code }),
+      await laptop.vault.transfer.send(servers.resource, { to: code }),
+      await laptop.vault.transfer.send(servers.resource, { to: code }),
     ];
-    await sandbox.vault.receive(first.blob);
-    await expect(sandbox.vault.receive(second.blob)).rejects.toMatchObject({ code: 'handover-opened' });
+    await sandbox.vault.transfer.receive(first.blob);
+    await expect(sandbox.vault.transfer.receive(second.blob)).rejects.toMatchObject({
+      code: 'handover-opened',
+    });
   });
 
   test('refuses a blob that is late by more than the minute that clocks may differ', async () => {
     const { laptop, sandbox } = await machines();
-    const { code } = await sandbox.vault.invite({ lifetimeMs: 3_600_000 });
-    const { blob } = await laptop.vault.send(servers.resource, { to: code, lifetimeMs: 30_000 });
+    const { code } = await sandbox.vault.transfer.invite({ lifetimeMs: 3_600_000 });
+    const { blob } = await laptop.vault.transfer.send(servers.resource, { to: code, lifetimeMs: 30_000 });
     letPass(95_000);
-    await expect(sandbox.vault.receive(blob)).rejects.toMatchObject({
+    await expect(sandbox.vault.transfer.receive(blob)).rejects.toMatchObject({
       code: 'handover-expired',
       message: expect.stringMatching(/^The hand-over blob could be opened until .*, and now it is /),
       hint: expect.stringContaining('check the clocks'),
     });
     letPass(-40_000);
-    await sandbox.vault.receive(blob);
+    await sandbox.vault.transfer.receive(blob);
   });
 
   test('refuses a blob whose code has expired, and destroys the code’s key', async () => {
     const { laptop, sandbox } = await machines();
-    const { code } = await sandbox.vault.invite({ lifetimeMs: 60_000 });
-    const { blob } = await laptop.vault.send(servers.resource, { to: code });
+    const { code } = await sandbox.vault.transfer.invite({ lifetimeMs: 60_000 });
+    const { blob } = await laptop.vault.transfer.send(servers.resource, { to: code });
     letPass(61_000);
     const late = { code: 'handover-expired', message: expect.stringContaining('was good until') };
-    await expect(sandbox.vault.receive(blob)).rejects.toMatchObject(late);
-    await sandbox.vault.invite();
+    await expect(sandbox.vault.transfer.receive(blob)).rejects.toMatchObject(late);
+    await sandbox.vault.transfer.invite();
     // The clock is set back, which must not help.
     letPass(-61_000);
-    await expect(sandbox.vault.receive(blob)).rejects.toMatchObject(late);
+    await expect(sandbox.vault.transfer.receive(blob)).rejects.toMatchObject(late);
   });
 
   test('refuses a blob that was cut or altered, and still opens the whole one', async () => {
     const { laptop, sandbox } = await machines();
-    const { code } = await sandbox.vault.invite();
-    const { blob } = await laptop.vault.send(servers.resource, { to: code });
+    const { code } = await sandbox.vault.transfer.invite();
+    const { blob } = await laptop.vault.transfer.send(servers.resource, { to: code });
     const lines = blob.split('\n');
     const altered = lines.with(5, (lines[5] ?? '').split('').toReversed().join('')).join('\n');
     for (const [text, why] of [
@@ -351,41 +366,41 @@ describe('a blob that is refused', () => {
       [altered, 'it fails authentication'],
       ['', 'the line -----BEGIN HOLDFAST HAND-OVER----- is missing'],
     ] as const) {
-      await expect(sandbox.vault.receive(text)).rejects.toMatchObject({
+      await expect(sandbox.vault.transfer.receive(text)).rejects.toMatchObject({
         code: 'handover-damaged',
         message: expect.stringContaining(why),
       });
     }
-    await sandbox.vault.receive(blob);
+    await sandbox.vault.transfer.receive(blob);
   });
 
   test('refuses a blob for another server or account than the expected one', async () => {
     const { laptop, sandbox } = await machines();
-    const other = await sandbox.vault.invite({ resource: 'https://mcp.example.com/mcp' });
-    const { blob } = await laptop.vault.send(servers.resource, { to: other.code });
-    await expect(sandbox.vault.receive(blob)).rejects.toMatchObject({
+    const other = await sandbox.vault.transfer.invite({ resource: 'https://mcp.example.com/mcp' });
+    const { blob } = await laptop.vault.transfer.send(servers.resource, { to: other.code });
+    await expect(sandbox.vault.transfer.receive(blob)).rejects.toMatchObject({
       code: 'handover-mismatch',
       message: `The hand-over blob is for "${servers.resource}", and https://mcp.example.com/mcp is waited for.`,
     });
-    const work = await sandbox.vault.invite({ account: 'work' });
-    const sent = await laptop.vault.send(servers.resource, { to: work.code });
-    await expect(sandbox.vault.receive(sent.blob)).rejects.toMatchObject({
+    const work = await sandbox.vault.transfer.invite({ account: 'work' });
+    const sent = await laptop.vault.transfer.send(servers.resource, { to: work.code });
+    await expect(sandbox.vault.transfer.receive(sent.blob)).rejects.toMatchObject({
       code: 'handover-mismatch',
       message: 'The hand-over blob is for the account "default", and "work" is waited for.',
     });
-    const any = await sandbox.vault.invite();
-    const last = await laptop.vault.send(servers.resource, { to: any.code });
+    const any = await sandbox.vault.transfer.invite();
+    const last = await laptop.vault.transfer.send(servers.resource, { to: any.code });
     await expect(
-      sandbox.vault.receive(last.blob, { resource: 'https://mcp.example.com/mcp' }),
+      sandbox.vault.transfer.receive(last.blob, { resource: 'https://mcp.example.com/mcp' }),
     ).rejects.toMatchObject({ code: 'handover-mismatch' });
-    await sandbox.vault.receive(last.blob, { resource: servers.resource });
+    await sandbox.vault.transfer.receive(last.blob, { resource: servers.resource });
   });
 
   test('refuses a mistyped code before anything is sealed', async () => {
     const { laptop, sandbox } = await machines();
-    const { code } = await sandbox.vault.invite();
+    const { code } = await sandbox.vault.transfer.invite();
     const wrong = `${code.slice(0, -1)}${code.endsWith('0') ? '1' : '0'}`;
-    await expect(laptop.vault.send(servers.resource, { to: wrong })).rejects.toMatchObject({
+    await expect(laptop.vault.transfer.send(servers.resource, { to: wrong })).rejects.toMatchObject({
       code: 'invalid-argument',
       message: 'The hand-over code cannot be used: its checksum does not fit, so a letter is wrong.',
     });
@@ -396,7 +411,7 @@ describe('a blob from an untrusted sender', () => {
   async function sealedBy(credential: Credential, about: Partial<BlobHeader> = {}) {
     const home = await temporaryHome();
     const { vault } = vaultAt(home);
-    const { code } = await vault.invite();
+    const { code } = await vault.transfer.invite();
     const header = {
       resource: credential.resource,
       account: credential.account,
@@ -428,7 +443,7 @@ describe('a blob from an untrusted sender', () => {
     'refuses a blob that %s',
     async (_, changes, about, why) => {
       const { home, vault, blob } = await sealedBy({ ...good, ...changes }, about);
-      await expect(vault.receive(blob)).rejects.toMatchObject({
+      await expect(vault.transfer.receive(blob)).rejects.toMatchObject({
         code: 'handover-damaged',
         message: expect.stringContaining(why),
       });
@@ -438,7 +453,7 @@ describe('a blob from an untrusted sender', () => {
 
   test('refuses a blob that names no server', async () => {
     const { vault, blob } = await sealedBy(good, { resource: 'javascript:alert(1)' });
-    await expect(vault.receive(blob)).rejects.toMatchObject({
+    await expect(vault.transfer.receive(blob)).rejects.toMatchObject({
       code: 'handover-damaged',
       message:
         'The hand-over blob is for "javascript:alert(1)" as "default", which names no login to an MCP server.',
@@ -447,11 +462,11 @@ describe('a blob from an untrusted sender', () => {
 
   test('another sender’s blob has other check words', async () => {
     const { laptop, sandbox } = await machines();
-    const { code } = await sandbox.vault.invite();
-    const { blobWords } = await laptop.vault.send(servers.resource, { to: code });
+    const { code } = await sandbox.vault.transfer.invite();
+    const { blobWords } = await laptop.vault.transfer.send(servers.resource, { to: code });
     const header = { resource, account: 'default', mode: 'move' as const, expiresAt: Date.now() + 60_000 };
     const theirs = await sealBlob(parseCode(code), header, serializeCredential(good));
-    expect((await sandbox.vault.receive(theirs)).blobWords).not.toBe(blobWords);
+    expect((await sandbox.vault.transfer.receive(theirs)).blobWords).not.toBe(blobWords);
   });
 });
 
@@ -460,42 +475,42 @@ test.each([0, -1, Number.NaN, 86_400_001])(
   async (lifetimeMs) => {
     const { laptop, sandbox } = await machines();
     const refused = { code: 'invalid-argument', message: expect.stringContaining('a day at most') };
-    await expect(sandbox.vault.invite({ lifetimeMs })).rejects.toMatchObject(refused);
+    await expect(sandbox.vault.transfer.invite({ lifetimeMs })).rejects.toMatchObject(refused);
     expect(await contentsOf(sandbox.home.path)).toEqual([]);
-    const { code } = await sandbox.vault.invite();
-    await expect(laptop.vault.send(servers.resource, { to: code, lifetimeMs })).rejects.toMatchObject(
-      refused,
-    );
+    const { code } = await sandbox.vault.transfer.invite();
+    await expect(
+      laptop.vault.transfer.send(servers.resource, { to: code, lifetimeMs }),
+    ).rejects.toMatchObject(refused);
   },
 );
 
 describe('files of hand-overs', () => {
   test('seals the files of a hand-over, keeps them private, and removes them in time', async () => {
     const { laptop, sandbox } = await machines();
-    const { code } = await sandbox.vault.invite();
-    const { blob } = await laptop.vault.send(servers.resource, { to: code, mode: 'move' });
+    const { code } = await sandbox.vault.transfer.invite();
+    const { blob } = await laptop.vault.transfer.send(servers.resource, { to: code, mode: 'move' });
     expect(await handoverFiles(laptop.home)).toEqual([expect.stringMatching(/^sent\./)]);
     expect(await handoverFiles(sandbox.home)).toEqual([expect.stringMatching(/^code\./)]);
     for (const { path } of [laptop.home, sandbox.home]) {
       const lines = (await contentsOf(path)).filter((line) => line.includes('/handover/'));
       expect(lines.map((line) => line.slice(0, 4))).toEqual(['0700', '0600']);
     }
-    await sandbox.vault.receive(blob);
+    await sandbox.vault.transfer.receive(blob);
     letPass(8 * 86_400_000);
-    await sandbox.vault.invite();
+    await sandbox.vault.transfer.invite();
     expect(await handoverFiles(sandbox.home)).toHaveLength(1);
     await laptop.vault.login(servers.resource, { interaction: scripted });
-    const next = await sandbox.vault.invite();
-    await laptop.vault.send(servers.resource, { to: next.code, mode: 'move' });
+    const next = await sandbox.vault.transfer.invite();
+    await laptop.vault.transfer.send(servers.resource, { to: next.code, mode: 'move' });
     expect(await handoverFiles(laptop.home)).toHaveLength(1);
   });
 
   test('opens the files of a hand-over after the sandbox got a new sealing key', async () => {
     const { laptop, sandbox } = await machines();
-    const { code } = await sandbox.vault.invite();
-    await sandbox.vault.rekey();
-    const { blob } = await laptop.vault.send(servers.resource, { to: code });
-    await vaultAt(sandbox.home).vault.receive(blob);
+    const { code } = await sandbox.vault.transfer.invite();
+    await sandbox.vault.admin.rekey();
+    const { blob } = await laptop.vault.transfer.send(servers.resource, { to: code });
+    await vaultAt(sandbox.home).vault.transfer.receive(blob);
     expect((await stored(sandbox.home, servers.resource)).credential.generation).toBe(1);
   });
 
@@ -507,14 +522,16 @@ describe('files of hand-overs', () => {
     expect((await vault.token(servers.resource)).generation).toBe(1);
     expect(await handoverFiles(sandbox.home)).toEqual([]);
     await expect(
-      vaultAt(await temporaryHome(), { keyring: 'memory' }).vault.invite({ requirePersistence: true }),
+      vaultAt(await temporaryHome(), { keyring: 'memory' }).vault.transfer.invite({
+        requirePersistence: true,
+      }),
     ).rejects.toMatchObject({ code: 'keyring-absent' });
   });
 
   test('does not report the files of a hand-over as records that do not open', async () => {
     const { laptop, sandbox } = await machines();
-    const { code } = await sandbox.vault.invite();
-    await laptop.vault.send(servers.resource, { to: code, mode: 'move' });
+    const { code } = await sandbox.vault.transfer.invite();
+    await laptop.vault.transfer.send(servers.resource, { to: code, mode: 'move' });
     for (const { home } of [laptop, sandbox]) {
       expect((await partsAt(home).credentialStore.list()).undecryptable).toEqual([]);
     }

@@ -100,7 +100,7 @@ describe('one credential', () => {
     const { token, tokenType } = await vault.token(NOTION);
     expect(token.equals(sampleCredential(NOTION).tokens.accessToken)).toBe(true);
     expect(tokenType).toBe('Bearer');
-    expect(vault.tiers().find(({ id }) => id === 'file')).toMatchObject({ outcome: 'usable' });
+    expect(vault.admin.tiers().find(({ id }) => id === 'file')).toMatchObject({ outcome: 'usable' });
     for (const name of await readdir(home.layout.keyring)) {
       const bytes = await readFile(join(home.layout.keyring, name), 'latin1');
       expect(bytes.includes('token')).toBe(false);

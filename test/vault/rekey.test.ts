@@ -35,7 +35,12 @@ describe('a new key in the same keyring', () => {
     const { home, vault, first } = await loggedIn(await temporaryHome(), servers.resource);
     await vault.login(servers.resource, { account: 'work', interaction: scripted });
     const before = (await stored(home, servers.resource)).key.kid;
-    expect(await vault.rekey()).toMatchObject({ keyrings: ['file'], moved: 2, left: [], undecryptable: [] });
+    expect(await vault.admin.rekey()).toMatchObject({
+      keyrings: ['file'],
+      moved: 2,
+      left: [],
+      undecryptable: [],
+    });
     const after = await stored(home, servers.resource);
     expect(after.key.kid).not.toBe(before);
     expect(after.credential.tokens.accessToken.equals(first.tokens.accessToken)).toBe(true);
@@ -46,7 +51,7 @@ describe('a new key in the same keyring', () => {
 
   test('rekey drops the keys that no record needs when it is repeated', async () => {
     const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
-    for (let round = 0; round < 3; round += 1) await vault.rekey();
+    for (let round = 0; round < 3; round += 1) await vault.admin.rekey();
     expect(itemKeys(await new FileKeyring(home.layout, home.environment).get('sealing-key'))).toBe(2);
     expect((await records(home)).records).toHaveLength(1);
   });
@@ -73,7 +78,7 @@ describe('a new key in the same keyring', () => {
     await expire(home, servers.resource);
     const token = vault.token(servers.resource);
     await endpoint.reached;
-    const rekeyed = vaultAt(home).vault.rekey();
+    const rekeyed = vaultAt(home).vault.admin.rekey();
     endpoint.open();
     expect((await token).generation).toBe(2);
     expect(await rekeyed).toMatchObject({ moved: 1, left: [] });
@@ -82,7 +87,7 @@ describe('a new key in the same keyring', () => {
 
   test('rekey does nothing without a key', async () => {
     const home = await temporaryHome();
-    expect(await vaultAt(home).vault.rekey()).toEqual({
+    expect(await vaultAt(home).vault.admin.rekey()).toEqual({
       keyrings: [],
       moved: 0,
       left: [],
@@ -108,7 +113,7 @@ describe('a rekey that is killed at any step', () => {
       expect(token.reveal() === home.token).toBe(true);
       const found = await records(home);
       expect(found.records).toHaveLength(1);
-      expect(await vault.rekey()).toMatchObject({ moved: 1, left: [] });
+      expect(await vault.admin.rekey()).toMatchObject({ moved: 1, left: [] });
       expect(await records(home)).toMatchObject({ records: [expect.any(String)], moving: [] });
       expect((await vaultAt(home).vault.token(home.resource)).token.reveal() === home.token).toBe(true);
     });
@@ -134,11 +139,15 @@ describe('another keyring', () => {
     await desktop().login(servers.resource, { interaction: scripted });
     const { token } = await desktop().token(servers.resource);
     await expect(ssh().token(servers.resource)).rejects.toMatchObject({ code: 'key-unavailable' });
-    expect(await desktop().rekey({ to: 'file' })).toMatchObject({ keyrings: ['file'], moved: 1, left: [] });
+    expect(await desktop().admin.rekey({ to: 'file' })).toMatchObject({
+      keyrings: ['file'],
+      moved: 1,
+      left: [],
+    });
     for (const session of [desktop(), ssh()]) {
       expect((await session.token(servers.resource)).token.equals(token)).toBe(true);
     }
-    expect(await desktop().rekey({ to: 'native' })).toMatchObject({ keyrings: ['desktop'], moved: 1 });
+    expect(await desktop().admin.rekey({ to: 'native' })).toMatchObject({ keyrings: ['desktop'], moved: 1 });
     await expect(ssh().token(servers.resource)).rejects.toMatchObject({ code: 'key-unavailable' });
   });
 
@@ -148,7 +157,7 @@ describe('another keyring', () => {
     await desktop().login(servers.resource, { interaction: scripted });
     await ssh().login(servers.resource, { interaction: scripted });
     const tokens = [await desktop().token(servers.resource), await ssh().token(servers.resource)];
-    expect(await desktop().rekey({ to: 'file' })).toMatchObject({
+    expect(await desktop().admin.rekey({ to: 'file' })).toMatchObject({
       moved: 0,
       left: [{ resource: servers.resource, reason: expect.stringContaining('a login of its own') }],
     });
@@ -163,7 +172,7 @@ describe('another keyring', () => {
     const home = await seededHome();
     const [record = ''] = (await records(home)).records;
     const before = await readFile(join(home.layout.credentials, record));
-    await expect(vaultAt(home, { keyring: undefined }).vault.rekey({ to })).rejects.toThrow(message);
+    await expect(vaultAt(home, { keyring: undefined }).vault.admin.rekey({ to })).rejects.toThrow(message);
     expect((await readFile(join(home.layout.credentials, record))).equals(before)).toBe(true);
   });
 });

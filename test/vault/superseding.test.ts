@@ -69,13 +69,13 @@ test('a login removes its earlier record under a retired key, and continues its 
   expect(await token()).toBe('second');
   expect(await records()).toBe(1);
   expect((await storedAt(disk, at))?.generation).toBe(2);
-  expect(await directoryProcess(at).vault.rekey()).toMatchObject({ left: [] });
+  expect(await directoryProcess(at).vault.admin.rekey()).toMatchObject({ left: [] });
 });
 
 test('a rekey removes the earlier record that a killed login left under a retired key', async () => {
   const { at, token, records } = await halfSuperseded();
   await at.renewKey();
-  expect(await directoryProcess(at).vault.rekey()).toMatchObject({ moved: 1, left: [] });
+  expect(await directoryProcess(at).vault.admin.rekey()).toMatchObject({ moved: 1, left: [] });
   expect(await token()).toBe('second');
   expect(await records()).toBe(1);
 });
@@ -87,7 +87,7 @@ test('a login under a newer key that is killed at any step leaves one login afte
     seen.add(found);
     expect(['first', 'second']).toContain(found);
     await at.renewKey();
-    expect(await directoryProcess(at).vault.rekey()).toMatchObject({ left: [] });
+    expect(await directoryProcess(at).vault.admin.rekey()).toMatchObject({ left: [] });
     expect(await token()).toBe(found);
     expect(await records()).toBe(1);
   });

@@ -1,3 +1,4 @@
+import { defined } from '../../defined.ts';
 import { diagnose } from '../../doctor/doctor.ts';
 import type { Finding } from '../../doctor/finding.ts';
 import type { Invocation } from '../command.ts';
@@ -13,10 +14,10 @@ const CHECK_WIDTH = 13;
 export async function run(invocation: Invocation): Promise<number> {
   const { ui, environment } = invocation;
   ui.progress('Checking');
-  const { findings, tiers } = await diagnose(environment, {
-    keyring: invocation.text('keyring'),
-    ...chosenPlace(invocation),
-  });
+  const { findings, tiers } = await diagnose(
+    environment,
+    defined({ keyring: invocation.text('keyring'), ...chosenPlace(invocation) }),
+  );
   if (ui.json) ui.dataJson({ findings, tiers });
   else for (const finding of findings) ui.data(shown(finding, ui));
   const count = (wanted: Finding['status']) => findings.filter(({ status }) => status === wanted).length;

@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { canonicalResource } from '../../credential.ts';
+import { defined } from '../../defined.ts';
 import { displayUrl } from '../../display-url.ts';
 import {
   AbortedError,
@@ -46,20 +47,23 @@ export async function run(invocation: Invocation): Promise<number> {
   let given: ExportedLogin | undefined;
   try {
     await withVault(invocation, (vault) =>
-      vault.export(resource, {
-        account: invocation.text('account'),
-        mode,
-        timeoutMs: timeoutMs(invocation),
-        signal,
-        deliver: async (login) => {
-          if (recipient !== undefined) await recipient.put(login);
-          else {
-            const text = format === 'env' ? variables(login) : `${printableJson(login.json.reveal())}\n`;
-            await (path === undefined ? print(invocation, text) : createFile(path, text));
-          }
-          given = login;
-        },
-      }),
+      vault.transfer.export(
+        resource,
+        defined({
+          account: invocation.text('account'),
+          mode,
+          timeoutMs: timeoutMs(invocation),
+          signal,
+          deliver: async (login: ExportedLogin) => {
+            if (recipient !== undefined) await recipient.put(login);
+            else {
+              const text = format === 'env' ? variables(login) : `${printableJson(login.json.reveal())}\n`;
+              await (path === undefined ? print(invocation, text) : createFile(path, text));
+            }
+            given = login;
+          },
+        }),
+      ),
     );
   } catch (error) {
     throw given === undefined ? error : withPlace(error, path);

@@ -1,3 +1,4 @@
+import { defined } from '../../defined.ts';
 import { InvalidArgumentError } from '../../errors.ts';
 import { quote } from '../../quote.ts';
 import type { Invocation } from '../command.ts';
@@ -8,12 +9,12 @@ export async function run(invocation: Invocation): Promise<number> {
   const { argument = '', ui, signal } = invocation;
   const method = invocation.text('method') ?? 'POST';
   if (!/^[A-Z]{1,20}$/.test(method)) throw new InvalidArgumentError(`${quote(method)} is no HTTP method.`);
-  const options = {
+  const options = defined({
     account: invocation.text('account'),
     timeoutMs: timeoutMs(invocation),
-    request: { method, url: argument, nonce: invocation.text('nonce') },
+    request: defined({ method, url: argument, nonce: invocation.text('nonce') }),
     signal,
-  };
+  });
   // Printed before the vault closes, since closing waits for a running refresh.
   await withVault(invocation, async (vault) => {
     const headers = await vault.headers(argument, options);

@@ -1,3 +1,4 @@
+import { defined } from '../../defined.ts';
 import { displayUrl } from '../../display-url.ts';
 import { AbortedError, HoldfastError, InvalidArgumentError, LoginCancelledError } from '../../errors.ts';
 import type { FoundLogin, Source } from '../../import/source.ts';
@@ -66,7 +67,7 @@ export async function confirmed(
   for (const found of logins.filter(isUnsure)) {
     const { resource } = found.login;
     try {
-      const named = await vault.namedIssuer(resource, { account, signal });
+      const named = await vault.transfer.namedIssuer(resource, defined({ account, signal }));
       ui.say(
         `${peer.title} has not recorded who issued the login to ${resource}. Its refresh token will be sent to ${quote(new URL(named.tokenEndpoint).host)} (${quote(named.issuer)}).`,
         {},

@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { accountLabel, canonicalResource } from '../../credential.ts';
+import { defined } from '../../defined.ts';
 import { displayUrl } from '../../display-url.ts';
 import { AbortedError, HoldfastError, InvalidArgumentError, reworded } from '../../errors.ts';
 import { backupKeeper } from '../../import/backup.ts';
@@ -45,14 +46,14 @@ export async function run(invocation: Invocation): Promise<number> {
   // A user who names a server did not ask about other logins.
   if (context.urls.length === 0 || logins.length === 0) tellSkipped(invocation, peer, skipped);
   if (logins.length === 0) throw nothingFound(peer, context, places, skipped);
-  const options: ImportOptions = {
+  const options: ImportOptions = defined({
     account: invocation.text('account'),
     accessTokenOnly: invocation.flag('access-token-only'),
     replace: invocation.flag('replace'),
     issuer: issuerOf(invocation),
     requirePersistence: true,
     signal: invocation.signal,
-  };
+  });
   checkCanConfirm(invocation, peer, logins);
   return withVault(invocation, (vault) => importAll(invocation, { peer, context }, logins, vault, options));
 }
@@ -182,11 +183,11 @@ async function importAll(
   let last: Moved | undefined;
   const { toMove, code: first } = await confirmed(invocation, from.peer, logins, vault, options);
   let code = first;
-  const keep = backupKeeper(from.peer, vault);
+  const keep = backupKeeper(from.peer, vault.transfer);
   for (const { found, issuer } of toMove) {
     const { resource } = found.login;
     try {
-      last = await moveLogin(found, from, vault, { ...options, issuer }, keep);
+      last = await moveLogin(found, from, vault, defined({ ...options, issuer }), keep);
       const { result, outcome } = last;
       const credential = credentialJson(result.credential);
       told.push({ resource, file: found.file, outcome, unconfirmed: result.unconfirmed, credential });
@@ -267,12 +268,15 @@ async function fromStandardInput(invocation: Invocation): Promise<number> {
   if (canAsk()) ui.note('Paste what holdfast export printed, then press Ctrl-D.');
   const json = await readStandardInput(signal);
   const result = await withVault(invocation, (vault) =>
-    vault.importExported(json, {
-      account: invocation.text('account'),
-      replace: invocation.flag('replace'),
-      requirePersistence: true,
-      signal,
-    }),
+    vault.transfer.importExported(
+      json,
+      defined({
+        account: invocation.text('account'),
+        replace: invocation.flag('replace'),
+        requirePersistence: true,
+        signal,
+      }),
+    ),
   );
   if (ui.json) ui.dataJson({ imported: [{ credential: credentialJson(result.credential) }] });
   else {

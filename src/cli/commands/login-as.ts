@@ -1,4 +1,5 @@
 import type { AssertionSource } from '../../credential.ts';
+import { defined } from '../../defined.ts';
 import { InvalidArgumentError } from '../../errors.ts';
 import type { ClientOptions, GrantOptions, LoginOptions } from '../../login/types.ts';
 import type { Leniency } from '../../oauth/leniency.ts';
@@ -10,13 +11,13 @@ import type { Invocation } from '../command.ts';
 export async function loginAs(
   invocation: Invocation,
 ): Promise<Pick<LoginOptions, 'client' | 'clientMetadataUrl' | 'grant' | 'dpop' | 'lenient'>> {
-  return {
+  return defined({
     client: await preRegisteredClient(invocation),
     clientMetadataUrl: invocation.text('client-metadata-url'),
     grant: await grantOf(invocation),
     dpop: invocation.flag('dpop') || undefined,
     lenient: leniencyOf(invocation),
-  };
+  });
 }
 
 async function preRegisteredClient(invocation: Invocation): Promise<ClientOptions | undefined> {
@@ -27,7 +28,7 @@ async function preRegisteredClient(invocation: Invocation): Promise<ClientOption
     if (alone === undefined) return undefined;
     throw new InvalidArgumentError(`--${alone} says something of a client, and no --client-id says which.`);
   }
-  return {
+  return defined({
     id,
     secret: await secretIn(invocation, 'client-secret-file', 'HOLDFAST_CLIENT_SECRET'),
     privateKey: await secretIn(invocation, 'client-key-file', 'HOLDFAST_CLIENT_KEY'),
@@ -39,7 +40,7 @@ async function preRegisteredClient(invocation: Invocation): Promise<ClientOption
       'private_key_jwt',
     ] as const),
     issuer: invocation.text('client-issuer'),
-  };
+  });
 }
 
 async function grantOf(invocation: Invocation): Promise<GrantOptions | undefined> {
@@ -67,7 +68,7 @@ async function grantOf(invocation: Invocation): Promise<GrantOptions | undefined
     type: 'enterprise',
     assertion: idToken,
     identityProvider: { issuer },
-    identityClient: { id, secret: await secretIn(invocation, 'idp-client-secret-file') },
+    identityClient: defined({ id, secret: await secretIn(invocation, 'idp-client-secret-file') }),
   };
 }
 

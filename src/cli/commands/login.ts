@@ -1,4 +1,5 @@
 import { canonicalResource } from '../../credential.ts';
+import { defined } from '../../defined.ts';
 import type { LoginResult } from '../../login/types.ts';
 import type { Invocation } from '../command.ts';
 import { credentialJson } from '../credential-json.ts';
@@ -17,7 +18,7 @@ export async function run(invocation: Invocation): Promise<number> {
     ?.split(/[\s,]+/)
     .filter((scope) => scope !== '');
   const as = await loginAs(invocation);
-  const options = {
+  const options = defined({
     account: invocation.text('account'),
     scopes,
     callbackPort: invocation.number('callback-port', { min: 1, max: 65_535 }),
@@ -28,7 +29,7 @@ export async function run(invocation: Invocation): Promise<number> {
     ...as,
     // A grant without a user asks no questions.
     ...(as.grant === undefined ? loginWay(invocation, resource) : {}),
-  };
+  });
   const result = await withVault(invocation, (vault) => vault.login(resource, options));
   if (ui.json) ui.dataJson({ ...result, credential: credentialJson(result.credential) });
   else await tellResult(invocation, result);

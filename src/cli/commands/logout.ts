@@ -1,4 +1,5 @@
 import { canonicalResource } from '../../credential.ts';
+import { defined } from '../../defined.ts';
 import { InvalidArgumentError, LoginCancelledError } from '../../errors.ts';
 import type { ForgetOptions } from '../../vault/types.ts';
 import type { Invocation } from '../command.ts';
@@ -14,7 +15,7 @@ export async function run(invocation: Invocation): Promise<number> {
   }
   const resource = canonicalResource(argument);
   const account = invocation.text('account');
-  const result = await withVault(invocation, (vault) => vault.logout(resource, { account, signal }));
+  const result = await withVault(invocation, (vault) => vault.logout(resource, defined({ account, signal })));
   if (ui.json) ui.dataJson(result);
   const login = `${resource}${account === undefined || account === 'default' ? '' : ` as ${account}`}`;
   if (result.removed === 0) {
@@ -74,7 +75,7 @@ async function forget(invocation: Invocation): Promise<number> {
   const resource = argument === undefined ? undefined : canonicalResource(argument);
   const account = invocation.text('account');
   const { removed, kept } = await withVault(invocation, (vault) =>
-    vault.forget(resource, { account, signal, confirm: confirmation(invocation) }),
+    vault.admin.forget(resource, defined({ account, signal, confirm: confirmation(invocation) })),
   );
   if (ui.json) ui.dataJson({ removed, kept });
   for (const { reason, hint } of kept) ui.warn(`A record stays, since it may open again: ${reason}`, hint);

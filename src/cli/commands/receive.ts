@@ -1,5 +1,6 @@
 import { canonicalResource } from '../../credential.ts';
 import { loginCommand } from '../../credentials/login-required.ts';
+import { defined } from '../../defined.ts';
 import { displayUrl } from '../../display-url.ts';
 import { AbortedError, HandoverExpiredError, HoldfastError, InvalidArgumentError } from '../../errors.ts';
 import { quote } from '../../quote.ts';
@@ -36,22 +37,24 @@ export async function run(invocation: Invocation): Promise<number> {
   const requirePersistence = later || !invocation.flag('allow-memory');
   const isAsked = canAsk() && !ui.json && !ui.quiet;
   let reader: Ask = (question) => ask(question, signal);
-  const options: ReceiveOptions = {
+  const options: ReceiveOptions = defined({
     resource,
     account,
     requirePersistence,
     replace: invocation.flag('replace'),
-    confirm: isAsked ? (offer) => confirm(invocation, offer, reader) : undefined,
-  };
+    confirm: isAsked ? (offer: ReceiveOffer) => confirm(invocation, offer, reader) : undefined,
+  });
   if (blob !== undefined) {
     const text = blob === '-' ? await oneFromStdin(ui, signal) : await readBlobFile(blob, '--blob');
     if (text === undefined) throw noFile(blob);
-    const result = await withVault(invocation, (vault) => vault.receive(text, options));
+    const result = await withVault(invocation, (vault) => vault.transfer.receive(text, options));
     await tellResult(invocation, result, isAsked);
     return EXIT.done;
   }
   await withVault(invocation, async (vault) => {
-    const invitation = await vault.invite({ ...options, lifetimeMs: timeoutMs(invocation) });
+    const invitation = await vault.transfer.invite(
+      defined({ ...options, lifetimeMs: timeoutMs(invocation) }),
+    );
     if (later) {
       leaveCode(invocation, invitation);
       return;
@@ -107,7 +110,7 @@ async function firstThatOpens(
   let problem: HoldfastError | undefined;
   for await (const text of blobs) {
     try {
-      return await vault.receive(text, options);
+      return await vault.transfer.receive(text, options);
     } catch (error) {
       const refused = error instanceof HoldfastError && error.code.startsWith('handover-');
       if (!refused || (file === undefined && !canAsk())) throw error;

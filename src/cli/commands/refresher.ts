@@ -1,3 +1,4 @@
+import { defined } from '../../defined.ts';
 import { displayUrl } from '../../display-url.ts';
 import type { RefreshedLogin, RefresherResult, RefresherStates } from '../../refresh/refresher-options.ts';
 import type { Vault } from '../../vault/vault.ts';
@@ -20,22 +21,24 @@ export async function run(invocation: Invocation): Promise<number> {
   let warned: Promise<void> | undefined;
   try {
     const result = await withVault(invocation, async (vault) => {
-      const warmed = await vault.runRefresher({
-        everyMs: everyS === undefined ? undefined : everyS * 1000,
-        ratePerMinute,
-        once,
-        signal,
-        onRefresh: (login) => tell(ui, login),
-        onLook: (states) => {
-          // Unchanged counts are not repeated.
-          const text = counts(states);
-          if (!once && text !== told) ui.note(text, { event: 'states', states });
-          told = text;
-          // The engine answers now. One-shot commands leave this warning to doctor; a service that runs for months
-          // should log it.
-          if (!once) warned ??= warnOfEngine(ui, vault);
-        },
-      });
+      const warmed = await vault.admin.runRefresher(
+        defined({
+          everyMs: everyS === undefined ? undefined : everyS * 1000,
+          ratePerMinute,
+          once,
+          signal,
+          onRefresh: (login: RefreshedLogin) => tell(ui, login),
+          onLook: (states: RefresherStates) => {
+            // Unchanged counts are not repeated.
+            const text = counts(states);
+            if (!once && text !== told) ui.note(text, { event: 'states', states });
+            told = text;
+            // The engine answers now. One-shot commands leave this warning to doctor; a service that runs for months
+            // should log it.
+            if (!once) warned ??= warnOfEngine(ui, vault);
+          },
+        }),
+      );
       await warned;
       return warmed;
     });
@@ -45,7 +48,7 @@ export async function run(invocation: Invocation): Promise<number> {
   }
 }
 
-async function warnOfEngine(ui: Ui, { store }: Vault): Promise<void> {
+async function warnOfEngine(ui: Ui, { admin: { store } }: Vault): Promise<void> {
   const { durabilityWarnings } = await import('../../doctor/store-status.ts');
   for (const { message, hint } of await durabilityWarnings(store).catch(() => [])) {
     ui.warn(`${store.id}: ${message}`, hint, { event: 'durability' });

@@ -1,3 +1,4 @@
+import { defined } from '../../defined.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
 import { withVault } from '../open-vault.ts';
@@ -9,7 +10,7 @@ export async function run(invocation: Invocation): Promise<number> {
   ui.progress(
     to === undefined ? 'Making a new key and sealing every login under it' : `Moving every login to ${to}`,
   );
-  const result = await withVault(invocation, (vault) => vault.rekey({ to, signal }));
+  const result = await withVault(invocation, (vault) => vault.admin.rekey(defined({ to, signal })));
   if (ui.json) ui.dataJson(result);
   const where = result.keyrings.join(', ');
   const key = to === undefined ? 'a new key' : 'the key';

@@ -1,3 +1,4 @@
+import { defined } from '../../defined.ts';
 import { InvalidArgumentError } from '../../errors.ts';
 import { quote } from '../../quote.ts';
 import { runCommand } from '../../system/processes/run-command.ts';
@@ -17,7 +18,7 @@ export async function run(invocation: Invocation): Promise<number> {
       hint: 'Use letters, digits and underscores, such as --as MCP_TOKEN',
     });
   }
-  const options = { account: invocation.text('account'), timeoutMs: timeoutMs(invocation), signal };
+  const options = defined({ account: invocation.text('account'), timeoutMs: timeoutMs(invocation), signal });
   // The vault closes before the command starts, so a foreign program runs beside no open vault.
   const { token, proof } = await withVault(invocation, (vault) => vault.token(argument, options));
   if (proof !== undefined) {

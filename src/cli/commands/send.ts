@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { canonicalResource } from '../../credential.ts';
+import { defined } from '../../defined.ts';
 import { AbortedError, InvalidArgumentError } from '../../errors.ts';
 import { checkCanCreate, createFile } from '../../system/files/created-file.ts';
 import type { SendOptions, SendResult } from '../../transfer/types.ts';
@@ -24,18 +25,20 @@ export async function run(invocation: Invocation): Promise<number> {
   const path = out === undefined ? undefined : resolve(out);
   if (path !== undefined) await checkCanCreate(path);
   const lifetime = invocation.number('lifetime', { min: 1, max: 86_400 });
-  const options: SendOptions = {
+  const options: SendOptions = defined({
     account: invocation.text('account'),
     to,
     mode,
     lifetimeMs: lifetime === undefined ? undefined : lifetime * 1000,
     timeoutMs: timeoutMs(invocation),
     login:
-      mode === 'fresh' ? { ...loginWay(invocation, resource), timeoutMs: timeoutMs(invocation) } : undefined,
-    confirm: (words) => confirm(invocation, words),
+      mode === 'fresh'
+        ? defined({ ...loginWay(invocation, resource), timeoutMs: timeoutMs(invocation) })
+        : undefined,
+    confirm: (words: string) => confirm(invocation, words),
     signal,
-  };
-  const result = await withVault(invocation, (vault) => vault.send(resource, options));
+  });
+  const result = await withVault(invocation, (vault) => vault.transfer.send(resource, options));
   if (path !== undefined) await createFile(path, `${result.blob}\n`);
   tell(invocation, result, out);
   if (ui.json) {

@@ -34,7 +34,7 @@ async function status(invocation: Invocation): Promise<number> {
     });
   }
   return withVault(invocation, async (vault) => {
-    const found = await sayingIfLong(ui, 'Asking the store', storeStatus(vault.store, environment));
+    const found = await sayingIfLong(ui, 'Asking the store', storeStatus(vault.admin.store, environment));
     const listing = invocation.flag('open')
       ? await sayingIfLong(ui, 'Opening every record', vault.list())
       : undefined;
@@ -50,7 +50,7 @@ async function status(invocation: Invocation): Promise<number> {
 async function migrate(invocation: Invocation): Promise<number> {
   const { ui } = invocation;
   return withVault(invocation, async (vault) => {
-    const engine = await migratable(vault.store);
+    const engine = await migratable(vault.admin.store);
     if (invocation.flag('print')) {
       ui.dataExact(engine.migration().trimEnd());
       return EXIT.done;

@@ -1,3 +1,4 @@
+import { defined } from '../../defined.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
 import { timeoutMs, withVault } from '../open-vault.ts';
@@ -5,12 +6,12 @@ import { isoTime } from '../words.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
   const { argument = '', ui, signal } = invocation;
-  const options = {
+  const options = defined({
     account: invocation.text('account'),
     timeoutMs: timeoutMs(invocation),
     rejectedGeneration: invocation.number('refused', { min: 1, max: 999_999_999 }),
     signal,
-  };
+  });
   // Printed before the vault closes, since closing waits for a running refresh.
   await withVault(invocation, async (vault) => {
     const { token, tokenType, expiresAt, generation } = await vault.token(argument, options);

@@ -1,4 +1,5 @@
 import type { Credential } from '../../credential.ts';
+import { defined } from '../../defined.ts';
 import { HoldfastError, LoginRequiredError, StorageUnwritableError } from '../../errors.ts';
 import type { Lease } from '../../store/record-store.ts';
 import { thisMoment } from '../../system/clock.ts';
@@ -334,12 +335,14 @@ export class Outbox {
   }
 
   async #revoked(credential: Credential): Promise<boolean> {
-    const { resource } = credential;
+    const { resource, account } = credential;
     try {
       await this.#duties.revoke?.(credential);
       this.#duties.report?.({
         type: 'revoked',
         message: `The login to ${resource} was removed while it was refreshed; the new tokens were revoked.`,
+        resource,
+        account,
       });
       return true;
     } catch (error) {
@@ -347,6 +350,9 @@ export class Outbox {
         type: 'revoked',
         message: `The login to ${resource} was removed while it was refreshed, and the new tokens could not be revoked. ${error instanceof HoldfastError ? error.message : ''}`,
         hint: 'End the session at the server, where it offers that.',
+        resource,
+        account,
+        ...(error instanceof HoldfastError ? { code: error.code } : {}),
       });
       return false;
     }
@@ -358,15 +364,21 @@ export class Outbox {
     this.#pending.set(at.address.id, { at, lease, isSafe: where !== undefined });
     measure({ name: 'set-aside', why: 'unpersisted' });
     const known = error instanceof HoldfastError ? error : undefined;
+    const { resource, account } = at.credential;
     const kept =
       where === undefined
         ? 'they are only in the memory of this process'
         : `they are sealed in ${where}, and the next refresh stores them`;
-    this.#duties.report?.({
-      type: 'unpersisted',
-      message: `The new tokens of ${at.credential.resource} could not be stored; ${kept}. ${known?.message ?? ''}`,
-      hint: known?.hint,
-    });
+    this.#duties.report?.(
+      defined({
+        type: 'unpersisted',
+        message: `The new tokens of ${resource} could not be stored; ${kept}. ${known?.message ?? ''}`,
+        hint: known?.hint,
+        resource,
+        account,
+        code: known?.code,
+      }),
+    );
     this.#retryIn(FIRST_RETRY_MS);
     return at;
   }

@@ -124,9 +124,9 @@ export async function awaitDeviceTokens(
   registration: ClientRegistration,
   device: DeviceAuthorization,
   grant: { resourceParameter: string | undefined },
-  options: Pick<TokenRequestOptions, 'dpopKey' | 'signal'> & { readonly timeoutMs: number },
+  options: Pick<TokenRequestOptions, 'dpopKey' | 'signal' | 'environment'> & { readonly timeoutMs: number },
 ): Promise<TokenResponse> {
-  const { dpopKey, signal } = options;
+  const { dpopKey, signal, environment } = options;
   const end = performance.now() + Math.min(options.timeoutMs, device.lifeMs);
   let { intervalMs } = device;
   for (;;) {
@@ -139,7 +139,7 @@ export async function awaitDeviceTokens(
         registration,
         DEVICE_GRANT,
         { device_code: device.deviceCode, resource: grant.resourceParameter },
-        { dpopKey },
+        { dpopKey, environment },
       );
     } catch (error) {
       if (error instanceof NetworkError || error instanceof TimeoutError) {

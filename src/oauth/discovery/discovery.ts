@@ -73,6 +73,7 @@ export async function discover(resource: string, options: DiscoveryOptions = {})
   const probe = await probeServer(url, {
     signal: rest.signal,
     timeoutMs: rest.timeoutMs,
+    environment: rest.environment,
     ownHeaders,
     reach: isAnyones ? 'anyone' : 'anywhere',
   });

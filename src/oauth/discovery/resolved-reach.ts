@@ -4,6 +4,7 @@ import { isIP, type LookupFunction } from 'node:net';
 import { isLoopback, type Reach } from '../../credential.ts';
 import { classify } from '../../http/addresses.ts';
 import { proxyFor } from '../../http/tunnel.ts';
+import type { Environment } from '../../system/environment.ts';
 
 /** Time limit for a DNS lookup, in milliseconds. A machine without a name server must not wait for one. */
 const LOOKUP_MS = 3000;
@@ -13,11 +14,11 @@ const LOOKUP_MS = 3000;
  * of this machine typed that name. So a name that resolves to this machine or to a link-local address gives no access:
  * DNS rebinding looks like that. A name that does not resolve, or is reached through a proxy, counts as public.
  */
-export async function resolvedReach(resource: URL): Promise<Reach> {
+export async function resolvedReach(resource: URL, environment: Environment): Promise<Reach> {
   if (isLoopback(resource)) return 'anywhere';
   const host = resource.hostname.replace(/^\[|\]$/g, '');
   if (isIP(host) !== 0) return narrowest([host]);
-  if ((await proxyFor(resource)) !== undefined) return 'public';
+  if (proxyFor(resource, environment) !== undefined) return 'public';
   return narrowest(await addressesOf(host));
 }
 

@@ -34,13 +34,13 @@ import { isPassing, patiently } from './passing-refusal.ts';
 
 export interface EngineStoreOptions {
   /** How long a claim lasts without a renewal, in milliseconds. Others wait that long after a crash. Default 15,000. */
-  readonly leaseMs?: number | undefined;
+  readonly leaseMs?: number;
   /** How much longer callers wait for a silent holder, in milliseconds, if they have the time. Default 2 leases. */
-  readonly patienceMs?: number | undefined;
+  readonly patienceMs?: number;
   /**
    * How long a token in memory is served before the engine is checked for other processes' changes. Default 10,000 ms.
    */
-  readonly lookEveryMs?: number | undefined;
+  readonly lookEveryMs?: number;
 }
 
 const LEASE_MS = 15_000;

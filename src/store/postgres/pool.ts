@@ -12,24 +12,24 @@ export interface PostgresStoreOptions extends EngineStoreOptions {
    * `postgres://user@host:port/database?sslmode=verify-full`. It may also set `tenant`, `schema`, `pool_max` and
    * `requirepeer`.
    */
-  readonly connectionString?: string | undefined;
+  readonly connectionString?: string;
   /** A `Pool` of `pg`. Listen to its `error` event, as `pg` asks. */
-  readonly pool?: PostgresPool | undefined;
+  readonly pool?: PostgresPool;
   /** The owner of these records. Default `default`. */
-  readonly tenant?: string | undefined;
+  readonly tenant?: string;
   /** The schema of the tables. Default `holdfast`. */
-  readonly schema?: string | undefined;
+  readonly schema?: string;
   /** TLS options, as `pg` takes them. Ignored if the URL sets TLS. */
-  readonly ssl?: boolean | object | undefined;
+  readonly ssl?: boolean | object;
   /**
    * The user of this machine that must run the server, when it is reached over a Unix socket. Nothing is sent to a
    * socket of another user. Default: `requirepeer` of the URL, else PGREQUIREPEER, else any user.
    */
-  readonly requirePeer?: string | undefined;
+  readonly requirePeer?: string;
   /** Maximum number of connections. Default 4. */
-  readonly poolMax?: number | undefined;
+  readonly poolMax?: number;
   /** Time limit for a statement, and for opening a connection, in milliseconds. Default 5,000. */
-  readonly timeoutMs?: number | undefined;
+  readonly timeoutMs?: number;
 }
 
 type Pg = typeof import('pg');

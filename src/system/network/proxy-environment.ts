@@ -1,5 +1,5 @@
 import { Secret } from '../../secret.ts';
-import { processEnvironment } from '../environment.ts';
+import { type Environment, processEnvironment } from '../environment.ts';
 
 /** An environment variable that names a proxy. Its value may hold a password. */
 export interface ProxyVariable {
@@ -9,19 +9,36 @@ export interface ProxyVariable {
 
 /**
  * Returns the variable that names the proxy for the URL, if any: `HTTPS_PROXY` or `HTTP_PROXY` by the URL's scheme,
- * else `ALL_PROXY`. The lower-case name comes first in each case. A host in `NO_PROXY` has no proxy. Without such a
- * variable this function loads no package.
+ * else `ALL_PROXY`. The lower-case name comes first in each case. A host in `NO_PROXY` has no proxy.
  */
-export async function proxyVariable(url: URL): Promise<ProxyVariable | undefined> {
-  const { variables } = processEnvironment();
+export function proxyVariable(
+  url: URL,
+  { variables }: Pick<Environment, 'variables'> = processEnvironment(),
+): ProxyVariable | undefined {
   const own = url.protocol === 'https:' ? 'https_proxy' : 'http_proxy';
   const name = [own, own.toUpperCase(), 'all_proxy', 'ALL_PROXY'].find(
     (each) => (variables[each] ?? '') !== '',
   );
-  if (name === undefined) return undefined;
-  // getProxyForUrl chooses the same variable, so its result is used for NO_PROXY only. For a bare `host:port` it
-  // assumes the URL's scheme, unlike every other program, so the variable's own value is returned unchanged.
-  const { getProxyForUrl } = await import('proxy-from-env');
-  if (getProxyForUrl(url.href) === '') return undefined;
+  if (name === undefined || isExempt(url, variables['no_proxy'] || variables['NO_PROXY'] || ''))
+    return undefined;
   return { name, value: new Secret(variables[name] ?? '') };
+}
+
+/**
+ * Whether `NO_PROXY` names the URL's host: `*`, or names separated by commas or spaces. A name that begins with a dot or
+ * a star stands for all hosts that end with the rest. A port limits the name to that port. No standard defines the
+ * variable; this is the reading of the package `proxy-from-env`, which axios and others share.
+ */
+function isExempt(url: URL, list: string): boolean {
+  const port = Number(url.port) || (url.protocol === 'https:' ? 443 : 80);
+  // Without the port, but with the brackets of an IPv6 address.
+  const host = url.host.replace(/:\d*$/, '');
+  return list
+    .toLowerCase()
+    .split(/[,\s]/)
+    .some((entry) => {
+      const [, name = entry, only] = /^(.+):(\d+)$/.exec(entry) ?? [];
+      if (name === '' || (only !== undefined && Number(only) !== 0 && Number(only) !== port)) return false;
+      return /^[.*]/.test(name) ? host.endsWith(name.replace(/^\*/, '')) : host === name;
+    });
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { StorageFullError } from '../../../src/errors.ts';
 import type { ExportedLogin } from '../../../src/transfer/types.ts';
-import { openVault } from '../../../src/vault/vault.ts';
+import { openVault } from '../../../src/vault/open.ts';
 import { goodLogin } from '../../support/homes/good-login.ts';
 import { temporaryDirectory, temporaryHome } from '../../support/homes/home.ts';
 import { NO_SMALL_DISK, smallDisk } from '../../support/homes/small-disk.ts';
@@ -36,7 +36,7 @@ describe.skipIf(NO_SMALL_DISK)('holdfast export --move on a full disk', () => {
     const vault = openVault({ environment: disk.home.environment });
     await disk.fill();
     let asked = false;
-    const exporting = vault.export(login.servers.resource, {
+    const exporting = vault.transfer.export(login.servers.resource, {
       mode: 'move',
       deliver: async () => {
         asked = true;
@@ -54,7 +54,7 @@ describe('an interrupted move', () => {
     await login.home(path);
     const vault = openVault({ environment });
     let given: ExportedLogin | undefined;
-    const exporting = vault.export(login.servers.resource, {
+    const exporting = vault.transfer.export(login.servers.resource, {
       mode: 'move',
       deliver: async (exported) => {
         given = exported;

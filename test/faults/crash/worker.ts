@@ -6,7 +6,7 @@
 import { subscribe } from 'node:diagnostics_channel';
 import { writeSync } from 'node:fs';
 import type { StepMessage } from '../../../src/system/checkpoints.ts';
-import { openVault } from '../../../src/vault/vault.ts';
+import { openVault } from '../../../src/vault/open.ts';
 
 export interface WorkerSettings {
   readonly resource: string;

@@ -357,6 +357,7 @@ class Real {
   readonly #keys: SealingKeys;
   readonly #policy: ReusePolicy;
   readonly #refresh: Refresh;
+  readonly #at: Awaited<ReturnType<typeof machine>>;
   #running: Promise<unknown> = Promise.resolve();
   #claimsAnyway = false;
 
@@ -367,6 +368,7 @@ class Real {
     reuse: 'strict' | 'window',
   ) {
     const { environment, layout } = at;
+    this.#at = at;
     this.name = name;
     this.conductor = new Conductor(name);
     const store = new EngineStore(this.conductor.engine(shared), {
@@ -407,6 +409,7 @@ class Real {
   ): Promise<() => Promise<unknown>> {
     const credentialStore = this.#custody;
     const place = {
+      environment: this.#at.environment,
       credentialStore,
       keys: this.#keys,
       policy: this.#policy,

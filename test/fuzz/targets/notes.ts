@@ -8,7 +8,7 @@ import { RetryState } from '../../../src/refresh/retry-state.ts';
 import { Secret } from '../../../src/secret.ts';
 import { processEnvironment } from '../../../src/system/environment.ts';
 import { layoutOf } from '../../../src/system/files/paths.ts';
-import { openVault } from '../../../src/vault/vault.ts';
+import { openVault } from '../../../src/vault/open.ts';
 import { sampleCredential } from '../../support/homes/credential.ts';
 import { ACCESS, hostileTexts, mutated, REFRESH } from '../inputs.ts';
 import { checkFailure, feed, type Target } from '../target.ts';
@@ -177,7 +177,7 @@ export const NOTES: readonly Target[] = [
       return {
         property: feed(inputs, async (text) => {
           try {
-            const { credential } = await vault.importExported(new Secret(text), {
+            const { credential } = await vault.transfer.importExported(new Secret(text), {
               replace: true,
             });
             stored += 1;

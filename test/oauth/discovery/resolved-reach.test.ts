@@ -2,6 +2,7 @@ import { globalAgent } from 'node:https';
 import type { LookupFunction } from 'node:net';
 import { afterEach, expect, test } from 'vitest';
 import { resolvedReach } from '../../../src/oauth/discovery/resolved-reach.ts';
+import { processEnvironment } from '../../../src/system/environment.ts';
 
 afterEach(() => {
   delete globalAgent.options.lookup;
@@ -31,7 +32,7 @@ test.each([
   [[], 'public'],
 ] as const)('a server whose name resolves to %j has the reach %s', async (addresses, reach) => {
   resolvesTo(...addresses);
-  expect(await resolvedReach(new URL('https://mcp.example.com/mcp'))).toBe(reach);
+  expect(await resolvedReach(new URL('https://mcp.example.com/mcp'), processEnvironment())).toBe(reach);
 });
 
 test.each([
@@ -42,5 +43,5 @@ test.each([
   ['https://8.8.8.8/mcp', 'public'],
   ['https://169.254.169.254/mcp', 'public'],
 ] as const)('a server at %s has the reach %s', async (url, reach) => {
-  expect(await resolvedReach(new URL(url))).toBe(reach);
+  expect(await resolvedReach(new URL(url), processEnvironment())).toBe(reach);
 });

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { factsOf, findingsOf, needsBarrier, type ServerFacts } from '../../../src/store/redis/suitability.ts';
-import { openVault } from '../../../src/vault/vault.ts';
+import { openVault } from '../../../src/vault/open.ts';
 import { noRedis, redisServer, valkey } from '../../support/engines/redis.ts';
 import { temporaryHome } from '../../support/homes/home.ts';
 import { scripted } from '../../support/homes/vault.ts';

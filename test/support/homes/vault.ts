@@ -5,36 +5,43 @@ import { CredentialId } from '../../../src/credential.ts';
 import type { CredentialStore, StoredCredential } from '../../../src/credentials/credential-store.ts';
 import { SealedCredentialStore } from '../../../src/credentials/sealed/sealed-credential-store.ts';
 import type { VaultEvent } from '../../../src/credentials/vault-event.ts';
+import { defined } from '../../../src/defined.ts';
 import { defaultOpeners, KeyringResolution } from '../../../src/keyring/resolve.ts';
 import { SealingKeys } from '../../../src/keyring/sealing-key.ts';
-import type { LoginOptions } from '../../../src/login/types.ts';
+import type { LoginInteraction } from '../../../src/login/types.ts';
 import { Refresh } from '../../../src/refresh/refresh.ts';
 import { ReusePolicy } from '../../../src/refresh/reuse-policy.ts';
 import type { Secret } from '../../../src/secret.ts';
 import { DirectoryStore } from '../../../src/store/directory.ts';
 import { MemoryStore } from '../../../src/store/memory.ts';
 import type { RecordStore } from '../../../src/store/record-store.ts';
-import { openVault, type Vault, type VaultOptions } from '../../../src/vault/vault.ts';
+import { openVault } from '../../../src/vault/open.ts';
+import type { Vault, VaultOptions } from '../../../src/vault/vault.ts';
 import { browse } from '../browser/scripted-browser.mjs';
 import type { Home } from './home.ts';
 
 /**
  * Opens a vault over that home, by default with the file keyring, and collects its events. It is closed with the test.
  */
-export function vaultAt(home: Home, options: VaultOptions = {}): { vault: Vault; events: VaultEvent[] } {
+export function vaultAt(
+  home: Home,
+  options: { readonly [K in keyof VaultOptions]?: VaultOptions[K] | undefined } = {},
+): { vault: Vault; events: VaultEvent[] } {
   const events: VaultEvent[] = [];
-  const vault = openVault({
-    environment: home.environment,
-    keyring: options.openers === undefined ? 'file' : 'auto',
-    onEvent: (event) => void events.push(event),
-    ...options,
-  });
+  const vault = openVault(
+    defined({
+      environment: home.environment,
+      keyring: options.openers === undefined ? 'file' : 'auto',
+      onEvent: (event: VaultEvent) => void events.push(event),
+      ...options,
+    }),
+  );
   onTestFinished(() => vault.close());
   return { vault, events };
 }
 
 /** Opens the URL in the scripted browser, without waiting for it. */
-export const scripted: LoginOptions['interaction'] = {
+export const scripted: LoginInteraction = {
   authorize: async (url) => {
     browse(url).catch(() => {
       // The login ends with an error if the browser never comes back.

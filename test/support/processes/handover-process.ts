@@ -7,7 +7,7 @@ import { subscribe } from 'node:diagnostics_channel';
 import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HoldfastError } from '../../../src/errors.ts';
-import { openVault } from '../../../src/vault/vault.ts';
+import { openVault } from '../../../src/vault/open.ts';
 
 const [what = '', first = '', second = ''] = process.argv.slice(2);
 const { DIE_AT, GO } = process.env;
@@ -21,7 +21,7 @@ process.stderr.write('ready\n');
 while (GO !== undefined && !existsSync(GO)) await sleep(5);
 try {
   const blob =
-    what === 'move' ? (await vault.send(first, { to: second, mode: 'move' })).blob : await receive();
+    what === 'move' ? (await vault.transfer.send(first, { to: second, mode: 'move' })).blob : await receive();
   process.stdout.write(JSON.stringify({ blob, steps }));
 } catch (error) {
   if (!(error instanceof HoldfastError)) throw error;
@@ -30,5 +30,5 @@ try {
 await vault.close();
 
 async function receive(): Promise<undefined> {
-  await vault.receive(first);
+  await vault.transfer.receive(first);
 }

@@ -6,7 +6,7 @@ import { subscribe } from 'node:diagnostics_channel';
 import { findLogins, moveLogin } from '../../../src/import/move.ts';
 import { peerNamed } from '../../../src/import/sources.ts';
 import { processEnvironment } from '../../../src/system/environment.ts';
-import { openVault } from '../../../src/vault/vault.ts';
+import { openVault } from '../../../src/vault/open.ts';
 
 const [homeDirectory = '', id = '', url = ''] = process.argv.slice(2);
 const dieAt = Number(process.env['DIE_AT']);

@@ -6,7 +6,7 @@ import { subscribe } from 'node:diagnostics_channel';
 import { findLogins, moveLogin } from '../../../src/import/move.ts';
 import { peerNamed } from '../../../src/import/sources.ts';
 import { processEnvironment } from '../../../src/system/environment.ts';
-import { openVault } from '../../../src/vault/vault.ts';
+import { openVault } from '../../../src/vault/open.ts';
 
 const [homeDirectory = '', dockerAgentDir = '', id = '', url = '', issuer = '', step, count] =
   process.argv.slice(2);

@@ -9,7 +9,7 @@ import { DirectoryStore } from '../../../src/store/directory.ts';
 import { MemoryStore } from '../../../src/store/memory.ts';
 import { processEnvironment } from '../../../src/system/environment.ts';
 import { layoutOf } from '../../../src/system/files/paths.ts';
-import { openVault } from '../../../src/vault/vault.ts';
+import { openVault } from '../../../src/vault/open.ts';
 
 const [what = '', dieAt = '0', resource = '', refreshToken = ''] = process.argv.slice(2);
 let steps = 0;

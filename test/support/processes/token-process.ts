@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HoldfastError } from '../../../src/errors.ts';
-import { openVault } from '../../../src/vault/vault.ts';
+import { openVault } from '../../../src/vault/open.ts';
 
 const [resource = '', go] = process.argv.slice(2);
 const vault = openVault({ keyring: process.env['HOLDFAST_KEYRING'] ?? 'file' });

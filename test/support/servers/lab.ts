@@ -17,7 +17,7 @@ import { MemoryStore } from '../../../src/store/memory.ts';
 import type { RecordStore } from '../../../src/store/record-store.ts';
 import { type Environment, processEnvironment } from '../../../src/system/environment.ts';
 import { layoutOf } from '../../../src/system/files/paths.ts';
-import { openVault } from '../../../src/vault/vault.ts';
+import { openVault } from '../../../src/vault/open.ts';
 import { memoryEngine, type SharedMemory, type WatchedEngine } from '../engines/memory-engine.ts';
 import { temporaryDirectory } from '../homes/home.ts';
 

@@ -5,15 +5,24 @@ import { resolveKeyrings } from '../keyring/resolve.ts';
 import { SealingKeys } from '../keyring/sealing-key.ts';
 import { quote } from '../quote.ts';
 import { DirectoryStore } from '../store/directory.ts';
+import { EngineStore } from '../store/engine/engine-store.ts';
 import type { RecordStore } from '../store/record-store.ts';
 import type { Environment } from '../system/environment.ts';
 import { type Layout, layoutOf } from '../system/files/paths.ts';
-import { type EngineUrl, engineStoreAt, isEngineUrl } from './engine-store-at.ts';
 
-/* Chooses the store for the records, and the keys. */
+/* Chooses the store for the records, and the keyrings. */
+
+const SCHEMES = ['postgres', 'postgresql', 'redis', 'rediss'] as const;
+
+/** The URL of an engine that many machines share. */
+export type EngineUrl = `${(typeof SCHEMES)[number]}://${string}`;
 
 const NAMES = ['directory', 'docker-agent'] as const;
 export type StoreName = (typeof NAMES)[number] | EngineUrl;
+
+function isEngineUrl(text: string): text is EngineUrl {
+  return SCHEMES.some((scheme) => text.startsWith(`${scheme}://`));
+}
 
 /** The store that `HOLDFAST_STORE` chooses; else the directory. Throws what `storeNamed` throws. */
 export function chosenStore({ variables }: Environment): StoreName {
@@ -33,10 +42,10 @@ export function storeNamed(name: string): StoreName {
 }
 
 export interface StorageOptions {
-  readonly store?: RecordStore | StoreName | undefined;
-  readonly keyring?: string | undefined;
-  readonly openers?: readonly KeyringOpener[] | undefined;
-  readonly dockerAgentDir?: string | undefined;
+  readonly store?: RecordStore | StoreName;
+  readonly keyring?: string;
+  readonly openers?: readonly KeyringOpener[];
+  readonly dockerAgentDir?: string;
 }
 
 /**
@@ -46,7 +55,7 @@ export interface StorageOptions {
  * @throws InvalidArgumentError when its path is not absolute
  */
 export function homeOf(
-  options: StorageOptions & { home?: string | undefined },
+  options: StorageOptions & { readonly home?: string },
   environment: Environment,
 ): Layout {
   const choice = options.store ?? chosenStore(environment);
@@ -76,4 +85,31 @@ export function openParts(options: StorageOptions, environment: Environment, hom
   const resolution = resolve(options.keyring);
   const keys = new SealingKeys(resolution, home, environment);
   return { of: 'own', layout: home, resolve, resolution, keys, store, persistent: store } as const;
+}
+
+/**
+ * Makes the store for a URL. It loads the engine, and checks the URL closely, only on first use: commands that use
+ * another store must not load the engine.
+ *
+ * @throws InvalidArgumentError when it is not a URL; on first use, for the parts that the engine cannot use
+ */
+function engineStoreAt(url: EngineUrl, environment: Environment): EngineStore {
+  if (!URL.canParse(url)) {
+    throw new InvalidArgumentError('The URL of the store cannot be read.', {
+      hint: 'Characters such as @, / and # in a password must be percent-encoded; or leave it to PGPASSWORD or REDISCLI_AUTH.',
+    });
+  }
+  const { protocol, host, searchParams } = new URL(url);
+  return new EngineStore({
+    id: `${protocol}//${host}`,
+    tenant: searchParams.get('tenant') ?? 'default',
+    load: async () => {
+      if (protocol.startsWith('postgres')) {
+        const { postgresEngine } = await import('../store/postgres/pool.ts');
+        return postgresEngine({ connectionString: url }, environment).load();
+      }
+      const { redisEngine } = await import('../store/redis/open.ts');
+      return redisEngine({ url }, environment).load();
+    },
+  });
 }
