@@ -7,7 +7,6 @@ import { openPostgresStore, type PostgresStoreOptions } from './store/postgres/p
 
 export type { PostgresStoreOptions } from './store/postgres/pool.ts';
 export type { PostgresPool } from './store/postgres/postgres.ts';
-export { PostgresEngine } from './store/postgres/postgres.ts';
 export { POSTGRES_SCHEMA_VERSION, postgresMigration } from './store/postgres/schema.ts';
 
 /**

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { InvalidArgumentError } from '../../../src/errors.ts';
-import { PostgresEngine, postgresMigration, postgresStore } from '../../../src/postgres.ts';
+import { postgresMigration, postgresStore } from '../../../src/postgres.ts';
+import { PostgresEngine } from '../../../src/store/postgres/postgres.ts';
 
 /* The schema's name is the only text that Holdfast puts into SQL unquoted. Each way to set it is tested. */
 

@@ -6,7 +6,8 @@ import {
   StoreUnreachableError,
   StoreUnsuitableError,
 } from '../../../src/errors.ts';
-import { type PostgresEngine, postgresStore } from '../../../src/postgres.ts';
+import { postgresStore } from '../../../src/postgres.ts';
+import type { PostgresEngine } from '../../../src/store/postgres/postgres.ts';
 import type { ClaimRequest } from '../../../src/store/engine/engine.ts';
 import { storeContract } from '../../../src/testing/index.ts';
 import {

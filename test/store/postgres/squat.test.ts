@@ -2,7 +2,8 @@ import { readFile } from 'node:fs/promises';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { StoreDeniedError } from '../../../src/errors.ts';
-import { type PostgresEngine, postgresMigration, postgresStore } from '../../../src/postgres.ts';
+import { postgresMigration, postgresStore } from '../../../src/postgres.ts';
+import type { PostgresEngine } from '../../../src/store/postgres/postgres.ts';
 import { NO_POSTGRES, type Postgres, startPostgres } from '../../support/engines/postgres.ts';
 
 /*
