@@ -38,8 +38,8 @@ export function valuesOf(format: ConfigFormat, text: string, path: string): unkn
  */
 export function edited(format: ConfigFormat, text: string, slot: Slot, change: Change, path: string): string {
   const old = bare(text);
-  const next = explained(format, path, () => apply(format, old, slot, change));
   const before = valuesOf(format, old, path);
+  const next = explained(format, path, () => apply(format, old, slot, change));
   let after: unknown;
   try {
     after = format.parse(next);

@@ -1,4 +1,13 @@
-import { createScanner, type Node, type ParseError, parseTree, visit } from 'jsonc-parser';
+import {
+  applyEdits,
+  createScanner,
+  format,
+  modify,
+  type Node,
+  type ParseError,
+  parseTree,
+  visit,
+} from 'jsonc-parser';
 import {
   checkDepth,
   checkKey,
@@ -7,86 +16,76 @@ import {
   type PlainObject,
   parsePlainJson,
   plainObject,
+  sameValues,
 } from '../plain-values.ts';
 import {
   type ConfigFormat,
   ConfigSyntaxError,
   type Entry,
-  indentAt,
-  inverse,
-  lineEnd,
+  endOfLine,
   type Slot,
   splice,
   UnsupportedLayoutError,
 } from './config-format.ts';
 
 /*
- * JSON as the clients store it, with comments and trailing commas if their authors or users add them. The library's
- * tree gives the offset of each node. The library's own edits would reformat the surroundings and delete comments.
+ * JSON as the clients store it, with comments and trailing commas if their authors or users add them. The library adds
+ * and changes values. Removing is done here, because the library would also remove the comments around the property.
  */
 
 export const JSON_FORMAT: ConfigFormat = { name: 'JSON', parse, add, remove, change, snippet };
 
-/** SyntaxKind.CommaToken: a constant enum, which does not exist at run time. */
+/** SyntaxKind: a constant enum, which does not exist at run time. */
 const COMMA = 5;
+const LINE_COMMENT = 12;
+const BLOCK_COMMENT = 13;
 const END = 17;
 
 function parse(text: string): unknown {
-  return isBlank(text) ? plainObject() : valueIn(rootOf(text));
+  if (isBlank(text)) return plainObject();
+  rootOf(text);
+  return parseJsonc(text);
 }
 
 function add(text: string, { holder, key }: Slot, entry: Entry): string {
   if (isBlank(text)) return snippet({ holder, key }, entry);
-  const root = rootOf(text);
-  let at = root;
+  let at = rootOf(text);
   for (const [depth, name] of holder.entries()) {
     const next = propertyOf(at, name)?.children?.[1];
-    if (next === undefined) return insert(text, root, at, name, nested(holder.slice(depth + 1), key, entry));
+    if (next === undefined) return set(text, at, name, nested(holder.slice(depth + 1), key, entry));
     at = objectOf(next, holder.slice(0, depth + 1));
   }
-  return insert(text, root, at, String(key), entry);
+  return set(text, at, String(key), entry);
 }
 
 function snippet({ holder, key }: Slot, entry: Entry): string {
   return `${JSON.stringify(nested(holder, key, entry), null, 2)}\n`;
 }
 
-function remove(text: string, slot: Slot): string {
-  const { holder, key } = slot;
-  const root = rootOf(text);
-  const within = find(root, holder);
+function remove(text: string, { holder, key }: Slot): string {
+  const within = find(rootOf(text), holder);
   const property = propertyOf(within, String(key));
   if (property === undefined) return text;
-  const entry = valueIn(property.children?.[1] as Node) as Entry;
-  const without = withoutProperty(text, within, property);
-  const candidates = [...without];
-  if (within !== root && within.children?.length === 1 && within.parent !== undefined) {
-    const parent = within.parent.parent as Node;
-    const bare = withoutProperty(text, parent, within.parent);
+  const holding = within.parent;
+  const parent = holding?.parent;
+  if (holding !== undefined && parent !== undefined && within.children?.length === 1) {
     // Clients start a new file with an empty object. Beside other keys, an empty object is a leftover.
-    if (parent.children?.length === 1) candidates.push(...bare);
-    else candidates.unshift(...bare);
+    const isLeftover = parent.children?.length !== 1 && !hasCommentBeside(text, holding, property);
+    if (isLeftover) return withoutProperty(text, parent, holding);
   }
-  return inverse(text, [...candidates, without[0] ?? text], (candidate) => add(candidate, slot, entry));
+  return withoutProperty(text, within, property);
 }
 
 function change(text: string, { holder, key }: Slot, keys: Readonly<Record<string, unknown>>): string {
   let changed = text;
   for (const [name, value] of Object.entries(keys)) {
-    const root = rootOf(changed);
-    const entry = find(root, [...holder, String(key)]);
+    const entry = find(rootOf(changed), [...holder, String(key)]);
     const property = propertyOf(entry, name);
     const old = property?.children?.[1];
     if (value === undefined) {
-      if (property !== undefined) changed = withoutProperty(changed, entry, property)[0] ?? changed;
-    } else if (property === undefined || old === undefined) {
-      changed = insert(changed, root, entry, name, value);
-    } else if (JSON.stringify(valueIn(old)) !== JSON.stringify(value)) {
-      const isFlat = !changed.slice(old.offset, old.offset + old.length).includes('\n');
-      const by = isFlat
-        ? flat(value, changed.slice(old.offset, old.offset + old.length))
-        : multiline(changed, root, value, indentAt(changed, property.offset) ?? '');
-      changed = splice(changed, { from: old.offset, to: old.offset + old.length, by });
+      if (property !== undefined) changed = withoutProperty(changed, entry, property);
+    } else if (old === undefined || !sameValues(parseJsonc(textOf(changed, old)), value)) {
+      changed = set(changed, entry, name, value);
     }
   }
   return changed;
@@ -169,19 +168,6 @@ export function parseJsonc(text: string, keys: HostileKeys = 'refused'): unknown
   return root;
 }
 
-function valueIn(node: Node, depth = 0): unknown {
-  checkDepth(depth);
-  if (node.type === 'array') return node.children?.map((one) => valueIn(one, depth + 1)) ?? [];
-  if (node.type !== 'object') return node.value;
-  const object = plainObject();
-  for (const { children: [key, value] = [] } of node.children ?? []) {
-    const name = String(key?.value);
-    checkKey(name);
-    if (value !== undefined) object[name] = valueIn(value, depth + 1);
-  }
-  return object;
-}
-
 function objectOf(node: Node, keys: readonly string[]): Node {
   if (node.type === 'object') return node;
   throw new UnsupportedLayoutError(
@@ -208,120 +194,86 @@ function nested(holder: readonly string[], key: string | number, entry: Entry): 
   return [...holder, key].reduceRight<Entry>((value, name) => ({ [name]: value }), entry);
 }
 
-function insert(text: string, root: Node, object: Node, name: string, value: unknown): string {
-  const open = object.offset + 1;
-  const close = object.offset + object.length - 1;
-  const last = object.children?.at(-1);
-  const end = last === undefined ? open : last.offset + last.length;
-  const tail = text.slice(end, close);
-  // Inserts after the last property's comma and comments.
-  const at = end + tail.trimEnd().length;
-  const inside = text.slice(open, close);
-  const isFlat = last === undefined ? !text.trim().includes('\n') : !inside.includes('\n');
-  const hasComma = last === undefined || commaIn(tail) !== undefined;
-  const edits = hasComma ? [] : [{ from: end, to: end, by: ',' }];
-  const trailing = last !== undefined && hasComma ? ',' : '';
-  if (isFlat) {
-    const pad =
-      last === undefined ? '' : /^[^\S\n]*/.exec(inside)?.[0] || (/,\s|:\s/.test(inside) ? ' ' : '');
-    const by = `${pad}${JSON.stringify(name)}:${spaced(text) ? ' ' : ''}${flat(value, text)}${trailing}`;
-    return splice(text, ...edits, { from: at, to: at, by });
-  }
-  const outer = /^[ \t]*/.exec(lineOf(text, object.offset))?.[0] ?? '';
-  const indent = (last === undefined ? undefined : indentAt(text, last.offset)) ?? outer + unitOf(text, root);
-  const eol = lineEnd(text);
-  const line = `${eol}${indent}${JSON.stringify(name)}: ${multiline(text, root, value, indent)}${trailing}`;
-  const isClosed = text.slice(at, close).includes('\n');
-  return splice(text, ...edits, {
-    from: at,
-    to: isClosed ? at : close,
-    by: isClosed ? line : `${line}${eol}${outer}`,
+/** Adds the property, or changes its value. */
+function set(text: string, object: Node, name: string, value: unknown): string {
+  const { offset, length, children = [] } = object;
+  const last = children.at(-1);
+  // At the end, the library would put the property between the last one and its comment, so it goes first.
+  const isCommented = last !== undefined && hasComment(text, last.offset + last.length, offset + length);
+  // The library gets only this object's text, because it takes the first of two equal keys.
+  const [edit] = modify(textOf(text, object), [name], value, {
+    getInsertionIndex: (names) => (isCommented ? 0 : names.length),
   });
+  if (edit === undefined) return text;
+  const at = offset + edit.offset;
+  const changed = splice(text, { from: at, to: at + edit.length, by: edit.content });
+  const like = propertyOf(object, name)?.children?.[1] ?? (last === undefined ? undefined : object);
+  const around = like === undefined ? text.trim() : textOf(text, like);
+  // Only the new text is formatted. Other lines keep their layout, and the library takes minutes for a long line.
+  const isBeforeBrace = changed[at + edit.content.length] === '}';
+  const range = {
+    offset: at - 1,
+    length: edit.content.length + (last === undefined && isBeforeBrace ? 2 : 1),
+  };
+  const options = { ...indentation(text), keepLines: !around.includes('\n') };
+  return applyEdits(changed, format(changed, range, options));
 }
 
-/** The text without that property, in each form that it may have had before the property was added; plainest first. */
-function withoutProperty(text: string, object: Node, property: Node): string[] {
-  const properties = object.children ?? [];
-  const index = properties.indexOf(property);
-  const previous = properties[index - 1];
-  const next = properties[index + 1];
-  const open = object.offset + 1;
+/** Removes the property and its comma, but no comment around it. */
+function withoutProperty(text: string, object: Node, property: Node): string {
+  const { children = [] } = object;
+  const index = children.indexOf(property);
+  const [previous, next] = [children[index - 1], children[index + 1]];
   const close = object.offset + object.length - 1;
-  const before = text.slice(0, property.offset).trimEnd().length;
   const end = property.offset + property.length;
-  const comma = commaIn(text.slice(end, next?.offset ?? close));
-  const to = comma === undefined ? end : end + comma + 1;
-  const from = next !== undefined && before === open && to < next.offset ? property.offset : before;
-  if (next !== undefined && from === property.offset) {
-    return [splice(text, { from, to: to + (/^\s*/.exec(text.slice(to))?.[0].length ?? 0), by: '' })];
+  if (children.length === 1 && !hasCommentBeside(text, object, property)) {
+    return splice(text, { from: object.offset + 1, to: close, by: '' });
   }
-  if (previous === undefined && next === undefined) {
-    const plain = splice(text, { from: before, to, by: '' });
-    if (text.slice(open, property.offset).trim() !== '' || text.slice(to, close).trim() !== '') {
-      // If a comment is inside, its line may have ended before or not.
-      return [
-        plain,
-        splice(text, { from: before, to: close, by: ' ' }),
-        splice(text, { from: before, to: close, by: '' }),
-      ];
-    }
-    const bare = (by: string) => splice(text, { from: open, to: close, by });
-    return [bare(''), plain, bare(' ')];
-  }
-  const edits = [{ from: before, to, by: '' }];
-  if (next === undefined && comma === undefined && previous !== undefined) {
-    const after = previous.offset + previous.length;
-    const separator = commaIn(text.slice(after, property.offset));
-    if (separator !== undefined) {
-      const offset = after + separator;
-      // The comma may directly precede the property.
-      return [
-        offset + 1 === before
-          ? splice(text, { from: offset, to, by: '' })
-          : splice(text, ...edits, { from: offset, to: offset + 1, by: '' }),
-      ];
-    }
-  }
-  return [splice(text, ...edits)];
+  const behind = commaIn(text, end, next?.offset ?? close);
+  // Without a comma of its own, it is the last property.
+  const comma = behind ?? (previous && commaIn(text, previous.offset + previous.length, property.offset));
+  const to = behind !== undefined && isBlank(text.slice(end, behind)) ? behind + 1 : end;
+  const before = text.slice(0, property.offset).trimEnd().length;
+  const isLineShared = !isBlank(text.slice(to, endOfLine(text, to)));
+  // If more follows on the line, the line must not join the one before, which may end with a comment.
+  const from = isLineShared && text.slice(before, property.offset).includes('\n') ? property.offset : before;
+  const isCut = comma === undefined || (comma >= from && comma < to);
+  return splice(text, { from, to, by: '' }, ...(isCut ? [] : [{ from: comma, to: comma + 1, by: '' }]));
 }
 
-/** The offset of the first comma outside comments. */
-function commaIn(text: string): number | undefined {
-  const scanner = createScanner(text, true);
-  for (let token = scanner.scan() as number; token !== END; token = scanner.scan() as number) {
-    if (token === COMMA) return scanner.getTokenOffset();
+function textOf(text: string, { offset, length }: Node): string {
+  return text.slice(offset, offset + length);
+}
+
+/** Whether there is a comment in the node outside the part of it. */
+function hasCommentBeside(text: string, node: Node, part: Node): boolean {
+  return (
+    hasComment(text, node.offset, part.offset) ||
+    hasComment(text, part.offset + part.length, node.offset + node.length)
+  );
+}
+
+function hasComment(text: string, from: number, to: number): boolean {
+  return tokenIn(text, from, to, LINE_COMMENT, BLOCK_COMMENT) !== undefined;
+}
+
+function commaIn(text: string, from: number, to: number): number | undefined {
+  return tokenIn(text, from, to, COMMA);
+}
+
+/** The offset of the first token of these kinds. */
+function tokenIn(text: string, from: number, to: number, ...kinds: readonly number[]): number | undefined {
+  const scanner = createScanner(text.slice(from, to));
+  for (let token: number = scanner.scan(); token !== END; token = scanner.scan()) {
+    if (kinds.includes(token)) return from + scanner.getTokenOffset();
   }
   return undefined;
 }
 
-/** The indentation unit of the file's own lines. */
-function unitOf(text: string, root: Node): string {
-  const [first] = root.children ?? [];
-  return (first === undefined ? undefined : indentAt(text, first.offset)) || '  ';
-}
-
-function multiline(text: string, root: Node, value: unknown, indent: string): string {
-  return JSON.stringify(value, null, unitOf(text, root)).replaceAll('\n', `${lineEnd(text)}${indent}`);
-}
-
-function spaced(text: string): boolean {
-  return /":\s/.test(text);
-}
-
-/** The value on one line, with spaces if the text uses them. */
-function flat(value: unknown, like: string): string {
-  if (!/[":\]},]\s/.test(like.trim())) return JSON.stringify(value);
-  const write = (one: unknown): string => {
-    if (Array.isArray(one)) return `[${one.map(write).join(', ')}]`;
-    if (typeof one !== 'object' || one === null) return JSON.stringify(one);
-    const parts = Object.entries(one).map(([name, part]) => `${JSON.stringify(name)}: ${write(part)}`);
-    return parts.length === 0 ? '{}' : `{ ${parts.join(', ')} }`;
-  };
-  return write(value);
-}
-
-function lineOf(text: string, offset: number): string {
-  const start = text.lastIndexOf('\n', offset - 1) + 1;
-  const end = text.indexOf('\n', start);
-  return text.slice(start, end === -1 ? undefined : end);
+/** As in the file's first indented line. */
+function indentation(text: string): { readonly insertSpaces: boolean; readonly tabSize: number } {
+  const unit = /^[ \t]+(?=["/])/m.exec(text)?.[0] ?? '  ';
+  return unit.startsWith('\t')
+    ? { insertSpaces: false, tabSize: 4 }
+    : { insertSpaces: true, tabSize: unit.length };
 }

@@ -232,7 +232,7 @@ describe('an existing entry', () => {
     });
     expect(await configure(request)).toMatchObject({ action: 'unchanged', name: 'wiki' });
     await configure({ ...request, program: ['holdfast'] });
-    expect(await read(request.file)).toBe(text);
+    expect(JSON.parse(await read(request.file))).toEqual(JSON.parse(text));
   });
 
   test.each<[string, string]>([

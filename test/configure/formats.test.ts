@@ -1,4 +1,5 @@
 import fc from 'fast-check';
+import { visit } from 'jsonc-parser';
 import { describe, expect, test } from 'vitest';
 import type { ConfigFormat, Entry, Slot } from '../../src/configure/config-format.ts';
 import { edited, valuesOf } from '../../src/configure/edit.ts';
@@ -92,6 +93,14 @@ function changedLines(old: string, next: string): string[] {
   });
 }
 
+/** The meaning of a file, which removing the entry restores: of JSON its values and comments, else every byte. */
+function meaning(format: ConfigFormat, text: string): unknown {
+  if (format !== JSON_FORMAT) return text;
+  const comments: string[] = [];
+  visit(text, { onComment: (offset, length) => comments.push(text.slice(offset, offset + length)) });
+  return { values: valuesOf(format, text, '/f'), comments, hasMark: text.startsWith('\ufeff') };
+}
+
 const VARIANTS: Readonly<Record<string, (text: string) => string>> = {
   'as it is': (text) => text,
   'with CRLF': (text) => text.replaceAll('\n', '\r\n'),
@@ -100,7 +109,7 @@ const VARIANTS: Readonly<Record<string, (text: string) => string>> = {
 
 describe.each(Object.entries(CASES))('%s', (_, { format, slot, entry, text: original }) => {
   test.each(Object.entries(VARIANTS))(
-    'adds and removes the entry with the same bytes as before: %s',
+    'removes an added entry so that the file means the same as before: %s',
     (_name, variant) => {
       const text = variant(original);
       const added = edited(format, text, slot, { kind: 'add', entry }, '/f');
@@ -109,7 +118,8 @@ describe.each(Object.entries(CASES))('%s', (_, { format, slot, entry, text: orig
       expect(changedLines(text, added).length).toBeLessThanOrEqual(1);
       if (text.includes('\r\n')) expect(added.replaceAll('\r\n', '')).not.toMatch(/[\r\n]/);
       const removed = edited(format, added, slot, { kind: 'remove' }, '/f');
-      expect(removed).toBe(text);
+      expect(meaning(format, removed)).toEqual(meaning(format, text));
+      if (text.includes('\r\n')) expect(removed.replaceAll('\r\n', '')).not.toMatch(/[\r\n]/);
     },
   );
 
@@ -126,7 +136,8 @@ describe.each(Object.entries(CASES))('%s', (_, { format, slot, entry, text: orig
       '/f',
     );
     expect(format.parse(back)).toEqual(format.parse(added));
-    expect(edited(format, back, slot, { kind: 'remove' }, '/f')).toBe(original);
+    const removed = edited(format, back, slot, { kind: 'remove' }, '/f');
+    expect(meaning(format, removed)).toEqual(meaning(format, original));
   });
 });
 
@@ -135,9 +146,7 @@ test('formats the new entry like the file around it', () => {
     const { format, slot, entry, text } = CASES[name] as Case;
     return edited(format, text, slot, { kind: 'add', entry }, '/f');
   };
-  expect(
-    shown('VS Code, tabs and comments').split('"old"')[1],
-  ).toBe(`: { "type": "http", "url": "https://old.example.com/mcp" },
+  expect(shown('VS Code, tabs and comments').split('the browser')[0]).toContain(`\t"servers": {
 \t\t"notion": {
 \t\t\t"command": "holdfast",
 \t\t\t"args": [
@@ -145,14 +154,19 @@ test('formats the new entry like the file around it', () => {
 \t\t\t\t"https://mcp.notion.com/mcp"
 \t\t\t]
 \t\t},
-\t},
-}
-`);
+\t\t/* `);
+  expect(shown('Claude Desktop, entries on one line')).toContain(`"/home/me"]},
+        "notion": {
+            "command": "holdfast",
+            "args": [
+                "proxy",
+                "https://mcp.notion.com/mcp"
+            ]
+        }
+    }
+}`);
   expect(shown('Cursor, on one line')).toBe(
-    '{ "mcpServers": { "a": { "command": "x" }, "notion": { "command": "holdfast", "args": ["proxy", "https://mcp.notion.com/mcp"] } } }\n',
-  );
-  expect(shown('Cursor, without any space')).toBe(
-    '{"mcpServers":{"a":{"command":"x"},"notion":{"command":"holdfast","args":["proxy","https://mcp.notion.com/mcp"]}}}\n',
+    '{ "mcpServers": { "a": { "command": "x" }, "notion": { "command": "holdfast", "args": [ "proxy", "https://mcp.notion.com/mcp" ] } } }\n',
   );
   expect(shown('docker-agent')).toContain(`        tools: ["search"]
       - type: mcp
@@ -176,18 +190,57 @@ models: {}
 test.each([
   ['{\n  "mcpServers": {\n  }\n}\n', '{\n  "mcpServers": {}\n}\n'],
   ['{\n  "a": 1,\n  "mcpServers": {}\n}\n', '{\n  "a": 1\n}\n'],
-])('restores the meaning, if not the bytes, of an object without servers: %j', (text, expected) => {
+])('restores the meaning of an object without servers, in another spelling: %j', (text, expected) => {
   const added = edited(JSON_FORMAT, text, SLOT, { kind: 'add', entry: ENTRY }, '/f');
   expect(edited(JSON_FORMAT, added, SLOT, { kind: 'remove' }, '/f')).toBe(expected);
 });
 
-test('removes an entry that is not the last one with its comma, and nothing else', () => {
-  const text =
-    '{\n  "mcpServers": {\n    // ours\n    "notion": {"command": "holdfast"},\n    // theirs\n    "b": {}\n  }\n}\n';
-  expect(edited(JSON_FORMAT, text, SLOT, { kind: 'remove' }, '/f')).toBe(
-    '{\n  "mcpServers": {\n    // ours\n    // theirs\n    "b": {}\n  }\n}\n',
-  );
+test.each([
+  [
+    'before and after an entry',
+    '// ours\n    "notion": {"command": "holdfast"},\n    // theirs\n    "b": {}',
+    '// ours\n    // theirs\n    "b": {}',
+  ],
+  ['behind the entry before', '"a": {}, // one\n    "notion": {}', '"a": {} // one'],
+  ['behind an entry', '"a": {},\n    "notion": {} // two', '"a": {}\n     // two'],
+  ['between an entry and its comma', '"a": {}, "notion": {} /* c */,', '"a": {}, /* c */'],
+  ['around the only entry', '// zero\n    "notion": {}, // one', '// zero\n     // one'],
+])('keeps the comments %s, and removes only the entry and its comma', (_, entries, expected) => {
+  const file = (inner: string) => `{\n  "x": 1,\n  "mcpServers": {\n    ${inner}\n  }\n}\n`;
+  expect(edited(JSON_FORMAT, file(entries), SLOT, { kind: 'remove' }, '/f')).toBe(file(expected));
 });
+
+test('leaves the comments of other entries where they are when it adds an entry', () => {
+  const text = '{\n  "mcpServers": {\n    "a": {} // one\n    // two\n  }\n}\n';
+  const added = edited(JSON_FORMAT, text, SLOT, { kind: 'add', entry: ENTRY }, '/f');
+  expect(added).toMatch(/"a": \{\} \/\/ one\n {4}\/\/ two\n {2}\}\n\}\n$/);
+});
+
+test('changes the last of two equal keys, which is the one that counts', () => {
+  const text = '{"mcpServers": {"a": {}}, "mcpServers": {"b": {}}}';
+  const added = edited(JSON_FORMAT, text, SLOT, { kind: 'add', entry: ENTRY }, '/f');
+  expect(valuesOf(JSON_FORMAT, added, '/f')).toEqual({ mcpServers: { b: {}, notion: ENTRY } });
+  expect(added).toContain('{"mcpServers": {"a": {}}, ');
+});
+
+test('writes a name that needs escapes', () => {
+  const slot = { holder: ['mcpServers'], key: 'a"\\\n\u2028é' };
+  const added = edited(JSON_FORMAT, '{}', slot, { kind: 'add', entry: ENTRY }, '/f');
+  expect(JSON.parse(added)).toEqual({ mcpServers: { [slot.key]: ENTRY } });
+});
+
+test('refuses __proto__ as the name of an entry', () => {
+  const slot = { holder: ['mcpServers'], key: '__proto__' };
+  expect(() => edited(JSON_FORMAT, '{}', slot, { kind: 'add', entry: ENTRY }, '/f')).toThrow(/left as it is/);
+});
+
+// The library's own formatting takes minutes for such a line.
+test('adds an entry to a file with one line of a megabyte', () => {
+  const text = JSON.stringify({ history: Array.from({ length: 200_000 }, () => 'abc'), mcpServers: {} });
+  const added = edited(JSON_FORMAT, text, SLOT, { kind: 'add', entry: ENTRY }, '/f');
+  expect(JSON.parse(added).mcpServers).toEqual({ notion: ENTRY });
+});
+
 test('removes the tables below an entry wherever they stand', () => {
   const text = `[mcp_servers.notion]\ncommand = "holdfast"\n\n[a]\nb = 1\n\n[mcp_servers.notion.tools.x]\nenabled = true\n`;
   const removed = edited(TOML_FORMAT, text, toml('').slot, { kind: 'remove' }, '/f');
@@ -237,7 +290,7 @@ describe('syntax errors', () => {
   });
 });
 
-test('restores any JSON byte for byte, in any layout', () => {
+test('restores the values and comments of any JSON, in any layout', () => {
   const key = fc.string({ maxLength: 6 }).filter((name) => name !== '__proto__' && name !== 'notion');
   const server = fc.dictionary(key, fc.jsonValue({ maxDepth: 2 }), { minKeys: 0, maxKeys: 3 });
   const file = fc.record({
@@ -263,7 +316,9 @@ test('restores any JSON byte for byte, in any layout', () => {
       expect(isWithin(text, added)).toBe(true);
       const removed = edited(JSON_FORMAT, added, slot, { kind: 'remove' }, '/f');
       // In a file of its own, the empty object of servers stays, since clients begin with one.
-      if (Object.keys(values).length > 0) expect(removed).toBe(text);
+      if (Object.keys(values).length > 0) {
+        expect(meaning(JSON_FORMAT, removed)).toEqual(meaning(JSON_FORMAT, text));
+      }
     }),
     { numRuns: 500 },
   );
