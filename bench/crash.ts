@@ -11,7 +11,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { STEPS } from '../src/system/checkpoints.ts';
+import { CHECKPOINTS } from '../src/system/checkpoints.ts';
 import { CrashSite, type Kill, PLACES, SERVERS, Servers } from '../test/faults/crash/harness.ts';
 import { Site } from '../test/faults/crash/site.ts';
 import { bundled } from '../test/support/homes/bundle.ts';
@@ -115,7 +115,7 @@ function nextKill(number: number): Kill {
   const randomly = steps.length === 0 || (number % 2 === 0 && steps.length < places.length);
   const server = pick(SERVERS);
   const lock = random() < 0.75 ? 'flock' : 'lease-file';
-  const after = { step: pick(STEPS), ms: Math.floor(random() * LONGEST_MS * 100) / 100 };
+  const after = { step: pick(CHECKPOINTS), ms: Math.floor(random() * LONGEST_MS * 100) / 100 };
   if (randomly) return { place: 'at random', server, lock, after };
   return { place: steps[Math.floor((number - 1) / 2) % steps.length] ?? 'at random', server, lock };
 }

@@ -16,7 +16,7 @@ const SCOPE = /^[\x21\x23-\x5b\x5d-\x7e]{1,256}$/;
 const LONGEST_SCOPE_LIST = 16 * 1024;
 
 /** Ten years, in seconds. A longer lifetime is a mistake, and its date might be invalid. */
-export const LONGEST_LIFE_S = 315_360_000;
+export const LONGEST_TOKEN_LIFE_S = 315_360_000;
 
 export function isToken(value: unknown): value is string {
   return typeof value === 'string' && TOKEN.test(value);

@@ -107,8 +107,8 @@ export function wasIneffective({ tokens }: Credential, now: Moment): boolean {
 
 /** When to refresh it, in milliseconds from now; `Infinity` if a refresh is not possible. */
 export function dueInMs(credential: Credential, now: Moment): number {
-  const isLasting = credential.loginRequired !== undefined || !isRenewable(credential);
-  return isLasting ? Number.POSITIVE_INFINITY : freshFor(credential, now);
+  const isSettled = credential.loginRequired !== undefined || !isRenewable(credential);
+  return isSettled ? Number.POSITIVE_INFINITY : freshFor(credential, now);
 }
 
 /** Whether any life is left at all. */

@@ -31,7 +31,7 @@ import { shellPath } from '../system/files/storage-error.ts';
 import { type Bundle, endsOf, openBundle, sealBundle, stampOf } from './bundle.ts';
 import { belongs, credentialOf, entryOf, type State, serializeStates, stateFor } from './entry.ts';
 import { oldLayouts, readBundleFile, readBundleStamp, removeOldLayouts, underLock } from './files.ts';
-import { Beside, isOfAnEntry } from './sidecar.ts';
+import { isOfAnEntry, Sidecar } from './sidecar.ts';
 
 /** The bundle, and the key that opened it. */
 interface Opened {
@@ -67,7 +67,7 @@ export class DockerAgentStore implements RecordIndex {
   readonly #resolution: KeyringResolution;
   /** Whole records of other accounts: docker-agent knows only one login to a server. */
   readonly others: DirectoryStore;
-  readonly #beside: Beside;
+  readonly #sidecar: Sidecar;
   readonly #lockWaitMs: number | undefined;
   #opened: Opened | undefined;
   #lookedForOld = false;
@@ -85,7 +85,7 @@ export class DockerAgentStore implements RecordIndex {
     this.#keys = parts.keys;
     this.#resolution = parts.resolution;
     this.others = new DirectoryStore(parts.files.layout, parts.environment);
-    this.#beside = new Beside(this.others);
+    this.#sidecar = new Sidecar(this.others);
     this.#lockWaitMs = parts.lockWaitMs;
   }
 
@@ -94,7 +94,7 @@ export class DockerAgentStore implements RecordIndex {
     const opened = await this.#open();
     const url = opened?.urls.get(id);
     if (opened === undefined || url === undefined) return undefined;
-    const states = await this.#beside.states(opened.key, id);
+    const states = await this.#sidecar.states(opened.key, id);
     const entry = opened.bundle.get(url);
     // Another program writes the file, so the entry is checked like a record.
     const credential = parseCredential(serializeCredential(credentialOf(url, entry, states)));
@@ -129,10 +129,10 @@ export class DockerAgentStore implements RecordIndex {
         const url = opened?.urls.get(address.id) ?? credential.resource;
         const before = opened?.bundle.get(url);
         const entry = entryOf(credential, before);
-        const former = (await this.#beside.states(key, address.id)).find((state) => belongs(before, state));
+        const former = (await this.#sidecar.states(key, address.id)).find((state) => belongs(before, state));
         const states = [stateFor(credential), ...(former === undefined ? [] : [former])];
         await staging;
-        await this.#beside.write(key, address.id, states);
+        await this.#sidecar.write(key, address.id, states);
         if (JSON.stringify(entry) !== JSON.stringify(before)) {
           await this.#write(new Map([...(opened?.bundle ?? []), [url, entry]]), key);
         }
@@ -154,7 +154,7 @@ export class DockerAgentStore implements RecordIndex {
       if (opened === undefined || url === undefined || opened.key.kid !== address.kid) return false;
       if (expected !== undefined && (await this.#version(opened, address)) !== expected) return false;
       await this.#write(new Map([...opened.bundle].filter(([name]) => name !== url)), opened.key);
-      await this.#beside.remove(opened.key, address.id);
+      await this.#sidecar.remove(opened.key, address.id);
       return true;
     });
   }
@@ -174,12 +174,12 @@ export class DockerAgentStore implements RecordIndex {
     const aside = { kid: opened.key.kid, id: `${address.id}-entry` };
     const copy = Buffer.from(JSON.stringify({ url, entry: opened.bundle.get(url) }), 'utf8');
     await this.others.cas(aside, undefined, seal(copy, opened.key, aside.id));
-    const place = await this.others.quarantine(aside);
+    const path = await this.others.quarantine(aside);
     return (await this.remove(
       address,
-      versionOf(opened.bundle.get(url), await this.#beside.states(opened.key, address.id)),
+      versionOf(opened.bundle.get(url), await this.#sidecar.states(opened.key, address.id)),
     ))
-      ? place
+      ? path
       : undefined;
   }
 
@@ -256,7 +256,7 @@ export class DockerAgentStore implements RecordIndex {
       if (!isWanted(opened.bundle.get(url))) return 'changed';
       await this.#write(new Map([...opened.bundle].filter(([name]) => name !== url)), opened.key);
       const [id] = [...opened.urls].find(([, name]) => name === url) ?? [];
-      if (id !== undefined) await this.#beside.remove(opened.key, id);
+      if (id !== undefined) await this.#sidecar.remove(opened.key, id);
       return 'taken';
     });
   }
@@ -325,7 +325,7 @@ export class DockerAgentStore implements RecordIndex {
     const url = opened?.urls.get(address.id);
     if (opened === undefined || url === undefined) return this.others.version(address);
     if (opened.key.kid !== address.kid) return undefined;
-    return versionOf(opened.bundle.get(url), await this.#beside.states(opened.key, address.id));
+    return versionOf(opened.bundle.get(url), await this.#sidecar.states(opened.key, address.id));
   }
 
   async #write(bundle: Bundle, key: SealingKey): Promise<void> {

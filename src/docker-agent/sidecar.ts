@@ -18,7 +18,7 @@ export function isOfAnEntry({ id }: RecordAddress): boolean {
   return id.length > RECORD_ID_LENGTH;
 }
 
-export class Beside {
+export class Sidecar {
   readonly #store: RecordStore;
 
   constructor(store: RecordStore) {

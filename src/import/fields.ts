@@ -93,8 +93,8 @@ export function wireClient(fields: Fields | undefined): ExternalClient | undefin
 }
 
 /** The issuer that newer MCP SDKs save with the tokens and with the client. */
-export function issuerIn(...places: readonly (Fields | undefined)[]): string | undefined {
-  return places.map((fields) => textAt(fields, 'issuer')).find((issuer) => issuer !== undefined);
+export function issuerIn(...records: readonly (Fields | undefined)[]): string | undefined {
+  return records.map((fields) => textAt(fields, 'issuer')).find((issuer) => issuer !== undefined);
 }
 
 /** Scopes, from a text or a list. */

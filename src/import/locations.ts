@@ -16,8 +16,8 @@ export interface SourceLocation {
  *
  * @throws the error of a location, if no other location has a login: a locked location must not read as no login
  */
-export async function findInAll(places: readonly SourceLocation[]): Promise<Findings> {
-  const results = await Promise.allSettled(places.map(({ found }) => found));
+export async function findInAll(locations: readonly SourceLocation[]): Promise<Findings> {
+  const results = await Promise.allSettled(locations.map(({ found }) => found));
   const findings = results.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
   const logins = findings.flatMap((one) => one.logins);
   const skipped: Skipped[] = findings.flatMap((one) => one.skipped);
@@ -25,12 +25,12 @@ export async function findInAll(places: readonly SourceLocation[]): Promise<Find
     if (result.status === 'fulfilled') continue;
     const error: unknown = result.reason;
     if (!(error instanceof HoldfastError) || logins.length === 0) throw error;
-    const where = places[at]?.where ?? '';
+    const where = locations[at]?.where ?? '';
     const hint = error.hint === undefined ? '' : ` (${error.hint.replace(/\.$/, '')})`;
     const reason = error.message.replace(/\.$/, '') + hint;
     skipped.push({ name: basename(where), file: where, reason });
   }
-  return { logins, skipped, places: findings.flatMap((one) => one.places) };
+  return { logins, skipped, searched: findings.flatMap((one) => one.searched) };
 }
 
 /** The source's files, named by the first one. */

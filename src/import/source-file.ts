@@ -64,7 +64,7 @@ export async function findIn(files: readonly StoreFile[]): Promise<Findings> {
       }
     }
   }
-  return { logins, skipped, places: files.map(({ path }) => path) };
+  return { logins, skipped, searched: files.map(({ path }) => path) };
 }
 
 async function read(store: StoreFile): Promise<{

@@ -34,7 +34,7 @@ export interface KeyringEntry extends StoredEntry {
 /** The source's logins in the OS keyring; no logins if the user named a file. */
 export function keyringLocation(context: SourceContext, store: KeyringStore): SourceLocation {
   const where = `${osKeyringName(context.environment)}: ${store.service}`;
-  const nothing = { logins: [], skipped: [], places: [] };
+  const nothing = { logins: [], skipped: [], searched: [] };
   return {
     where,
     found: context.file === undefined ? findInKeyring(context, store, where) : Promise.resolve(nothing),
@@ -55,7 +55,7 @@ async function findInKeyring(
     );
   } catch (error) {
     if (!(error instanceof KeyringAbsentError)) throw error;
-    return { logins, skipped, places: [`${where} (there is no ${osKeyringName(environment)} here)`] };
+    return { logins, skipped, searched: [`${where} (there is no ${osKeyringName(environment)} here)`] };
   }
   for (const { name, content } of found) {
     if ('reason' in content) skipped.push({ name, file: where, reason: content.reason });
@@ -65,7 +65,7 @@ async function findInKeyring(
       logins.push({ login, name, file: where, take });
     }
   }
-  return { logins, skipped, places: [where] };
+  return { logins, skipped, searched: [where] };
 }
 
 async function takeOut(

@@ -58,7 +58,7 @@ export interface Findings {
   readonly logins: readonly FoundLogin[];
   readonly skipped: readonly Skipped[];
   /** All searched locations, with or without logins. */
-  readonly places: readonly string[];
+  readonly searched: readonly string[];
 }
 
 export interface Source {

@@ -27,7 +27,7 @@ export const SOURCES: readonly Source[] = [
 ];
 
 /** @throws InvalidArgumentError */
-export function peerNamed(id: string): Source {
+export function sourceNamed(id: string): Source {
   const peer = SOURCES.find((one) => one.id === id);
   if (peer !== undefined) return peer;
   throw new InvalidArgumentError(`${quote(id, 40)} is no program whose logins Holdfast can import.`, {

@@ -45,7 +45,7 @@ export function mcpRemote(url: string, directory: string, { replace }: { replace
         if (login.canRefresh) {
           await write(pathOf('client_info'), registrationOf(credential, name), directory, true);
         }
-        if (!(await write(pathOf('tokens'), tokensOf(credential, login), directory, replace))) {
+        if (!(await write(pathOf('tokens'), mcpRemoteTokens(credential, login), directory, replace))) {
           throw hasOneAlready('mcp-remote', url);
         }
       } finally {
@@ -60,7 +60,7 @@ async function write(path: string, values: object, temporary: string, replace: b
   return (await writeFileAtomically(path, bytes, { temporary, exclusive: !replace })) !== 'exists';
 }
 
-function tokensOf({ tokens, server, grantedScope }: Credential, login: ExportedLogin): object {
+function mcpRemoteTokens({ tokens, server, grantedScope }: Credential, login: ExportedLogin): object {
   const { accessToken, refreshToken, tokenType, expiresAt } = tokens;
   // No `requested_scope`: mcp-remote discards tokens that were requested with other scopes than its own.
   return {

@@ -165,16 +165,16 @@ export class KeyringResolution {
   async *usable(): AsyncGenerator<UsableKeyring> {
     let any = false;
     await this.choice();
-    const passing: UsableKeyring[] = [];
+    const ephemeral: UsableKeyring[] = [];
     for (const candidate of this.#candidates) {
       if (this.#servedByStronger(candidate)) continue;
       const found = await candidate.look();
       if (!('usable' in found)) continue;
       any = true;
-      if (isPassing(found.usable)) passing.push(found.usable);
+      if (isEphemeral(found.usable)) ephemeral.push(found.usable);
       else yield found.usable;
     }
-    yield* passing.toSorted((a, b) => LIFETIMES.indexOf(a.lifetime) - LIFETIMES.indexOf(b.lifetime));
+    yield* ephemeral.toSorted((a, b) => LIFETIMES.indexOf(a.lifetime) - LIFETIMES.indexOf(b.lifetime));
     if (!any && this.explicit) throw this.#failureOfChoice();
   }
 
@@ -212,7 +212,7 @@ export class KeyringResolution {
         return { id, tier, outcome: 'passed-over', status, reason, ...(hint === undefined ? {} : { hint }) };
       }
       const { lifetime } = (found as { usable: UsableKeyring }).usable;
-      if (tier !== 'native' || lifetime !== 'session' || !this.#hasLasting()) {
+      if (tier !== 'native' || lifetime !== 'session' || !this.#hasPersistent()) {
         return { id, tier, outcome: 'usable', status: 'usable', lifetime };
       }
       const reason = `What it holds lasts ${lifetimeInWords(lifetime)}.`;
@@ -252,9 +252,9 @@ export class KeyringResolution {
     return found !== undefined && 'usable' in found;
   }
 
-  #hasLasting(): boolean {
+  #hasPersistent(): boolean {
     return this.#candidates.some(
-      ({ found }) => found !== undefined && 'usable' in found && !isPassing(found.usable),
+      ({ found }) => found !== undefined && 'usable' in found && !isEphemeral(found.usable),
     );
   }
 
@@ -277,7 +277,7 @@ export class KeyringResolution {
 }
 
 /** Whether a login sealed there would be lost while the machine still runs. */
-function isPassing({ lifetime }: UsableKeyring): boolean {
+function isEphemeral({ lifetime }: UsableKeyring): boolean {
   return lifetime === 'session' || lifetime === 'process';
 }
 

@@ -61,7 +61,7 @@ export class SealingKeys {
    */
   async *reachable(): AsyncGenerator<SealingKey> {
     for await (const usable of this.#resolution.usable()) {
-      yield* (await this.#passingOver(usable, () => this.#readOnce(usable))) ?? [];
+      yield* (await this.#skipping(usable, () => this.#readOnce(usable))) ?? [];
     }
   }
 
@@ -73,7 +73,7 @@ export class SealingKeys {
    */
   async strongest(): Promise<SealingKey> {
     for await (const usable of this.#resolution.usable()) {
-      const keys = await this.#passingOver(usable, () => this.#readOnce(usable));
+      const keys = await this.#skipping(usable, () => this.#readOnce(usable));
       if (keys === undefined) continue;
       if (keys[0] !== undefined) return keys[0];
       if (!this.#resolution.mayTakeSecrets(usable.keyring.id)) continue;
@@ -101,7 +101,7 @@ export class SealingKeys {
     let refusal: HoldfastError | undefined;
     for await (const usable of this.#resolution.usable()) {
       if (usable.lifetime === 'process') continue;
-      const found = await this.#passingOver(usable, () => readKeys(usable));
+      const found = await this.#skipping(usable, () => readKeys(usable));
       if (found === undefined || found.length === 0) continue;
       const renewed = await this.#writing(usable, () => this.#renew(usable, isUsed));
       if (renewed instanceof HoldfastError) {
@@ -151,7 +151,7 @@ export class SealingKeys {
     await this.#resolution.close();
   }
 
-  async #passingOver<T>({ keyring }: UsableKeyring, step: () => Promise<T>): Promise<T | undefined> {
+  async #skipping<T>({ keyring }: UsableKeyring, step: () => Promise<T>): Promise<T | undefined> {
     try {
       return await step();
     } catch (error) {
@@ -162,7 +162,7 @@ export class SealingKeys {
     }
   }
 
-  /** Like `#passingOver`, for writes: a failed write says nothing about the stored items, so the error is returned. */
+  /** Like `#skipping`, for writes: a failed write says nothing about the stored items, so the error is returned. */
   async #writing<T>({ keyring }: UsableKeyring, step: () => Promise<T>): Promise<T | HoldfastError> {
     try {
       return await step();

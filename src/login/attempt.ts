@@ -22,7 +22,7 @@ export interface Attempt {
   readonly environment: Environment;
   readonly report: (event: VaultEvent) => void;
   /** Seals and saves the tokens that the server granted. */
-  readonly keep: (granted: Granted) => Promise<StoredCredential>;
+  readonly save: (granted: Granted) => Promise<StoredCredential>;
 }
 
 export interface Granted {

@@ -63,7 +63,7 @@ export async function logInByBrowser(attempt: Attempt): Promise<StoredCredential
         // The first request uses up the code, so the caller's signal no longer aborts it.
         { dpopKey: dpop?.secret, environment },
       );
-      const held = await attempt.keep({ answer, client, requestedScope });
+      const held = await attempt.save({ answer, client, requestedScope });
       await page?.succeed({ resource: name.resource, account: name.account });
       return held;
     } catch (error) {

@@ -41,5 +41,5 @@ export async function logInByDevice(attempt: Attempt): Promise<StoredCredential>
     { resourceParameter },
     { dpopKey: dpop?.secret, timeoutMs, signal, environment },
   );
-  return attempt.keep({ answer, client, requestedScope });
+  return attempt.save({ answer, client, requestedScope });
 }

@@ -36,14 +36,14 @@ export async function logIn(
     });
   }
   const discovery = await discoverFor(name, options, context, options.flow !== 'device');
-  const way = wayOf(discovery, options, interaction);
+  const flow = flowOf(discovery, options, interaction);
   await checkWritable(context, name, options);
   const former = await formerLogin(context.credentialStore, name);
   // Do this before the new grant exists: some servers revoke every grant of a client together.
   if (former === undefined) await context.credentialStore.endRemoved(name);
   const dpop = await dpopKeyFor(discovery, options);
   const plan = planClient(discovery, former, options);
-  const agreed = await agreeOnHosts(discovery, way, options, context.report);
+  const agreed = await agreeOnHosts(discovery, flow, options, context.report);
   const attempt: Attempt = {
     name,
     options,
@@ -55,13 +55,13 @@ export async function logIn(
     dpop,
     environment: context.environment,
     report: context.report,
-    keep: ({ answer, client, requestedScope }) =>
+    save: ({ answer, client, requestedScope }) =>
       saveLogin(context, name, options, (generation) => ({
         ...credentialOf(name, agreed, answer, { generation, requestedScope, client }),
         dpopKey: dpop?.secret,
       })),
   };
-  if (way === 'device') return (await import('./device.ts')).logInByDevice(attempt);
+  if (flow === 'device') return (await import('./device.ts')).logInByDevice(attempt);
   return (await import('./browser.ts')).logInByBrowser(attempt);
 }
 
@@ -69,18 +69,18 @@ export async function logIn(
  * Returns `device` if the caller asks for a device code and the server offers one; else `browser`, which also takes a
  * pasted redirect.
  */
-function wayOf(
+function flowOf(
   { server }: Discovery,
-  { flow: way = 'browser' }: LoginOptions,
+  { flow: asked = 'browser' }: LoginOptions,
   interaction: LoginInteraction,
 ): 'browser' | 'device' {
   const offered = server.deviceAuthorizationEndpoint !== undefined && interaction.device !== undefined;
-  if (way === 'device' && !offered) {
+  if (asked === 'device' && !offered) {
     throw new ServerUnsupportedError(`${quote(server.issuer)} offers no device codes (RFC 8628).`, {
       hint: 'Log in with a browser on any machine, and paste what it shows: holdfast login URL --paste',
     });
   }
-  return way === 'browser' || !offered ? 'browser' : 'device';
+  return asked === 'browser' || !offered ? 'browser' : 'device';
 }
 
 /** Finds out how to log in, and reports each leniency that was needed. */

@@ -182,12 +182,12 @@ async function secretOf(variable: string, environment: Environment): Promise<Sec
 }
 
 async function read(
-  place: v.InferOutput<typeof Elsewhere> | undefined,
+  reference: v.InferOutput<typeof Elsewhere> | undefined,
   environment: Environment,
 ): Promise<Secret | undefined> {
-  if (place === undefined) return undefined;
+  if (reference === undefined) return undefined;
   return readSecret(
-    'file' in place ? { file: place.file, says: 'config.json' } : { variable: place.env },
+    'file' in reference ? { file: reference.file, says: 'config.json' } : { variable: reference.env },
     environment,
   );
 }

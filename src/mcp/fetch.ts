@@ -88,7 +88,7 @@ async function exchange(
   for (let tries = 1; ; tries += 1) {
     const { access } = progress;
     const response = await followWithinOrigin(request, (one) => send(one, access, options.fetch));
-    if (response.status !== 401 && access !== undefined) session.shared.wasFruitful();
+    if (response.status !== 401 && access !== undefined) session.shared.wasEffective();
     let next: Progress | undefined;
     try {
       if (response.status === 401) next = await unauthorized(session, response, progress, signal);
@@ -147,7 +147,7 @@ async function unauthorized(
   signal: AbortSignal | undefined,
 ): Promise<Progress | undefined> {
   if (loggedIn) {
-    session.shared.wasFruitless();
+    session.shared.wasIneffective();
     return undefined;
   }
   await session.settled(signal);

@@ -12,14 +12,14 @@ import type { Vault } from '../vault/vault.ts';
 const MOST_STEP_UPS = 2;
 
 /** Maximum number of consecutive logins whose token was refused at once. */
-const MOST_FRUITLESS = 2;
+const MOST_INEFFECTIVE = 2;
 
 /** Maximum number of remembered scope sets, since a server may keep naming new scopes. */
 const MOST_REMEMBERED = 1000;
 
 export class SharedLogin {
   #running: Promise<void> | undefined;
-  #fruitless = 0;
+  #ineffective = 0;
   readonly #stepUps = new Map<string, number>();
 
   /** Joins the current login, or starts this one. */
@@ -42,17 +42,17 @@ export class SharedLogin {
   }
 
   /** Records that the server refused the token of a new login. */
-  wasFruitless(): void {
-    this.#fruitless += 1;
+  wasIneffective(): void {
+    this.#ineffective += 1;
   }
 
   /** Records that the server accepted a token. */
-  wasFruitful(): void {
-    this.#fruitless = 0;
+  wasEffective(): void {
+    this.#ineffective = 0;
   }
 
   get isHopeless(): boolean {
-    return this.#fruitless >= MOST_FRUITLESS;
+    return this.#ineffective >= MOST_INEFFECTIVE;
   }
 
   /** Counts a step-up. Returns whether it is still allowed. */

@@ -69,7 +69,7 @@ export async function serve(options: ServeOptions): Promise<void> {
     deliver: (incoming: Parameters<Relay['deliver']>[0]) => relay.deliver(incoming),
   };
   const relay: Relay = new Relay({
-    wire: new Upstream(url, options.transport, parts),
+    transport: new Upstream(url, options.transport, parts),
     requestHeaders,
     write: (text) => void output.write(`${text}\n`),
     login,
@@ -103,15 +103,18 @@ function reach(options: ServeOptions, fetch: Fetch, over: AbortSignal): { send: 
     return { send: (to, init) => persistently(init.signal, () => sendPlain(fetch, to, init)) };
   }
   const name = CredentialId.of(url, account);
-  const desk = new LoginCoordinator({ vault, name, environment, note });
-  const access = new AuthorizedSender({
+  const coordinator = new LoginCoordinator({ vault, name, environment, note });
+  const sender = new AuthorizedSender({
     vault,
     name,
     fetch,
-    desk,
+    coordinator,
     login: defined({ callbackPort, headers, signal: over }),
   });
-  return { send: access.send, login: { desk, account: name.account, generation: () => access.generation() } };
+  return {
+    send: sender.send,
+    login: { coordinator, account: name.account, generation: () => sender.generation() },
+  };
 }
 
 /** Logs each request without its secrets. */

@@ -211,8 +211,8 @@ export class Refresher {
     const moment = thisMoment();
     const state = refresherStateOf(credential);
     entry.state = state;
-    const isLasting = state !== 'fresh' || !isRenewable(credential);
-    lookIn(entry, isLasting ? LOOK_AGAIN_MS : Math.min(LOOK_AGAIN_MS, freshFor(credential, moment)));
+    const isSettled = state !== 'fresh' || !isRenewable(credential);
+    lookIn(entry, isSettled ? LOOK_AGAIN_MS : Math.min(LOOK_AGAIN_MS, freshFor(credential, moment)));
     return state;
   }
 

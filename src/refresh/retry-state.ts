@@ -42,8 +42,8 @@ const ENDED_PAUSE_MS = 3_600_000;
 const DISBELIEVED_PAUSE_MS = 60_000;
 
 /** This many refreshes without a usable token within a minute are not a coincidence. */
-const MOST_FRUITLESS = 5;
-const FRUITLESS_WITHIN_MS = 60_000;
+const MOST_INEFFECTIVE = 5;
+const INEFFECTIVE_WITHIN_MS = 60_000;
 
 /** A longer `Retry-After` of a server is ignored (http/request.ts), in milliseconds. */
 const LONGEST_NOTED_PAUSE_MS = 3_600_000;
@@ -76,7 +76,7 @@ const Note = v.object({
     v.pipe(v.string(), v.maxLength(600), v.regex(/^[^\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]*$/u)),
   ),
   /** When refreshes yielded no usable token. */
-  fruitless: v.pipe(v.array(time), v.maxLength(MOST_FRUITLESS)),
+  fruitless: v.pipe(v.array(time), v.maxLength(MOST_INEFFECTIVE)),
 });
 type Note = v.InferOutput<typeof Note>;
 
@@ -94,7 +94,7 @@ export class RetryState {
     const parsed = v.safeParse(Note, parse(text));
     if (!parsed.success || parsed.output.loggedInAt !== loggedInAt) return new RetryState(nothing);
     const note = parsed.output;
-    const fruitless = note.fruitless.filter((at) => at <= now && now - at < FRUITLESS_WITHIN_MS);
+    const fruitless = note.fruitless.filter((at) => at <= now && now - at < INEFFECTIVE_WITHIN_MS);
     const failedAt = note.failedAt ?? 0;
     const tells = note.generation === generation && failedAt <= now + CLOCK_TOLERANCE_MS;
     return new RetryState(tells ? { ...note, fruitless } : { ...nothing, fruitless });
@@ -128,8 +128,8 @@ export class RetryState {
   /** @throws RefreshLimitedError when the last refreshes yielded no usable token */
   checkEffective({ resource, account, server }: Credential, now: number): void {
     const { fruitless } = this.#note;
-    if (fruitless.length < MOST_FRUITLESS) return;
-    const waitS = Math.ceil(((fruitless[0] ?? now) + FRUITLESS_WITHIN_MS - now) / 1000);
+    if (fruitless.length < MOST_INEFFECTIVE) return;
+    const waitS = Math.ceil(((fruitless[0] ?? now) + INEFFECTIVE_WITHIN_MS - now) / 1000);
     throw new RefreshLimitedError(
       `The login to ${resource} was refreshed ${fruitless.length} times within a minute, and each new token was refused or had expired on arrival.`,
       {
@@ -216,7 +216,7 @@ export class RetryState {
   ineffective(now: number): RetryState {
     return new RetryState({
       ...this.#note,
-      fruitless: [...this.#note.fruitless, now].slice(-MOST_FRUITLESS),
+      fruitless: [...this.#note.fruitless, now].slice(-MOST_INEFFECTIVE),
     });
   }
 }

@@ -29,10 +29,10 @@ export class TokenBucket {
   }
 
   /**
-   * @param place position in the queue, from 1
+   * @param position position in the queue, from 1
    * @returns how long the caller at that position must wait, in milliseconds
    */
-  waitMs(place: number): number {
-    return Math.max(0, (place - this.#tokens) / this.#perMs);
+  waitMs(position: number): number {
+    return Math.max(0, (position - this.#tokens) / this.#perMs);
   }
 }

@@ -75,7 +75,7 @@ export class MemoryStore implements RecordStore {
   }
 
   async lock(id: string, options: LeaseOptions): Promise<Lease> {
-    const leave = await this.#leases.turn(
+    const leave = await this.#leases.acquire(
       id,
       options,
       () =>

@@ -6,7 +6,7 @@ import { channel } from 'node:diagnostics_channel';
  */
 
 /** In the order in which a refresh reaches them. */
-export const STEPS = [
+export const CHECKPOINTS = [
   'lease-wanted',
   'lease-held',
   'space-reserved',
@@ -20,7 +20,7 @@ export const STEPS = [
   'lease-released',
 ] as const;
 
-export type Step = (typeof STEPS)[number];
+export type Step = (typeof CHECKPOINTS)[number];
 
 /** The message that a subscriber receives. */
 export interface StepMessage {

@@ -41,21 +41,21 @@ export class TokenCache {
   }
 
   get(resource: string, account: string | undefined): CachedToken | undefined {
-    const slot = this.#cached.get(key(resource, account));
+    const entry = this.#cached.get(key(resource, account));
     // Two names may have the same key if a caller puts a NUL into either.
-    return slot?.account === account ? slot : undefined;
+    return entry?.account === account ? entry : undefined;
   }
 
   /** @param epoch the epoch when the lookup of this entry began */
-  set(epoch: number, resource: string, slot: CachedToken): void {
-    if (epoch < (this.#forgottenAt.get(slot.id.recordId) ?? this.#allForgottenAt)) return;
+  set(epoch: number, resource: string, entry: CachedToken): void {
+    if (epoch < (this.#forgottenAt.get(entry.id.recordId) ?? this.#allForgottenAt)) return;
     if (this.#cached.size >= MOST_CACHED) {
       for (const oldest of this.#cached.keys()) {
         this.#cached.delete(oldest);
         break;
       }
     }
-    this.#cached.set(key(resource, slot.account), slot);
+    this.#cached.set(key(resource, entry.account), entry);
   }
 
   delete(resource: string, account: string | undefined): void {
@@ -69,8 +69,8 @@ export class TokenCache {
       this.#allForgottenAt = this.#epoch;
       this.#forgottenAt.clear();
     } else this.#forgottenAt.set(id.recordId, this.#epoch);
-    for (const [name, slot] of this.#cached) {
-      if (id === undefined || slot.id.recordId === id.recordId) this.#cached.delete(name);
+    for (const [name, entry] of this.#cached) {
+      if (id === undefined || entry.id.recordId === id.recordId) this.#cached.delete(name);
     }
   }
 
@@ -79,7 +79,7 @@ export class TokenCache {
    * serves.
    */
   lookAgain(): void {
-    for (const slot of this.#cached.values()) slot.lookAgainAt = { monotonic: 0, wall: 0 };
+    for (const entry of this.#cached.values()) entry.lookAgainAt = { monotonic: 0, wall: 0 };
   }
 }
 

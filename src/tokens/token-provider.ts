@@ -55,12 +55,12 @@ export class TokenProvider {
 
   /** Returns the token in memory, if it may be served without contacting anyone. */
   atOnce(resource: string, options: TokenOptions | undefined): AccessToken | undefined {
-    const slot = this.#cache.get(resource, options?.account);
+    const cached = this.#cache.get(resource, options?.account);
     const good =
-      slot !== undefined && slot.access.generation !== options?.rejectedGeneration && isCurrent(slot);
+      cached !== undefined && cached.access.generation !== options?.rejectedGeneration && isCurrent(cached);
     if (!good) return undefined;
     measure({ name: 'served', from: 'memory' });
-    return slot.access;
+    return cached.access;
   }
 
   /**
@@ -82,9 +82,9 @@ export class TokenProvider {
     const end = performance.now() + deadlineOf(options);
     const { epoch } = this.#cache;
     const lookEveryMs = this.#store.lookEveryMs ?? LOOK_EVERY_MS;
-    const slot = this.#cache.get(resource, options.account);
-    const id = slot?.id ?? CredentialId.of(resource, options.account);
-    const found = await this.#current(slot, id).catch((error: unknown) => {
+    const cached = this.#cache.get(resource, options.account);
+    const id = cached?.id ?? CredentialId.of(resource, options.account);
+    const found = await this.#current(cached, id).catch((error: unknown) => {
       // A store that is down takes no token away from this process, no matter which call fetched it.
       const passes = error instanceof HoldfastError && error.retryable;
       const known = this.#cache.get(resource, options.account);
@@ -98,11 +98,11 @@ export class TokenProvider {
     }
     let { held } = found;
     const serve = async (ms: number): Promise<AccessToken> => {
-      if (slot?.held === held) {
+      if (cached?.held === held) {
         measure({ name: 'served', from: 'memory' });
-        slot.servedUntil = performance.now() + ms;
-        lookAgainIn(slot, Math.min(ms, lookEveryMs));
-        return slot.access;
+        cached.servedUntil = performance.now() + ms;
+        lookAgainIn(cached, Math.min(ms, lookEveryMs));
+        return cached.access;
       }
       measure({ name: 'served', from: held === found.held ? 'store' : 'refresh' });
       const made = await cachedToken(id, options.account, { held, kids: found.kids }, performance.now() + ms);
@@ -119,9 +119,9 @@ export class TokenProvider {
       if (state === 'fresh') return serve(freshFor(credential, now));
       const living = !isRefused && alive(credential, now);
       // Its refresh failed a moment ago.
-      if (living && slot?.held === held && performance.now() < slot.servedUntil) {
+      if (living && cached?.held === held && performance.now() < cached.servedUntil) {
         measure({ name: 'served', from: 'memory' });
-        return slot.access;
+        return cached.access;
       }
       if (!isRenewable(credential)) {
         if (!living) throw cannotRefresh(credential);
@@ -150,7 +150,7 @@ export class TokenProvider {
         if (!over && alive(credential, then)) return serve(servedFor(credential, then, retryPauseMs(error)));
         // Another call of this process may have succeeded meanwhile.
         const known = this.#cache.get(resource, options.account);
-        if (!over && known !== undefined && known !== slot && alive(known.held.credential, then))
+        if (!over && known !== undefined && known !== cached && alive(known.held.credential, then))
           return known.access;
         throw error instanceof LockTimeoutError ? refreshTakesLong(error, id) : error;
       }
@@ -158,19 +158,19 @@ export class TokenProvider {
   }
 
   /** Returns the cached credential if no other process has changed it; else the stored one, if any. */
-  async #current(slot: CachedToken | undefined, id: CredentialId): Promise<Lookup | undefined> {
+  async #current(cached: CachedToken | undefined, id: CredentialId): Promise<Lookup | undefined> {
     this.#store.flushSoon();
-    if (slot !== undefined) {
+    if (cached !== undefined) {
       const [kids, version] = await Promise.all([
-        this.#store.kidsOf(slot.id.recordId),
-        this.#store.version(slot.held),
+        this.#store.kidsOf(cached.id.recordId),
+        this.#store.version(cached.held),
       ]);
-      if (kids.join() === slot.kids && version === slot.held.version) {
-        return { held: slot.held, kids };
+      if (kids.join() === cached.kids && version === cached.held.version) {
+        return { held: cached.held, kids };
       }
     }
     const found = await this.#store.find(id);
-    return found && { ...found, held: this.#store.newest(found.held, slot?.held) };
+    return found && { ...found, held: this.#store.newest(found.held, cached?.held) };
   }
 }
 
@@ -179,8 +179,8 @@ function isCurrent({ lookAgainAt }: CachedToken): boolean {
   return performance.now() < lookAgainAt.monotonic && Date.now() < lookAgainAt.wall;
 }
 
-function lookAgainIn(slot: CachedToken, ms: number): void {
-  slot.lookAgainAt = { monotonic: performance.now() + ms, wall: Date.now() + ms };
+function lookAgainIn(cached: CachedToken, ms: number): void {
+  cached.lookAgainAt = { monotonic: performance.now() + ms, wall: Date.now() + ms };
 }
 
 function deadlineOf({ timeoutMs = DEFAULT_DEADLINE_MS }: TokenOptions): number {

@@ -10,7 +10,7 @@ import {
 } from '../credential.ts';
 import { HoldfastError, InvalidArgumentError, UnsafeUrlError } from '../errors.ts';
 import { checkPublishedUrl } from '../http/safe-url.ts';
-import { isClientId, isToken, knownTokenType, LONGEST_LIFE_S, scopesIn } from '../oauth-syntax.ts';
+import { isClientId, isToken, knownTokenType, LONGEST_TOKEN_LIFE_S, scopesIn } from '../oauth-syntax.ts';
 import { isPrintable, quote } from '../quote.ts';
 import type { Secret } from '../secret.ts';
 
@@ -76,8 +76,8 @@ export async function acceptExternalCredential(
     client: await acceptedClient(credential.client, signingAlgorithms, refuse),
     dpopKey: await dpopKeyOf(credential, refuse),
     // They only record what the login needed and relax no check: config.json sets the leniencies of this machine.
-    leniencies: leniencesOf(credential),
-    tokens: tokensOf(credential.tokens, now, refuse),
+    leniencies: knownLeniencies(credential),
+    tokens: acceptedTokens(credential.tokens, now, refuse),
     requestedScope: scopeOf(credential.requestedScope),
     grantedScope: scopeOf(credential.grantedScope),
     loggedInAt: now,
@@ -181,7 +181,7 @@ function checkKey(key: Secret, use: () => unknown, what: string, refuse: Accepta
   }
 }
 
-function tokensOf(tokens: Tokens, now: number, refuse: Acceptance['refuse']): Tokens {
+function acceptedTokens(tokens: Tokens, now: number, refuse: Acceptance['refuse']): Tokens {
   const { accessToken, refreshToken } = tokens;
   const tokenType = knownTokenType(tokens.tokenType);
   if (tokenType === undefined) throw refuse(`its token is of ${namedType(tokens.tokenType)}`);
@@ -189,7 +189,7 @@ function tokensOf(tokens: Tokens, now: number, refuse: Acceptance['refuse']): To
   if (refreshToken !== undefined && !isToken(refreshToken.reveal())) {
     throw refuse('its refresh token can be no token');
   }
-  const expiresAt = tokens.expiresAt && Math.min(tokens.expiresAt, now + LONGEST_LIFE_S * 1000);
+  const expiresAt = tokens.expiresAt && Math.min(tokens.expiresAt, now + LONGEST_TOKEN_LIFE_S * 1000);
   return {
     accessToken,
     tokenType,
@@ -201,7 +201,7 @@ function tokensOf(tokens: Tokens, now: number, refuse: Acceptance['refuse']): To
   };
 }
 
-function leniencesOf({ leniencies }: Credential): readonly string[] | undefined {
+function knownLeniencies({ leniencies }: Credential): readonly string[] | undefined {
   const known = LENIENCIES.filter((name) => leniencies?.includes(name));
   return known.length === 0 ? undefined : known;
 }

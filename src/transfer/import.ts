@@ -49,7 +49,11 @@ export async function importLogin(
   }
   // A program's next access token may replace the one that was imported before.
   const checkReplaces = (mode: 'access-token' | 'move') =>
-    checkMayReplace(before, { tokens: tokensOf(foreign, mode), grant: undefined }, options.replace === true);
+    checkMayReplace(
+      before,
+      { tokens: importedTokens(foreign, mode), grant: undefined },
+      options.replace === true,
+    );
   checkReplaces(wanted);
   checkUsable(foreign, options);
   await checkWritable(context, name, options);
@@ -66,7 +70,7 @@ export async function importLogin(
   checkReplaces(mode);
   const imported = { from: foreign.from, mode, at: Date.now(), origin } as const;
   const client = registrationOf(foreign.client, discovery);
-  const answer = { tokens: tokensOf(foreign, mode), scope: foreign.scope, issuedTokenType: undefined };
+  const answer = { tokens: importedTokens(foreign, mode), scope: foreign.scope, issuedTokenType: undefined };
   const { requestedScope } = foreign;
   const credential = await acceptExternalCredential(
     credentialOf(name, discovery, answer, {
@@ -267,7 +271,7 @@ function publicPart({ clientId, redirectUris, source }: ClientRegistration): Cli
   return { clientId, redirectUris, source, authMethod: 'none' };
 }
 
-function tokensOf(foreign: ExternalLogin, mode: 'move' | 'access-token'): Tokens {
+function importedTokens(foreign: ExternalLogin, mode: 'move' | 'access-token'): Tokens {
   const now = Date.now();
   const { accessToken, refreshToken, expiresAt, obtainedAt = now } = foreign;
   return {

@@ -37,7 +37,7 @@ export class HandoverFiles {
   readonly #layout: Layout;
   readonly #environment: Environment;
   /** Sealed files that would not outlive this process, by file name. */
-  readonly #passing = new Map<string, string>();
+  readonly #inMemory = new Map<string, string>();
 
   constructor(context: { keys: SealingKeys; layout: Layout; environment: Environment }) {
     this.#keys = context.keys;
@@ -73,7 +73,7 @@ export class HandoverFiles {
     const name = fileName(kind, key.kid, id);
     const text = seal(plaintext, key, subjectOf(kind, id));
     if (key.lifetime === 'process') {
-      this.#passing.set(name, text);
+      this.#inMemory.set(name, text);
       return;
     }
     const { home, handover, temporary } = this.#layout;
@@ -97,14 +97,14 @@ export class HandoverFiles {
 
   async remove(kind: HandoverFile, { id, key }: Pick<SavedHandover, 'id' | 'key'>): Promise<void> {
     const name = fileName(kind, key.kid, id);
-    if (this.#passing.delete(name)) return;
+    if (this.#inMemory.delete(name)) return;
     if (await checkPrivateDirectory(this.#layout.handover, this.#environment)) {
       await removeFileDurably(join(this.#layout.handover, name));
     }
   }
 
   async #open(kind: HandoverFile, only?: string): Promise<SavedHandover[]> {
-    const names = [...(await this.#names()), ...this.#passing.keys()].flatMap((name) => {
+    const names = [...(await this.#names()), ...this.#inMemory.keys()].flatMap((name) => {
       const [of, kid = '', id = ''] = name.slice(0, -SUFFIX.length).split('.');
       const wanted = of === kind && NAME.test(kid) && NAME.test(id) && (only === undefined || id === only);
       return wanted ? [{ name, kid, id }] : [];
@@ -114,7 +114,7 @@ export class HandoverFiles {
     if (names.length === 0) return found;
     for await (const key of this.#keys.reachable()) {
       for (const { name, id } of names.filter(({ kid }) => kid === key.kid)) {
-        const text = this.#passing.get(name) ?? (await this.#read(name));
+        const text = this.#inMemory.get(name) ?? (await this.#read(name));
         if (text === undefined) continue;
         try {
           found.push({ id, key, plaintext: unseal(text, key, subjectOf(kind, id)) });

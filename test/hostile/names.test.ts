@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { numberOf, parseArguments } from '../../src/cli/arguments.ts';
 import { COMMANDS } from '../../src/cli/commands.ts';
 import { CLIENTS } from '../../src/configure/clients.ts';
-import { peerNamed } from '../../src/import/sources.ts';
+import { sourceNamed } from '../../src/import/sources.ts';
 import { storeNamed } from '../../src/vault/storage.ts';
 import { temporaryHome } from '../support/homes/home.ts';
 import { holdfast } from '../support/processes/process.ts';
@@ -22,7 +22,7 @@ describe.each(NAMES)('the name %s', (name) => {
   });
 
   test('finds no program, store or client of that name', () => {
-    expect(() => peerNamed(name)).toThrow();
+    expect(() => sourceNamed(name)).toThrow();
     expect(() => storeNamed(name)).toThrow();
     expect(CLIENTS.some(({ id }) => id === name)).toBe(false);
   });

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { peerLogin } from '../../bench/storm/peer-login.ts';
 import { findLogins, moveLogin } from '../../src/import/move.ts';
 import type { FoundLogin, SourceContext } from '../../src/import/source.ts';
-import { peerNamed } from '../../src/import/sources.ts';
+import { sourceNamed } from '../../src/import/sources.ts';
 import { FileKeyring } from '../../src/keyring/file/file.ts';
 import { openVault } from '../../src/vault/open.ts';
 import { bundleAt, dockerAgentParts, writeBundle } from '../support/homes/docker-agent.ts';
@@ -21,7 +21,7 @@ const OTHER_ENTRY = {
   expires_at: '2031-01-02T03:04:05.123456789+01:30',
   a_later_field: { of: ['another', 'version'] },
 };
-const peer = peerNamed('docker-agent');
+const peer = sourceNamed('docker-agent');
 
 let servers: Servers;
 beforeAll(async () => {

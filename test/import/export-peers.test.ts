@@ -3,7 +3,7 @@ import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { findLogins, moveLogin } from '../../src/import/move.ts';
-import { peerNamed } from '../../src/import/sources.ts';
+import { sourceNamed } from '../../src/import/sources.ts';
 import {
   BUILD_MS,
   buildWitness,
@@ -77,7 +77,7 @@ describe('--format mcp-remote', () => {
     expect(await at.read('client_info')).toMatchObject({ client_id: at.first.client.clientId });
     const { vault } = vaultAt(at.home);
     await expect(vault.token(servers.resource)).rejects.toMatchObject({ code: 'login-required' });
-    const peer = peerNamed('mcp-remote');
+    const peer = sourceNamed('mcp-remote');
     const [found] = (await findLogins(peer, at.toImport)).logins;
     if (found === undefined) throw new Error('mcp-remote’s import does not find it.');
     const back = vaultAt(await temporaryHome()).vault;

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { findLogins } from '../../src/import/move.ts';
 import type { FoundLogin, SourceContext } from '../../src/import/source.ts';
-import { peerNamed } from '../../src/import/sources.ts';
+import { sourceNamed } from '../../src/import/sources.ts';
 import { temporaryDirectory, temporaryHome } from '../support/homes/home.ts';
 
 /* `secrets.json` as the Inspector 2.12.0 encrypted it. */
@@ -13,7 +13,7 @@ const FIXTURE = fileURLToPath(
   new URL('../fixtures/peers/inspector-encrypted/.mcp-inspector/secrets.json', import.meta.url),
 );
 const PASSPHRASE = 'a passphrase of the test';
-const INSPECTOR = peerNamed('inspector');
+const INSPECTOR = sourceNamed('inspector');
 
 async function placeWith(variables: Readonly<Record<string, string>>) {
   const { environment } = await temporaryHome();

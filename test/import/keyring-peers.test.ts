@@ -347,17 +347,17 @@ describe.skipIf(NO_SECRET_SERVICE)('logins in the Secret Service', () => {
     const bus = await unlockedBus();
     const { at } = await inKeyring('codex', bus);
     const file = join(at.directory, 'another.json');
-    const { logins, places } = await findLogins(at.peer, { ...at.context, file });
+    const { logins, searched } = await findLogins(at.peer, { ...at.context, file });
     expect(logins).toEqual([]);
-    expect(places).toEqual([file]);
+    expect(searched).toEqual([file]);
   });
 });
 
 test('skips the keyring and says so when there is no session bus', async () => {
   const at = await peerHome('goose', servers);
   const environment = { ...at.context.environment, platform: 'linux' as const, variables: {} };
-  const { logins, skipped, places } = await findLogins(at.peer, { ...at.context, environment });
+  const { logins, skipped, searched } = await findLogins(at.peer, { ...at.context, environment });
   expect(logins).toHaveLength(1);
   expect(skipped).toEqual([]);
-  expect(places.at(-1)).toBe('Secret Service: goose (there is no Secret Service here)');
+  expect(searched.at(-1)).toBe('Secret Service: goose (there is no Secret Service here)');
 });

@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { findLogins } from '../../src/import/move.ts';
-import { peerNamed } from '../../src/import/sources.ts';
+import { sourceNamed } from '../../src/import/sources.ts';
 import { processEnvironment } from '../../src/system/environment.ts';
 import { temporaryDirectory } from '../support/homes/home.ts';
 
@@ -15,7 +15,7 @@ async function takenFrom(id: string, text: string): Promise<string> {
   await writeFile(file, text);
   const configured = async () => [{ client: 'goose', name: 'a', url: A, args: [] }];
   const context = { environment: processEnvironment(), file, urls: [A], configured };
-  const { logins } = await findLogins(peerNamed(id), context);
+  const { logins } = await findLogins(sourceNamed(id), context);
   expect(logins).toHaveLength(1);
   expect(await logins[0]?.take()).toBe('taken');
   expect(await logins[0]?.take()).toBe('gone');

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { type PeerLogin, peerLogin } from '../../bench/storm/peer-login.ts';
 import { configuredServers } from '../../src/import/configured-servers.ts';
 import type { Source, SourceContext } from '../../src/import/source.ts';
-import { peerNamed } from '../../src/import/sources.ts';
+import { sourceNamed } from '../../src/import/sources.ts';
 import { type Home, temporaryDirectory, temporaryHome } from '../support/homes/home.ts';
 import type { Servers } from '../support/servers/servers.ts';
 
@@ -64,7 +64,7 @@ export async function peerHome(
   const home = await temporaryHome();
   const environment = { ...home.environment, homeDirectory: directory };
   return {
-    peer: peerNamed(id),
+    peer: sourceNamed(id),
     login,
     directory,
     home,

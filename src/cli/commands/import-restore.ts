@@ -43,7 +43,7 @@ function list({ ui }: Invocation, { backups, undecryptable }: Backups): number {
     ui.dataJson({ backups: backups.map(jsonOf), undecryptable });
     return EXIT.done;
   }
-  if (undecryptable > 0) ui.warn(...unopenedBackups(undecryptable));
+  if (undecryptable > 0) ui.warn(...undecryptableBackups(undecryptable));
   if (backups.length === 0) ui.note('There is no backup of a file of that program.');
   else {
     const rows = backups.map((one) => [one.name, when(one), shellPath(one.path)]);
@@ -56,14 +56,14 @@ function chosen(invocation: Invocation, peer: Source, { backups, undecryptable }
   const name = invocation.text('backup');
   const backup = name === undefined ? backups[0] : backups.find((one) => one.name === name);
   if (backup !== undefined) return backup;
-  const [locked, how] = unopenedBackups(undecryptable);
+  const [locked, how] = undecryptableBackups(undecryptable);
   throw new InvalidArgumentError(
     `There is no backup ${name === undefined ? '' : `${quote(name, 60)} `}of a file of ${peer.title}.${undecryptable > 0 ? ` ${locked}` : ''}`,
     { hint: undecryptable > 0 ? how : `See what is there: holdfast import ${peer.id} --restore --list` },
   );
 }
 
-function unopenedBackups(count: number): [message: string, hint: string] {
+function undecryptableBackups(count: number): [message: string, hint: string] {
   return [
     `${plural(count, 'backup, of whatever program, is', 'backups, of whatever programs, are')} sealed under a key that is not reachable now, or damaged.`,
     'See which keyrings work here: holdfast doctor',

@@ -7,7 +7,7 @@ import { backupKeeper } from '../../import/backup.ts';
 import { configuredServers } from '../../import/configured-servers.ts';
 import { findLogins, type Moved, moveLogin, StillThere } from '../../import/move.ts';
 import type { FoundLogin, Skipped, Source, SourceContext } from '../../import/source.ts';
-import { peerNamed, SOURCES } from '../../import/sources.ts';
+import { SOURCES, sourceNamed } from '../../import/sources.ts';
 import { quote } from '../../quote.ts';
 import { Secret } from '../../secret.ts';
 import { isThere } from '../../system/files/client-file.ts';
@@ -37,15 +37,15 @@ export async function run(invocation: Invocation): Promise<number> {
       hint: `One of: ${SOURCES.map(({ id }) => id).join(', ')}. What is there shows: holdfast import --list`,
     });
   }
-  const peer = peerNamed(argument);
+  const peer = sourceNamed(argument);
   if (isRestore) return (await import('./import-restore.ts')).restore(invocation, { peer, context });
   checkBackup(invocation);
   checkOtherStore(invocation, peer, context);
   await checkFile(context);
-  const { logins, skipped, places } = await findLogins(peer, context);
+  const { logins, skipped, searched } = await findLogins(peer, context);
   // A user who names a server did not ask about other logins.
   if (context.urls.length === 0 || logins.length === 0) tellSkipped(invocation, peer, skipped);
-  if (logins.length === 0) throw nothingFound(peer, context, places, skipped);
+  if (logins.length === 0) throw nothingFound(peer, context, searched, skipped);
   const options: ImportOptions = defined({
     account: invocation.text('account'),
     accessTokenOnly: invocation.flag('access-token-only'),
@@ -98,7 +98,7 @@ async function checkFile({ file }: SourceContext): Promise<void> {
 
 /** Shows the logins without secrets; changes nothing. */
 async function list({ ui, argument }: Invocation, context: SourceContext): Promise<number> {
-  const peers = argument === undefined ? SOURCES : [peerNamed(argument)];
+  const peers = argument === undefined ? SOURCES : [sourceNamed(argument)];
   if (context.file !== undefined && argument === undefined) {
     throw new InvalidArgumentError('--file says where one program keeps its logins: name the program.', {
       hint: 'holdfast import PEER --list --file FILE',
@@ -160,14 +160,14 @@ function tellSkipped({ ui }: Pick<Invocation, 'ui'>, peer: Source, skipped: read
 function nothingFound(
   peer: Source,
   { urls, name }: SourceContext,
-  places: readonly string[],
+  searched: readonly string[],
   skipped: readonly Skipped[],
 ): InvalidArgumentError {
   const called = name === undefined ? '' : ` of the name ${quote(name, 80)}`;
   const to = urls.length === 0 ? '' : ` to ${urls.map((url) => canonicalResource(url)).join(', ')}`;
   const why = skipped.length === 0 ? '' : ` ${plural(skipped.length, 'entry was', 'entries were')} left out.`;
   return new InvalidArgumentError(`${peer.title} has no login${called}${to} that could be imported.${why}`, {
-    hint: `Looked in ${places.map(shellPath).join(', ')}. If it keeps them elsewhere: --file FILE. Or log in here: holdfast login URL`,
+    hint: `Looked in ${searched.map(shellPath).join(', ')}. If it keeps them elsewhere: --file FILE. Or log in here: holdfast login URL`,
   });
 }
 

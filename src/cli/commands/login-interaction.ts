@@ -13,9 +13,9 @@ import { relativeTime } from '../words.ts';
  * URL is printed, and the user may paste the browser's final address while Holdfast also waits for the redirect.
  */
 
-const WAYS = ['browser', 'device', 'paste', 'no-browser'] as const;
+const FLOWS = ['browser', 'device', 'paste', 'no-browser'] as const;
 
-export interface LoginWay {
+export interface LoginFlow {
   readonly flow: LoginOptions['flow'];
   readonly interaction: LoginInteraction;
 }
@@ -24,9 +24,9 @@ export interface LoginWay {
  * @throws LoginRequiredError if nobody can be asked; it names the command for a place with a user
  * @throws InvalidArgumentError for flows that exclude each other
  */
-export function loginWay(invocation: Invocation, resource: string): LoginWay {
+export function loginFlow(invocation: Invocation, resource: string): LoginFlow {
   const { ui, environment } = invocation;
-  const named = WAYS.filter((flow) => invocation.flag(flow));
+  const named = FLOWS.filter((flow) => invocation.flag(flow));
   if (named.length > 1) {
     throw new InvalidArgumentError(`--${named[0]} and --${named[1]} exclude each other.`, {
       hint: 'Name one way, or none for the one that works here.',

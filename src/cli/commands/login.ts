@@ -8,7 +8,7 @@ import { tellKeyring } from '../kept-where.ts';
 import { timeoutMs, warnOfHiddenKey, withVault } from '../open-vault.ts';
 import { relativeTime } from '../words.ts';
 import { loginAs } from './login-as.ts';
-import { loginWay } from './login-interaction.ts';
+import { loginFlow } from './login-interaction.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
   const { argument = '', ui, signal } = invocation;
@@ -28,7 +28,7 @@ export async function run(invocation: Invocation): Promise<number> {
     callbackUrl: invocation.text('callback-url'),
     ...as,
     // A grant without a user asks no questions.
-    ...(as.grant === undefined ? loginWay(invocation, resource) : {}),
+    ...(as.grant === undefined ? loginFlow(invocation, resource) : {}),
   });
   const result = await withVault(invocation, (vault) => vault.login(resource, options));
   if (ui.json) ui.dataJson({ ...result, credential: credentialJson(result.credential) });

@@ -21,7 +21,7 @@ export async function run(invocation: Invocation): Promise<number> {
   let warned: Promise<void> | undefined;
   try {
     const result = await withVault(invocation, async (vault) => {
-      const warmed = await vault.admin.runRefresher(
+      const refreshed = await vault.admin.runRefresher(
         defined({
           everyMs: everyS === undefined ? undefined : everyS * 1000,
           ratePerMinute,
@@ -40,7 +40,7 @@ export async function run(invocation: Invocation): Promise<number> {
         }),
       );
       await warned;
-      return warmed;
+      return refreshed;
     });
     return once ? toldOnce(ui, result) : EXIT.done;
   } finally {

@@ -9,7 +9,7 @@ import { EXIT } from '../exit-code.ts';
 import { timeoutMs, withVault } from '../open-vault.ts';
 import { ask, canAsk } from '../terminal.ts';
 import { isoTime, relativeTime } from '../words.ts';
-import { loginWay } from './login-interaction.ts';
+import { loginFlow } from './login-interaction.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
   const { argument = '', ui, signal } = invocation;
@@ -33,7 +33,7 @@ export async function run(invocation: Invocation): Promise<number> {
     timeoutMs: timeoutMs(invocation),
     login:
       mode === 'fresh'
-        ? defined({ ...loginWay(invocation, resource), timeoutMs: timeoutMs(invocation) })
+        ? defined({ ...loginFlow(invocation, resource), timeoutMs: timeoutMs(invocation) })
         : undefined,
     confirm: (words: string) => confirm(invocation, words),
     signal,

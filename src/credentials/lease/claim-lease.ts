@@ -50,7 +50,7 @@ export class ClaimLease implements CredentialLease {
     try {
       // A holder that added an entry has not released its claim.
       const rows = !isRefresh || claim.abandonedAt !== undefined;
-      this.#current = await this.#outbox.bringHome(begun, claim, { rows });
+      this.#current = await this.#outbox.recover(begun, claim, { rows });
       // The previous holder may have written its entries to the record while we looked for them. Only the record has
       // them then.
       if (isRefresh && rows) await this.look();

@@ -33,7 +33,7 @@ export class LockLease implements CredentialLease {
     try {
       const stored = await locate(this.#store, this.#before);
       if (stored === undefined) return undefined;
-      this.#current = await this.#outbox.bringHome(stored, lock, { rows: true });
+      this.#current = await this.#outbox.recover(stored, lock, { rows: true });
       this.#note = await quietly(lock.note());
       return this.#current;
     } catch (error) {

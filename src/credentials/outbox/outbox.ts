@@ -55,7 +55,7 @@ interface Pending {
 }
 
 /** The outcome of writing an answer. `stored` is the record's state afterwards. */
-type Landing =
+type WriteOutcome =
   | { readonly outcome: 'written'; readonly stored: StoredCredential }
   /** The record has a newer state, or another login. */
   | { readonly outcome: 'superseded'; readonly stored: StoredCredential }
@@ -124,7 +124,7 @@ export class Outbox {
    * @param lease stays held if this write fails too
    * @param look.rows whether the store may have entries of other machines
    */
-  async bringHome(
+  async recover(
     stored: StoredCredential,
     lease: Lease,
     look: { readonly rows: boolean },
@@ -139,20 +139,20 @@ export class Outbox {
       return stored;
     }
     const at = { ...stored, credential: newest };
-    let landing: Landing;
+    let result: WriteOutcome;
     try {
       // Do not pass `lease`: its holder's next step ends it, not this write.
-      landing = await this.#land(stored, newest, undefined);
+      result = await this.#write(stored, newest, undefined);
     } catch {
       // The store still takes no writes; the entries stay.
       this.#pending.set(stored.address.id, { at, lease, isSafe: entries.length > 0 });
       this.#retryIn(FIRST_RETRY_MS);
       return at;
     }
-    await this.#settled(at, landing, entries);
-    if (landing.outcome !== 'followed') return landing.stored ?? stored;
+    await this.#settled(at, result, entries);
+    if (result.outcome !== 'followed') return result.stored ?? stored;
     // That answer was set aside. The remaining entries may be older, or there may be none.
-    return this.bringHome(landing.stored, lease, look);
+    return this.recover(result.stored, lease, look);
   }
 
   /**
@@ -168,11 +168,11 @@ export class Outbox {
     const at = { ...base, credential };
     for (let attempt = 0; ; attempt += 1) {
       try {
-        const landing = await this.#land(base, credential, lease);
-        await this.#settled(at, landing, []);
-        if (landing.stored === undefined) throw loggedOut(credential);
-        if (landing.outcome === 'moved-away') throw refused(landing.stored.credential);
-        return landing.stored;
+        const result = await this.#write(base, credential, lease);
+        await this.#settled(at, result, []);
+        if (result.stored === undefined) throw loggedOut(credential);
+        if (result.outcome === 'moved-away') throw refused(result.stored.credential);
+        return result.stored;
       } catch (error) {
         if (error instanceof LoginRequiredError) throw error;
         const wait = WRITE_PAUSES_MS[attempt];
@@ -244,10 +244,10 @@ export class Outbox {
       const { at, lease } = pending;
       try {
         const stored = await locate(this.#store, at);
-        const landing: Landing =
-          stored === undefined ? { outcome: 'removed' } : await this.#land(stored, at.credential, lease);
+        const result: WriteOutcome =
+          stored === undefined ? { outcome: 'removed' } : await this.#write(stored, at.credential, lease);
         if (this.#pending.get(id) !== pending) continue;
-        await this.#settled(at, landing, await this.#entries.ofLogin(at, true));
+        await this.#settled(at, result, await this.#entries.ofLogin(at, true));
         await lease?.release();
       } catch {
         // The first failure was reported, and the next try may succeed.
@@ -260,7 +260,7 @@ export class Outbox {
    *
    * @throws when the outcome cannot be known
    */
-  async #land(base: StoredCredential, answer: Credential, lease: Lease | undefined): Promise<Landing> {
+  async #write(base: StoredCredential, answer: Credential, lease: Lease | undefined): Promise<WriteOutcome> {
     let stored = base;
     for (let changes = 0; changes < MOST_CHANGES; changes += 1) {
       if (isSameAnswer(stored.credential, answer)) return { outcome: 'written', stored };
@@ -292,12 +292,12 @@ export class Outbox {
   /** Applies the outcome: what to remember, remove from the outbox, set aside or revoke. */
   async #settled(
     answer: StoredCredential,
-    landing: Landing,
+    result: WriteOutcome,
     entries: readonly OutboxAnswer[],
   ): Promise<void> {
     const { credential } = answer;
     const { id } = answer.address;
-    switch (landing.outcome) {
+    switch (result.outcome) {
       case 'written':
         break;
       case 'removed': {
@@ -312,24 +312,24 @@ export class Outbox {
       case 'followed':
         // The record still has the previous state, so only this quarantined answer shows that there was one; the error
         // must surface.
-        await this.#setAside(answer);
+        await this.#quarantine(answer);
         break;
       default:
-        if (!isSameAnswer(landing.stored.credential, credential)) {
-          await this.#setAside(answer).catch(() => {
+        if (!isSameAnswer(result.stored.credential, credential)) {
+          await this.#quarantine(answer).catch(() => {
             // It is only for people to inspect, and not worth another try.
           });
         }
     }
     this.#pending.delete(id);
-    const stored = landing.outcome === 'followed' ? answer : landing.stored;
-    if (landing.outcome === 'followed') this.#written.forget(id);
+    const stored = result.outcome === 'followed' ? answer : result.stored;
+    if (result.outcome === 'followed') this.#written.forget(id);
     else this.#written.remember(stored);
     await this.#entries.removeOutdated(entries, stored.credential, id);
   }
 
   /** Quarantines an answer that came too late, for people to inspect, if the store supports that. */
-  async #setAside({ address, key, credential }: StoredCredential): Promise<void> {
+  async #quarantine({ address, key, credential }: StoredCredential): Promise<void> {
     const store = this.#store.recordStoreOf(key);
     await store.quarantineLate?.(address, this.#store.sealed(address, key, credential));
   }

@@ -134,8 +134,8 @@ function encryptedFile(home: string, context: SourceContext): SourceLocation {
 }
 
 async function findEncrypted(path: string, { file }: SourceContext): Promise<Findings> {
-  if (file !== undefined || !(await isThere(path))) return { logins: [], skipped: [], places: [] };
+  if (file !== undefined || !(await isThere(path))) return { logins: [], skipped: [], searched: [] };
   const reason =
     'it is encrypted with age, which Holdfast does not read: have Codex keep its logins in the OS keyring or in a file, or log in here with holdfast login URL';
-  return { logins: [], skipped: [{ name: 'mcp_oauth.age', file: path, reason }], places: [path] };
+  return { logins: [], skipped: [{ name: 'mcp_oauth.age', file: path, reason }], searched: [path] };
 }

@@ -36,13 +36,13 @@ export const DOCKER_AGENT: Source = {
         skipped.push({ name: url, file: bundle, reason: error.message.replace(/\.$/, '') });
       }
     }
-    if (entries.size > 0) return { logins, skipped, places: [bundle] };
+    if (entries.size > 0) return { logins, skipped, searched: [bundle] };
     // An older layout uses only the keyring. A keyring that does not open now may hold logins.
     for (const { id, status, reason = '' } of reports) {
       if (status === undefined || !['locked', 'denied', 'broken'].includes(status)) continue;
       skipped.push({ name: `keyring ${id}`, file: bundle, reason: reason.replace(/\.$/, '') });
     }
-    return { logins, skipped, places: [bundle] };
+    return { logins, skipped, searched: [bundle] };
   },
 };
 

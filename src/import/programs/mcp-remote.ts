@@ -62,7 +62,7 @@ export const MCP_REMOTE: Source = {
         }
       }
     }
-    return { logins, skipped, places: directories };
+    return { logins, skipped, searched: directories };
   },
   lock: (path, _, write) => underLease(path, write),
 };

@@ -63,7 +63,7 @@ const Answer = v.object({
 
 const DEFAULT_INTERVAL_S = 5;
 const LONGEST_INTERVAL_S = 60;
-const LONGEST_LIFE_S = 86_400;
+const LONGEST_DEVICE_CODE_LIFE_S = 86_400;
 /** RFC 8628 section 3.5: `slow_down` adds this to the interval of all later polls. */
 const SLOWER_MS = 5_000;
 
@@ -107,7 +107,7 @@ export async function requestDeviceCode(
     verificationUri,
     verificationUriComplete: completeOf(verification_uri_complete, verificationUri, server.issuer),
     deviceCode: new Secret(device_code),
-    lifeMs: Math.min(expires_in, LONGEST_LIFE_S) * 1000,
+    lifeMs: Math.min(expires_in, LONGEST_DEVICE_CODE_LIFE_S) * 1000,
     intervalMs: Math.min(Math.max(interval ?? DEFAULT_INTERVAL_S, 1), LONGEST_INTERVAL_S) * 1000,
   };
 }

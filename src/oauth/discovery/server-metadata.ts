@@ -83,7 +83,7 @@ export async function serverMetadata(
   const url = checkPublishedUrl(issuer, 'issuer', resource, options.lenient?.privateAddresses);
   const override = options.lenient?.metadataUrl;
   if (override !== undefined) return await fromOverride(override, issuer, resource, options);
-  for (const place of metadataPlaces(url)) {
+  for (const place of metadataUrls(url)) {
     const metadata = await metadataDocument(place, AuthorizationServerMetadata, options);
     if (metadata !== undefined) return checkedMetadata(metadata, issuer, place, resource, options);
   }
@@ -114,7 +114,7 @@ export function legacyServer({ origin }: URL, { used }: ServerMetadataOptions): 
 }
 
 /** RFC 8414 section 3.1 inserts the suffix before the path; OpenID Connect Discovery also appends it. */
-function metadataPlaces({ origin, pathname }: URL): string[] {
+function metadataUrls({ origin, pathname }: URL): string[] {
   const path = pathname.replace(/\/$/, '');
   return path === ''
     ? [`${origin}/.well-known/oauth-authorization-server`, `${origin}/.well-known/openid-configuration`]
@@ -151,7 +151,7 @@ async function fromOverride(
     message: `The metadata at ${quote(place)} was used, as it was set.`,
   });
   const own = metadata.issuer;
-  const standsForIt = URL.canParse(own) && metadataPlaces(new URL(own)).includes(place);
+  const standsForIt = URL.canParse(own) && metadataUrls(new URL(own)).includes(place);
   return checkedMetadata(metadata, standsForIt ? own : issuer, place, resource, options);
 }
 

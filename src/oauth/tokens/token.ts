@@ -1,7 +1,7 @@
 import type { AuthorizationServer, ClientRegistration, Tokens } from '../../credential.ts';
 import { type HoldfastError, InvalidResponseError, OAuthError } from '../../errors.ts';
 import { type HttpResponse, isSuccess, type RequestOptions } from '../../http/request.ts';
-import { isToken, LONGEST_LIFE_S, scopesIn } from '../../oauth-syntax.ts';
+import { isToken, LONGEST_TOKEN_LIFE_S, scopesIn } from '../../oauth-syntax.ts';
 import { quote } from '../../quote.ts';
 import { Secret } from '../../secret.ts';
 import { type Moment, thisMoment } from '../../system/clock.ts';
@@ -282,7 +282,7 @@ function token(answer: Answer, name: string, what: string): Secret | undefined {
 function lifetimeMs(expiresIn: unknown): number | undefined {
   const seconds = typeof expiresIn === 'string' && expiresIn !== '' ? Number(expiresIn) : expiresIn;
   if (typeof seconds !== 'number' || !(seconds > 0)) return undefined;
-  return Math.round(Math.min(seconds, LONGEST_LIFE_S) * 1000);
+  return Math.round(Math.min(seconds, LONGEST_TOKEN_LIFE_S) * 1000);
 }
 
 function unusable(what: string, why: string): InvalidResponseError {

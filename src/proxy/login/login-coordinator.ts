@@ -58,7 +58,7 @@ export interface AskingClient {
   readonly question?: LoginAsked | undefined;
 }
 
-export interface DeskParts {
+export interface LoginCoordinatorParts {
   readonly vault: Vault;
   readonly name: CredentialId;
   readonly environment: Environment;
@@ -72,21 +72,21 @@ export class LoginCoordinator {
   onLogin: (() => void) | undefined;
   /** The error of the last login, if it failed. */
   failure: HoldfastError | undefined;
-  readonly #parts: DeskParts;
+  readonly #parts: LoginCoordinatorParts;
   #pausedUntil = 0;
   #patienceMs = PATIENCE_MS;
   #before: number | undefined;
   /** The requests whose time limit is running. */
   readonly #waiting = new Set<AbortController>();
 
-  constructor(parts: DeskParts) {
+  constructor(parts: LoginCoordinatorParts) {
     this.#parts = parts;
   }
 
   /** Tells whether a login may start, or is already running. */
   get canAsk(): boolean {
     if (this.#running !== undefined) return true;
-    return this.#hasWay && performance.now() >= this.#pausedUntil;
+    return this.#canShowUrl && performance.now() >= this.#pausedUntil;
   }
 
   /** Ends the pause, because the user asks for the login. */
@@ -130,7 +130,7 @@ export class LoginCoordinator {
   readonly interaction: LoginInteraction = {
     authorize: async (url, hosts) => {
       const running = this.#running;
-      const lock = await this.#turn();
+      const lock = await this.#lock();
       void running
         ?.then(
           () => this.#succeeded(),
@@ -171,7 +171,7 @@ export class LoginCoordinator {
   }
 
   /** Waits until no other process of this user runs a login to this server. */
-  async #turn(): Promise<Lock> {
+  async #lock(): Promise<Lock> {
     const { environment, name } = this.#parts;
     const { home, locks } = layoutOf(environment);
     await ensurePrivateDirectories([home, locks], environment);
@@ -200,7 +200,7 @@ export class LoginCoordinator {
     });
   }
 
-  get #hasWay(): boolean {
+  get #canShowUrl(): boolean {
     return this.client !== undefined || openerOf(this.#parts.environment) !== undefined;
   }
 

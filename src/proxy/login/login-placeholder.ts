@@ -5,7 +5,7 @@ import { type InFlight, type Pending, pendingOf, type Request } from '../relay/i
 import { type Incoming, isObject, type Message } from '../relay/message.ts';
 import { isForPerson, isUnusable } from '../relay/rpc-error.ts';
 import type { LoginCoordinator } from './login-coordinator.ts';
-import { emptyList, type Problem, standInAnswer } from './placeholder-answers.ts';
+import { emptyList, type Problem, placeholderAnswer } from './placeholder-answers.ts';
 
 /*
  * Stands in for the server while nobody is logged in. It answers the client and looks for a login. Once a login exists,
@@ -16,7 +16,7 @@ import { emptyList, type Problem, standInAnswer } from './placeholder-answers.ts
 const LOOK_EVERY_MS = 5_000;
 
 export interface RelayLogin {
-  readonly desk: LoginCoordinator;
+  readonly coordinator: LoginCoordinator;
   readonly account: string;
   /**
    * The generation of the stored login.
@@ -45,11 +45,11 @@ export class LoginPlaceholder {
   #entering: Promise<boolean> | undefined;
   #looking: NodeJS.Timeout | undefined;
   /** The generation that the server rejected. It is not tried again without a request from the user. */
-  #fruitless: number | undefined;
+  #rejected: number | undefined;
 
   constructor(parts: LoginPlaceholderParts) {
     this.#parts = parts;
-    if (parts.login !== undefined) parts.login.desk.onLogin = () => void this.#look().catch(() => {});
+    if (parts.login !== undefined) parts.login.coordinator.onLogin = () => void this.#look().catch(() => {});
   }
 
   /** Tells whether the placeholder answers the client now. */
@@ -58,7 +58,7 @@ export class LoginPlaceholder {
   }
 
   /** The client starts again. The server answers it, until the server asks for a login. */
-  makeWay(): void {
+  reset(): void {
     this.#initialize = undefined;
     this.#initialized = undefined;
     this.#capabilities = undefined;
@@ -81,7 +81,7 @@ export class LoginPlaceholder {
     const problem = this.#problem(error);
     for (const request of pending.unanswered.values()) {
       if (this.#parts.inFlight.settle(pending, request.id))
-        this.#parts.write(standInAnswer(request, problem));
+        this.#parts.write(placeholderAnswer(request, problem));
     }
     this.#looking ??= setInterval(() => void this.#look().catch(() => {}), LOOK_EVERY_MS).unref();
   }
@@ -126,7 +126,7 @@ export class LoginPlaceholder {
     try {
       await Promise.race([send(pending, person), pending.answered]);
     } catch (error) {
-      this.#fruitless = generation;
+      this.#rejected = generation;
       if (!person && isForPerson(error)) return false;
       throw error;
     } finally {
@@ -163,13 +163,13 @@ export class LoginPlaceholder {
   /** The generation of a login that the server has not rejected yet. */
   async #hopeful(): Promise<number | undefined> {
     const generation = await this.#parts.login?.generation();
-    return generation === this.#fruitless ? undefined : generation;
+    return generation === this.#rejected ? undefined : generation;
   }
 
   #problem(error: unknown): Problem {
     const { resource, login } = this.#parts;
     const command = loginCommand(resource, login?.account ?? 'default');
-    const cause = error ?? login?.desk.failure;
+    const cause = error ?? login?.coordinator.failure;
     const known = cause instanceof HoldfastError ? cause : undefined;
     const why = known?.message ?? `There is no login to ${resource}.`;
     if (known !== undefined && isUnusable(known)) {

@@ -38,7 +38,7 @@ export interface Problem {
 const LONGEST_TEXT = 2000;
 
 /** The answer, as text. */
-export function standInAnswer(request: Request, known: Problem): string {
+export function placeholderAnswer(request: Request, known: Problem): string {
   const { id } = request;
   const problem = presentable(known);
   const isModern = claimedVersion(request) !== undefined;

@@ -36,7 +36,7 @@ const START_PATIENCE_MS = 8_000;
 const LONGEST_GATE_MS = 5_000;
 
 export interface RelayParts {
-  readonly wire: ServerTransport;
+  readonly transport: ServerTransport;
   readonly requestHeaders: RequestHeaders;
   /** Writes one message to the client. */
   readonly write: (text: string) => void;
@@ -53,7 +53,7 @@ export class Relay {
   readonly #closed = new AbortController();
   readonly #elicitations: Elicitations;
   readonly #inputRequests: InputRequests;
-  readonly #reception: LoginPlaceholder;
+  readonly #placeholder: LoginPlaceholder;
   #gate: Promise<void> = Promise.resolve();
 
   constructor(parts: RelayParts) {
@@ -62,7 +62,7 @@ export class Relay {
     this.#elicitations = new Elicitations(write, resource, this.#closed.signal);
     this.#inputRequests = new InputRequests(resource);
     const send = (pending: Pending, person: boolean) => this.#send(pending, person);
-    this.#reception = new LoginPlaceholder({ login, resource, write, send, inFlight: this.#inFlight });
+    this.#placeholder = new LoginPlaceholder({ login, resource, write, send, inFlight: this.#inFlight });
   }
 
   /** Takes one line from the client. */
@@ -103,19 +103,19 @@ export class Relay {
    * the server.
    */
   async end(graceMs: number, closeMs: number): Promise<void> {
-    this.#reception.close();
+    this.#placeholder.close();
     const open = this.#inFlight.all();
     if (open.length > 0) await atMost(graceMs, Promise.all(open.map(({ answered }) => answered)));
     this.#closed.abort();
     for (const { controller } of this.#inFlight.all()) controller.abort();
-    await this.#parts.wire.close(closeMs);
+    await this.#parts.transport.close(closeMs);
   }
 
   async #handle(pending: Pending, first: Message, gate: Promise<void>): Promise<void> {
     try {
       await gate;
       if (first.method === 'initialize') await this.#initialize(pending);
-      else if (this.#reception.isOpen) await this.#receiveHere(pending, first);
+      else if (this.#placeholder.isOpen) await this.#receiveHere(pending, first);
       else await this.#forward(pending, first);
     } catch (error) {
       this.#fail(pending, error);
@@ -123,39 +123,39 @@ export class Relay {
   }
 
   async #initialize(pending: Pending): Promise<void> {
-    const desk = this.#parts.login?.desk;
-    this.#reception.makeWay();
-    if (desk === undefined) return this.#send(pending, false);
+    const coordinator = this.#parts.login?.coordinator;
+    this.#placeholder.reset();
+    if (coordinator === undefined) return this.#send(pending, false);
     try {
       // The client shows no URL before this answer, so it is asked later.
-      const person = desk.client === undefined && desk.canAsk;
-      await desk.within(START_PATIENCE_MS, () => this.#send(pending, person));
+      const person = coordinator.client === undefined && coordinator.canAsk;
+      await coordinator.within(START_PATIENCE_MS, () => this.#send(pending, person));
     } catch (error) {
       if (!isForPerson(error)) throw error;
-      this.#reception.open(pending.incoming);
-      this.#reception.answer(pending, error);
+      this.#placeholder.open(pending.incoming);
+      this.#placeholder.answer(pending, error);
     }
   }
 
   /** Handles a request while the server cannot be reached without a login. */
   async #receiveHere(pending: Pending, first: Message): Promise<void> {
-    if (first.method === 'notifications/initialized') await this.#reception.initialized(pending.incoming);
+    if (first.method === 'notifications/initialized') await this.#placeholder.initialized(pending.incoming);
     const [request] = pending.unanswered.values();
     if (request === undefined) return;
     let problem: unknown;
     try {
-      const entered = request.method !== 'ping' && (await this.#reception.enter(this.#mayAsk(request)));
+      const entered = request.method !== 'ping' && (await this.#placeholder.enter(this.#mayAsk(request)));
       if (entered) return await this.#forward(pending, first);
     } catch (error) {
       if (!isForPerson(error)) throw error;
       problem = error;
     }
-    this.#reception.answer(pending, problem);
+    this.#placeholder.answer(pending, problem);
   }
 
   async #forward(pending: Pending, first: Message): Promise<void> {
     if (isRequest(first)) {
-      const here = this.#reception.emptyAnswer(first) ?? (await this.#loginAnswer(first));
+      const here = this.#placeholder.emptyAnswer(first) ?? (await this.#loginAnswer(first));
       if (here !== undefined) return this.#answer(pending, first, here);
     }
     await this.#send(pending, isRequest(first) && this.#mayAsk(first));
@@ -173,7 +173,7 @@ export class Relay {
 
   async #send(pending: Pending, person: boolean): Promise<void> {
     const { incoming, controller, answered, unanswered } = pending;
-    await this.#parts.wire.send(incoming, {
+    await this.#parts.transport.send(incoming, {
       signal: controller.signal,
       person,
       answered,
@@ -187,12 +187,12 @@ export class Relay {
    * other.
    */
   #mayAsk({ method, params }: Request): boolean {
-    const desk = this.#parts.login?.desk;
-    if (desk === undefined || method === 'ping') return false;
-    if (desk.client === this.#inputRequests && !this.#inputRequests.canAnswer(method)) return false;
-    if (method !== 'tools/call') return !this.#reception.isOpen && desk.canAsk;
-    if (params['name'] === LOGIN_TOOL) desk.insist();
-    return desk.canAsk;
+    const coordinator = this.#parts.login?.coordinator;
+    if (coordinator === undefined || method === 'ping') return false;
+    if (coordinator.client === this.#inputRequests && !this.#inputRequests.canAnswer(method)) return false;
+    if (method !== 'tools/call') return !this.#placeholder.isOpen && coordinator.canAsk;
+    if (params['name'] === LOGIN_TOOL) coordinator.insist();
+    return coordinator.canAsk;
   }
 
   #answer(pending: Pending, { id }: Request, text: string): void {
@@ -233,12 +233,12 @@ export class Relay {
   #cancel(incoming: Incoming, { params }: Message): boolean {
     const id = params['requestId'];
     const pending = this.#inFlight.get(id);
-    if (pending === undefined) return this.#reception.isOpen;
+    if (pending === undefined) return this.#placeholder.isOpen;
     const request = pending.incoming.messages.filter(isRequest).find((one) => one.id === id);
     if (request === undefined) return true;
     this.#inFlight.settle(pending, request.id);
     // From revision 2026-07-28 on, closing the stream cancels a request. Before, a closed stream has no such meaning.
-    const isSaid = claimedVersion(request) === undefined && !this.#reception.isOpen;
+    const isSaid = claimedVersion(request) === undefined && !this.#placeholder.isOpen;
     const told = isSaid ? this.#send(pendingOf(incoming), false) : Promise.resolve();
     const close = () => {
       if (pending.unanswered.size === 0)
@@ -250,12 +250,12 @@ export class Relay {
 
   /** Finds out from the client's revision and capabilities whether and how it can show a URL to the user. */
   #meet(message: Message): void {
-    const desk = this.#parts.login?.desk;
+    const coordinator = this.#parts.login?.coordinator;
     const capabilities = capabilitiesOf(message);
-    if (desk === undefined || capabilities === undefined) return;
+    if (coordinator === undefined || capabilities === undefined) return;
     const elicitation = capabilities['elicitation'];
     const how = message.method === 'initialize' ? this.#elicitations : this.#inputRequests;
-    desk.client = isObject(elicitation) && isObject(elicitation['url']) ? how : undefined;
+    coordinator.client = isObject(elicitation) && isObject(elicitation['url']) ? how : undefined;
   }
 
   #fail(pending: Pending, error: unknown): void {
@@ -267,7 +267,7 @@ export class Relay {
     // A list request has a login, even if the server wants more scopes. The client shows the missing scope as an error.
     const isHere =
       isForPerson(error) && (error.code !== 'insufficient-scope' || first?.method === 'tools/call');
-    if (this.#parts.login !== undefined && isHere) return this.#reception.answer(pending, error);
+    if (this.#parts.login !== undefined && isHere) return this.#placeholder.answer(pending, error);
     if (pending.unanswered.size === 0 && !this.#closed.signal.aborted) {
       this.#parts.warn(`A message could not be handed on: ${describe(error)}`);
     }

@@ -30,7 +30,7 @@ export interface AuthorizedSenderParts {
   readonly fetch: Fetch;
   readonly vault: Vault;
   readonly name: CredentialId;
-  readonly desk: LoginCoordinator;
+  readonly coordinator: LoginCoordinator;
   readonly login: Pick<LoginOptions, 'callbackPort' | 'headers' | 'signal'>;
 }
 
@@ -96,7 +96,7 @@ export class AuthorizedSender {
       }
       if (!person) throw error;
       // The user may have declined in the meantime.
-      if (!this.#parts.desk.canAsk) throw this.#parts.desk.failure ?? error;
+      if (!this.#parts.coordinator.canAsk) throw this.#parts.coordinator.failure ?? error;
       return await this.#asking(url, init, generation);
     }
   }
@@ -111,13 +111,13 @@ export class AuthorizedSender {
     init: Parameters<Send>[1],
     generation: number | undefined,
   ): Promise<HttpResponse> {
-    const { vault, name, fetch, desk, login } = this.#parts;
-    const patience = desk.patience(() => sharedLogin(vault, name).running !== undefined);
-    desk.expect(generation);
+    const { vault, name, fetch, coordinator, login } = this.#parts;
+    const patience = coordinator.patience(() => sharedLogin(vault, name).running !== undefined);
+    coordinator.expect(generation);
     const send = authorizedFetch(vault, name.resource, {
       account: name.account,
       onInsufficientScope: 'throw',
-      interaction: desk.interaction,
+      interaction: coordinator.interaction,
       login: { ...login, flow: 'browser' },
       fetch: async (...request) => {
         patience.rest();

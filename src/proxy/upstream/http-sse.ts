@@ -9,12 +9,12 @@ import {
   type Deliver,
   HttpFailure,
   httpFailure,
-  LASTING_MS,
   mediaType,
   notMcp,
   type Send,
   type SendOptions,
   type ServerTransport,
+  STABLE_STREAM_MS,
 } from './server-transport.ts';
 import { SessionState } from './session.ts';
 
@@ -127,7 +127,7 @@ export class HttpSse implements ServerTransport {
   async #lost(connection: Promise<Connection>, lastedMs: number): Promise<void> {
     if (!this.#forget(connection) || this.#state.initialized === undefined) return;
     const { signal } = this.#closed;
-    if (lastedMs > LASTING_MS) this.#failures = 0;
+    if (lastedMs > STABLE_STREAM_MS) this.#failures = 0;
     while (!signal.aborted && this.#connection === undefined) {
       this.#failures += 1;
       try {

@@ -88,7 +88,7 @@ export function notMcp(response: HttpResponse, what: string): InvalidResponseErr
 }
 
 /** A shorter stream counts as a failure, so that the next one is delayed. In milliseconds. */
-export const LASTING_MS = 5_000;
+export const STABLE_STREAM_MS = 5_000;
 
 /** Maximum wait that a server can ask for, in milliseconds. */
 const LONGEST_RETRY_MS = 3_600_000;

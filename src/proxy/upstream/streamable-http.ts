@@ -16,12 +16,12 @@ import {
   type Deliver,
   HttpFailure,
   httpFailure,
-  LASTING_MS,
   mediaType,
   notMcp,
   type Send,
   type SendOptions,
   type ServerTransport,
+  STABLE_STREAM_MS,
 } from './server-transport.ts';
 import { endsSession, type Session, SessionState, sessionHeaders } from './session.ts';
 
@@ -107,7 +107,7 @@ export class StreamableHttp implements ServerTransport {
           throw error;
       }
       if (options.isAnswered()) return;
-      failures = performance.now() - began > LASTING_MS ? 1 : failures + 1;
+      failures = performance.now() - began > STABLE_STREAM_MS ? 1 : failures + 1;
       await delay(backOffMs(failures), undefined, { signal: options.signal });
     }
   }
@@ -226,7 +226,7 @@ export class StreamableHttp implements ServerTransport {
             return;
           }
         }
-        failures = performance.now() - began > LASTING_MS ? 1 : failures + 1;
+        failures = performance.now() - began > STABLE_STREAM_MS ? 1 : failures + 1;
         await delay(backOffMs(failures, position.retryMs), undefined, { signal, ref: false });
       }
     };

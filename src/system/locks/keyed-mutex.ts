@@ -21,7 +21,7 @@ export class KeyedMutex {
    * @param timedOut creates the error to throw after `waitMs`
    * @returns the function that lets the next caller go
    */
-  async turn(key: string, options: WaitOptions, timedOut: () => Error): Promise<() => void> {
+  async acquire(key: string, options: WaitOptions, timedOut: () => Error): Promise<() => void> {
     if (options.signal?.aborted) throw aborted(options.signal);
     const before = this.#last.get(key);
     let leave: () => void = () => {};

@@ -67,7 +67,7 @@ export function lockKindOf(variables: Readonly<Record<string, string | undefined
  */
 export async function acquireLock(path: string, options: LockOptions): Promise<Lock> {
   const deadline = performance.now() + options.waitMs;
-  const leave = await queue.turn(path, options, () => timedOut(path, options.waitMs, undefined));
+  const leave = await queue.acquire(path, options, () => timedOut(path, options.waitMs, undefined));
   try {
     const held = await lock(path, deadline, options);
     let released: Promise<void> | undefined;

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LoginRequiredError } from '../../../src/errors.ts';
-import { STEPS, type Step } from '../../../src/system/checkpoints.ts';
+import { CHECKPOINTS, type Step } from '../../../src/system/checkpoints.ts';
 import { type OidcServer, startOidcServer } from './oidc-server.ts';
 import type { LockName, Site } from './site.ts';
 import { type Family, rotations, startTokenServer, type TokenServer } from './token-server.ts';
@@ -15,7 +15,7 @@ export const SERVERS = ['window', 'strict', 'oidc-provider'] as const;
 export type ServerName = (typeof SERVERS)[number];
 
 export type Place = Step | 'at random';
-export const PLACES: readonly Place[] = [...STEPS, 'at random'];
+export const PLACES: readonly Place[] = [...CHECKPOINTS, 'at random'];
 
 export interface Kill {
   readonly place: Place;

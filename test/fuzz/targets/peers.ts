@@ -7,7 +7,7 @@ import fc from 'fast-check';
 import { configuredServers } from '../../../src/import/configured-servers.ts';
 import { findLogins } from '../../../src/import/move.ts';
 import type { SourceContext } from '../../../src/import/source.ts';
-import { peerNamed } from '../../../src/import/sources.ts';
+import { sourceNamed } from '../../../src/import/sources.ts';
 import { processEnvironment } from '../../../src/system/environment.ts';
 import { ACCESS, hostileTexts, REFRESH } from '../inputs.ts';
 import { checkFailure, feed, type Target } from '../target.ts';
@@ -76,7 +76,7 @@ export const PEER_FILES: readonly Target[] = PEERS.map((id) => ({
           await writeFile(join(directory, path), filled, { mode: 0o600 });
         }
         try {
-          await findLogins(peerNamed(id), place);
+          await findLogins(sourceNamed(id), place);
         } catch (error) {
           checkFailure(error, ['invalid-argument', 'storage-unreadable']);
         }

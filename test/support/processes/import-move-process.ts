@@ -4,7 +4,7 @@
  */
 import { subscribe } from 'node:diagnostics_channel';
 import { findLogins, moveLogin } from '../../../src/import/move.ts';
-import { peerNamed } from '../../../src/import/sources.ts';
+import { sourceNamed } from '../../../src/import/sources.ts';
 import { processEnvironment } from '../../../src/system/environment.ts';
 import { openVault } from '../../../src/vault/open.ts';
 
@@ -17,7 +17,7 @@ subscribe('holdfast:step', () => {
 });
 const environment = { ...processEnvironment(), homeDirectory };
 const context = { environment, file: undefined, urls: [url], configured: async () => [] };
-const peer = peerNamed(id);
+const peer = sourceNamed(id);
 const vault = openVault({ environment, keyring: 'file' });
 for (const found of (await findLogins(peer, context)).logins) {
   await moveLogin(found, { peer, context }, vault, {});
