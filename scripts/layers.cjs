@@ -2,7 +2,7 @@
 module.exports = [
   [
     'core',
-    '^src/(bare-error|errors|secret|quote|credential|version|defined|plain-values|display-url|oauth-syntax|unknown-members)\\.ts$',
+    '^src/(bare-error|errors|secret|quote|credential|credential-record|version|defined|plain-values|display-url|oauth-syntax|unknown-members)\\.ts$',
   ],
   ['system', '^src/system/'],
   ['http', '^src/http/'],

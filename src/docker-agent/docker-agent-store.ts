@@ -1,13 +1,7 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import {
-  type Credential,
-  canonicalResource,
-  DEFAULT_ACCOUNT,
-  parseCredential,
-  recordId,
-  serializeCredential,
-} from '../credential.ts';
+import { type Credential, canonicalResource, DEFAULT_ACCOUNT, recordId } from '../credential.ts';
+import { parseCredential, serializeCredential } from '../credential-record.ts';
 import { HoldfastError, InvalidArgumentError, KeyUnavailableError } from '../errors.ts';
 import type { KeyringResolution } from '../keyring/resolve.ts';
 import type { SealingKey, SealingKeys } from '../keyring/sealing-key.ts';

@@ -1,13 +1,7 @@
 import { createHash } from 'node:crypto';
 import * as v from 'valibot';
-import {
-  type Credential,
-  canonicalResource,
-  DEFAULT_ACCOUNT,
-  parseCredential,
-  serializeCredential,
-  type Tokens,
-} from '../credential.ts';
+import { type Credential, canonicalResource, DEFAULT_ACCOUNT, type Tokens } from '../credential.ts';
+import { parseCredential, serializeCredential } from '../credential-record.ts';
 import { RecordDamagedError } from '../errors.ts';
 import { isClientId, isToken, knownTokenType, scopesIn } from '../oauth-syntax.ts';
 import { quote } from '../quote.ts';

@@ -1,4 +1,5 @@
-import { canonicalResource, DEFAULT_ACCOUNT, parseCredential, recordId } from '../credential.ts';
+import { canonicalResource, DEFAULT_ACCOUNT, recordId } from '../credential.ts';
+import { parseCredential } from '../credential-record.ts';
 import { openDockerAgent } from '../docker-agent/open.ts';
 import { KeyUnavailableError, StorageUnwritableError } from '../errors.ts';
 import type { Environment } from '../system/environment.ts';

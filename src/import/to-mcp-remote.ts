@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import { type Credential, parseCredential } from '../credential.ts';
+import type { Credential } from '../credential.ts';
+import { parseCredential } from '../credential-record.ts';
 import { InvalidArgumentError } from '../errors.ts';
 import { writeFileAtomically } from '../system/files/atomic-file.ts';
 import { isThere } from '../system/files/client-file.ts';

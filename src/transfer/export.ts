@@ -1,5 +1,6 @@
 import type { CredentialId } from '../credential.ts';
-import { type Credential, isRenewable, serializeCredential } from '../credential.ts';
+import { type Credential, isRenewable } from '../credential.ts';
+import { serializeCredential } from '../credential-record.ts';
 import type { StoredCredential } from '../credentials/credential-store.ts';
 import type { CredentialLease, Replaced } from '../credentials/lease/credential-lease.ts';
 import { loginCommand, MOVED, notLoggedIn, notLoggedInNear } from '../credentials/login-required.ts';

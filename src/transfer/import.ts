@@ -5,9 +5,9 @@ import {
   type Credential,
   CredentialId,
   isRenewable,
-  parseCredential,
   type Tokens,
 } from '../credential.ts';
+import { parseCredential } from '../credential-record.ts';
 import type { StoredCredential } from '../credentials/credential-store.ts';
 import { defined } from '../defined.ts';
 import { HoldfastError, InvalidArgumentError, IssuerMismatchError } from '../errors.ts';

@@ -1,11 +1,5 @@
-import {
-  type Credential,
-  CredentialId,
-  canonicalResource,
-  isRenewable,
-  parseCredential,
-  serializeCredential,
-} from '../credential.ts';
+import { type Credential, CredentialId, canonicalResource, isRenewable } from '../credential.ts';
+import { parseCredential, serializeCredential } from '../credential-record.ts';
 import type { StoredCredential } from '../credentials/credential-store.ts';
 import {
   HandoverDamagedError,

@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import type { CredentialId } from '../credential.ts';
-import { type Credential, isRenewable, serializeCredential } from '../credential.ts';
+import { type Credential, isRenewable } from '../credential.ts';
+import { serializeCredential } from '../credential-record.ts';
 import type { StoredCredential } from '../credentials/credential-store.ts';
 import { loginCommand, MOVED, notLoggedIn, notLoggedInNear, refused } from '../credentials/login-required.ts';
 import type { SealedCredentialStore } from '../credentials/sealed/sealed-credential-store.ts';

@@ -1,14 +1,8 @@
 import { inspect } from 'node:util';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import {
-  accountLabel,
-  type Credential,
-  canonicalResource,
-  parseCredential,
-  recordId,
-  serializeCredential,
-} from '../../src/credential.ts';
+import { accountLabel, type Credential, canonicalResource, recordId } from '../../src/credential.ts';
+import { parseCredential, serializeCredential } from '../../src/credential-record.ts';
 import { InvalidArgumentError, RecordDamagedError, RecordNewerError } from '../../src/errors.ts';
 import { quote } from '../../src/quote.ts';
 import { Secret } from '../../src/secret.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { serializeCredential } from '../../src/credential.ts';
+import { serializeCredential } from '../../src/credential-record.ts';
 import { sealBlob } from '../../src/handover/blob.ts';
 import { codeOf, parseCode } from '../../src/handover/code.ts';
 import { sampleCredential } from '../support/homes/credential.ts';

@@ -1,7 +1,8 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Credential, parseCredential, serializeCredential } from '../../src/credential.ts';
+import type { Credential } from '../../src/credential.ts';
+import { parseCredential, serializeCredential } from '../../src/credential-record.ts';
 import { sealBlob } from '../../src/handover/blob.ts';
 import { parseCode } from '../../src/handover/code.ts';
 import { findLogins, moveLogin } from '../../src/import/move.ts';

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type Credential, parseCredential, serializeCredential } from '../../src/credential.ts';
+import type { Credential } from '../../src/credential.ts';
+import { parseCredential, serializeCredential } from '../../src/credential-record.ts';
 import { InvalidArgumentError } from '../../src/errors.ts';
 import { Secret } from '../../src/secret.ts';
 import { acceptExternalCredential } from '../../src/transfer/accept-external.ts';

@@ -1,6 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
-import { type Credential, serializeCredential } from '../../src/credential.ts';
+import type { Credential } from '../../src/credential.ts';
+import { serializeCredential } from '../../src/credential-record.ts';
 import { type BlobHeader, sealBlob } from '../../src/handover/blob.ts';
 import { parseCode } from '../../src/handover/code.ts';
 import { Secret } from '../../src/secret.ts';

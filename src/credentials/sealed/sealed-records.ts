@@ -1,10 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import {
-  type Credential,
-  type CredentialId,
-  parseCredential,
-  serializeCredential,
-} from '../../credential.ts';
+import type { Credential, CredentialId } from '../../credential.ts';
+import { parseCredential, serializeCredential } from '../../credential-record.ts';
 import {
   HoldfastError,
   RecordDamagedError,

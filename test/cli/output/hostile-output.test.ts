@@ -1,7 +1,8 @@
 import { cp, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { type Credential, CredentialId, serializeCredential } from '../../../src/credential.ts';
+import { type Credential, CredentialId } from '../../../src/credential.ts';
+import { serializeCredential } from '../../../src/credential-record.ts';
 import { sealBlob } from '../../../src/handover/blob.ts';
 import { parseCode } from '../../../src/handover/code.ts';
 import { sampleCredential } from '../../support/homes/credential.ts';

@@ -1,6 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Credential, CredentialId, parseCredential, recordId } from '../../../src/credential.ts';
+import { type Credential, CredentialId, recordId } from '../../../src/credential.ts';
+import { parseCredential } from '../../../src/credential-record.ts';
 import { SealedCredentialStore } from '../../../src/credentials/sealed/sealed-credential-store.ts';
 import { defaultOpeners, KeyringResolution } from '../../../src/keyring/resolve.ts';
 import { SealingKeys } from '../../../src/keyring/sealing-key.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { createCipheriv, randomBytes } from 'node:crypto';
 import fc from 'fast-check';
-import { parseCredential, serializeCredential } from '../../../src/credential.ts';
+import { parseCredential, serializeCredential } from '../../../src/credential-record.ts';
 import { openBundle, sealBundle } from '../../../src/docker-agent/bundle.ts';
 import { credentialOf, parseStates, serializeStates, stateFor } from '../../../src/docker-agent/entry.ts';
 import { decryptItem, encryptItem, MAX_ITEM_BYTES } from '../../../src/keyring/file/file-item.ts';
