@@ -168,6 +168,11 @@ export function isRenewable({ tokens, grant }: Pick<Credential, 'tokens' | 'gran
   return tokens.refreshToken !== undefined || grant !== undefined;
 }
 
+/** Whether the tokens are bound to a key (DPoP, RFC 9449), so that a copy of them alone is of no use. */
+export function isKeyBound({ tokens, dpopKey }: Pick<Credential, 'tokens' | 'dpopKey'>): boolean {
+  return dpopKey !== undefined || tokens.tokenType.toLowerCase() === 'dpop';
+}
+
 /**
  * Returns the canonical URI of an MCP server (RFC 8707 section 2, MCP authorization "Canonical Server URI"): lower-case
  * scheme and host, no default port, no trailing slash if the path is the root. Other paths stay unchanged.

@@ -1,5 +1,4 @@
-import type { CredentialId } from '../credential.ts';
-import { type Credential, isRenewable } from '../credential.ts';
+import { type Credential, type CredentialId, isKeyBound, isRenewable } from '../credential.ts';
 import { serializeCredential } from '../credential-record.ts';
 import type { StoredCredential } from '../credentials/credential-store.ts';
 import type { CredentialLease, Replaced } from '../credentials/lease/credential-lease.ts';
@@ -36,7 +35,7 @@ export async function exportLogin(
   if (options.mode !== 'move') {
     await context.renew();
     const { credential } = credentialStore.newest(await found(credentialStore, id));
-    checkUnbound(credential);
+    checkExportable(credential);
     await options.deliver(exported(accessTokenOf(departing(credential))));
     return;
   }
@@ -47,7 +46,7 @@ export async function exportLogin(
     if (current === undefined) throw notLoggedIn(id);
     const { credential } = current;
     checkMovable(credential);
-    checkUnbound(credential);
+    checkExportable(credential);
     await checkNothingInDoubt(lease, credential);
     // Reserve space for the tombstone first: a login must not leave if its move cannot be recorded.
     const room = await credentialStore.reserve(current);
@@ -119,8 +118,9 @@ function exported(credential: Credential): ExportedLogin {
   };
 }
 
-function checkUnbound({ resource, account, tokens, dpopKey }: Credential): void {
-  if (dpopKey === undefined && tokens.tokenType.toLowerCase() !== 'dpop') return;
+function checkExportable(credential: Credential): void {
+  if (!isKeyBound(credential)) return;
+  const { resource, account } = credential;
   throw new InvalidArgumentError(
     `The login to ${resource} is bound to a key (DPoP, RFC 9449), which never leaves its machine in the clear.`,
     {

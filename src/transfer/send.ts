@@ -1,6 +1,5 @@
 import * as v from 'valibot';
-import type { CredentialId } from '../credential.ts';
-import { type Credential, isRenewable } from '../credential.ts';
+import { type Credential, type CredentialId, isKeyBound, isRenewable } from '../credential.ts';
 import { serializeCredential } from '../credential-record.ts';
 import type { StoredCredential } from '../credentials/credential-store.ts';
 import { loginCommand, MOVED, notLoggedIn, notLoggedInNear, refused } from '../credentials/login-required.ts';
@@ -62,7 +61,7 @@ async function sendAccessToken(sending: Sending): Promise<SendResult> {
   const found = await context.credentialStore.find(name);
   if (found === undefined) throw notLoggedIn(name);
   const credential = context.credentialStore.newest(found.held).credential;
-  checkUnbound(credential);
+  checkSendableCopy(credential);
   await confirm(sending);
   return sealed(sending, accessTokenOf(credential));
 }
@@ -194,8 +193,9 @@ export function accessTokenOf(credential: Credential): Credential {
   };
 }
 
-function checkUnbound({ resource, account, tokens, dpopKey }: Credential): void {
-  if (dpopKey === undefined && tokens.tokenType.toLowerCase() !== 'dpop') return;
+function checkSendableCopy(credential: Credential): void {
+  if (!isKeyBound(credential)) return;
+  const { resource, account } = credential;
   throw new InvalidArgumentError(
     `The access token of ${resource} is bound to a key (DPoP, RFC 9449), and is of no use without it; a key has one holder.`,
     {
