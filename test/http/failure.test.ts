@@ -56,12 +56,15 @@ describe('an unusable answer', () => {
     process.on('uncaughtException', hear).on('unhandledRejection', hear);
     onTestFinished(() => void process.off('uncaughtException', hear).off('unhandledRejection', hear));
     const codings = Array.from({ length: 200 }, () => 'gzip').join(',');
+    const connections: Promise<unknown>[] = [];
     const server = await hostileServer({
       '/coded': (_request, response) => {
+        connections.push(once(response, 'close'));
         response.writeHead(200, { 'content-encoding': codings }).write('x');
         setTimeout(() => response.destroy(), 50);
       },
       '/cut': (_request, response) => {
+        connections.push(once(response, 'close'));
         response.writeHead(200, { 'content-length': '100' }).write('x');
         setTimeout(() => response.socket?.resetAndDestroy(), 20);
       },
@@ -72,7 +75,10 @@ describe('an unusable answer', () => {
     await failing(get(`${server.origin}/cut`, options));
     await send(`${server.origin}/cut`, { method: 'POST', headersOnly: true, ...options });
     caller.abort();
-    await new Promise((resolve) => setTimeout(resolve, 400));
+    // Node fires timers of one duration in the order in which they were set: the requests' own timers would fire first.
+    await new Promise((resolve) => setTimeout(resolve, options.timeoutMs));
+    await Promise.all(connections);
+    await new Promise(setImmediate);
     expect(later).toEqual([]);
   });
 });

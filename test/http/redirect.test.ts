@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { TimeoutError, UnsafeUrlError } from '../../src/errors.ts';
 import { type Request, send } from '../../src/http/request.ts';
 import { failing } from '../support/failing.ts';
@@ -43,11 +43,13 @@ describe('a redirect', () => {
   });
 
   test('applies one timeout to all steps of a redirect', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    onTestFinished(() => void vi.useRealTimers());
     const slowly =
       (location: string): Handler =>
-      async (request, response) => {
-        await new Promise((resolve) => setTimeout(resolve, 500));
-        await to(location)(request, response);
+      (request, response) => {
+        vi.advanceTimersByTime(500);
+        return to(location)(request, response);
       };
     const server = await hostileServer({
       '/1': slowly('/2'),
@@ -56,6 +58,7 @@ describe('a redirect', () => {
       '/4': {},
     });
     expect(await failing(get(`${server.origin}/1`, { timeoutMs: 1200 }))).toBeInstanceOf(TimeoutError);
+    expect(server.requests).toEqual(['GET /1', 'GET /2', 'GET /3']);
   });
 
   test.each([

@@ -10,6 +10,7 @@ import { Secret } from '../../src/secret.ts';
 import { temporaryDirectory } from '../support/homes/home.ts';
 import { partsAt, vaultAt } from '../support/homes/vault.ts';
 import { type Servers, startServers } from '../support/servers/servers.ts';
+import { watchedTimers } from '../support/waits.ts';
 import { type PeerHome, peerHome } from './peer-home.ts';
 
 let servers: Servers;
@@ -29,6 +30,9 @@ async function moved(at: PeerHome) {
   expect(await moveLogin(found, at, vault, { issuer: servers.issuer })).toMatchObject({ outcome: 'moved' });
   return { vault, found };
 }
+
+/** The pause between two attempts at another program's lock, in milliseconds. */
+const PAUSE = { fromMs: 25, toMs: 75 };
 
 /** Returns the sealed backup files by name. */
 async function sealedAt({ home }: PeerHome): Promise<Readonly<Record<string, string>>> {
@@ -190,8 +194,9 @@ describe('restoring a backup', () => {
     const lock = `${found.file}.lock`;
     await mkdir(lock);
     await writeFile(join(lock, 'owner.theirs'), 'theirs');
+    const timers = watchedTimers();
     const restored = restoreBackup(backup, at, vault);
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    await timers.seeWaiting(restored, PAUSE);
     expect(await readFile(found.file, 'utf8')).toBe(left);
     await rm(lock, { recursive: true });
     await restored;
@@ -227,8 +232,9 @@ describe('the program’s lock', () => {
     const before = await at.files();
     const [found] = (await findLogins(at.peer, at.context)).logins;
     const lock = await LOCKS[id]?.(at, found?.file ?? '');
-    const taken = found?.take();
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    const timers = watchedTimers();
+    const taken = (found as FoundLogin).take();
+    await timers.seeWaiting(taken, PAUSE);
     expect(await at.files()).toMatchObject(before);
     await rm(lock ?? '', { recursive: true });
     expect(await taken).toBe('taken');

@@ -6,7 +6,6 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { KeyringBrokenError, KeyringLockedError } from '../../src/errors.ts';
 import { findLogins, moveLogin } from '../../src/import/move.ts';
 import type { FoundLogin } from '../../src/import/source.ts';
-import { sleep } from '../../src/system/locks/keyed-mutex.ts';
 import { acquireLock } from '../../src/system/locks/lock.ts';
 import { loadKernelKeyring, RING } from '../../src/system/os/kernel-keyring.ts';
 import { temporaryDirectory } from '../support/homes/home.ts';
@@ -15,6 +14,7 @@ import { NO_KEYCTL } from '../support/keyrings/keyctl.ts';
 import { type Bus, NO_SECRET_SERVICE, privateBus } from '../support/keyrings/secret-service.ts';
 import { requirement } from '../support/requirement.ts';
 import { type Servers, startServers } from '../support/servers/servers.ts';
+import { watchedTimers } from '../support/waits.ts';
 import { type PeerHome, peerHome } from './peer-home.ts';
 
 const NO_LIBRARY = requirement(
@@ -40,6 +40,9 @@ const TOKEN_FILES: Readonly<Record<string, string>> = {
 };
 /** The attribute in which the program's library stores the account: the keyring crate, or keytar (libsecret). */
 const ATTRIBUTE: Readonly<Record<string, string>> = { gemini: 'account' };
+
+/** Time limit of a wait for a lock of Codex or goose, in milliseconds. */
+const LOCK_LIMIT = { fromMs: 60_000, toMs: 60_000 };
 
 interface Item {
   readonly service: string;
@@ -322,9 +325,9 @@ describe.skipIf(NO_SECRET_SERVICE)('logins in the Secret Service', () => {
     const found = await only(at);
     const name = createHash('sha256').update(one.account).digest('hex');
     const held = await acquireLock(join(locks, `${name}.lock`), { waitMs: 0 });
+    const timers = watchedTimers();
     const taken = found.take();
-    // Without the lock, it would take only some milliseconds.
-    expect(await Promise.race([taken, sleep(500).then(() => 'waits')])).toBe('waits');
+    await timers.seeWaiting(taken, LOCK_LIMIT);
     const refreshed = one.text.replace(at.login.tokens.refresh_token, 'a-newer-refresh-token');
     keep(bus, { ...one, text: refreshed });
     await held.release();
@@ -337,8 +340,9 @@ describe.skipIf(NO_SECRET_SERVICE)('logins in the Secret Service', () => {
     const { at } = await inKeyring('goose', bus);
     const found = await only(at);
     const held = await acquireLock(join(at.directory, '.config/goose/secrets.yaml.lock'), { waitMs: 0 });
+    const timers = watchedTimers();
     const taken = found.take();
-    expect(await Promise.race([taken, sleep(500).then(() => 'waits')])).toBe('waits');
+    await timers.seeWaiting(taken, LOCK_LIMIT);
     await held.release();
     expect(await taken).toBe('taken');
   });

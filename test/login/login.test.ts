@@ -324,11 +324,18 @@ describe('the end of a login', () => {
       },
     });
     let page: { status: number; text: string } | undefined;
+    let elsewhere = '';
     const login = vaultAt(home, { store }).vault.login(servers.resource, {
-      interaction: { authorize: async (url) => void browse(url).then((last) => (page = last)) },
+      interaction: {
+        authorize: async (url) => {
+          elsewhere = new URL('/elsewhere', new URL(url).searchParams.get('redirect_uri') ?? '').href;
+          void browse(url).then((last) => (page = last));
+        },
+      },
     });
     await reached.opened;
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    // The callback server answers a later request first.
+    expect((await fetch(elsewhere)).status).toBe(404);
     expect(page).toBeUndefined();
     may.open();
     await login;

@@ -4,8 +4,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vite
 import { StorageFullError, VaultClosedError } from '../../src/errors.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
 import type { RecordStore } from '../../src/store/record-store.ts';
-import { temporaryHome } from '../support/homes/home.ts';
-import { storeAround } from '../support/homes/store.ts';
+import { type Home, temporaryHome } from '../support/homes/home.ts';
+import { gate, storeAround } from '../support/homes/store.ts';
 import {
   accepted,
   change,
@@ -35,7 +35,7 @@ function lookEachTime(): void {
   vi.spyOn(performance, 'now').mockImplementation(() => (clock += 1000));
 }
 
-async function storedGeneration(home: Parameters<typeof stored>[0]): Promise<number> {
+async function storedGeneration(home: Home): Promise<number> {
   return (await stored(home, servers.resource)).credential.generation;
 }
 
@@ -191,9 +191,9 @@ describe('new tokens that the store cannot save', () => {
 });
 
 describe('a refresh in progress', () => {
-  async function underWay() {
+  async function underWay(storeOf?: (home: Home) => RecordStore) {
     const home = await temporaryHome();
-    const { vault } = await loggedIn(home, servers.resource);
+    const { vault } = await loggedIn(home, servers.resource, { store: storeOf?.(home) });
     const endpoint = gatedTokenEndpoint(servers.issuer);
     await useTokenEndpoint(home, servers.resource, endpoint.handler);
     await expire(home, servers.resource);
@@ -204,15 +204,28 @@ describe('a refresh in progress', () => {
   }
 
   test('close waits for a refresh in progress, and its answer is stored', async () => {
-    const { home, vault, token, endpoint } = await underWay();
-    let closed = false;
-    const closing = vault.close().then(() => {
-      closed = true;
+    const steps: string[] = [];
+    const { home, vault, token, endpoint } = await underWay(({ layout, environment }) => {
+      const inner: RecordStore = new DirectoryStore(layout, environment);
+      return storeAround(inner, {
+        cas: async (...arguments_) => {
+          const written = await inner.cas(...arguments_);
+          steps.push('record written');
+          return written;
+        },
+        close: async () => {
+          steps.push('store closed');
+          await inner.close();
+        },
+      });
     });
-    await new Promise((resolve) => setTimeout(resolve, 200));
-    expect(closed).toBe(false);
+    steps.length = 0;
+    const closing = vault.close().then(() => steps.push('vault closed'));
+    // A vault with nothing to wait for closes meanwhile.
+    await vaultAt(home).vault.close();
     endpoint.open();
     await closing;
+    expect(steps).toEqual(['record written', 'store closed', 'vault closed']);
     const { credential } = await stored(home, servers.resource);
     expect(credential.generation).toBe(2);
     expect((await token).token.equals(credential.tokens.accessToken)).toBe(true);
@@ -282,12 +295,21 @@ describe('a refresh in progress', () => {
 
 describe('a vault that closes', () => {
   test('close does not wait for the lease of another process', async () => {
-    const { home, vault } = await loggedIn(await temporaryHome(), servers.resource);
+    const { home } = await loggedIn(await temporaryHome(), servers.resource);
     const held = await expire(home, servers.resource);
-    const lease = await partsAt(home).store.lock(held.address.id, { waitMs: 0 });
+    const { store: inner } = partsAt(home);
+    const lease = await inner.lock(held.address.id, { waitMs: 0 });
+    const wanted = gate();
+    const store = storeAround(inner, {
+      lock: (...arguments_) => {
+        wanted.open();
+        return inner.lock(...arguments_);
+      },
+    });
+    const { vault } = vaultAt(home, { store });
     const token = vault.token(servers.resource);
     token.catch(() => {});
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await wanted.opened;
     await vault.close();
     await expect(token).rejects.toBeInstanceOf(VaultClosedError);
     await lease.release();
