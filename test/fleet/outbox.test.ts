@@ -14,6 +14,7 @@ import {
   engineProcess,
   kill,
   LEASE_MS,
+  lapse,
   machine,
   PATIENCE_MS,
   putLogin,
@@ -230,6 +231,10 @@ describe('a late answer, at a server that honours the newest answer', () => {
     server.hooks.after = undefined;
     held.engine.cut.clear();
     heal();
+    // It waits for the claim of the process that died.
+    const claims = () => held.engine.calls.filter((call) => call === 'claim').length;
+    await expect.poll(claims, { timeout: 30_000 }).toBeGreaterThan(1);
+    shared.advance(LEASE_MS + 100);
     await late;
     shared.advance(LEASE_MS + PATIENCE_MS);
     const next = engineProcess(shared, at);
@@ -277,9 +282,7 @@ async function followedBy(
   const stopped = engineProcess(shared, at);
   const late = stopped.vault.token(RESOURCE, { timeoutMs: 1500 }).catch(() => {});
   await answers[0]?.made;
-  stopped.engine.cut.add('renew');
-  shared.advance(LEASE_MS + 100);
-  await new Promise((resolve) => setTimeout(resolve, LEASE_MS));
+  lapse(stopped, shared);
   const next = engineProcess(shared, at);
   if (beforeItSends) {
     const claim = next.engine.claim.bind(next.engine);

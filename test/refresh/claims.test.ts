@@ -13,6 +13,7 @@ import {
   engineProcess,
   kill,
   LEASE_MS,
+  lapse,
   machine,
   PATIENCE_MS,
   putLogin,
@@ -60,14 +61,6 @@ function hold({ hooks }: Server, requests: number) {
   return answers as [(typeof answers)[0], ...typeof answers];
 }
 
-/** Stops the renewals of a process, and lets its lease lapse. */
-async function lapse(one: ReturnType<typeof engineProcess>, shared: SharedMemory): Promise<void> {
-  one.engine.cut.add('renew');
-  shared.advance(LEASE_MS + 100);
-  // The lease also lapses by the process's own clock.
-  await new Promise((resolve) => setTimeout(resolve, LEASE_MS));
-}
-
 describe('several holders of one credential at one engine', () => {
   test('ten processes at once send the refresh token once, and all get the same token', async () => {
     const { server, open } = await fleet();
@@ -103,7 +96,7 @@ describe('several holders of one credential at one engine', () => {
     };
     const late = stopped.vault.token(RESOURCE);
     await reached.opened;
-    await lapse(stopped, shared);
+    lapse(stopped, shared);
     const got = await open().vault.token(RESOURCE);
     go.open();
     expect((await late).token.equals(got.token)).toBe(true);
@@ -143,7 +136,7 @@ describe('several holders of one credential at one engine', () => {
       const stopped = open();
       const older = stopped.vault.token(RESOURCE);
       await first.made.opened;
-      await lapse(stopped, shared);
+      lapse(stopped, shared);
       const newer = open().vault.token(RESOURCE);
       await second?.made.opened;
       for (const [answer, token] of order === 'older first'
@@ -169,7 +162,7 @@ describe('several holders of one credential at one engine', () => {
     const stopped = open();
     const first = stopped.vault.token(RESOURCE);
     await answer.made.opened;
-    await lapse(stopped, shared);
+    lapse(stopped, shared);
     const second = open().vault.token(RESOURCE);
     answer.go.open();
     const [a, b] = await Promise.all([first, second]);
@@ -275,16 +268,15 @@ describe('several holders of one credential at one engine', () => {
   });
 
   test('learns nothing about the server from a request that was never sent', async () => {
-    const { at, server, open } = await fleet();
+    const { at, shared, server, open } = await fleet();
     const one = open();
     const claim = one.engine.claim.bind(one.engine);
     let lapsed = 0;
-    one.engine.cut.add('renew');
     one.engine.claim = async (request) => {
       const answer = await claim(request);
       if (lapsed < 3) {
         lapsed += 1;
-        await new Promise((resolve) => setTimeout(resolve, LEASE_MS));
+        lapse(one, shared);
       } else {
         one.engine.cut.clear();
       }
@@ -300,7 +292,7 @@ describe('several holders of one credential at one engine', () => {
     });
     const held = (await credentialStore.find(CredentialId.of(RESOURCE, undefined)))?.held;
     if (held === undefined) throw new Error('It is gone.');
-    const { credential } = await refresh.refresh(held, { leaseMs: 5000, waitMs: 10_000 });
+    const { credential } = await refresh.refresh(held, { leaseMs: 5000, waitMs: 10 * LEASE_MS });
     expect(lapsed).toBe(3);
     expect(server.presented).toHaveLength(1);
     expect(await policy.of(credential)).toBe('unknown');
@@ -340,7 +332,7 @@ describe('several holders of one credential at one engine', () => {
     const stopped = open();
     const first = stopped.vault.token(RESOURCE);
     await answer.made.opened;
-    await lapse(stopped, shared);
+    lapse(stopped, shared);
     server.hooks.before = (n, response) => {
       if (n < 2) return false;
       response.writeHead(400, { 'content-type': 'application/json' }).end('{"error":"invalid_grant"}');

@@ -16,7 +16,7 @@ import {
   authorizationServer,
   credentialsAt,
   engineProcess,
-  LEASE_MS,
+  lapse,
   machine,
   PATIENCE_MS,
   putLogin,
@@ -48,12 +48,10 @@ async function leases() {
     return { held, engine: process.engine, base };
   };
   /** Stops the renewals of a holder and lets its lease lapse, then runs `meanwhile`. */
-  const lapsed = async <T>({ engine }: Awaited<ReturnType<typeof lease>>, meanwhile: () => Promise<T>) => {
-    engine.cut.add('renew');
-    shared.advance(LEASE_MS + 100);
-    await new Promise((resolve) => setTimeout(resolve, LEASE_MS));
+  const lapsed = async <T>(holder: Awaited<ReturnType<typeof lease>>, meanwhile: () => Promise<T>) => {
+    lapse(holder, shared);
     const done = await meanwhile();
-    engine.cut.delete('renew');
+    holder.engine.cut.delete('renew');
     return done;
   };
   const stored = async () => (await storedAt(first.store, at))?.refreshToken;

@@ -18,6 +18,7 @@ import type { RecordStore } from '../../../src/store/record-store.ts';
 import { type Environment, processEnvironment } from '../../../src/system/environment.ts';
 import { layoutOf } from '../../../src/system/files/paths.ts';
 import { openVault } from '../../../src/vault/open.ts';
+import { Clocks } from '../../fleet/model/clocks.ts';
 import { memoryEngine, type SharedMemory, type WatchedEngine } from '../engines/memory-engine.ts';
 import { temporaryDirectory } from '../homes/home.ts';
 
@@ -28,8 +29,8 @@ import { temporaryDirectory } from '../homes/home.ts';
 
 export const RESOURCE = 'https://mcp.example.com/mcp';
 
-/** How long a claim lasts, in milliseconds. */
-export const LEASE_MS = 400;
+/** How long a claim lasts, in milliseconds: longer than a slow machine takes between two renewals. */
+export const LEASE_MS = 10_000;
 
 /** How much longer others wait for a silent holder, in milliseconds. */
 export const PATIENCE_MS = 5000;
@@ -264,6 +265,15 @@ function processAt(store: RecordStore, at: Machine, heal: () => void) {
     await Promise.race([vault.close(), new Promise((resolve) => setTimeout(resolve, 1500).unref())]);
   });
   return { store, vault, events };
+}
+
+/** Lets the lease of a process lapse that can no longer renew it: by the engine's clock, and by its own. */
+export function lapse({ engine }: { engine: WatchedEngine }, shared: SharedMemory): void {
+  engine.cut.add('renew');
+  shared.advance(LEASE_MS + 100);
+  const clocks = new Clocks();
+  onTestFinished(() => clocks.restore());
+  clocks.pass(LEASE_MS);
 }
 
 /** Ends a process as kill -9 does: none of its calls reach the engine any more. */
