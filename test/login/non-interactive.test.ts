@@ -10,8 +10,9 @@ import { temporaryHome } from '../support/homes/home.ts';
 import { accepted, change, expire, fingerprint, scripted, stored, vaultAt } from '../support/homes/vault.ts';
 import { secretsSeen } from '../support/leaks.ts';
 import { start, TYPESCRIPT } from '../support/processes/process.ts';
+import { countedSince } from '../support/servers/counted-since.ts';
 import { json } from '../support/servers/hostile-server.ts';
-import { type Counters, type Servers, startServers } from '../support/servers/servers.ts';
+import { type Servers, startServers } from '../support/servers/servers.ts';
 import { useTokenEndpoint } from '../support/servers/token-endpoint.ts';
 
 /* Client credentials at a real authorization server and a real MCP server, without a user. */
@@ -48,15 +49,6 @@ beforeAll(async () => {
 });
 afterAll(() => servers.stop());
 
-/** Returns the counts that have changed since `before`. */
-async function countedSince(before: Counters): Promise<Partial<Counters>> {
-  const now = await servers.counters();
-  const names = Object.keys(now) as (keyof Counters)[];
-  return Object.fromEntries(
-    names.map((name) => [name, now[name] - before[name]]).filter(([, count]) => count !== 0),
-  );
-}
-
 const ONE_GRANT = { tokenRequests: 1, clientCredentialsGrants: 1 };
 
 /** Makes a home that holds only a login of that client. */
@@ -92,7 +84,7 @@ describe('a login by client credentials', () => {
         grant: 'client_credentials',
         state: 'fresh',
       });
-      expect(await countedSince(before)).toEqual(ONE_GRANT);
+      expect(await countedSince(servers, before)).toEqual(ONE_GRANT);
       expect(await vault.logout(servers.resource)).toMatchObject({ removed: 1, revocation: 'revoked' });
       expect(await accepted(servers.resource, token)).toBe(false);
     },
@@ -190,7 +182,7 @@ describe('options that cannot succeed', () => {
       const login = vault.login(servers.resource, options);
       await expect(login).rejects.toThrow(InvalidArgumentError);
       await expect(login).rejects.toThrow(message);
-      expect(await countedSince(before)).toEqual({});
+      expect(await countedSince(servers, before)).toEqual({});
       expect((await vault.list()).credentials).toEqual([]);
     },
   );
@@ -246,7 +238,7 @@ describe('a refusal by the server', () => {
     await expire(home, servers.resource);
     const before = await servers.counters();
     await expect(vault.token(servers.resource)).rejects.toMatchObject({ error: 'invalid_client' });
-    expect(await countedSince(before)).toEqual({ tokenRequests: 1, tokenErrors: 1 });
+    expect(await countedSince(servers, before)).toEqual({ tokenRequests: 1, tokenErrors: 1 });
     const { credential } = await stored(home, servers.resource);
     expect(credential.loginRequired).toBeUndefined();
     expect(credential.tokens.accessToken.equals(first.tokens.accessToken)).toBe(true);
@@ -269,7 +261,7 @@ describe('an expired token', () => {
     expect(new Set(tokens.map(({ token }) => fingerprint(token))).size).toBe(1);
     expect(tokens.every(({ generation }) => generation === 2)).toBe(true);
     expect(await accepted(servers.resource, tokens[0]!.token)).toBe(true);
-    expect(await countedSince(before)).toEqual(ONE_GRANT);
+    expect(await countedSince(servers, before)).toEqual(ONE_GRANT);
   });
 
   test('refreshes once for two processes, which get the same token', async () => {
@@ -289,7 +281,7 @@ describe('an expired token', () => {
     const { tokens } = (await stored(home, servers.resource)).credential;
     const expected = { generation: 2, fingerprint: fingerprint(tokens.accessToken) };
     expect(answers.map(({ out }) => JSON.parse(out))).toEqual([expected, expected]);
-    expect(await countedSince(before)).toEqual(ONE_GRANT);
+    expect(await countedSince(servers, before)).toEqual(ONE_GRANT);
   });
 
   test('refreshes a token that the MCP server rejected', async () => {
@@ -306,6 +298,6 @@ describe('an expired token', () => {
     await servers.behave({ token: '500', times: 1 });
     const before = await servers.counters();
     expect(await vault.token(servers.resource)).toMatchObject({ generation: 2 });
-    expect(await countedSince(before)).toEqual({ tokenRequests: 2, clientCredentialsGrants: 1 });
+    expect(await countedSince(servers, before)).toEqual({ tokenRequests: 2, clientCredentialsGrants: 1 });
   });
 });

@@ -3,7 +3,6 @@ import type { LoginInteraction } from '../../src/login/types.ts';
 import { Secret } from '../../src/secret.ts';
 import type { Home } from '../support/homes/home.ts';
 import { change, scripted } from '../support/homes/vault.ts';
-import type { Counters, Servers } from '../support/servers/servers.ts';
 
 /* Helpers that the tests of `holdfast/mcp` share. */
 
@@ -26,16 +25,6 @@ export function call(method: string, params: object = {}): Call {
       'mcp-protocol-version': '2025-06-18',
     },
     body: JSON.stringify({ jsonrpc: '2.0', id: 1, method, params }),
-  };
-}
-
-/** Returns what the server counted since `before`. */
-export async function countedSince(servers: Servers, before: Counters): Promise<Partial<Counters>> {
-  const now = await servers.counters();
-  return {
-    codeGrants: now.codeGrants - before.codeGrants,
-    refreshGrants: now.refreshGrants - before.refreshGrants,
-    grantsRevoked: now.grantsRevoked - before.grantsRevoked,
   };
 }
 

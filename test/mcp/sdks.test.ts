@@ -3,8 +3,9 @@ import { LoginRequiredError, TokenRenewedError } from '../../src/errors.ts';
 import { authProvider, oauthClientProvider } from '../../src/mcp/index.ts';
 import { temporaryHome } from '../support/homes/home.ts';
 import { expire, loggedIn, vaultAt } from '../support/homes/vault.ts';
+import { countedSince } from '../support/servers/counted-since.ts';
 import { type Servers, startServers } from '../support/servers/servers.ts';
-import { countedSince, countingBrowser, later, loseTokens, spoilAccessToken } from './calls.ts';
+import { countingBrowser, later, loseTokens, spoilAccessToken } from './calls.ts';
 import { ALONE, MINIMAL, WHOLE } from './clients.ts';
 
 let servers: Servers;
@@ -13,8 +14,7 @@ beforeAll(async () => {
 });
 afterAll(() => servers.stop());
 
-const NOTHING = { codeGrants: 0, refreshGrants: 0, grantsRevoked: 0 };
-const ONE_REFRESH = { ...NOTHING, refreshGrants: 1 };
+const ONE_REFRESH = { tokenRequests: 1, refreshGrants: 1 };
 
 /** Returns the error that Holdfast threw, out of any errors that the SDK wrapped around it. */
 async function failure(of: Promise<unknown>): Promise<Error> {
@@ -34,7 +34,7 @@ describe.each(Object.entries({ ...WHOLE, ...MINIMAL, ...ALONE }))('%s', (_name, 
     const client = await connect(vault, servers.resource);
     expect(await client.call()).toContain('You are alice.');
     await client.close();
-    expect(await countedSince(servers, before)).toEqual(NOTHING);
+    expect(await countedSince(servers, before)).toEqual({});
   });
 
   test('refreshes an expired token once for twenty calls at a time', async () => {
@@ -161,7 +161,7 @@ describe('oauthClientProvider', () => {
     await expect
       .poll(async () => (await provider.tokens())?.access_token, { timeout: 10_000 })
       .toBe(token.reveal());
-    expect(await countedSince(servers, before)).toEqual(NOTHING);
+    expect(await countedSince(servers, before)).toEqual({});
   });
 
   test('refuses to let the SDK log in by its own means', async () => {
