@@ -59,7 +59,7 @@ const anything = fc.oneof(
 export const CHALLENGES: readonly Target[] = [
   {
     name: 'challenge',
-    title: 'a challenge yields no more than its text holds, and what was understood reads back as the same',
+    title: 'reads from a challenge only what its text contains, and reads its own output back unchanged',
     runs: 1500,
     open: () => ({
       property: feed(anything, (header) => {
@@ -79,7 +79,7 @@ export const CHALLENGES: readonly Target[] = [
   },
   {
     name: 'challenge-rubbish',
-    title: 'well-formed challenges are kept whatever rubbish follows them',
+    title: 'keeps well-formed challenges when rubbish follows them',
     runs: 500,
     open: () => ({
       property: feed(fc.tuple(wellFormed, anything), ([challenges, rubbish]) => {
@@ -94,7 +94,7 @@ export const CHALLENGES: readonly Target[] = [
   },
   {
     name: 'challenge-wire',
-    title: 'a challenge that comes over the wire in several headers reads as it was meant',
+    title: 'reads a challenge that arrives in several headers as the server meant it',
     runs: 60,
     async open() {
       const headers: string[] = [];

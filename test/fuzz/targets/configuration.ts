@@ -127,7 +127,7 @@ const FORMATS: readonly {
 
 export const CONFIGURATION: readonly Target[] = FORMATS.map(({ name, slot, good, words }) => ({
   name: name.toLowerCase(),
-  title: `a configuration file in ${name} is read, or changed in one entry, or refused with its line`,
+  title: `reads a configuration file in ${name}, changes one entry of it, or refuses it and names the line`,
   runs: 600,
   async open() {
     const format = await formatOf(name);

@@ -18,7 +18,7 @@ const DIGITS = Array.from('0123456789ABCDEFGHJKMNPQRSTVWXYZ');
 export const HANDOVER: readonly Target[] = [
   {
     name: 'handover-code',
-    title: 'a hand-over code with any letter changed is refused',
+    title: 'refuses a hand-over code with a changed letter',
     runs: 1000,
     async open() {
       const { publicKey } = await generateHandoverKeys();
@@ -44,7 +44,7 @@ export const HANDOVER: readonly Target[] = [
   },
   {
     name: 'handover-blob',
-    title: 'an altered hand-over blob does not open',
+    title: 'refuses to open an altered hand-over blob',
     runs: 400,
     async open() {
       const keys = await generateHandoverKeys();

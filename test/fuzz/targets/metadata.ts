@@ -108,18 +108,17 @@ function ofServer(remote: string | undefined): Target['open'] {
 export const METADATA: readonly Target[] = [
   {
     name: 'server-metadata-here',
-    title:
-      'metadata of an authorization server on this machine yields safe endpoints of that issuer, or an error',
+    title: 'reads safe endpoints from the metadata of an issuer on this machine, or fails',
     open: ofServer(undefined),
   },
   {
     name: 'server-metadata-remote',
-    title: 'metadata of a remote authorization server yields safe endpoints of that issuer, or an error',
+    title: 'reads safe endpoints from the metadata of a remote issuer, or fails',
     open: ofServer('mcp.example.com'),
   },
   {
     name: 'resource-metadata',
-    title: 'metadata of a resource yields that resource’s name and an issuer that it named, or an error',
+    title: 'reads a resource’s own name and an issuer from its metadata, or fails',
     async open() {
       let body = '';
       const authorized: string[] = [];

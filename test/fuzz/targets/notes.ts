@@ -44,7 +44,7 @@ async function directory() {
 export const NOTES: readonly Target[] = [
   {
     name: 'lease-note',
-    title: 'a note on a lease makes nobody wait longer than an hour, and says only what can be shown',
+    title: 'waits at most an hour for any note on a lease, and shows only safe text of it',
     runs: 1000,
     open() {
       const credential = sampleCredential(URL);
@@ -89,7 +89,7 @@ export const NOTES: readonly Target[] = [
   },
   {
     name: 'settings',
-    title: 'config.json is read, or refused with the place that is wrong',
+    title: 'reads config.json, or refuses it and names the wrong entry',
     runs: 400,
     async open() {
       const { path, close } = await directory();
@@ -131,7 +131,7 @@ export const NOTES: readonly Target[] = [
   },
   {
     name: 'exported-login',
-    title: 'a login on standard input is stored with values that a server could have sent, or is refused',
+    title: 'stores a login from standard input only with values that a server could have sent',
     runs: 150,
     async open() {
       const { path, close } = await directory();

@@ -48,7 +48,7 @@ const WORDS = [
 
 export const PEER_FILES: readonly Target[] = PEERS.map((id) => ({
   name: `import-${id}`,
-  title: `the files of ${id} yield logins, or an error that shows no token`,
+  title: `reads logins from the files of ${id}, or fails without showing a token`,
   runs: 150,
   async open() {
     const directory = await mkdtemp(join(tmpdir(), 'holdfast-fuzz-'));

@@ -133,7 +133,7 @@ const PASTED = [
 export const REDIRECTS: readonly Target[] = [
   {
     name: 'callback',
-    title: 'the callback server takes nothing but the right state, whatever bytes come, and that afterwards',
+    title: 'accepts only the right state at the callback server, also after arbitrary bytes',
     runs: 400,
     async open() {
       let asked = 0;
@@ -180,7 +180,7 @@ export const REDIRECTS: readonly Target[] = [
   },
   {
     name: 'callback-good',
-    title: 'a good redirect yields every parameter as it was sent, in however many pieces it comes',
+    title: 'reads every parameter of a good redirect, in however many pieces it arrives',
     runs: 60,
     open() {
       const parameters = fc.record({
@@ -216,7 +216,7 @@ export const REDIRECTS: readonly Target[] = [
   },
   {
     name: 'pasted-redirect',
-    title: 'a pasted text yields a code that it holds, a sentence on what is wrong, or the server’s refusal',
+    title: 'reads the code from a pasted text, or says what is wrong, or reports the server’s refusal',
     runs: 1000,
     open: () => ({
       property: feed(

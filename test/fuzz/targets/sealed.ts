@@ -42,7 +42,7 @@ const JSON_WORDS = ['{', '}', '[', ']', ':', ',', '"', 'null', '1e999', '-0', '"
 export const SEALED: readonly Target[] = [
   {
     name: 'record',
-    title: 'an altered record does not open',
+    title: 'refuses to open an altered record',
     runs: 1000,
     open() {
       const key = { kid: 'k', key: randomBytes(32) };
@@ -62,7 +62,7 @@ export const SEALED: readonly Target[] = [
   },
   {
     name: 'credential',
-    title: 'what a record held is a credential that is written as it was read, or is refused',
+    title: 'reads a credential from a record and writes it unchanged, or refuses it',
     runs: 1000,
     open() {
       const good = Buffer.from(serializeCredential(CREDENTIAL))
@@ -93,7 +93,7 @@ export const SEALED: readonly Target[] = [
   },
   {
     name: 'key-file',
-    title: 'an altered key file does not open, however many rounds it asks for',
+    title: 'refuses to open an altered key file, whatever number of rounds it asks for',
     runs: 200,
     async open() {
       const item = { key: 'sealing-key', data: Buffer.from(keyText([randomBytes(32)])) };
@@ -124,7 +124,7 @@ export const SEALED: readonly Target[] = [
   },
   {
     name: 'key-text',
-    title: 'a text of sealing keys yields keys of 32 bytes, or what is wrong with it and nothing of it',
+    title: 'reads sealing keys of 32 bytes from a text, or says what is wrong without quoting it',
     runs: 1000,
     open() {
       const keys = [randomBytes(32), randomBytes(32)];
@@ -149,7 +149,7 @@ export const SEALED: readonly Target[] = [
   },
   {
     name: 'docker-agent-bundle',
-    title: 'an altered bundle of docker-agent does not open, and what a bundle holds is checked',
+    title: 'refuses to open an altered bundle of docker-agent, and checks the contents of a valid one',
     runs: 600,
     open() {
       const key = randomBytes(32);
@@ -180,8 +180,7 @@ export const SEALED: readonly Target[] = [
   },
   {
     name: 'docker-agent-entry',
-    title:
-      'an entry of docker-agent, and what lies beside it, yields a credential or an error that shows no token',
+    title: 'reads a credential from an entry of docker-agent and its state, or fails without showing a token',
     runs: 1000,
     open() {
       const entry = {

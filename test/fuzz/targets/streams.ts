@@ -36,7 +36,7 @@ const MESSAGES = [
 export const STREAMS: readonly Target[] = [
   {
     name: 'dbus',
-    title: 'a D-Bus message is decoded within its bytes, or refused as malformed',
+    title: 'decodes a D-Bus message within its bytes, or refuses it as malformed',
     runs: 2000,
     open() {
       const base = { destination: 'a.b', path: '/a', interface: 'a.b', member: 'M' };
@@ -73,7 +73,7 @@ export const STREAMS: readonly Target[] = [
   },
   {
     name: 'event-stream',
-    title: 'a stream of events reads the same in any pieces, and ends at its limit',
+    title: 'reads the same events from a stream in any pieces, and stops at the size limit',
     runs: 1000,
     open: () => ({
       property: feed(
@@ -94,7 +94,7 @@ export const STREAMS: readonly Target[] = [
   },
   {
     name: 'lines',
-    title: 'lines read the same in any pieces, and one that is too long is dropped alone',
+    title: 'reads the same lines in any pieces, and drops only a line that is too long',
     runs: 1000,
     open: () => ({
       property: feed(
@@ -122,7 +122,7 @@ export const STREAMS: readonly Target[] = [
   },
   {
     name: 'json-rpc',
-    title: 'a JSON-RPC message is passed on as one line of the same values, or is none',
+    title: 'forwards a JSON-RPC message as one line with the same values, or rejects it',
     runs: 1000,
     open: () => ({
       property: feed(

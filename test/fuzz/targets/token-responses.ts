@@ -74,7 +74,7 @@ const headerText = fc.oneof(
 export const TOKEN_RESPONSES: readonly Target[] = [
   {
     name: 'token-response',
-    title: 'a token response yields a valid token with a sane life, or an error that shows nothing of it',
+    title: 'reads a valid token with a plausible lifetime from a token response, or fails without quoting it',
     runs: 500,
     async open() {
       const say = { status: 200, text: '' };
