@@ -23,10 +23,10 @@ const isLong = process.env['HOLDFAST_TEST_MODEL'] === 'long';
 const worlds = WORLDS.filter((world) => isLong || world.isLong !== true);
 
 describe('a login is lost only for the listed causes, and nobody waits forever', () => {
-  test.each(worlds.flatMap((world) => world.modes.map((mode) => ({ ...world, mode }))))(
-    '$title, at a $mode server',
-    (world) => {
-      const { counterexample, states } = explore(world);
+  test.each(worlds.flatMap((world) => world.modes.map((mode) => [world.title, mode, world] as const)))(
+    'loses a login only for the listed causes, and nobody waits forever: %s, at a %s server',
+    (_, mode, world) => {
+      const { counterexample, states } = explore({ ...world, mode });
       expect(counterexample, told(counterexample)).toBeUndefined();
       // Fewer states would mean that something is no longer explored.
       expect(states).toBeGreaterThan(150);
@@ -48,7 +48,8 @@ describe('a login is lost only for the listed causes, and nobody waits forever',
 });
 
 describe('a rule of the protocol that is taken away', () => {
-  test.each(MUTANTS)('$title', ({ rule, world, mode, broken }) => {
+  test.each(MUTANTS.map((mutant) => [mutant.title, mutant] as const))('%s', (_, mutant) => {
+    const { rule, world, mode, broken } = mutant;
     const { counterexample } = explore({
       ...(typeof world === 'string' ? worldOf(world) : world),
       mode,
@@ -64,7 +65,7 @@ describe('a rule of the protocol that is taken away', () => {
 });
 
 describe('a cause on the list that costs a login', () => {
-  test.each(CAUSES_LEFT)('$title', ({ cause, world, mode }) => {
+  test.each(CAUSES_LEFT.map((left) => [left.title, left] as const))('%s', (_, { cause, world, mode }) => {
     const excuse: Excuse = (state, at) => excused({ ...state, causes: state.causes & ~CAUSES[cause] }, at);
     expect(explore({ ...worldOf(world), mode }, { excuse }).counterexample).toBeDefined();
   });

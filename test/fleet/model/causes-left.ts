@@ -12,53 +12,65 @@ export const CAUSES_LEFT: readonly {
   readonly world: string;
   readonly mode: Mode;
 }[] = [
-  { cause: 'crashed', title: 'the only process with the answer died', world: 'two crashes', mode: 'strict' },
-  { cause: 'lost', title: 'the answer was lost on the network', world: 'two lost messages', mode: 'strict' },
+  {
+    cause: 'crashed',
+    title: 'a login is lost if the only process with the answer dies',
+    world: 'two crashes',
+    mode: 'strict',
+  },
+  {
+    cause: 'lost',
+    title: 'a login is lost if the network loses the answer',
+    world: 'two lost messages',
+    mode: 'strict',
+  },
   {
     cause: 'overslept',
-    title: 'a process was stopped with the answer for longer than lease and patience',
-    world: 'a stop, and two refreshes after each other',
+    title: 'a login is lost if a process is stopped with the answer for longer than lease and patience',
+    world: 'a stop and two refreshes in a row',
     mode: 'strict',
   },
   {
     cause: 'lapsed',
-    title: 'nobody knew that the server is strict, and a process was stopped for longer than its lease',
-    world: 'a stop, and two refreshes after each other',
+    title:
+      'a login is lost at a server not known as strict if a process is stopped for longer than its lease',
+    world: 'a stop and two refreshes in a row',
     mode: 'strict-unknown',
   },
   {
     cause: 'overtaken',
-    title: 'the network kept a request until the next one was answered',
+    title: 'a login is lost if the network delays a request until the next one is answered',
     world: 'two crashes',
     mode: 'grace',
   },
   {
     cause: 'shortWindow',
-    title: 'the server closed its window earlier than processes count with',
-    world: 'a window that closes early, and a stop',
+    title: 'a login is lost if the server closes its replay window earlier than processes assume',
+    world: 'a replay window that closes early, and a stop',
     mode: 'grace',
   },
   {
     cause: 'windowOver',
-    title: 'the window closed before anybody asked again',
-    world: 'a window that closes, a stop and a crash',
+    title: 'a login is lost if the replay window closes before any process asks again',
+    world: 'a replay window that closes, a stop and a crash',
     mode: 'grace',
   },
   {
     cause: 'clock',
-    title: 'the clock of the engine jumped over the lease of a process that was well',
-    world: 'a clock of the engine that jumps',
+    title: 'a login is lost if the engine’s clock jumps over the lease of a healthy process',
+    world: 'a jump of the engine’s clock',
     mode: 'strict',
   },
   {
     cause: 'forgotten',
-    title: 'a replica took over without the last write, and nobody who knew it had looked',
-    world: 'a fail-over without the last writes',
+    title:
+      'a login is lost if a replica takes over without the last write before a process that knows it looks',
+    world: 'a failover without the last writes',
     mode: 'strict',
   },
   {
     cause: 'refusedTwice',
-    title: 'the server refused a good token twice',
+    title: 'a login is lost if the server refuses a good token twice',
     world: 'two refusals of a good token',
     mode: 'strict',
   },
