@@ -4,7 +4,6 @@ import { fileURLToPath } from 'node:url';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
-import type { Transport } from '@modelcontextprotocol/sdk/shared/transport.js';
 import { defined } from '../../src/defined.ts';
 import { openVault } from '../../src/vault/open.ts';
 import { openSite, type Site } from './site.ts';
@@ -81,7 +80,7 @@ function connector(site: Site, token: string): (name: Name) => Promise<Connected
   return async (name) => {
     const client = new Client({ name: 'bench', version: '1.0.0' });
     const transport = transportOf(name);
-    await client.connect(transport as Transport);
+    await client.connect(transport);
     return {
       client,
       pid: transport instanceof StdioClientTransport ? (transport.pid ?? undefined) : undefined,

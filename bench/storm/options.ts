@@ -51,7 +51,9 @@ export function readOptions(args: readonly string[]): Options {
       json,
     };
   } catch (error) {
-    throw new Error(`${error instanceof Error ? error.message : String(error)}\n\n${USAGE}`);
+    throw new Error(`${error instanceof Error ? error.message : String(error)}\n\n${USAGE}`, {
+      cause: error,
+    });
   }
 }
 

@@ -80,6 +80,6 @@ export async function serveRedis(): Promise<Served> {
 }
 
 async function directoryOf(server: RedisServer): Promise<string> {
-  const [, directory = ''] = (await server.client().config('GET', 'dir')) as string[];
+  const [, directory = ''] = await server.client().config('GET', 'dir');
   return directory;
 }

@@ -93,7 +93,7 @@ function programTls() {
 
 /** Looks up a name as the system does and drops addresses that are not allowed. Node still tries several in turn. */
 function lookupWithin(wrongWith: Judge): LookupFunction {
-  const lookup = globalAgent.options.lookup ?? (dnsLookup as LookupFunction);
+  const lookup = globalAgent.options.lookup ?? dnsLookup;
   return (host, options, callback) =>
     lookup(host, { ...options, all: true }, (error, found, family) => {
       if (error !== null) return callback(error, []);

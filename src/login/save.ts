@@ -63,12 +63,13 @@ function allowMemory({ keys, report }: LoginContext, { requirePersistence }: Log
     // If the directory causes the problem, throw its error: the user can fix that.
     const storage = keys
       .problems()
+      .map(({ cause }) => cause)
       .find(
-        ({ cause }) =>
+        (cause) =>
           cause instanceof StorageUnsafeError ||
           cause instanceof StorageUnwritableError ||
           cause instanceof StorageUnreadableError,
-      )?.cause;
+      );
     if (storage !== undefined) throw storage;
     throw new KeyringAbsentError([message, ...reasons].join(' '), {
       hint: 'holdfast doctor says what each keyring lacks. To log in all the same, until this process ends: --allow-memory',

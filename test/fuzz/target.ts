@@ -39,11 +39,11 @@ export function feed<Input>(
   check: (input: Input) => void | Promise<void>,
 ): Opened['property'] {
   return (before) =>
-    fc.asyncProperty(inputs as fc.Arbitrary<unknown>, async (input) => {
+    fc.asyncProperty(inputs, async (input) => {
       before?.();
       const begin = process.cpuUsage();
       try {
-        await check(input as Input);
+        await check(input);
       } finally {
         checkPrototypes();
       }

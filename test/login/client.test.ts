@@ -86,7 +86,7 @@ describe('the client of a login', () => {
     ['its server has forgotten it', { loginRequired: { reason: 'gone', error: 'invalid_client', since: 0 } }],
     ['its secret has lapsed', { client: { ...former({}).client, clientSecretExpiresAt: 1 } }],
   ])('registers again when %s', (_when, changes) => {
-    expect(plan({}, { ...former({ source: 'dynamic' }), ...changes } as Credential)).toEqual({
+    expect(plan({}, { ...former({ source: 'dynamic' }), ...changes })).toEqual({
       by: 'registration',
     });
   });

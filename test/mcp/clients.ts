@@ -45,7 +45,7 @@ export async function v1(
   const client = new Client(INFO);
   const transport = new StreamableHTTPClientTransport(new URL(resource), options);
   // The SDK's own types fail under exactOptionalPropertyTypes.
-  await client.connect(transport as Parameters<typeof client.connect>[0]);
+  await client.connect(transport);
   return {
     call: async (name = 'whoami') => JSON.stringify(await client.callTool({ name, arguments: {} })),
     close: () => client.close(),

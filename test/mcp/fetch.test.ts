@@ -94,7 +94,7 @@ describe('a token that the server rejects', () => {
     await spoilAccessToken(home, servers.resource);
     const send = authorizedFetch(vault, servers.resource);
     const body = new Blob([whoami().body]).stream();
-    const first = await send(servers.resource, { ...whoami(), body, duplex: 'half' } as RequestInit);
+    const first = await send(servers.resource, { ...whoami(), body, duplex: 'half' });
     expect(first.status).toBe(401);
     const before = await servers.counters();
     expect((await send(servers.resource, whoami())).status).toBe(200);

@@ -45,7 +45,7 @@ describe('a leniency', () => {
 
     test('offers --trusted-issuer in the error, ready to paste', async () => {
       const at = await publishing(() => ({ issuer: OTHER }));
-      await expect(found(at, {})).rejects.toThrowError(
+      await expect(found(at, {})).rejects.toThrow(
         expect.objectContaining({ hint: expect.stringContaining(`--trusted-issuer '${OTHER}'`) }),
       );
     });

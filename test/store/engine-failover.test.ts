@@ -341,7 +341,7 @@ describe.skipIf(noRedis)('Redis', () => {
         .poll(() => server.client().info('persistence'))
         .toMatch(new RegExp(`rdb_bgsave_in_progress:0[^]*rdb_last_bgsave_status:${how}`));
     };
-    const [, directory] = (await server.client().config('GET', 'dir')) as string[];
+    const [, directory] = await server.client().config('GET', 'dir');
     await mkdir(join(directory ?? '', 'dump.rdb'));
     await saved('err');
     const refused = await store.cas(ADDRESS, await store.version(ADDRESS), 'two').catch((error) => error);

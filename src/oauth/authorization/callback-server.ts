@@ -245,7 +245,7 @@ async function listen(server: Server, host: string, port: number | undefined): P
     // The listener stays after startup. If a later accept fails, the browser repeats the request.
     server.on('error', (cause) => {
       const code = 'code' in cause ? cause.code : undefined;
-      if (code === 'EADDRNOTAVAIL' || code === 'EAFNOSUPPORT') reject(new NoSuchAddress());
+      if (code === 'EADDRNOTAVAIL' || code === 'EAFNOSUPPORT') return reject(new NoSuchAddress());
       const why = code === 'EADDRINUSE' ? 'is in use' : 'cannot be opened';
       const what = port === undefined ? `No port on ${host} can be opened` : `Port ${port} on ${host} ${why}`;
       reject(

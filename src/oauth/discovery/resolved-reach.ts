@@ -1,6 +1,6 @@
 import { lookup as dnsLookup } from 'node:dns';
 import { globalAgent } from 'node:https';
-import { isIP, type LookupFunction } from 'node:net';
+import { isIP } from 'node:net';
 import { isLoopback, type Reach } from '../../credential.ts';
 import { classify } from '../../http/addresses.ts';
 import { proxyFor } from '../../http/tunnel.ts';
@@ -30,7 +30,7 @@ function narrowest(addresses: readonly string[]): Reach {
 
 /** Returns an empty list if the name does not resolve in time. */
 function addressesOf(host: string): Promise<string[]> {
-  const lookup = globalAgent.options.lookup ?? (dnsLookup as LookupFunction);
+  const lookup = globalAgent.options.lookup ?? dnsLookup;
   return new Promise((resolve) => {
     const timer = setTimeout(() => resolve([]), LOOKUP_MS);
     lookup(host, { all: true }, (error, found) => {

@@ -94,7 +94,7 @@ export async function startOidcServer(): Promise<OidcServer> {
         scope: `offline_access ${SCOPE}`,
         resource,
         expiresWithSession: false,
-      } as never).save();
+      }).save();
       const family: Family = {
         endpoint: `${issuer}/token`,
         clientId: CLIENT,

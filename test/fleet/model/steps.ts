@@ -56,7 +56,7 @@ export function steps(before: State, configuration: Configuration, excuse: Excus
     change: (state: State, own: Process) => string | undefined | void,
   ) => {
     const state: State = { ...before, processes: before.processes.map((one) => ({ ...one })) };
-    const own = state.processes[who] ?? (state.processes[0] as Process);
+    const own = (state.processes[who] ?? state.processes[0]) as Process;
     const broken = change(state, own) ?? undefined;
     normalize(state);
     const isExcused = broken !== undefined && !ALWAYS.has(broken) && excuse(state, mode);

@@ -77,7 +77,7 @@ describe('a server that is not MCP', () => {
       'redirects to',
     ],
   ])('recognizes that %s is not an MCP server', async (_what, routes, message) => {
-    const found = await hostileServer(routes as Routes);
+    const found = await hostileServer(routes);
     const error = await failure(found);
     expect(error).toBeInstanceOf(NotAnMcpServerError);
     expect(error.message).toContain(message);

@@ -70,7 +70,7 @@ async function verified(
   const set = keys.get(jwksUri) ?? createRemoteJWKSet(new URL(jwksUri));
   keys.set(jwksUri, set);
   try {
-    return (await jwtVerify(token, set, { issuer, audience: resource })).payload as Claims;
+    return (await jwtVerify(token, set, { issuer, audience: resource })).payload;
   } catch (error) {
     // The token belongs to another server, or has expired.
     if (error instanceof errors.JOSEError) return undefined;
