@@ -6,8 +6,8 @@ import type { EngineStore } from './store/engine/engine-store.ts';
 import { openPostgresStore, type PostgresStoreOptions } from './store/postgres/pool.ts';
 
 export type { PostgresStoreOptions } from './store/postgres/pool.ts';
-export type { PostgresPool } from './store/postgres/postgres.ts';
 export { POSTGRES_SCHEMA_VERSION, postgresMigration } from './store/postgres/schema.ts';
+export type { PostgresPool } from './store/postgres/statement-runner.ts';
 
 /**
  * Makes a store in a PostgreSQL database.

@@ -52,6 +52,19 @@ export function isCollision(error: unknown): boolean {
   return ['40001', '40P01'].includes(codeOf(error));
 }
 
+/**
+ * The connection does not know the statement of that name (26000), has it already (42P05), or cannot use its plan since
+ * a migration (0A000). PgBouncer 1.21 and later says the first two in its words. Each is found before the statement
+ * runs, so nothing was changed.
+ */
+export function isNameRefused(error: unknown): boolean {
+  const code = codeOf(error);
+  return (
+    ['26000', '42P05', '0A000'].includes(code) ||
+    (code === '08P01' && messageOf(error).startsWith('prepared statement '))
+  );
+}
+
 /** The destination was written, but the source had changed, so the whole statement was undone. */
 export function isUndone(error: unknown): boolean {
   return codeOf(error) === '22012';

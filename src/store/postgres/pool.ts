@@ -4,7 +4,8 @@ import { EngineStore, type EngineStoreOptions, type LazyEngine } from '../engine
 import { isUncheckedTls } from '../engine/unchecked-tls.ts';
 import { type PostgresAddress, postgresAddress } from './address.ts';
 import { checkedSchema, checkedTenant } from './names.ts';
-import { PostgresEngine, type PostgresPool } from './postgres.ts';
+import { PostgresEngine } from './postgres.ts';
+import type { PostgresPool } from './statement-runner.ts';
 
 /** The database of the records. Pass `connectionString`, or a `pool` of your own, which you must close yourself. */
 export interface PostgresStoreOptions extends EngineStoreOptions {
@@ -36,6 +37,12 @@ type Pg = typeof import('pg');
 
 const POOL_MAX = 4;
 const TIMEOUT_MS = 5000;
+
+/**
+ * How long a connection lives, in seconds. The plan of a named statement suits the tables as they were when it was made.
+ * PostgreSQL makes it again after it has analyzed a table, which an operator may have turned off.
+ */
+const LIFETIME_SECONDS = 600;
 
 /**
  * Opens a store in PostgreSQL. It connects when it is first used.
@@ -88,6 +95,7 @@ export function postgresEngine(
         connectionString: address.connectionString,
         max,
         connectionTimeoutMillis: timeoutMs,
+        maxLifetimeSeconds: LIFETIME_SECONDS,
         allowExitOnIdle: true,
         application_name: 'holdfast',
         ...(options.ssl !== undefined && { ssl: options.ssl }),

@@ -1,5 +1,5 @@
 import { randomBytes, randomUUID } from 'node:crypto';
-import { HoldfastError, StoreUnreachableError, StoreUnsuitableError } from '../../errors.ts';
+import { HoldfastError, StoreUnsuitableError } from '../../errors.ts';
 import type {
   ClaimAnswer,
   ClaimEnd,
@@ -17,20 +17,11 @@ import type {
 import { outboxOrder } from '../outbox-entry.ts';
 import type { RecordAddress, RecordVersion, StoredRecord } from '../record-store.ts';
 import type { PostgresAddress } from './address.ts';
-import { isCollision, isUndone, leadsElsewhere, postgresError } from './errors.ts';
 import { examinePostgres, insistOn, type PostgresFinding } from './examination.ts';
 import { grantOf, numberOf, type Row, recordOf, textOf } from './row.ts';
 import { postgresMigration, postgresMigrationSteps } from './schema.ts';
+import { type PostgresPool, StatementRunner, UndoneError } from './statement-runner.ts';
 import { type PostgresStatements, postgresStatements } from './statements.ts';
-
-/** The part of a `pg` pool that is used here. */
-export interface PostgresPool {
-  query(query: {
-    readonly text: string;
-    readonly values?: unknown[];
-    readonly query_timeout?: number;
-  }): Promise<{ readonly rows: Record<string, unknown>[] }>;
-}
 
 export interface PostgresEngineOptions {
   readonly pool: PostgresPool;
@@ -50,7 +41,7 @@ export interface PostgresEngineOptions {
   readonly end: () => Promise<void>;
 }
 
-/** Maximum number of tries. A statement is retried when it collides with another and the server undoes it. */
+/** Maximum number of looks at a record whose lease row is older. */
 const TRIES = 3;
 
 /** No claim has this epoch. */
@@ -59,17 +50,14 @@ const NO_EPOCH = -1;
 /** Later than any time, but small enough for the server to add to one. In milliseconds. */
 const FOREVER_MS = 1e15;
 
-/** The whole statement was undone, because a part of it found nothing to change. */
-class UndoneError extends Error {}
-
 /** Stores sealed records in PostgreSQL 12 and later, directly or through PgBouncer in any mode. */
 export class PostgresEngine implements Engine {
   readonly id: string;
   readonly tenant: string;
   readonly #options: PostgresEngineOptions;
   readonly #say: PostgresStatements;
+  readonly #runner: StatementRunner;
   #sound: Promise<void> | undefined;
-  #renewals = 0;
   #ended: Promise<void> | undefined;
 
   constructor(options: PostgresEngineOptions) {
@@ -77,6 +65,12 @@ export class PostgresEngine implements Engine {
     this.tenant = options.tenant;
     this.#options = options;
     this.#say = postgresStatements(options.schema);
+    const renew = () => {
+      // The server is no longer the primary. Another one may be, and it must be checked first.
+      this.#sound = undefined;
+      options.renew?.();
+    };
+    this.#runner = new StatementRunner({ ...options, renew }, this.#say);
   }
 
   async read({ kid, id }: RecordAddress): Promise<StoredRecord | undefined> {
@@ -348,50 +342,8 @@ export class PostgresEngine implements Engine {
     return rows;
   }
 
-  async #run(text: string, values: unknown[] | undefined): Promise<Row[]> {
-    for (let tries = 1; ; tries += 1) {
-      const renewals = this.#renewals;
-      try {
-        return await this.#answered(text, values);
-      } catch (error) {
-        if (isUndone(error)) throw new UndoneError();
-        if (isCollision(error) && tries < TRIES) continue;
-        const failure = postgresError(error, this.id);
-        // If many calls meet the same server, only one replaces the connections.
-        if (leadsElsewhere(error) && renewals === this.#renewals) this.#renew();
-        throw failure;
-      }
-    }
-  }
-
-  /** The server is no longer the primary. Another one may be, and it must be checked first. */
-  #renew(): void {
-    this.#renewals += 1;
-    this.#sound = undefined;
-    this.#options.renew?.();
-  }
-
-  /**
-   * `pg` drops a connection that does not answer. This limit also ends the wait for a connection of the caller's pool.
-   */
-  async #answered(text: string, values: unknown[] | undefined): Promise<Row[]> {
-    const { pool, timeoutMs } = this.#options;
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => {
-        reject(
-          new StoreUnreachableError(`${this.id} has not answered for ${2 * timeoutMs} ms.`, {
-            hint: 'See whether it runs, and whether its pool has connections to spare; then try again.',
-          }),
-        );
-      }, 2 * timeoutMs);
-    });
-    try {
-      const query = { text, query_timeout: timeoutMs, ...(values && { values }) };
-      return (await Promise.race([pool.query(query), late])).rows;
-    } finally {
-      clearTimeout(timer);
-    }
+  #run(text: string, values: unknown[] | undefined): Promise<Row[]> {
+    return this.#runner.run(text, values);
   }
 }
 

@@ -14,6 +14,13 @@ const BIN = programs();
 export const NO_POSTGRES = requirement('PostgreSQL is not installed', BIN !== undefined);
 export const NO_OPENSSL = requirement('openssl is not installed', installed('openssl'));
 export const NO_PGBOUNCER = requirement('PgBouncer is not installed', installed('pgbouncer'));
+/** PgBouncer 1.21 and later can keep the names of prepared statements. Debian 12 has 1.18. */
+export const PGBOUNCER_KEEPS_NAMES = NO_PGBOUNCER === undefined && minorOfPgBouncer() >= 21;
+
+/** The path of one of PostgreSQL's programs. */
+export function postgresProgram(name: string): string {
+  return join(BIN ?? '', name);
+}
 
 const root = process.geteuid?.() === 0;
 const NOBODY = 65_534;
@@ -46,7 +53,7 @@ export async function startPostgres({ admission = '', tls }: PostgresSettings = 
   await chmod(directory, 0o700);
   const data = join(directory, 'data');
   const initdb = ['-D', data, '-U', 'owner', '-A', 'trust', '--no-sync', '--no-locale', '-E', 'UTF8'];
-  execFileSync(join(BIN ?? '', 'initdb'), initdb, { ...as, cwd: directory, stdio: 'ignore' });
+  execFileSync(postgresProgram('initdb'), initdb, { ...as, cwd: directory, stdio: 'ignore' });
   const rules = join(data, 'pg_hba.conf');
   await writeFile(rules, `${admission}\n${await readFile(rules, 'utf8')}`);
   if (tls !== undefined) {
@@ -79,7 +86,7 @@ export async function startReplica(
   const copy = ['-h', '127.0.0.1', '-p', String(through), '-U', 'owner', '-D', data];
   const how = ['--write-recovery-conf', '--checkpoint=fast', '--no-sync'];
   const options = { ...as, cwd: primary.directory };
-  await promisify(execFile)(join(BIN ?? '', 'pg_basebackup'), [...copy, ...how], options);
+  await promisify(execFile)(postgresProgram('pg_basebackup'), [...copy, ...how], options);
   const replica = await serverIn(primary.directory, data);
   await replica.start();
   return replica;
@@ -103,7 +110,7 @@ async function serverIn(directory: string, data: string): Promise<Postgres> {
     configure,
     url: (parameters = '', user = 'owner') => `postgres://${user}@127.0.0.1:${port}/postgres${parameters}`,
     start: async () => {
-      server = spawn(join(BIN ?? '', 'postgres'), ['-D', data], { ...as, cwd: directory, stdio: 'ignore' });
+      server = spawn(postgresProgram('postgres'), ['-D', data], { ...as, cwd: directory, stdio: 'ignore' });
       await untilReady(port);
     },
     crash: () => stop('SIGQUIT'),
@@ -124,8 +131,9 @@ export interface PgBouncer {
  * Starts PgBouncer in transaction mode, with fewer connections than clients ask for.
  *
  * @param to the port by which PgBouncer reaches the server
+ * @param more lines of its configuration
  */
-export async function startPgBouncer(postgres: Postgres, to = postgres.port): Promise<PgBouncer> {
+export async function startPgBouncer(postgres: Postgres, to = postgres.port, more = ''): Promise<PgBouncer> {
   const port = await freePort();
   const config = join(postgres.directory, 'pgbouncer.ini');
   const users = join(postgres.directory, 'users.txt');
@@ -133,7 +141,7 @@ export async function startPgBouncer(postgres: Postgres, to = postgres.port): Pr
   await writeFile(
     config,
     `[databases]\n* = host=127.0.0.1 port=${to}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = ${port}
-auth_type = trust\nauth_file = ${users}\npool_mode = transaction\nserver_login_retry = 0.1\ndefault_pool_size = 2\nunix_socket_dir =\n`,
+auth_type = trust\nauth_file = ${users}\npool_mode = transaction\nserver_login_retry = 0.1\ndefault_pool_size = 2\nunix_socket_dir =\n${more}\n`,
   );
   const bouncer = spawn('pgbouncer', [config], { ...as, cwd: postgres.directory, stdio: 'ignore' });
   await untilListening(port);
@@ -224,6 +232,11 @@ export async function startWire(to: number): Promise<Wire> {
   return wire;
 }
 
+function minorOfPgBouncer(): number {
+  const said = execFileSync('pgbouncer', ['--version'], { encoding: 'utf8' });
+  return Number(/^PgBouncer 1\.(\d+)/.exec(said)?.[1]);
+}
+
 function programs(): string | undefined {
   const base = '/usr/lib/postgresql';
   const versions = existsSync(base) ? readdirSync(base).sort((a, b) => Number(b) - Number(a)) : [];
@@ -259,7 +272,7 @@ async function untilReady(port: number): Promise<void> {
   const ready = ['-h', '127.0.0.1', '-p', String(port), '-q'];
   for (let tries = 0; tries < 400; tries += 1) {
     try {
-      await promisify(execFile)(join(BIN ?? '', 'pg_isready'), ready);
+      await promisify(execFile)(postgresProgram('pg_isready'), ready);
       return;
     } catch {
       await new Promise((resolve) => setTimeout(resolve, 50));
