@@ -19,7 +19,7 @@ function addressOf(index: number): RecordAddress {
 }
 
 /** To an engine a sealed record is text without pattern. */
-function newRecord(): string {
+export function newRecord(): string {
   return randomBytes(RECORD_CHARACTERS * 0.75).toString('base64url');
 }
 
