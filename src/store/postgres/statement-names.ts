@@ -16,6 +16,7 @@ import type { PostgresStatements } from './statements.ts';
 const REPEATED = [
   'read',
   'version',
+  'kidsOf',
   'create',
   'replace',
   'move',
