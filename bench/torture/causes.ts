@@ -81,7 +81,7 @@ export class Causes {
   ): string | undefined {
     const { mode, windowMs } = this.#evidence;
     // A strict server ends what is repeated, and only the loss of the first answer can excuse that.
-    if (isStrict(mode)) return pair && this.ofLoss(...pair);
+    if (isStrict(mode)) return pair && (this.ofLoss(...pair) ?? this.#claimCutShort(...pair));
     if (pair !== undefined && this.#lostByFailOver(...pair)) return 'a fail-over lost its write';
     if (refused.windowMs !== undefined) {
       const from = refused.at - refused.windowMs;
@@ -127,6 +127,22 @@ export class Causes {
       ?.sent.findLast((line) => line.port === port && line.sent <= receivedAt);
     if (sent === undefined || receivedAt - sent.sent < HELD_BACK_MS) return false;
     return sent.sent < (other.receivedAt ?? other.connectedAt) && receivedAt > other.connectedAt;
+  }
+
+  /**
+   * Whether the engine's clock, set ahead, ended the claim of `second` before its lease was over, so that `first` claimed and
+   * was answered beside it.
+   */
+  #claimCutShort(first: Presentation, second: Presentation): string | undefined {
+    const from = second.connectedAt - this.#evidence.leaseMs;
+    const isCut = this.#evidence.spans.some(
+      (span) =>
+        span.what === 'clock set' &&
+        (span.byMs ?? 0) > 0 &&
+        overlaps(span, from, second.connectedAt) &&
+        first.connectedAt >= span.from,
+    );
+    return isCut ? 'the engine’s clock was set' : undefined;
   }
 
   /** Whatever was wrong with the engine, or the way to it. */

@@ -156,6 +156,20 @@ describe('a login that could have been saved', () => {
     expect(judged({ log: TWICE, spans: [span] }).avoidable).toBe(1);
   });
 
+  test('excuses a loss when the clock of the engine ended a claim early, and in no other case of a written answer', () => {
+    const reader = worker('2.1', { calls: [given('access 1/0', 100)] });
+    const lossWith = (clock: Partial<Span>, secondAfter = 500) =>
+      judged({
+        log: [presents('0.1', ['0/0', '1/0'], 0), presents('1.1', ['0/0', undefined], secondAfter)],
+        histories: [worker('0.1'), worker('1.1'), reader],
+        spans: [{ what: 'clock set', from: BEGIN - 20, to: BEGIN - 10, byMs: 20_000, ...clock }],
+      });
+    expect(lossWith({})).toMatchObject({ avoidable: 0, unavoidable: { 'the engine’s clock was set': 1 } });
+    expect(lossWith({ byMs: -20_000 }).avoidable).toBe(1);
+    expect(lossWith({ from: BEGIN + 50, to: BEGIN + 60 }).avoidable).toBe(1);
+    expect(lossWith({}, 1500).avoidable).toBe(1);
+  });
+
   test('counts a loss as avoidable when an older answer replaced a newer one', () => {
     expect(judged({ mode: 'grace', log: SIBLING })).toMatchObject({ avoidable: 1, unavoidable: {} });
     const back: Span = { what: 'clock set', from: BEGIN + 50, to: BEGIN + 51, byMs: -2000 };

@@ -1,6 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { defined } from '../../src/defined.ts';
 import { StorageFullError, VaultClosedError } from '../../src/errors.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
 import type { RecordStore } from '../../src/store/record-store.ts';
@@ -193,7 +194,7 @@ describe('new tokens that the store cannot save', () => {
 describe('a refresh in progress', () => {
   async function underWay(storeOf?: (home: Home) => RecordStore) {
     const home = await temporaryHome();
-    const { vault } = await loggedIn(home, servers.resource, { store: storeOf?.(home) });
+    const { vault } = await loggedIn(home, servers.resource, defined({ store: storeOf?.(home) }));
     const endpoint = gatedTokenEndpoint(servers.issuer);
     await useTokenEndpoint(home, servers.resource, endpoint.handler);
     await expire(home, servers.resource);
