@@ -1,25 +1,24 @@
 /*
- * Builds dist/: the library with tsc, file by file, and the command as one file. Every process that wants a token
- * starts `holdfast token`, so its start time matters most. Sixty small files cost 33 ms, one bundle 8 ms, and the ESM
- * loader 9 ms more than CommonJS. Splitting the bundle was tried and was slower. V8 compiles a function when it is
- * called, so code that a command does not run costs little. Each further file costs a read and a resolution.
+ * Builds the package's dist/ (or the directory that is given): the library with tsc, file by file, and the command in
+ * chunks. Every process that wants a token starts `holdfast token`, and Node reads and compiles all that a command loads
+ * before it runs a line. So the command is CommonJS, which loads faster than ESM, minified, and split at each dynamic
+ * import: a command loads its own code only. Each further file costs a read and a resolution, so the code that every
+ * command needs is one chunk, and the rest of `token` and `headers` another. No chunk loads the entry, so it runs once.
  */
 import { execFileSync } from 'node:child_process';
-import { chmodSync, rmSync } from 'node:fs';
-import { build } from 'esbuild';
+import { chmodSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { build } from 'rolldown';
 
-rmSync('dist', { recursive: true, force: true });
-execFileSync(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'], {
-  stdio: 'inherit',
-});
-await build({
-  entryPoints: ['src/cli/bin.ts'],
-  outfile: 'dist/bin/holdfast.cjs',
-  bundle: true,
-  format: 'cjs',
+const dist = process.argv[2] ?? 'dist';
+const bin = join(dist, 'bin');
+
+rmSync(dist, { recursive: true, force: true });
+const tsc = ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json', '--outDir', dist];
+execFileSync(process.execPath, tsc, { stdio: 'inherit' });
+const { output } = await build({
+  input: { holdfast: 'src/cli/bin.ts' },
   platform: 'node',
-  target: 'node20',
-  minify: true,
   // These packages are native, or do not run when bundled. Each loads from the installed package at its first use.
   external: [
     '@aws-sdk/client-kms',
@@ -31,5 +30,40 @@ await build({
     'toml-eslint-parser',
     'yaml',
   ],
+  transform: { target: 'node20' },
+  output: {
+    dir: bin,
+    format: 'cjs',
+    strict: true,
+    minify: true,
+    entryFileNames: '[name].cjs',
+    chunkFileNames: 'chunks/[name]-[hash].cjs',
+    codeSplitting: {
+      // A group takes along what its modules import, except the modules of the groups before it.
+      groups: [
+        { name: 'main', test: /src\/cli\/(closed-prototypes|main)\.ts$|rolldown\/runtime/, priority: 2 },
+        { name: 'token', test: /src\/cli\/commands\/(token|headers)\.ts$/, priority: 1 },
+      ],
+    },
+  },
 });
-chmodSync('dist/bin/holdfast.cjs', 0o755);
+chmodSync(join(bin, 'holdfast.cjs'), 0o755);
+writeFileSync(join(bin, 'LICENSES.txt'), licensesOf(bundledPackages(output)));
+
+/** The directories of the packages whose code is in the chunks. */
+function bundledPackages(chunks) {
+  const files = chunks.flatMap(({ modules = {} }) => Object.keys(modules));
+  const directories = files.map((file) => /^.*node_modules\/(@[^/]+\/)?[^/]+/.exec(file)?.[0]);
+  return [...new Set(directories)].filter((directory) => directory !== undefined).sort();
+}
+
+/** The licenses of others ask for their text in each copy of the code. */
+function licensesOf(directories) {
+  const texts = directories.map((directory) => {
+    const { name, version } = JSON.parse(readFileSync(join(directory, 'package.json'), 'utf8'));
+    const file = readdirSync(directory).find((entry) => /^licen[cs]e/i.test(entry));
+    if (file === undefined) throw new Error(`${name} has no license file`);
+    return `${name} ${version}\n\n${readFileSync(join(directory, file), 'utf8').trim()}\n`;
+  });
+  return `The chunks beside this file contain code of these packages:\n\n${texts.join(`\n${'-'.repeat(72)}\n\n`)}`;
+}

@@ -4,21 +4,24 @@ import { builtinModules, createRequire } from 'node:module';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { builtPackage } from '../support/built.ts';
 import { temporaryDirectory } from '../support/homes/home.ts';
 import { seededHome } from '../support/homes/seeded-home.ts';
 import { start } from '../support/processes/process.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const DIST = join(ROOT, 'dist');
+let PACKAGE: string;
+let DIST: string;
 
 /** The layers from bottom to top, as in `npm run layers`. */
 const LAYERS = (createRequire(import.meta.url)('../../scripts/layers.cjs') as [string, string][]).map(
   ([, path]) => new RegExp(path.replace(/^\^src\//, '^').replaceAll('\\.ts', '\\.js')),
 );
 
-beforeAll(() => {
-  execFileSync(process.execPath, [join(ROOT, 'scripts/build.mjs')], { stdio: 'inherit' });
-});
+beforeAll(async () => {
+  PACKAGE = await builtPackage();
+  DIST = join(PACKAGE, 'dist');
+}, 300_000);
 
 interface Imports {
   readonly fixed: readonly string[];
@@ -126,9 +129,9 @@ describe('the built command', () => {
     const loaded = (err: string) => JSON.parse(err.trim().split('\n').at(-1) ?? '') as string[];
     const before = new Set(loaded(bare.err));
     const more = loaded(ours.err).filter((name) => !before.has(name));
-    expect(more.filter((name) => name.startsWith('/')).map((name) => relative(DIST, name))).toEqual([
-      'bin/holdfast.cjs',
-    ]);
+    const files = more.filter((name) => name.startsWith('/')).map((name) => relative(DIST, name));
+    expect(files).toContain('bin/holdfast.cjs');
+    expect(files.filter((name) => !/^bin\/(holdfast\.cjs|chunks\/[\w-]+\.cjs)$/.test(name))).toEqual([]);
     expect(
       more.filter((name) =>
         /^NativeModule (https?|_http_\w+|net|tls|dns|child_process|undici\S*|internal\/deps\/undici\S*)$/.test(
@@ -140,11 +143,25 @@ describe('the built command', () => {
 });
 
 describe('the package', () => {
+  test('the licenses of all bundled packages are beside the chunks', async () => {
+    const { dependencies } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8'));
+    const text = await readFile(join(DIST, 'bin/LICENSES.txt'), 'utf8');
+    const named = [...text.matchAll(/^([@\w/-]+) \d+\.\d+\.\d+$/gm)].map(([, name = '']) => name);
+    const chunks = await readdir(join(DIST, 'bin/chunks'));
+    const code = await Promise.all(chunks.map((name) => readFile(join(DIST, 'bin/chunks', name), 'utf8')));
+    const loaded = (name: string) =>
+      code.some((one) => new RegExp(`\\b(require|import)\\(.${name}.\\)`).test(one));
+    // A package is in the chunks, or loads from where it is installed.
+    const bundled = Object.keys(dependencies).filter((name) => !loaded(name));
+    expect(named.toSorted()).toEqual(bundled.toSorted());
+    expect(text.match(/Permission is hereby granted/g)).toHaveLength(named.length);
+  });
+
   test('the package holds the build and its documents, works once installed, and reports its version', async () => {
     const place = await temporaryDirectory();
     const packed = JSON.parse(
       execFileSync('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', place], {
-        cwd: ROOT,
+        cwd: PACKAGE,
         encoding: 'utf8',
         stdio: ['ignore', 'pipe', 'ignore'],
       }),

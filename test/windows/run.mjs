@@ -96,7 +96,8 @@ async function prepare(wine) {
     // Node refuses to run on an older Windows.
     await ran(wine, ['winecfg', '-v', 'win10'], environment);
   }
-  cpSync(join(ROOT, 'dist/bin/holdfast.cjs'), join(place, 'holdfast.cjs'));
+  rmSync(join(place, 'chunks'), { recursive: true, force: true });
+  cpSync(join(ROOT, 'dist/bin'), place, { recursive: true });
   await build({
     entryPoints: Object.entries(SCRIPTS).map(([out, url]) => ({ in: fileURLToPath(url), out })),
     outdir: place,
