@@ -3,7 +3,8 @@
  * chunks. Every process that wants a token starts `holdfast token`, and Node reads and compiles all that a command loads
  * before it runs a line. So the command is CommonJS, which loads faster than ESM, minified, and split at each dynamic
  * import: a command loads its own code only. Each further file costs a read and a resolution, so the code that every
- * command needs is one chunk, and the rest of `token` and `headers` another. No chunk loads the entry, so it runs once.
+ * command needs is one chunk, the rest of `token` and `headers` another, and the other commands' declarations a third.
+ * No chunk loads the entry, so it runs once.
  */
 import { execFileSync } from 'node:child_process';
 import { chmodSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -41,8 +42,9 @@ const { output } = await build({
     codeSplitting: {
       // A group takes along what its modules import, except the modules of the groups before it.
       groups: [
-        { name: 'main', test: /src\/cli\/(closed-prototypes|main)\.ts$|rolldown\/runtime/, priority: 2 },
-        { name: 'token', test: /src\/cli\/commands\/(token|headers)\.ts$/, priority: 1 },
+        { name: 'main', test: /src\/cli\/(closed-prototypes|main|specs\/(token|headers))\.ts$/, priority: 3 },
+        { name: 'token', test: /src\/cli\/commands\/(token|headers)\.ts$/, priority: 2 },
+        { name: 'help', test: /src\/cli\/(help|specs\/\w+)\.ts$/, priority: 1 },
       ],
     },
   },

@@ -47,14 +47,14 @@ export interface Invocation {
    */
   number(option: string, bounds: { min: number; max: number }): number | undefined;
   /** All commands, for commands that describe them. */
-  readonly table: readonly Command[];
+  readonly table: () => Promise<readonly Command[]>;
   readonly ui: Ui;
   readonly environment: Environment;
   /** Aborts on Ctrl-C and on SIGTERM. */
   readonly signal: AbortSignal;
 }
 
-/** A command of the table. `load` imports its code, and nothing else imports it earlier. */
+/** A command's declaration. `load` imports its code, and nothing else imports it earlier. */
 export interface Command {
   readonly name: string;
   readonly argument?: Argument | undefined;

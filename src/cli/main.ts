@@ -4,7 +4,7 @@ import { processEnvironment } from '../system/environment.ts';
 import { VERSION } from '../version.ts';
 import { nearest, numberOf, parseArguments } from './arguments.ts';
 import type { Command, Invocation } from './command.ts';
-import { COMMANDS } from './commands.ts';
+import { allCommands, COMMAND_NAMES, commandNamed } from './commands.ts';
 import { EXIT, exitCodeOf } from './exit-code.ts';
 import { Interruption } from './interruption.ts';
 import { isLog } from './options/log.ts';
@@ -45,12 +45,13 @@ export async function main(argv: readonly string[]): Promise<number> {
     if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
       const { overview, helpOf } = await import('./help.ts');
       const about = rest.find((word) => !word.startsWith('-'));
-      const text = about === undefined ? overview(VERSION, COMMANDS) : helpOf(commandNamed(about));
+      const text =
+        about === undefined ? overview(VERSION, await allCommands()) : helpOf(await existingCommand(about));
       if (name === undefined) ui.note(text);
       else ui.data(text);
       return name === undefined ? EXIT.usage : EXIT.done;
     }
-    const command = commandNamed(name);
+    const command = await existingCommand(name);
     const { argument, second, rest: after, values, lists } = parseArguments(command, rest);
     ui = uiFor(values.has('json'), values.has('quiet'), isLog(values.get('log')));
     if (values.has('help')) {
@@ -61,7 +62,7 @@ export async function main(argv: readonly string[]): Promise<number> {
       argument,
       second,
       rest: after,
-      table: COMMANDS,
+      table: allCommands,
       ui,
       environment,
       signal: interruption.signal,
@@ -97,18 +98,15 @@ function standardError(): NodeJS.WriteStream {
 /** Ignores the error: nobody reads standard error, so nobody can be told. */
 function unread(): void {}
 
-function commandNamed(name: string): Command {
-  const command = COMMANDS.find((candidate) => candidate.name === name);
+async function existingCommand(name: string): Promise<Command> {
+  const command = await commandNamed(name);
   if (command !== undefined) return command;
   if (name.startsWith('-')) {
     throw new InvalidArgumentError(`There is no option ${quote(name, 40)} before a command.`, {
       hint: 'Options come after it: holdfast <command> [options]. See: holdfast --help',
     });
   }
-  const near = nearest(
-    name,
-    COMMANDS.map((candidate) => candidate.name),
-  );
+  const near = nearest(name, COMMAND_NAMES);
   throw new InvalidArgumentError(`There is no command ${quote(name, 40)}.`, {
     hint: near === undefined ? 'See: holdfast --help' : `Did you mean: holdfast ${near}`,
   });

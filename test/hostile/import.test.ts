@@ -1,7 +1,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { COMMANDS } from '../../src/cli/commands.ts';
+import { commandNamed } from '../../src/cli/commands.ts';
 import { SOURCES } from '../../src/import/sources.ts';
 import { peerHome } from '../import/peer-home.ts';
 import { temporaryDirectory, temporaryHome } from '../support/homes/home.ts';
@@ -279,7 +279,7 @@ describe.skipIf(NO_TERMINAL !== undefined)('a login without an issuer, on a term
   });
 });
 
-test('completes the name of every program whose logins import accepts', () => {
-  const { argument } = COMMANDS.find(({ name }) => name === 'import') ?? {};
+test('completes the name of every program whose logins import accepts', async () => {
+  const { argument } = (await commandNamed('import')) ?? {};
   expect(argument?.choices?.toSorted()).toEqual([...SOURCES.map(({ id }) => id), '-'].toSorted());
 });

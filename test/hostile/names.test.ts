@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { numberOf, parseArguments } from '../../src/cli/arguments.ts';
-import { COMMANDS } from '../../src/cli/commands.ts';
+import { allCommands } from '../../src/cli/commands.ts';
 import { CLIENTS } from '../../src/configure/clients.ts';
 import { sourceNamed } from '../../src/import/sources.ts';
 import { storeNamed } from '../../src/vault/storage.ts';
@@ -13,8 +13,8 @@ const NAMES = ['__proto__', 'constructor', 'prototype', 'toString', 'hasOwnPrope
 const URL_ = 'http://127.0.0.1:1/mcp';
 
 describe.each(NAMES)('the name %s', (name) => {
-  test('accepts the name as an option of no command', () => {
-    for (const command of COMMANDS) {
+  test('accepts the name as an option of no command', async () => {
+    for (const command of await allCommands()) {
       expect(() => parseArguments(command, [`--${name}`])).toThrow('has no option');
       expect(() => parseArguments(command, [`--${name}=x`])).toThrow('has no option');
       expect(() => numberOf(command, 'timeout', name, { min: 1, max: 2 })).toThrow('is not a whole number');

@@ -3,7 +3,7 @@ import { readFile, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { COMMANDS } from '../../src/cli/commands.ts';
+import { allCommands, COMMAND_NAMES } from '../../src/cli/commands.ts';
 import { COMMON } from '../../src/cli/options/common.ts';
 import { VERSION } from '../../src/version.ts';
 import { temporaryDirectory } from '../support/homes/home.ts';
@@ -18,9 +18,10 @@ describe('the documents in the root directory', () => {
 
   test.each(['README.md', 'SECURITY.md'])('%s names only commands and options that exist', async (file) => {
     const text = (await read(file)).replaceAll(/npm [^`\n]*/g, '');
-    const options = new Set(COMMANDS.flatMap(({ options: own }) => Object.keys({ ...own, ...COMMON })));
+    const commands = await allCommands();
+    const options = new Set(commands.flatMap(({ options: own }) => Object.keys({ ...own, ...COMMON })));
     for (const [, name] of text.matchAll(/holdfast ([a-z]+)\b(?=[^\n]*(?:https|`|\n))/g)) {
-      expect(COMMANDS.map((command) => command.name)).toContain(name);
+      expect(COMMAND_NAMES).toContain(name);
     }
     for (const [, option = ''] of text.matchAll(/(?<![\w-])--([a-z][a-z-]+)/g))
       expect([...options]).toContain(option);

@@ -15,7 +15,7 @@ export async function run({ argument = '', table, ui }: Invocation): Promise<num
       hint: 'Choose one of: bash, zsh, fish',
     });
   }
-  ui.dataExact(script(table));
+  ui.dataExact(script(await table()));
   return EXIT.done;
 }
 

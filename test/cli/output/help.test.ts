@@ -1,11 +1,18 @@
+import { readdir } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
-import { COMMANDS } from '../../../src/cli/commands.ts';
+import { allCommands, COMMAND_NAMES, commandNamed } from '../../../src/cli/commands.ts';
 import { VERSION } from '../../../src/version.ts';
 import { contentsOf } from '../../support/homes/disk.ts';
 import { temporaryHome } from '../../support/homes/home.ts';
 import { commandLine } from '../../support/transcript.ts';
 
 const at = commandLine('/nonexistent/home');
+
+test('the table has each command whose declaration exists, under its own name', async () => {
+  const files = await readdir(new URL('../../../src/cli/specs', import.meta.url));
+  expect(COMMAND_NAMES.toSorted()).toEqual(files.map((file) => file.replace(/\.ts$/, '')).toSorted());
+  expect((await allCommands()).map(({ name }) => name)).toEqual(COMMAND_NAMES);
+});
 
 describe('holdfast help', () => {
   test('gives an overview on stdout', async () => {
@@ -141,22 +148,19 @@ describe('holdfast help', () => {
     for (const other of others) expect(other).toEqual(asked);
   });
 
-  test.each(COMMANDS.map(({ name }) => name))(
-    'names every option of %s and fits a terminal',
-    async (name) => {
-      const { code, out, err } = await at.run([name, '--help']);
-      const { options } = COMMANDS.find((command) => command.name === name) ?? { options: {} };
-      expect({ code, err }).toEqual({ code: 0, err: '' });
-      expect(out).toMatch(
-        new RegExp(`^Usage: holdfast ${name}( [A-Z]+| \\[[A-Z]+\\])* \\[options\\]( -- [A-Z]+…)?\n`),
-      );
-      for (const option of [...Object.keys(options), 'json', 'quiet', 'help']) {
-        expect(out).toMatch(new RegExp(`^ {2}(-\\w,|   ) --${option}\\b.* {2}\\S`, 'm'));
-      }
-      expect(out).toContain('\nExamples:\n');
-      expect(out.split('\n').filter((line) => line.length > 120)).toEqual([]);
-    },
-  );
+  test.each(COMMAND_NAMES)('names every option of %s and fits a terminal', async (name) => {
+    const { code, out, err } = await at.run([name, '--help']);
+    const { options } = (await commandNamed(name)) ?? { options: {} };
+    expect({ code, err }).toEqual({ code: 0, err: '' });
+    expect(out).toMatch(
+      new RegExp(`^Usage: holdfast ${name}( [A-Z]+| \\[[A-Z]+\\])* \\[options\\]( -- [A-Z]+…)?\n`),
+    );
+    for (const option of [...Object.keys(options), 'json', 'quiet', 'help']) {
+      expect(out).toMatch(new RegExp(`^ {2}(-\\w,|   ) --${option}\\b.* {2}\\S`, 'm'));
+    }
+    expect(out).toContain('\nExamples:\n');
+    expect(out.split('\n').filter((line) => line.length > 120)).toEqual([]);
+  });
 
   test('prints the version', async () => {
     const [long, short] = await Promise.all([at.run(['--version']), at.run(['-V'])]);
