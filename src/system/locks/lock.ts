@@ -1,14 +1,13 @@
 import { InvalidArgumentError, LockTimeoutError, LockUnsupportedError } from '../../errors.ts';
 import { quote } from '../../quote.ts';
 import { shellPath } from '../files/storage-error.ts';
-import { type KernelLockResult, tryFlock } from './flock.ts';
+import type { KernelLockResult } from './flock.ts';
 import { KeyedMutex, sleep, type WaitOptions } from './keyed-mutex.ts';
-import { tryLeaseFile } from './lease-file.ts';
-import { tryLockFileEx } from './windows-lock.ts';
 
 /*
  * A lock with one holder at a time, among all processes: the kernel's own lock, or a lease file if the kernel's does
  * not work. The queue in front orders the callers of one process, so that only one at a time tries the file.
+ * Each kind loads at its first use.
  */
 
 export interface LockOptions extends WaitOptions {
@@ -36,8 +35,8 @@ const FIRST_PAUSE_MS = 1;
 const LAST_PAUSE_MS = 25;
 
 const KERNEL_LOCKS: Readonly<Record<KernelLock, (path: string) => Promise<KernelLockResult>>> = {
-  flock: tryFlock,
-  lockfileex: tryLockFileEx,
+  flock: async (path) => (await import('./flock.ts')).tryFlock(path),
+  lockfileex: async (path) => (await import('./windows-lock.ts')).tryLockFileEx(path),
 };
 
 const OWN_KERNEL_LOCK: KernelLock = process.platform === 'win32' ? 'lockfileex' : 'flock';
@@ -111,6 +110,7 @@ async function tryOnce(
     if (kind !== undefined) throw unsupported(path, `${name} does not work: ${kernel.reason}`, kernel.cause);
     why = kernel.reason;
   }
+  const { tryLeaseFile } = await import('./lease-file.ts');
   const lease = await tryLeaseFile(path);
   if (lease.outcome === 'locked') return { kind: 'lease-file', release: lease.release };
   if (lease.outcome === 'held') return { owner: lease.owner };
