@@ -11,6 +11,13 @@ import { chmodSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { join } from 'node:path';
 import { build } from 'rolldown';
 
+/**
+ * The code of a process that talks to servers for days: a proxy, a refresher. It is one chunk, all there from the start:
+ * an update of the package removes the chunks of the old one.
+ */
+const ONLINE =
+  /src\/((credentials|http|login|mcp|oauth|proxy|refresh|store|system|tokens)\/(?!postgres|redis)|cli\/commands\/(proxy|refresher|login)\.ts)|node_modules\/proxy-from-env/;
+
 const dist = process.argv[2] ?? 'dist';
 const bin = join(dist, 'bin');
 
@@ -42,9 +49,15 @@ const { output } = await build({
     codeSplitting: {
       // A group takes along what its modules import, except the modules of the groups before it.
       groups: [
-        { name: 'main', test: /src\/cli\/(closed-prototypes|main|specs\/(token|headers))\.ts$/, priority: 3 },
-        { name: 'token', test: /src\/cli\/commands\/(token|headers)\.ts$/, priority: 2 },
-        { name: 'help', test: /src\/cli\/(help|specs\/\w+)\.ts$/, priority: 1 },
+        { name: 'main', test: /src\/cli\/(closed-prototypes|main|specs\/(token|headers))\.ts$/, priority: 4 },
+        {
+          name: 'token',
+          test: /src\/(cli\/commands\/(token|headers)|keyring\/file\/file)\.ts$/,
+          priority: 3,
+        },
+        { name: 'help', test: /src\/cli\/(help|specs\/\w+)\.ts$/, priority: 2 },
+        { name: 'native', test: /src\/keyring\/native\//, priority: 2 },
+        { name: 'online', test: ONLINE, priority: 1 },
       ],
     },
   },
