@@ -49,6 +49,8 @@ export interface Invocation {
   /** All commands, for commands that describe them. */
   readonly table: () => Promise<readonly Command[]>;
   readonly ui: Ui;
+  /** Standard output, for the command that owns it while it runs (`proxy`). */
+  readonly output: () => NodeJS.WriteStream;
   readonly environment: Environment;
   /** Aborts on Ctrl-C and on SIGTERM. */
   readonly signal: AbortSignal;

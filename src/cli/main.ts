@@ -8,6 +8,7 @@ import { allCommands, COMMAND_NAMES, commandNamed } from './commands.ts';
 import { EXIT, exitCodeOf } from './exit-code.ts';
 import { Interruption } from './interruption.ts';
 import { isLog } from './options/log.ts';
+import { StandardOutput } from './standard-output.ts';
 import { Ui } from './ui.ts';
 
 /** The errors of a write without a reader: the pipe's reader has ended, or the terminal was closed. */
@@ -20,9 +21,13 @@ const OUTPUT_CLOSED = new Set<string | undefined>(['EPIPE', 'EIO']);
  */
 export async function main(argv: readonly string[]): Promise<number> {
   const environment = processEnvironment();
+  const output = new StandardOutput((error) => {
+    if (!OUTPUT_CLOSED.has(error.code)) throw error;
+    interruption.outputClosed();
+  });
   const uiFor = (json: boolean, quiet: boolean, log = false) =>
     new Ui({
-      stdout: () => process.stdout,
+      stdout: () => output,
       stderr: standardError,
       json,
       quiet,
@@ -32,10 +37,6 @@ export async function main(argv: readonly string[]): Promise<number> {
   // Used until the options are parsed: an error in them is reported in the requested form.
   let ui = uiFor(argv.includes('--json'), false);
   const interruption = new Interruption((text) => ui.note(text));
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (!OUTPUT_CLOSED.has(error.code)) throw error;
-    interruption.outputClosed();
-  });
   try {
     const [name, ...rest] = argv;
     if (name === '--version' || name === '-V') {
@@ -64,6 +65,7 @@ export async function main(argv: readonly string[]): Promise<number> {
       rest: after,
       table: allCommands,
       ui,
+      output: () => output.stream,
       environment,
       signal: interruption.signal,
       text: (option) => {

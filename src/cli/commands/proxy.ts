@@ -28,7 +28,7 @@ export async function run(invocation: Invocation): Promise<number> {
     environment,
     signal,
     input: process.stdin,
-    output: process.stdout,
+    output: invocation.output(),
     warn: (message: string) => ui.warn(message),
     note: (message: string) => ui.showUrl(message),
     debug: (message: string) => isDebug && ui.note(`debug: ${message}`),
