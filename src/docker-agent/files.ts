@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { StorageUnsafeError } from '../errors.ts';
 import type { Keyring } from '../keyring/keyring.ts';
 import type { KeyringResolution } from '../keyring/resolve.ts';
@@ -11,6 +10,7 @@ import {
   readPrivateFile,
   readPrivateFileEnds,
 } from '../system/files/private-directory.ts';
+import { sleep } from '../system/locks/keyed-mutex.ts';
 import { acquireLock } from '../system/locks/lock.ts';
 import { type Bundle, parseBundle, STAMP_ENDS, stampOf } from './bundle.ts';
 

@@ -1,5 +1,4 @@
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import {
   HoldfastError,
   KeyringBrokenError,
@@ -18,6 +17,7 @@ import {
   readPrivateFile,
 } from '../../system/files/private-directory.ts';
 import { shellPath } from '../../system/files/storage-error.ts';
+import { sleep } from '../../system/locks/keyed-mutex.ts';
 import type { Keyring, KeyringProbe } from '../keyring.ts';
 import { decryptItem, encryptItem, itemFileName, MAX_ITEM_BYTES } from './file-item.ts';
 import { obtainPassphrase, type Passphrase, readPassphrase } from './passphrase.ts';

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { constants } from 'node:fs';
-import { type FileHandle, link, lstat, open, readdir, rename, unlink } from 'node:fs/promises';
+import { constants, promises } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { step } from '../checkpoints.ts';
 import { whenShared } from '../os/windows-sharing.ts';
@@ -64,7 +64,7 @@ export async function stageFile(path: string, bytes: Uint8Array, temporary: stri
   let placed = false;
   const discard = async () => {
     if (placed) return;
-    await unlink(staged).catch(() => {
+    await promises.unlink(staged).catch(() => {
       // The file was never created.
     });
   };
@@ -92,7 +92,7 @@ export async function stageFile(path: string, bytes: Uint8Array, temporary: stri
     placeIfFree: () => named(() => takeFreeName(staged, path)),
     place: async () => {
       await named(async () => {
-        await whenShared(() => rename(staged, path));
+        await whenShared(() => promises.rename(staged, path));
         return true;
       });
     },
@@ -101,7 +101,7 @@ export async function stageFile(path: string, bytes: Uint8Array, temporary: stri
 
 /** Lists the files that are staged for the path: their writers still run, or died. */
 export async function stagedFor(path: string, temporary: string): Promise<string[]> {
-  const names = await readdir(temporary).catch(() => []);
+  const names = await promises.readdir(temporary).catch(() => []);
   return names.filter((name) => name.startsWith(`${stagedName(path)}.`)).map((name) => join(temporary, name));
 }
 
@@ -118,7 +118,7 @@ function stagedName(path: string): string {
  */
 export async function overwriteFile(path: string, bytes: Uint8Array): Promise<void> {
   try {
-    const file = await open(
+    const file = await promises.open(
       path,
       constants.O_WRONLY | constants.O_CREAT | (constants.O_NOFOLLOW ?? 0),
       0o600,
@@ -144,16 +144,16 @@ export async function reserveSpace(temporary: string, bytes: number): Promise<{ 
   const files: FileHandle[] = [];
   const release = async () => {
     await Promise.allSettled(files.splice(0).map((file) => file.close()));
-    await unlink(path).catch(() => {
+    await promises.unlink(path).catch(() => {
       // The file was never created, or is already removed.
     });
   };
   try {
     // Random bytes, so that no file system stores them as a hole or compresses them.
     await writeNewFile(path, randomBytes(bytes));
-    for (let index = 0; index < RESERVED_DESCRIPTORS; index += 1) files.push(await open(path, 'r'));
+    for (let index = 0; index < RESERVED_DESCRIPTORS; index += 1) files.push(await promises.open(path, 'r'));
     // Unlinked while open: the space stays reserved, and the kernel frees it if this process dies.
-    await unlink(path).catch(() => {
+    await promises.unlink(path).catch(() => {
       // This file system does not unlink open files.
     });
     return { release };
@@ -166,7 +166,7 @@ export async function reserveSpace(temporary: string, bytes: number): Promise<{ 
 /** Removes the file durably; `false` if it does not exist. */
 export async function removeFileDurably(path: string): Promise<boolean> {
   try {
-    await whenShared(() => unlink(path));
+    await whenShared(() => promises.unlink(path));
     await syncDirectory(dirname(path));
     return true;
   } catch (error) {
@@ -178,7 +178,7 @@ export async function removeFileDurably(path: string): Promise<boolean> {
 /** Moves a file within one file system, durably; `false` if it does not exist. The new path must be free. */
 export async function moveFileDurably(from: string, to: string): Promise<boolean> {
   try {
-    await whenShared(() => rename(from, to));
+    await whenShared(() => promises.rename(from, to));
     await syncDirectory(dirname(to));
     await syncDirectory(dirname(from));
     return true;
@@ -199,15 +199,15 @@ export async function sweepTemporaries(
 ): Promise<void> {
   let names: string[];
   try {
-    names = await readdir(temporary);
+    names = await promises.readdir(temporary);
   } catch {
     return;
   }
   for (const name of names) {
     const path = join(temporary, name);
     try {
-      const stats = await lstat(path);
-      if (stats.isFile() && Date.now() - stats.mtimeMs > abandonedAfterMs(name)) await unlink(path);
+      const stats = await promises.lstat(path);
+      if (stats.isFile() && Date.now() - stats.mtimeMs > abandonedAfterMs(name)) await promises.unlink(path);
     } catch {
       // Another process swept it first.
     }
@@ -217,7 +217,7 @@ export async function sweepTemporaries(
 /** Makes the names in a directory durable. Windows has no such call, but NTFS journals names. */
 export async function syncDirectory(path: string): Promise<void> {
   if (process.platform === 'win32') return;
-  const directory = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  const directory = await promises.open(path, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
     await directory.sync();
   } catch (error) {
@@ -230,7 +230,7 @@ export async function syncDirectory(path: string): Promise<void> {
 }
 
 async function writeNewFile(path: string, bytes: Uint8Array): Promise<void> {
-  const file = await open(
+  const file = await promises.open(
     path,
     constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | (constants.O_NOFOLLOW ?? 0),
     0o600,
@@ -249,8 +249,8 @@ async function writeNewFile(path: string, bytes: Uint8Array): Promise<void> {
  */
 async function takeFreeName(staged: string, path: string): Promise<boolean> {
   try {
-    await whenShared(() => link(staged, path));
-    await whenShared(() => unlink(staged));
+    await whenShared(() => promises.link(staged, path));
+    await whenShared(() => promises.unlink(staged));
     return true;
   } catch (error) {
     const code = systemErrorCode(error);
@@ -259,11 +259,11 @@ async function takeFreeName(staged: string, path: string): Promise<boolean> {
   }
   // Without hard links, the check and the rename are two steps; concurrent callers hold a lock.
   try {
-    await lstat(path);
+    await promises.lstat(path);
     return false;
   } catch (error) {
     if (systemErrorCode(error) !== 'ENOENT') throw error;
-    await whenShared(() => rename(staged, path));
+    await whenShared(() => promises.rename(staged, path));
     return true;
   }
 }

@@ -1,5 +1,4 @@
-import { readFileSync, type Stats, statSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
+import { promises, readFileSync, type Stats, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { StorageUnsafeError } from '../../errors.ts';
 import type { Environment } from '../environment.ts';
@@ -37,7 +36,7 @@ export async function makeDirectories(
   if (stats !== undefined) checkMayMakeIn(above, stats, options.uid);
   for (const directory of missing) {
     try {
-      await mkdir(directory, { mode: options.mode });
+      await promises.mkdir(directory, { mode: options.mode });
     } catch (error) {
       // Another process was first.
       if (systemErrorCode(error) !== 'EEXIST') throw error;

@@ -1,5 +1,4 @@
-import { constants, type Stats } from 'node:fs';
-import { access } from 'node:fs/promises';
+import { constants, promises, type Stats } from 'node:fs';
 import { StorageUnsafeError } from '../../errors.ts';
 import type { Environment } from '../environment.ts';
 import { readGivenFile } from './private-directory.ts';
@@ -50,7 +49,7 @@ async function checkModes(path: string, stats: Stats, uid: number, says: string 
 
 async function onReadOnlyFileSystem(path: string): Promise<boolean> {
   try {
-    await access(path, constants.W_OK);
+    await promises.access(path, constants.W_OK);
     return false;
   } catch (error) {
     return systemErrorCode(error) === 'EROFS';

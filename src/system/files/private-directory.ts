@@ -1,5 +1,15 @@
-import { constants, lstatSync, type Stats } from 'node:fs';
-import { access, type FileHandle, lstat, open, readdir, rmdir, stat } from 'node:fs/promises';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  openSync,
+  promises,
+  readdirSync,
+  readSync,
+  type Stats,
+} from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
 import { dirname, sep } from 'node:path';
 import { StorageUnreadableError, StorageUnsafeError } from '../../errors.ts';
 import type { Environment } from '../environment.ts';
@@ -16,6 +26,9 @@ import { shellPath, storageError, systemErrorCode } from './storage-error.ts';
  *
  * Windows has neither such modes nor such owners. Everything below %LOCALAPPDATA% inherits the access list of the
  * user's profile, which admits the user, SYSTEM and Administrators only. Holdfast does not check that list.
+ *
+ * Small files are read synchronously, and the files beside this one take `promises` from `node:fs`, whose code loads at
+ * the first use: reading a fresh token needs none of it.
  */
 
 /**
@@ -37,7 +50,7 @@ async function ensurePrivateDirectory(path: string, environment: Environment): P
     if (!(error instanceof StorageUnsafeError)) throw error;
     // It was created with mode 0700 a moment ago, so chmod would change nothing. Remove it, so that the next attempt
     // reports the same.
-    await rmdir(path).catch(() => {});
+    await promises.rmdir(path).catch(() => {});
     throw new StorageUnsafeError(
       `${shellPath(path)} cannot be closed to other users: its file system has fixed owners and modes.`,
       {
@@ -114,7 +127,7 @@ export async function checkPrivateDirectories(
 export async function listPrivateDirectory(path: string, environment: Environment): Promise<string[]> {
   if (!(await checkPrivateDirectory(path, environment))) return [];
   try {
-    return await readdir(path);
+    return readdirSync(path);
   } catch (error) {
     if (systemErrorCode(error) === 'ENOENT') return [];
     throw storageError(error, 'read', path, { isOurs: true });
@@ -156,54 +169,55 @@ export async function readPrivateFileEnds(
   environment: Environment,
   ends: { head: number; tail: number },
 ): Promise<{ size: number; head: Buffer; tail: Buffer } | undefined> {
-  return withPrivateFile(path, environment, async (file, size) => {
+  return withPrivateFile(path, environment, (file, size) => {
     const tail = Math.min(ends.tail, size);
     return {
       size,
-      head: await readAt(file, 0, Math.min(ends.head, size)),
-      tail: await readAt(file, size - tail, tail),
+      head: readAt(file, 0, Math.min(ends.head, size)),
+      tail: readAt(file, size - tail, tail),
     };
   });
 }
 
+/** The file is a local one of a few kilobytes: the calls together take less than one turn through the thread pool. */
 async function withPrivateFile<T>(
   path: string,
   environment: Environment,
-  step: (file: FileHandle, size: number) => Promise<T>,
+  step: (file: number, size: number) => T,
 ): Promise<T | undefined> {
-  let file: FileHandle;
+  let file: number;
   try {
     // O_NONBLOCK: a FIFO in place of the file must not block the open.
-    file = await whenShared(() =>
-      open(path, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0)),
+    file = await whenShared(async () =>
+      openSync(path, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0)),
     );
   } catch (error) {
     if (systemErrorCode(error) === 'ENOENT') return undefined;
     throw storageError(error, 'read', path, { isOurs: true });
   }
   try {
-    if (constants.O_NOFOLLOW === undefined) await refuseLink(path);
-    const stats = await file.stat();
+    if (constants.O_NOFOLLOW === undefined) refuseLink(path);
+    const stats = fstatSync(file);
     if (!stats.isFile()) {
       throw new StorageUnsafeError(`${shellPath(path)} is not a plain file.`, {
         hint: `Move it aside: mv ${shellPath(path)} ${shellPath(`${path}.old`)}`,
       });
     }
     checkOwnerAndMode(path, stats, environment, '600');
-    return await step(file, stats.size);
+    return step(file, stats.size);
   } catch (error) {
     throw storageError(error, 'read', path);
   } finally {
-    await file.close();
+    closeSync(file);
   }
 }
 
 /** Reads `length` bytes from offset `from`, or fewer at the end of the file. */
-async function readAt(file: FileHandle, from: number, length: number): Promise<Buffer> {
+function readAt(file: number, from: number, length: number): Buffer {
   const bytes = Buffer.alloc(length);
   let filled = 0;
   while (filled < length) {
-    const { bytesRead } = await file.read(bytes, filled, length - filled, from + filled);
+    const bytesRead = readSync(file, bytes, filled, length - filled, from + filled);
     if (bytesRead === 0) break;
     filled += bytesRead;
   }
@@ -229,8 +243,8 @@ export function changedAt(path: string): bigint | undefined {
 }
 
 /** Refuses a symbolic link on platforms without O_NOFOLLOW (Windows). */
-async function refuseLink(path: string): Promise<void> {
-  if ((await lstat(path)).isSymbolicLink()) {
+function refuseLink(path: string): void {
+  if (lstatSync(path).isSymbolicLink()) {
     throw Object.assign(new Error('it is a symbolic link'), { code: 'ELOOP' });
   }
 }
@@ -294,8 +308,8 @@ function homeAbove(path: string, environment: Environment): string | undefined {
 export async function checkCanMakeDirectory(path: string, environment?: Environment): Promise<void> {
   for (let above = dirname(path); ; above = dirname(above)) {
     try {
-      await access(above, constants.W_OK | constants.X_OK);
-      if (environment !== undefined) checkMayMakeIn(above, await stat(above), environment.uid);
+      await promises.access(above, constants.W_OK | constants.X_OK);
+      if (environment !== undefined) checkMayMakeIn(above, await promises.stat(above), environment.uid);
       return;
     } catch (error) {
       if (systemErrorCode(error) !== 'ENOENT' || dirname(above) === above)
@@ -334,7 +348,7 @@ export async function readGivenFile(
   let file: FileHandle;
   try {
     // O_NONBLOCK: without it, the open of a FIFO that has no writer would wait forever.
-    file = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+    file = await promises.open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
   } catch (error) {
     if (systemErrorCode(error) === 'ENOENT') return undefined;
     if (systemErrorCode(error) === 'ENXIO') throw notPlain(named, 'a socket', pipes);
