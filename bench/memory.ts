@@ -14,8 +14,8 @@ import { SealedCredentialStore } from '../src/credentials/sealed/sealed-credenti
 import { MemoryKeyring } from '../src/keyring/memory.ts';
 import { KeyringResolution } from '../src/keyring/resolve.ts';
 import { SealingKeys } from '../src/keyring/sealing-key.ts';
-import { Refresh } from '../src/refresh/refresh.ts';
 import { ReusePolicy } from '../src/refresh/reuse-policy.ts';
+import { SharedRefresh } from '../src/refresh/shared-refresh.ts';
 import { Secret } from '../src/secret.ts';
 import { DirectoryStore } from '../src/store/directory.ts';
 import { MemoryStore } from '../src/store/memory.ts';
@@ -42,7 +42,7 @@ try {
     const opener = { id: 'memory', tier: 'memory' as const, open: async () => keyring };
     const keys = new SealingKeys(new KeyringResolution({ openers: [opener] }), layout, environment);
     const credentialStore = new SealedCredentialStore({ persistent: store, ephemeral: store, keys });
-    const once = new Refresh({
+    const once = new SharedRefresh({
       store: credentialStore,
       environment,
       policy: new ReusePolicy(),

@@ -15,8 +15,8 @@ import type { RecordAddress } from '../store/record-store.ts';
 import { thisMoment } from '../system/clock.ts';
 import { sleep } from '../system/locks/keyed-mutex.ts';
 import { measure, type RefresherState } from '../system/metric-channel.ts';
-import type { Refresh } from './refresh.ts';
 import type { RefreshedLogin, RefresherOptions, RefresherResult } from './refresher-options.ts';
+import type { SharedRefresh } from './shared-refresh.ts';
 import { TokenBucket } from './token-bucket.ts';
 
 /*
@@ -85,7 +85,7 @@ interface Issuer {
 
 export class Refresher {
   readonly #store: CredentialStore;
-  readonly #refresh: Refresh;
+  readonly #refresh: SharedRefresh;
   readonly #report: (event: VaultEvent) => void;
   readonly #options: RefresherOptions;
   readonly #entries = new Map<string, Entry>();
@@ -99,7 +99,7 @@ export class Refresher {
   #wake: () => void = () => {};
 
   constructor(
-    parts: { store: CredentialStore; refresh: Refresh; report: (event: VaultEvent) => void },
+    parts: { store: CredentialStore; refresh: SharedRefresh; report: (event: VaultEvent) => void },
     options: RefresherOptions,
   ) {
     this.#store = parts.store;

@@ -11,7 +11,7 @@ import {
   NetworkError,
 } from '../errors.ts';
 import { quote } from '../quote.ts';
-import type { Refresh } from '../refresh/refresh.ts';
+import type { SharedRefresh } from '../refresh/shared-refresh.ts';
 import { type Moment, thisMoment } from '../system/clock.ts';
 import { measure } from '../system/metric-channel.ts';
 import type { AccessToken, TokenOptions } from './access-token.ts';
@@ -45,10 +45,10 @@ const REFRESHES_A_CALL = 3;
 
 export class TokenProvider {
   readonly #store: CredentialStore;
-  readonly #refresh: Refresh;
+  readonly #refresh: SharedRefresh;
   readonly #cache = new TokenCache();
 
-  constructor(store: CredentialStore, refresh: Refresh) {
+  constructor(store: CredentialStore, refresh: SharedRefresh) {
     this.#store = store;
     this.#refresh = refresh;
   }

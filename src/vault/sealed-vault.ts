@@ -3,7 +3,7 @@ import { loginCommand } from '../credentials/login-required.ts';
 import { defined } from '../defined.ts';
 import { InvalidArgumentError, VaultClosedError } from '../errors.ts';
 import type { LoginOptions, LoginResult } from '../login/types.ts';
-import { Refresh } from '../refresh/refresh.ts';
+import { SharedRefresh } from '../refresh/shared-refresh.ts';
 import { thisMoment } from '../system/clock.ts';
 import type { AccessToken, HeadersOptions, TokenHeaders, TokenOptions } from '../tokens/access-token.ts';
 import { TokenProvider } from '../tokens/token-provider.ts';
@@ -19,7 +19,7 @@ export class SealedVault implements Vault {
   readonly transfer: VaultTransfer;
   readonly admin: VaultAdmin;
   readonly #parts: VaultParts;
-  readonly #refresh: Refresh;
+  readonly #refresh: SharedRefresh;
   readonly #tokens: TokenProvider;
   readonly #ending = new AbortController();
   #closed: Promise<void> | undefined;
@@ -27,7 +27,7 @@ export class SealedVault implements Vault {
   constructor(parts: VaultParts) {
     this.#parts = parts;
     const { credentialStore: store, environment, policy, report } = parts;
-    this.#refresh = new Refresh({ store, environment, policy, report });
+    this.#refresh = new SharedRefresh({ store, environment, policy, report });
     this.#tokens = new TokenProvider(store, this.#refresh);
     const open: OpenVault = {
       parts,

@@ -3,8 +3,8 @@ import type { CredentialStore } from '../credentials/credential-store.ts';
 import type { SealingKeys } from '../keyring/sealing-key.ts';
 import type { LoginContext } from '../login/save.ts';
 import type { ServerSettings } from '../login/server-settings.ts';
-import type { Refresh } from '../refresh/refresh.ts';
 import type { ReusePolicy } from '../refresh/reuse-policy.ts';
+import type { SharedRefresh } from '../refresh/shared-refresh.ts';
 import type { TokenProvider } from '../tokens/token-provider.ts';
 import type { BackupFiles } from '../transfer/backups.ts';
 import type { HandoverFiles } from '../transfer/sealed-files.ts';
@@ -29,7 +29,7 @@ export function partsFor(parts: VaultParts, { resource, account }: CredentialId)
 /** What the operations of an open vault share. */
 export interface OpenVault {
   readonly parts: VaultParts;
-  readonly refresh: Refresh;
+  readonly refresh: SharedRefresh;
   readonly tokens: TokenProvider;
   /** Aborts when the vault closes. */
   readonly closing: AbortSignal;

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { COMMANDS } from '../../src/cli/commands.ts';
+import { COMMAND_NAMES } from '../../src/cli/commands.ts';
 import { temporaryHome } from '../support/homes/home.ts';
 import { type Servers, startServers } from '../support/servers/servers.ts';
 import { type CommandLine, commandLine } from '../support/transcript.ts';
@@ -17,7 +17,7 @@ const TIMEOUT_MS = 240_000;
 /** Command lines that end without a server, in a home without a login. */
 const WITHOUT_LOGIN: readonly (readonly string[])[] = [
   [],
-  ...COMMANDS.map(({ name }) => [name, '--help']),
+  ...COMMAND_NAMES.map((name) => [name, '--help']),
   ['--version'],
   ['tokens', ELSEWHERE],
   ['token'],

@@ -2,8 +2,8 @@ import { readFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { CredentialId } from '../../src/credential.ts';
 import { StoreUnreachableError } from '../../src/errors.ts';
-import { Refresh } from '../../src/refresh/refresh.ts';
 import { ReusePolicy } from '../../src/refresh/reuse-policy.ts';
+import { SharedRefresh } from '../../src/refresh/shared-refresh.ts';
 import { Secret } from '../../src/secret.ts';
 import { SharedMemory } from '../support/engines/memory-engine.ts';
 import { gate } from '../support/homes/store.ts';
@@ -284,7 +284,7 @@ describe('several holders of one credential at one engine', () => {
     };
     const { credentialStore } = credentialsAt(one.store, at);
     const policy = new ReusePolicy();
-    const refresh = new Refresh({
+    const refresh = new SharedRefresh({
       store: credentialStore,
       environment: at.environment,
       policy,

@@ -11,7 +11,7 @@ export type { LaterClaim, NamedVersion, OutboxEntry } from '../record-store.ts';
 
 /*
  * The duties of an engine that many machines share. The interface is small on purpose: the code above it
- * (engine-store.ts, refresh/exact-refresh.ts) makes sure that a credential is refreshed once, with any engine. To add an
+ * (engine-store.ts, refresh/refresh.ts) makes sure that a credential is refreshed once, with any engine. To add an
  * engine, implement this interface in one file and run the exported suite `storeContract`.
  */
 

@@ -29,7 +29,7 @@ import {
 } from './state.ts';
 
 /*
- * The next step of a process (src/refresh/exact-refresh.ts, src/credentials/, src/vault/). Each step is one statement at the
+ * The next step of a process (src/refresh/refresh.ts, src/credentials/, src/vault/). Each step is one statement at the
  * store or one message to the server, with the local work before and after it.
  */
 

@@ -5,9 +5,9 @@ import { OutboxFiles } from '../../../src/credentials/outbox/outbox-files.ts';
 import { SealedCredentialStore } from '../../../src/credentials/sealed/sealed-credential-store.ts';
 import { resolveKeyrings } from '../../../src/keyring/resolve.ts';
 import { SealingKeys } from '../../../src/keyring/sealing-key.ts';
-import { Refresh } from '../../../src/refresh/refresh.ts';
 import { ReusePolicy } from '../../../src/refresh/reuse-policy.ts';
 import { revokeTokens } from '../../../src/refresh/revoke.ts';
+import { SharedRefresh } from '../../../src/refresh/shared-refresh.ts';
 import { Secret } from '../../../src/secret.ts';
 import { EngineStore } from '../../../src/store/engine/engine-store.ts';
 import { MemoryStore } from '../../../src/store/memory.ts';
@@ -23,7 +23,7 @@ import { initial, isMine, type Operation, type State, token } from './state.ts';
 import { type Configuration, faultsIn, NAMES, type Step } from './steps.ts';
 
 /*
- * Replays a trace of the model. Real processes (SealedCredentialStore, Refresh, rekey, logout, export) at one engine
+ * Replays a trace of the model. Real processes (SealedCredentialStore, SharedRefresh, rekey, logout, export) at one engine
  * and one token server take the same steps in the same order. Both must then have stored the same.
  */
 
@@ -356,7 +356,7 @@ class Real {
   readonly #custody: SealedCredentialStore;
   readonly #keys: SealingKeys;
   readonly #policy: ReusePolicy;
-  readonly #refresh: Refresh;
+  readonly #refresh: SharedRefresh;
   readonly #at: Awaited<ReturnType<typeof machine>>;
   #running: Promise<unknown> = Promise.resolve();
   #claimsAnyway = false;
@@ -389,7 +389,7 @@ class Real {
       newestCountsForMs: (credential) => this.#policy.newestCountsForMs(credential),
       revoke: async (credential) => void (await revokeTokens(credential, { timeoutMs: 10_000 })),
     });
-    this.#refresh = new Refresh({
+    this.#refresh = new SharedRefresh({
       store: this.#custody,
       environment,
       policy: this.#policy,

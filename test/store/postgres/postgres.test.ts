@@ -7,8 +7,8 @@ import {
   StoreUnsuitableError,
 } from '../../../src/errors.ts';
 import { postgresStore } from '../../../src/postgres.ts';
-import type { PostgresEngine } from '../../../src/store/postgres/postgres.ts';
 import type { ClaimRequest } from '../../../src/store/engine/engine.ts';
+import type { PostgresEngine } from '../../../src/store/postgres/postgres.ts';
 import { storeContract } from '../../../src/testing/index.ts';
 import {
   NO_PGBOUNCER,

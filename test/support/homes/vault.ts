@@ -9,8 +9,8 @@ import { defined } from '../../../src/defined.ts';
 import { defaultOpeners, KeyringResolution } from '../../../src/keyring/resolve.ts';
 import { SealingKeys } from '../../../src/keyring/sealing-key.ts';
 import type { LoginInteraction } from '../../../src/login/types.ts';
-import { Refresh } from '../../../src/refresh/refresh.ts';
 import { ReusePolicy } from '../../../src/refresh/reuse-policy.ts';
+import { SharedRefresh } from '../../../src/refresh/shared-refresh.ts';
 import type { Secret } from '../../../src/secret.ts';
 import { DirectoryStore } from '../../../src/store/directory.ts';
 import { MemoryStore } from '../../../src/store/memory.ts';
@@ -62,8 +62,8 @@ export function partsAt(home: Home, store: RecordStore = new DirectoryStore(home
 }
 
 /** The refresh of one process over that store. */
-export function refreshOf(store: CredentialStore, { environment }: Home): Refresh {
-  return new Refresh({ store, environment, policy: new ReusePolicy(), report: () => {} });
+export function refreshOf(store: CredentialStore, { environment }: Home): SharedRefresh {
+  return new SharedRefresh({ store, environment, policy: new ReusePolicy(), report: () => {} });
 }
 
 /** Reads the stored credential of that resource from the disk. */
