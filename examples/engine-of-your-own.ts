@@ -7,8 +7,8 @@ import {
   type Engine,
   type EngineFinding,
   type EngineStatus,
-  EngineStore,
   type EngineWrite,
+  engineStore,
   MAX_OUTBOX_ENTRIES,
   type NamedVersion,
   type OutboxEntry,
@@ -325,7 +325,7 @@ function addressOf(text: string): RecordAddress {
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const duties = storeContract(async () => {
     const shared = new SharedMemory();
-    const open = () => new EngineStore(new MemoryEngine(shared));
+    const open = () => engineStore(new MemoryEngine(shared));
     return { store: open(), reopen: async () => open(), dispose: async () => {} };
   });
   for (const { name, run } of duties) {

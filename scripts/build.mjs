@@ -4,19 +4,20 @@
  * before it runs a line. So the command is CommonJS, which loads faster than ESM, minified, and split at each dynamic
  * import: a command loads its own code only. Each further file costs a read and a resolution, so the code that every
  * command needs is one chunk, the rest of `token` and `headers` another, and the other commands' declarations a third.
- * No chunk loads the entry, so it runs once.
+ * No chunk loads the entry, so it runs once. Declarations of internal modules are left out.
  */
 import { execFileSync } from 'node:child_process';
 import { chmodSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { build } from 'rolldown';
+import ts from 'typescript';
 
 /**
  * The code of a process that talks to servers for days: a proxy, a refresher. It is one chunk, all there from the start:
  * an update of the package removes the chunks of the old one.
  */
 const ONLINE =
-  /src\/((credentials|http|login|mcp|oauth|proxy|refresh|store|system|tokens)\/(?!postgres|redis)|cli\/commands\/(proxy|refresher|login)\.ts)|node_modules\/proxy-from-env/;
+  /src\/((credentials|http|login|mcp|oauth|proxy|refresh|store|system|tokens)\/(?!postgres|redis)|cli\/commands\/(proxy|refresher|login)\.ts)/;
 
 const dist = process.argv[2] ?? 'dist';
 const bin = join(dist, 'bin');
@@ -24,6 +25,7 @@ const bin = join(dist, 'bin');
 rmSync(dist, { recursive: true, force: true });
 const tsc = ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json', '--outDir', dist];
 execFileSync(process.execPath, tsc, { stdio: 'inherit' });
+removeInternalDeclarations();
 const { output } = await build({
   input: { holdfast: 'src/cli/bin.ts' },
   platform: 'node',
@@ -83,4 +85,23 @@ function licensesOf(directories) {
     return `${name} ${version}\n\n${readFileSync(join(directory, file), 'utf8').trim()}\n`;
   });
   return `The chunks beside this file contain code of these packages:\n\n${texts.join(`\n${'-'.repeat(72)}\n\n`)}`;
+}
+
+/** Removes the declarations that no entry point of the package reaches: nobody can import them. */
+function removeInternalDeclarations() {
+  const { exports } = JSON.parse(readFileSync('package.json', 'utf8'));
+  const entries = Object.values(exports).flatMap(({ types }) => types?.replace(/^\.\/dist/, dist) ?? []);
+  const reached = new Set();
+  for (const queue = entries.map((entry) => resolve(entry)); queue.length > 0; ) {
+    const file = queue.pop();
+    if (reached.has(file)) continue;
+    reached.add(file);
+    const { importedFiles } = ts.preProcessFile(readFileSync(file, 'utf8'));
+    for (const { fileName } of importedFiles) {
+      if (fileName.startsWith('.')) queue.push(resolve(dirname(file), fileName.replace(/\.[jt]s$/, '.d.ts')));
+    }
+  }
+  for (const name of readdirSync(dist, { recursive: true })) {
+    if (name.endsWith('.d.ts') && !reached.has(resolve(dist, name))) rmSync(join(dist, name));
+  }
 }

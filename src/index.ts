@@ -1,8 +1,8 @@
 /** Holdfast: log in to an MCP server once; every process that may use the login gets a valid access token. */
-export type { AssertionSource, ClientAuthMethod, Credential } from './credential.ts';
+export type { AssertionSource, ClientAuthMethod } from './credential.ts';
 export { canonicalResource } from './credential.ts';
 export type { VaultEvent } from './credentials/vault-event.ts';
-export type { HoldfastErrorCode } from './errors.ts';
+export type { AnyHoldfastError, HoldfastErrorCode, HoldfastErrorOptions } from './errors.ts';
 export {
   AbortedError,
   CallbackRejectedError,
@@ -17,6 +17,7 @@ export {
   InvalidArgumentError,
   InvalidResponseError,
   IssuerMismatchError,
+  isHoldfastError,
   KeyringAbsentError,
   KeyringBrokenError,
   KeyringDeniedError,
@@ -49,7 +50,7 @@ export {
   UnsafeUrlError,
   VaultClosedError,
 } from './errors.ts';
-export type { TransferMode } from './handover/blob.ts';
+export type { TransferMode } from './handover/transfer-mode.ts';
 export type { Keyring, KeyringOpener, KeyringProbe, Lifetime, Tier, TierReport } from './keyring/keyring.ts';
 export type {
   ClientOptions,
@@ -81,9 +82,13 @@ export type {
   RecordVersion,
   Reservation,
   StoredRecord,
+  WriteOptions,
 } from './store/record-store.ts';
 export type { Environment } from './system/environment.ts';
+export type { WaitOptions } from './system/locks/keyed-mutex.ts';
+export type { UnseenLease } from './system/locks/lease-file.ts';
 export type { RefresherState } from './system/metric-channel.ts';
+export type { MachineUse } from './system/os/machine-note.ts';
 export type {
   AccessToken,
   HeadersOptions,
@@ -91,11 +96,13 @@ export type {
   TokenHeaders,
   TokenOptions,
 } from './tokens/access-token.ts';
-export type { Backup, Backups, ExternalFile } from './transfer/backups.ts';
 export type {
+  Backup,
+  Backups,
   ExportedLogin,
   ExportOptions,
   ExternalClient,
+  ExternalFile,
   ExternalLogin,
   HandoverInvitation,
   ImportOptions,
@@ -109,8 +116,8 @@ export type {
   SendResult,
 } from './transfer/types.ts';
 export { openVault } from './vault/open.ts';
-export type { StoreName } from './vault/storage.ts';
 export type {
+  EngineUrl,
   ForgetOptions,
   ForgetResult,
   Listing,
@@ -118,6 +125,7 @@ export type {
   LogoutResult,
   RekeyOptions,
   RekeyResult,
+  StoreName,
   UndecryptableRecord,
 } from './vault/types.ts';
 export type { Vault, VaultAdmin, VaultOptions, VaultTransfer } from './vault/vault.ts';

@@ -2,12 +2,13 @@
  * `holdfast/postgres`: records in a PostgreSQL database that many machines share (docs/fleet.md). Needs the package
  * `pg`.
  */
-import type { EngineStore } from './store/engine/engine-store.ts';
-import { openPostgresStore, type PostgresStoreOptions } from './store/postgres/pool.ts';
 
-export type { PostgresStoreOptions } from './store/postgres/pool.ts';
+import { openPostgresStore } from './store/postgres/pool.ts';
+import type { PostgresStoreOptions } from './store/postgres/store-options.ts';
+import type { RecordStore } from './store/record-store.ts';
+
 export { POSTGRES_SCHEMA_VERSION, postgresMigration } from './store/postgres/schema.ts';
-export type { PostgresPool } from './store/postgres/statement-runner.ts';
+export type { PostgresPool, PostgresStoreOptions } from './store/postgres/store-options.ts';
 
 /**
  * Makes a store in a PostgreSQL database.
@@ -15,6 +16,6 @@ export type { PostgresPool } from './store/postgres/statement-runner.ts';
  * @example openVault({ store: postgresStore({ connectionString: 'postgres://holdfast@db/logins?sslmode=verify-full' }) })
  * @throws InvalidArgumentError for unusable options
  */
-export function postgresStore(options: PostgresStoreOptions): EngineStore {
+export function postgresStore(options: PostgresStoreOptions): RecordStore {
   return openPostgresStore(options);
 }

@@ -1,10 +1,11 @@
 /**
  * `holdfast/redis`: records in Redis or Valkey that many machines share (docs/redis.md). Needs the package `ioredis`.
  */
-import type { EngineStore } from './store/engine/engine-store.ts';
-import { openRedisStore, type RedisStoreOptions } from './store/redis/open.ts';
+import type { RecordStore } from './store/record-store.ts';
+import { openRedisStore } from './store/redis/open.ts';
+import type { RedisStoreOptions } from './store/redis/store-options.ts';
 
-export type { RedisStoreOptions } from './store/redis/open.ts';
+export type { RedisStoreOptions } from './store/redis/store-options.ts';
 
 /**
  * Makes a store in Redis 5 or later, or Valkey. It connects on first use, and writes nothing to a server that cannot
@@ -13,6 +14,6 @@ export type { RedisStoreOptions } from './store/redis/open.ts';
  * @example openVault({ store: redisStore({ url: 'rediss://holdfast@redis.internal:6379' }) })
  * @throws InvalidArgumentError for a URL, a client or a name that cannot be used
  */
-export function redisStore(options: RedisStoreOptions): EngineStore {
+export function redisStore(options: RedisStoreOptions): RecordStore {
   return openRedisStore(options);
 }

@@ -8,9 +8,10 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Cluster, Redis } from 'ioredis';
 import pg from 'pg';
-import { postgresMigration, postgresStore } from '../../src/postgres.ts';
-import { redisStore } from '../../src/redis.ts';
+import { postgresMigration } from '../../src/postgres.ts';
 import type { EngineStore } from '../../src/store/engine/engine-store.ts';
+import { openPostgresStore } from '../../src/store/postgres/pool.ts';
+import { openRedisStore } from '../../src/store/redis/open.ts';
 import { startPostgres, startReplica, startWire } from '../../test/support/engines/postgres.ts';
 import { joinCluster, type RedisServer, startRedis } from '../../test/support/engines/redis.ts';
 
@@ -67,7 +68,7 @@ function postgres(replica: Replica): Topology {
       ends.add(() => front.stop());
       const url = `postgres://owner@127.0.0.1:${front.port}/postgres`;
       return {
-        store: () => postgresStore({ ...OPTIONS, connectionString: url }),
+        store: () => openPostgresStore({ ...OPTIONS, connectionString: url }),
         ...(replica === 'behind' ? { lag: () => void (feed.silent = true) } : {}),
         takeOver: async () => {
           await primary.crash();
@@ -99,7 +100,7 @@ function redis(replica: Replica): Topology {
       const front = await startWire(primary.port);
       ends.add(() => front.stop());
       return {
-        store: () => redisStore({ ...OPTIONS, url: `redis://127.0.0.1:${front.port}` }),
+        store: () => openRedisStore({ ...OPTIONS, url: `redis://127.0.0.1:${front.port}` }),
         ...(replica === 'behind' ? { lag: () => void (feed.silent = true) } : {}),
         takeOver: async () => {
           await primary.kill();
@@ -152,7 +153,7 @@ async function startSentinel(): Promise<RunningTopology> {
     String(await watch.call('SENTINEL', 'REPLICAS', 'main')).includes(String(second.port)),
   );
   return {
-    store: () => redisStore({ ...OPTIONS, client: connect() }),
+    store: () => openRedisStore({ ...OPTIONS, client: connect() }),
     takeOver: () => master.kill(),
     close: () => ends.run(),
   };
@@ -180,11 +181,11 @@ async function startCluster(client: 'own' | 'caller'): Promise<RunningTopology> 
   return {
     store: () => {
       if (client === 'own')
-        return redisStore({ ...OPTIONS, url: `redis://127.0.0.1:${first?.port}/?cluster=true` });
+        return openRedisStore({ ...OPTIONS, url: `redis://127.0.0.1:${first?.port}/?cluster=true` });
       const cluster = new Cluster([{ host: '127.0.0.1', port: first?.port ?? 0 }]);
       cluster.on('error', () => {});
       ends.add(async () => cluster.disconnect());
-      return redisStore({ ...OPTIONS, client: cluster });
+      return openRedisStore({ ...OPTIONS, client: cluster });
     },
     // Not the one that the clients were told of.
     takeOver: async () => masters[1]?.kill(),

@@ -1,4 +1,4 @@
-import type { EngineStoreOptions } from '../../src/store/engine/engine-store.ts';
+import type { EngineStoreOptions } from '../../src/store/engine/engine-store-options.ts';
 import type { RecordStore } from '../../src/store/record-store.ts';
 
 /** One question to an engine may take so long, in milliseconds: these engines are near, and die often. */
@@ -11,12 +11,12 @@ export async function openStore(
   timeoutMs = TIMEOUT_MS,
 ): Promise<RecordStore | undefined> {
   if (url.startsWith('postgres:')) {
-    const { postgresStore } = await import('../../src/postgres.ts');
-    return postgresStore({ ...options, connectionString: url, timeoutMs });
+    const { openPostgresStore } = await import('../../src/store/postgres/pool.ts');
+    return openPostgresStore({ ...options, connectionString: url, timeoutMs });
   }
   if (url.startsWith('redis:')) {
-    const { redisStore } = await import('../../src/redis.ts');
-    return redisStore({ ...options, url, timeoutMs });
+    const { openRedisStore } = await import('../../src/store/redis/open.ts');
+    return openRedisStore({ ...options, url, timeoutMs });
   }
   if (url === 'directory:') return undefined;
   throw new Error(`There is no engine behind ${url}.`);

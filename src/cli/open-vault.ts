@@ -4,7 +4,8 @@ import { InvalidArgumentError } from '../errors.ts';
 import type { SourceContext } from '../import/source.ts';
 import { dockerAgentLayoutOf } from '../system/files/paths.ts';
 import { openVault } from '../vault/open.ts';
-import { chosenStore, type StoreName, storeNamed } from '../vault/storage.ts';
+import { chosenStore, storeNamed } from '../vault/storage.ts';
+import type { StoreName } from '../vault/types.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { Invocation } from './command.ts';
 

@@ -5,6 +5,7 @@ import { MAX_RESOURCE_LENGTH } from '../credential.ts';
 import { HandoverDamagedError, HandoverNewerError, InvalidArgumentError } from '../errors.ts';
 import { Secret } from '../secret.ts';
 import type { HandoverCode } from './code.ts';
+import { TRANSFER_MODES, type TransferMode } from './transfer-mode.ts';
 
 /*
  * A login on its way to another machine. HPKE (RFC 9180, base mode) with DHKEM(X25519, HKDF-SHA256), HKDF-SHA256 and
@@ -27,13 +28,6 @@ const MAX_PLAINTEXT_BYTES = 128 * 1024;
 const KEY_BYTES = 32;
 const TAG_BYTES = 16;
 const INFO = Buffer.from('holdfast hand-over 1');
-
-/**
- * `access-token`: only the access token, without a way to refresh it. `fresh`: a new login made for the receiver.
- * `move`: the sender's own login, which the sender no longer has.
- */
-export const TRANSFER_MODES = ['access-token', 'fresh', 'move'] as const;
-export type TransferMode = (typeof TRANSFER_MODES)[number];
 
 const Header = v.strictObject({
   v: v.literal(VERSION),

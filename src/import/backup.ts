@@ -2,7 +2,7 @@ import { InvalidArgumentError } from '../errors.ts';
 import { Secret } from '../secret.ts';
 import { readClientFile, replaceClientFile } from '../system/files/client-file.ts';
 import { shellPath } from '../system/files/storage-error.ts';
-import type { Backup, Backups } from '../transfer/backups.ts';
+import type { Backup, Backups } from '../transfer/types.ts';
 import type { Vault, VaultTransfer } from '../vault/vault.ts';
 import type { KeepBackup, Source, SourceContext } from './source.ts';
 

@@ -1,8 +1,8 @@
 import type { Vault } from '../vault/vault.ts';
-import { type AuthorizedFetchOptions, authorizedFetch } from './fetch.ts';
+import { authorizedFetch } from './fetch.ts';
 import { IssuedTokens } from './issued-tokens.ts';
 import { lacksItsProof, refusesItsTokens } from './login-needed.ts';
-import type { Fetch } from './outgoing.ts';
+import type { AuthorizedFetchOptions, Fetch } from './options.ts';
 import { Session } from './session.ts';
 
 /** An `AuthProvider` of `@modelcontextprotocol/client` 2.x, and the `fetch` for the same login. */

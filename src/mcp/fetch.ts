@@ -8,18 +8,9 @@ import { quote } from '../quote.ts';
 import type { AccessToken } from '../tokens/access-token.ts';
 import type { Vault } from '../vault/vault.ts';
 import { lacksScopes, refusesItsTokens } from './login-needed.ts';
-import { type Fetch, followWithinOrigin, type Outgoing, outgoing } from './outgoing.ts';
-import { Session, type SessionOptions } from './session.ts';
-
-export interface AuthorizedFetchOptions extends SessionOptions {
-  /**
-   * The reaction when the server asks for more scopes and the login cannot get them. `respond` returns the 403
-   * unchanged; `throw` throws an error that names the command to add them.
-   */
-  readonly onInsufficientScope?: 'respond' | 'throw';
-  /** Sends the requests; by default the global `fetch`, which ignores the environment's proxy on Node 20. */
-  readonly fetch?: Fetch;
-}
+import type { AuthorizedFetchOptions, Fetch } from './options.ts';
+import { followWithinOrigin, type Outgoing, outgoing } from './outgoing.ts';
+import { Session } from './session.ts';
 
 /** Maximum number of tries for one request, for a server whose every answer asks for another try. */
 const MOST_TRIES = 6;

@@ -1,6 +1,5 @@
 /** `holdfast/mcp`: a login of the vault for any MCP client. Loads no SDK. */
 export { authProvider, type VaultAuthProvider } from './auth-provider.ts';
-export { type AuthorizedFetchOptions, authorizedFetch } from './fetch.ts';
+export { authorizedFetch } from './fetch.ts';
 export { oauthClientProvider, type ProvidedTokens, type VaultOAuthProvider } from './oauth-provider.ts';
-export type { Fetch } from './outgoing.ts';
-export type { SessionOptions } from './session.ts';
+export type { AuthorizedFetchOptions, Fetch, SessionOptions } from './options.ts';

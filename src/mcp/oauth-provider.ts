@@ -1,9 +1,9 @@
 import { TokenRenewedError } from '../errors.ts';
 import type { Vault } from '../vault/vault.ts';
-import { type AuthorizedFetchOptions, authorizedFetch } from './fetch.ts';
+import { authorizedFetch } from './fetch.ts';
 import { IssuedTokens } from './issued-tokens.ts';
 import { lacksItsProof, refusesItsTokens } from './login-needed.ts';
-import type { Fetch } from './outgoing.ts';
+import type { AuthorizedFetchOptions, Fetch } from './options.ts';
 import { Session } from './session.ts';
 
 /** The part of a login that an SDK receives. The refresh token stays in the vault. */

@@ -1,13 +1,11 @@
 import { InvalidArgumentError } from '../errors.ts';
 import { quote } from '../quote.ts';
+import type { Fetch } from './options.ts';
 
 /*
  * A caller's request in a form that can be sent more than once. It follows redirects as a token's holder must: within
  * one origin, one hop at a time.
  */
-
-/** The type of the global `fetch`, or of a function with the same signature. */
-export type Fetch = typeof globalThis.fetch;
 
 type Input = Parameters<Fetch>[0];
 type Init = NonNullable<Parameters<Fetch>[1]>;

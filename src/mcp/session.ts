@@ -1,19 +1,10 @@
 import { CredentialId } from '../credential.ts';
 import { defined } from '../defined.ts';
 import { LoginRequiredError } from '../errors.ts';
-import type { LoginInteraction, LoginOptions } from '../login/types.ts';
 import type { AccessToken } from '../tokens/access-token.ts';
 import type { Vault } from '../vault/vault.ts';
+import type { SessionOptions } from './options.ts';
 import { type SharedLogin, sharedLogin } from './shared-login.ts';
-
-/** Selects a login, and says how to make one. */
-export interface SessionOptions {
-  readonly account?: string;
-  /** How to reach a person when a login is needed. Without it, no prompt appears and no browser opens. */
-  readonly interaction?: LoginInteraction;
-  /** How to log in. With a `grant` that needs no person, logins work without an `interaction`, too. */
-  readonly login?: Omit<LoginOptions, 'account' | 'challenge' | 'interaction'>;
-}
 
 /** One login of a vault, with the methods that requests to its server need. */
 export class Session {

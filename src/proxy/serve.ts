@@ -4,7 +4,7 @@ import { CredentialId, canonicalResource, isLoopback } from '../credential.ts';
 import { defined } from '../defined.ts';
 import { createHttpFetch } from '../http/fetch.ts';
 import { serverSettings } from '../login/server-settings.ts';
-import type { Fetch } from '../mcp/outgoing.ts';
+import type { Fetch } from '../mcp/options.ts';
 import { quote } from '../quote.ts';
 import type { Environment } from '../system/environment.ts';
 import { layoutOf } from '../system/files/paths.ts';

@@ -14,35 +14,13 @@ import {
   readPrivateFile,
 } from '../system/files/private-directory.ts';
 import { shellPath } from '../system/files/storage-error.ts';
+import type { Backup, Backups, ExternalFile } from './types.ts';
 
 /*
  * Copies of other programs' files from just before a login was removed from them. They hold tokens, so they are sealed
  * like records, in `backups/<file>.<time>.<kid>.jwe`, where <file> is a hash of the path. Only the newest few of each
  * file are kept.
  */
-
-/** The content and path of another program's file. */
-export interface ExternalFile {
-  /** The program, such as `mcp-remote`. */
-  readonly from: string;
-  /** Absolute. */
-  readonly path: string;
-  readonly text: Secret;
-}
-
-export interface Backup extends ExternalFile {
-  /** Distinguishes this backup from the others. */
-  readonly name: string;
-  /** Milliseconds since the epoch. */
-  readonly at: number;
-}
-
-export interface Backups {
-  /** Newest first. */
-  readonly backups: readonly Backup[];
-  /** Number of backups that no reachable key opens. */
-  readonly undecryptable: number;
-}
 
 const KEPT = 5;
 const SUFFIX = '.jwe';

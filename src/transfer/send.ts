@@ -6,8 +6,9 @@ import { loginCommand, MOVED, notLoggedIn, notLoggedInNear, refused } from '../c
 import type { SealedCredentialStore } from '../credentials/sealed/sealed-credential-store.ts';
 import { lapsesAt } from '../credentials/token-age.ts';
 import { AbortedError, InvalidArgumentError, LoginCancelledError } from '../errors.ts';
-import { type BlobHeader, readBlob, sealBlob, type TransferMode } from '../handover/blob.ts';
+import { type BlobHeader, readBlob, sealBlob } from '../handover/blob.ts';
 import { type HandoverCode, parseCode } from '../handover/code.ts';
+import type { TransferMode } from '../handover/transfer-mode.ts';
 import { fourWords } from '../handover/words.ts';
 import { checkNothingInDoubt } from '../refresh/in-doubt.ts';
 import type { ReusePolicy } from '../refresh/reuse-policy.ts';

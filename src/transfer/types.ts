@@ -1,4 +1,4 @@
-import type { TransferMode } from '../handover/blob.ts';
+import type { TransferMode } from '../handover/transfer-mode.ts';
 import type { LoginOptions, LoginResult } from '../login/types.ts';
 import type { Secret } from '../secret.ts';
 
@@ -178,4 +178,27 @@ export interface ExportedLogin {
   /** Milliseconds since the epoch; absent when the server did not say. */
   readonly expiresAt?: number | undefined;
   readonly canRefresh: boolean;
+}
+
+/** The content and path of another program's file. */
+export interface ExternalFile {
+  /** The program, such as `mcp-remote`. */
+  readonly from: string;
+  /** Absolute. */
+  readonly path: string;
+  readonly text: Secret;
+}
+
+export interface Backup extends ExternalFile {
+  /** Distinguishes this backup from the others. */
+  readonly name: string;
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+}
+
+export interface Backups {
+  /** Newest first. */
+  readonly backups: readonly Backup[];
+  /** Number of backups that no reachable key opens. */
+  readonly undecryptable: number;
 }

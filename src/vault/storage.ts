@@ -9,16 +9,12 @@ import { EngineStore } from '../store/engine/engine-store.ts';
 import type { RecordStore } from '../store/record-store.ts';
 import type { Environment } from '../system/environment.ts';
 import { type Layout, layoutOf } from '../system/files/paths.ts';
+import type { EngineUrl, StoreName } from './types.ts';
 
 /* Chooses the store for the records, and the keyrings. */
 
 const SCHEMES = ['postgres', 'postgresql', 'redis', 'rediss'] as const;
-
-/** The URL of an engine that many machines share. */
-export type EngineUrl = `${(typeof SCHEMES)[number]}://${string}`;
-
 const NAMES = ['directory', 'docker-agent'] as const;
-export type StoreName = (typeof NAMES)[number] | EngineUrl;
 
 function isEngineUrl(text: string): text is EngineUrl {
   return SCHEMES.some((scheme) => text.startsWith(`${scheme}://`));

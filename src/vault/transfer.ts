@@ -4,9 +4,10 @@ import { defined } from '../defined.ts';
 import type { LoginResult } from '../login/types.ts';
 import type { Secret } from '../secret.ts';
 import type { TokenOptions } from '../tokens/access-token.ts';
-import type { Backups, ExternalFile } from '../transfer/backups.ts';
 import type {
+  Backups,
   ExportOptions,
+  ExternalFile,
   ExternalLogin,
   HandoverInvitation,
   ImportOptions,

@@ -2,6 +2,12 @@ import type { HoldfastErrorCode } from '../errors.ts';
 import type { CredentialSummary } from '../login/types.ts';
 import type { UnseenLease } from '../system/locks/lease-file.ts';
 
+/** The URL of an engine that many machines share. */
+export type EngineUrl = `${'postgres' | 'postgresql' | 'redis' | 'rediss'}://${string}`;
+
+/** The stores that have a name. */
+export type StoreName = 'directory' | 'docker-agent' | EngineUrl;
+
 /** A record that exists and could not be opened here. */
 export interface UndecryptableRecord {
   readonly id: string;

@@ -6,9 +6,10 @@ import type { Secret } from '../secret.ts';
 import type { RecordIndex, RecordStore } from '../store/record-store.ts';
 import type { Environment } from '../system/environment.ts';
 import type { AccessToken, HeadersOptions, TokenHeaders, TokenOptions } from '../tokens/access-token.ts';
-import type { Backups, ExternalFile } from '../transfer/backups.ts';
 import type {
+  Backups,
   ExportOptions,
+  ExternalFile,
   ExternalLogin,
   HandoverInvitation,
   ImportOptions,
@@ -20,7 +21,6 @@ import type {
   SendOptions,
   SendResult,
 } from '../transfer/types.ts';
-import type { StoreName } from './storage.ts';
 import type {
   ForgetOptions,
   ForgetResult,
@@ -29,6 +29,7 @@ import type {
   LogoutResult,
   RekeyOptions,
   RekeyResult,
+  StoreName,
 } from './types.ts';
 
 export interface VaultOptions {

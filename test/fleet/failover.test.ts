@@ -1,8 +1,9 @@
 import pg from 'pg';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { postgresMigration, postgresStore } from '../../src/postgres.ts';
-import { redisStore } from '../../src/redis.ts';
+import { postgresMigration } from '../../src/postgres.ts';
+import { openPostgresStore } from '../../src/store/postgres/pool.ts';
 import type { RecordStore } from '../../src/store/record-store.ts';
+import { openRedisStore } from '../../src/store/redis/open.ts';
 import { openVault } from '../../src/vault/open.ts';
 import { NO_POSTGRES, startPostgres, startReplica, startWire } from '../support/engines/postgres.ts';
 import { noRedis, redisServer } from '../support/engines/redis.ts';
@@ -43,7 +44,7 @@ async function postgresPair(): Promise<Pair> {
   const front = await wireTo(primary.port);
   const url = `postgres://owner@127.0.0.1:${front.port}/postgres`;
   return {
-    open: () => postgresStore({ connectionString: url, lookEveryMs: 0, timeoutMs: 2000 }),
+    open: () => openPostgresStore({ connectionString: url, lookEveryMs: 0, timeoutMs: 2000 }),
     isReplicated: async () => (await admin.query('SELECT FROM holdfast.records')).rowCount === 1,
     lag: async () => {
       await admin.query(`ALTER SYSTEM SET primary_conninfo = ''`);
@@ -68,7 +69,7 @@ async function redisPair(): Promise<Pair> {
     .toContain('master_link_status:up');
   const front = await wireTo(primary.port);
   return {
-    open: () => redisStore({ url: `redis://127.0.0.1:${front.port}`, lookEveryMs: 0, timeoutMs: 2000 }),
+    open: () => openRedisStore({ url: `redis://127.0.0.1:${front.port}`, lookEveryMs: 0, timeoutMs: 2000 }),
     isReplicated: async () => (await replica.client().keys('holdfast:{*')).length === 1,
     lag: async () => {
       replication.silent = true;

@@ -5,8 +5,8 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { CredentialId } from '../../src/credential.ts';
 import { SealedCredentialStore } from '../../src/credentials/sealed/sealed-credential-store.ts';
 import { migratable } from '../../src/doctor/store-status.ts';
-import { postgresStore } from '../../src/postgres.ts';
 import { MemoryStore } from '../../src/store/memory.ts';
+import { openPostgresStore } from '../../src/store/postgres/pool.ts';
 import type { RecordStore } from '../../src/store/record-store.ts';
 import { processEnvironment } from '../../src/system/environment.ts';
 import { openVault } from '../../src/vault/open.ts';
@@ -46,7 +46,7 @@ test.skipIf(MISSING)(
       ...processEnvironment(),
       variables: { HOLDFAST_HOME: home.path, HOLDFAST_SEALING_KEY_FILE: keyFile },
     };
-    const store = postgresStore({ connectionString: postgres.url() });
+    const store = openPostgresStore({ connectionString: postgres.url() });
     await (await migratable(store)).migrate();
     const vault = openVault({ environment, store });
     await vault.login(servers.resource, { interaction: scripted });
@@ -87,7 +87,7 @@ test.skipIf(MISSING)(
 
 /** Ages the stored token past its end, as time would. */
 async function lapse(environment: ReturnType<typeof processEnvironment>): Promise<void> {
-  const store: RecordStore = postgresStore({ connectionString: postgres.url() });
+  const store: RecordStore = openPostgresStore({ connectionString: postgres.url() });
   const { keys } = openParts({ store }, environment, (await temporaryHome()).layout);
   const credentialStore = new SealedCredentialStore({
     persistent: store,

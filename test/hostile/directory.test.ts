@@ -43,12 +43,10 @@ const PLANTED: Readonly<Record<string, string>> = {
   'package.json': '{"type": "module", "main": "evil.cjs"}',
   'evil.cjs': 'require("node:fs").writeFileSync("OWNED", "")',
   ...Object.fromEntries(
-    ['pg', 'ioredis', 'koffi', 'yaml', 'jsonc-parser', 'toml-eslint-parser', 'proxy-from-env'].flatMap(
-      (name) => [
-        [`node_modules/${name}/package.json`, `{"name": "${name}", "main": "index.js"}`],
-        [`node_modules/${name}/index.js`, 'require("node:fs").writeFileSync("OWNED", "")'],
-      ],
-    ),
+    ['pg', 'ioredis', 'koffi', 'yaml', 'jsonc-parser', 'toml-eslint-parser'].flatMap((name) => [
+      [`node_modules/${name}/package.json`, `{"name": "${name}", "main": "index.js"}`],
+      [`node_modules/${name}/index.js`, 'require("node:fs").writeFileSync("OWNED", "")'],
+    ]),
   ),
 };
 

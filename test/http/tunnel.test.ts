@@ -1,17 +1,13 @@
 import { once } from 'node:events';
-import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
-import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { AbortedError, InvalidArgumentError, NetworkError, UnsafeUrlError } from '../../src/errors.ts';
 import { type Request, send } from '../../src/http/request.ts';
 import { failing } from '../support/failing.ts';
-import { temporaryDirectory } from '../support/homes/home.ts';
 import { type ConnectProxyOptions, connectProxy } from '../support/network/connect-proxy.ts';
 import { namesLeadTo } from '../support/network/name-lookup.ts';
 import { remoteHost } from '../support/network/remote-host.ts';
-import { runScript } from '../support/processes/process.ts';
 import { answer, hostileServer, type Routes } from '../support/servers/hostile-server.ts';
 
 const VARIABLES = ['https_proxy', 'http_proxy', 'all_proxy', 'no_proxy'].flatMap((name) => [
@@ -392,25 +388,5 @@ describe('an invalid proxy variable', () => {
     const { server } = await behindProxy();
     vi.stubEnv('HTTPS_PROXY', '');
     expect((await get(server.origin)).status).toBe(200);
-  });
-});
-
-describe('no proxy variable', () => {
-  test('loads the proxy modules only when a proxy variable is set', async () => {
-    const server = await hostileServer({ '*': answer(200) });
-    const secure = 'https://192.0.2.1:1/';
-    const loaded = async (url: string, variables: Record<string, string>) => {
-      const coverage = join(await temporaryDirectory(), 'coverage');
-      await mkdir(coverage);
-      // V8 then lists every loaded script.
-      await runScript('request-process.ts', [url, '200'], { ...variables, NODE_V8_COVERAGE: coverage });
-      const files = await readdir(coverage);
-      const texts = await Promise.all(files.map((file) => readFile(join(coverage, file), 'utf8')));
-      expect(texts.join('')).toContain('src/http/request.ts');
-      return texts.join('').includes('node:internal');
-    };
-    expect(await loaded(server.origin, {})).toBe(false);
-    expect(await loaded(secure, { NO_PROXY: 'x' })).toBe(false);
-    expect(await loaded(secure, { HTTPS_PROXY: `${server.origin}` })).toBe(true);
   });
 });

@@ -283,7 +283,7 @@ describe('a login without a persistent keyring', () => {
     const { vault, events } = vaultAt(home, { openers: [opener(new MemoryKeyring())] });
     const { keyring } = await vault.login(servers.resource, { interaction: scripted });
     expect(keyring).toEqual({ id: 'memory', tier: 'memory', lifetime: 'process' });
-    expect(events.map(({ type }) => type)).toEqual(['memory-only']);
+    expect(events).toMatchObject([{ type: 'memory-only', resource: servers.resource, account: 'default' }]);
     expect(await vault.token(servers.resource)).toMatchObject({ generation: 1 });
     expect(await recordsOf(home)).toEqual([]);
     await expect(

@@ -82,3 +82,46 @@ test('the package exports what test/package/public-api.txt says', { timeout: 120
   expect(count).toBeGreaterThan(50);
   await expect(text).toMatchFileSnapshot('./public-api.txt');
 });
+
+test('every type in a public declaration is public itself', { timeout: 120_000 }, () => {
+  const entries = [...entryPoints().values()];
+  const { checker, program } = declared(entries);
+  const symbols = entries.flatMap((path) => {
+    const source = program.getSourceFile(path);
+    const module = source && checker.getSymbolAtLocation(source);
+    return module === undefined ? [] : checker.getExportsOfModule(module);
+  });
+  const original = (symbol: ts.Symbol) =>
+    symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol;
+  const isPublic = new Set(symbols.map(original));
+  const missing = new Set<string>();
+  let seen = 0;
+  const visit = (node: ts.Node, of: string): void => {
+    if (ts.isBlock(node) || (ts.isClassElement(node) && node.name && ts.isPrivateIdentifier(node.name)))
+      return;
+    if (ts.isPropertyDeclaration(node) && node.type === undefined) return;
+    const name = ts.isTypeReferenceNode(node)
+      ? node.typeName
+      : ts.isExpressionWithTypeArguments(node)
+        ? node.expression
+        : undefined;
+    const found = name && checker.getSymbolAtLocation(name);
+    const symbol = found && original(found);
+    const [declaration] = symbol?.declarations ?? [];
+    if (symbol && declaration && !ts.isTypeParameterDeclaration(declaration)) {
+      seen += 1;
+      const isOurs = declaration.getSourceFile().fileName.startsWith(`${ROOT}src/`);
+      if (isOurs && !isPublic.has(symbol)) missing.add(`${of}: ${symbol.name}`);
+    }
+    node.forEachChild((child) => visit(child, of));
+  };
+  for (const symbol of isPublic) {
+    for (const declaration of symbol.declarations ?? []) {
+      const isVariable = ts.isVariableDeclaration(declaration);
+      if (isVariable && declaration.type === undefined) continue;
+      visit(declaration, symbol.name);
+    }
+  }
+  expect(seen).toBeGreaterThan(200);
+  expect([...missing]).toEqual([]);
+});

@@ -2,9 +2,10 @@
  * Asks for the token of the resource in the first argument, at the Redis in the second. Stops itself between the fence
  * and the first byte of its first request to a token endpoint. Prints the generation that it got.
  */
+
 import { writeSync } from 'node:fs';
 import { Socket } from 'node:net';
-import { redisStore } from '../../src/redis.ts';
+import { openRedisStore } from '../../src/store/redis/open.ts';
 import { openVault } from '../../src/vault/open.ts';
 
 const [resource = '', url = '', leaseMs = ''] = process.argv.slice(2);
@@ -20,7 +21,7 @@ Socket.prototype.write = function (this: Socket, ...given: unknown[]) {
   return Reflect.apply(write, this, given);
 };
 
-const vault = openVault({ keyring: 'key-file', store: redisStore({ url, leaseMs: Number(leaseMs) }) });
+const vault = openVault({ keyring: 'key-file', store: openRedisStore({ url, leaseMs: Number(leaseMs) }) });
 vault
   .token(resource)
   .then(async ({ generation }) => {

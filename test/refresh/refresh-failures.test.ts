@@ -158,7 +158,15 @@ describe('a failure that may pass', () => {
     const before = await tokenRequests();
     expect(await vault.token(servers.resource)).toMatchObject({ generation: 2 });
     expect(await tokenRequests()).toBe(before + 2);
-    expect(events).toMatchObject([{ type: 'refresh-retry', message: expect.stringContaining('429') }]);
+    expect(events).toMatchObject([
+      {
+        type: 'refresh-retry',
+        message: expect.stringContaining('429'),
+        resource: servers.resource,
+        account: 'default',
+        code: 'network',
+      },
+    ]);
   });
 
   test('tries an unreachable server again, since nothing was sent', async () => {

@@ -69,7 +69,12 @@ describe('new tokens that the store cannot save', () => {
     expect(await accepted(servers.resource, token)).toBe(true);
     expect(failing.tries).toBeGreaterThan(1);
     expect(events).toMatchObject([
-      { type: 'unpersisted', message: expect.stringContaining(servers.resource) },
+      {
+        type: 'unpersisted',
+        message: expect.stringContaining(servers.resource),
+        resource: servers.resource,
+        account: 'default',
+      },
     ]);
     expect(await storedGeneration(home)).toBe(1);
     lookEachTime();

@@ -1,7 +1,8 @@
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { InvalidArgumentError } from '../../src/errors.ts';
-import { postgresMigration, postgresStore } from '../../src/postgres.ts';
+import { postgresMigration } from '../../src/postgres.ts';
+import { openPostgresStore } from '../../src/store/postgres/pool.ts';
 import { NO_POSTGRES, type Postgres, startPostgres } from '../support/engines/postgres.ts';
 
 /* The powers of a database role of one tenant over another tenant. */
@@ -142,7 +143,7 @@ test.each([
   'a\0b',
   '__proto__',
 ])('refuses a schema called %j before it asks the database', (schema) => {
-  expect(() => postgresStore({ connectionString: 'postgres://127.0.0.1:1/d', schema })).toThrow(
+  expect(() => openPostgresStore({ connectionString: 'postgres://127.0.0.1:1/d', schema })).toThrow(
     InvalidArgumentError,
   );
 });

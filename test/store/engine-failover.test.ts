@@ -9,9 +9,11 @@ import {
   StorageFullError,
   StoreUnreachableError,
 } from '../../src/errors.ts';
-import { postgresMigration, postgresStore } from '../../src/postgres.ts';
-import { type RedisStoreOptions, redisStore } from '../../src/redis.ts';
+import { postgresMigration } from '../../src/postgres.ts';
+import { type RedisStoreOptions } from '../../src/redis.ts';
 import { type EngineStore, newVersion } from '../../src/store/engine/engine-store.ts';
+import { openPostgresStore } from '../../src/store/postgres/pool.ts';
+import { openRedisStore } from '../../src/store/redis/open.ts';
 import { NO_POSTGRES, startPostgres, startReplica, startWire } from '../support/engines/postgres.ts';
 import { noRedis, redisServer } from '../support/engines/redis.ts';
 
@@ -87,7 +89,7 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL', () => {
 
   test('sends every write and claim to the new primary after a failover, over whatever connection', async () => {
     const { url, takeOver } = await pair();
-    const store = postgresStore({ connectionString: url });
+    const store = openPostgresStore({ connectionString: url });
     onTestFinished(() => store.close());
     const version = await written(store);
     // All connections of the pool are open, each to the old primary.
@@ -106,7 +108,7 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL', () => {
     const pool = new pg.Pool({ connectionString: url, max: 3 });
     pool.on('error', () => {});
     onTestFinished(() => pool.end());
-    const store = postgresStore({ pool });
+    const store = openPostgresStore({ pool });
     await written(store);
     await Promise.all(Array.from({ length: 6 }, () => store.read(ADDRESS)));
     await takeOver();
@@ -115,7 +117,7 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL', () => {
 
   test('a new process that is refused a connection retries until its deadline, then says why', async () => {
     const { postgres, owner } = await migrated();
-    const first = postgresStore({ connectionString: postgres.url() });
+    const first = openPostgresStore({ connectionString: postgres.url() });
     const version = await written(first);
     await first.close();
     await owner.query('ALTER SYSTEM SET max_connections = 6');
@@ -130,7 +132,7 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL', () => {
       if ((await hog.connect().catch(() => 'refused')) === 'refused') break;
       hogs.push(hog);
     }
-    const store = postgresStore({ connectionString: postgres.url() });
+    const store = openPostgresStore({ connectionString: postgres.url() });
     onTestFinished(() => store.close());
     await expect(store.claim(ADDRESS, version, { waitMs: 0 })).rejects.toMatchObject({
       code: 'store-unreachable',
@@ -147,7 +149,7 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL', () => {
 
   test('claims a record in its current version when its lease row is missing or outdated', async () => {
     const { postgres, owner } = await migrated();
-    const store = postgresStore({ connectionString: postgres.url() });
+    const store = openPostgresStore({ connectionString: postgres.url() });
     onTestFinished(() => store.close());
     const version = await written(store);
     const breakages = [
@@ -170,7 +172,7 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL', () => {
 
   test('refuses a claim for the old version if the record changes while the claim waits', async () => {
     const { postgres, owner } = await migrated();
-    const store = postgresStore({ connectionString: postgres.url() });
+    const store = openPostgresStore({ connectionString: postgres.url() });
     onTestFinished(() => store.close());
     const version = await written(store);
     await owner.query('DELETE FROM holdfast.leases');
@@ -191,7 +193,7 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL', () => {
 
   test('an abandoned claim blocks others for one lease after the clock was set back', async () => {
     const { postgres, owner } = await migrated();
-    const store = postgresStore({ connectionString: postgres.url(), leaseMs: 300, patienceMs: 0 });
+    const store = openPostgresStore({ connectionString: postgres.url(), leaseMs: 300, patienceMs: 0 });
     onTestFinished(() => store.close());
     const version = await written(store);
     await owner.query(`SELECT pg_sleep(greatest(0,
@@ -207,7 +209,7 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL', () => {
   test('the holder of a claim notices a newer claim after the clock was set forward', async () => {
     const { postgres, owner } = await migrated();
     const [store, other] = [0, 1].map(() =>
-      postgresStore({ connectionString: postgres.url(), leaseMs: 5000 }),
+      openPostgresStore({ connectionString: postgres.url(), leaseMs: 5000 }),
     );
     if (store === undefined || other === undefined) throw new Error('there are two');
     onTestFinished(async () => void (await Promise.all([store.close(), other.close()])));
@@ -226,7 +228,7 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL', () => {
 
   test('tokens seem no younger than at their write after the clock was set back', async () => {
     const { postgres, owner } = await migrated();
-    const store = postgresStore({ connectionString: postgres.url() });
+    const store = openPostgresStore({ connectionString: postgres.url() });
     onTestFinished(() => store.close());
     await store.cas(ADDRESS, undefined, 'one', { ageMs: 60_000 });
     await owner.query(`UPDATE holdfast.records SET obtained_at = obtained_at + interval '1 hour',
@@ -239,7 +241,7 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL', () => {
     const wire = await startWire(postgres.port);
     onTestFinished(() => wire.stop());
     const url = `postgres://owner@127.0.0.1:${wire.port}/postgres`;
-    const store = postgresStore({ connectionString: url, poolMax: 1 });
+    const store = openPostgresStore({ connectionString: url, poolMax: 1 });
     onTestFinished(() => store.close());
     const version = await written(store);
     wire.swallow = true;
@@ -247,7 +249,7 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL', () => {
     await expect(lost).rejects.toBeInstanceOf(StoreUnreachableError);
     wire.swallow = false;
     await expect.poll(() => store.locked(ADDRESS.id)).toBe(true);
-    const other = postgresStore({ connectionString: postgres.url() });
+    const other = openPostgresStore({ connectionString: postgres.url() });
     onTestFinished(() => other.close());
     await expect(other.claim(ADDRESS, version, { waitMs: 0 })).rejects.toBeInstanceOf(LockTimeoutError);
     const lease = await store.claim(ADDRESS, version, { waitMs: 0 });
@@ -259,7 +261,7 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL', () => {
 
 describe.skipIf(noRedis)('Redis', () => {
   async function opened(options: RedisStoreOptions) {
-    const store = redisStore(options);
+    const store = openRedisStore(options);
     onTestFinished(() => store.close());
     return store;
   }

@@ -1,10 +1,10 @@
 import { Client } from 'pg';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { postgresStore } from '../../src/postgres.ts';
-import { redisStore } from '../../src/redis.ts';
 import { RetryState } from '../../src/refresh/retry-state.ts';
 import { postgresAddress } from '../../src/store/postgres/address.ts';
 import { examinePostgres } from '../../src/store/postgres/examination.ts';
+import { openPostgresStore } from '../../src/store/postgres/pool.ts';
+import { openRedisStore } from '../../src/store/redis/open.ts';
 import { NO_POSTGRES, startPostgres } from '../support/engines/postgres.ts';
 import { noRedis, redisServer } from '../support/engines/redis.ts';
 import { sampleCredential } from '../support/homes/credential.ts';
@@ -38,7 +38,7 @@ const GOOD = { kid: 'kid', id: 'A-good_id' };
 
 test.skipIf(noRedis)('does not list Redis records whose names have another form', async () => {
   const server = await redisServer();
-  const store = redisStore({ url: server.url });
+  const store = openRedisStore({ url: server.url });
   onTestFinished(() => store.close());
   await store.cas(GOOD, undefined, 'record');
   const writer = server.client();
@@ -60,7 +60,7 @@ test.skipIf(noRedis)('does not list Redis records whose names have another form'
 test.skipIf(NO_POSTGRES)('does not list PostgreSQL records whose names have another form', async () => {
   const server = await startPostgres();
   onTestFinished(() => server.dispose());
-  const store = postgresStore({ connectionString: server.url() });
+  const store = openPostgresStore({ connectionString: server.url() });
   onTestFinished(() => store.close());
   await (await store.engine()).migrate?.();
   await store.cas(GOOD, undefined, 'record');

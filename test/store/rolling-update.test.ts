@@ -3,10 +3,11 @@ import type { Redis } from 'ioredis';
 import { Client } from 'pg';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { StoreUnsuitableError } from '../../src/errors.ts';
-import { POSTGRES_SCHEMA_VERSION, postgresStore } from '../../src/postgres.ts';
-import { redisStore } from '../../src/redis.ts';
+import { POSTGRES_SCHEMA_VERSION } from '../../src/postgres.ts';
 import type { ClaimRequest, Engine } from '../../src/store/engine/engine.ts';
+import { openPostgresStore } from '../../src/store/postgres/pool.ts';
 import type { PostgresEngine } from '../../src/store/postgres/postgres.ts';
+import { openRedisStore } from '../../src/store/redis/open.ts';
 import { postgresStatements } from '../fixtures/version-1/postgres-statements.ts';
 import * as scripts from '../fixtures/version-1/redis-scripts.ts';
 import { NO_POSTGRES, startPostgres } from '../support/engines/postgres.ts';
@@ -126,7 +127,7 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL', () => {
     await client.connect();
     onTestFinished(() => client.end());
     await client.query(await readFile(migrationOfVersion1, 'utf8'));
-    const store = postgresStore({ connectionString: postgres.url() });
+    const store = openPostgresStore({ connectionString: postgres.url() });
     onTestFinished(() => store.close());
     const run = async (text: string, values: unknown[]) => (await client.query(text, values)).rows;
     const { tenant } = store;
@@ -210,7 +211,7 @@ describe.skipIf(noRedis)('Redis during the update of a fleet', () => {
   duties(async () => {
     const server = await redisServer();
     const client = server.client();
-    const store = redisStore({ url: server.url });
+    const store = openRedisStore({ url: server.url });
     onTestFinished(() => store.close());
     return { before: versionOneOf(client), engine: await store.engine() };
   });

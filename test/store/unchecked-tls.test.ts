@@ -3,11 +3,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { postgresStore } from '../../src/postgres.ts';
 import type { EngineFinding } from '../../src/store/engine/engine.ts';
 import type { EngineStore } from '../../src/store/engine/engine-store.ts';
-import { exposedBy, openPostgresStore, type PostgresStoreOptions } from '../../src/store/postgres/pool.ts';
-import { openRedisStore, type RedisStoreOptions } from '../../src/store/redis/open.ts';
+import { exposedBy, openPostgresStore } from '../../src/store/postgres/pool.ts';
+import type { PostgresStoreOptions } from '../../src/store/postgres/store-options.ts';
+import { openRedisStore } from '../../src/store/redis/open.ts';
+import type { RedisStoreOptions } from '../../src/store/redis/store-options.ts';
 import { command, userHome } from '../security/command.ts';
 import { certificates, NO_OPENSSL, NO_POSTGRES, startPostgres } from '../support/engines/postgres.ts';
 import { noRedis, redisServer } from '../support/engines/redis.ts';
@@ -88,7 +89,7 @@ describe.skipIf(NO_POSTGRES ?? NO_OPENSSL)('TLS to PostgreSQL', () => {
   beforeAll(async () => {
     directory = await mkdtemp(join(tmpdir(), 'holdfast-test-'));
     postgres = await startPostgres({ tls: certificates(directory) });
-    const store = postgresStore({ connectionString: postgres.url() });
+    const store = openPostgresStore({ connectionString: postgres.url() });
     await (await store.engine()).migrate?.();
     await store.close();
   });

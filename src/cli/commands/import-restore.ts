@@ -3,7 +3,7 @@ import { backupsOf, restoreBackup } from '../../import/backup.ts';
 import type { Source, SourceContext } from '../../import/source.ts';
 import { quote } from '../../quote.ts';
 import { shellPath } from '../../system/files/storage-error.ts';
-import type { Backup, Backups } from '../../transfer/backups.ts';
+import type { Backup, Backups } from '../../transfer/types.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
 import { withVault } from '../open-vault.ts';

@@ -4,7 +4,8 @@ import { HoldfastError, InsufficientScopeError, LoginRequiredError, NetworkError
 import type { HttpResponse } from '../../http/fetch.ts';
 import type { LoginOptions } from '../../login/types.ts';
 import { authorizedFetch } from '../../mcp/fetch.ts';
-import { type Fetch, followWithinOrigin, outgoing } from '../../mcp/outgoing.ts';
+import type { Fetch } from '../../mcp/options.ts';
+import { followWithinOrigin, outgoing } from '../../mcp/outgoing.ts';
 import { sharedLogin } from '../../mcp/shared-login.ts';
 import { sleep } from '../../system/locks/keyed-mutex.ts';
 import type { Vault } from '../../vault/vault.ts';

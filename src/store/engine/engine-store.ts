@@ -29,19 +29,9 @@ import type {
   StoredOutboxEntry,
   WriteAnswer,
 } from './engine.ts';
+import type { EngineStoreOptions, LazyEngine } from './engine-store-options.ts';
 import { measured } from './measured-engine.ts';
 import { isPassing, patiently } from './passing-refusal.ts';
-
-export interface EngineStoreOptions {
-  /** How long a claim lasts without a renewal, in milliseconds. Others wait that long after a crash. Default 15,000. */
-  readonly leaseMs?: number;
-  /** How much longer callers wait for a silent holder, in milliseconds, if they have the time. Default 2 leases. */
-  readonly patienceMs?: number;
-  /**
-   * How long a token in memory is served before the engine is checked for other processes' changes. Default 10,000 ms.
-   */
-  readonly lookEveryMs?: number;
-}
 
 const LEASE_MS = 15_000;
 const LOOK_EVERY_MS = 10_000;
@@ -58,13 +48,6 @@ const CALLS_AT_ONCE = 16;
 
 /** Maximum number of remembered claims whose answer was lost. */
 const MAX_UNANSWERED = 10_000;
-
-/** An engine that is loaded at its first use. */
-export interface LazyEngine {
-  readonly id: string;
-  readonly tenant: string;
-  load(): Promise<Engine>;
-}
 
 /** Stores sealed records in an engine that many machines share. Code that all engines have in common belongs here. */
 export class EngineStore implements RecordStore {

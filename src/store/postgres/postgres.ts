@@ -20,8 +20,9 @@ import type { PostgresAddress } from './address.ts';
 import { examinePostgres, insistOn, type PostgresFinding } from './examination.ts';
 import { grantOf, numberOf, type Row, recordOf, textOf } from './row.ts';
 import { postgresMigration, postgresMigrationSteps } from './schema.ts';
-import { type PostgresPool, StatementRunner, UndoneError } from './statement-runner.ts';
+import { StatementRunner, UndoneError } from './statement-runner.ts';
 import { type PostgresStatements, postgresStatements } from './statements.ts';
+import type { PostgresPool } from './store-options.ts';
 
 export interface PostgresEngineOptions {
   readonly pool: PostgresPool;

@@ -3,17 +3,7 @@ import { isCollision, isNameRefused, isUndone, leadsElsewhere, postgresError } f
 import type { Row } from './row.ts';
 import { StatementNames } from './statement-names.ts';
 import type { PostgresStatements } from './statements.ts';
-
-/** The part of a `pg` pool that is used here. */
-export interface PostgresPool {
-  query(query: {
-    readonly text: string;
-    /** The connection prepares the text under this name at its first use, and reuses it afterwards. */
-    readonly name?: string;
-    readonly values?: unknown[];
-    readonly query_timeout?: number;
-  }): Promise<{ readonly rows: Record<string, unknown>[] }>;
-}
+import type { PostgresPool } from './store-options.ts';
 
 export interface StatementRunnerOptions {
   readonly pool: PostgresPool;

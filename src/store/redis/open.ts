@@ -1,33 +1,13 @@
-import type { Cluster, Redis, RedisOptions } from 'ioredis';
 import { InvalidArgumentError } from '../../errors.ts';
 import { type Environment, processEnvironment } from '../../system/environment.ts';
-import { EngineStore, type EngineStoreOptions, type LazyEngine } from '../engine/engine-store.ts';
+import { EngineStore } from '../engine/engine-store.ts';
+import type { LazyEngine } from '../engine/engine-store-options.ts';
 import { isUncheckedTls } from '../engine/unchecked-tls.ts';
 import { checkedName, type RedisAddress, redisAddress } from './address.ts';
 import { type Package, RedisConnection } from './connection.ts';
 import type { GuardOptions } from './guard.ts';
 import { RedisEngine } from './redis.ts';
-
-export interface RedisStoreOptions extends EngineStoreOptions {
-  /**
-   * `redis://user@host:port/number`, or `rediss://` for TLS. A password that is missing in it comes from REDISCLI_AUTH.
-   */
-  readonly url?: string;
-  /** Instead of a URL, a client of the caller’s: for one server, for Sentinel, or for a cluster. It stays open. */
-  readonly client?: Redis | Cluster;
-  /** The owner of these records. Default `default`. */
-  readonly tenant?: string;
-  /** The prefix of every key. Default `holdfast`. */
-  readonly prefix?: string;
-  /** `none` accepts a server that may lose what it acknowledged. */
-  readonly durability?: 'none';
-  /** Accepts a server that evicts keys when its memory is full. Default `false`. */
-  readonly allowEviction?: boolean;
-  /** For `rediss://`: certificates and other options, as `tls.connect` takes them. */
-  readonly tls?: RedisOptions['tls'];
-  /** Time limit for one request to the server, in milliseconds. Default 5,000. */
-  readonly timeoutMs?: number;
-}
+import type { RedisStoreOptions } from './store-options.ts';
 
 const TIMEOUT_MS = 5000;
 

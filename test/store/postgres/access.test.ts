@@ -7,7 +7,7 @@ import {
   StoreDeniedError,
   StoreUnreachableError,
 } from '../../../src/errors.ts';
-import { POSTGRES_SCHEMA_VERSION, postgresMigration, postgresStore } from '../../../src/postgres.ts';
+import { POSTGRES_SCHEMA_VERSION, postgresMigration } from '../../../src/postgres.ts';
 import type { EngineStore } from '../../../src/store/engine/engine-store.ts';
 import { postgresError } from '../../../src/store/postgres/errors.ts';
 import { openPostgresStore } from '../../../src/store/postgres/pool.ts';
@@ -42,7 +42,7 @@ describe.skipIf(NO_POSTGRES)('access to PostgreSQL', () => {
 
   beforeAll(async () => {
     postgres = await startPostgres({ admission: 'host all guarded 127.0.0.1/32 scram-sha-256' });
-    const store = postgresStore({ connectionString: postgres.url() });
+    const store = openPostgresStore({ connectionString: postgres.url() });
     await (await store.engine()).migrate?.();
     await store.close();
     await asOwner(`CREATE ROLE guarded LOGIN SUPERUSER PASSWORD '${PASSWORD}'`);
@@ -67,7 +67,7 @@ describe.skipIf(NO_POSTGRES)('access to PostgreSQL', () => {
   }
 
   function storeAt(connectionString: string, tenant = fresh('tenant')): EngineStore {
-    const store = postgresStore({ connectionString, tenant, timeoutMs: 3000 });
+    const store = openPostgresStore({ connectionString, tenant, timeoutMs: 3000 });
     onTestFinished(() => store.close());
     return store;
   }
@@ -75,7 +75,7 @@ describe.skipIf(NO_POSTGRES)('access to PostgreSQL', () => {
   test('leaves the caller’s pool open when the store is closed', async () => {
     const pool = new Pool({ connectionString: postgres.url(), max: 2 });
     onTestFinished(() => pool.end());
-    const store = postgresStore({ pool, tenant: fresh('tenant') });
+    const store = openPostgresStore({ pool, tenant: fresh('tenant') });
     await store.cas(ADDRESS, undefined, 'one');
     await store.close();
     await store.close();
@@ -198,7 +198,7 @@ describe.skipIf(NO_POSTGRES)('access to PostgreSQL', () => {
       const name = fresh('worker');
       await asOwner(`CREATE ROLE ${name} LOGIN; GRANT holdfast_app TO ${name};
         INSERT INTO holdfast.tenant_roles VALUES ('${name}', '${name}')`);
-      const open = () => postgresStore({ connectionString: postgres.url('', name), tenant: name });
+      const open = () => openPostgresStore({ connectionString: postgres.url('', name), tenant: name });
       return { store: open(), reopen: async () => open(), dispose: async () => {} };
     });
     for (const { name, run } of contract) test(name, run);

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { InvalidArgumentError } from '../../../src/errors.ts';
-import { postgresMigration, postgresStore } from '../../../src/postgres.ts';
+import { postgresMigration } from '../../../src/postgres.ts';
+import { openPostgresStore } from '../../../src/store/postgres/pool.ts';
 import { PostgresEngine } from '../../../src/store/postgres/postgres.ts';
 
 /* The schema's name is the only text that Holdfast puts into SQL unquoted. Each way to set it is tested. */
@@ -24,11 +25,14 @@ const HOSTILE: readonly unknown[] = [
 
 describe.each<[string, (schema: string) => unknown]>([
   ['postgresMigration', (schema) => postgresMigration(schema)],
-  ['postgresStore', (schema) => postgresStore({ connectionString: 'postgres://db.example/x', schema })],
+  [
+    'openPostgresStore',
+    (schema) => openPostgresStore({ connectionString: 'postgres://db.example/x', schema }),
+  ],
   [
     'a postgres:// URL',
     (schema) =>
-      postgresStore({
+      openPostgresStore({
         connectionString: `postgres://db.example/x?schema=${encodeURIComponent(String(schema))}`,
       }),
   ],
@@ -49,7 +53,7 @@ describe.each<[string, (schema: string) => unknown]>([
   const texts = HOSTILE.filter((name) => typeof name === 'string');
   // In the options null means the default, and a URL can only hold text.
   const tried =
-    way === 'a postgres:// URL' ? texts : way === 'postgresStore' ? HOSTILE.slice(0, -1) : HOSTILE;
+    way === 'a postgres:// URL' ? texts : way === 'openPostgresStore' ? HOSTILE.slice(0, -1) : HOSTILE;
   test.each(tried.map((name) => [name]))('refuses the schema %j', (name) => {
     expect(() => use(name as string)).toThrow(InvalidArgumentError);
   });

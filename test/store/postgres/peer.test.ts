@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { StoreDeniedError } from '../../../src/errors.ts';
-import { postgresStore } from '../../../src/postgres.ts';
 import type { EngineStore } from '../../../src/store/engine/engine-store.ts';
 import { openPostgresStore } from '../../../src/store/postgres/pool.ts';
 import { NO_POSTGRES, type Postgres, startPostgres } from '../../support/engines/postgres.ts';
@@ -41,7 +40,7 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL over its Unix socket', () => {
   const runner = process.geteuid?.() === 0 ? 'nobody' : userInfo().username;
   beforeAll(async () => {
     postgres = await startPostgres();
-    const store = postgresStore({ connectionString: postgres.url() });
+    const store = openPostgresStore({ connectionString: postgres.url() });
     await (await store.engine()).migrate?.();
     await store.close();
   });
@@ -84,13 +83,13 @@ describe.skipIf(NO_POSTGRES)('PostgreSQL over its Unix socket', () => {
 
   test('finds the socket when the URL has its directory in place of the host', async () => {
     const connectionString = `postgres://owner@${encodeURIComponent(postgres.directory)}:${postgres.port}/postgres?requirepeer=postgres`;
-    const store = postgresStore({ connectionString });
+    const store = openPostgresStore({ connectionString });
     onTestFinished(() => store.close());
     expect(await refusal(store)).toBeInstanceOf(StoreDeniedError);
   });
 
   test('does not ask who runs a server that is reached over TCP, as libpq does not', async () => {
-    const store = postgresStore({ connectionString: postgres.url('?requirepeer=postgres') });
+    const store = openPostgresStore({ connectionString: postgres.url('?requirepeer=postgres') });
     onTestFinished(() => store.close());
     expect(await store.read(ADDRESS)).toBeUndefined();
   });
@@ -139,7 +138,9 @@ describe.skipIf(NOT_ROOT)('a socket of another user in place of PostgreSQL', () 
     'sends not a byte%s to an impostor when requirepeer names the user of the real server',
     async (_how, tls) => {
       const { directory, heard, closed } = await impostor();
-      const store = postgresStore({ connectionString: over(directory, 5432, `&requirepeer=postgres${tls}`) });
+      const store = openPostgresStore({
+        connectionString: over(directory, 5432, `&requirepeer=postgres${tls}`),
+      });
       onTestFinished(() => store.close());
       const error = await refusal(store);
       expect(error).toBeInstanceOf(StoreDeniedError);
@@ -151,7 +152,7 @@ describe.skipIf(NOT_ROOT)('a socket of another user in place of PostgreSQL', () 
 
   test('sends an impostor the password without requirepeer, so the test above can see it', async () => {
     const { directory, heard, closed } = await impostor();
-    const store = postgresStore({ connectionString: over(directory, 5432, ''), timeoutMs: 300 });
+    const store = openPostgresStore({ connectionString: over(directory, 5432, ''), timeoutMs: 300 });
     onTestFinished(() => store.close());
     await refusal(store);
     await closed();

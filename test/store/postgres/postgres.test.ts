@@ -6,8 +6,8 @@ import {
   StoreUnreachableError,
   StoreUnsuitableError,
 } from '../../../src/errors.ts';
-import { postgresStore } from '../../../src/postgres.ts';
 import type { ClaimRequest } from '../../../src/store/engine/engine.ts';
+import { openPostgresStore } from '../../../src/store/postgres/pool.ts';
 import type { PostgresEngine } from '../../../src/store/postgres/postgres.ts';
 import { storeContract } from '../../../src/testing/index.ts';
 import {
@@ -47,7 +47,7 @@ describe.skipIf(NO_POSTGRES)('records in PostgreSQL', () => {
 
   /** An engine of a new tenant, unless the URL names one. */
   async function opened(url: string, tenant = `tenant-${++tenants}`): Promise<PostgresEngine> {
-    const store = postgresStore({ connectionString: url, tenant, timeoutMs: 3000 });
+    const store = openPostgresStore({ connectionString: url, tenant, timeoutMs: 3000 });
     return (await store.engine()) as PostgresEngine;
   }
 
@@ -67,7 +67,7 @@ describe.skipIf(NO_POSTGRES)('records in PostgreSQL', () => {
   const contractAt = (url: () => string) =>
     storeContract(async () => {
       const tenant = `tenant-${++tenants}`;
-      const open = () => postgresStore({ connectionString: url(), tenant });
+      const open = () => openPostgresStore({ connectionString: url(), tenant });
       return { store: open(), reopen: async () => open(), dispose: async () => {} };
     });
 
@@ -161,7 +161,7 @@ describe.skipIf(NO_POSTGRES)('records in PostgreSQL', () => {
     onTestFinished(() => wire.stop());
     const tenant = `tenant-${++tenants}`;
     const connectionString = `postgres://owner@127.0.0.1:${wire.port}/postgres`;
-    const store = postgresStore({ connectionString, tenant, poolMax: 1 });
+    const store = openPostgresStore({ connectionString, tenant, poolMax: 1 });
     onTestFinished(() => store.close());
     const first = await store.cas(ADDRESS, undefined, 'one');
     if (first.outcome !== 'ok') throw new Error('not written');
@@ -235,7 +235,7 @@ describe.skipIf(NO_POSTGRES)('records in PostgreSQL', () => {
     );
     const reader = await engineOf(postgres.url('', 'reader'));
     await expect(reader.write(ADDRESS, undefined, write('one'))).rejects.toBeInstanceOf(StoreUnsuitableError);
-    expect(() => postgresStore({ connectionString: 'postgres://me:sesame@db/x?options=-c' })).toThrow(
+    expect(() => openPostgresStore({ connectionString: 'postgres://me:sesame@db/x?options=-c' })).toThrow(
       InvalidArgumentError,
     );
   });

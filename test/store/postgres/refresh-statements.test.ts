@@ -1,6 +1,7 @@
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { type PostgresPool, postgresMigration, postgresStore } from '../../../src/postgres.ts';
+import { type PostgresPool, postgresMigration } from '../../../src/postgres.ts';
+import { openPostgresStore } from '../../../src/store/postgres/pool.ts';
 import { postgresStatements } from '../../../src/store/postgres/statements.ts';
 import { NO_POSTGRES, type Postgres, startPostgres } from '../../support/engines/postgres.ts';
 import {
@@ -40,7 +41,7 @@ describe.skipIf(NO_POSTGRES)('the statements of a refresh in PostgreSQL', () => 
     };
     const server = await authorizationServer(mode);
     const at = await machine({ replay: mode === 'strict' ? 'strict' : 'window' });
-    const store = postgresStore({ pool: { query }, tenant: mode });
+    const store = openPostgresStore({ pool: { query }, tenant: mode });
     onTestFinished(async () => {
       await store.close();
       await pool.end();

@@ -2,7 +2,8 @@ import { readFile } from 'node:fs/promises';
 import { Client } from 'pg';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { StoreDeniedError } from '../../../src/errors.ts';
-import { postgresMigration, postgresStore } from '../../../src/postgres.ts';
+import { postgresMigration } from '../../../src/postgres.ts';
+import { openPostgresStore } from '../../../src/store/postgres/pool.ts';
 import type { PostgresEngine } from '../../../src/store/postgres/postgres.ts';
 import { NO_POSTGRES, type Postgres, startPostgres } from '../../support/engines/postgres.ts';
 
@@ -63,7 +64,7 @@ describe.skipIf(NO_POSTGRES)('a migration in a database where another role was f
   }
 
   async function engine(user: string, name: string): Promise<PostgresEngine> {
-    const store = postgresStore({ connectionString: address(user, name) });
+    const store = openPostgresStore({ connectionString: address(user, name) });
     onTestFinished(() => store.close());
     return (await store.engine()) as PostgresEngine;
   }

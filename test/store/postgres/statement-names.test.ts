@@ -2,8 +2,9 @@ import { createHash } from 'node:crypto';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { StoreUnreachableError } from '../../../src/errors.ts';
-import { type PostgresPool, postgresMigration, postgresStore } from '../../../src/postgres.ts';
+import { type PostgresPool, postgresMigration } from '../../../src/postgres.ts';
 import type { EngineStore } from '../../../src/store/engine/engine-store.ts';
+import { openPostgresStore } from '../../../src/store/postgres/pool.ts';
 import { storeContract } from '../../../src/testing/index.ts';
 import {
   NO_PGBOUNCER,
@@ -63,7 +64,7 @@ describe.skipIf(NO_POSTGRES)('prepared statements in PostgreSQL', () => {
         throw error;
       }
     };
-    const store = postgresStore({ pool: { query }, schema, tenant: `tenant-${++tenants}` });
+    const store = openPostgresStore({ pool: { query }, schema, tenant: `tenant-${++tenants}` });
     onTestFinished(async () => {
       await store.close();
       await pool.end();
@@ -102,7 +103,7 @@ describe.skipIf(NO_POSTGRES)('prepared statements in PostgreSQL', () => {
     };
     const contract = storeContract(async () => {
       const tenant = `tenant-${++tenants}`;
-      const open = () => postgresStore({ pool: { query }, tenant });
+      const open = () => openPostgresStore({ pool: { query }, tenant });
       return { store: open(), reopen: async () => open(), dispose: async () => {} };
     });
     for (const { name, run } of contract) test(name, run);

@@ -13,7 +13,7 @@ import {
   StoreUnreachableError,
   StoreUnsuitableError,
 } from '../../../src/errors.ts';
-import { type RedisStoreOptions, redisStore } from '../../../src/redis.ts';
+import { type RedisStoreOptions } from '../../../src/redis.ts';
 import type { ClaimRequest, Engine, WriteAnswer } from '../../../src/store/engine/engine.ts';
 import { openRedisStore } from '../../../src/store/redis/open.ts';
 import { storeContract } from '../../../src/testing/store-contract.ts';
@@ -44,7 +44,7 @@ describe.skipIf(noRedis)('Redis', () => {
   /** A process's store of a new tenant, unless the options name one. */
   async function open(options: Partial<RedisStoreOptions> = {}) {
     const where = options.client === undefined ? { url: shared.url } : {};
-    const store = redisStore({ ...where, tenant: newTenant(), ...options });
+    const store = openRedisStore({ ...where, tenant: newTenant(), ...options });
     onTestFinished(() => store.close());
     return { store, engine: await store.engine() };
   }
@@ -52,7 +52,7 @@ describe.skipIf(noRedis)('Redis', () => {
   describe('the contract of a store', () => {
     const contract = storeContract(async () => {
       const tenant = newTenant();
-      const again = () => redisStore({ url: shared.url, tenant });
+      const again = () => openRedisStore({ url: shared.url, tenant });
       return { store: again(), reopen: async () => again(), dispose: async () => {} };
     });
     for (const { name, run } of contract) test(name, run);
@@ -295,7 +295,7 @@ describe.skipIf(noRedis)('Redis', () => {
     await expect(store.read(ADDRESS)).rejects.toBeInstanceOf(StoreUnreachableError);
     expect(await client.ping()).toBe('PONG');
     const prefixed = new Redis({ lazyConnect: true, keyPrefix: 'app:' });
-    expect(() => redisStore({ client: prefixed })).toThrow(InvalidArgumentError);
+    expect(() => openRedisStore({ client: prefixed })).toThrow(InvalidArgumentError);
   });
 
   test('keeps each credential on one node of a cluster, and lists those of all nodes', async () => {
@@ -534,7 +534,7 @@ const whereValkeyIs = valkey === undefined ? () => {} : describe;
 whereValkeyIs('Valkey, which can say when a write is on its disk', () => {
   test('waits for the disk when Valkey writes to it once a second', async () => {
     const server = await redisServer({ program: valkey, settings: { appendfsync: 'everysec' } });
-    const store = redisStore({ url: server.url, tenant: 't' });
+    const store = openRedisStore({ url: server.url, tenant: 't' });
     onTestFinished(() => store.close());
     const engine = await store.engine();
     await Promise.all(Array.from({ length: 100 }, (_, at) => put(engine, 'v1', undefined, `id-${at}`)));
@@ -554,7 +554,7 @@ whereValkeyIs('Valkey, which can say when a write is on its disk', () => {
   test('refuses before it writes, if it may not ask whether a write is on disk', async () => {
     const server = await redisServer({ program: valkey, settings: { appendfsync: 'everysec' } });
     await server.client().call('ACL', 'SETUSER', 'holdfast', 'on', '>secret', '~*', '+@all', '-waitaof');
-    const store = redisStore({ url: `redis://holdfast:secret@127.0.0.1:${server.port}` });
+    const store = openRedisStore({ url: `redis://holdfast:secret@127.0.0.1:${server.port}` });
     onTestFinished(() => store.close());
     await expect(put(await store.engine(), 'v1')).rejects.toBeInstanceOf(StoreDeniedError);
     expect(await server.client().exists('holdfast:{default/id}')).toBe(0);
@@ -564,7 +564,7 @@ whereValkeyIs('Valkey, which can say when a write is on its disk', () => {
     const server = await redisServer({ program: valkey });
     for (const { run } of storeContract(async () => {
       const tenant = newTenant();
-      const again = () => redisStore({ url: server.url, tenant });
+      const again = () => openRedisStore({ url: server.url, tenant });
       return { store: again(), reopen: async () => again(), dispose: async () => {} };
     })) {
       await run();
@@ -583,7 +583,7 @@ test.each([
   'redis://user:the-password@host:99999/',
   'redis://user:the-password@host/3?cluster=true',
 ])('refuses the URL %s, and shows no password in the reason', (url) => {
-  const error = thrownBy(() => redisStore({ url }));
+  const error = thrownBy(() => openRedisStore({ url }));
   expect(error).toBeInstanceOf(InvalidArgumentError);
   expect(inspect(error, { showHidden: true })).not.toContain('password@');
   expect(error).toMatchObject({ hint: expect.any(String) });
