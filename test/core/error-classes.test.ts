@@ -23,7 +23,8 @@ test('a code tells the class of an error', () => {
 });
 
 test('isHoldfastError recognizes errors of another copy of the package, and no other error', async () => {
-  const copy = (await import('../../src/errors.ts?copy' as string)) as typeof errors;
+  const another: string = '../../src/errors.ts?copy';
+  const copy = (await import(another)) as typeof errors;
   const error = new copy.TimeoutError('It took too long.');
   expect(error).not.toBeInstanceOf(errors.HoldfastError);
   expect(index.isHoldfastError(error)).toBe(true);
