@@ -7,11 +7,11 @@ import { openVault } from '../../src/vault/open.ts';
 import { temporaryDirectory } from '../support/homes/home.ts';
 
 /*
- * A fleet is updated one machine at a time, and a home outlives the program. The build of commit a4a2f32 wrote this
- * home: one login whose new tokens its store did not accept, and one whose process was killed when its record was
+ * A fleet is updated one machine at a time, and a home outlives the program. The builds of these commits wrote a home
+ * each: one login whose new tokens its store did not accept, and one whose process was killed when its record was
  * staged.
  */
-const FIXTURE = fileURLToPath(new URL('../fixtures/home-of-a4a2f32', import.meta.url));
+const BUILDS = ['a4a2f32', '7d34124'];
 
 /** Git stores only one bit of a file's mode. */
 async function makePrivate(path: string): Promise<void> {
@@ -20,11 +20,13 @@ async function makePrivate(path: string): Promise<void> {
   }
 }
 
-test.each(['spilled', 'staged'])(
-  'finds the %s tokens in a home directory of an earlier build',
-  async (what) => {
+test.each(BUILDS.flatMap((build) => ['spilled', 'staged'].map((what) => [what, build] as const)))(
+  'finds the %s tokens in the home that build %s wrote',
+  async (what, build) => {
     const path = await temporaryDirectory();
-    await cp(FIXTURE, path, { recursive: true });
+    await cp(fileURLToPath(new URL(`../fixtures/home-of-${build}`, import.meta.url)), path, {
+      recursive: true,
+    });
     await makePrivate(path);
     const variables = {
       HOLDFAST_HOME: join(path, 'home'),
