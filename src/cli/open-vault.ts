@@ -10,7 +10,7 @@ import type { Vault } from '../vault/vault.ts';
 import type { Invocation } from './command.ts';
 
 /** The command's store, from the options or the environment. Only this function reads `--store`. */
-export function chosenPlace(invocation: Invocation): {
+export function chosenStorage(invocation: Invocation): {
   readonly store: StoreName;
   readonly dockerAgentDir: string | undefined;
 } {
@@ -35,7 +35,7 @@ export function checkOtherStore(
   peer: { readonly id: string },
   from: SourceContext,
 ): void {
-  const { store, dockerAgentDir } = chosenPlace(invocation);
+  const { store, dockerAgentDir } = chosenStorage(invocation);
   if (peer.id !== 'docker-agent' || store !== 'docker-agent') return;
   const of = (directory: string | undefined) => dockerAgentLayoutOf(invocation.environment, directory).bundle;
   if (of(dockerAgentDir) !== of(from.file)) return;
@@ -47,7 +47,7 @@ export function checkOtherStore(
 
 /** Warns if docker-agent would not find the key that now seals its store. */
 export async function warnOfHiddenKey(invocation: Invocation, keyringId: string): Promise<void> {
-  const { store, dockerAgentDir } = chosenPlace(invocation);
+  const { store, dockerAgentDir } = chosenStorage(invocation);
   if (store !== 'docker-agent') return;
   const { environment, ui } = invocation;
   const { HIDDEN_KEY, isKeyHidden } = await import('../docker-agent/hidden-key.ts');
@@ -60,7 +60,7 @@ export async function withVault<T>(invocation: Invocation, step: (vault: Vault) 
     defined({
       environment: invocation.environment,
       keyring: invocation.text('keyring'),
-      ...chosenPlace(invocation),
+      ...chosenStorage(invocation),
       onEvent: ({ type, message, hint }: VaultEvent) => invocation.ui.warn(message, hint, { event: type }),
     }),
   );

@@ -27,9 +27,9 @@ export function backupKeeper({ id }: Source, transfer: Pick<VaultTransfer, 'save
 }
 
 /** The backups of the source's files, newest first; with `--file`, only those of that file. */
-export async function backupsOf(peer: Source, { file }: SourceContext, vault: Vault): Promise<Backups> {
+export async function backupsOf(source: Source, { file }: SourceContext, vault: Vault): Promise<Backups> {
   const { backups, undecryptable } = await vault.transfer.listBackups();
-  const isWanted = ({ from, path }: Backup) => from === peer.id && (file === undefined || path === file);
+  const isWanted = ({ from, path }: Backup) => from === source.id && (file === undefined || path === file);
   return { backups: backups.filter(isWanted), undecryptable };
 }
 
@@ -41,10 +41,10 @@ export async function backupsOf(peer: Source, { file }: SourceContext, vault: Va
  */
 export async function restoreBackup(
   { path, text }: Backup,
-  from: { readonly peer: Source; readonly context: SourceContext },
+  from: { readonly source: Source; readonly context: SourceContext },
   vault: Vault,
 ): Promise<void> {
-  const keep = backupKeeper(from.peer, vault.transfer);
+  const keep = backupKeeper(from.source, vault.transfer);
   const write = async () => {
     for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
       const file = await readClientFile(path);
@@ -57,5 +57,5 @@ export async function restoreBackup(
       { hint: 'End that program first, then run the same command again.' },
     );
   };
-  await (from.peer.lock === undefined ? write() : from.peer.lock(path, from.context, write));
+  await (from.source.lock === undefined ? write() : from.source.lock(path, from.context, write));
 }

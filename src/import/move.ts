@@ -21,11 +21,11 @@ const ATTEMPTS = 3;
  *
  * @throws InvalidArgumentError if the URL may mean several logins; the errors of the source's `find`
  */
-export async function findLogins(peer: Source, context: SourceContext): Promise<Findings> {
+export async function findLogins(source: Source, context: SourceContext): Promise<Findings> {
   const wanted = new Set(context.urls.map(canonicalResource));
-  const found = await peer.find(context);
+  const found = await source.find(context);
   const named = found.logins.filter(({ name }) => context.name === undefined || name === context.name);
-  const meant = theOneMeant(peer, context, named);
+  const meant = theOneMeant(source, context, named);
   const logins: FoundLogin[] = [];
   const skipped: Skipped[] = [...found.skipped];
   for (const one of meant === undefined ? named : [meant]) {
@@ -98,10 +98,10 @@ export interface Moved {
  */
 export async function moveLogin(
   found: FoundLogin,
-  from: { readonly peer: Source; readonly context: SourceContext },
+  from: { readonly source: Source; readonly context: SourceContext },
   vault: Vault,
   options: ImportOptions,
-  keep: KeepBackup = backupKeeper(from.peer, vault.transfer),
+  keep: KeepBackup = backupKeeper(from.source, vault.transfer),
 ): Promise<Moved> {
   let current = found;
   let result = await vault.transfer.import(current.login, options);
@@ -117,7 +117,7 @@ export async function moveLogin(
     const again =
       taken === 'gone' || attempt === ATTEMPTS
         ? undefined
-        : (await findLogins(from.peer, from.context)).logins.find(
+        : (await findLogins(from.source, from.context)).logins.find(
             ({ name, file }) => name === found.name && file === found.file,
           );
     if (again === undefined) return { result, outcome: 'kept-there' };

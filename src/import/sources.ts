@@ -28,8 +28,8 @@ export const SOURCES: readonly Source[] = [
 
 /** @throws InvalidArgumentError */
 export function sourceNamed(id: string): Source {
-  const peer = SOURCES.find((one) => one.id === id);
-  if (peer !== undefined) return peer;
+  const source = SOURCES.find((one) => one.id === id);
+  if (source !== undefined) return source;
   throw new InvalidArgumentError(`${quote(id, 40)} is no program whose logins Holdfast can import.`, {
     hint: `Choose one of: ${SOURCES.map((one) => one.id).join(', ')}; or - for what holdfast export printed`,
   });

@@ -10,7 +10,7 @@ import type { LoginInteraction, LoginOptions } from './types.ts';
 
 /** The input that every login flow needs. */
 export interface Attempt {
-  readonly name: CredentialId;
+  readonly id: CredentialId;
   readonly options: LoginOptions;
   readonly interaction: LoginInteraction;
   readonly timeoutMs: number;

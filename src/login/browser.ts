@@ -29,7 +29,7 @@ interface Arrival {
 }
 
 export async function logInByBrowser(attempt: Attempt): Promise<StoredCredential> {
-  const { name, options, discovery, interaction, plan, dpop, environment, report } = attempt;
+  const { id, options, discovery, interaction, plan, dpop, environment, report } = attempt;
   let request: AuthorizationRequest | undefined;
   const belongs = (parameters: URLSearchParams) => request !== undefined && belongsTo(request, parameters);
   const server = await openServerFor(plan, openCallbackServer, options, {
@@ -64,10 +64,10 @@ export async function logInByBrowser(attempt: Attempt): Promise<StoredCredential
         { dpopKey: dpop?.secret, environment },
       );
       const held = await attempt.save({ answer, client, requestedScope });
-      await page?.succeed({ resource: name.resource, account: name.account });
+      await page?.succeed({ resource: id.resource, account: id.account });
       return held;
     } catch (error) {
-      if (page !== undefined) await showFailure(page, name, error);
+      if (page !== undefined) await showFailure(page, id, error);
       throw error;
     }
   } finally {
@@ -79,7 +79,7 @@ export async function logInByBrowser(attempt: Attempt): Promise<StoredCredential
 async function arrivalOf(
   server: Awaited<ReturnType<typeof openCallbackServer>>,
   request: AuthorizationRequest,
-  { interaction, options, timeoutMs, name, discovery }: Attempt,
+  { interaction, options, timeoutMs, id, discovery }: Attempt,
 ): Promise<Arrival> {
   const over = new AbortController();
   const signal = options.signal === undefined ? over.signal : AbortSignal.any([options.signal, over.signal]);
@@ -87,7 +87,7 @@ async function arrivalOf(
     try {
       return { page, code: readAuthorizationResponse(request, page.parameters) };
     } catch (error) {
-      await showFailure(page, name, error);
+      await showFailure(page, id, error);
       throw error;
     }
   });
@@ -155,7 +155,7 @@ function redirectUriOf(listening: string, template: string | undefined): string 
 }
 
 /** The page says as little as possible: the terminal quotes the server's text. */
-async function showFailure(callback: Callback, name: CredentialId, error: unknown): Promise<void> {
+async function showFailure(callback: Callback, id: CredentialId, error: unknown): Promise<void> {
   const denied = error instanceof LoginDeniedError;
   await callback
     .fail({
@@ -166,7 +166,7 @@ async function showFailure(callback: Callback, name: CredentialId, error: unknow
           : 'Nothing was stored. The terminal says what went wrong.',
         'You can close this tab and go back to the terminal.',
       ],
-      login: name,
+      login: id,
     })
     .catch(() => {
       // The browser has disconnected; the terminal still shows the error.

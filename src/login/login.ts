@@ -20,7 +20,7 @@ const DEFAULT_TIMEOUT_MS = 300_000;
 const LONGEST_TIMEOUT_MS = 86_400_000;
 
 export async function logIn(
-  name: CredentialId,
+  id: CredentialId,
   options: LoginOptions,
   context: LoginContext,
 ): Promise<StoredCredential> {
@@ -35,17 +35,17 @@ export async function logIn(
       hint: 'Give vault.login an interaction, or a grant that needs nobody.',
     });
   }
-  const discovery = await discoverFor(name, options, context, options.flow !== 'device');
+  const discovery = await discoverFor(id, options, context, options.flow !== 'device');
   const flow = flowOf(discovery, options, interaction);
-  await checkWritable(context, name, options);
-  const former = await formerLogin(context.credentialStore, name);
+  await checkWritable(context, id, options);
+  const former = await formerLogin(context.credentialStore, id);
   // Do this before the new grant exists: some servers revoke every grant of a client together.
-  if (former === undefined) await context.credentialStore.endRemoved(name);
+  if (former === undefined) await context.credentialStore.endRemoved(id);
   const dpop = await dpopKeyFor(discovery, options);
   const plan = planClient(discovery, former, options);
   const agreed = await agreeOnHosts(discovery, flow, options, context.report);
   const attempt: Attempt = {
-    name,
+    id,
     options,
     interaction,
     timeoutMs,
@@ -56,8 +56,8 @@ export async function logIn(
     environment: context.environment,
     report: context.report,
     save: ({ answer, client, requestedScope }) =>
-      saveLogin(context, name, options, (generation) => ({
-        ...credentialOf(name, agreed, answer, { generation, requestedScope, client }),
+      saveLogin(context, id, options, (generation) => ({
+        ...credentialOf(id, agreed, answer, { generation, requestedScope, client }),
         dpopKey: dpop?.secret,
       })),
   };
@@ -112,15 +112,15 @@ function withSlash(url: string): string {
 
 /** Builds the credential that every kind of login stores. */
 export function credentialOf(
-  name: CredentialId,
+  id: CredentialId,
   discovery: Discovery,
   answer: TokenResponse,
   { generation, requestedScope, client }: Pick<Credential, 'generation' | 'requestedScope' | 'client'>,
 ): Credential {
   const { server, reach, leniencies } = discovery;
   return {
-    resource: name.resource,
-    account: name.account,
+    resource: id.resource,
+    account: id.account,
     resourceParameter: discovery.resourceParameter,
     generation,
     server: {
@@ -151,10 +151,10 @@ export async function dpopKeyFor({ dpopRequired }: Discovery, { dpop }: LoginOpt
 /** Finds the stored login of that name, for its registration and scopes. */
 export async function formerLogin(
   credentialStore: SealedCredentialStore,
-  name: CredentialId,
+  id: CredentialId,
 ): Promise<Credential | undefined> {
   try {
-    return (await credentialStore.find(name))?.held.credential;
+    return (await credentialStore.find(id))?.held.credential;
   } catch (error) {
     // A record that does not open is no help here; the login itself will replace or refuse it.
     if (error instanceof HoldfastError) return undefined;

@@ -30,21 +30,21 @@ import type { ClientOptions, GrantOptions, LoginOptions } from './types.ts';
  * @throws OAuthError with a hint at what to check, and the errors of discovery, saving and the token request
  */
 export async function logInNonInteractively(
-  name: CredentialId,
+  id: CredentialId,
   options: LoginOptions & { readonly grant: GrantOptions },
   context: LoginContext,
 ): Promise<StoredCredential> {
   const { interaction, signal, grant: wanted } = options;
   if (wanted.type !== 'client_credentials')
     await readAssertion(absoluteSource(wanted.assertion), wanted.type, context.environment);
-  const former = await formerLogin(context.credentialStore, name);
+  const former = await formerLogin(context.credentialStore, id);
   const given = options.client && givenClient(options.client, undefined);
   checkClient(given ?? former?.client, wanted);
   const wait = { signal, environment: context.environment };
   const grant = await grantOf(wanted, wait);
 
-  const discovery = await discoverFor(name, options, context, false);
-  await checkWritable(context, name, options);
+  const discovery = await discoverFor(id, options, context, false);
+  await checkWritable(context, id, options);
   const plan = planClient(discovery, former, defined({ client: options.client }));
   const client = checkClient(plan.by === 'known' ? plan.client : undefined, wanted);
   const { scopesToAskFor } = await import('../oauth/discovery/scope-choice.ts');
@@ -67,8 +67,8 @@ export async function logInNonInteractively(
     context.environment,
     wait,
   );
-  return saveLogin(context, name, options, (generation) => ({
-    ...credentialOf(name, discovery, answer, { generation, requestedScope, client }),
+  return saveLogin(context, id, options, (generation) => ({
+    ...credentialOf(id, discovery, answer, { generation, requestedScope, client }),
     grant,
     dpopKey,
   }));

@@ -30,7 +30,7 @@ export interface LoginContext {
 /** Finds a usable keyring and checks that a record can be written, before any prompt or token request. */
 export async function checkWritable(
   context: LoginContext,
-  name: CredentialId,
+  id: CredentialId,
   options: LoginOptions,
 ): Promise<void> {
   const { credentialStore, keys, resolution } = context;
@@ -48,7 +48,7 @@ export async function checkWritable(
   for await (const { keyring, lifetime } of resolution.usable()) {
     if (lifetime === 'process') allowMemory(context, options);
     const key = found.get(keyring.id);
-    if (key !== undefined) await credentialStore.checkReplaceable(key, name);
+    if (key !== undefined) await credentialStore.checkReplaceable(key, id);
     await credentialStore.selfTest(lifetime);
     return;
   }
@@ -81,7 +81,7 @@ function allowMemory({ keys, report }: LoginContext, { requirePersistence }: Log
 /** Seals a new login with the strongest keyring, and replaces the stored login of that name. */
 export async function saveLogin(
   context: LoginContext,
-  name: CredentialId,
+  id: CredentialId,
   options: LoginOptions,
   make: (generation: number) => Credential,
 ): Promise<StoredCredential> {
@@ -90,7 +90,7 @@ export async function saveLogin(
   const key = await keys.strongest();
   // A keyring that can be read may still refuse the new key, and then the next one may be memory.
   if (key.lifetime === 'process' && keys.problems().length > expected) allowMemory(context, options);
-  const { held, quarantined } = await credentialStore.save(key, name, make);
+  const { held, quarantined } = await credentialStore.save(key, id, make);
   if (quarantined !== undefined) {
     report({
       type: 'quarantined',

@@ -86,8 +86,8 @@ export async function serverSettings(
     ? await secretOf('HOLDFAST_CLIENT_KEY', environment)
     : await read(server.clientKey, environment);
   const headers: [name: string, value: string][] = [];
-  for (const [name, place] of Object.entries(server.headers ?? {})) {
-    headers.push([name, (await read(place, environment))?.reveal() ?? '']);
+  for (const [name, from] of Object.entries(server.headers ?? {})) {
+    headers.push([name, (await read(from, environment))?.reveal() ?? '']);
   }
   return {
     client:

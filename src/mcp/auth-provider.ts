@@ -49,9 +49,9 @@ export function authProvider(
     },
     onUnauthorized: async ({ response }) => {
       await session.settled(undefined);
-      if ((await session.token(undefined))?.proof !== undefined) throw lacksItsProof(session.name);
+      if ((await session.token(undefined))?.proof !== undefined) throw lacksItsProof(session.id);
       if ((await session.token(undefined, handed.refused())) !== undefined) return;
-      if (session.shared.isHopeless) throw refusesItsTokens(session.name);
+      if (session.shared.isHopeless) throw refusesItsTokens(session.id);
       await session.logIn(response.headers.get('www-authenticate') ?? undefined, undefined);
     },
   };

@@ -42,10 +42,10 @@ const nonces = new DpopNonces();
  */
 export function authorizedFetch(vault: Vault, resource: string, options: AuthorizedFetchOptions = {}): Fetch {
   const session = new Session(vault, resource, options);
-  const { origin } = new URL(session.name.resource);
+  const { origin } = new URL(session.id.resource);
   return async (input, init) => {
     const request = await outgoing(input, init);
-    if (request.url.origin !== origin) throw elsewhere(request.url, session.name);
+    if (request.url.origin !== origin) throw elsewhere(request.url, session.id);
     if (request.url.username !== '' || request.url.password !== '') {
       throw new InvalidArgumentError('The URL carries a user name or password.', {
         hint: 'Leave them out; Holdfast adds the login.',
@@ -146,7 +146,7 @@ async function unauthorized(
   if (newer !== undefined && newer.generation !== access?.generation) {
     return { access: newer, refreshed: true, loggedIn };
   }
-  if (!session.mayLogIn) throw refusesItsTokens(session.name);
+  if (!session.mayLogIn) throw refusesItsTokens(session.id);
   if (session.shared.isHopeless) return undefined;
   return { access: await session.logIn(challengeOf(response), signal), refreshed: true, loggedIn: true };
 }
@@ -165,7 +165,7 @@ async function forbidden(
   if (challenge?.error !== 'insufficient_scope') return undefined;
   const asked = scopesIn(challenge.scope ?? '');
   const giveUp = () => {
-    if (mayThrow) throw lacksScopes(session.name, asked, access?.requestedScope);
+    if (mayThrow) throw lacksScopes(session.id, asked, access?.requestedScope);
     return undefined;
   };
   if (!session.mayLogIn) return giveUp();

@@ -7,11 +7,11 @@ import { shellPath } from '../system/files/storage-error.ts';
 /* Errors for an access token that does not suffice, each with the command that fixes it. */
 
 /** The server refused a token and its replacement. */
-export function refusesItsTokens(name: CredentialId): LoginRequiredError {
+export function refusesItsTokens(id: CredentialId): LoginRequiredError {
   return new LoginRequiredError(
-    `${name.resource} refuses the access token of this login, though it was just renewed.`,
+    `${id.resource} refuses the access token of this login, though it was just renewed.`,
     {
-      hint: `Log in again: ${loginCommand(name.resource, name.account)}`,
+      hint: `Log in again: ${loginCommand(id.resource, id.account)}`,
     },
   );
 }

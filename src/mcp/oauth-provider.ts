@@ -87,14 +87,14 @@ export function oauthClientProvider(
    */
   const takeOver = async (): Promise<never> => {
     await session.settled(undefined);
-    if ((await session.token(undefined))?.proof !== undefined) throw lacksItsProof(session.name);
+    if ((await session.token(undefined))?.proof !== undefined) throw lacksItsProof(session.id);
     const about = handed.refused();
     if (renewed !== undefined && renewed.generation === about && performance.now() - renewed.at < SOON_MS) {
-      throw refusesItsTokens(session.name);
+      throw refusesItsTokens(session.id);
     }
     const access = (await session.token(undefined, about)) ?? (await session.logIn(undefined, undefined));
     renewed = { generation: access.generation, at: performance.now() };
-    throw new TokenRenewedError(`The access token for ${session.name.resource} was renewed.`, {
+    throw new TokenRenewedError(`The access token for ${session.id.resource} was renewed.`, {
       hint: 'Make the same call again. With `fetch: provider.fetch` in the transport’s options that is done for you.',
     });
   };

@@ -8,7 +8,7 @@ import { type SharedLogin, sharedLogin } from './shared-login.ts';
 
 /** One login of a vault, with the methods that requests to its server need. */
 export class Session {
-  readonly name: CredentialId;
+  readonly id: CredentialId;
   /** The state that all callers in this process share. */
   readonly shared: SharedLogin;
   readonly #vault: Vault;
@@ -16,8 +16,8 @@ export class Session {
 
   /** @throws InvalidArgumentError for an invalid resource or account */
   constructor(vault: Vault, resource: string, options: SessionOptions) {
-    this.name = CredentialId.of(resource, options.account);
-    this.shared = sharedLogin(vault, this.name);
+    this.id = CredentialId.of(resource, options.account);
+    this.shared = sharedLogin(vault, this.id);
     this.#vault = vault;
     this.#options = options;
   }
@@ -34,7 +34,7 @@ export class Session {
    * @throws the errors of `vault.token`
    */
   async token(signal: AbortSignal | undefined, refused?: number): Promise<AccessToken | undefined> {
-    const { resource, account } = this.name;
+    const { resource, account } = this.id;
     try {
       return await this.#vault.token(resource, defined({ account, signal, rejectedGeneration: refused }));
     } catch (error) {
@@ -50,7 +50,7 @@ export class Session {
    * @throws the errors of `vault.login`
    */
   async logIn(challenge: string | undefined, signal: AbortSignal | undefined): Promise<AccessToken> {
-    const { resource, account } = this.name;
+    const { resource, account } = this.id;
     const { interaction, login } = this.#options;
     const running = this.shared.run(() =>
       this.#vault.login(resource, defined({ ...login, account, interaction, challenge })),

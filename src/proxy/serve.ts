@@ -102,18 +102,18 @@ function reach(options: ServeOptions, fetch: Fetch, over: AbortSignal): { send: 
   if (vault === undefined) {
     return { send: (to, init) => persistently(init.signal, () => sendPlain(fetch, to, init)) };
   }
-  const name = CredentialId.of(url, account);
-  const coordinator = new LoginCoordinator({ vault, name, environment, note });
+  const id = CredentialId.of(url, account);
+  const coordinator = new LoginCoordinator({ vault, id, environment, note });
   const sender = new AuthorizedSender({
     vault,
-    name,
+    id,
     fetch,
     coordinator,
     login: defined({ callbackPort, headers, signal: over }),
   });
   return {
     send: sender.send,
-    login: { coordinator, account: name.account, generation: () => sender.generation() },
+    login: { coordinator, account: id.account, generation: () => sender.generation() },
   };
 }
 

@@ -35,14 +35,14 @@ export interface ImportContext extends LoginContext {
 }
 
 export async function importLogin(
-  foreign: ExternalLogin,
+  external: ExternalLogin,
   options: ImportOptions,
   context: ImportContext,
 ): Promise<{ held: StoredCredential; outcome: 'stored' | 'already'; unconfirmed?: NamedIssuer | undefined }> {
-  const name = CredentialId.of(foreign.resource, options.account);
+  const id = CredentialId.of(external.resource, options.account);
   const wanted = options.accessTokenOnly === true ? 'access-token' : 'move';
-  const origin = originOf(foreign);
-  const before = await goodLogin(name, context.credentialStore);
+  const origin = originOf(external);
+  const before = await goodLogin(id, context.credentialStore);
   const earlier = before?.credential.imported;
   if (before !== undefined && earlier?.origin === origin && earlier.mode === wanted) {
     return { held: before, outcome: 'already' };
@@ -51,36 +51,40 @@ export async function importLogin(
   const checkReplaces = (mode: 'access-token' | 'move') =>
     checkMayReplace(
       before,
-      { tokens: importedTokens(foreign, mode), grant: undefined },
+      { tokens: importedTokens(external, mode), grant: undefined },
       options.replace === true,
     );
   checkReplaces(wanted);
-  checkUsable(foreign, options);
-  await checkWritable(context, name, options);
+  checkUsable(external, options);
+  await checkWritable(context, id, options);
   const { lenient, headers } = context.settings;
   const discovery = await discoverFor(
-    name,
+    id,
     defined({ lenient, headers, signal: options.signal }),
     context,
     false,
   );
-  checkIssuer(foreign, discovery, options.issuer);
-  const unconfirmed = wanted === 'move' ? unconfirmedIssuer(foreign, options, discovery) : undefined;
+  checkIssuer(external, discovery, options.issuer);
+  const unconfirmed = wanted === 'move' ? unconfirmedIssuer(external, options, discovery) : undefined;
   const mode = unconfirmed === undefined ? wanted : 'access-token';
   checkReplaces(mode);
-  const imported = { from: foreign.from, mode, at: Date.now(), origin } as const;
-  const client = registrationOf(foreign.client, discovery);
-  const answer = { tokens: importedTokens(foreign, mode), scope: foreign.scope, issuedTokenType: undefined };
-  const { requestedScope } = foreign;
+  const imported = { from: external.from, mode, at: Date.now(), origin } as const;
+  const client = registrationOf(external.client, discovery);
+  const answer = {
+    tokens: importedTokens(external, mode),
+    scope: external.scope,
+    issuedTokenType: undefined,
+  };
+  const { requestedScope } = external;
   const credential = await acceptExternalCredential(
-    credentialOf(name, discovery, answer, {
+    credentialOf(id, discovery, answer, {
       generation: 1,
       requestedScope,
       client: mode === 'move' ? client : publicPart(client),
     }),
-    { reach: discovery.reach, refuse: (why) => cannotImport(foreign, why) },
+    { reach: discovery.reach, refuse: (why) => cannotImport(external, why) },
   );
-  const held = await saveLogin(context, name, options, (generation) => ({
+  const held = await saveLogin(context, id, options, (generation) => ({
     ...credential,
     generation,
     imported,
@@ -94,12 +98,12 @@ export async function importLogin(
  * @throws the errors of discovery
  */
 export async function namedIssuer(
-  name: CredentialId,
+  id: CredentialId,
   signal: AbortSignal | undefined,
   context: ImportContext,
 ): Promise<NamedIssuer> {
   const { lenient, headers } = context.settings;
-  const { server } = await discoverFor(name, defined({ lenient, headers, signal }), context, false);
+  const { server } = await discoverFor(id, defined({ lenient, headers, signal }), context, false);
   return { issuer: server.issuer, tokenEndpoint: server.tokenEndpoint };
 }
 
@@ -110,13 +114,13 @@ export async function importExported(
   context: ExternalContext,
 ): Promise<StoredCredential> {
   const credential = await exportedCredential(json, context);
-  const name = CredentialId.of(credential.resource, options.account ?? credential.account);
-  checkMayReplace(await goodLogin(name, context.credentialStore), credential, options.replace === true);
-  await checkWritable(context, name, options);
-  return saveLogin(context, name, options, (generation) => ({
+  const id = CredentialId.of(credential.resource, options.account ?? credential.account);
+  checkMayReplace(await goodLogin(id, context.credentialStore), credential, options.replace === true);
+  await checkWritable(context, id, options);
+  return saveLogin(context, id, options, (generation) => ({
     ...credential,
-    resource: name.resource,
-    account: name.account,
+    resource: id.resource,
+    account: id.account,
     generation,
     received: { mode: isRenewable(credential) ? 'move' : 'access-token', at: credential.loggedInAt },
   }));
@@ -165,16 +169,20 @@ function logInHere({ resource }: ExternalLogin): string {
   return `Log in here: holdfast login ${resource}`;
 }
 
-function cannotImport(foreign: ExternalLogin, why: string, hint = logInHere(foreign)): InvalidArgumentError {
-  return new InvalidArgumentError(`The login to ${quote(foreign.resource)} cannot be imported: ${why}.`, {
+function cannotImport(
+  external: ExternalLogin,
+  why: string,
+  hint = logInHere(external),
+): InvalidArgumentError {
+  return new InvalidArgumentError(`The login to ${quote(external.resource)} cannot be imported: ${why}.`, {
     hint,
   });
 }
 
-function checkUsable(foreign: ExternalLogin, { accessTokenOnly }: ImportOptions): void {
-  const { tokenType = 'Bearer', refreshToken, expiresAt, client } = foreign;
-  const refuse = (why: string, hint: string) => cannotImport(foreign, why, hint);
-  const again = logInHere(foreign);
+function checkUsable(external: ExternalLogin, { accessTokenOnly }: ImportOptions): void {
+  const { tokenType = 'Bearer', refreshToken, expiresAt, client } = external;
+  const refuse = (why: string, hint: string) => cannotImport(external, why, hint);
+  const again = logInHere(external);
   if (tokenType.toLowerCase() !== 'bearer') {
     throw refuse(`its token is of type ${quote(tokenType, 40)}, and what it is bound to is not there`, again);
   }
@@ -232,12 +240,12 @@ export function lacksIssuer({ refreshToken, issuer, tokenEndpoint }: ExternalLog
  * @throws InvalidArgumentError when the access token alone is useless
  */
 function unconfirmedIssuer(
-  foreign: ExternalLogin,
+  external: ExternalLogin,
   options: ImportOptions,
   { server }: Discovery,
 ): NamedIssuer | undefined {
-  const { expiresAt, from, resource } = foreign;
-  if (options.issuer !== undefined || !lacksIssuer(foreign)) return undefined;
+  const { expiresAt, from, resource } = external;
+  if (options.issuer !== undefined || !lacksIssuer(external)) return undefined;
   const named = { issuer: server.issuer, tokenEndpoint: server.tokenEndpoint };
   if (expiresAt === undefined || expiresAt > Date.now()) return named;
   throw new InvalidArgumentError(
@@ -249,12 +257,12 @@ function unconfirmedIssuer(
 
 const AUTH_METHODS: readonly string[] = ['none', 'client_secret_basic', 'client_secret_post'];
 
-function registrationOf(foreign: ExternalClient | undefined, { server }: Discovery): ClientRegistration {
+function registrationOf(external: ExternalClient | undefined, { server }: Discovery): ClientRegistration {
   // Enough for an access token alone, which needs no client.
-  if (foreign === undefined)
+  if (external === undefined)
     return { clientId: 'unknown', authMethod: 'none', redirectUris: [], source: 'dynamic' };
-  const { id, secret, secretExpiresAt, redirectUris = [] } = foreign;
-  const said = foreign.authMethod;
+  const { id, secret, secretExpiresAt, redirectUris = [] } = external;
+  const said = external.authMethod;
   const fits =
     said !== undefined && AUTH_METHODS.includes(said) && said.startsWith('client_secret') === !!secret;
   const authMethod = fits ? (said as ClientAuthMethod) : undefined;
@@ -271,9 +279,9 @@ function publicPart({ clientId, redirectUris, source }: ClientRegistration): Cli
   return { clientId, redirectUris, source, authMethod: 'none' };
 }
 
-function importedTokens(foreign: ExternalLogin, mode: 'move' | 'access-token'): Tokens {
+function importedTokens(external: ExternalLogin, mode: 'move' | 'access-token'): Tokens {
   const now = Date.now();
-  const { accessToken, refreshToken, expiresAt, obtainedAt = now } = foreign;
+  const { accessToken, refreshToken, expiresAt, obtainedAt = now } = external;
   return {
     accessToken,
     tokenType: 'Bearer',

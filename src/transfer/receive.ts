@@ -54,10 +54,9 @@ export interface ReceiveContext extends ExternalContext {
  */
 export async function invite(options: InviteOptions, context: ReceiveContext): Promise<HandoverInvitation> {
   const { lifetimeMs = DEFAULT_LIFETIME_MS } = options;
-  const name =
-    options.resource === undefined ? undefined : CredentialId.of(options.resource, options.account);
+  const id = options.resource === undefined ? undefined : CredentialId.of(options.resource, options.account);
   const expiresAt = Date.now() + lifetimeOf(lifetimeMs);
-  if (name !== undefined) await checkWritable(context, name, options);
+  if (id !== undefined) await checkWritable(context, id, options);
   const key = await context.keys.strongest();
   if (key.lifetime === 'process' && options.requirePersistence === true) {
     throw new KeyringAbsentError('No keyring here can keep a login, nor the key of a hand-over code.', {
@@ -72,11 +71,11 @@ export async function invite(options: InviteOptions, context: ReceiveContext): P
     await writeInvitation(
       context.files,
       { id: code.id, key },
-      { resource: name?.resource, account: options.account, ...keys, expiresAt },
+      { resource: id?.resource, account: options.account, ...keys, expiresAt },
     );
   });
   const words = await fourWords('code', code.publicKey);
-  return { code: code.text, words, resource: name?.resource, expiresAt };
+  return { code: code.text, words, resource: id?.resource, expiresAt };
 }
 
 /** Checks the lifetime of a code or a blob, in milliseconds: one day at most. */
@@ -119,9 +118,9 @@ export async function receive(
     const { found, invitation } = await invitationFor(blob, context);
     if (invitation.opened !== undefined) return keepOpened(found, invitation, options, context);
     const credential = await opened(blob, invitation, options, context);
-    const name = CredentialId.ofStored(credential);
-    await checkWritable(context, name, options);
-    checkMayReplace(await goodLogin(name, context.credentialStore), credential, replace);
+    const id = CredentialId.ofStored(credential);
+    await checkWritable(context, id, options);
+    checkMayReplace(await goodLogin(id, context.credentialStore), credential, replace);
     // One write destroys the key and stores the opened login.
     const used: Invitation = {
       ...invitation,

@@ -10,11 +10,11 @@ import { HoldfastError, InvalidArgumentError } from '../errors.ts';
 
 /** Returns the working login of that name. Ignores a record that does not open: `saveLogin` decides about that. */
 export async function goodLogin(
-  name: CredentialId,
+  id: CredentialId,
   credentialStore: CredentialStore,
 ): Promise<StoredCredential | undefined> {
   try {
-    const held = (await credentialStore.find(name))?.held;
+    const held = (await credentialStore.find(id))?.held;
     return held === undefined || held.credential.loginRequired !== undefined ? undefined : held;
   } catch (error) {
     if (error instanceof HoldfastError) return undefined;

@@ -36,19 +36,19 @@ export interface SendContext {
 }
 
 export async function send(
-  name: CredentialId,
+  id: CredentialId,
   options: SendOptions,
   context: SendContext,
 ): Promise<SendResult> {
   const { mode = 'access-token', lifetimeMs = DEFAULT_LIFETIME_MS } = options;
   const code = parseCode(options.to);
-  const sending: Sending = { name, options, context, code, mode, lifetimeMs: lifetimeOf(lifetimeMs) };
+  const sending: Sending = { id, options, context, code, mode, lifetimeMs: lifetimeOf(lifetimeMs) };
   if (mode === 'move') return await move(sending);
   return mode === 'fresh' ? await sendFresh(sending) : await sendAccessToken(sending);
 }
 
 interface Sending {
-  readonly name: CredentialId;
+  readonly id: CredentialId;
   readonly options: SendOptions;
   readonly context: SendContext;
   readonly code: HandoverCode;
@@ -57,10 +57,10 @@ interface Sending {
 }
 
 async function sendAccessToken(sending: Sending): Promise<SendResult> {
-  const { name, options, context } = sending;
+  const { id, options, context } = sending;
   await context.renew(options);
-  const found = await context.credentialStore.find(name);
-  if (found === undefined) throw notLoggedIn(name);
+  const found = await context.credentialStore.find(id);
+  if (found === undefined) throw notLoggedIn(id);
   const credential = context.credentialStore.newest(found.held).credential;
   checkSendableCopy(credential);
   await confirm(sending);
@@ -70,7 +70,7 @@ async function sendAccessToken(sending: Sending): Promise<SendResult> {
 async function sendFresh(sending: Sending): Promise<SendResult> {
   await confirm(sending);
   const credential = await sending.context.logInElsewhere(sending.options);
-  return sealed(sending, { ...credential, account: sending.name.account });
+  return sealed(sending, { ...credential, account: sending.id.account });
 }
 
 /**
@@ -78,10 +78,10 @@ async function sendFresh(sending: Sending): Promise<SendResult> {
  * this process dies, the login is still here, or the same call with the same code returns its blob again.
  */
 async function move(sending: Sending): Promise<SendResult> {
-  const { name, options, context, code } = sending;
+  const { id, options, context, code } = sending;
   const { credentialStore, policy, files } = context;
-  const found = await credentialStore.find(name);
-  if (found === undefined) throw await notLoggedInNear(name, credentialStore);
+  const found = await credentialStore.find(id);
+  if (found === undefined) throw await notLoggedInNear(id, credentialStore);
   const before = await blobAgain(sending, found.held);
   if (before !== undefined) return before;
   checkMovable(found.held.credential);
@@ -92,14 +92,17 @@ async function move(sending: Sending): Promise<SendResult> {
     // Another login or another process may change the record meanwhile. Then send the changed one.
     for (;;) {
       const current = await lease.begin(await policy.patience(found.held.credential, options.signal));
-      if (current === undefined) throw notLoggedIn(name);
+      if (current === undefined) throw notLoggedIn(id);
       const again = await blobAgain(sending, current);
       if (again !== undefined) return again;
       checkMovable(current.credential);
       await checkNothingInDoubt(lease, current.credential);
       const result = await sealed(sending, current.credential);
-      const { id } = current.address;
-      await files.write('sent', { id, key: current.key, plaintext: sentText(result, code.id) });
+      await files.write('sent', {
+        id: current.address.id,
+        key: current.key,
+        plaintext: sentText(result, code.id),
+      });
       // If this fails, the blob stays: the store may have written the tombstone although its answer was lost.
       const reason = `it was moved to another machine (hand-over words: ${words}).`;
       const gone = await lease.replace(current, tombstoneOf(current.credential, reason));

@@ -34,9 +34,9 @@ export class Admin implements VaultAdmin {
 
   async forget(resource: string | undefined, options: ForgetOptions = {}): Promise<ForgetResult> {
     this.#vault.checkOpen();
-    const name = resource === undefined ? undefined : CredentialId.of(resource, options.account);
+    const id = resource === undefined ? undefined : CredentialId.of(resource, options.account);
     const { forget } = await import('./forget.ts');
-    return forget(this.#vault.parts, name, options);
+    return forget(this.#vault.parts, id, options);
   }
 
   async runRefresher(options: RefresherOptions = {}): Promise<RefresherResult> {

@@ -22,23 +22,23 @@ const GONE = new Set(['key-unavailable', 'record-damaged']);
 /**
  * Removes only the records that no key can open.
  *
- * @param name limits it to this login; otherwise all logins
+ * @param id limits it to this login; otherwise all logins
  * @throws InvalidArgumentError when a keyring that may have the key is unreachable, unless `confirm` agrees for one
  * login
  */
 export async function forget(
   { credentialStore, keys }: { credentialStore: SealedCredentialStore; keys: SealingKeys },
-  name: CredentialId | undefined,
+  id: CredentialId | undefined,
   { confirm, signal }: Pick<ForgetOptions, 'confirm' | 'signal'>,
 ): Promise<ForgetResult> {
-  const { undecryptable } = await credentialStore.list(name);
+  const { undecryptable } = await credentialStore.list(id);
   const away = keys.reports().find(({ tier, outcome }) => tier === 'native' && outcome === 'passed-over');
-  if (away !== undefined && (name === undefined ? undecryptable.length > 0 : undecryptable.some(isGone))) {
+  if (away !== undefined && (id === undefined ? undecryptable.length > 0 : undecryptable.some(isGone))) {
     const why = `The keyring ${away.id} is out of reach from here, and may have the key of these records: ${away.reason}`;
-    if (name === undefined || (await confirm?.(why)) !== true) {
+    if (id === undefined || (await confirm?.(why)) !== true) {
       throw new InvalidArgumentError(why, {
         hint:
-          name === undefined
+          id === undefined
             ? 'Run it where that keyring works, or remove one login: holdfast logout URL --forget'
             : 'Run it where that keyring works, such as in the desktop session. If its key is gone for good, add: --yes',
       });

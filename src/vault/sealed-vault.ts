@@ -60,8 +60,8 @@ export class SealedVault implements Vault {
 
   async login(resource: string, options: LoginOptions): Promise<LoginResult> {
     this.#checkOpen();
-    const name = CredentialId.of(resource, options.account);
-    const settings = await this.#parts.settings(name);
+    const id = CredentialId.of(resource, options.account);
+    const settings = await this.#parts.settings(id);
     const merged: LoginOptions = defined({
       ...options,
       client: options.client ?? settings.client,
@@ -72,30 +72,30 @@ export class SealedVault implements Vault {
       lenient: { ...settings.lenient, ...options.lenient },
       headers: { ...settings.headers, ...options.headers },
     });
-    const context = partsFor(this.#parts, name);
+    const context = partsFor(this.#parts, id);
     const { grant } = merged;
     const held =
       grant === undefined
-        ? await (await import('../login/login.ts')).logIn(name, merged, context)
+        ? await (await import('../login/login.ts')).logIn(id, merged, context)
         : await (await import('../login/non-interactive.ts')).logInNonInteractively(
-            name,
+            id,
             { ...merged, grant },
             context,
           );
-    this.#tokens.forget(name);
+    this.#tokens.forget(id);
     return loginResult(held, this.#parts.keys);
   }
 
   async logout(resource: string, options: LogoutOptions = {}): Promise<LogoutResult> {
     this.#checkOpen();
-    const name = CredentialId.of(resource, options.account);
+    const id = CredentialId.of(resource, options.account);
     const { logOut } = await import('./logout.ts');
-    this.#tokens.forget(name);
+    this.#tokens.forget(id);
     try {
-      return await logOut(name, options, this.#parts);
+      return await logOut(id, options, this.#parts);
     } finally {
       // A concurrent lookup may have found the login before it was removed.
-      this.#tokens.forget(name);
+      this.#tokens.forget(id);
     }
   }
 

@@ -33,16 +33,16 @@ export class Transfer implements VaultTransfer {
 
   async send(resource: string, options: SendOptions): Promise<SendResult> {
     this.#vault.checkOpen();
-    const name = CredentialId.of(resource, options.account);
+    const id = CredentialId.of(resource, options.account);
     const { send } = await import('../transfer/send.ts');
     try {
-      return await send(name, options, {
+      return await send(id, options, {
         ...this.#leaving(resource, options),
         files: await this.#vault.parts.handover(),
-        logInElsewhere: () => this.#logInElsewhere(name, options),
+        logInElsewhere: () => this.#logInElsewhere(id, options),
       });
     } finally {
-      if (options.mode === 'move') this.#vault.tokens.forget(name);
+      if (options.mode === 'move') this.#vault.tokens.forget(id);
     }
   }
 
@@ -79,22 +79,22 @@ export class Transfer implements VaultTransfer {
   ): Promise<NamedIssuer> {
     this.#vault.checkOpen();
     const { namedIssuer } = await import('../transfer/import.ts');
-    const name = CredentialId.of(resource, options.account);
+    const id = CredentialId.of(resource, options.account);
     const context = {
-      ...partsFor(this.#vault.parts, name),
-      settings: await this.#vault.parts.settings(name),
+      ...partsFor(this.#vault.parts, id),
+      settings: await this.#vault.parts.settings(id),
     };
-    return namedIssuer(name, options.signal, context);
+    return namedIssuer(id, options.signal, context);
   }
 
   async export(resource: string, options: ExportOptions): Promise<void> {
     this.#vault.checkOpen();
-    const name = CredentialId.of(resource, options.account);
+    const id = CredentialId.of(resource, options.account);
     const { exportLogin } = await import('../transfer/export.ts');
     try {
-      await exportLogin(name, options, this.#leaving(resource, options));
+      await exportLogin(id, options, this.#leaving(resource, options));
     } finally {
-      if (options.mode === 'move') this.#vault.tokens.forget(name);
+      if (options.mode === 'move') this.#vault.tokens.forget(id);
     }
   }
 
@@ -129,12 +129,12 @@ export class Transfer implements VaultTransfer {
   }
 
   /** Makes a login for another machine in memory, and removes it from there once it has been read. */
-  async #logInElsewhere(name: CredentialId, { login, signal }: SendOptions): Promise<Credential> {
+  async #logInElsewhere(id: CredentialId, { login, signal }: SendOptions): Promise<Credential> {
     const { vault, credentialStore } = this.#vault.parts.inMemory();
     try {
-      await vault.login(name.resource, defined({ ...login, account: name.account, signal }));
-      const found = await credentialStore.find(name);
-      if (found === undefined) throw notLoggedIn(name);
+      await vault.login(id.resource, defined({ ...login, account: id.account, signal }));
+      const found = await credentialStore.find(id);
+      if (found === undefined) throw notLoggedIn(id);
       return found.held.credential;
     } finally {
       await vault.close();

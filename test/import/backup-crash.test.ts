@@ -45,7 +45,7 @@ test('never loses a login or its backup when an import is killed at any step', a
     const name = CredentialId.of(servers.resource, undefined);
     const here = (await partsAt(at.home).credentialStore.find(name))?.held.credential.tokens.refreshToken;
     const isHere = here?.reveal() === login.tokens.refresh_token;
-    const there = (await findLogins(at.peer, at.context)).logins;
+    const there = (await findLogins(at.source, at.context)).logins;
     const kept = (await vault.transfer.listBackups()).backups.map(({ text }) => text.reveal());
     seen.add(`${isHere ? 'here' : ''} ${there.length > 0 ? 'there' : ''} ${kept.length > 0 ? 'kept' : ''}`);
     expect(isHere || there.length > 0).toBe(true);
@@ -54,7 +54,7 @@ test('never loses a login or its backup when an import is killed at any step', a
     await halfAMinuteLater(file);
     for (const found of there)
       expect((await moveLogin(found, at, vault, {})).outcome).toMatch(/moved|finished/);
-    expect((await findLogins(at.peer, at.context)).logins).toEqual([]);
+    expect((await findLogins(at.source, at.context)).logins).toEqual([]);
     expect(
       (await partsAt(at.home).credentialStore.find(name))?.held.credential.tokens.refreshToken?.reveal(),
     ).toBe(login.tokens.refresh_token);

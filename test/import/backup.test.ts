@@ -24,7 +24,7 @@ const WITH_FILES = SOURCES.map(({ id }) => id).filter((id) => id !== 'docker-age
 
 async function moved(at: PeerHome) {
   const { vault } = vaultAt(at.home);
-  const { logins } = await findLogins(at.peer, at.context);
+  const { logins } = await findLogins(at.source, at.context);
   expect(logins).toHaveLength(1);
   const found = logins[0] as FoundLogin;
   expect(await moveLogin(found, at, vault, { issuer: servers.issuer })).toMatchObject({ outcome: 'moved' });
@@ -49,7 +49,7 @@ describe.each(WITH_FILES)('backup of a file of %s', (id) => {
     const before = await at.files();
     const { vault, found } = await moved(at);
     expect(await at.files()).not.toEqual(before);
-    const { backups, undecryptable } = await backupsOf(at.peer, at.context, vault);
+    const { backups, undecryptable } = await backupsOf(at.source, at.context, vault);
     expect(undecryptable).toBe(0);
     expect(backups).toMatchObject([{ from: id, path: found.file }]);
     const [backup] = backups;
@@ -57,7 +57,7 @@ describe.each(WITH_FILES)('backup of a file of %s', (id) => {
     await restoreBackup(backup, at, vault);
     expect(await at.files()).toEqual(before);
     expect((await stat(found.file)).mode & 0o777).toBe(0o600);
-    expect((await findLogins(at.peer, at.context)).logins).toHaveLength(1);
+    expect((await findLogins(at.source, at.context)).logins).toHaveLength(1);
   });
 });
 
@@ -88,7 +88,7 @@ describe('the backup of a file', () => {
   test('backs up what the program had last written, even if it wrote meanwhile', async () => {
     const at = await peerHome('mcporter', servers);
     const { vault } = vaultAt(at.home);
-    const [found] = (await findLogins(at.peer, at.context)).logins;
+    const [found] = (await findLogins(at.source, at.context)).logins;
     if (found === undefined) throw new Error('It was to be found.');
     const interrupted: FoundLogin = {
       ...found,
@@ -120,7 +120,7 @@ describe('the backup of a file', () => {
   test('makes one backup for all logins that leave a file in one import', async () => {
     const at = await peerHome('cline', servers);
     const { vault } = vaultAt(at.home);
-    const keep = backupKeeper(at.peer, vault.transfer);
+    const keep = backupKeeper(at.source, vault.transfer);
     await keep({ path: '/file', text: 'a b c', next: 'b c' });
     await keep({ path: '/file', text: 'b c', next: 'c' });
     expect((await vault.transfer.listBackups()).backups.map(({ text }) => text.reveal())).toEqual(['a b c']);
@@ -156,7 +156,7 @@ describe('the backup of a file', () => {
     const { vault } = vaultAt(at.home);
     await partsAt(at.home).keys.strongest();
     await symlink(await temporaryDirectory(), at.home.layout.backups);
-    const [found] = (await findLogins(at.peer, at.context)).logins;
+    const [found] = (await findLogins(at.source, at.context)).logins;
     const refused = await moveLogin(found as FoundLogin, at, vault, { issuer: servers.issuer }).catch(
       (error: unknown) => error,
     );
@@ -175,7 +175,7 @@ describe('the backup of a file', () => {
     const file = join(at.directory, path);
     const text = await readFile(file, 'utf8');
     await writeFile(file, text + ' '.repeat(17 * 1024 * 1024));
-    const [found] = (await findLogins(at.peer, at.context)).logins;
+    const [found] = (await findLogins(at.source, at.context)).logins;
     const refused = await moveLogin(found as FoundLogin, at, vaultAt(at.home).vault, {
       issuer: servers.issuer,
     }).catch((e: unknown) => e);
@@ -230,7 +230,7 @@ describe('the program’s lock', () => {
   test.each(Object.keys(LOCKS))('waits for the lock of %s, and removes the login afterwards', async (id) => {
     const at = await peerHome(id, servers);
     const before = await at.files();
-    const [found] = (await findLogins(at.peer, at.context)).logins;
+    const [found] = (await findLogins(at.source, at.context)).logins;
     const lock = await LOCKS[id]?.(at, found?.file ?? '');
     const timers = watchedTimers();
     const taken = (found as FoundLogin).take();
@@ -244,7 +244,7 @@ describe('the program’s lock', () => {
   test('keeps the login in both places, and says so, when Cline holds its lock', async () => {
     const at = await peerHome('cline', servers);
     const before = await at.files();
-    const [found] = (await findLogins(at.peer, at.context)).logins;
+    const [found] = (await findLogins(at.source, at.context)).logins;
     const lock = (await LOCKS['cline']?.(at, found?.file ?? '')) ?? '';
     // A running program holds the lock: it refreshes the lock all the time.
     const holding = setInterval(() => void utimes(lock, new Date(), new Date()), 1_000);

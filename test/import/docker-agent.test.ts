@@ -21,7 +21,7 @@ const OTHER_ENTRY = {
   expires_at: '2031-01-02T03:04:05.123456789+01:30',
   a_later_field: { of: ['another', 'version'] },
 };
-const peer = sourceNamed('docker-agent');
+const source = sourceNamed('docker-agent');
 
 let servers: Servers;
 beforeAll(async () => {
@@ -67,7 +67,7 @@ async function dockerAgentHome(layout: 'file' | 'old' = 'file') {
 }
 
 async function only(context: SourceContext): Promise<FoundLogin> {
-  const { logins } = await findLogins(peer, context);
+  const { logins } = await findLogins(source, context);
   expect(logins).toHaveLength(1);
   return logins[0] as FoundLogin;
 }
@@ -80,7 +80,7 @@ describe('a login of docker-agent', () => {
       const { vault } = vaultAt(at.home);
       const { outcome, result } = await moveLogin(
         await only(at.context),
-        { peer, context: at.context },
+        { source, context: at.context },
         vault,
         {},
       );
@@ -93,7 +93,7 @@ describe('a login of docker-agent', () => {
         scopes: ['tools:call'],
       });
       expect(await at.bundle()).toEqual(new Map([[OTHER, OTHER_ENTRY]]));
-      expect((await findLogins(peer, at.context)).logins).toEqual([]);
+      expect((await findLogins(source, at.context)).logins).toEqual([]);
       await expire(at.home, servers.resource);
       const { token, generation } = await vault.token(servers.resource);
       expect(generation).toBe(2);
@@ -106,7 +106,7 @@ describe('a login of docker-agent', () => {
     const { files } = dockerAgentParts(at.cagent, at.environment);
     const item = join(at.cagent, 'mcp-oauth-keyring', 'oauth:tokens');
     const before = await readFile(item, 'utf8');
-    expect((await findLogins(peer, { ...at.context, urls: [] })).logins.map(({ name }) => name)).toEqual([
+    expect((await findLogins(source, { ...at.context, urls: [] })).logins.map(({ name }) => name)).toEqual([
       OTHER,
       servers.resource,
     ]);
@@ -120,7 +120,7 @@ describe('a login of docker-agent', () => {
     const next = { ...at.entry, ...(await peerLogin(servers)).tokens };
     await writeBundle(at.cagent, at.environment, new Map([[servers.resource, next]]));
     const { vault } = vaultAt(at.home);
-    expect(await moveLogin(found, { peer, context: at.context }, vault, {})).toMatchObject({
+    expect(await moveLogin(found, { source, context: at.context }, vault, {})).toMatchObject({
       outcome: 'moved',
     });
     const { credential } = await stored(at.home, servers.resource);
@@ -164,7 +164,7 @@ describe('a login of docker-agent', () => {
         [servers.resource, at.entry],
       ]),
     );
-    const { logins, skipped } = await findLogins(peer, { ...at.context, urls: [] });
+    const { logins, skipped } = await findLogins(source, { ...at.context, urls: [] });
     expect(logins.map(({ name }) => name)).toEqual([servers.resource]);
     expect(skipped.map(({ name }) => name).toSorted()).toEqual([OTHER, 'no URL']);
     expect(JSON.stringify(skipped)).not.toContain('a secret');
@@ -172,7 +172,7 @@ describe('a login of docker-agent', () => {
     await rm(join(at.cagent, 'mcp-oauth-keyring'), { recursive: true });
     const file = join(at.cagent, 'mcp-oauth-tokens.enc');
     const before = await readFile(file, 'base64');
-    await expect(findLogins(peer, at.context)).rejects.toMatchObject({ code: 'key-unavailable' });
+    await expect(findLogins(source, at.context)).rejects.toMatchObject({ code: 'key-unavailable' });
     expect(await readFile(file, 'base64')).toBe(before);
   });
 
@@ -207,7 +207,7 @@ describe('importing with --store docker-agent', () => {
     await mkdir(dirname(dockerAgentDir), { recursive: true });
     const { environment } = at.context;
     const { vault } = vaultAt(at.home, { environment, store: 'docker-agent', dockerAgentDir });
-    for (const found of (await findLogins(at.peer, at.context)).logins) {
+    for (const found of (await findLogins(at.source, at.context)).logins) {
       const moved = await moveLogin(found, at, vault, { issuer: servers.issuer });
       expect(moved).toMatchObject({ outcome: 'moved' });
     }
@@ -238,14 +238,14 @@ describe('importing with --store docker-agent', () => {
       HOLDFAST_HOME: at.home.path,
     }).ended;
     expect([killed.code, killed.err]).toEqual([null, '']);
-    const [found] = (await findLogins(at.peer, at.context)).logins;
+    const [found] = (await findLogins(at.source, at.context)).logins;
     if (found === undefined) throw new Error('It was taken out before it was killed.');
     const bundle = await readFile(join(dockerAgentDir, 'mcp-oauth-tokens.enc')).catch(() => undefined);
     expect(bundle !== undefined).toBe(expected === 'finished');
     const vault = openVault({ environment, keyring: 'file', store: 'docker-agent', dockerAgentDir });
     const again = await moveLogin(found, at, vault, { issuer: servers.issuer });
     expect(again).toMatchObject({ outcome: expected });
-    expect((await findLogins(at.peer, at.context)).logins).toEqual([]);
+    expect((await findLogins(at.source, at.context)).logins).toEqual([]);
     expect((await vault.token(servers.resource, { rejectedGeneration: 1 })).generation).toBe(2);
     await vault.close();
   });

@@ -77,11 +77,11 @@ describe('--format mcp-remote', () => {
     expect(await at.read('client_info')).toMatchObject({ client_id: at.first.client.clientId });
     const { vault } = vaultAt(at.home);
     await expect(vault.token(servers.resource)).rejects.toMatchObject({ code: 'login-required' });
-    const peer = sourceNamed('mcp-remote');
-    const [found] = (await findLogins(peer, at.toImport)).logins;
+    const source = sourceNamed('mcp-remote');
+    const [found] = (await findLogins(source, at.toImport)).logins;
     if (found === undefined) throw new Error('mcp-remote’s import does not find it.');
     const back = vaultAt(await temporaryHome()).vault;
-    expect(await moveLogin(found, { peer, context: at.toImport }, back, {})).toMatchObject({
+    expect(await moveLogin(found, { source, context: at.toImport }, back, {})).toMatchObject({
       outcome: 'moved',
     });
     expect((await back.token(servers.resource, { rejectedGeneration: 1 })).generation).toBe(2);

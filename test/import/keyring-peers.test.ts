@@ -159,8 +159,8 @@ function item(service: string, account: string, value: unknown): Item {
   return { service, account, text: JSON.stringify(value) };
 }
 
-async function only({ peer, context }: PeerHome): Promise<FoundLogin> {
-  const { logins } = await findLogins(peer, context);
+async function only({ source, context }: PeerHome): Promise<FoundLogin> {
+  const { logins } = await findLogins(source, context);
   expect(logins).toHaveLength(1);
   return logins[0] as FoundLogin;
 }
@@ -193,7 +193,7 @@ describe.skipIf(NO_SECRET_SERVICE)('logins in the Secret Service', () => {
         const { oauth_creds_notion: _, ...others } = JSON.parse(moved.text) as Record<string, unknown>;
         expect(left).toBe(JSON.stringify(others));
       } else expect(left).toBeUndefined();
-      expect((await findLogins(at.peer, at.context)).logins).toEqual([]);
+      expect((await findLogins(at.source, at.context)).logins).toEqual([]);
 
       await expire(at.home, servers.resource);
       const { token } = await vault.token(servers.resource);
@@ -221,7 +221,7 @@ describe.skipIf(NO_SECRET_SERVICE)('logins in the Secret Service', () => {
     const at = await peerHome('codex', servers);
     const [one] = itemsOf('codex', at);
     keep(bus, { ...one, account: 'renamed|0123456789abcdef' });
-    const { logins } = await findLogins(at.peer, onBus(at, bus).context);
+    const { logins } = await findLogins(at.source, onBus(at, bus).context);
     expect(logins.map(({ file }) => file)).toEqual([
       join(at.directory, '.codex/.credentials.json'),
       'Secret Service: Codex MCP Credentials',
@@ -260,7 +260,7 @@ describe.skipIf(NO_SECRET_SERVICE)('logins in the Secret Service', () => {
     for (const text of ['no JSON', '[]', 'CODEX_CHUNKED:2:{"server_name"']) {
       keep(bus, { service: 'Codex MCP Credentials', account: `${text.slice(0, 3)}|0`, text });
     }
-    const { logins, skipped } = await findLogins(at.peer, onBus(at, bus).context);
+    const { logins, skipped } = await findLogins(at.source, onBus(at, bus).context);
     expect(logins).toEqual([]);
     expect(skipped.map(({ reason }) => reason).toSorted()).toEqual([
       expect.stringContaining('cut it into several items'),
@@ -274,7 +274,7 @@ describe.skipIf(NO_SECRET_SERVICE)('logins in the Secret Service', () => {
     const { at } = await inKeyring('goose', bus);
     const damaged = { service: 'goose', account: 'secrets', text: '{"OPENAI_API_KEY":' };
     keep(bus, damaged);
-    const { logins, skipped } = await findLogins(at.peer, at.context);
+    const { logins, skipped } = await findLogins(at.source, at.context);
     expect(logins).toEqual([]);
     expect(skipped).toMatchObject([{ reason: expect.stringContaining('not what that program writes') }]);
     expect(kept(bus, damaged)).toBe(damaged.text);
@@ -287,12 +287,12 @@ describe.skipIf(NO_SECRET_SERVICE)('logins in the Secret Service', () => {
     const { at } = await inKeyring('codex', first);
     const later = await privateBus({ home });
     await later.keyring({ unlock: false });
-    const locked = findLogins(at.peer, onBus(at, later).context);
+    const locked = findLogins(at.source, onBus(at, later).context);
     await expect(locked).rejects.toThrow(KeyringLockedError);
     await expect(locked).rejects.toMatchObject({ hint: expect.stringContaining('Unlock it') });
 
     const inFile = await peerHome('codex', servers);
-    const { logins, skipped } = await findLogins(inFile.peer, onBus(inFile, later).context);
+    const { logins, skipped } = await findLogins(inFile.source, onBus(inFile, later).context);
     expect(logins).toHaveLength(1);
     expect(skipped).toMatchObject([
       { file: 'Secret Service: Codex MCP Credentials', reason: expect.stringContaining('locked') },
@@ -304,7 +304,7 @@ describe.skipIf(NO_SECRET_SERVICE)('logins in the Secret Service', () => {
     const daemon = await bus.keyring({ unlock: true });
     const { at } = await inKeyring('goose', bus);
     daemon.kill('SIGSTOP');
-    await expect(findLogins(at.peer, at.context)).rejects.toThrow(KeyringBrokenError);
+    await expect(findLogins(at.source, at.context)).rejects.toThrow(KeyringBrokenError);
     daemon.kill('SIGCONT');
   });
 
@@ -354,7 +354,7 @@ describe.skipIf(NO_SECRET_SERVICE)('logins in the Secret Service', () => {
     const bus = await unlockedBus();
     const { at } = await inKeyring('codex', bus);
     const file = join(at.directory, 'another.json');
-    const { logins, searched } = await findLogins(at.peer, { ...at.context, file });
+    const { logins, searched } = await findLogins(at.source, { ...at.context, file });
     expect(logins).toEqual([]);
     expect(searched).toEqual([file]);
   });
@@ -363,7 +363,7 @@ describe.skipIf(NO_SECRET_SERVICE)('logins in the Secret Service', () => {
 test('skips the keyring and says so when there is no session bus', async () => {
   const at = await peerHome('goose', servers);
   const environment = { ...at.context.environment, platform: 'linux' as const, variables: {} };
-  const { logins, skipped, searched } = await findLogins(at.peer, { ...at.context, environment });
+  const { logins, skipped, searched } = await findLogins(at.source, { ...at.context, environment });
   expect(logins).toHaveLength(1);
   expect(skipped).toEqual([]);
   expect(searched.at(-1)).toBe('Secret Service: goose (there is no Secret Service here)');

@@ -71,10 +71,10 @@ describe.skipIf(NO_PEERS)('mcp-remote (where bench/peers is installed)', () => {
     const at = await peerHome('mcp-remote', servers);
     const urls = [servers.resource];
     // Replaces the login of the fixture by one that the program made.
-    await (await findLogins(at.peer, at.context)).logins[0]?.take();
+    await (await findLogins(at.source, at.context)).logins[0]?.take();
     expect(await start(at, servers)).toMatchObject({ code: 0, opened: 1 });
     expect(await start(at, others)).toMatchObject({ code: 0, opened: 1 });
-    const [found] = (await findLogins(at.peer, { ...at.context, urls })).logins;
+    const [found] = (await findLogins(at.source, { ...at.context, urls })).logins;
     const { vault } = vaultAt(at.home);
     if (found === undefined) throw new Error('Its login was not found.');
     expect(await moveLogin(found, at, vault, { issuer: servers.issuer })).toMatchObject({ outcome: 'moved' });
@@ -104,7 +104,7 @@ describe.skipIf(NO_PEERS)('Gemini CLI (where bench/peers is installed)', () => {
     async (_, variables) => {
       const login = await peerLogin(servers);
       const at = await peerHome('gemini', servers, { login });
-      await (await findLogins(at.peer, at.context)).logins[0]?.take();
+      await (await findLogins(at.source, at.context)).logins[0]?.take();
       const { access_token, refresh_token } = login.tokens;
       const token = { accessToken: access_token, refreshToken: refresh_token, tokenType: 'Bearer' };
       const saved = [
@@ -128,7 +128,7 @@ describe.skipIf(NO_PEERS)('Gemini CLI (where bench/peers is installed)', () => {
       const env = { GEMINI_CLI_HOME: at.directory, ...variables };
       expect(await runs(at, ['--input-type=module', '-e', script(save)], env)).toMatchObject({ code: 0 });
 
-      const { logins } = await findLogins(at.peer, at.context);
+      const { logins } = await findLogins(at.source, at.context);
       expect(logins.map(({ name }) => name)).toEqual(['notion']);
       const { vault } = vaultAt(at.home);
       for (const found of logins) {
@@ -245,7 +245,7 @@ describe.each([
       expect(await program.logIn(at, 'notion')).toMatchObject({ code: 0, opened: 1 });
       expect(await program.logIn(at, 'other')).toMatchObject({ code: 0, opened: 1 });
       const { vault } = vaultAt(at.home);
-      const { logins } = await findLogins(at.peer, { ...at.context, urls: [servers.resource] });
+      const { logins } = await findLogins(at.source, { ...at.context, urls: [servers.resource] });
       expect(logins).toHaveLength(1);
       for (const found of logins) {
         expect(await moveLogin(found, at, vault, { issuer: servers.issuer })).toMatchObject({
@@ -260,7 +260,7 @@ describe.each([
 
       // Moves another login of the program and restores it, before either of the two has refreshed it.
       expect(await program.logIn(at, 'notion')).toMatchObject({ code: 0, opened: 1 });
-      const again = await findLogins(at.peer, { ...at.context, urls: [servers.resource] });
+      const again = await findLogins(at.source, { ...at.context, urls: [servers.resource] });
       for (const found of again.logins)
         await moveLogin(found, at, vault, { issuer: servers.issuer, replace: true });
       expect(await program.uses(at, 'notion')).toBe(false);
@@ -282,7 +282,7 @@ describe.skipIf(NO_PEERS || NO_OPENCODE)('the lock of opencode (where bench/peer
     await mkdir(locks, { recursive: true });
     const file = join(at.directory, '.local', 'share', 'opencode', 'mcp-auth.json');
     let during: string[] = [];
-    await at.peer.lock?.(file, at.context, async () => {
+    await at.source.lock?.(file, at.context, async () => {
       during = await readdir(locks);
     });
     expect(during).toHaveLength(1);

@@ -14,7 +14,7 @@ import type { Servers } from '../support/servers/servers.ts';
 const FIXTURES = fileURLToPath(new URL('../fixtures/peers', import.meta.url));
 
 export interface PeerHome {
-  readonly peer: Source;
+  readonly source: Source;
   readonly login: PeerLogin;
   /** The user's home; Holdfast's own home is elsewhere. */
   readonly directory: string;
@@ -64,7 +64,7 @@ export async function peerHome(
   const home = await temporaryHome();
   const environment = { ...home.environment, homeDirectory: directory };
   return {
-    peer: sourceNamed(id),
+    source: sourceNamed(id),
     login,
     directory,
     home,

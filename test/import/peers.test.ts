@@ -15,8 +15,8 @@ beforeAll(async () => {
 });
 afterAll(() => servers.stop());
 
-async function only({ peer, context }: PeerHome): Promise<FoundLogin> {
-  const { logins } = await findLogins(peer, context);
+async function only({ source, context }: PeerHome): Promise<FoundLogin> {
+  const { logins } = await findLogins(source, context);
   expect(logins).toHaveLength(1);
   return logins[0] as FoundLogin;
 }
@@ -46,7 +46,7 @@ describe.each(SOURCES.map(({ id }) => id).filter((id) => id !== 'docker-agent'))
       expect(all).not.toContain(secret);
     }
     for (const other of ['other-access', 'other-refresh']) expect(all).toContain(other);
-    expect((await findLogins(at.peer, at.context)).logins).toEqual([]);
+    expect((await findLogins(at.source, at.context)).logins).toEqual([]);
 
     await expire(at.home, servers.resource);
     const { token, generation } = await vault.token(servers.resource);
@@ -65,7 +65,10 @@ describe.each(SOURCES.map(({ id }) => id).filter((id) => id !== 'docker-agent'))
   test('keeps a login that was not asked for, and changes nothing by looking', async () => {
     const at = await peerHome(id, servers);
     const before = await at.files();
-    const { logins } = await findLogins(at.peer, { ...at.context, urls: ['https://elsewhere.example/mcp'] });
+    const { logins } = await findLogins(at.source, {
+      ...at.context,
+      urls: ['https://elsewhere.example/mcp'],
+    });
     expect(logins).toEqual([]);
     expect(await at.files()).toEqual(before);
   });
@@ -105,7 +108,7 @@ describe('a Gemini CLI file encrypted on another machine', () => {
     const at = await peerHome('gemini', servers);
     const sealed = [12, 16, 40].map((length) => 'ab'.repeat(length)).join(':');
     await writeFile(join(at.directory, '.gemini', 'gemini-credentials.json'), sealed);
-    const { logins, skipped } = await findLogins(at.peer, at.context);
+    const { logins, skipped } = await findLogins(at.source, at.context);
     expect(logins).toHaveLength(1);
     expect(skipped).toMatchObject([{ name: 'gemini-credentials.json' }]);
   });
@@ -116,7 +119,7 @@ describe('the Inspector’s encrypted file', () => {
     const at = await peerHome('inspector', servers);
     const sealed = { version: 1, encryption: 'aes-256-gcm', secrets: {} };
     await writeFile(join(at.directory, '.mcp-inspector', 'secrets.json'), JSON.stringify(sealed));
-    const { logins, skipped } = await findLogins(at.peer, at.context);
+    const { logins, skipped } = await findLogins(at.source, at.context);
     expect(logins).toEqual([]);
     expect(skipped).toMatchObject([{ name: 'secrets.json', reason: expect.stringContaining('encrypted') }]);
   });
@@ -125,7 +128,7 @@ describe('the Inspector’s encrypted file', () => {
 describe('logins that mcp-remote stores under a hash', () => {
   test('finds no hashed login without its URL', async () => {
     const at = await peerHome('mcp-remote', servers, { urls: [] });
-    const { logins, skipped } = await findLogins(at.peer, at.context);
+    const { logins, skipped } = await findLogins(at.source, at.context);
     expect(logins).toEqual([]);
     expect(skipped).toHaveLength(2);
     expect(skipped[0]?.reason).toContain('--url URL');
@@ -180,14 +183,14 @@ describe('the database of a newer opencode', () => {
   test.each(['opencode.db', 'opencode-dev.db'])('reports %s when the login file is missing', async (name) => {
     const { at, file } = await put(name);
     await rm(file);
-    const { logins, skipped } = await findLogins(at.peer, at.context);
+    const { logins, skipped } = await findLogins(at.source, at.context);
     expect(logins).toEqual([]);
     expect(skipped).toMatchObject([{ name, reason: expect.stringContaining('log in here instead') }]);
   });
 
   test('does not report the database when the file has a login', async () => {
     const { at } = await put('opencode.db');
-    const { logins, skipped } = await findLogins(at.peer, at.context);
+    const { logins, skipped } = await findLogins(at.source, at.context);
     expect(logins.length).toBeGreaterThan(0);
     expect(skipped.map(({ name }) => name)).not.toContain('opencode.db');
   });
@@ -204,7 +207,7 @@ describe('an import', () => {
     expect(await moveLogin(await only(at), at, vault, { issuer: servers.issuer })).toMatchObject({
       outcome: 'finished',
     });
-    expect((await findLogins(at.peer, at.context)).logins).toEqual([]);
+    expect((await findLogins(at.source, at.context)).logins).toEqual([]);
     expect((await vault.token(servers.resource)).generation).toBe(generation);
   });
 
@@ -262,7 +265,7 @@ describe('an import', () => {
     });
     const { credential } = await stored(at.home, servers.resource);
     expect(credential.tokens.refreshToken?.reveal()).toBe(newer.login.tokens.refresh_token);
-    expect((await findLogins(at.peer, at.context)).logins).toEqual([]);
+    expect((await findLogins(at.source, at.context)).logins).toEqual([]);
   });
 
   test('keeps the login there, and cannot refresh here, when it takes only the access token', async () => {
@@ -297,7 +300,7 @@ describe('an import', () => {
     const [path = ''] = Object.keys(await at.files());
     const file = join(at.directory, path);
     await writeFile(file, '{"notion": {"tokens": {"accessToken": "cut-secret');
-    const refused = await findLogins(at.peer, at.context).catch((error: unknown) => error);
+    const refused = await findLogins(at.source, at.context).catch((error: unknown) => error);
     expect(refused).toMatchObject({ code: 'invalid-argument' });
     expect(String(refused)).not.toContain('cut-secret');
     expect(Object.values(await at.files())).toEqual(['{"notion": {"tokens": {"accessToken": "cut-secret']);

@@ -84,7 +84,7 @@ describe('a login in another program’s file', () => {
     Object.assign(values.notion, claims, { server: claims });
     Object.assign(values.notion.tokens, claims);
     await writeFile(file, JSON.stringify(values));
-    const [found] = (await findLogins(at.peer, at.context)).logins;
+    const [found] = (await findLogins(at.source, at.context)).logins;
     if (found === undefined) throw new Error('There is no login to import.');
     await moveLogin(found, at, vaultAt(at.home).vault, { issuer: servers.issuer });
     expect((await stored(at.home, servers.resource)).credential.server.reach).toBe('anywhere');

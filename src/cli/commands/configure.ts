@@ -33,7 +33,7 @@ export async function run(invocation: Invocation): Promise<number> {
 
 async function wantedOf(invocation: Invocation): Promise<Wanted> {
   const { argument, second, environment } = invocation;
-  const place: ProjectContext = { environment, directory: process.cwd() };
+  const context: ProjectContext = { environment, directory: process.cwd() };
   const client = clientNamed(argument);
   if (second === undefined) {
     throw new InvalidArgumentError('holdfast configure needs the URL of an MCP server.', {
@@ -55,7 +55,7 @@ async function wantedOf(invocation: Invocation): Promise<Wanted> {
     throw new InvalidArgumentError(`--agent is for docker-agent, not for ${client.title}.`);
   }
   const scope = scopeOf(invocation, client);
-  const file = await chosenFile(invocation, client, scope, place);
+  const file = await chosenFile(invocation, client, scope, context);
   const program = await programOf(invocation, client);
   warnOf(invocation, client, scope, program, login.resource);
   return {
@@ -102,14 +102,14 @@ async function chosenFile(
   invocation: Invocation,
   client: Client,
   scope: Scope,
-  place: ProjectContext,
+  context: ProjectContext,
 ): Promise<string> {
   const given = invocation.text('file');
-  if (given !== undefined) return resolve(place.directory, given);
-  const file = await fileOf(client, scope, place);
+  if (given !== undefined) return resolve(context.directory, given);
+  const file = await fileOf(client, scope, context);
   if (file !== undefined) return file;
   // `--print` only shows the entry, so a default name will do.
-  if (invocation.flag('print') && !invocation.flag('remove')) return resolve(place.directory, 'agent.yaml');
+  if (invocation.flag('print') && !invocation.flag('remove')) return resolve(context.directory, 'agent.yaml');
   throw new InvalidArgumentError(`${client.title} has a file for each agent.`, {
     hint: `Name it: holdfast configure ${client.id} URL --file agent.yaml`,
   });
@@ -206,22 +206,22 @@ function tell({ ui, ...invocation }: Invocation, wanted: Wanted, outcome: Outcom
     ui.dataJson({ action, client: id, scope: wanted.scope, file, name, ...shown, additions, dryRun: isDry });
     return;
   }
-  const place = `${shellPath(file)}${file === wanted.file ? '' : ` (through ${shellPath(wanted.file)})`}`;
+  const where = `${shellPath(file)}${file === wanted.file ? '' : ` (through ${shellPath(wanted.file)})`}`;
   if (action === 'absent') {
-    ui.note(`There is no entry of Holdfast for that login in ${place}, so nothing was done.`);
+    ui.note(`There is no entry of Holdfast for that login in ${where}, so nothing was done.`);
     return;
   }
   if (action === 'removed') {
-    ui.note(`${isDry ? 'Would remove' : 'Removed'} ${name} from ${place}.`);
+    ui.note(`${isDry ? 'Would remove' : 'Removed'} ${name} from ${where}.`);
     return;
   }
   if (action === 'unchanged') {
-    ui.note(`${name} is in ${place} already; nothing was changed.`);
+    ui.note(`${name} is in ${where} already; nothing was changed.`);
     warnOfAdditions(ui, name, additions);
     return;
   }
   const verb = { added: 'Added', updated: 'Updated', replaced: 'Replaced' }[action];
-  ui.note(`${verb} ${name} in ${place}.`);
+  ui.note(`${verb} ${name} in ${where}.`);
   warnOfAdditions(ui, name, additions);
   ui.note(
     `  Start ${client.title} again, and log in if you have not: ${loginCommand(login.resource, login.account)}`,
@@ -250,7 +250,7 @@ function namesOf(additions: readonly string[]): string {
 
 async function list(invocation: Invocation): Promise<number> {
   const { ui, environment, argument } = invocation;
-  const place: ProjectContext = { environment, directory: process.cwd() };
+  const context: ProjectContext = { environment, directory: process.cwd() };
   const chosen = argument === undefined ? CLIENTS : [clientNamed(argument)];
   const given = invocation.text('file');
   if (given !== undefined && argument === undefined) {
@@ -258,15 +258,15 @@ async function list(invocation: Invocation): Promise<number> {
       hint: 'Name the client: holdfast configure CLIENT --list --file FILE',
     });
   }
-  const own = given === undefined ? undefined : resolve(place.directory, given);
+  const own = given === undefined ? undefined : resolve(context.directory, given);
   const rows = [];
   for (const client of chosen) {
     const program = await programOf(invocation, client);
-    const marks = await Promise.all(client.marks(place).map(isThere));
+    const marks = await Promise.all(client.marks(context).map(isThere));
     const onPath = client.program && (await programOnPath(client.program, environment));
     const files: (Awaited<ReturnType<typeof entriesOrProblem>> & { scope: Scope; path: string })[] = [];
     for (const scope of ['user', 'project'] as const) {
-      const path = own ?? (await fileOf(client, scope, place));
+      const path = own ?? (await fileOf(client, scope, context));
       if (path === undefined || files.some((one) => one.path === path) || !(await isThere(path))) continue;
       files.push({ scope, path, ...(await entriesOrProblem(client, path, program, scope)) });
     }

@@ -3,7 +3,7 @@ import { diagnose } from '../../doctor/doctor.ts';
 import type { Finding } from '../../doctor/finding.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
-import { chosenPlace } from '../open-vault.ts';
+import { chosenStorage } from '../open-vault.ts';
 import type { Ui } from '../ui.ts';
 import { plural, wrap } from '../words.ts';
 
@@ -16,7 +16,7 @@ export async function run(invocation: Invocation): Promise<number> {
   ui.progress('Checking');
   const { findings, tiers } = await diagnose(
     environment,
-    defined({ keyring: invocation.text('keyring'), ...chosenPlace(invocation) }),
+    defined({ keyring: invocation.text('keyring'), ...chosenStorage(invocation) }),
   );
   if (ui.json) ui.dataJson({ findings, tiers });
   else for (const finding of findings) ui.data(shown(finding, ui));

@@ -19,7 +19,7 @@ import { shellPath } from '../../system/files/storage-error.ts';
 import type { ExportedLogin } from '../../transfer/types.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
-import { chosenPlace, timeoutMs, withVault } from '../open-vault.ts';
+import { chosenStorage, timeoutMs, withVault } from '../open-vault.ts';
 import { ask, canAsk } from '../terminal.ts';
 import { isoTime, relativeTime } from '../words.ts';
 
@@ -66,7 +66,7 @@ export async function run(invocation: Invocation): Promise<number> {
       ),
     );
   } catch (error) {
-    throw given === undefined ? error : withPlace(error, path);
+    throw given === undefined ? error : withPath(error, path);
   }
   if (given !== undefined) tell(invocation, given, { mode, path, recipient });
   return EXIT.done;
@@ -75,7 +75,7 @@ export async function run(invocation: Invocation): Promise<number> {
 /**
  * Adds the export's location to the error. An exported login cannot be taken back, so the user must know where it is.
  */
-function withPlace(error: unknown, path: string | undefined): unknown {
+function withPath(error: unknown, path: string | undefined): unknown {
   if (!(error instanceof HoldfastError)) return error;
   const where = path === undefined ? 'was printed' : `is in ${shellPath(path)}`;
   return reworded(error, `${error.message} What was exported ${where}.`);
@@ -109,7 +109,7 @@ function recipientOf(
 ): Recipient | undefined {
   const { environment } = invocation;
   const replace = invocation.flag('replace');
-  const { store, dockerAgentDir } = chosenPlace(invocation);
+  const { store, dockerAgentDir } = chosenStorage(invocation);
   if (format === 'mcp-remote') {
     if (out !== undefined) return mcpRemote(url, resolve(out), { replace });
     throw new InvalidArgumentError('--format mcp-remote writes two files, and needs to be told where.', {

@@ -24,10 +24,10 @@ export interface ToMove {
 }
 
 /** @throws InvalidArgumentError if nobody can be asked, and neither `--yes` nor `--access-token-only` was given */
-export function checkCanConfirm(invocation: Invocation, peer: Source, logins: readonly FoundLogin[]): void {
+export function checkCanConfirm(invocation: Invocation, source: Source, logins: readonly FoundLogin[]): void {
   if (!mustConfirm(invocation) || (canAsk() && !invocation.ui.json)) return;
   throw new InvalidArgumentError(
-    `To import moves ${loginsOf(peer, logins)}: the tokens are taken out of its file, because two holders of one refresh token log each other out.`,
+    `To import moves ${loginsOf(source, logins)}: the tokens are taken out of its file, because two holders of one refresh token log each other out.`,
     { hint: 'If that is meant: --yes. To leave them there: --access-token-only. To look only: --list' },
   );
 }
@@ -41,7 +41,7 @@ export function checkCanConfirm(invocation: Invocation, peer: Source, logins: re
  */
 export async function confirmed(
   invocation: Invocation,
-  peer: Source,
+  source: Source,
   logins: readonly FoundLogin[],
   vault: Vault,
   { account, issuer, signal }: ImportOptions,
@@ -51,7 +51,7 @@ export async function confirmed(
     return { toMove: logins.map((found) => ({ found, issuer })), code: EXIT.done };
   for (const { login, file } of logins) ui.say(`  ${displayUrl(login.resource)}   ${file}`, {});
   ui.say(
-    `To import moves ${loginsOf(peer, logins)}: the tokens are sealed here and taken out of that file, and no copy of them is kept there.\nAfterwards ${peer.afterwards}, or is made to use the login that is here: holdfast configure.`,
+    `To import moves ${loginsOf(source, logins)}: the tokens are sealed here and taken out of that file, and no copy of them is kept there.\nAfterwards ${source.afterwards}, or is made to use the login that is here: holdfast configure.`,
     {},
   );
   const isUnsure = ({ login }: FoundLogin) => issuer === undefined && lacksIssuer(login);
@@ -59,7 +59,8 @@ export async function confirmed(
   const toMove: ToMove[] = [];
   let code: number = EXIT.done;
   if (sure.length > 0) {
-    const which = sure.length === logins.length ? '' : ` the ${sure.length} whose issuer ${peer.title} knows`;
+    const which =
+      sure.length === logins.length ? '' : ` the ${sure.length} whose issuer ${source.title} knows`;
     if (await says(`Move${which}? [y/N] `, invocation)) {
       toMove.push(...sure.map((found) => ({ found, issuer })));
     }
@@ -69,7 +70,7 @@ export async function confirmed(
     try {
       const named = await vault.transfer.namedIssuer(resource, defined({ account, signal }));
       ui.say(
-        `${peer.title} has not recorded who issued the login to ${resource}. Its refresh token will be sent to ${quote(new URL(named.tokenEndpoint).host)} (${quote(named.issuer)}).`,
+        `${source.title} has not recorded who issued the login to ${resource}. Its refresh token will be sent to ${quote(new URL(named.tokenEndpoint).host)} (${quote(named.issuer)}).`,
         {},
       );
       if (await says('Move it? Say yes only if you logged in there. [y/N] ', invocation)) {

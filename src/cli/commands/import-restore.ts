@@ -13,7 +13,7 @@ import { isoTime, plural, relativeTime, table } from '../words.ts';
 /** `holdfast import PEER --restore`: restores the program’s file to its state before an import. */
 export function restore(
   invocation: Invocation,
-  from: { readonly peer: Source; readonly context: SourceContext },
+  from: { readonly source: Source; readonly context: SourceContext },
 ): Promise<number> {
   const wrong = ['access-token-only', 'replace'].find((name) => invocation.flag(name));
   if (wrong !== undefined || from.context.urls.length > 0 || invocation.text('account') !== undefined) {
@@ -23,10 +23,10 @@ export function restore(
     });
   }
   return withVault(invocation, async (vault) => {
-    const found = await backupsOf(from.peer, from.context, vault);
+    const found = await backupsOf(from.source, from.context, vault);
     if (invocation.flag('list')) return list(invocation, found);
-    const backup = chosen(invocation, from.peer, found);
-    await confirm(invocation, from.peer, backup);
+    const backup = chosen(invocation, from.source, found);
+    await confirm(invocation, from.source, backup);
     await restoreBackup(backup, from, vault);
     if (invocation.ui.json) invocation.ui.dataJson({ restored: jsonOf(backup) });
     else {
@@ -52,14 +52,14 @@ function list({ ui }: Invocation, { backups, undecryptable }: Backups): number {
   return EXIT.done;
 }
 
-function chosen(invocation: Invocation, peer: Source, { backups, undecryptable }: Backups): Backup {
+function chosen(invocation: Invocation, source: Source, { backups, undecryptable }: Backups): Backup {
   const name = invocation.text('backup');
   const backup = name === undefined ? backups[0] : backups.find((one) => one.name === name);
   if (backup !== undefined) return backup;
   const [locked, how] = undecryptableBackups(undecryptable);
   throw new InvalidArgumentError(
-    `There is no backup ${name === undefined ? '' : `${quote(name, 60)} `}of a file of ${peer.title}.${undecryptable > 0 ? ` ${locked}` : ''}`,
-    { hint: undecryptable > 0 ? how : `See what is there: holdfast import ${peer.id} --restore --list` },
+    `There is no backup ${name === undefined ? '' : `${quote(name, 60)} `}of a file of ${source.title}.${undecryptable > 0 ? ` ${locked}` : ''}`,
+    { hint: undecryptable > 0 ? how : `See what is there: holdfast import ${source.id} --restore --list` },
   );
 }
 
@@ -71,10 +71,10 @@ function undecryptableBackups(count: number): [message: string, hint: string] {
 }
 
 /** Explains the consequences before anything is written. */
-async function confirm(invocation: Invocation, peer: Source, backup: Backup): Promise<void> {
+async function confirm(invocation: Invocation, source: Source, backup: Backup): Promise<void> {
   const { ui, signal } = invocation;
   if (invocation.flag('yes')) return;
-  const what = `This puts ${shellPath(backup.path)} back as ${peer.title} had it ${when(backup)}; what ${peer.title} wrote there since is replaced.`;
+  const what = `This puts ${shellPath(backup.path)} back as ${source.title} had it ${when(backup)}; what ${source.title} wrote there since is replaced.`;
   const means =
     'A login that has moved here since would be in two places, and whichever of the two refreshes it logs the other one out: use it there or here, not both.';
   if (!canAsk() || ui.json) {

@@ -37,15 +37,15 @@ export async function run(invocation: Invocation): Promise<number> {
       hint: `One of: ${SOURCES.map(({ id }) => id).join(', ')}. What is there shows: holdfast import --list`,
     });
   }
-  const peer = sourceNamed(argument);
-  if (isRestore) return (await import('./import-restore.ts')).restore(invocation, { peer, context });
+  const source = sourceNamed(argument);
+  if (isRestore) return (await import('./import-restore.ts')).restore(invocation, { source, context });
   checkBackup(invocation);
-  checkOtherStore(invocation, peer, context);
+  checkOtherStore(invocation, source, context);
   await checkFile(context);
-  const { logins, skipped, searched } = await findLogins(peer, context);
+  const { logins, skipped, searched } = await findLogins(source, context);
   // A user who names a server did not ask about other logins.
-  if (context.urls.length === 0 || logins.length === 0) tellSkipped(invocation, peer, skipped);
-  if (logins.length === 0) throw nothingFound(peer, context, searched, skipped);
+  if (context.urls.length === 0 || logins.length === 0) tellSkipped(invocation, source, skipped);
+  if (logins.length === 0) throw nothingFound(source, context, searched, skipped);
   const options: ImportOptions = defined({
     account: invocation.text('account'),
     accessTokenOnly: invocation.flag('access-token-only'),
@@ -54,8 +54,8 @@ export async function run(invocation: Invocation): Promise<number> {
     requirePersistence: true,
     signal: invocation.signal,
   });
-  checkCanConfirm(invocation, peer, logins);
-  return withVault(invocation, (vault) => importAll(invocation, { peer, context }, logins, vault, options));
+  checkCanConfirm(invocation, source, logins);
+  return withVault(invocation, (vault) => importAll(invocation, { source, context }, logins, vault, options));
 }
 
 function issuerOf(invocation: Invocation): string | undefined {
@@ -98,30 +98,30 @@ async function checkFile({ file }: SourceContext): Promise<void> {
 
 /** Shows the logins without secrets; changes nothing. */
 async function list({ ui, argument }: Invocation, context: SourceContext): Promise<number> {
-  const peers = argument === undefined ? SOURCES : [sourceNamed(argument)];
+  const sources = argument === undefined ? SOURCES : [sourceNamed(argument)];
   if (context.file !== undefined && argument === undefined) {
     throw new InvalidArgumentError('--file says where one program keeps its logins: name the program.', {
       hint: 'holdfast import PEER --list --file FILE',
     });
   }
   await checkFile(context);
-  const logins: (FoundLogin & { peer: Source })[] = [];
-  const skipped: (Skipped & { peer: Source })[] = [];
-  for (const peer of peers) {
+  const logins: (FoundLogin & { source: Source })[] = [];
+  const skipped: (Skipped & { source: Source })[] = [];
+  for (const source of sources) {
     try {
-      const found = await findLogins(peer, context);
-      logins.push(...found.logins.map((one) => ({ ...one, peer })));
-      skipped.push(...found.skipped.map((one) => ({ ...one, peer })));
+      const found = await findLogins(source, context);
+      logins.push(...found.logins.map((one) => ({ ...one, source })));
+      skipped.push(...found.skipped.map((one) => ({ ...one, source })));
     } catch (error) {
       // With several programs, a damaged file must not hide the others.
       if (!(error instanceof HoldfastError) || argument !== undefined) throw error;
-      ui.warn(`${peer.title}: ${error.message}`, error.hint);
+      ui.warn(`${source.title}: ${error.message}`, error.hint);
     }
   }
   if (ui.json) {
     ui.dataJson({
-      logins: logins.map(({ peer, name, file, login }) => ({
-        peer: peer.id,
+      logins: logins.map(({ source, name, file, login }) => ({
+        peer: source.id,
         name,
         resource: login.resource,
         expiresAt: isoTime(login.expiresAt),
@@ -131,19 +131,19 @@ async function list({ ui, argument }: Invocation, context: SourceContext): Promi
         issuer: login.issuer,
         file,
       })),
-      skipped: skipped.map(({ peer, ...rest }) => ({ peer: peer.id, ...rest })),
+      skipped: skipped.map(({ source, ...rest }) => ({ peer: source.id, ...rest })),
     });
     return EXIT.done;
   }
   if (context.urls.length === 0 || logins.length === 0) {
-    for (const { peer, ...rest } of skipped) tellSkipped({ ui }, peer, [rest]);
+    for (const { source, ...rest } of skipped) tellSkipped({ ui }, source, [rest]);
   }
   if (logins.length === 0) {
     ui.note('No logins of other programs were found that could be imported.');
     return EXIT.done;
   }
-  const rows = logins.map(({ peer, login, file }) => [
-    peer.id,
+  const rows = logins.map(({ source, login, file }) => [
+    source.id,
     displayUrl(login.resource),
     login.expiresAt === undefined ? 'unknown' : relativeTime(login.expiresAt, Date.now()),
     login.refreshToken === undefined ? 'no' : 'yes',
@@ -153,12 +153,13 @@ async function list({ ui, argument }: Invocation, context: SourceContext): Promi
   return EXIT.done;
 }
 
-function tellSkipped({ ui }: Pick<Invocation, 'ui'>, peer: Source, skipped: readonly Skipped[]): void {
-  for (const { name, reason } of skipped) ui.note(`${peer.title}, ${quote(name, 80)}: left out; ${reason}.`);
+function tellSkipped({ ui }: Pick<Invocation, 'ui'>, source: Source, skipped: readonly Skipped[]): void {
+  for (const { name, reason } of skipped)
+    ui.note(`${source.title}, ${quote(name, 80)}: left out; ${reason}.`);
 }
 
 function nothingFound(
-  peer: Source,
+  source: Source,
   { urls, name }: SourceContext,
   searched: readonly string[],
   skipped: readonly Skipped[],
@@ -166,14 +167,17 @@ function nothingFound(
   const called = name === undefined ? '' : ` of the name ${quote(name, 80)}`;
   const to = urls.length === 0 ? '' : ` to ${urls.map((url) => canonicalResource(url)).join(', ')}`;
   const why = skipped.length === 0 ? '' : ` ${plural(skipped.length, 'entry was', 'entries were')} left out.`;
-  return new InvalidArgumentError(`${peer.title} has no login${called}${to} that could be imported.${why}`, {
-    hint: `Looked in ${searched.map(shellPath).join(', ')}. If it keeps them elsewhere: --file FILE. Or log in here: holdfast login URL`,
-  });
+  return new InvalidArgumentError(
+    `${source.title} has no login${called}${to} that could be imported.${why}`,
+    {
+      hint: `Looked in ${searched.map(shellPath).join(', ')}. If it keeps them elsewhere: --file FILE. Or log in here: holdfast login URL`,
+    },
+  );
 }
 
 async function importAll(
   invocation: Invocation,
-  from: { peer: Source; context: SourceContext },
+  from: { source: Source; context: SourceContext },
   logins: readonly FoundLogin[],
   vault: Vault,
   options: ImportOptions,
@@ -181,9 +185,9 @@ async function importAll(
   const { ui } = invocation;
   const told: unknown[] = [];
   let last: Moved | undefined;
-  const { toMove, code: first } = await confirmed(invocation, from.peer, logins, vault, options);
+  const { toMove, code: first } = await confirmed(invocation, from.source, logins, vault, options);
   let code = first;
-  const keep = backupKeeper(from.peer, vault.transfer);
+  const keep = backupKeeper(from.source, vault.transfer);
   for (const { found, issuer } of toMove) {
     const { resource } = found.login;
     try {
@@ -191,10 +195,10 @@ async function importAll(
       const { result, outcome } = last;
       const credential = credentialJson(result.credential);
       told.push({ resource, file: found.file, outcome, unconfirmed: result.unconfirmed, credential });
-      tell(invocation, from.peer, found, last);
+      tell(invocation, from.source, found, last);
     } catch (error) {
       // A login that cannot move must not block the others.
-      const shown = error instanceof StillThere ? stillThere(error, from.peer, resource) : error;
+      const shown = error instanceof StillThere ? stillThere(error, from.source, resource) : error;
       if (!(shown instanceof HoldfastError) || shown instanceof AbortedError) throw shown;
       ui.error(shown);
       if (code === EXIT.done) code = exitCodeOf(shown);
@@ -205,24 +209,29 @@ async function importAll(
   return code;
 }
 
-function stillThere({ cause, file }: StillThere, peer: Source, resource: string): HoldfastError {
+function stillThere({ cause, file }: StillThere, source: Source, resource: string): HoldfastError {
   if (!(cause instanceof HoldfastError)) throw cause;
   return reworded(
     cause,
-    `The login to ${resource} is here now, and still with ${peer.title} too: ${cause.message}`,
+    `The login to ${resource} is here now, and still with ${source.title} too: ${cause.message}`,
     {
       hint: `Whichever of the two refreshes it logs the other one out. Mend that, then run the same command again, or take it out of ${shellPath(file)} by hand.`,
     },
   );
 }
 
-function tell(invocation: Invocation, peer: Source, { file }: FoundLogin, { result, outcome }: Moved): void {
+function tell(
+  invocation: Invocation,
+  source: Source,
+  { file }: FoundLogin,
+  { result, outcome }: Moved,
+): void {
   const { ui } = invocation;
   const { resource, account, expiresAt, canRefresh } = result.credential;
   const login = `${ui.style('bold', resource)}${account === 'default' ? '' : ` as ${account}`}`;
   if (outcome === 'moved') {
     ui.note(
-      `${ui.style('green', 'Moved')} the login to ${login} from ${peer.title}. ${file} has it no more.`,
+      `${ui.style('green', 'Moved')} the login to ${login} from ${source.title}. ${file} has it no more.`,
     );
   } else if (outcome === 'finished') {
     ui.note(
@@ -230,11 +239,11 @@ function tell(invocation: Invocation, peer: Source, { file }: FoundLogin, { resu
     );
   } else if (outcome === 'access-token') {
     const ends = expiresAt === undefined ? '' : ` It ends ${relativeTime(expiresAt, Date.now())}.`;
-    ui.note(`Took the access token of ${login} from ${peer.title}, and nothing to renew it with.${ends}`);
-    if (result.unconfirmed !== undefined) tellUnconfirmed(invocation, peer, resource, result.unconfirmed);
+    ui.note(`Took the access token of ${login} from ${source.title}, and nothing to renew it with.${ends}`);
+    if (result.unconfirmed !== undefined) tellUnconfirmed(invocation, source, resource, result.unconfirmed);
   } else {
     ui.warn(
-      `The login to ${resource} is here now. What ${peer.title} has for it changed meanwhile, and was left alone.`,
+      `The login to ${resource} is here now. What ${source.title} has for it changed meanwhile, and was left alone.`,
       'See whether it still works: holdfast token. If not, log in: holdfast login',
     );
   }

@@ -161,16 +161,16 @@ async function resourceMetadata(
 ): Promise<v.InferOutput<typeof ResourceMetadata> | undefined> {
   const root = `${url.origin}/.well-known/oauth-protected-resource`;
   const own = `${root}${url.pathname === '/' ? '' : url.pathname}${url.search}`;
-  const places = new Set([challenge?.resourceMetadata ?? own, own, root]);
-  for (const place of places) {
+  const addresses = new Set([challenge?.resourceMetadata ?? own, own, root]);
+  for (const address of addresses) {
     // A challenge from a remote server must not direct requests at services of this machine.
-    checkPublishedUrl(place, 'resource metadata', url, options.lenient?.privateAddresses);
-    const metadata = await metadataDocument(place, ResourceMetadata, options);
+    checkPublishedUrl(address, 'resource metadata', url, options.lenient?.privateAddresses);
+    const metadata = await metadataDocument(address, ResourceMetadata, options);
     if (metadata === undefined) continue;
     if (!covers(metadata.resource, url)) {
       // RFC 9728 section 3.3: metadata of another resource must not be used.
       throw new InvalidResponseError(
-        `The resource metadata at ${quote(place)} is that of ${quote(metadata.resource)}, not of ${quote(url.href)}.`,
+        `The resource metadata at ${quote(address)} is that of ${quote(metadata.resource)}, not of ${quote(url.href)}.`,
         { hint: 'Check the URL. If it is right, tell who runs the server.' },
       );
     }

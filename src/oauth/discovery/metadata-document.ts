@@ -16,20 +16,20 @@ export const Scopes = v.optional(v.pipe(v.array(v.pipe(v.string(), v.maxLength(2
  * @throws InvalidResponseError when the response is not such a document
  */
 export async function metadataDocument<Document extends v.GenericSchema>(
-  place: string,
+  address: string,
   schema: Document,
   options: RequestOptions,
 ): Promise<v.InferOutput<Document> | undefined> {
-  const response = await send(place, {
+  const response = await send(address, {
     ...options,
     method: 'GET',
     headers: { accept: 'application/json', 'mcp-protocol-version': '2026-07-28' },
   });
-  checkServerUp(response, quote(new URL(place).host));
+  checkServerUp(response, quote(new URL(address).host));
   const type = response.headers.get('content-type') ?? '';
   if (response.status !== 200 || /html/i.test(type)) return undefined;
   const wrong = (why: string) =>
-    new InvalidResponseError(`What ${quote(place)} answers is ${why}.`, {
+    new InvalidResponseError(`What ${quote(address)} answers is ${why}.`, {
       hint: 'Check the URL of the MCP server. If it is right, tell who runs it.',
     });
   const { object, problem } = jsonObject(response.body);

@@ -83,9 +83,9 @@ export async function serverMetadata(
   const url = checkPublishedUrl(issuer, 'issuer', resource, options.lenient?.privateAddresses);
   const override = options.lenient?.metadataUrl;
   if (override !== undefined) return await fromOverride(override, issuer, resource, options);
-  for (const place of metadataUrls(url)) {
-    const metadata = await metadataDocument(place, AuthorizationServerMetadata, options);
-    if (metadata !== undefined) return checkedMetadata(metadata, issuer, place, resource, options);
+  for (const address of metadataUrls(url)) {
+    const metadata = await metadataDocument(address, AuthorizationServerMetadata, options);
+    if (metadata !== undefined) return checkedMetadata(metadata, issuer, address, resource, options);
   }
   return undefined;
 }
@@ -130,39 +130,39 @@ function metadataUrls({ origin, pathname }: URL): string[] {
  * 3.3).
  */
 async function fromOverride(
-  place: string,
+  address: string,
   issuer: string,
   resource: URL,
   options: ServerMetadataOptions,
 ): Promise<ServerMetadata> {
   // The user chose this URL, so it may be on any network.
   const reach = options.reach === 'anyone' ? 'anyone' : 'anywhere';
-  const metadata = await metadataDocument(checkUrl(place).href, AuthorizationServerMetadata, {
+  const metadata = await metadataDocument(checkUrl(address).href, AuthorizationServerMetadata, {
     ...options,
     reach,
   });
   if (metadata === undefined) {
-    throw new InvalidResponseError(`There is no authorization server metadata at ${quote(place)}.`, {
+    throw new InvalidResponseError(`There is no authorization server metadata at ${quote(address)}.`, {
       hint: 'Check the metadata URL that was set for this server.',
     });
   }
   options.used?.({
     name: 'metadata-url',
-    message: `The metadata at ${quote(place)} was used, as it was set.`,
+    message: `The metadata at ${quote(address)} was used, as it was set.`,
   });
   const own = metadata.issuer;
-  const standsForIt = URL.canParse(own) && metadataUrls(new URL(own)).includes(place);
-  return checkedMetadata(metadata, standsForIt ? own : issuer, place, resource, options);
+  const standsForIt = URL.canParse(own) && metadataUrls(new URL(own)).includes(address);
+  return checkedMetadata(metadata, standsForIt ? own : issuer, address, resource, options);
 }
 
 function checkedMetadata(
   metadata: Metadata,
   issuer: string,
-  place: string,
+  address: string,
   resource: URL,
   options: ServerMetadataOptions,
 ): ServerMetadata {
-  checkIssuer(metadata.issuer, issuer, place, options);
+  checkIssuer(metadata.issuer, issuer, address, options);
   const { token_endpoint: token } = metadata;
   if (token === undefined) throw lacks(issuer, 'token endpoint');
   if (options.browser !== false) checkForBrowser(metadata, issuer, resource, options);
@@ -192,11 +192,11 @@ function checkedMetadata(
 function checkIssuer(
   named: string,
   issuer: string,
-  place: string,
+  address: string,
   { lenient, used }: ServerMetadataOptions,
 ): void {
   if (named === issuer) return;
-  const message = `The authorization server at ${quote(place)} calls itself ${quote(named)}, not ${quote(issuer)}.`;
+  const message = `The authorization server at ${quote(address)} calls itself ${quote(named)}, not ${quote(issuer)}.`;
   if (named === lenient?.trustedIssuer) return used?.({ name: 'trusted-issuer', message });
   throw new IssuerMismatchError(message, {
     hint: `One server may be posing as another (RFC 8414 section 3.3), so nothing was sent to it. Tell who runs the MCP server. If you know that it is right: --trusted-issuer ${shellWord(named)}`,

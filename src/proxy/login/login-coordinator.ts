@@ -60,7 +60,7 @@ export interface AskingClient {
 
 export interface LoginCoordinatorParts {
   readonly vault: Vault;
-  readonly name: CredentialId;
+  readonly id: CredentialId;
   readonly environment: Environment;
   readonly note: (text: string) => void;
 }
@@ -137,15 +137,15 @@ export class LoginCoordinator {
           (error: unknown) => this.#failed(error),
         )
         .finally(() => void lock.release());
-      const { vault, name } = this.#parts;
-      const now = await vault.token(name.resource, { account: name.account }).catch(() => undefined);
+      const { vault, id } = this.#parts;
+      const now = await vault.token(id.resource, { account: id.account }).catch(() => undefined);
       if (now !== undefined && now.generation !== this.#before) throw new LoginOvertaken();
       await this.#show(url, hosts);
     },
   };
 
   async #show(url: string, { issuer }: LoginHosts): Promise<void> {
-    const { environment, name, note } = this.#parts;
+    const { environment, id, note } = this.#parts;
     if (this.client !== undefined) {
       const asked = this.client.ask(url);
       // The answers to the waiting requests carry the question to the user.
@@ -155,27 +155,27 @@ export class LoginCoordinator {
       if (answer === 'accept') return;
       throw new LoginCancelledError(
         answer === 'decline' ? 'The login was declined.' : 'The login was dismissed.',
-        { hint: `Log in: ${loginCommand(name.resource, name.account)}` },
+        { hint: `Log in: ${loginCommand(id.resource, id.account)}` },
       );
     }
     note(
-      `Opening a browser for the login to ${name.resource} at ${quote(issuer)}. If nothing shows, open this URL:\n  ${url}`,
+      `Opening a browser for the login to ${id.resource} at ${quote(issuer)}. If nothing shows, open this URL:\n  ${url}`,
     );
     if (await openBrowser(url, environment)) return;
     throw new LoginRequiredError(
-      `There is no login to ${name.resource}, and no browser could be opened here.`,
+      `There is no login to ${id.resource}, and no browser could be opened here.`,
       {
-        hint: `Log in: ${loginCommand(name.resource, name.account)}`,
+        hint: `Log in: ${loginCommand(id.resource, id.account)}`,
       },
     );
   }
 
   /** Waits until no other process of this user runs a login to this server. */
   async #lock(): Promise<Lock> {
-    const { environment, name } = this.#parts;
+    const { environment, id } = this.#parts;
     const { home, locks } = layoutOf(environment);
     await ensurePrivateDirectories([home, locks], environment);
-    const path = join(locks, `${recordId(name.resource, name.account)}.login.lock`);
+    const path = join(locks, `${recordId(id.resource, id.account)}.login.lock`);
     return acquireLock(path, { waitMs: LOGIN_MS, kind: lockKindOf(environment.variables) });
   }
 
@@ -192,11 +192,11 @@ export class LoginCoordinator {
   }
 
   #awaited(): AbortedError {
-    const { name } = this.#parts;
+    const { id } = this.#parts;
     const where =
       this.client === undefined ? 'in the browser window that has opened' : 'at the page that was shown';
-    return new AbortedError(`A login to ${name.resource} is under way. Finish it ${where}, then ask again.`, {
-      hint: `If there is none, log in with: ${loginCommand(name.resource, name.account)}`,
+    return new AbortedError(`A login to ${id.resource} is under way. Finish it ${where}, then ask again.`, {
+      hint: `If there is none, log in with: ${loginCommand(id.resource, id.account)}`,
     });
   }
 
@@ -205,6 +205,6 @@ export class LoginCoordinator {
   }
 
   get #running(): Promise<void> | undefined {
-    return sharedLogin(this.#parts.vault, this.#parts.name).running;
+    return sharedLogin(this.#parts.vault, this.#parts.id).running;
   }
 }

@@ -30,7 +30,7 @@ const OPEN_MS = 5_000;
 export interface AuthorizedSenderParts {
   readonly fetch: Fetch;
   readonly vault: Vault;
-  readonly name: CredentialId;
+  readonly id: CredentialId;
   readonly coordinator: LoginCoordinator;
   readonly login: Pick<LoginOptions, 'callbackPort' | 'headers' | 'signal'>;
 }
@@ -42,10 +42,10 @@ export class AuthorizedSender {
   #openUntil = 0;
 
   constructor(parts: AuthorizedSenderParts) {
-    const { vault, name, fetch } = parts;
+    const { vault, id, fetch } = parts;
     this.#parts = parts;
-    this.#quiet = authorizedFetch(vault, name.resource, {
-      account: name.account,
+    this.#quiet = authorizedFetch(vault, id.resource, {
+      account: id.account,
       onInsufficientScope: 'throw',
       fetch,
     });
@@ -68,9 +68,9 @@ export class AuthorizedSender {
    * @throws the error that keeps the login from being read, such as KeyringLockedError
    */
   async generation(): Promise<number | undefined> {
-    const { vault, name } = this.#parts;
+    const { vault, id } = this.#parts;
     try {
-      return (await vault.token(name.resource, { account: name.account })).generation;
+      return (await vault.token(id.resource, { account: id.account })).generation;
     } catch (error) {
       if (error instanceof HoldfastError && !isUnusable(error)) return undefined;
       throw error;
@@ -112,11 +112,11 @@ export class AuthorizedSender {
     init: Parameters<Send>[1],
     generation: number | undefined,
   ): Promise<HttpResponse> {
-    const { vault, name, fetch, coordinator, login } = this.#parts;
-    const patience = coordinator.patience(() => sharedLogin(vault, name).running !== undefined);
+    const { vault, id, fetch, coordinator, login } = this.#parts;
+    const patience = coordinator.patience(() => sharedLogin(vault, id).running !== undefined);
     coordinator.expect(generation);
-    const send = authorizedFetch(vault, name.resource, {
-      account: name.account,
+    const send = authorizedFetch(vault, id.resource, {
+      account: id.account,
       onInsufficientScope: 'throw',
       interaction: coordinator.interaction,
       login: { ...login, flow: 'browser' },
@@ -140,7 +140,7 @@ export class AuthorizedSender {
   }
 
   #refused(): LoginRequiredError {
-    const { resource, account } = this.#parts.name;
+    const { resource, account } = this.#parts.id;
     return new LoginRequiredError(`${resource} does not take this login.`, {
       hint: `Log in again: ${loginCommand(resource, account)}`,
     });

@@ -17,10 +17,10 @@ subscribe('holdfast:step', () => {
 });
 const environment = { ...processEnvironment(), homeDirectory };
 const context = { environment, file: undefined, urls: [url], configured: async () => [] };
-const peer = sourceNamed(id);
+const source = sourceNamed(id);
 const vault = openVault({ environment, keyring: 'file' });
-for (const found of (await findLogins(peer, context)).logins) {
-  await moveLogin(found, { peer, context }, vault, {});
+for (const found of (await findLogins(source, context)).logins) {
+  await moveLogin(found, { source, context }, vault, {});
 }
 await vault.close();
 process.stdout.write(JSON.stringify({ steps }));

@@ -18,8 +18,8 @@ subscribe('holdfast:step', (message) => {
 });
 const environment = { ...processEnvironment(), homeDirectory };
 const context = { environment, file: undefined, urls: [url], configured: async () => [] };
-const peer = sourceNamed(id);
+const source = sourceNamed(id);
 const vault = openVault({ environment, keyring: 'file', store: 'docker-agent', dockerAgentDir });
-for (const found of (await findLogins(peer, context)).logins)
-  await moveLogin(found, { peer, context }, vault, { issuer });
+for (const found of (await findLogins(source, context)).logins)
+  await moveLogin(found, { source, context }, vault, { issuer });
 await vault.close();
