@@ -2,7 +2,7 @@ import * as v from 'valibot';
 import type { AuthorizationServer, Credential } from './credential.ts';
 import { RecordDamagedError, RecordNewerError } from './errors.ts';
 import { Secret } from './secret.ts';
-import { unknownMembers, withUnknownMembers } from './unknown-members.ts';
+import { unknownMembers, withUnknownMembers } from './values/unknown-members.ts';
 
 /* The plaintext of a record: how a credential is written, and how it is read and checked. */
 

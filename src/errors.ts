@@ -1,5 +1,5 @@
-import { bareError } from './bare-error.ts';
 import { withDisplayUrls } from './display-url.ts';
+import { bareError } from './values/bare-error.ts';
 
 /**
  * Every failure that a caller can act on has a class with a stable `code`. The message says what happened and why;

@@ -4,7 +4,7 @@
  */
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import { defined } from '../../src/defined.ts';
+import { defined } from '../../src/values/defined.ts';
 import { openVault } from '../../src/vault/open.ts';
 import { openStore } from '../torture/open-store.ts';
 

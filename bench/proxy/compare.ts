@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
-import { defined } from '../../src/defined.ts';
+import { defined } from '../../src/values/defined.ts';
 import { openVault } from '../../src/vault/open.ts';
 import { openSite, type Site } from './site.ts';
 

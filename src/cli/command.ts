@@ -1,5 +1,5 @@
 import type { Environment } from '../system/environment.ts';
-import type { Ui } from './ui.ts';
+import type { Ui } from './output/ui.ts';
 
 /** One option; help, parser and completion read it. */
 export interface Option {

@@ -8,8 +8,8 @@ import { allCommands, COMMAND_NAMES, commandNamed } from './commands.ts';
 import { EXIT, exitCodeOf } from './exit-code.ts';
 import { Interruption } from './interruption.ts';
 import { isLog } from './options/log.ts';
-import { StandardOutput } from './standard-output.ts';
-import { Ui } from './ui.ts';
+import { StandardOutput } from './output/standard-output.ts';
+import { Ui } from './output/ui.ts';
 
 /** The errors of a write without a reader: the pipe's reader has ended, or the terminal was closed. */
 const OUTPUT_CLOSED = new Set<string | undefined>(['EPIPE', 'EIO']);

@@ -1,8 +1,8 @@
 import type { VaultEvent } from '../credentials/vault-event.ts';
-import { defined } from '../defined.ts';
 import { InvalidArgumentError } from '../errors.ts';
 import type { SourceContext } from '../import/source.ts';
 import { dockerAgentLayoutOf } from '../system/files/paths.ts';
+import { defined } from '../values/defined.ts';
 import { openVault } from '../vault/open.ts';
 import { chosenStore, storeNamed } from '../vault/storage.ts';
 import type { StoreName } from '../vault/types.ts';

@@ -1,8 +1,8 @@
 import { InvalidArgumentError } from '../errors.ts';
-import { sameValues } from '../plain-values.ts';
 import { quote } from '../quote.ts';
 import { type ClientFile, isThere, readClientFile, replaceClientFile } from '../system/files/client-file.ts';
 import { shellPath } from '../system/files/storage-error.ts';
+import { sameValues } from '../values/plain-values.ts';
 import type { Client, ProjectContext, Scope } from './clients.ts';
 import type { ConfigFormat, Entry, Slot } from './config-format.ts';
 import { type Change, edited, valuesOf } from './edit.ts';

@@ -1,6 +1,12 @@
 import { InvalidArgumentError } from '../errors.ts';
-import { HostileValuesError, type PlainObject, plainCopy, plainObject, sameValues } from '../plain-values.ts';
 import { shellPath } from '../system/files/storage-error.ts';
+import {
+  HostileValuesError,
+  type PlainObject,
+  plainCopy,
+  plainObject,
+  sameValues,
+} from '../values/plain-values.ts';
 import {
   type ConfigFormat,
   ConfigSyntaxError,

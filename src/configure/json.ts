@@ -17,7 +17,7 @@ import {
   parsePlainJson,
   plainObject,
   sameValues,
-} from '../plain-values.ts';
+} from '../values/plain-values.ts';
 import {
   type ConfigFormat,
   ConfigSyntaxError,

@@ -6,7 +6,7 @@ import {
   HostileValuesError,
   type PlainObject,
   plainObject,
-} from '../plain-values.ts';
+} from '../values/plain-values.ts';
 import {
   type ConfigFormat,
   ConfigSyntaxError,

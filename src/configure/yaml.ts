@@ -13,7 +13,7 @@ import {
   type YAMLMap,
   type YAMLSeq,
 } from 'yaml';
-import { checkDepth, checkLength, HostileValuesError, plainCopy } from '../plain-values.ts';
+import { checkDepth, checkLength, HostileValuesError, plainCopy } from '../values/plain-values.ts';
 import {
   type ConfigFormat,
   ConfigSyntaxError,

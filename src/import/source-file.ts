@@ -2,10 +2,10 @@ import { basename } from 'node:path';
 import { findNodeAtLocation, parseTree } from 'jsonc-parser';
 import { parseJsonc } from '../configure/json.ts';
 import { HoldfastError, InvalidArgumentError } from '../errors.ts';
-import { HostileValuesError, type PlainObject, plainCopy, sameValues } from '../plain-values.ts';
 import { type ClientFile, readClientFile, replaceClientFile } from '../system/files/client-file.ts';
 import { shellPath } from '../system/files/storage-error.ts';
 import type { ExternalLogin } from '../transfer/types.ts';
+import { HostileValuesError, type PlainObject, plainCopy, sameValues } from '../values/plain-values.ts';
 import { type Findings, type FoundLogin, type KeepBackup, type Skipped, sameTokens } from './source.ts';
 
 /*

@@ -2,8 +2,8 @@ import { InvalidArgumentError, KeyringAbsentError, KeyringDeniedError } from '..
 import type { ExternalItem, ExternalItems, ExternalLayout } from '../keyring/external/external-item.ts';
 import { forgetKernelCopy } from '../keyring/external/kernel-copy.ts';
 import { openExternalItems, osKeyringName } from '../keyring/external/open-external-items.ts';
-import { parsePlainJson, sameValues } from '../plain-values.ts';
 import type { Environment } from '../system/environment.ts';
+import { parsePlainJson, sameValues } from '../values/plain-values.ts';
 import type { SourceLocation } from './locations.ts';
 import { type Findings, type FoundLogin, type Skipped, type SourceContext, sameTokens } from './source.ts';
 import { JSON_CODEC, type StoredEntry, without } from './source-file.ts';

@@ -7,11 +7,11 @@ import type {
   Grant,
 } from '../credential.ts';
 import type { StoredCredential } from '../credentials/credential-store.ts';
-import { defined } from '../defined.ts';
 import { InvalidArgumentError, ServerUnsupportedError } from '../errors.ts';
 import type { RequestOptions } from '../http/request.ts';
 import { quote } from '../quote.ts';
 import { readAssertion, requestByGrant } from '../refresh/request-by-grant.ts';
+import { defined } from '../values/defined.ts';
 import { givenClient, planClient } from './client.ts';
 import { credentialOf, discoverFor, dpopKeyFor, formerLogin } from './login.ts';
 import { checkWritable, type LoginContext, saveLogin } from './save.ts';

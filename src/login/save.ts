@@ -2,7 +2,6 @@ import type { Credential, CredentialId } from '../credential.ts';
 import type { StoredCredential } from '../credentials/credential-store.ts';
 import type { SealedCredentialStore } from '../credentials/sealed/sealed-credential-store.ts';
 import type { VaultEvent } from '../credentials/vault-event.ts';
-import { defined } from '../defined.ts';
 import {
   InvalidArgumentError,
   KeyringAbsentError,
@@ -13,6 +12,7 @@ import {
 import type { KeyringResolution } from '../keyring/resolve.ts';
 import type { SealingKey, SealingKeys } from '../keyring/sealing-key.ts';
 import type { Environment } from '../system/environment.ts';
+import { defined } from '../values/defined.ts';
 import type { LoginOptions } from './types.ts';
 
 /*

@@ -1,6 +1,5 @@
 import * as v from 'valibot';
 import { canonicalResource } from '../credential.ts';
-import { defined } from '../defined.ts';
 import { HoldfastError, InvalidArgumentError } from '../errors.ts';
 import type { Leniency } from '../oauth/leniency.ts';
 import { printable, quote } from '../quote.ts';
@@ -9,6 +8,7 @@ import type { Environment } from '../system/environment.ts';
 import type { Layout } from '../system/files/paths.ts';
 import { readSecret } from '../system/files/secret-file.ts';
 import { readSettings, type SettingsFile } from '../system/files/settings-file.ts';
+import { defined } from '../values/defined.ts';
 import type { ClientOptions } from './types.ts';
 
 /*

@@ -1,11 +1,11 @@
 import type { CredentialId } from '../credential.ts';
-import { defined } from '../defined.ts';
 import { InvalidArgumentError } from '../errors.ts';
 import { bearerChallenge, parseChallenges } from '../oauth/discovery/challenge.ts';
 import { DpopNonces } from '../oauth/tokens/dpop.ts';
 import { scopesIn } from '../oauth-syntax.ts';
 import { quote } from '../quote.ts';
 import type { AccessToken } from '../tokens/access-token.ts';
+import { defined } from '../values/defined.ts';
 import type { Vault } from '../vault/vault.ts';
 import { lacksScopes, refusesItsTokens } from './login-needed.ts';
 import type { AuthorizedFetchOptions, Fetch } from './options.ts';

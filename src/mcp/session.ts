@@ -1,7 +1,7 @@
 import { CredentialId } from '../credential.ts';
-import { defined } from '../defined.ts';
 import { LoginRequiredError } from '../errors.ts';
 import type { AccessToken } from '../tokens/access-token.ts';
+import { defined } from '../values/defined.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { SessionOptions } from './options.ts';
 import { type SharedLogin, sharedLogin } from './shared-login.ts';

@@ -1,13 +1,13 @@
 import { setMaxListeners } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
 import { CredentialId, canonicalResource, isLoopback } from '../credential.ts';
-import { defined } from '../defined.ts';
 import { createHttpFetch } from '../http/fetch.ts';
 import { serverSettings } from '../login/server-settings.ts';
 import type { Fetch } from '../mcp/options.ts';
 import { quote } from '../quote.ts';
 import type { Environment } from '../system/environment.ts';
 import { layoutOf } from '../system/files/paths.ts';
+import { defined } from '../values/defined.ts';
 import type { Vault } from '../vault/vault.ts';
 import { LoginCoordinator } from './login/login-coordinator.ts';
 import type { RelayLogin } from './login/login-placeholder.ts';

@@ -5,7 +5,6 @@ import { cannotRefresh, loggedOut, MOVED, refused } from '../credentials/login-r
 import { alive, freshness, wasIneffective } from '../credentials/token-age.ts';
 import type { VaultEvent } from '../credentials/vault-event.ts';
 import { hasMoved } from '../credentials/versions.ts';
-import { defined } from '../defined.ts';
 import {
   HoldfastError,
   InvalidArgumentError,
@@ -20,6 +19,7 @@ import { thisMoment } from '../system/clock.ts';
 import type { Environment } from '../system/environment.ts';
 import { sleep } from '../system/locks/keyed-mutex.ts';
 import type { MachineUse } from '../system/os/machine-note.ts';
+import { defined } from '../values/defined.ts';
 import { applyTokenResponse } from './apply-token-response.ts';
 import { RefreshSpan } from './instrument.ts';
 import { RefusalBreaker } from './refusal-breaker.ts';

@@ -3,7 +3,6 @@ import type { CredentialStore, StoredCredential } from '../credentials/credentia
 import { MOVED } from '../credentials/login-required.ts';
 import { freshFor, freshness, lapsesAt } from '../credentials/token-age.ts';
 import type { VaultEvent } from '../credentials/vault-event.ts';
-import { defined } from '../defined.ts';
 import {
   AbortedError,
   HoldfastError,
@@ -15,6 +14,7 @@ import type { RecordAddress } from '../store/record-store.ts';
 import { thisMoment } from '../system/clock.ts';
 import { sleep } from '../system/locks/keyed-mutex.ts';
 import { measure, type RefresherState } from '../system/metric-channel.ts';
+import { defined } from '../values/defined.ts';
 import type { RefreshedLogin, RefresherOptions, RefresherResult } from './refresher-options.ts';
 import type { SharedRefresh } from './shared-refresh.ts';
 import { TokenBucket } from './token-bucket.ts';

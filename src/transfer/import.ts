@@ -9,7 +9,6 @@ import {
 } from '../credential.ts';
 import { parseCredential } from '../credential-record.ts';
 import type { StoredCredential } from '../credentials/credential-store.ts';
-import { defined } from '../defined.ts';
 import { HoldfastError, InvalidArgumentError, IssuerMismatchError } from '../errors.ts';
 import { givenClient } from '../login/client.ts';
 import { credentialOf, discoverFor } from '../login/login.ts';
@@ -19,6 +18,7 @@ import type { Discovery } from '../oauth/discovery/discovery.ts';
 import { quote } from '../quote.ts';
 import type { Secret } from '../secret.ts';
 import { shellPath } from '../system/files/storage-error.ts';
+import { defined } from '../values/defined.ts';
 import { acceptExternalCredential } from './accept-external.ts';
 import { EXPORT_FORMAT } from './export.ts';
 import { type ExternalContext, reachOf } from './external-reach.ts';

@@ -1,12 +1,12 @@
 import { CredentialId } from '../credential.ts';
 import { loginCommand } from '../credentials/login-required.ts';
-import { defined } from '../defined.ts';
 import { InvalidArgumentError, VaultClosedError } from '../errors.ts';
 import type { LoginOptions, LoginResult } from '../login/types.ts';
 import { SharedRefresh } from '../refresh/shared-refresh.ts';
 import { thisMoment } from '../system/clock.ts';
 import type { AccessToken, HeadersOptions, TokenHeaders, TokenOptions } from '../tokens/access-token.ts';
 import { TokenProvider } from '../tokens/token-provider.ts';
+import { defined } from '../values/defined.ts';
 import { Admin } from './admin.ts';
 import { loginResult, summaryOf, summaryOfUndecryptable } from './listing.ts';
 import { Transfer } from './transfer.ts';

@@ -1,6 +1,5 @@
 import { type Credential, CredentialId } from '../credential.ts';
 import { notLoggedIn } from '../credentials/login-required.ts';
-import { defined } from '../defined.ts';
 import type { LoginResult } from '../login/types.ts';
 import type { Secret } from '../secret.ts';
 import type { TokenOptions } from '../tokens/access-token.ts';
@@ -19,6 +18,7 @@ import type {
   SendOptions,
   SendResult,
 } from '../transfer/types.ts';
+import { defined } from '../values/defined.ts';
 import { loginResult } from './listing.ts';
 import type { VaultTransfer } from './vault.ts';
 import { type OpenVault, partsFor } from './vault-parts.ts';

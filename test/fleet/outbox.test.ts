@@ -2,9 +2,9 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { CredentialId } from '../../src/credential.ts';
-import { defined } from '../../src/defined.ts';
 import { StorageFullError } from '../../src/errors.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
+import { defined } from '../../src/values/defined.ts';
 import { SharedMemory } from '../support/engines/memory-engine.ts';
 import { gate, storeAround } from '../support/homes/store.ts';
 import {

@@ -5,13 +5,13 @@ import { valuesOf } from '../../src/configure/edit.ts';
 import { formatOf } from '../../src/configure/open-format.ts';
 import { JSON_CODEC } from '../../src/import/source-file.ts';
 import { jsonIn } from '../../src/import/source-keyring.ts';
-import { plainCopy } from '../../src/plain-values.ts';
 import { ownHeaders } from '../../src/proxy/upstream/own-headers.ts';
 import { postgresError } from '../../src/store/postgres/errors.ts';
 import { redisAddress } from '../../src/store/redis/address.ts';
 import { ownVariables, processEnvironment } from '../../src/system/environment.ts';
 import { readSecret } from '../../src/system/files/secret-file.ts';
 import { withoutSecrets } from '../../src/system/processes/secret-variables.ts';
+import { plainCopy } from '../../src/values/plain-values.ts';
 
 /* No file reaches `Object.prototype`, and no lookup uses it. */
 

@@ -1,5 +1,5 @@
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { defined } from '../../src/defined.ts';
+import { defined } from '../../src/values/defined.ts';
 import { temporaryHome } from '../support/homes/home.ts';
 import { expire, loggedIn, scripted, stored, vaultAt } from '../support/homes/vault.ts';
 import { type ServerOptions, startServers } from '../support/servers/servers.ts';

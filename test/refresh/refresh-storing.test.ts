@@ -1,10 +1,10 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
-import { defined } from '../../src/defined.ts';
 import { StorageFullError, VaultClosedError } from '../../src/errors.ts';
 import { DirectoryStore } from '../../src/store/directory.ts';
 import type { RecordStore } from '../../src/store/record-store.ts';
+import { defined } from '../../src/values/defined.ts';
 import { type Home, temporaryHome } from '../support/homes/home.ts';
 import { gate, storeAround } from '../support/homes/store.ts';
 import {

@@ -1,4 +1,4 @@
-import { defined } from '../../src/defined.ts';
+import { defined } from '../../src/values/defined.ts';
 import type { Vault } from '../../src/vault/vault.ts';
 
 /** The answer of the MCP server. */

@@ -1,11 +1,11 @@
-import { defined } from '../../defined.ts';
 import { diagnose } from '../../doctor/doctor.ts';
 import type { Finding } from '../../doctor/finding.ts';
+import { defined } from '../../values/defined.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
 import { chosenStorage } from '../open-vault.ts';
-import type { Ui } from '../ui.ts';
-import { plural, wrap } from '../words.ts';
+import type { Ui } from '../output/ui.ts';
+import { plural, wrap } from '../output/words.ts';
 
 const MARKS = { ok: ['ok', 'green'], warning: ['warn', 'yellow'], failed: ['fail', 'red'] } as const;
 const MARK_WIDTH = 6;

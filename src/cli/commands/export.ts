@@ -1,6 +1,5 @@
 import { resolve } from 'node:path';
 import { canonicalResource } from '../../credential.ts';
-import { defined } from '../../defined.ts';
 import { displayUrl } from '../../display-url.ts';
 import {
   AbortedError,
@@ -17,11 +16,12 @@ import { printableJson, quote } from '../../quote.ts';
 import { checkCanCreate, createFile } from '../../system/files/created-file.ts';
 import { shellPath } from '../../system/files/storage-error.ts';
 import type { ExportedLogin } from '../../transfer/types.ts';
+import { defined } from '../../values/defined.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
 import { chosenStorage, timeoutMs, withVault } from '../open-vault.ts';
-import { ask, canAsk } from '../terminal.ts';
-import { isoTime, relativeTime } from '../words.ts';
+import { ask, canAsk } from '../output/terminal.ts';
+import { isoTime, relativeTime } from '../output/words.ts';
 
 const FORMATS = ['json', 'env', 'mcp-remote', 'docker-agent'] as const;
 

@@ -1,6 +1,6 @@
-import { defined } from '../../defined.ts';
 import { InvalidArgumentError } from '../../errors.ts';
 import { quote } from '../../quote.ts';
+import { defined } from '../../values/defined.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
 import { timeoutMs, withVault } from '../open-vault.ts';

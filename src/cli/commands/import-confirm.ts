@@ -1,15 +1,15 @@
-import { defined } from '../../defined.ts';
 import { displayUrl } from '../../display-url.ts';
 import { AbortedError, HoldfastError, InvalidArgumentError, LoginCancelledError } from '../../errors.ts';
 import type { FoundLogin, Source } from '../../import/source.ts';
 import { quote } from '../../quote.ts';
 import { lacksIssuer } from '../../transfer/import.ts';
 import type { ImportOptions } from '../../transfer/types.ts';
+import { defined } from '../../values/defined.ts';
 import type { Vault } from '../../vault/vault.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT, exitCodeOf } from '../exit-code.ts';
-import { ask, canAsk } from '../terminal.ts';
-import { plural } from '../words.ts';
+import { ask, canAsk } from '../output/terminal.ts';
+import { plural } from '../output/words.ts';
 
 /*
  * Asks about each login once, after all facts for the answer are shown. A login whose program has not recorded the

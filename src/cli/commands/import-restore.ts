@@ -7,8 +7,8 @@ import type { Backup, Backups } from '../../transfer/types.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
 import { withVault } from '../open-vault.ts';
-import { ask, canAsk } from '../terminal.ts';
-import { isoTime, plural, relativeTime, table } from '../words.ts';
+import { ask, canAsk } from '../output/terminal.ts';
+import { isoTime, plural, relativeTime, table } from '../output/words.ts';
 
 /** `holdfast import PEER --restore`: restores the program’s file to its state before an import. */
 export function restore(

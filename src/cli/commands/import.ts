@@ -1,6 +1,5 @@
 import { resolve } from 'node:path';
 import { accountLabel, canonicalResource } from '../../credential.ts';
-import { defined } from '../../defined.ts';
 import { displayUrl } from '../../display-url.ts';
 import { AbortedError, HoldfastError, InvalidArgumentError, reworded } from '../../errors.ts';
 import { backupKeeper } from '../../import/backup.ts';
@@ -13,14 +12,15 @@ import { Secret } from '../../secret.ts';
 import { isThere } from '../../system/files/client-file.ts';
 import { shellPath } from '../../system/files/storage-error.ts';
 import type { ImportOptions, NamedIssuer } from '../../transfer/types.ts';
+import { defined } from '../../values/defined.ts';
 import type { Vault } from '../../vault/vault.ts';
 import type { Invocation } from '../command.ts';
-import { credentialJson } from '../credential-json.ts';
 import { EXIT, exitCodeOf } from '../exit-code.ts';
-import { tellKeyring } from '../kept-where.ts';
 import { checkOtherStore, withVault } from '../open-vault.ts';
-import { canAsk } from '../terminal.ts';
-import { isoTime, plural, relativeTime, table } from '../words.ts';
+import { credentialJson } from '../output/credential-json.ts';
+import { tellKeyring } from '../output/kept-where.ts';
+import { canAsk } from '../output/terminal.ts';
+import { isoTime, plural, relativeTime, table } from '../output/words.ts';
 import { checkCanConfirm, confirmed } from './import-confirm.ts';
 
 /** Maximum size of the input. A login has a few kilobytes. */

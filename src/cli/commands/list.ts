@@ -6,11 +6,11 @@ import { copiesWarning } from '../../vault/copies.ts';
 import type { UndecryptableRecord } from '../../vault/types.ts';
 import { unseenLeaseWarning } from '../../vault/unseen-lease.ts';
 import type { Invocation } from '../command.ts';
-import { credentialJson } from '../credential-json.ts';
 import { EXIT } from '../exit-code.ts';
 import { withVault } from '../open-vault.ts';
-import type { Ui } from '../ui.ts';
-import { byReason, isoTime, plural, relativeTime, table } from '../words.ts';
+import { credentialJson } from '../output/credential-json.ts';
+import type { Ui } from '../output/ui.ts';
+import { byReason, isoTime, plural, relativeTime, table } from '../output/words.ts';
 
 const MOST_SCOPES = 3;
 const COLUMNS = ['RESOURCE', 'ACCOUNT', 'STATE', 'EXPIRES', 'SCOPES', 'KEYRING'];

@@ -1,10 +1,10 @@
 import type { AssertionSource } from '../../credential.ts';
-import { defined } from '../../defined.ts';
 import { InvalidArgumentError } from '../../errors.ts';
 import type { ClientOptions, GrantOptions, LoginOptions } from '../../login/types.ts';
 import type { Leniency } from '../../oauth/leniency.ts';
 import { quote } from '../../quote.ts';
 import { readSecret } from '../../system/files/secret-file.ts';
+import { defined } from '../../values/defined.ts';
 import type { Invocation } from '../command.ts';
 
 /** The login options from the flags in `options/login.ts`; else from settings and environment. */

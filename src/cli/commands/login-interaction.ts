@@ -5,8 +5,8 @@ import { quote } from '../../quote.ts';
 import { whyElsewhere, whyNoBrowser } from '../../system/headless.ts';
 import { openBrowser } from '../../system/processes/browser.ts';
 import type { Invocation } from '../command.ts';
-import { ask, canAsk, canTell, qrCode } from '../terminal.ts';
-import { relativeTime } from '../words.ts';
+import { ask, canAsk, canTell, qrCode } from '../output/terminal.ts';
+import { relativeTime } from '../output/words.ts';
 
 /*
  * Chooses the flow of a login: the browser, if one is available. Else a device code, if the server offers it. Else the

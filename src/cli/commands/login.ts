@@ -1,12 +1,12 @@
 import { canonicalResource } from '../../credential.ts';
-import { defined } from '../../defined.ts';
 import type { LoginResult } from '../../login/types.ts';
+import { defined } from '../../values/defined.ts';
 import type { Invocation } from '../command.ts';
-import { credentialJson } from '../credential-json.ts';
 import { EXIT } from '../exit-code.ts';
-import { tellKeyring } from '../kept-where.ts';
 import { timeoutMs, warnOfHiddenKey, withVault } from '../open-vault.ts';
-import { relativeTime } from '../words.ts';
+import { credentialJson } from '../output/credential-json.ts';
+import { tellKeyring } from '../output/kept-where.ts';
+import { relativeTime } from '../output/words.ts';
 import { loginAs } from './login-as.ts';
 import { loginFlow } from './login-interaction.ts';
 

@@ -1,11 +1,11 @@
 import { canonicalResource } from '../../credential.ts';
-import { defined } from '../../defined.ts';
 import { InvalidArgumentError, LoginCancelledError } from '../../errors.ts';
+import { defined } from '../../values/defined.ts';
 import type { ForgetOptions } from '../../vault/types.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT, EXIT_OF } from '../exit-code.ts';
 import { withVault } from '../open-vault.ts';
-import { ask, canAsk } from '../terminal.ts';
+import { ask, canAsk } from '../output/terminal.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
   const { argument, ui, signal } = invocation;

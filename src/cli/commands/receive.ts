@@ -1,6 +1,5 @@
 import { canonicalResource } from '../../credential.ts';
 import { loginCommand } from '../../credentials/login-required.ts';
-import { defined } from '../../defined.ts';
 import { displayUrl } from '../../display-url.ts';
 import { AbortedError, HandoverExpiredError, HoldfastError, InvalidArgumentError } from '../../errors.ts';
 import { quote } from '../../quote.ts';
@@ -11,16 +10,17 @@ import type {
   ReceiveOptions,
   ReceiveResult,
 } from '../../transfer/types.ts';
+import { defined } from '../../values/defined.ts';
 import type { Vault } from '../../vault/vault.ts';
 import { type Ask, blobsFrom, readBlobFile } from '../blob-input.ts';
 import type { Invocation } from '../command.ts';
-import { credentialJson } from '../credential-json.ts';
 import { EXIT } from '../exit-code.ts';
-import { tellKeyring } from '../kept-where.ts';
 import { timeoutMs, withVault } from '../open-vault.ts';
-import { ask, canAsk, qrCode } from '../terminal.ts';
-import type { Ui } from '../ui.ts';
-import { isoTime, relativeTime } from '../words.ts';
+import { credentialJson } from '../output/credential-json.ts';
+import { tellKeyring } from '../output/kept-where.ts';
+import { ask, canAsk, qrCode } from '../output/terminal.ts';
+import type { Ui } from '../output/ui.ts';
+import { isoTime, relativeTime } from '../output/words.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
   const { argument, ui, signal } = invocation;

@@ -1,12 +1,12 @@
-import { defined } from '../../defined.ts';
 import { displayUrl } from '../../display-url.ts';
 import type { RefreshedLogin, RefresherResult, RefresherStates } from '../../refresh/refresher-options.ts';
+import { defined } from '../../values/defined.ts';
 import type { Vault } from '../../vault/vault.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT, exitCodeOf } from '../exit-code.ts';
 import { withVault } from '../open-vault.ts';
-import type { Ui } from '../ui.ts';
-import { plural } from '../words.ts';
+import type { Ui } from '../output/ui.ts';
+import { plural } from '../output/words.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
   const { ui, signal } = invocation;

@@ -1,7 +1,7 @@
-import { defined } from '../../defined.ts';
 import { InvalidArgumentError } from '../../errors.ts';
 import { quote } from '../../quote.ts';
 import { runCommand } from '../../system/processes/run-command.ts';
+import { defined } from '../../values/defined.ts';
 import type { Invocation } from '../command.ts';
 import { timeoutMs, withVault } from '../open-vault.ts';
 

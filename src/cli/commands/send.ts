@@ -1,14 +1,14 @@
 import { resolve } from 'node:path';
 import { canonicalResource } from '../../credential.ts';
-import { defined } from '../../defined.ts';
 import { AbortedError, InvalidArgumentError } from '../../errors.ts';
 import { checkCanCreate, createFile } from '../../system/files/created-file.ts';
 import type { SendOptions, SendResult } from '../../transfer/types.ts';
+import { defined } from '../../values/defined.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
 import { timeoutMs, withVault } from '../open-vault.ts';
-import { ask, canAsk } from '../terminal.ts';
-import { isoTime, relativeTime } from '../words.ts';
+import { ask, canAsk } from '../output/terminal.ts';
+import { isoTime, relativeTime } from '../output/words.ts';
 import { loginFlow } from './login-interaction.ts';
 
 export async function run(invocation: Invocation): Promise<number> {

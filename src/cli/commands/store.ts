@@ -6,8 +6,8 @@ import type { Listing } from '../../vault/types.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
 import { withVault } from '../open-vault.ts';
-import type { Ui } from '../ui.ts';
-import { plural, wrap } from '../words.ts';
+import type { Ui } from '../output/ui.ts';
+import { plural, wrap } from '../output/words.ts';
 
 const ACTIONS: Readonly<Record<string, (invocation: Invocation) => Promise<number>>> = { status, migrate };
 

@@ -1,8 +1,8 @@
-import { defined } from '../../defined.ts';
+import { defined } from '../../values/defined.ts';
 import type { Invocation } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
 import { timeoutMs, withVault } from '../open-vault.ts';
-import { isoTime } from '../words.ts';
+import { isoTime } from '../output/words.ts';
 
 export async function run(invocation: Invocation): Promise<number> {
   const { argument = '', ui, signal } = invocation;

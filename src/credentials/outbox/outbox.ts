@@ -1,10 +1,10 @@
 import type { Credential } from '../../credential.ts';
-import { defined } from '../../defined.ts';
 import { HoldfastError, LoginRequiredError, StorageUnwritableError } from '../../errors.ts';
 import type { Lease } from '../../store/record-store.ts';
 import { thisMoment } from '../../system/clock.ts';
 import { sleep } from '../../system/locks/keyed-mutex.ts';
 import { measure } from '../../system/metric-channel.ts';
+import { defined } from '../../values/defined.ts';
 import { locate } from '../lease/lease-steps.ts';
 import { loggedOut, MOVED, refused } from '../login-required.ts';
 import { LookBack } from '../look-back.ts';

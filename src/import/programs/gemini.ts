@@ -1,7 +1,7 @@
 import { createCipheriv, createDecipheriv, randomBytes, scryptSync } from 'node:crypto';
 import { join } from 'node:path';
-import { parsePlainJson } from '../../plain-values.ts';
 import { machineName } from '../../system/os/machine-name.ts';
+import { parsePlainJson } from '../../values/plain-values.ts';
 import { urlOf } from '../configured-servers.ts';
 import { momentAt, objectAt, objectOf, secretAt, textAt } from '../fields.ts';
 import { filesLocation, findInAll } from '../locations.ts';

@@ -1,7 +1,7 @@
 import { dirname, join } from 'node:path';
-import { parsePlainJson } from '../../plain-values.ts';
 import { readClientFile } from '../../system/files/client-file.ts';
 import { underLockDirectory } from '../../system/locks/external-lock.ts';
+import { parsePlainJson } from '../../values/plain-values.ts';
 import { type Fields, objectAt, objectOf, secretAt, textAt, wireClient, wireTokens } from '../fields.ts';
 import { filesLocation, findInAll } from '../locations.ts';
 import type { Findings, Source, SourceContext } from '../source.ts';

@@ -1,13 +1,13 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { HoldfastError, InvalidArgumentError, LockTimeoutError } from '../../errors.ts';
-import { parsePlainJson } from '../../plain-values.ts';
 import { removeFileDurably } from '../../system/files/atomic-file.ts';
 import { namesIn, readClientFile } from '../../system/files/client-file.ts';
 import { createFile } from '../../system/files/created-file.ts';
 import { shellPath } from '../../system/files/storage-error.ts';
 import { sleep } from '../../system/locks/keyed-mutex.ts';
 import type { ExternalLogin } from '../../transfer/types.ts';
+import { parsePlainJson } from '../../values/plain-values.ts';
 import type { ConfiguredServer } from '../configured-servers.ts';
 import { type Fields, issuerIn, objectOf, textAt, wireClient, wireTokens } from '../fields.ts';
 import {

@@ -1,5 +1,5 @@
 import { InvalidArgumentError } from '../../errors.ts';
-import { HostileValuesError, parsePlainJson } from '../../plain-values.ts';
+import { HostileValuesError, parsePlainJson } from '../../values/plain-values.ts';
 import type { Environment } from '../environment.ts';
 import type { Layout } from './paths.ts';
 import { readPrivateFile } from './private-directory.ts';

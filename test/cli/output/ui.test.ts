@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type Output, Ui } from '../../../src/cli/ui.ts';
+import { type Output, Ui } from '../../../src/cli/output/ui.ts';
 import { NetworkError } from '../../../src/errors.ts';
 import { HOSTILE_TEXTS, unprintableIn } from '../../support/hostile-text.ts';
 import '../../support/fixed-seed.ts';

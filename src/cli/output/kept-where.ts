@@ -1,8 +1,8 @@
-import { lifetimeInWords } from '../keyring/keyring.ts';
-import type { LoginResult } from '../login/types.ts';
-import { fileSystemOf } from '../system/files/file-system.ts';
-import { layoutOf } from '../system/files/paths.ts';
-import type { Invocation } from './command.ts';
+import { lifetimeInWords } from '../../keyring/keyring.ts';
+import type { LoginResult } from '../../login/types.ts';
+import { fileSystemOf } from '../../system/files/file-system.ts';
+import { layoutOf } from '../../system/files/paths.ts';
+import type { Invocation } from '../command.ts';
 
 /** Reports the login's keyring, how long it lasts, and which keyrings were skipped: a fallback is never silent. */
 export async function tellKeyring(

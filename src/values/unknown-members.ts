@@ -1,4 +1,4 @@
-import { Secret } from './secret.ts';
+import { Secret } from '../secret.ts';
 
 /*
  * Members of a record that this Holdfast does not know. A newer one on the same store has added them, and needs them

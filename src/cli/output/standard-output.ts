@@ -1,4 +1,4 @@
-import { writeAtOnce } from '../system/standard-output.ts';
+import { writeAtOnce } from '../../system/standard-output.ts';
 import type { Output } from './ui.ts';
 
 /** Standard output for the `Ui`. Node's stream is made only when a write needs it. */

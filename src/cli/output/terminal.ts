@@ -1,7 +1,7 @@
 import { createInterface } from 'node:readline/promises';
 import { PassThrough } from 'node:stream';
-import { AbortedError } from '../errors.ts';
-import { printable } from '../quote.ts';
+import { AbortedError } from '../../errors.ts';
+import { printable } from '../../quote.ts';
 
 /** Tells whether the user can answer a question: stdin and stderr are both a terminal. */
 export function canAsk(): boolean {

@@ -1,6 +1,6 @@
-import { withDisplayUrls } from '../display-url.ts';
-import { HoldfastError, type HoldfastErrorCode, RecordDamagedError } from '../errors.ts';
-import { isPrintable, printable, printableJson, printableLines } from '../quote.ts';
+import { withDisplayUrls } from '../../display-url.ts';
+import { HoldfastError, type HoldfastErrorCode, RecordDamagedError } from '../../errors.ts';
+import { isPrintable, printable, printableJson, printableLines } from '../../quote.ts';
 
 /*
  * The rules of output. All that Holdfast writes to stdout and stderr goes through this class. A test forbids the rest

@@ -1,4 +1,4 @@
-import { printable } from '../quote.ts';
+import { printable } from '../../quote.ts';
 
 const UNITS = [
   ['year', 31_536_000_000],

@@ -1,4 +1,4 @@
-import type { CredentialSummary } from '../login/types.ts';
+import type { CredentialSummary } from '../../login/types.ts';
 import { isoTime } from './words.ts';
 
 /** A credential as every command prints it with `--json`: times in ISO 8601, no secrets. */
