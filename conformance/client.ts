@@ -14,9 +14,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
-import { defined } from '../src/values/defined.ts';
 import { HoldfastError, type LoginOptions, openVault, Secret } from '../src/index.ts';
 import { authorizedFetch } from '../src/mcp/index.ts';
+import { defined } from '../src/values/defined.ts';
 import { CLIENT_METADATA_URL, context, scenario, use } from './use.ts';
 
 /** In milliseconds. Well below the suite's limit for the client, so that the client itself reports the timeout. */
