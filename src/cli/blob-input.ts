@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { AbortedError } from '../errors.ts';
 import { isWholeBlob, MAX_BLOB_CHARACTERS } from '../handover/blob.ts';
 import { printable } from '../quote.ts';
-import { readGivenFile } from '../system/files/private-directory.ts';
+import { readGivenFile } from '../system/files/given-file.ts';
 import { canAsk } from './output/terminal.ts';
 
 /* Reads hand-over blobs. A blob is too long for a command-line argument. */

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { StorageUnreadableError, StorageUnsafeError } from '../../src/errors.ts';
 import { readPassphrase } from '../../src/keyring/file/passphrase.ts';
-import { readGivenFile } from '../../src/system/files/private-directory.ts';
+import { readGivenFile } from '../../src/system/files/given-file.ts';
 import { readSecret } from '../../src/system/files/secret-file.ts';
 import { temporaryDirectory, temporaryHome } from '../support/homes/home.ts';
 

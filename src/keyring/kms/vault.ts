@@ -8,8 +8,8 @@ import {
 import { quote } from '../../quote.ts';
 import { Secret } from '../../secret.ts';
 import type { Environment } from '../../system/environment.ts';
+import { readGivenFile } from '../../system/files/given-file.ts';
 import { readMountedSecret } from '../../system/files/mounted-secret.ts';
-import { readGivenFile } from '../../system/files/private-directory.ts';
 import { shellPath } from '../../system/files/storage-error.ts';
 import { type Binding, checkedEndpoint, checkParameters, invalid, type Kms } from './kms.ts';
 import { bytesOf, type KmsAnswer, objectOf, postJson, refusalOf } from './request.ts';

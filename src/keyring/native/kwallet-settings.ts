@@ -1,7 +1,7 @@
 import { isAbsolute, join } from 'node:path';
 import { HoldfastError } from '../../errors.ts';
 import type { Environment } from '../../system/environment.ts';
-import { readGivenFile } from '../../system/files/private-directory.ts';
+import { readGivenFile } from '../../system/files/given-file.ts';
 
 /** Settings in the user's `kwalletrc` that no D-Bus call reveals without a prompt. */
 export interface KWalletSettings {

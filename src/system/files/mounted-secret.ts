@@ -1,7 +1,7 @@
 import { constants, promises, type Stats } from 'node:fs';
 import { StorageUnsafeError } from '../../errors.ts';
 import type { Environment } from '../environment.ts';
-import { readGivenFile } from './private-directory.ts';
+import { readGivenFile } from './given-file.ts';
 import { shellPath, systemErrorCode } from './storage-error.ts';
 
 /**

@@ -15,8 +15,8 @@ import { SealingKeys } from '../../../src/keyring/sealing-key.ts';
 import { MemoryStore } from '../../../src/store/memory.ts';
 import type { Environment } from '../../../src/system/environment.ts';
 import { writeFileAtomically } from '../../../src/system/files/atomic-file.ts';
+import { readGivenFile } from '../../../src/system/files/given-file.ts';
 import { dockerAgentLayoutOf } from '../../../src/system/files/paths.ts';
-import { readGivenFile } from '../../../src/system/files/private-directory.ts';
 import { requirement } from '../requirement.ts';
 
 const FIXTURE = fileURLToPath(new URL('../../fixtures/docker-agent', import.meta.url));
