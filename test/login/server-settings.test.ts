@@ -83,14 +83,15 @@ describe('the settings of a server', () => {
       HOLDFAST_CLIENT_ID: 'in the environment',
       HOLDFAST_CLIENT_SECRET_FILE: file,
     });
-    expect(client).toMatchObject({ id: 'in the environment', authMethod: undefined });
+    expect(client?.id).toBe('in the environment');
+    expect(client).not.toHaveProperty('authMethod');
     expect(client?.secret?.reveal()).toBe('from a mounted file');
   });
 
   test('takes no secret from the environment for a client that it does not name', async () => {
     const home = await homeWith({ servers: { [RESOURCE]: { clientId: 'in the file' } } });
     const { client } = await settingsIn(home, { HOLDFAST_CLIENT_SECRET: 'of another client' });
-    expect(client).toMatchObject({ id: 'in the file', secret: undefined });
+    expect(client).toEqual({ id: 'in the file' });
   });
 
   test.each([

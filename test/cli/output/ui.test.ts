@@ -117,11 +117,14 @@ describe('the sources of the command line', () => {
   const ALLOWED: readonly (readonly [file: string, line: RegExp])[] = [
     ['main.ts', /^const \{ stderr \} = process;$/],
     // The Ui writes through it.
-    ['standard-output.ts', /^this\.#stream = process\.stdout;$/],
-    ['standard-output.ts', /^const rest = this\.#stream === undefined \? writeAtOnce\(text\) : text;$/],
+    ['output/standard-output.ts', /^this\.#stream = process\.stdout;$/],
+    [
+      'output/standard-output.ts',
+      /^const rest = this\.#stream === undefined \? writeAtOnce\(text\) : text;$/,
+    ],
     // Readline echoes the typed text; the Ui escapes the question.
-    ['terminal.ts', /^const \{ stdin, stderr \} = process;$/],
-    ['terminal.ts', /process\.stderr\.(isTTY|columns)/],
+    ['output/terminal.ts', /^const \{ stdin, stderr \} = process;$/],
+    ['output/terminal.ts', /process\.stderr\.(isTTY|columns)/],
     ['blob-input.ts', /createInterface\(\{ input: process\.stdin, output: process\.stderr,/],
     // Speaks the MCP protocol with the client that started Holdfast.
     ['commands/proxy.ts', /^output: invocation\.output\(\),$/],
