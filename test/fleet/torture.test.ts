@@ -82,9 +82,9 @@ describe('the judge of the storm', () => {
         mode: 'grace',
         protocol: 'none',
         seed: 401,
-        credentials: 4,
+        credentials: 12,
       } as const;
-      const report = await torture({ ...options, faults: 5, lossShare: 0 }, new AbortController().signal);
+      const report = await torture({ ...options, faults: 40, lossShare: 0 }, new AbortController().signal);
       expect(report.avoidable).toBeGreaterThan(0);
     },
     LONGEST_MS,
