@@ -200,6 +200,10 @@ describe.skipIf(NO_POSTGRES)('prepared statements in PostgreSQL', () => {
     await expect.poll(async () => (await one.store.read(ADDRESS))?.record).toBe('landed');
   });
 
+  // A machine has one PgBouncer, older or newer than 1.21, so one of the two groups of tests does not exist there.
+  const whereNamesAreKept = PGBOUNCER_KEEPS_NAMES ? test : () => {};
+  const whereNamesAreLost = PGBOUNCER_KEEPS_NAMES ? () => {} : test;
+
   describe.skipIf(NO_PGBOUNCER)('through PgBouncer in transaction mode', () => {
     /** Processes that share two connections to the server, each with its own pool. */
     async function processes(more = '', schema = 'holdfast'): Promise<Watched[]> {
@@ -231,7 +235,7 @@ describe.skipIf(NO_POSTGRES)('prepared statements in PostgreSQL', () => {
         ]);
     });
 
-    test.skipIf(PGBOUNCER_KEEPS_NAMES)('a process sends no more names when one is refused', async () => {
+    whereNamesAreLost('a process sends no more names when one is refused', async () => {
       const all = await processes();
       await work(all);
       expect(all.flatMap(refusals).length).toBeGreaterThan(0);
@@ -240,28 +244,25 @@ describe.skipIf(NO_POSTGRES)('prepared statements in PostgreSQL', () => {
       }
     });
 
-    test.skipIf(!PGBOUNCER_KEEPS_NAMES)('names stay in use where it keeps them', async () => {
+    whereNamesAreKept('names stay in use where it keeps them', async () => {
       const all = await processes('max_prepared_statements = 100');
       await work(all);
       expect(all.flatMap(refusals)).toEqual([]);
       for (const one of all) expect(lastNames(one, 4)).not.toEqual([]);
     });
 
-    test.skipIf(!PGBOUNCER_KEEPS_NAMES)(
-      'does the work unnamed when it was told to forget names',
-      async () => {
-        const [one] = await processes('max_prepared_statements = 100');
-        if (one === undefined) throw new Error('no process');
-        await refreshes(one.store, WARM);
-        await one.pool.query('DISCARD ALL');
-        expect(await refreshes(one.store, WARM)).toBe(2 * WARM);
-        // PgBouncer has no code of its own for that.
-        expect(refusals(one)).toEqual(['08P01']);
-        expect(lastNames(one, WARM)).toEqual([]);
-      },
-    );
+    whereNamesAreKept('does the work unnamed when it was told to forget names', async () => {
+      const [one] = await processes('max_prepared_statements = 100');
+      if (one === undefined) throw new Error('no process');
+      await refreshes(one.store, WARM);
+      await one.pool.query('DISCARD ALL');
+      expect(await refreshes(one.store, WARM)).toBe(2 * WARM);
+      // PgBouncer has no code of its own for that.
+      expect(refusals(one)).toEqual(['08P01']);
+      expect(lastNames(one, WARM)).toEqual([]);
+    });
 
-    test.skipIf(!PGBOUNCER_KEEPS_NAMES)('does the work unnamed where it is set to keep none', async () => {
+    whereNamesAreKept('does the work unnamed where it is set to keep none', async () => {
       const all = await processes('max_prepared_statements = 0');
       expect(await work(all)).toEqual(Array.from({ length: 12 }, () => 40));
       for (const one of all) expect(lastNames(one, 20)).toEqual([]);
