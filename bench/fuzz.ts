@@ -1,9 +1,11 @@
 /**
  * `npm run fuzz -- --seconds 600 [--seed N] [--only NAME] [--path P]`: every fuzzer of test/fuzz, in a few processes, for an
- * equal share of that time; or `--rounds 20` instead of `--seconds`: a fixed number of inputs, the same on any machine. A finding is an input that breaks what must hold: an error that is none of ours, a
- * secret or an unprintable character in it, a changed prototype, an input that takes more than a bounded time, a process
- * that hangs or takes more memory than it may. Prints the seed, the inputs a second and how to repeat a finding; exits with
- * 1 after one. The same seed gives the same inputs: with more time, more of them.
+ * equal share of that time. `--rounds 20` instead of `--seconds` runs a fixed number of inputs, the same on any machine.
+ *
+ * A finding is an input that breaks a property: an error that is not a HoldfastError, a secret or an unprintable character
+ * in an error, a changed prototype, an input that takes too long, a process that hangs or takes too much memory. Prints the
+ * seed, the inputs a second and how to repeat a finding; exits with 1 after one. The same seed gives the same inputs: with
+ * more time, more of them.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';

@@ -14,7 +14,10 @@ import type { Listing, LogoutOptions, LogoutResult } from './types.ts';
 import type { Vault, VaultAdmin, VaultTransfer } from './vault.ts';
 import { type OpenVault, partsFor, type VaultParts } from './vault-parts.ts';
 
-/** The vault that `openVault` makes. It checks that it is open before each operation, and loads the operation's code then. */
+/**
+ * The vault that `openVault` makes. Before each operation it checks that it is open, and then loads the operation's
+ * code.
+ */
 export class SealedVault implements Vault {
   readonly transfer: VaultTransfer;
   readonly admin: VaultAdmin;

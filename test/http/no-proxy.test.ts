@@ -1,17 +1,9 @@
 import fc from 'fast-check';
 import { getProxyForUrl } from 'proxy-from-env';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { proxyVariable } from '../../src/system/network/proxy-environment.ts';
 import '../support/fixed-seed.ts';
-
-const VARIABLES = ['https_proxy', 'http_proxy', 'all_proxy', 'no_proxy'].flatMap((name) => [
-  name,
-  name.toUpperCase(),
-]);
-beforeEach(() => {
-  for (const name of VARIABLES) vi.stubEnv(name, undefined);
-});
-afterEach(() => void vi.unstubAllEnvs());
+import '../support/network/no-proxy-variables.ts';
 
 test('reads NO_PROXY as the package proxy-from-env does', () => {
   const host = fc.constantFrom('mcp.example.com', 'example.com', 'a.b', '10.0.0.1', '[fd12::1]');

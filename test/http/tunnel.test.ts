@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { inspect } from 'node:util';
-import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { AbortedError, InvalidArgumentError, NetworkError, UnsafeUrlError } from '../../src/errors.ts';
 import { type Request, send } from '../../src/http/request.ts';
 import { failing } from '../support/failing.ts';
@@ -9,15 +9,7 @@ import { type ConnectProxyOptions, connectProxy } from '../support/network/conne
 import { namesLeadTo } from '../support/network/name-lookup.ts';
 import { remoteHost } from '../support/network/remote-host.ts';
 import { answer, hostileServer, type Routes } from '../support/servers/hostile-server.ts';
-
-const VARIABLES = ['https_proxy', 'http_proxy', 'all_proxy', 'no_proxy'].flatMap((name) => [
-  name,
-  name.toUpperCase(),
-]);
-beforeEach(() => {
-  for (const name of VARIABLES) vi.stubEnv(name, undefined);
-});
-afterEach(() => void vi.unstubAllEnvs());
+import '../support/network/no-proxy-variables.ts';
 
 function get(url: string, request: Partial<Request> = {}) {
   return send(url, { method: 'GET', ...request });

@@ -1,19 +1,11 @@
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import { Secret } from '../../src/secret.ts';
 import { temporaryHome } from '../support/homes/home.ts';
 import { vaultAt } from '../support/homes/vault.ts';
 import { connectProxy } from '../support/network/connect-proxy.ts';
 import { remoteHost } from '../support/network/remote-host.ts';
 import { hostileServer } from '../support/servers/hostile-server.ts';
-
-const VARIABLES = ['https_proxy', 'http_proxy', 'all_proxy', 'no_proxy'].flatMap((name) => [
-  name,
-  name.toUpperCase(),
-]);
-beforeEach(() => {
-  for (const name of VARIABLES) vi.stubEnv(name, undefined);
-});
-afterEach(() => void vi.unstubAllEnvs());
+import '../support/network/no-proxy-variables.ts';
 
 test('each request of a login, a refresh and a logout goes through the proxy of the environment given to openVault', async () => {
   let tokens = 0;
